@@ -1,0 +1,55 @@
+# `make demo` and `make test` are all that a newcomer needs: Python 3 and make are enough.
+# uv is taken from the PATH, or put into .tools/ ; the environment goes into .venv/ .
+
+PYTHON ?= python3
+UV := $(shell command -v uv 2>/dev/null || echo .tools/uv/bin/uv)
+BIN := .venv/bin
+
+# Extra wheel folders that pip is told of are told to uv too (a CPU build of torch may lie there).
+WHEELS := $(or $(PIP_FIND_LINKS),$(shell $(PYTHON) -m pip config get global.find-links 2>/dev/null))
+empty :=
+space := $(empty) $(empty)
+comma := ,
+ifneq ($(strip $(WHEELS)),)
+export UV_FIND_LINKS ?= $(subst $(space),$(comma),$(strip $(WHEELS)))
+endif
+
+.PHONY: help setup demo test test-slow lint bench ui clean
+
+help: ## show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: .venv/.ready ## make the environment in .venv
+
+.venv/.ready: pyproject.toml .python-version
+	@command -v $(UV) >/dev/null || $(MAKE) --no-print-directory .tools/uv/bin/uv
+	$(UV) sync
+	@touch $@
+
+.tools/uv/bin/uv:
+	$(PYTHON) -m venv .tools/uv
+	.tools/uv/bin/python -m pip install --quiet --disable-pip-version-check uv
+
+demo: setup ## the whole loop on a real stack, about 6 minutes on 2 CPU cores; leaves demo/
+	$(BIN)/cytoloop demo --output demo
+
+test: setup lint ## lint, types, fast and integration tests
+	$(BIN)/pytest -m "not slow"
+
+test-slow: setup ## whole loops, the wheel, the notebooks
+	$(BIN)/pytest -m slow
+
+lint: setup ## ruff and mypy
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+bench: setup ## speed and quality tables (see docs/benchmarks.md)
+	@for file in benchmarks/*.py; do echo "$$file"; $(BIN)/python $$file || exit 1; done
+
+ui: setup ## the MLflow UI on this folder's runs, or on the demo's
+	cd $(if $(wildcard mlflow.db),.,$(if $(wildcard demo/mlflow.db),demo,.)) && \
+	  $(CURDIR)/$(BIN)/cytoloop ui
+
+clean: ## remove the environment, the tools and the demo's output
+	rm -rf .venv .tools demo build dist uv.lock

@@ -1,0 +1,73 @@
+"""``cytoloop VERB ...``: find the verb and hand over, importing the standard library only."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import sys
+
+from cytoloop import __version__
+
+VERBS = {
+    "curate": "pair raw images with segmentations, check them, split them: leaves a manifest",
+    "check": "report every problem of a data set at once, before anything is trained",
+    "train": "train or fine-tune a U-Net, resume a stopped run: leaves best.ckpt and last.ckpt",
+    "predict": "apply a model to images: leaves probability, mask, labels and predictions.csv",
+    "evaluate": "score predictions against truth: leaves metrics.csv, summary.json and overlays",
+    "demo": "the whole loop on a real confocal stack, in a few minutes",
+    "ui": "open the MLflow UI on this project's runs",
+}
+ALIASES = {"eval": "evaluate"}
+PLAIN = ("demo", "ui")
+
+
+def usage() -> str:
+    """Return the text of ``cytoloop --help``."""
+    width = max(map(len, VERBS))
+    verbs = "\n".join(f"  {name:<{width}}  {text}" for name, text in VERBS.items())
+    return f"""\
+cytoloop {__version__}: curate -> train -> predict -> evaluate -> curate, for 2D and 3D microscopy
+
+Usage: cytoloop VERB [key=value ...]      cytoloop VERB --help
+
+{verbs}
+
+Example:
+  cytoloop curate raw=images/ seg1=labels/ output=dataset/
+  cytoloop train experiment=nuclei_3d data.path=dataset/
+  cytoloop predict model=runs:/RUN_ID input=new_images/ output=preds/
+  cytoloop evaluate predictions=preds/predictions.csv truth=dataset/test.csv output=eval/
+"""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one verb and return the exit status: 0 done, 2 a mistake that the user can repair.
+
+    Parameters
+    ----------
+    argv : list of str, optional
+        Words after ``cytoloop``; default those of the command line.
+    """
+    words = sys.argv[1:] if argv is None else argv
+    verb = words[0] if words else "--help"
+    if verb in ("-h", "--help", "help"):
+        sys.stdout.write(usage())
+        return 0 if words else 2
+    if verb in ("-V", "--version"):
+        sys.stdout.write(f"cytoloop {__version__}\n")
+        return 0
+    verb = ALIASES.get(verb, verb)
+    if verb not in VERBS:
+        near = difflib.get_close_matches(verb, [*VERBS, *ALIASES], n=1)
+        hint = f"Did you mean `cytoloop {near[0]}`?" if near else f"One of {', '.join(VERBS)}."
+        sys.stderr.write(f"cytoloop: no verb {verb!r}. {hint}\n")
+        return 2
+    if verb in PLAIN:
+        return int(importlib.import_module(f"cytoloop.commands.{verb}").main(words[1:]))
+    from cytoloop.app import run_verb
+
+    return run_verb(verb, words[1:])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

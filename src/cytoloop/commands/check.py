@@ -1,0 +1,26 @@
+"""`cytoloop check`: the preflight of training, by itself."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from cytoloop.data.preflight import preflight
+
+log = logging.getLogger(__name__)
+
+
+def run(cfg: Any) -> None:
+    """Report every problem of a data set; say what is in it where there is none."""
+    strides = OmegaConf.select(cfg, "model.backbone.strides")
+    dataset, facts = preflight(cfg.data.path, list(cfg.data.patch_size), strides or [])
+    log.info(
+        "%s: fine. %s; %dD, %d input channel(s), voxel %s um",
+        cfg.data.path,
+        ", ".join(f"{len(manifest)} {split}" for split, manifest in dataset.items()),
+        facts.spatial_dims,
+        len(facts.channels),
+        " x ".join(f"{s:g}" for s in facts.spacing_um) if facts.spacing_um else "unknown",
+    )

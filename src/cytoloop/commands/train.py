@@ -1,0 +1,92 @@
+"""`cytoloop train`: a manifest in, a model and its MLflow run out."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from cytoloop.errors import ConfigError, OutputError
+
+log = logging.getLogger(__name__)
+
+_MAY_CHANGE = ("resume", "output", "trainer.max_epochs", "budget_minutes", "data.num_workers")
+
+
+def expand_resume(words: list[str]) -> list[str]:
+    """Return the overrides of the run that goes on, where ``resume=`` asks for one.
+
+    Raises
+    ------
+    ModelError
+        No such run.
+    ConfigError
+        An override that differs from that run's: it would not be the same run.
+    """
+    given = dict(word.split("=", 1) for word in words if "=" in word)
+    which = given.get("resume", "false").strip("'\"")
+    if which.lower() in ("false", "null", ""):
+        return words
+    from omegaconf import OmegaConf
+
+    from cytoloop.overrides import quote
+    from cytoloop.tracking.resume import find_resumable
+
+    folder = find_resumable(which, given.get("paths.runs_dir", "runs"))
+    stored = OmegaConf.load(folder / ".hydra" / "overrides.yaml")
+    former = dict(str(word).split("=", 1) for word in stored)
+    changed = {k for k, v in given.items() if former.get(k, v if k in _MAY_CHANGE else None) != v}
+    if problems := [
+        f"{k}={given[k]} now, {former.get(k, 'the default')} when the run was started"
+        for k in sorted(changed - set(_MAY_CHANGE))
+    ]:
+        raise ConfigError(
+            "resume", problems, "Leave these out, or start a new run with init_from=FOLDER."
+        )
+    merged = former | given | {key: quote(str(folder)) for key in ("resume", "output")}
+    flags = [word for word in words if "=" not in word]
+    return [f"{key}={value}" for key, value in merged.items()] + flags
+
+
+def run(cfg: Any) -> float | None:
+    """Check the data, train, and return the best score (for `--multirun` searches)."""
+    from cytoloop.data.preflight import preflight
+
+    output = Path(cfg.paths.output_dir)  # the sweep's folder in a sweep, else output=
+    checkpoints = output / "checkpoints"
+    if (checkpoints / "last.ckpt").is_file() and not (cfg.resume or cfg.overwrite):
+        raise OutputError(
+            str(output),
+            "the folder holds a trained model",
+            "Take another output=, go on with resume=FOLDER, or replace it with overwrite=true.",
+        )
+    strides = cfg.model.get("backbone", {}).get("strides") or []
+    dataset, facts = preflight(cfg.data.path, list(cfg.data.patch_size), strides)
+    log.info("starting (%s)", ", ".join(f"{len(m)} {split}" for split, m in dataset.items()))
+
+    from cytoloop.app import StoppedError
+    from cytoloop.model.fit import complete_config, fit
+    from cytoloop.tracking.checkpoints import locate_checkpoint
+    from cytoloop.tracking.lineage import open_training, record_training
+    from cytoloop.tracking.resume import FINISHED
+    from cytoloop.tracking.run import ending
+
+    parent = locate_checkpoint(cfg.init_from) if cfg.init_from else None
+    complete_config(cfg, facts, init_from=parent.path if parent else None)
+    tracked = open_training(cfg)
+    cfg.logger.mlflow.run_id = tracked.run_id
+    record_training(tracked, cfg, dataset, parent)
+    log.info("MLflow run %s (%s)", tracked.run_id, tracked.client.tracking_uri)
+    try:
+        with ending(tracked, checkpoints):
+            scores = fit(cfg)
+    except (KeyboardInterrupt, SystemExit) as stop:
+        again = f"cytoloop train resume={output}"
+        saved = (checkpoints / "last.ckpt").is_file()
+        text = f"go on with: {again}" if saved else "no epoch was finished, nothing to resume"
+        raise StoppedError(f"stopped; {text}") from stop
+    (output / FINISHED).touch()
+    best = scores["best"]
+    log.info("best %s %.4f: %s", cfg.callbacks.best.monitor, best, checkpoints / "best.ckpt")
+    log.info("next: cytoloop predict model=runs:/%s input=... output=preds/", tracked.run_id)
+    return best

@@ -1,0 +1,1 @@
+"""Training data: the image store, patches, whole validation images, the preflight."""

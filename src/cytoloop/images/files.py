@@ -1,0 +1,58 @@
+"""Image files: which names are images, and what a source names."""
+
+from __future__ import annotations
+
+import glob
+from pathlib import Path
+
+from cytoloop.errors import ImageError
+
+SUFFIXES = (".ome.tiff", ".ome.tif", ".ome.zarr", ".tiff", ".tif", ".czi", ".zarr", ".nd2", ".lif")
+"""File name endings taken for images when a folder is listed."""
+
+
+def stem(path: str | Path) -> str:
+    """Return the file name without its (possibly double) image suffix.
+
+    >>> stem("a/b.ome.tif")
+    'b'
+    """
+    name = Path(path).name
+    for suffix in SUFFIXES:
+        if name.lower().endswith(suffix):
+            return name[: -len(suffix)]
+    return Path(name).stem
+
+
+def list_images(source: str | Path) -> list[Path]:
+    """Return the image files of a folder, a glob pattern or a single file, sorted by name.
+
+    Parameters
+    ----------
+    source : str or Path
+        A folder (not searched deeper), a glob (``**`` goes deeper) or a file.
+
+    Raises
+    ------
+    ImageError
+        Nothing is there, or nothing there is an image.
+    """
+    text = str(source)
+    path = Path(text).expanduser()
+    if path.is_dir() and not path.name.lower().endswith(".zarr"):
+        found = [p for p in path.iterdir() if p.name.lower().endswith(SUFFIXES)]
+        if not found:
+            raise ImageError(
+                text,
+                "the folder holds no image",
+                f"Expected files ending in {', '.join(SUFFIXES)}.",
+            )
+    elif path.exists():
+        found = [path]
+    elif glob.has_magic(text):
+        found = [Path(p) for p in glob.glob(str(path), recursive=True)]
+        if not found:
+            raise ImageError(text, "the pattern matches no file", "Quote it, and check the folder.")
+    else:
+        raise ImageError(text, "no such file or folder", "Check the path (and quote a pattern).")
+    return sorted(p for p in found if not p.name.startswith("."))

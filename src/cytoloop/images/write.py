@@ -1,0 +1,73 @@
+"""Images out: OME-TIFF with physical sizes, written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import tifffile
+
+from cytoloop.images.spacing import Spacing
+
+
+def write_image(
+    path: str | Path,
+    data: np.ndarray,
+    axes: str,
+    spacing_um: Spacing | None = None,
+    channels: list[str] | None = None,
+) -> None:
+    """Write an OME-TIFF (zlib-compressed); a crash leaves the old file or the new, never half.
+
+    Parameters
+    ----------
+    path : str or Path
+        Should end in ``.ome.tif``.
+    data : ndarray
+        Pixels in the order of `axes`; bool becomes uint8.
+    axes : str
+        For example ``"ZYX"`` or ``"CYX"``.
+    spacing_um : tuple of float, optional
+        Voxel size (Z, Y, X) in micrometres.
+    channels : list of str, optional
+        Names, one per channel.
+    """
+    path = Path(path)
+    metadata: dict[str, object] = {"axes": axes}
+    if spacing_um is not None:
+        for axis, size in zip("ZYX", spacing_um, strict=True):
+            if axis != "Z" or "Z" in axes:
+                metadata[f"PhysicalSize{axis}"] = float(size)
+                metadata[f"PhysicalSize{axis}Unit"] = "\u00b5m"
+    if channels:
+        metadata["Channel"] = {"Name": channels if "C" in axes else channels[0]}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{os.getpid()}.{path.name}")
+    try:
+        tifffile.imwrite(
+            temporary,
+            data.astype(np.uint8) if data.dtype == bool else data,
+            ome=True,
+            photometric="minisblack",
+            compression="zlib",
+            metadata=metadata,
+        )
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_png(path: str | Path, figure: object) -> None:
+    """Save a matplotlib figure as a PNG, atomically, and close it."""
+    import matplotlib.pyplot as plt
+
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{os.getpid()}.{path.name}")
+    try:
+        figure.savefig(temporary, format="png", dpi=110, bbox_inches="tight")  # type: ignore[attr-defined]
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+        plt.close(figure)  # type: ignore[arg-type]

@@ -1,0 +1,311 @@
+"""The manifest: the contract between the rooms.
+
+A manifest is a CSV file. Its first six columns are CytoDL's, with CytoDL's meaning; ours
+follow. None of ours begins with the name of one of CytoDL's: CytoDL picks its columns by
+prefix, so a column `raw_channel` would be taken for `raw`. Paths are relative to the manifest
+unless they are absolute. Neither torch nor pandas is imported here.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cytoloop.errors import ManifestError
+
+CYTODL_COLUMNS = ("raw", "seg1", "seg2", "merge_mask", "exclude_mask", "base_image")
+OWN_COLUMNS = (
+    "id",
+    "split",
+    "group",
+    "channel",
+    "channel_seg1",
+    "channel_seg2",
+    "scene",
+    "time",
+    "spacing_um",
+    "status",
+    "reason",
+    "curator",
+    "sha256",
+)
+COLUMNS = CYTODL_COLUMNS + OWN_COLUMNS
+FILE_COLUMNS = ("raw", "seg1", "seg2", "merge_mask", "exclude_mask")
+SPLIT_FILES = {
+    "train": ("train.csv",),
+    "valid": ("valid.csv", "val.csv", "validation.csv"),
+    "test": ("test.csv",),
+}
+
+
+@dataclass
+class Row:
+    """One image with its segmentations and what was decided about it.
+
+    Attributes
+    ----------
+    values : dict of str to str
+        Column name to cell text; a missing column reads as "".
+    root : Path
+        Folder that relative paths start from.
+    number : int
+        Row number in the file, from 1 (the header is not counted).
+    """
+
+    values: dict[str, str]
+    root: Path = field(default_factory=Path)
+    number: int = 0
+
+    def __getitem__(self, column: str) -> str:
+        return self.values.get(column, "")
+
+    @property
+    def id(self) -> str:
+        """Name of the row, unique in its manifest; the raw file's name where no id is given."""
+        from cytoloop.images.files import stem
+
+        return self["id"] or stem(self["raw"])
+
+    def file(self, column: str) -> Path | None:
+        """Return the absolute path in a file column, None where the cell is empty."""
+        text = self[column]
+        return Path(os.path.abspath(self.root / Path(text).expanduser())) if text else None
+
+    @property
+    def spacing_um(self) -> tuple[float, float, float] | None:
+        """Voxel size (Z, Y, X) in um as the manifest states it, None where it does not."""
+        text = self["spacing_um"].replace(",", " ").replace(";", " ")
+        if not text.strip():
+            return None
+        try:
+            numbers = [float(part) for part in text.split()]
+        except ValueError:
+            numbers = []
+        if len(numbers) == 2:
+            numbers = [1.0, *numbers]
+        if len(numbers) != 3 or not all(0 < n < float("inf") for n in numbers):
+            raise ManifestError(
+                self.where("spacing_um"),
+                f"{self['spacing_um']!r} is no voxel size",
+                "Expected three positive numbers in um, `z y x`.",
+            )
+        return (numbers[0], numbers[1], numbers[2])
+
+    def where(self, column: str) -> str:
+        """Return the words that locate a cell in an error message."""
+        return f"row {self.number} ({self.id}), column {column!r}"
+
+
+@dataclass
+class Manifest:
+    """Rows of one CSV file.
+
+    Attributes
+    ----------
+    path : Path
+        The file they came from, or will go to.
+    rows : list of Row
+    """
+
+    path: Path
+    rows: list[Row]
+
+    def __iter__(self) -> Iterator[Row]:
+        return iter(self.rows)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+def format_spacing(spacing_um: Sequence[float] | None) -> str:
+    """Return the cell text of a voxel size, ``"z y x"`` in um."""
+    return " ".join(f"{size:g}" for size in spacing_um) if spacing_um else ""
+
+
+def read_manifest(path: str | Path, required: Iterable[str] = ("raw",)) -> Manifest:
+    """Read a manifest CSV.
+
+    Parameters
+    ----------
+    path : str or Path
+        The CSV file. CytoDL's and the Segmenter ML plugin's files are manifests too (their
+        unnamed index column is dropped).
+    required : iterable of str
+        Columns that must be there and filled in every row.
+
+    Raises
+    ------
+    ManifestError
+        Missing file, missing columns, empty cells, duplicate ids; all of them at once.
+    """
+    path = Path(path).expanduser()
+    if not path.is_file():
+        raise ManifestError(str(path), "no such manifest", "Make one with `cytoloop curate`.")
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            columns = [name for name in (reader.fieldnames or []) if name]
+            records = list(reader)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ManifestError(
+            str(path), f"is no CSV file: {error}", "Expected UTF-8 text."
+        ) from error
+    missing = [name for name in required if name not in columns]
+    if missing:
+        raise ManifestError(
+            str(path),
+            f"has no column {', '.join(missing)} (found: {', '.join(columns) or 'none'})",
+            "The first line must name the columns; see docs/manifest.md.",
+        )
+    root = path.parent.resolve()
+    rows = [
+        Row({name: (record.get(name) or "").strip() for name in columns}, root, number)
+        for number, record in enumerate(records, start=1)
+    ]
+    problems = [f"{row.where(name)} is empty" for row in rows for name in required if not row[name]]
+    problems += _duplicate_ids(rows)
+    if problems:
+        raise ManifestError(str(path), problems, "Fill these cells or remove the rows.")
+    return Manifest(path, rows)
+
+
+def read_dataset(path: str | Path) -> dict[str, Manifest]:
+    """Read a curated data set: split name to manifest.
+
+    Parameters
+    ----------
+    path : str or Path
+        A folder with ``train.csv`` (and ``valid.csv``, ``test.csv``), or one CSV file with a
+        ``split`` column.
+
+    Returns
+    -------
+    dict of str to Manifest
+        Keys ``train``, ``valid``, ``test``; rejected rows are left out.
+
+    Raises
+    ------
+    ManifestError
+        No such folder, no training manifest, or a faulty one.
+    """
+    path = Path(path).expanduser()
+    if path.is_file():
+        whole = read_manifest(path, ("raw", "seg1"))
+        parts: dict[str, list[Row]] = {"train": [], "valid": [], "test": []}
+        names = {name.split(".")[0]: split for split, n in SPLIT_FILES.items() for name in n}
+        names |= {"training": "train", "testing": "test"}
+        for row in whole:
+            split = names.get(row["split"] or "train")
+            if split is None:
+                raise ManifestError(
+                    f"{path}: {row.where('split')}",
+                    f"{row['split']!r} is no split",
+                    "Expected train, valid or test.",
+                )
+            parts[split].append(row)
+        found = {split: Manifest(path, rows) for split, rows in parts.items()}
+    elif path.is_dir():
+        found = {}
+        for split, files in SPLIT_FILES.items():
+            present = [path / name for name in files if (path / name).is_file()]
+            if len(present) > 1:
+                raise ManifestError(
+                    str(path),
+                    f"holds {' and '.join(p.name for p in present)}: which one is meant?",
+                    "Keep one of them.",
+                )
+            rows = read_manifest(present[0], ("raw", "seg1")).rows if present else []
+            found[split] = Manifest(present[0] if present else path / files[0], rows)
+    else:
+        raise ManifestError(
+            str(path), "no such data set", "Make one with `cytoloop curate ... output=DIR`."
+        )
+    for manifest in found.values():
+        manifest.rows = [row for row in manifest if row["status"] != "reject"]
+    if not len(found["train"]):
+        raise ManifestError(
+            str(path), "no training image (train.csv is missing or empty)", "Curate more images."
+        )
+    return found
+
+
+def write_manifest(
+    path: str | Path,
+    rows: Iterable[Mapping[str, object]],
+    columns: Sequence[str] = COLUMNS,
+) -> None:
+    """Write a CSV atomically: a crash leaves the old file or the new, never half.
+
+    Parameters
+    ----------
+    path : str or Path
+    rows : iterable of mappings
+        Column name to value; None and missing become empty cells.
+    columns : sequence of str
+        Written in this order; columns found in `rows` beyond these follow, sorted.
+    """
+    rows = list(rows)
+    extra = sorted({name for row in rows for name in row} - set(columns))
+    names = [*columns, *extra]
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(names)
+            for row in rows:
+                writer.writerow(["" if row.get(n) is None else row.get(n) for n in names])
+        Path(temporary).chmod(0o666 & ~_umask())
+        os.replace(temporary, path)
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+
+
+def file_hash(path: str | Path) -> str:
+    """Return the SHA-256 of a file, or of all files of a folder (OME-Zarr) with their names."""
+    path = Path(path)
+    digest = hashlib.sha256()
+    members = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+    for member in members:
+        if path.is_dir():
+            digest.update(member.relative_to(path).as_posix().encode() + b"\0")
+        with member.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def dataset_hash(manifests: Mapping[str, Manifest]) -> str:
+    """Return a digest of a data set: its rows and the contents of every file they name."""
+    digest = hashlib.sha256()
+    for split in sorted(manifests):
+        for row in manifests[split]:
+            cells = {n: v for n, v in row.values.items() if n not in FILE_COLUMNS and v}
+            digest.update(repr((split, row.id, sorted(cells.items()))).encode())
+            for column in FILE_COLUMNS:
+                file = row.file(column)
+                if file is not None and file.exists():
+                    digest.update(f"{column}={file_hash(file)};".encode())
+    return digest.hexdigest()
+
+
+def _duplicate_ids(rows: list[Row]) -> list[str]:
+    seen: dict[str, int] = {}
+    problems = []
+    for row in rows:
+        if row["id"] and row["id"] in seen:
+            problems.append(f"row {row.number}: id {row['id']!r} is that of row {seen[row['id']]}")
+        seen.setdefault(row["id"], row.number)
+    return problems
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

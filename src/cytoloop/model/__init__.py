@@ -1,0 +1,1 @@
+"""The network: a LightningModule on CytoDL's BaseModel, heads, losses, checkpoints."""

@@ -1,0 +1,112 @@
+"""From a composed config to a trained model, through CytoDL's own `train`."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from cytoloop.errors import ConfigError
+from cytoloop.model.hardware import choose_precision
+from cytoloop.terminal import quiet_libraries
+
+
+class DataFacts(Protocol):
+    """What the data says and the network must know."""
+
+    spatial_dims: int
+    channels: tuple[str, ...]
+    spacing_um: tuple[float, float, float] | None
+
+
+def complete_config(cfg: DictConfig, facts: Any, init_from: Path | None = None) -> None:
+    """Fill in what the data and the hardware decide; the config then runs as it stands.
+
+    Parameters
+    ----------
+    cfg : DictConfig
+        Composed `train` config; changed in place.
+    facts : DataFacts
+    init_from : Path, optional
+        Checkpoint whose weights to start from.
+
+    Raises
+    ------
+    ConfigError
+        A value of the config contradicts the data.
+    """
+    for key, found in (("spatial_dims", facts.spatial_dims), ("in_channels", len(facts.channels))):
+        if cfg[key] not in (None, found):
+            raise ConfigError(
+                key, f"is {cfg[key]} but the images have {found}", f"Leave {key} out."
+            )
+        cfg[key] = found
+    with open_dict(cfg):
+        if "image" in cfg.model:
+            cfg.model.image.channel_names = list(facts.channels)
+            cfg.model.image.spacing_um = list(facts.spacing_um) if facts.spacing_um else None
+        if cfg.trainer.precision == "auto":
+            cfg.trainer.precision = choose_precision(str(cfg.trainer.accelerator))
+        if cfg.budget_minutes is not None:
+            cfg.trainer.max_time = _clock(cfg.budget_minutes)
+            cfg.trainer.max_epochs = -1
+        if init_from is not None and not cfg.resume:
+            target = "cytoloop.model.warmstart.WarmStart"
+            cfg.callbacks.warm_start = {"_target_": target, "path": str(init_from)}
+        if cfg.resume:
+            cfg.checkpoint.ckpt_path = str(Path(cfg.resume) / "checkpoints" / "last.ckpt")
+
+
+def fit(cfg: DictConfig) -> dict[str, float]:
+    """Train as the config says.
+
+    Returns
+    -------
+    dict of str to float
+        The last logged metrics, and ``best``: the score of the best checkpoint.
+    """
+    output = Path(cfg.paths.output_dir)
+    output.mkdir(parents=True, exist_ok=True)  # CytoDL hides errors where it is missing
+    os.environ.setdefault("PROJECT_ROOT", str(output))  # CytoDL looks for one, and uses it little
+    import cyto_dl.train
+
+    quiet_libraries()
+    OmegaConf.save(cfg, output / "config.yaml")
+    with _without_pip_freeze():
+        # CytoDL resolves and strips the config that it is given
+        metrics, objects = cyto_dl.train.train(copy.deepcopy(cfg))
+    scores = {name: float(value) for name, value in metrics.items()}
+    best = objects["trainer"].checkpoint_callback.best_model_score
+    scores["best"] = float(best) if best is not None else float("nan")
+    return scores
+
+
+@contextmanager
+def _without_pip_freeze() -> Iterator[None]:
+    """Keep CytoDL from logging the config a second time, with the output of `pip freeze`.
+
+    The run holds the config and the package versions already, and an environment made by uv
+    has no pip.
+    """
+    import cyto_dl.utils
+
+    former = cyto_dl.utils.log_hyperparameters
+    cyto_dl.utils.log_hyperparameters = lambda objects: None
+    try:
+        yield
+    finally:
+        cyto_dl.utils.log_hyperparameters = former
+
+
+def _clock(minutes: float) -> str:
+    """Return Lightning's DD:HH:MM:SS of a number of minutes."""
+    seconds = round(float(minutes) * 60)
+    if seconds < 1:
+        raise ConfigError("budget_minutes", f"{minutes} is not above 0", "Give minutes.")
+    days, seconds = divmod(seconds, 86400)
+    return f"{days:02d}:{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"

@@ -1,0 +1,33 @@
+"""What the hardware is good at: numeric precision by measured speed, not by fashion."""
+
+from __future__ import annotations
+
+import torch
+
+
+def choose_precision(accelerator: str = "auto") -> str:
+    """Return Lightning's precision for this machine: ``bf16-mixed`` where it is fast, else ``32``.
+
+    On a CPU with AVX-512 bf16 or AMX, bf16 halves the time of a step (measured); without them
+    it is emulated and slower. CUDA cards of 2020 and later have it.
+
+    Parameters
+    ----------
+    accelerator : str
+        Lightning's name: auto, cpu, gpu, cuda, mps.
+    """
+    if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
+        return "bf16-mixed" if torch.cuda.is_bf16_supported() else "16-mixed"
+    if accelerator in ("auto", "cpu") and not _has_mps(accelerator):
+        return "bf16-mixed" if cpu_has_fast_bf16() else "32"
+    return "32"
+
+
+def cpu_has_fast_bf16() -> bool:
+    """Tell whether the CPU computes in bf16 itself (AVX-512 bf16 or AMX)."""
+    tests = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(getattr(torch.cpu, name, lambda: False)() for name in tests)
+
+
+def _has_mps(accelerator: str) -> bool:
+    return accelerator == "auto" and torch.backends.mps.is_available()

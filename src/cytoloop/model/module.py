@@ -1,0 +1,120 @@
+"""The LightningModule: patches in training, whole images in validation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from cyto_dl.models.base_model import BaseModel
+from lightning.pytorch.callbacks import Timer
+from torch import Tensor, nn
+
+from cytoloop import __version__
+
+Batch = dict[str, Any]
+
+
+class SegmentationModule(BaseModel):
+    """A network with heads, on CytoDL's BaseModel (which keeps plain values as hparams).
+
+    A batch has ``image`` (B, C, [Z,] Y, X) float32, ``target`` (B, K, [Z,] Y, X) float32 and
+    ``weight`` (B, 1, [Z,] Y, X) float32, 0 = excluded. The state dict has `backbone.*` and
+    `task_heads.*`, as CytoDL's `MultiTaskIm2Im`.
+
+    Parameters
+    ----------
+    backbone : Module
+        (B, C, [Z,] Y, X) to logits (B, K, [Z,] Y, X).
+    task_heads : dict of str to Module
+        See `cytoloop.model.heads`.
+    inferer : callable
+        Runs the network over a whole image in validation: ``inferer(image, network)``.
+    image : dict
+        What the network expects of an image (dims, channels, spacing_um, patch_size,
+        normalization): plain values that prediction reads from the checkpoint.
+    optimizer, lr_scheduler : partials
+        From CytoDL's BaseModel; the scheduler is stepped after every batch.
+    """
+
+    def __init__(
+        self,
+        *,
+        backbone: nn.Module,
+        task_heads: dict[str, nn.Module],
+        inferer: Any,
+        image: dict[str, Any],
+        **base_kwargs: Any,
+    ) -> None:
+        super().__init__(metrics={}, **base_kwargs)
+        self.backbone = backbone
+        self.task_heads = nn.ModuleDict(task_heads)
+        self.inferer = inferer
+
+    def forward(self, image: Tensor, **kwargs: Any) -> dict[str, Tensor]:
+        """Return the logits of each head, (B, 1, [Z,] Y, X)."""
+        features = self.backbone(image)
+        return {name: head(features) for name, head in self.task_heads.items()}
+
+    def head(self, name: str) -> Any:
+        """Return a head: a module with ``loss`` and ``probability``."""
+        return self.task_heads[name]
+
+    def losses(self, logits: dict[str, Tensor], batch: Batch) -> Tensor:
+        """Return the sum of the heads' losses, a scalar."""
+        parts = [
+            self.head(name).loss(logits[name], batch["target"], batch["weight"])
+            for name in self.task_heads
+        ]
+        return torch.stack(parts).sum()
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Return the loss of a batch of patches; log it per step and per epoch."""
+        loss = self.losses(self(batch["image"]), batch)
+        size = len(batch["image"])
+        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=size)
+        self.log("train/loss_step", loss, on_step=True, on_epoch=False, batch_size=size)
+        return loss
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Score one whole image: loss, and Dice and IoU of probability > 0.5."""
+        logits = self.inferer(batch["image"], self)
+        scores = {"val/loss": self.losses(logits, batch)}
+        name = next(iter(self.task_heads))
+        counted = batch["weight"] > 0
+        predicted = (self.head(name).probability(logits[name]) > 0.5) & counted
+        true = (batch["target"] > 0.5) & counted
+        both, either = (predicted & true).sum(), (predicted | true).sum()
+        total = predicted.sum() + true.sum()
+        # an image without foreground, in which none is found, is right
+        scores["val/dice"] = torch.where(total > 0, 2.0 * both / total.clamp(min=1), 1.0)
+        scores["val/iou"] = torch.where(total > 0, both / either.clamp(min=1), 1.0)
+        self.log_dict(scores, on_step=False, on_epoch=True, batch_size=1, sync_dist=True)
+
+    def configure_optimizers(self) -> Any:
+        """Return the optimizer, with a schedule that is stepped after every batch."""
+        optimizer = self.optimizer([p for p in self.parameters() if p.requires_grad])
+        if self.lr_scheduler is None:
+            return optimizer
+        scheduler = self.lr_scheduler(optimizer=optimizer)
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
+        }
+
+    def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
+        """Tell a schedule that asks for it how much of the budget is spent, and step it."""
+        if hasattr(scheduler, "spent"):
+            scheduler.spent = self.budget_spent()
+        scheduler.step()
+
+    def budget_spent(self) -> float:
+        """Return the share of the training budget (steps or minutes) that is used up, 0 to 1."""
+        timers = [c for c in self.trainer.callbacks if isinstance(c, Timer)]
+        shares = [t.time_elapsed() / t._duration for t in timers if t._duration]
+        steps = self.trainer.estimated_stepping_batches  # infinite where only minutes count
+        shares.append(self.trainer.global_step / max(steps, 1))
+        return min(max(shares), 1.0)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Note in the file who wrote it."""
+        checkpoint["cytoloop"] = {"version": __version__, "schema": 1}

@@ -1,0 +1,60 @@
+"""What a user types, made fit for Hydra's grammar.
+
+Hydra reads ``key=(?P<id>a)`` as a function call, ``model=epoch=3.ckpt`` as a mistake, and
+``model=runs:/ID`` as the choice of a config group. A path, pattern or URI is text, whatever
+signs it holds, so it is quoted here.
+"""
+
+from __future__ import annotations
+
+import re
+
+_TEXT = {
+    "curate": ("raw", "seg1", "seg2", "exclude", "output", "key", "group"),
+    "check": ("data.path",),
+    "train": ("data.path", "output", "init_from", "resume"),
+    "predict": ("input", "output", "model"),
+    "evaluate": ("predictions", "truth", "output"),
+}
+_PLAIN = re.compile(r"null|true|false|'.*'|\".*\"|\$\{.*\}|", re.IGNORECASE | re.DOTALL)
+
+RENAMED = {"predict": {"model": "model_uri"}}
+"""Keys that are also config groups: typed name to name in the config."""
+
+
+def quote_overrides(verb: str, words: list[str]) -> list[str]:
+    """Return the words with text values quoted and renamed keys renamed.
+
+    Parameters
+    ----------
+    verb : str
+    words : list of str
+        As typed: ``key=value`` and flags.
+    """
+    sweeping = "--multirun" in words or "-m" in words
+    done = []
+    for word in words:
+        key, equals, value = word.partition("=")
+        if equals and key in _TEXT.get(verb, ()):
+            if not (_PLAIN.fullmatch(value) or (sweeping and "," in value)):
+                value = quote(value)
+            word = f"{RENAMED.get(verb, {}).get(key, key)}={value}"
+        done.append(word)
+    return done
+
+
+def quote(value: str) -> str:
+    """Return a text in single quotes, escaped as Hydra's grammar wants it.
+
+    >>> quote("it's")
+    "'it\\\\'s'"
+    """
+    text = re.sub(r"(\\*)'", lambda match: match[1] * 2 + r"\'", value)
+    tail = re.search(r"\\*$", text)
+    return f"'{text}{tail[0] if tail else ''}'"
+
+
+def typed_name(verb: str, key: str) -> str:
+    """Return the name under which the user types a key of the config."""
+    back = {inner: outer for outer, inner in RENAMED.get(verb, {}).items()}
+    return back.get(key, key)

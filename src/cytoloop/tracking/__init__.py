@@ -1,0 +1,1 @@
+"""MLflow: the project's store, one run per training, checkpoints by URI."""

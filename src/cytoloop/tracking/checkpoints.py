@@ -1,0 +1,131 @@
+"""Checkpoints by URI: a path, ``runs:/ID``, ``runs:/ID/last`` or ``models:/NAME/VERSION``."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from mlflow import MlflowClient
+from mlflow.artifacts import download_artifacts
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+
+from cytoloop.errors import ModelError
+from cytoloop.tracking.run import CHECKPOINTS, open_run
+from cytoloop.tracking.store import connect
+
+_RUN = re.compile(r"runs:/(?P<id>[0-9a-f]{32})(?:/(?P<which>best|last))?/?")
+
+
+@dataclass(frozen=True)
+class Located:
+    """A checkpoint on this machine.
+
+    Attributes
+    ----------
+    uri : str
+        As given.
+    path : Path
+    run_id : str or None
+        The run that made it, where known.
+    """
+
+    uri: str
+    path: Path
+    run_id: str | None
+
+
+def locate_checkpoint(uri: str, tracking_uri: str | None = None) -> Located:
+    """Return the local file of a checkpoint, downloading it if need be.
+
+    Parameters
+    ----------
+    uri : str
+        A path (of a file, or of a run's folder), ``runs:/ID`` (its best), ``runs:/ID/best``,
+        ``runs:/ID/last`` or ``models:/NAME/VERSION``, ``models:/NAME@ALIAS``.
+
+    Raises
+    ------
+    ModelError
+        Nothing is there.
+    """
+    uri = str(uri).strip()
+    if uri.startswith("runs:"):
+        match = _RUN.fullmatch(uri)
+        if match is None:
+            raise ModelError(uri, "is no run URI", "Expected runs:/ID or runs:/ID/last (32 hex).")
+        which = match["which"] or "best"
+        path = _from_run(uri, match["id"], f"{CHECKPOINTS}/{which}.ckpt", tracking_uri)
+        return Located(uri, path, match["id"])
+    if uri.startswith("models:"):
+        return _from_registry(uri, tracking_uri)
+    path = Path(uri).expanduser()
+    if path.is_dir():
+        found = [p for p in (path / "best.ckpt", path / CHECKPOINTS / "best.ckpt") if p.is_file()]
+        if not found:
+            raise ModelError(uri, "the folder holds no best.ckpt", "Give the file itself.")
+        path = found[0]
+    if not path.is_file():
+        raise ModelError(uri, "no such checkpoint", "Give a .ckpt file, runs:/ID or models:/NAME.")
+    return Located(uri, path, run_of_file(path))
+
+
+def run_of_file(path: Path) -> str | None:
+    """Return the run that a training folder belongs to: training leaves ``run_id`` beside it."""
+    for folder in (path.parent, path.parent.parent):
+        note = folder / "run_id"
+        if note.is_file():
+            text = note.read_text().strip()
+            return text if re.fullmatch(r"[0-9a-f]{32}", text) else None
+    return None
+
+
+def _from_run(uri: str, run_id: str, artifact: str, tracking_uri: str | None) -> Path:
+    client = open_run(run_id, tracking_uri).client
+    if str(client.tracking_uri).startswith("sqlite"):  # artifacts are files here: no copy
+        folder = client.get_run(run_id).info.artifact_uri
+        if folder.startswith("file://"):
+            path = Path(_file_path(folder)) / artifact
+            if path.is_file():
+                return path
+    try:
+        target = tempfile.mkdtemp(prefix="cytoloop-model-")
+        return Path(client.download_artifacts(run_id, artifact, target))
+    except (MlflowException, OSError) as error:
+        raise ModelError(
+            uri,
+            f"the run has no {artifact}",
+            "It may have stopped before its first validation; try runs:/ID/last.",
+        ) from error
+
+
+def _from_registry(uri: str, tracking_uri: str | None) -> Located:
+    client = connect(tracking_uri)
+    match = re.fullmatch(r"models:/(?P<name>[^/@]+)(?:/(?P<version>\d+)|@(?P<alias>[\w-]+))", uri)
+    if match is None:
+        raise ModelError(uri, "is no model URI", "Expected models:/NAME/VERSION or @ALIAS.")
+    try:
+        version = _version(client, match)
+        folder = Path(download_artifacts(version.source, tracking_uri=client.tracking_uri))
+    except (MlflowException, OSError) as error:
+        reason = str(error).splitlines()[0][:160]
+        raise ModelError(uri, f"not in the registry: {reason}", "See `cytoloop ui`.") from error
+    files = [folder] if folder.is_file() else sorted(folder.rglob("best.ckpt"))
+    if not files:
+        raise ModelError(uri, "the version holds no best.ckpt", "Register it again.")
+    return Located(uri, files[0], version.run_id or None)
+
+
+def _version(client: MlflowClient, match: re.Match[str]) -> ModelVersion:
+    if match["alias"]:
+        return client.get_model_version_by_alias(match["name"], match["alias"])
+    return client.get_model_version(match["name"], match["version"])
+
+
+def _file_path(uri: str) -> str:
+    from urllib.parse import unquote, urlparse
+    from urllib.request import url2pathname
+
+    return url2pathname(unquote(urlparse(uri).path))

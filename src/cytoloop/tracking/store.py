@@ -1,0 +1,78 @@
+"""Where runs are kept: a SQLite file in the project folder, or a tracking server."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from urllib.parse import urlparse
+
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+
+from cytoloop.errors import ConfigError
+from cytoloop.terminal import quiet_libraries
+
+_LOCAL = ("sqlite", "postgresql", "mysql", "mssql")
+
+
+def tracking_uri(explicit: str | None = None) -> str:
+    """Return the tracking URI: the given one, ``MLFLOW_TRACKING_URI``, else ``./mlflow.db``."""
+    if explicit:
+        return explicit
+    if os.environ.get("MLFLOW_TRACKING_URI"):
+        return os.environ["MLFLOW_TRACKING_URI"]
+    return f"sqlite:///{Path('mlflow.db').absolute().as_posix()}"
+
+
+def connect(explicit: str | None = None) -> MlflowClient:
+    """Return a client that has been seen to answer.
+
+    Parameters
+    ----------
+    explicit : str, optional
+        Tracking URI, default see `tracking_uri`.
+
+    Raises
+    ------
+    ConfigError
+        A store that MLflow refuses, or a server that does not answer.
+    """
+    uri = tracking_uri(explicit)
+    scheme = urlparse(uri).scheme.split("+")[0]
+    # a server that is not there should be told at once, not after MLflow's minutes of retries
+    patience = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}
+    for name, value in patience.items():
+        os.environ.setdefault(name, value)
+    quiet_libraries()
+    try:
+        client = MlflowClient(uri)
+        client.search_experiments(max_results=1)
+    except (MlflowException, OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0][:200]
+        raise ConfigError(
+            f"MLflow store {uri}",
+            f"cannot be used: {reason}",
+            "Start the server, or unset MLFLOW_TRACKING_URI to use ./mlflow.db."
+            if scheme not in _LOCAL
+            else "Check the path and its permissions.",
+        ) from error
+    return client
+
+
+def experiment_id(client: MlflowClient, name: str) -> str:
+    """Return the id of an experiment, made if need be, with its artifacts beside a SQLite file."""
+    found = client.get_experiment_by_name(name)
+    if found is not None and found.lifecycle_stage == "deleted":
+        raise ConfigError(
+            "experiment_name",
+            f"the MLflow experiment {name!r} was deleted",
+            f"Restore it (`mlflow experiments restore -x {found.experiment_id}`) or name another.",
+        )
+    if found is not None:
+        return str(found.experiment_id)
+    location = None
+    uri = str(client.tracking_uri)
+    if uri.startswith("sqlite:///"):
+        folder = Path(uri.removeprefix("sqlite:///")).absolute().parent / "mlartifacts"
+        location = folder.as_uri()
+    return str(client.create_experiment(name, artifact_location=location))

@@ -1,0 +1,86 @@
+"""Small seeded microscopy for the tests; nothing is downloaded."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+
+SPACING = (0.6, 0.3, 0.3)
+
+
+def make_blobs(
+    shape: tuple[int, ...], count: int, seed: int, radius: float = 4.5
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return a noisy uint16 picture of bright balls and their uint16 labels."""
+    rng = np.random.default_rng(seed)
+    labels = np.zeros(shape, np.uint16)
+    grid = np.indices(shape)
+    for number in range(1, count + 1):
+        for _ in range(200):
+            centre = [rng.uniform(min(radius, n / 2), max(n - radius, n / 2)) for n in shape]
+            ball = sum((g - c) ** 2 for g, c in zip(grid, centre, strict=True)) < radius**2
+            if not labels[ball].any():
+                labels[ball] = number
+                break
+    raw = 200 + 900 * (labels > 0) + rng.normal(0, 60, shape)
+    return np.clip(raw, 0, 65535).astype(np.uint16), labels
+
+
+def write_tiff(path: Path, data: np.ndarray) -> Path:
+    """Write an ImageJ TIFF with the test spacing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    metadata: dict[str, object] = {"axes": "ZYX"[-data.ndim :], "unit": "um"}
+    if data.ndim == 3:
+        metadata["spacing"] = SPACING[0]
+    tifffile.imwrite(
+        path, data, imagej=True, resolution=(1 / SPACING[2], 1 / SPACING[1]), metadata=metadata
+    )
+    return path
+
+
+@pytest.fixture
+def blobs() -> Callable[..., tuple[np.ndarray, np.ndarray]]:
+    """The maker of pictures: ``blobs(shape, count, seed) -> (raw, labels)``."""
+    return make_blobs
+
+
+@pytest.fixture
+def tiff() -> Callable[[Path, np.ndarray], Path]:
+    """The writer: ``tiff(path, data) -> path``."""
+    return write_tiff
+
+
+def make_images(folder: Path, count: int, shape: tuple[int, ...] = (12, 40, 40)) -> Path:
+    """Write ``raw/img_N.tif`` and ``seg/img_N.tif``; return the folder."""
+    for number in range(count):
+        raw, labels = make_blobs(shape, 5, seed=number)
+        write_tiff(folder / "raw" / f"img_{number}.tif", raw)
+        write_tiff(folder / "seg" / f"img_{number}.tif", labels)
+    return folder
+
+
+@pytest.fixture
+def images_3d(tmp_path: Path) -> Path:
+    """Folder with five pairs of 12 x 40 x 40 in ``raw/`` and ``seg/``."""
+    return make_images(tmp_path / "images", 5)
+
+
+@pytest.fixture
+def images_2d(tmp_path: Path) -> Path:
+    """Folder with five pairs of 48 x 56 in ``raw/`` and ``seg/``."""
+    return make_images(tmp_path / "images", 5, (48, 56))
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """Folder of the shared real data; the test is skipped where it is absent."""
+    default = Path(__file__).parents[2] / "shared" / "data"
+    folder = Path(os.environ.get("CYTOLOOP_TEST_DATA", default))
+    if not folder.is_dir():
+        pytest.skip(f"real data not found at {folder} (set CYTOLOOP_TEST_DATA)")
+    return folder

@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+
+from cytoloop.errors import ImageError
+from cytoloop.images import list_images, read_header, read_image, read_labels, stem, write_image
+
+
+@pytest.mark.parametrize(
+    "axes, shape", [("ZYX", (4, 6, 7)), ("CZYX", (2, 4, 6, 7)), ("YX", (6, 7)), ("CYX", (3, 6, 7))]
+)
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+def test_written_images_come_back_with_their_voxel_size(
+    tmp_path: Path, axes: str, shape: tuple[int, ...], dtype: str
+) -> None:
+    data = np.arange(np.prod(shape)).reshape(shape).astype(dtype)
+    names = [f"dye {i}" for i in range(shape[0] if "C" in axes else 1)]
+    path = tmp_path / "a.ome.tif"
+    write_image(path, data, axes, (2.0, 0.5, 0.25), names)
+    image = read_image(path)
+    np.testing.assert_array_equal(image.data, data if "C" in axes else data[None])
+    assert image.data.dtype == dtype and image.channels == tuple(names)
+    assert image.spacing_um == ((2.0, 0.5, 0.25) if "Z" in axes else (1.0, 0.5, 0.25))
+    assert [p.name for p in tmp_path.iterdir()] == ["a.ome.tif"]
+
+
+def test_channels_by_name_and_number(tmp_path: Path) -> None:
+    path = tmp_path / "a.ome.tif"
+    data = np.arange(24, dtype=np.uint16).reshape(2, 3, 4)
+    write_image(path, data, "CYX", None, ["DNA", "membrane"])
+    for channel in ("membrane", 1, "1", [1]):
+        np.testing.assert_array_equal(read_image(path, channel).data, data[1:])
+    with pytest.raises(ImageError, match="has no channel 'GFP'.*\n.*0: DNA, 1: membrane"):
+        read_image(path, "GFP")
+    with pytest.raises(ImageError, match="has no scene 'B'"):
+        read_image(path, scene="B")
+    with pytest.raises(ImageError, match="has no time point 3"):
+        read_image(path, time=3)
+
+
+def test_imagej_spacing_counts_and_a_printers_resolution_does_not(
+    tmp_path: Path, tiff: Callable[[Path, np.ndarray], Path]
+) -> None:
+    stack = np.zeros((4, 5, 6), np.uint8)
+    assert read_header(tiff(tmp_path / "ij.tif", stack)).spacing_um == pytest.approx(
+        (0.6, 0.3, 0.3)
+    )
+    dpi = {"resolution": (72, 72), "resolutionunit": "INCH", "photometric": "minisblack"}
+    tifffile.imwrite(tmp_path / "dpi.tif", stack, **dpi)
+    header = read_header(tmp_path / "dpi.tif")
+    assert header.spacing_um is None and header.spatial == (4, 5, 6)
+
+
+def test_colour_samples_are_channels(tmp_path: Path) -> None:
+    picture = np.random.default_rng(0).integers(0, 255, (8, 9, 3), np.uint8)
+    tifffile.imwrite(tmp_path / "rgb.tif", picture, photometric="rgb")
+    assert read_header(tmp_path / "rgb.tif").channels == ("sample 0", "sample 1", "sample 2")
+    np.testing.assert_array_equal(
+        read_image(tmp_path / "rgb.tif").data, np.moveaxis(picture, -1, 0)
+    )
+
+
+@pytest.mark.parametrize(
+    "content, reason",
+    [(None, "no such file"), (b"", "is empty"), (b"II*\0rubbish", "cannot be read")],
+)
+def test_unreadable_files_are_named_with_the_reason(
+    tmp_path: Path, content: bytes | None, reason: str
+) -> None:
+    path = tmp_path / "a.tif"
+    if content is not None:
+        path.write_bytes(content)
+    for read in (read_header, read_image, read_labels):
+        with pytest.raises(ImageError, match=f"a.tif.*{reason}"):
+            read(path)
+
+
+@pytest.mark.parametrize(
+    "values, reason",
+    [([0.5, 1], "fractions or NaN"), ([np.nan, 1], "fractions or NaN"), ([-1, 1], "negative")],
+)
+def test_what_is_no_label_image(tmp_path: Path, values: list[float], reason: str) -> None:
+    tifffile.imwrite(tmp_path / "s.tif", np.array([values] * 4, np.float32))
+    with pytest.raises(ImageError, match=reason):
+        read_labels(tmp_path / "s.tif")
+
+
+def test_whole_floats_are_labels(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "s.tif", np.array([[0, 3]] * 4, np.float32))
+    labels = read_labels(tmp_path / "s.tif")
+    assert labels.dtype == np.uint32 and labels.max() == 3
+
+
+def test_listing_folders_patterns_and_files(tmp_path: Path) -> None:
+    for name in ("b.tif", "a.ome.tif", "note.txt", ".hidden.tif", "deep/c.czi"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert [p.name for p in list_images(tmp_path)] == ["a.ome.tif", "b.tif"]
+    assert [p.name for p in list_images(f"{tmp_path}/**/*.czi")] == ["c.czi"]
+    assert list_images(tmp_path / "b.tif") == [tmp_path / "b.tif"]
+    assert [stem(p) for p in list_images(tmp_path)] == ["a", "b"]
+    with pytest.raises(ImageError, match="matches no file"):
+        list_images(f"{tmp_path}/*.png")
+    with pytest.raises(ImageError, match="no such file or folder"):
+        list_images(tmp_path / "none")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ImageError, match="holds no image"):
+        list_images(tmp_path / "empty")
+
+
+@pytest.mark.realdata
+def test_real_files_are_read_or_refused_with_a_reason(real_data: Path) -> None:
+    read, refused = [], []
+    for path in sorted((real_data / "formats").glob("*/*")):
+        try:
+            image = read_image(path)
+        except ImageError as error:
+            refused.append(path.name)
+            assert "cannot be read" in str(error)
+        else:
+            read.append(path.name)
+            assert image.data.ndim in (3, 4) and len(image.channels) == len(image.data)
+    assert len(read) >= 8 and refused in ([], ["DAPI_GFP.czi"])

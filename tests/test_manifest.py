@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from cytoloop import manifest
+from cytoloop.errors import ManifestError
+from cytoloop.manifest import COLUMNS, CYTODL_COLUMNS, OWN_COLUMNS, read_dataset, read_manifest
+
+
+def write(path: Path, *rows: dict[str, str]) -> Path:
+    manifest.write_manifest(path, rows)
+    return path
+
+
+def test_written_columns_are_cytodls_then_ours(tmp_path: Path) -> None:
+    path = write(tmp_path / "m.csv", {"raw": "a.tif", "zoom": "2", "id": "a"})
+    header = path.read_text().splitlines()[0].split(",")
+    assert header == [*COLUMNS, "zoom"] and header[:6] == list(CYTODL_COLUMNS)
+
+
+def test_no_column_of_ours_is_taken_for_one_of_cytodls() -> None:
+    # CytoDL picks columns whose names begin with the ones it looks for
+    assert not [own for own in OWN_COLUMNS for theirs in CYTODL_COLUMNS if own.startswith(theirs)]
+
+
+def test_reading_returns_what_was_written(tmp_path: Path) -> None:
+    path = write(tmp_path / "m.csv", {"raw": "x/a.ome.tif", "spacing_um": "2 0.5 0.25"})
+    (row,) = read_manifest(path)
+    assert row.id == "a" and row.spacing_um == (2.0, 0.5, 0.25) and row.number == 1
+    assert row.file("raw") == tmp_path.resolve() / "x/a.ome.tif" and row.file("seg1") is None
+
+
+def test_a_plugin_manifest_with_an_index_column_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "train.csv"
+    path.write_text(",raw,seg1,seg2,merge_mask,exclude_mask,base_image\n0,/a.tif,/b.tif,,,,seg1\n")
+    (row,) = read_manifest(path, ("raw", "seg1"))
+    assert row["base_image"] == "seg1" and "" not in row.values
+
+
+def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
+    path = write(tmp_path / "m.csv", {"raw": "a", "id": "1"}, {"id": "1"}, {"raw": "", "id": "2"})
+    with pytest.raises(ManifestError, match="3 problems") as caught:
+        read_manifest(path)
+    assert "row 2: id '1' is that of row 1" in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["", "a,b\n1,2\n"])
+def test_missing_columns_are_named(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "m.csv"
+    path.write_text(text)
+    with pytest.raises(ManifestError, match="has no column raw"):
+        read_manifest(path)
+
+
+def test_a_missing_manifest_says_how_to_make_one(tmp_path: Path) -> None:
+    with pytest.raises(ManifestError, match="cytoloop curate"):
+        read_manifest(tmp_path / "none.csv")
+
+
+def test_a_picture_is_no_manifest(tmp_path: Path) -> None:
+    path = tmp_path / "m.csv"
+    path.write_bytes(b"\x89PNG\xff\xfe\x00")
+    with pytest.raises(ManifestError, match="is no CSV file"):
+        read_manifest(path)
+
+
+@pytest.mark.parametrize("text", ["1 2", "a b c", "1 0 1", "1 2 3 4"])
+def test_a_bad_voxel_size_is_refused_or_two_numbers_are_yx(tmp_path: Path, text: str) -> None:
+    (row,) = read_manifest(write(tmp_path / "m.csv", {"raw": "a", "spacing_um": text}))
+    if text == "1 2":
+        assert row.spacing_um == (1.0, 1.0, 2.0)
+    else:
+        with pytest.raises(ManifestError, match="is no voxel size"):
+            _ = row.spacing_um
+
+
+def test_a_data_set_is_a_folder_or_one_file(tmp_path: Path) -> None:
+    both = [{"raw": "a", "seg1": "b", "split": "train"}, {"raw": "c", "seg1": "d", "split": "val"}]
+    write(tmp_path / "all.csv", *both)
+    one = read_dataset(tmp_path / "all.csv")
+    assert [len(one[s]) for s in ("train", "valid", "test")] == [1, 1, 0]
+    folder = tmp_path / "f"
+    write(folder / "train.csv", both[0], {"raw": "x", "seg1": "y", "status": "reject"})
+    write(folder / "val.csv", both[1])
+    two = read_dataset(folder)
+    assert [len(two[s]) for s in ("train", "valid", "test")] == [1, 1, 0]
+
+
+def test_data_sets_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(ManifestError, match="no such data set"):
+        read_dataset(tmp_path / "none")
+    with pytest.raises(ManifestError, match="no training image"):
+        read_dataset(tmp_path)
+    row = {"raw": "a", "seg1": "b"}
+    write(tmp_path / "train.csv", row)
+    write(tmp_path / "val.csv", row)
+    write(tmp_path / "valid.csv", row)
+    with pytest.raises(ManifestError, match=r"valid\.csv and val\.csv: which one"):
+        read_dataset(tmp_path)
+    write(tmp_path / "one.csv", row | {"split": "holdout"})
+    with pytest.raises(ManifestError, match="'holdout' is no split"):
+        read_dataset(tmp_path / "one.csv")
+
+
+def test_a_failed_write_leaves_the_old_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(tmp_path / "m.csv", {"raw": "old"})
+
+    def crash(*args: object) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(os, "replace", crash)
+    with pytest.raises(OSError, match="disk full"):
+        write(path, {"raw": "new"})
+    assert "old" in path.read_text() and os.listdir(tmp_path) == ["m.csv"]
+
+
+def test_the_hash_follows_the_contents_not_the_place(tmp_path: Path) -> None:
+    hashes = []
+    for name, text in (("a", b"1"), ("b", b"1"), ("c", b"2")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "r.tif").write_bytes(text)
+        write(tmp_path / name / "train.csv", {"raw": "r.tif", "seg1": "r.tif"})
+        hashes.append(manifest.dataset_hash(read_dataset(tmp_path / name)))
+    assert hashes[0] == hashes[1] != hashes[2]
