@@ -44,10 +44,10 @@ def quote_overrides(verb: str, words: list[str]) -> list[str]:
 
 
 def quote(value: str) -> str:
-    """Return a text in single quotes, escaped as Hydra's grammar wants it.
+    r"""Return a text in single quotes, escaped as Hydra's grammar wants it.
 
     >>> quote("it's")
-    "'it\\\\'s'"
+    "'it\\'s'"
     """
     text = re.sub(r"(\\*)'", lambda match: match[1] * 2 + r"\'", value)
     tail = re.search(r"\\*$", text)

@@ -310,6 +310,20 @@ def test_curation_of_a_csv_with_wrong_splits(images_2d: Path, tmp_path: Path) ->
     ]
 
 
+def test_curation_hashes_an_image_anew(
+    images_2d: Path,
+    tmp_path: Path,
+    blobs: Callable[..., tuple[np.ndarray, np.ndarray]],
+    tiff: Callable[[Path, np.ndarray], Path],
+) -> None:
+    curate(settings_of(images_2d))
+    changed = tiff(images_2d / "raw" / "img_0.tif", blobs((48, 56), 5, seed=77)[0])
+    table = tmp_path / "dataset" / "dataset.csv"
+    assert read_manifest(table).rows[0]["sha256"] != file_hash(changed)
+    curate(settings_of(images_2d, raw=table, seg1=None))
+    assert read_manifest(table).rows[0]["sha256"] == file_hash(changed)
+
+
 def test_curation_groups_that_are_not_found(images_2d: Path) -> None:
     with pytest.raises(ManifestError, match="no group found for img_2, img_3, img_4"):
         curate(settings_of(images_2d, group="(?P<group>img_[01])"))

@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cytoloop.data.preflight import Facts, check_patch_size, inspect_dataset, preflight
+from cytoloop.data.preflight import DatasetFacts, check_patch_size, preflight
 from cytoloop.errors import ConfigError, ManifestError
-from cytoloop.manifest import read_dataset, write_manifest
+from cytoloop.manifest import write_manifest
 
-FACTS = Facts(3, ("DNA",), {"a": (12, 40, 50), "b": (20, 38, 60)}, None)
+FACTS = DatasetFacts(("DNA",), {"a": (12, 40, 50), "b": (20, 38, 60)}, None)
 
 
 def test_a_patch_that_fits_is_accepted() -> None:
@@ -57,12 +57,12 @@ def test_facts_come_from_the_images(tmp_path: Path, tiff: Callable) -> None:
 
 def test_mixed_dimensions_are_refused(tmp_path: Path, tiff: Callable) -> None:
     folder = dataset(tmp_path, tiff, [(6, 16, 20), (6, 16, 16), (16, 16)])
-    with pytest.raises(ManifestError, match="raw2 is 2D, most are 3"):
-        inspect_dataset(read_dataset(folder))
+    with pytest.raises(ManifestError, match="raw2.*2D"):
+        preflight(folder, [4, 16, 16], [1, 2, 2])
 
 
 def test_a_data_set_without_validation_images_is_refused(tmp_path: Path, tiff: Callable) -> None:
     folder = dataset(tmp_path, tiff, [(16, 20), (16, 16)])
     (folder / "valid.csv").unlink()
     with pytest.raises(ManifestError, match="no validation image"):
-        inspect_dataset(read_dataset(folder))
+        preflight(folder, [16, 16], [1, 2, 2])

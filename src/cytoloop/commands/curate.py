@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import fields
 from typing import Any
 
 from cytoloop.app import plain
-from cytoloop.curation import curate
+from cytoloop.curation import Settings, curate
 
 log = logging.getLogger(__name__)
 
 
 def run(cfg: Any) -> None:
     """Pair, check and split images, and write the manifest."""
-    settings = plain(cfg)
-    settings["paths"] = settings.pop("paths_in_manifest")  # `paths` is a config group
-    result = curate(**settings)
+    values = plain(cfg)
+    values["paths"] = values.pop("paths_in_manifest")  # `paths` is a config group
+    settings = Settings(**{field.name: values[field.name] for field in fields(Settings)})
+    result = curate(settings, progress=True)
     counts = ", ".join(f"{number} {name}" for name, number in result.counts.items())
     log.info("%s: %s", cfg.output, counts)
     log.info("next: cytoloop train experiment=nuclei_3d data.path=%s", cfg.output)

@@ -139,7 +139,7 @@ def _kept_groups(
         for group, splits in sorted(found.items())
         if len(splits) > 1
     ]
-    return {}
+    return {group: min(splits) for group, splits in found.items()}
 
 
 def _fix_named(

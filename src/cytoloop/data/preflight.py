@@ -6,71 +6,72 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cytoloop.curation import check_rows
+from cytoloop.curation import check_dataset
 from cytoloop.errors import ConfigError, ManifestError
-from cytoloop.images.read import read_header
+from cytoloop.images import Spacing, read_header
 from cytoloop.manifest import Manifest, Row, read_dataset
 
 
 @dataclass(frozen=True)
-class Facts:
-    """What all images of a data set share.
+class DatasetFacts:
+    """What all images of a data set share, and how large each is.
 
     Attributes
     ----------
-    spatial_dims : int
-        2 or 3.
     channels : tuple of str
         Names of the input channels.
     shapes : dict of str to tuple of int
         Row id to ([Z,] Y, X).
     spacing_um : tuple of float or None
-        (Z, Y, X) of the first row that states it.
+        (Z, Y, X) of the first row that has it.
     """
 
-    spatial_dims: int
     channels: tuple[str, ...]
     shapes: dict[str, tuple[int, ...]]
-    spacing_um: tuple[float, float, float] | None
+    spacing_um: Spacing | None
+
+    @property
+    def spatial_dims(self) -> int:
+        """2 or 3."""
+        return len(next(iter(self.shapes.values())))
 
 
-def inspect_dataset(dataset: dict[str, Manifest]) -> Facts:
-    """Return the facts of the training and validation rows, from the files' headers.
+def preflight(
+    path: str | Path, patch_size: Sequence[int], strides: Sequence[int | Sequence[int]]
+) -> tuple[dict[str, Manifest], DatasetFacts]:
+    """Check everything that training needs of a data set, before anything is trained.
+
+    Returns
+    -------
+    dataset : dict of str to Manifest
+    facts : DatasetFacts
+        Of the training and validation rows.
 
     Raises
     ------
-    ManifestError
-        No validation image, or images that cannot be in one data set (2D with 3D, different
-        numbers of channels).
+    ManifestError, ConfigError
+        Every problem of every row; then every problem of the patch size.
     """
-    rows = [*dataset["train"], *dataset["valid"]]
-    where = str(dataset["train"].path)
+    dataset = read_dataset(path)
     if not len(dataset["valid"]):
         raise ManifestError(
             str(dataset["valid"].path),
             "no validation image: the best checkpoint could not be chosen",
             "Curate with at least 2 images (or groups), or with a larger share `valid=`.",
         )
-    headers = {row.id: read_header(row.file("raw") or "", row["scene"] or None) for row in rows}
-    shapes = {name: header.spatial for name, header in headers.items()}
-    dims = {name: len(shape) for name, shape in shapes.items()}
-    channels = {row.id: _channels(row, headers[row.id].channels) for row in rows}
-    problems = _odd_ones("is {}D", dims) + _odd_ones(
-        "has {} input channels", {name: len(names) for name, names in channels.items()}
+    checked = check_dataset(dataset, progress=True)
+    used = [*checked["train"], *checked["valid"]]
+    facts = DatasetFacts(
+        channels=_channel_names(dataset["train"].rows[0]),
+        shapes={one.id: one.shape for one in used if one.shape},
+        spacing_um=next((one.spacing_um for one in used if one.spacing_um), None),
     )
-    if problems:
-        raise ManifestError(where, problems, "Train on images of one kind.")
-    spacings = [row.spacing_um or headers[row.id].spacing_um for row in rows]
-    return Facts(
-        spatial_dims=next(iter(dims.values())),
-        channels=channels[rows[0].id],
-        shapes=shapes,
-        spacing_um=next((s for s in spacings if s is not None), None),
-    )
+    check_patch_size(patch_size, strides, facts)
+    return dataset, facts
 
 
 def check_patch_size(
-    patch_size: Sequence[int], strides: Sequence[int | Sequence[int]], facts: Facts
+    patch_size: Sequence[int], strides: Sequence[int | Sequence[int]], facts: DatasetFacts
 ) -> None:
     """Refuse a patch that the images or the network's strides do not allow.
 
@@ -80,7 +81,7 @@ def check_patch_size(
         [Z,] Y, X.
     strides : sequence
         Of the network, one a level; a number for all axes or one an axis.
-    facts : Facts
+    facts : DatasetFacts
 
     Raises
     ------
@@ -119,42 +120,11 @@ def check_patch_size(
         raise ConfigError("data.patch_size", problems, "Set data.patch_size=[...] accordingly.")
 
 
-def _channels(row: Row, names: tuple[str, ...]) -> tuple[str, ...]:
+def _channel_names(row: Row) -> tuple[str, ...]:
+    """Return the names of the raw channels that a row uses."""
+    names = read_header(row.file("raw") or "", row["scene"] or None).channels
     if not row["channel"]:
         return names
-    if row["channel"].isdigit() and int(row["channel"]) < len(names):
+    if row["channel"].isdigit() and row["channel"] not in names:
         return (names[int(row["channel"])],)
     return (row["channel"],)
-
-
-def _odd_ones(text: str, values: dict[str, int]) -> list[str]:
-    """Return a line for each row whose value is not that of most rows."""
-    counts = list(values.values())
-    usual = max(set(counts), key=counts.count)
-    return [
-        f"{name} {text.format(value)}, most are {usual}"
-        for name, value in values.items()
-        if value != usual
-    ]
-
-
-def preflight(
-    path: str | Path, patch_size: Sequence[int], strides: Sequence[int | Sequence[int]]
-) -> tuple[dict[str, Manifest], Facts]:
-    """Check everything that training needs of a data set, before anything is trained.
-
-    Returns
-    -------
-    dataset : dict of str to Manifest
-    facts : Facts
-
-    Raises
-    ------
-    ManifestError, ConfigError
-        Every problem of every row; then every problem of the patch size.
-    """
-    dataset = read_dataset(path)
-    check_rows([row for manifest in dataset.values() for row in manifest])
-    facts = inspect_dataset(dataset)
-    check_patch_size(patch_size, strides, facts)
-    return dataset, facts

@@ -1,0 +1,195 @@
+"""Instance scores: which predicted object is which true one, and what went wrong.
+
+Only pairs that overlap are ever looked at, so 2 000 objects cost no 4 000 000 comparisons.
+
+The rules
+- An object counts where at least half of it lies outside the excluded region; what lies inside
+  is cut away from both sides before anything is compared.
+- A pair matches at a threshold t where IoU >= t. Of all one-to-one assignments the one with the
+  most matches (then the largest sum of IoU) is taken, as `stardist.matching` does.
+- A merge is a predicted object that covers more than half of each of two or more true objects;
+  a split is a true object in which two or more predicted objects lie with more than half of
+  themselves.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
+
+THRESHOLDS = tuple(round(0.5 + 0.05 * i, 2) for i in range(10))
+
+
+@dataclass(frozen=True)
+class Overlaps:
+    """Objects of both sides and the pairs of them that share voxels.
+
+    Attributes
+    ----------
+    true_ids, predicted_ids : ndarray of int
+        Labels of the objects that count, sorted.
+    true_sizes, predicted_sizes : ndarray of int
+        Their voxels outside the excluded region.
+    pairs : ndarray of int
+        (N, 2): places in `true_ids` and in `predicted_ids`.
+    shared : ndarray of int
+        (N,) voxels that a pair shares.
+    """
+
+    true_ids: np.ndarray
+    predicted_ids: np.ndarray
+    true_sizes: np.ndarray
+    predicted_sizes: np.ndarray
+    pairs: np.ndarray
+    shared: np.ndarray
+
+    @property
+    def iou(self) -> np.ndarray:
+        """(N,) intersection over union of each pair."""
+        true, predicted = self.pairs.T
+        union = self.true_sizes[true] + self.predicted_sizes[predicted] - self.shared
+        return self.shared / union
+
+    @property
+    def covers_true(self) -> np.ndarray:
+        """(N,) bool: the predicted object covers more than half of the true one."""
+        return self.shared > 0.5 * self.true_sizes[self.pairs[:, 0]]
+
+    @property
+    def lies_in_true(self) -> np.ndarray:
+        """(N,) bool: more than half of the predicted object lies in the true one."""
+        return self.shared > 0.5 * self.predicted_sizes[self.pairs[:, 1]]
+
+    @property
+    def merging(self) -> np.ndarray:
+        """(N,) bool: pairs of a predicted object that covers two or more true ones."""
+        predicted = self.pairs[:, 1]
+        count = np.bincount(predicted[self.covers_true], minlength=len(self.predicted_ids))
+        return self.covers_true & (count[predicted] >= 2)
+
+    @property
+    def splitting(self) -> np.ndarray:
+        """(N,) bool: pairs of a true object in which two or more predicted ones lie."""
+        true = self.pairs[:, 0]
+        count = np.bincount(true[self.lies_in_true], minlength=len(self.true_ids))
+        return self.lies_in_true & (count[true] >= 2)
+
+
+@dataclass(frozen=True)
+class Matching:
+    """What the overlaps come to.
+
+    Attributes
+    ----------
+    overlaps : Overlaps
+    matched : dict of float to ndarray
+        Threshold to places in `overlaps.pairs` of the pairs that match.
+    seg_sum : float
+        Sum of the Cell Tracking Challenge's SEG over true objects.
+    merges, splits, missed, spurious : int
+        Missed and spurious objects overlap no object of the other side by half of themselves.
+    """
+
+    overlaps: Overlaps
+    matched: dict[float, np.ndarray]
+    seg_sum: float
+    merges: int
+    splits: int
+    missed: int
+    spurious: int
+
+
+def find_overlaps(
+    truth: np.ndarray, prediction: np.ndarray, valid: np.ndarray | None = None
+) -> Overlaps:
+    """Count the voxels that objects share; labels need not be contiguous.
+
+    Parameters
+    ----------
+    truth, prediction : ndarray of unsigned integers
+        ([Z,] Y, X), same shape, 0 = background.
+    valid : ndarray of bool, optional
+        Same shape; False = excluded.
+    """
+    true_ids, true = np.unique(truth, return_inverse=True)
+    predicted_ids, predicted = np.unique(prediction, return_inverse=True)
+    true, predicted = true.ravel(), predicted.ravel()
+    counted = np.ones(true.size, bool) if valid is None else np.asarray(valid).ravel()
+    table = coo_matrix(
+        (np.ones(int(counted.sum()), np.int64), (true[counted], predicted[counted])),
+        shape=(len(true_ids), len(predicted_ids)),
+    ).tocsr()
+    sides = []
+    for ids, codes, axis in ((true_ids, true, 1), (predicted_ids, predicted, 0)):
+        whole = np.bincount(codes, minlength=len(ids))
+        inside = np.asarray(table.sum(axis)).ravel()
+        sides.append(((ids > 0) & (2 * inside >= whole), inside))
+    (true_kept, true_sizes), (predicted_kept, predicted_sizes) = sides
+    kept = table[true_kept][:, predicted_kept].tocoo()
+    return Overlaps(
+        true_ids=true_ids[true_kept],
+        predicted_ids=predicted_ids[predicted_kept],
+        true_sizes=true_sizes[true_kept],
+        predicted_sizes=predicted_sizes[predicted_kept],
+        pairs=np.stack([kept.row, kept.col], axis=1).astype(np.int64),
+        shared=kept.data.astype(np.int64),
+    )
+
+
+def match_instances(
+    truth: np.ndarray,
+    prediction: np.ndarray,
+    valid: np.ndarray | None = None,
+    thresholds: tuple[float, ...] = THRESHOLDS,
+) -> Matching:
+    """Match the objects of two label images.
+
+    Parameters
+    ----------
+    truth, prediction, valid
+        See `find_overlaps`.
+    thresholds : tuple of float
+        Of the IoU, each above 0.
+    """
+    found = find_overlaps(truth, prediction, valid)
+    true, predicted = found.pairs.T
+    near = found.covers_true | found.lies_in_true
+    return Matching(
+        overlaps=found,
+        matched={t: _assign(found, t) for t in thresholds},
+        # at most one predicted object covers more than half of a true one
+        seg_sum=float(found.iou[found.covers_true].sum()),
+        merges=len(np.unique(predicted[found.merging])),
+        splits=len(np.unique(true[found.splitting])),
+        missed=len(found.true_ids) - len(np.unique(true[near])),
+        spurious=len(found.predicted_ids) - len(np.unique(predicted[near])),
+    )
+
+
+def _assign(found: Overlaps, threshold: float) -> np.ndarray:
+    """Return the places of the pairs that match at a threshold, one to one."""
+    good = np.flatnonzero(found.iou >= threshold)
+    if threshold > 0.5 or not len(good):
+        return good  # above 0.5 an object has one partner at most
+    n_true, n_predicted = len(found.true_ids), len(found.predicted_ids)
+    true, predicted = found.pairs[good].T
+    links = coo_matrix(
+        (np.ones(len(good)), (true, n_true + predicted)), shape=(n_true + n_predicted,) * 2
+    )
+    group = connected_components(links, directed=False)[1][true]
+    chosen = []
+    for one in np.unique(group):
+        places = good[group == one]
+        rows, row = np.unique(found.pairs[places, 0], return_inverse=True)
+        columns, column = np.unique(found.pairs[places, 1], return_inverse=True)
+        gain = np.zeros((len(rows), len(columns)))
+        index = np.full(gain.shape, -1)
+        gain[row, column] = 1 + found.iou[places] / (len(places) + 1)  # matches first, then IoU
+        index[row, column] = places
+        best = index[linear_sum_assignment(gain, maximize=True)]
+        chosen.append(best[best >= 0])
+    return np.concatenate(chosen)

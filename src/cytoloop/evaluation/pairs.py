@@ -1,0 +1,90 @@
+"""Which prediction belongs to which truth: by id, never by order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cytoloop.errors import ManifestError
+from cytoloop.images import list_images, stem
+from cytoloop.manifest import Row, read_manifest
+
+
+@dataclass(frozen=True)
+class PairedRows:
+    """Predictions with their truths, and what has no partner.
+
+    Attributes
+    ----------
+    pairs : list of (Row, Row)
+        Prediction and truth.
+    without_truth, without_prediction : list of str
+        Ids. Predictions that failed count as missing.
+    """
+
+    pairs: list[tuple[Row, Row]]
+    without_truth: list[str]
+    without_prediction: list[str]
+
+
+def pair_rows(predictions: str | Path, truth: str | Path) -> PairedRows:
+    """Pair predictions with truths.
+
+    Parameters
+    ----------
+    predictions : str or Path
+        ``predictions.csv``, or a folder, glob or file of label images.
+    truth : str or Path
+        A manifest, or a folder, glob or file of label images.
+
+    Raises
+    ------
+    ManifestError, ImageError
+        Nothing there, two files of one name, or no pair at all.
+    """
+    predicted = _by_id(str(predictions), "labels")
+    true = _by_id(str(truth), "seg1")
+    # a prediction that failed has a row in predictions.csv but no picture
+    usable = {k: row for k, row in predicted.items() if row["labels"] or row["mask"]}
+    both = [name for name in true if name in usable]
+    if not both:
+        raise ManifestError(
+            str(predictions),
+            [
+                "no prediction has a truth of the same id",
+                f"predictions: {_some(list(predicted))}",
+                f"truth ({truth}): {_some(list(true))}",
+            ],
+            "Ids are the column `id`, or the file names without suffix.",
+        )
+    return PairedRows(
+        pairs=[(usable[name], true[name]) for name in both],
+        without_truth=[name for name in predicted if name not in true],
+        without_prediction=[name for name in true if name not in usable],
+    )
+
+
+def _by_id(source: str, column: str) -> dict[str, Row]:
+    if source.lower().endswith(".csv"):
+        rows = [row for row in read_manifest(source, ()) if row["status"] != "reject"]
+    else:
+        files = [path.absolute() for path in list_images(source)]
+        rows = [
+            Row({"id": stem(path), column: str(path)}, path.parent, number)
+            for number, path in enumerate(files, start=1)
+        ]
+    found: dict[str, Row] = {}
+    problems = []
+    for row in rows:
+        if row.id in found:
+            problems.append(f"two images are named {row.id!r}: rows {found[row.id].number}, {row.number}")
+        found[row.id] = row
+    if problems:
+        raise ManifestError(source, problems, "Give each an id of its own.")
+    return found
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" ... and {len(names) - 5} more" if len(names) > 5 else ""
+    return (", ".join(names[:5]) or "none") + more
