@@ -100,7 +100,7 @@ def test_rows_that_cannot_be_read(row: Row, tmp_path: Path, tiff: Callable) -> N
     tiff(tmp_path / "small.tif", np.ones((6, 20, 24), np.uint8))
     with pytest.raises(ImageError, match=r"shape \(6, 20, 24\) but raw is \(6, 24, 24\)"):
         read_row(changed(seg1="small.tif"))
-    with pytest.raises(ManifestError, match="column 'seg2'.*merging needs it"):
+    with pytest.raises(ManifestError, match="column 'seg2'.*is empty"):
         read_row(changed(merge_mask="small.tif"))
     with pytest.raises(ManifestError, match="Expected seg1 or seg2"):
         read_row(changed(base_image="both"))

@@ -17,7 +17,5 @@ def run(cfg: Any) -> None:
     values = plain(cfg)
     values["paths"] = values.pop("paths_in_manifest")  # `paths` is a config group
     settings = Settings(**{field.name: values[field.name] for field in fields(Settings)})
-    result = curate(settings, progress=True)
-    counts = ", ".join(f"{number} {name}" for name, number in result.counts.items())
-    log.info("%s: %s", cfg.output, counts)
+    curate(settings, progress=True)
     log.info("next: cytoloop train experiment=nuclei_3d data.path=%s", cfg.output)

@@ -59,8 +59,9 @@ def preflight(
             "no validation image: the best checkpoint could not be chosen",
             "Curate with at least 2 images (or groups), or with a larger share `valid=`.",
         )
-    checked = check_dataset(dataset, progress=True)
-    used = [*checked["train"], *checked["valid"]]
+    # the test rows are `evaluate`'s: a plugin data set, whose test is its validation set, trains
+    checked = check_dataset({k: m for k, m in dataset.items() if k != "test"}, progress=True)
+    used = [one for split in checked.values() for one in split]
     facts = DatasetFacts(
         channels=_channel_names(dataset["train"].rows[0]),
         shapes={one.id: one.shape for one in used if one.shape},

@@ -16,10 +16,10 @@ from pathlib import Path
 
 import numpy as np
 
-from cytoloop.errors import ImageError, ManifestError
-from cytoloop.images.read import read_image, read_labels
+from cytoloop.errors import ImageError
+from cytoloop.images import read_image
 from cytoloop.manifest import FILE_COLUMNS, Row, file_hash
-from cytoloop.regions import merge_segmentations, read_region
+from cytoloop.targets import read_target, row_file
 
 _FORMAT = 1
 _POINTS_PER_OBJECT = 32
@@ -145,30 +145,15 @@ def read_row(
     ManifestError
         A merging mask without a second segmentation, or an unknown base image.
     """
-    scene = row["scene"] or None
-    time = int(row["time"] or 0)
-    raw = read_image(_path(row, "raw"), row["channel"] or channel or None, scene, time)
-    shape = raw.data.shape[1:]
-    labels = _labels(row, "seg1", shape, scene, time)
-    if row["base_image"] not in ("", "seg1", "seg2"):
-        raise ManifestError(
-            row.where("base_image"), f"{row['base_image']!r}", "Expected seg1 or seg2."
+    wanted = row["channel"] or channel or None
+    raw = read_image(row_file(row, "raw"), wanted, row["scene"] or None, int(row["time"] or 0))
+    labels, valid = read_target(row)
+    if labels.shape != raw.data.shape[1:]:
+        raise ImageError(
+            row.where(row["base_image"] or "seg1"),
+            f"shape {labels.shape} but raw is {raw.data.shape[1:]}",
+            "Raw and segmentation must be the same picture.",
         )
-    if row["merge_mask"] or row["base_image"] == "seg2":
-        if not row["seg2"]:
-            raise ManifestError(
-                row.where("seg2"), "is empty, but merging needs it", "Give seg2, or do not merge."
-            )
-        other = _labels(row, "seg2", shape, scene, time)
-        if row["base_image"] == "seg2":
-            labels, other = other, labels
-        if row["merge_mask"]:
-            labels = merge_segmentations(
-                labels, other, read_region(_path(row, "merge_mask"), shape)
-            )
-    valid = np.ones(shape, bool)
-    if row["exclude_mask"]:
-        valid &= ~read_region(_path(row, "exclude_mask"), shape)
     return raw.data, labels, valid, row.spacing_um or raw.spacing_um
 
 
@@ -201,33 +186,6 @@ def object_points(labels: np.ndarray, valid: np.ndarray) -> tuple[np.ndarray, np
     index = np.concatenate(taken) if taken else np.zeros(0, np.int64)
     points = np.stack([axis[index] for axis in places], axis=1).astype(np.int32)
     return points, starts
-
-
-def _labels(
-    row: Row, column: str, shape: tuple[int, ...], scene: str | None, time: int
-) -> np.ndarray:
-    path = _path(row, column)
-    channel = row[f"channel_{column}"] or None
-    try:
-        labels = read_labels(path, channel, scene, time)
-    except ImageError:
-        if scene is None and time == 0:
-            raise
-        labels = read_labels(path, channel)  # a segmentation of that one scene and time point
-    if labels.shape != shape:
-        raise ImageError(
-            row.where(column),
-            f"shape {labels.shape} but raw is {shape}",
-            "Raw and segmentation must be the same picture.",
-        )
-    return labels
-
-
-def _path(row: Row, column: str) -> Path:
-    path = row.file(column)
-    if path is None:
-        raise ManifestError(row.where(column), "is empty", "Fill the cell or remove the row.")
-    return path
 
 
 def _key(row: Row, channel: str | None) -> str:

@@ -18,7 +18,7 @@ from cytoloop.evaluation.pairs import PairedRows, pair_rows
 from cytoloop.evaluation.scores import instance_counts, instance_scores, pooled_scores
 from cytoloop.images import read_labels
 from cytoloop.manifest import Row
-from cytoloop.regions import merge_segmentations, read_region
+from cytoloop.targets import read_target
 from cytoloop.terminal import events
 
 SCORES = (
@@ -86,7 +86,7 @@ def score_pair(prediction: Row, true: Row) -> dict[str, Any]:
         Unreadable, no labels, or of another shape.
     """
     labels = read_prediction(prediction)
-    truth, valid = read_truth(true)
+    truth, valid = read_target(true)
     if labels.shape != truth.shape:
         raise ImageError(
             str(prediction.file("labels") or prediction.file("mask")),
@@ -122,31 +122,6 @@ def read_prediction(row: Row) -> np.ndarray:
     if mask is None:
         raise ImageError(row.id, "has neither labels nor mask", "Predict it again.")
     return _objects(read_labels(mask))
-
-
-def read_truth(row: Row) -> tuple[np.ndarray, np.ndarray | None]:
-    """Return true labels ([Z,] Y, X), merged as the row says, and where they count."""
-    scene, time = row["scene"] or None, int(row["time"] or 0)
-    names = ["seg2", "seg1"] if row["base_image"] == "seg2" else ["seg1", "seg2"]
-    parts = {}
-    for name in names if row["merge_mask"] else names[:1]:
-        path = row.file(name)
-        if path is None:
-            raise ManifestError(row.where(name), "is empty", "The truth needs it.")
-        alone = read_labels(path, row[f"channel_{name}"] or None)
-        if scene is not None or time:  # a segmentation of the one scene and time point, or of all
-            try:
-                alone = read_labels(path, row[f"channel_{name}"] or None, scene, time)
-            except ImageError:
-                pass
-        parts[name] = alone
-    truth = parts[names[0]]
-    if row["merge_mask"]:
-        region = read_region(row.file("merge_mask") or "", truth.shape)
-        truth = merge_segmentations(truth, parts[names[1]], region)
-    if not row["exclude_mask"]:
-        return truth, None
-    return truth, ~read_region(row.file("exclude_mask") or "", truth.shape)
 
 
 def summarise(rows: Sequence[Mapping[str, Any]], paired: PairedRows) -> dict[str, Any]:

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cytoloop.evaluation.evaluate import Evaluation, read_prediction, read_truth
+from cytoloop.evaluation.evaluate import Evaluation, read_prediction
 from cytoloop.evaluation.matching import match_instances
 from cytoloop.images import read_image, write_png
+from cytoloop.targets import read_target
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -60,7 +61,7 @@ def write_overlays(evaluation: Evaluation, folder: str | Path, worst: int = 8) -
     written = []
     for rank, i in enumerate(order[: max(worst, 0)], start=1):
         row, (prediction, true) = evaluation.rows[i], evaluation.pairs[i]
-        truth, valid = read_truth(true)
+        truth, valid = read_target(true)
         labels = read_prediction(prediction)
         raw = _raw(row["raw"], prediction["channel"] or true["channel"], truth)
         probability = None
@@ -108,11 +109,11 @@ def panel(
     columns = ["raw", "truth", *(["probability"] if probability is not None else [])]
     columns += ["labels", "errors"]
     high, wide = truth.shape[-2:]
-    size = (2.9 * len(columns), len(views) * 2.9 * min(max(high / wide, 0.4), 1.6) + 1.0)
+    size = (2.9 * len(columns), len(views) * 2.9 * min(max(high / wide, 0.4), 1.6) + 0.9)
     figure, axes = plt.subplots(len(views), len(columns), figsize=size, squeeze=False)
     low, top = np.percentile(raw, [1, 99.8])
     kinds = error_kinds(truth, labels, valid)
-    for row, (view, cut) in zip(axes, views, strict=True):
+    for number, (row, (view, cut)) in enumerate(zip(axes, views, strict=True)):
         grey = np.clip((cut(raw) - low) / max(top - low, 1e-6), 0, 1)
         excluded = ~cut(valid) if valid is not None else None
         for axis, name in zip(row, columns, strict=True):
@@ -121,7 +122,7 @@ def panel(
                 _fill(axis, cut(truth))
             elif name == "labels":
                 _fill(axis, cut(labels))
-            elif name == "probability":
+            elif name == "probability" and probability is not None:
                 axis.imshow(cut(probability), cmap="magma", vmin=0)
             elif name == "errors":
                 _errors(axis, cut(truth), cut(labels), *kinds)
@@ -130,13 +131,13 @@ def panel(
                 veil[excluded] = (0.25, 0.25, 0.25, 0.85)
                 axis.imshow(veil)
             axis.set(xticks=[], yticks=[])
-            if row is axes[0]:
+            if number == 0:
                 axis.set_title(name)
         row[0].set_ylabel(view)
     handles = [Patch(color=colour, label=name) for name, colour in COLOURS.items()]
     figure.legend(handles=handles, loc="lower center", ncols=len(handles), frameon=False)
-    figure.suptitle(title)
-    figure.tight_layout(rect=(0, 0.25 / size[1], 1, 1))
+    figure.suptitle(title, y=1 - 0.1 / size[1], va="top")
+    figure.tight_layout(rect=(0, 0.3 / size[1], 1, 1 - 0.15 / size[1]), w_pad=0.4, h_pad=0.4)
     return figure
 
 
@@ -159,7 +160,7 @@ class _Cut:
             return image
         if self.z >= 0:
             return image[self.z]
-        return image.all(axis=0) if image.dtype == bool else image.max(axis=0)
+        return np.asarray(image.all(axis=0) if image.dtype == bool else image.max(axis=0))
 
 
 def _fill(axis: Axes, labels: np.ndarray) -> None:
@@ -184,11 +185,16 @@ def _errors(
         (labels, predicted_kinds, ("matched", "spurious", "merged", "split")),
     ):
         for number in np.unique(side):
-            kind = kinds.get(int(number))
+            kind = kinds.get(int(number), "")
             if kind in shown:
                 style = "dashed" if kind == "missed" else "solid"
-                mask = np.pad(side == number, 1)[1:-1, 1:-1].astype(float)
-                axis.contour(mask, [0.5], colors=COLOURS[kind], linewidths=1.3, linestyles=style)
+                axis.contour(
+                    (side == number).astype(float),
+                    [0.5],
+                    colors=COLOURS[kind],
+                    linewidths=1.3,
+                    linestyles=style,
+                )
 
 
 def _raw(path: str, channel: str, truth: np.ndarray) -> np.ndarray:

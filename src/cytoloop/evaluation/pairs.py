@@ -78,7 +78,9 @@ def _by_id(source: str, column: str) -> dict[str, Row]:
     problems = []
     for row in rows:
         if row.id in found:
-            problems.append(f"two images are named {row.id!r}: rows {found[row.id].number}, {row.number}")
+            problems.append(
+                f"two images are named {row.id!r}: rows {found[row.id].number}, {row.number}"
+            )
         found[row.id] = row
     if problems:
         raise ManifestError(source, problems, "Give each an id of its own.")

@@ -1,0 +1,82 @@
+"""What a manifest row says is true: its merged segmentation, and where that counts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from cytoloop.errors import ImageError, ManifestError
+from cytoloop.images import read_header, read_labels
+from cytoloop.manifest import Row
+from cytoloop.regions import merge_segmentations, read_region
+
+
+def read_target(row: Row) -> tuple[np.ndarray, np.ndarray]:
+    """Read the target of a row.
+
+    Returns
+    -------
+    labels : ndarray of unsigned integers
+        ([Z,] Y, X): the base segmentation, overwritten by the other one inside the merging mask.
+    valid : ndarray of bool
+        Same shape; False inside the excluding mask: no loss, no gradient, no score there.
+
+    Raises
+    ------
+    ImageError
+        Unreadable, or of another shape than the base segmentation.
+    ManifestError
+        A merging mask without a second segmentation, or an unknown base image.
+    """
+    base = row["base_image"] or "seg1"
+    if base not in ("seg1", "seg2"):
+        raise ManifestError(row.where("base_image"), f"{base!r}", "Expected seg1 or seg2.")
+    labels = read_segmentation(row, base)
+    if row["merge_mask"]:
+        other = read_segmentation(row, "seg1" if base == "seg2" else "seg2")
+        if other.shape != labels.shape:
+            raise ImageError(
+                row.where("seg2"),
+                f"shape {other.shape} but the base segmentation is {labels.shape}",
+                "Both segmentations must be of the same picture.",
+            )
+        region = read_region(row_file(row, "merge_mask"), labels.shape)
+        labels = merge_segmentations(labels, other, region)
+    valid = np.ones(labels.shape, bool)
+    if row["exclude_mask"]:
+        valid &= ~read_region(row_file(row, "exclude_mask"), labels.shape)
+    return labels, valid
+
+
+def read_segmentation(row: Row, column: str) -> np.ndarray:
+    """Read ``seg1`` or ``seg2`` of a row.
+
+    A file with one scene and one time point is that of the row; of another file the row's scene
+    and time point are taken.
+
+    Returns
+    -------
+    ndarray of unsigned integers
+        ([Z,] Y, X).
+    """
+    path = row_file(row, column)
+    header = read_header(path)
+    channel = row[f"channel_{column}"] or None
+    if len(header.scenes) > 1 or header.shape[0] > 1:
+        return read_labels(path, channel, row["scene"] or None, int(row["time"] or 0))
+    return read_labels(path, channel)
+
+
+def row_file(row: Row, column: str) -> Path:
+    """Return the file of a cell.
+
+    Raises
+    ------
+    ManifestError
+        The cell is empty.
+    """
+    path = row.file(column)
+    if path is None:
+        raise ManifestError(row.where(column), "is empty", "Fill the cell or remove the row.")
+    return path
