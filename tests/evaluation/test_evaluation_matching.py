@@ -1,0 +1,212 @@
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from scipy import ndimage
+from skimage.filters import gaussian, threshold_otsu
+
+from cytoloop.evaluation.matching import THRESHOLDS, find_overlaps, match_instances
+from cytoloop.evaluation.overlap import overlap_counts, overlap_scores
+from cytoloop.evaluation.overlays import error_kinds
+from cytoloop.evaluation.scores import instance_counts, instance_scores, pooled_scores
+from cytoloop.images import read_image, read_labels
+
+LABELS = hnp.arrays(np.uint8, (6, 7), elements=st.integers(0, 4))
+
+
+def scores(truth: np.ndarray, prediction: np.ndarray, valid: np.ndarray | None = None) -> dict:
+    return instance_scores(instance_counts(match_instances(truth, prediction, valid)))
+
+
+def brute_force(truth: np.ndarray, prediction: np.ndarray) -> dict[str, float]:
+    """Dense matching, straight from the definitions."""
+    true = [truth == i for i in np.unique(truth) if i]
+    predicted = [prediction == i for i in np.unique(prediction) if i]
+    iou = np.array([[(t & p).sum() / (t | p).sum() for p in predicted] for t in true])
+    iou = iou.reshape(len(true), len(predicted))
+    found: dict[str, float] = {}
+    total = len(true) + len(predicted)
+    for threshold in THRESHOLDS:
+        small, large = sorted((len(true), len(predicted)))
+        table = iou if len(true) <= len(predicted) else iou.T
+        matches = max(
+            (
+                sum(table[i, j] >= threshold for i, j in zip(range(small), order, strict=True))
+                for order in itertools.permutations(range(large), small)
+            ),
+            default=0,
+        )
+        name = f"{100 * threshold:.0f}"
+        found[f"tp_{name}"] = matches
+        found[f"f1_{name}"] = 2 * matches / total if total else 1.0
+        found[f"ap_{name}"] = matches / (total - matches) if total else 1.0
+    found["mean_ap"] = np.mean([found[f"ap_{100 * t:.0f}"] for t in THRESHOLDS])
+    covers = np.array([[(t & p).sum() > 0.5 * t.sum() for p in predicted] for t in true])
+    inside = np.array([[(t & p).sum() > 0.5 * p.sum() for p in predicted] for t in true])
+    covers, inside = (a.reshape(iou.shape).astype(bool) for a in (covers, inside))
+    found["seg"] = (iou * covers).sum() / len(true) if true else np.nan
+    found["merges"] = (covers.sum(0) >= 2).sum()
+    found["splits"] = (inside.sum(1) >= 2).sum()
+    found["missed"] = (~(covers | inside).any(1)).sum() if true else 0
+    found["spurious"] = (~(covers | inside).any(0)).sum() if predicted else 0
+    return found
+
+
+@given(LABELS, LABELS)
+@settings(max_examples=200, deadline=None)
+def test_sparse_matching_equals_brute_force(truth: np.ndarray, prediction: np.ndarray) -> None:
+    matching = match_instances(truth, prediction)
+    counts = instance_counts(matching)
+    ours = {**counts, **instance_scores(counts)}
+    for name, value in brute_force(truth, prediction).items():
+        if name in ours:
+            np.testing.assert_allclose(ours[name], value, err_msg=name)
+
+
+@given(LABELS)
+def test_a_perfect_prediction_scores_one_whatever_its_ids(truth: np.ndarray) -> None:
+    renamed = np.array([0, 4_000_000_000, 7, 3, 70_000], np.uint32)[truth]
+    result = scores(truth, renamed)
+    for name in ("f1_50", "ap_75", "mean_ap", "pq"):
+        assert result[name] == 1
+    if truth.any():
+        assert result["seg"] == 1 and result["sq"] == 1
+
+
+@given(LABELS, LABELS)
+def test_f1_does_not_care_which_side_is_which(one: np.ndarray, other: np.ndarray) -> None:
+    assert scores(one, other)["f1_50"] == scores(other, one)["f1_50"]
+
+
+@given(LABELS, LABELS, hnp.arrays(bool, (6, 7)), LABELS)
+def test_what_stands_in_the_excluded_region_changes_no_voxel_score(
+    truth: np.ndarray, prediction: np.ndarray, valid: np.ndarray, noise: np.ndarray
+) -> None:
+    other = np.where(valid, prediction, noise)
+    assert overlap_counts(truth, prediction, valid) == overlap_counts(truth, other, valid)
+    assert overlap_counts(np.where(valid, truth, noise), other, valid) == overlap_counts(
+        truth, other, valid
+    )
+
+
+def test_objects_in_the_excluded_region_count_for_nothing() -> None:
+    truth = np.zeros((10, 30), np.uint8)
+    truth[2:8, 2:8] = 1
+    prediction = truth.copy()
+    valid = np.ones(truth.shape, bool)
+    valid[:, 15:] = False
+    prediction[2:8, 20:26] = 9  # found by the model, never annotated
+    assert scores(truth, prediction, valid)["f1_50"] == 1
+    assert scores(truth, prediction)["f1_50"] < 1
+    truth[2:8, 22:28] = 5  # and whatever the annotator left there
+    assert scores(truth, prediction, valid)["f1_50"] == 1
+
+
+def two_squares() -> np.ndarray:
+    labels = np.zeros((12, 30), np.uint8)
+    labels[2:10, 2:10] = 1
+    labels[2:10, 10:18] = 2
+    return labels
+
+
+def test_cutting_one_object_is_one_split_and_joining_two_is_one_merge() -> None:
+    whole = two_squares()
+    cut = whole.copy()
+    cut[2:10, 6:10] = 9
+    split = match_instances(whole, cut)
+    assert (split.splits, split.merges, split.missed, split.spurious) == (1, 0, 0, 0)
+    merge = match_instances(whole, (whole > 0).astype(np.uint8))
+    assert (merge.splits, merge.merges, merge.missed, merge.spurious) == (0, 1, 0, 0)
+    assert merge.seg_sum == pytest.approx(0.5 + 0.5)
+    assert error_kinds(whole, cut) == (
+        {1: "split", 2: "matched"},
+        {1: "split", 2: "matched", 9: "split"},
+    )
+    assert error_kinds(whole, (whole > 0).astype(np.uint8))[1] == {1: "merged"}
+
+
+def test_missed_and_spurious() -> None:
+    truth, prediction = two_squares(), two_squares()
+    truth[2:5, 22:26] = 3
+    prediction[7:10, 22:26] = 8
+    matching = match_instances(truth, prediction)
+    assert (matching.missed, matching.spurious, matching.merges) == (1, 1, 0)
+    assert error_kinds(truth, prediction)[0][3] == "missed"
+    assert error_kinds(truth, prediction)[1][8] == "spurious"
+
+
+def test_exactly_one_half_matches_and_takes_the_best_assignment() -> None:
+    truth = np.array([[1, 1, 1, 1]])
+    assert len(match_instances(truth, np.array([[1, 1, 0, 0]])).matched[0.5]) == 1
+    assert len(match_instances(truth, np.array([[1, 1, 2, 2]])).matched[0.5]) == 1
+
+
+def test_empty_images_have_documented_scores() -> None:
+    empty, full = np.zeros((4, 4), np.uint8), np.ones((4, 4), np.uint8)
+    nothing = scores(empty, empty)
+    assert nothing["f1_50"] == nothing["mean_ap"] == nothing["pq"] == 1
+    assert np.isnan(nothing["seg"])
+    assert scores(full, empty)["f1_50"] == scores(empty, full)["f1_50"] == 0
+    both = overlap_scores(overlap_counts(empty, empty))
+    assert both["dice"] == both["iou"] == 1 and np.isnan(both["precision"])
+    assert overlap_scores(overlap_counts(full, empty))["dice"] == 0
+
+
+@given(hnp.arrays(bool, (5, 6)), hnp.arrays(bool, (5, 6)))
+def test_overlap_scores_are_those_of_their_definitions(
+    truth: np.ndarray, found: np.ndarray
+) -> None:
+    result = overlap_scores(overlap_counts(truth, found))
+    both, either = (truth & found).sum(), (truth | found).sum()
+    if either:
+        assert result["iou"] == pytest.approx(both / either)
+        assert result["dice"] == pytest.approx(2 * both / (truth.sum() + found.sum()))
+
+
+def test_pooled_scores_are_those_of_one_large_image() -> None:
+    rng = np.random.default_rng(0)
+    images = [(rng.integers(0, 5, (9, 9)), rng.integers(0, 5, (9, 9))) for _ in range(3)]
+    rows = [{**overlap_counts(t, p), **instance_counts(match_instances(t, p))} for t, p in images]
+    large = [
+        np.concatenate(
+            [np.where(im[side] > 0, im[side] + 10 * n, 0) for n, im in enumerate(images)]
+        )
+        for side in (0, 1)
+    ]
+    pooled = pooled_scores(rows)
+    for name, value in scores(*large).items():
+        assert pooled[name] == pytest.approx(value), name
+    assert pooled["dice"] == pytest.approx(overlap_scores(overlap_counts(*large))["dice"])
+
+
+def test_many_objects_are_compared_only_where_they_overlap() -> None:
+    labels = np.zeros((400, 400), np.uint32)
+    for number, (y, x) in enumerate(itertools.product(range(0, 400, 8), repeat=2), start=1):
+        labels[y : y + 6, x : x + 6] = 1000 * number
+    overlaps = find_overlaps(labels, np.roll(labels, 1, axis=1))
+    assert len(overlaps.true_ids) == 2500 and len(overlaps.pairs) < 3 * 2500
+
+
+@pytest.mark.realdata
+def test_a_classical_baseline_on_a_real_stack_equals_brute_force(real_data: Path) -> None:
+    raw = read_image(real_data / "bbbc050/images/Emb09_t351.tif").data[0]
+    truth = read_labels(real_data / "bbbc050/labels/Emb09_t351.tif")
+    smooth = gaussian(np.log1p(raw.astype(float)), 1.5)
+    found, _ = ndimage.label(smooth > threshold_otsu(smooth))
+    sizes = np.bincount(found.ravel())
+    found = np.where(sizes[found] >= 2000, found, 0)  # few enough for brute force
+    counts = instance_counts(match_instances(truth, found))
+    ours = {**counts, **instance_scores(counts)}
+    true = [truth == i for i in np.unique(truth) if i]
+    predicted = [found == i for i in np.unique(found) if i]
+    iou = np.array([[(t & p).sum() / (t | p).sum() for p in predicted] for t in true])
+    assert ours["tp_60"] == (iou >= 0.6).sum()
+    covers = np.array([[(t & p).sum() > 0.5 * t.sum() for p in predicted] for t in true])
+    assert ours["seg"] == pytest.approx((iou * covers).sum() / len(true))
+    assert ours["tp_60"] > 0

@@ -1,0 +1,178 @@
+"""What users get wrong: one clear message, exit status 2, no traceback, nothing half-written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cytoloop.__main__ import main
+from cytoloop.manifest import write_manifest
+
+
+@pytest.fixture
+def tell(
+    images_3d: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Callable[..., str]:
+    """Run a verb that must be refused; return what the user reads."""
+    monkeypatch.chdir(images_3d)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+    def run(*words: str) -> str:
+        capfd.readouterr()
+        status = main(list(words))
+        text = capfd.readouterr().err
+        assert status == 2, text
+        assert "Traceback" not in text
+        return text
+
+    return run
+
+
+@pytest.fixture
+def dataset(images_3d: Path) -> Path:
+    rows = [
+        {"id": f"img_{n}", "raw": f"raw/img_{n}.tif", "seg1": f"seg/img_{n}.tif"} for n in range(4)
+    ]
+    write_manifest(images_3d / "train.csv", rows[:3])
+    write_manifest(images_3d / "valid.csv", rows[3:])
+    return images_3d
+
+
+CURATE = ["curate", "raw=raw", "seg1=seg", "output=ds"]
+
+
+def test_a_verb_that_does_not_exist(capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["trian"]) == 2
+    assert "Did you mean `cytoloop train`?" in capfd.readouterr().err
+    assert main(["zzz"]) == 2
+    assert "One of curate, check" in capfd.readouterr().err
+
+
+def test_help_and_version(capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0 and main(["--version"]) == 0 and main([]) == 2
+    assert "cytoloop train experiment=nuclei_3d" in capfd.readouterr().out
+
+
+@pytest.mark.parametrize("verb", ["curate", "check", "train", "predict", "evaluate"])
+def test_missing_values_are_named_as_they_are_typed(tell: Callable, verb: str) -> None:
+    text = tell(verb)
+    key = {"check": "data.path", "train": "data.path", "predict": "model"}.get(verb, "output")
+    assert f"{key}=... is missing" in text and f"cytoloop {verb} --help" in text
+
+
+def test_a_missing_folder(tell: Callable) -> None:
+    assert "nowhere: no such file or folder" in tell("curate", "raw=nowhere", *CURATE[2:])
+    assert "nowhere: no such data set" in tell("train", "data.path=nowhere")
+    assert "nowhere: no such data set" in tell("check", "data.path=nowhere")
+
+
+def test_unpaired_images_are_listed(tell: Callable, images_3d: Path) -> None:
+    (images_3d / "seg/img_0.tif").rename(images_3d / "seg/other.tif")
+    text = tell(*CURATE)
+    assert "img_0" in text and "other" in text and not (images_3d / "ds").exists()
+
+
+def test_a_shape_mismatch(tell: Callable, images_3d: Path, tiff: Callable) -> None:
+    tiff(images_3d / "seg/img_2.tif", np.ones((12, 40, 39), np.uint8))
+    text = tell(*CURATE)
+    assert "img_2" in text and "shape (12, 40, 39) but raw is (12, 40, 40)" in text
+
+
+def test_unreadable_files_and_empty_segmentations_at_once(
+    tell: Callable, images_3d: Path, tiff: Callable
+) -> None:
+    (images_3d / "raw/img_0.tif").write_bytes(b"")
+    (images_3d / "raw/img_1.tif").write_bytes(b"II*\0 rubbish")
+    tiff(images_3d / "seg/img_2.tif", np.zeros((12, 40, 40), np.uint8))
+    text = tell(*CURATE)
+    assert "is empty (0 bytes)" in text and "cannot be read" in text and "all background" in text
+    assert not (images_3d / "ds").exists()
+
+
+def test_a_damaged_image_is_found_before_training(tell: Callable, dataset: Path) -> None:
+    (dataset / "raw/img_1.tif").write_bytes(b"II*\0 rubbish")
+    (dataset / "seg/img_3.tif").unlink()
+    for verb in ("check", "train"):
+        text = tell(verb, "data.path=.", "data.patch_size=[8,32,32]")
+        assert "img_1" in text and "file not found: seg/img_3.tif" in text
+
+
+def test_a_patch_larger_than_the_smallest_image(tell: Callable, dataset: Path) -> None:
+    text = tell("train", "data.path=.", "data.patch_size=[16,64,64]")
+    assert "Z = 16 is larger than the smallest image (img_0: 12); largest that fits: 12" in text
+
+
+def test_a_patch_that_the_strides_do_not_divide(tell: Callable, dataset: Path) -> None:
+    text = tell("check", "data.path=.", "data.patch_size=[8,30,32]")
+    assert "Y = 30 is not divisible by 4" in text and "nearest: 28 or 32" in text
+
+
+def test_a_patch_that_the_augmentation_cannot_turn(tell: Callable, dataset: Path) -> None:
+    text = tell("train", "data.path=.", "data.patch_size=[8,32,40]", "output=m")
+    assert "is not square in the plane" in text and "augmentation=light" in text
+
+
+def test_an_unknown_experiment_lists_the_known_ones(tell: Callable) -> None:
+    text = tell("train", "experiment=nuclie", "data.path=.")
+    assert "Could not find 'experiment/nuclie'" in text and "nuclei_2d, nuclei_3d" in text
+
+
+def test_an_unknown_key(tell: Callable) -> None:
+    assert "Could not override 'data.pth'" in tell("train", "data.pth=x")
+
+
+def test_an_unknown_flag(capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "--fast"]) == 2
+    assert "unrecognized arguments: --fast" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "uri, reason",
+    [
+        ("runs:/" + "0" * 32, "no such run"),
+        ("models:/nuclei/3", "not in the registry"),
+        ("no=such.ckpt", "no such checkpoint"),
+        ("raw/img_0.tif", "is no readable checkpoint"),
+    ],
+)
+def test_an_unknown_checkpoint(tell: Callable, dataset: Path, uri: str, reason: str) -> None:
+    assert reason in tell("predict", f"model={uri}", "input=raw", "output=p")
+    assert not (dataset / "p").exists()
+    if reason != "is no readable checkpoint":
+        assert reason in tell(
+            "train", "data.path=.", "data.patch_size=[8,32,32]", f"init_from={uri}"
+        )
+
+
+def test_a_store_that_is_not_there(
+    tell: Callable, dataset: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    text = tell("train", "data.path=.", "data.patch_size=[8,32,32]")
+    assert "MLflow store http://127.0.0.1:9: cannot be used" in text
+
+
+def test_a_budget_that_is_no_time(tell: Callable, dataset: Path) -> None:
+    text = tell("train", "data.path=.", "data.patch_size=[8,32,32]", "budget_minutes=0")
+    assert "budget_minutes" in text and "not above 0" in text
+
+
+def test_contradicting_dimensions(tell: Callable, dataset: Path) -> None:
+    text = tell("train", "data.path=.", "data.patch_size=[8,32,32]", "in_channels=3")
+    assert "in_channels: is 3 but the images have 1" in text
+
+
+def test_nothing_to_resume(tell: Callable) -> None:
+    assert "no stopped run to resume here" in tell("train", "resume=true")
+
+
+def test_the_demo_does_not_empty_a_folder_of_yours(
+    images_3d: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["demo", "--output", str(images_3d)]) == 2
+    assert "not of an earlier demo" in capfd.readouterr().err
+    assert (images_3d / "raw/img_0.tif").is_file()
