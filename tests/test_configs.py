@@ -12,6 +12,9 @@ from hydra import compose, initialize_config_module
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from cytoloop.__main__ import main
+
+ROOT = Path(__file__).parents[1]
 CONFIGS = Path(cytoloop.configs.__file__).parent
 VERBS = ("curate", "check", "train", "predict", "evaluate")
 EXPERIMENTS = sorted(path.stem for path in (CONFIGS / "experiment").glob("*.yaml"))
@@ -74,3 +77,24 @@ def test_every_config_says_what_it_is_how_to_run_it_and_what_it_costs() -> None:
 def test_no_config_knows_a_path_of_a_machine() -> None:
     for path in CONFIGS.rglob("*.yaml"):
         assert "/home" not in path.read_text() and "/mnt" not in path.read_text(), path
+
+
+@pytest.mark.parametrize("experiment", sorted((ROOT / "experiments/experiment").glob("*.yaml")))
+def test_the_overlay_of_a_site_adds_experiments(
+    experiment: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(ROOT)
+    assert main(["train", f"experiment={experiment.stem}", "--cfg", "job"]) == 0
+    assert "monai.networks.nets.DynUNet" in capfd.readouterr().out
+
+
+def test_cytodls_own_groups_can_be_named_and_replace_nothing_of_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = ["train", "data.path=x", "--cfg", "job"]
+    assert main([*words, "trainer=mps"]) == 0  # CytoDL's, over our trainer/default
+    text = capfd.readouterr().out
+    assert "accelerator: mps" in text and "gradient_clip_val: 5.0" in text
+    assert main([*words, "trainer=gpu"]) == 0
+    assert "accelerator: gpu" in capfd.readouterr().out

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from cytoloop.errors import ConfigError, CytoloopError, ModelError
-from cytoloop.overrides import quote_overrides, typed_name
+from cytoloop.overrides import is_override, quote_overrides, typed_name
 
 log = logging.getLogger("cytoloop")
 
@@ -121,10 +121,10 @@ def _expand(verb: str, argv: list[str]) -> list[str]:
         words = expand_resume(words)
     if not any(word.startswith("hydra.searchpath=") for word in words):
         paths = _search_path(verb, help_only="--help" in words or "-h" in words)
-        if paths:  # beside the other overrides: Hydra's parser wants them in one row
-            place = next((i for i, w in enumerate(words) if "=" in w and w[0] != "-"), 0)
-            words.insert(place, f"hydra.searchpath=[{','.join(paths)}]")
-    return words
+        if paths:
+            words.append(f"hydra.searchpath=[{','.join(paths)}]")
+    # Hydra's parser wants the overrides in one row: flags go behind them
+    return sorted(words, key=lambda word: not is_override(word))
 
 
 def _search_path(verb: str, help_only: bool) -> list[str]:

@@ -43,6 +43,11 @@ def quote_overrides(verb: str, words: list[str]) -> list[str]:
     return done
 
 
+def is_override(word: str) -> bool:
+    """Tell an override (``key=value``, ``+key=value``, ``~key``) from a flag or its value."""
+    return word.startswith("~") or ("=" in word and not word.startswith("-"))
+
+
 def quote(value: str) -> str:
     r"""Return a text in single quotes, escaped as Hydra's grammar wants it.
 

@@ -102,6 +102,12 @@ def test_listing_folders_patterns_and_files(tmp_path: Path) -> None:
         (tmp_path / name).touch()
     assert [p.name for p in list_images(tmp_path)] == ["a.ome.tif", "b.tif"]
     assert [p.name for p in list_images(f"{tmp_path}/**/*.czi")] == ["c.czi"]
+    assert [p.name for p in list_images(f"{tmp_path}/{{a,b}}.{{tif,ome.tif}}")] == [
+        "a.ome.tif",
+        "b.tif",
+    ]
+    assert [p.name for p in list_images(f"{tmp_path}/*")] == ["a.ome.tif", "b.tif"]
+    assert [p.name for p in list_images(f"{tmp_path}/n*")] == ["note.txt"]
     assert list_images(tmp_path / "b.tif") == [tmp_path / "b.tif"]
     assert [stem(p) for p in list_images(tmp_path)] == ["a", "b"]
     with pytest.raises(ImageError, match="matches no file"):

@@ -23,13 +23,13 @@ def expand_resume(words: list[str]) -> list[str]:
     ConfigError
         An override that differs from that run's: it would not be the same run.
     """
-    given = dict(word.split("=", 1) for word in words if "=" in word)
+    given = dict(word.split("=", 1) for word in words if "=" in word and word[0] != "-")
     which = given.get("resume", "false").strip("'\"")
     if which.lower() in ("false", "null", ""):
         return words
     from omegaconf import OmegaConf
 
-    from cytoloop.overrides import quote
+    from cytoloop.overrides import is_override, quote
     from cytoloop.tracking.resume import find_resumable
 
     folder = find_resumable(which, given.get("paths.runs_dir", "runs"))
@@ -44,7 +44,7 @@ def expand_resume(words: list[str]) -> list[str]:
             "resume", problems, "Leave these out, or start a new run with init_from=FOLDER."
         )
     merged = former | given | {key: quote(str(folder)) for key in ("resume", "output")}
-    flags = [word for word in words if "=" not in word]
+    flags = [word for word in words if not is_override(word)]
     return [f"{key}={value}" for key, value in merged.items()] + flags
 
 
