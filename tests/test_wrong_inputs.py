@@ -167,7 +167,7 @@ def test_contradicting_dimensions(tell: Callable, dataset: Path) -> None:
 
 
 def test_nothing_to_resume(tell: Callable) -> None:
-    assert "no stopped run to resume here" in tell("train", "resume=true")
+    assert "knows no stopped run to resume" in tell("train", "resume=true")
 
 
 def test_the_demo_does_not_empty_a_folder_of_yours(

@@ -8,7 +8,7 @@ import pytest
 from cytoloop.errors import ConfigError, ModelError
 from cytoloop.tracking.checkpoints import locate_checkpoint
 from cytoloop.tracking.lineage import flatten
-from cytoloop.tracking.resume import FINISHED, find_resumable
+from cytoloop.tracking.resume import FINISHED, find_resumable, note_training
 from cytoloop.tracking.run import ending, open_run, start_run
 from cytoloop.tracking.scores import record_scores
 from cytoloop.tracking.store import connect, tracking_uri
@@ -110,13 +110,14 @@ def test_a_file_in_a_training_folder_knows_its_run(project: Path) -> None:
 
 
 def test_the_newest_stopped_run_is_resumed(project: Path) -> None:
-    with pytest.raises(ModelError, match="no stopped run to resume"):
+    with pytest.raises(ModelError, match="knows no stopped run to resume"):
         find_resumable("true")
     for age, name in enumerate(("c", "b", "a")):
         last = project / "runs/train" / name / "checkpoints" / "last.ckpt"
         last.parent.mkdir(parents=True)
         last.touch()
         os.utime(last, (1e9 - age, 1e9 - age))
+        note_training(Path("runs/train") / name, "runs")
     assert find_resumable("true").name == "c"
     (project / "runs/train/c" / FINISHED).touch()
     assert find_resumable("true").name == "b"

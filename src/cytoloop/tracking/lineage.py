@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from cytoloop.manifest import Manifest, dataset_hash
 from cytoloop.tracking.checkpoints import Located, run_of_file
+from cytoloop.tracking.resume import note_training
 from cytoloop.tracking.run import TrackedRun, start_run
 
 log = logging.getLogger(__name__)
@@ -35,6 +36,7 @@ def open_training(cfg: DictConfig) -> TrackedRun:
     run = start_run(cfg.experiment_name, name, cfg.logger.mlflow.tracking_uri, former)
     note.parent.mkdir(parents=True, exist_ok=True)
     note.write_text(run.run_id + "\n")
+    note_training(output, cfg.paths.runs_dir)
     return run
 
 

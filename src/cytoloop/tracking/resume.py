@@ -6,6 +6,7 @@ from pathlib import Path
 
 from cytoloop.errors import ModelError
 
+LAST = "checkpoints/last.ckpt"
 FINISHED = "finished"
 """Name of the file that a finished training leaves in its folder."""
 
@@ -26,15 +27,14 @@ def find_resumable(which: str, runs_dir: str | Path = "runs") -> Path:
         There is none, it has no ``last.ckpt``, or its folder is not on this machine.
     """
     if which.lower() == "true":
-        known = sorted(Path(runs_dir, "train").glob("*/checkpoints/last.ckpt"))
-        open_ = [p.parent.parent for p in known if not (p.parent.parent / FINISHED).is_file()]
+        open_ = [folder for folder in _known(runs_dir) if not (folder / FINISHED).is_file()]
         if not open_:
             raise ModelError(
                 f"{runs_dir}/train",
-                "no stopped run to resume here",
+                "knows no stopped run to resume",
                 "Name its folder: resume=FOLDER (the output= of that training).",
             )
-        return max(open_, key=lambda p: (p / "checkpoints" / "last.ckpt").stat().st_mtime)
+        return max(open_, key=lambda folder: (folder / LAST).stat().st_mtime)
     if which.startswith("runs:/"):
         from cytoloop.tracking.run import open_run
 
@@ -42,10 +42,28 @@ def find_resumable(which: str, runs_dir: str | Path = "runs") -> Path:
         folder = Path(run.client.get_run(run.run_id).data.tags.get("cytoloop.output", ""))
     else:
         folder = Path(which).expanduser()
-    if not (folder / "checkpoints" / "last.ckpt").is_file():
+    if not (folder / LAST).is_file():
         raise ModelError(
             which,
-            f"no checkpoints/last.ckpt in {folder}",
+            f"no {LAST} in {folder}",
             "A run can be resumed from its first validation on; else start it again.",
         )
     return folder
+
+
+def note_training(folder: Path, runs_dir: str | Path) -> None:
+    """Remember where a training writes, so that ``resume=true`` finds it with any ``output=``."""
+    notes = Path(runs_dir, _NOTES)
+    notes.parent.mkdir(parents=True, exist_ok=True)
+    with notes.open("a", encoding="utf-8") as file:
+        file.write(f"{folder.absolute()}\n")
+
+
+_NOTES = "trainings.txt"
+
+
+def _known(runs_dir: str | Path) -> list[Path]:
+    """Return the folders of trainings here that have a last checkpoint."""
+    notes = Path(runs_dir, _NOTES)
+    noted = notes.read_text(encoding="utf-8").splitlines() if notes.is_file() else []
+    return [folder for folder in map(Path, dict.fromkeys(noted)) if (folder / LAST).is_file()]
