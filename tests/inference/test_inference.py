@@ -48,8 +48,10 @@ def test_empty_full_and_tiny() -> None:
     dust = np.zeros((9, 20, 20), bool)
     dust[4, 4, 4:7] = True
     assert label_instances(dust).max() == 0
-    assert label_instances(dust, (1.0, 1.0, 1.0), min_volume_um3=2.0).max() == 1
-    assert label_instances(dust, (0.5, 0.5, 0.5), min_volume_um3=2.0).max() == 0
+    cube = np.zeros((9, 20, 20), bool)
+    cube[2:6, 2:6, 2:6] = True  # 64 voxels
+    assert label_instances(cube, (1.0, 1.0, 1.0), min_volume_um3=60).max() == 1
+    assert label_instances(cube, (0.5, 0.5, 0.5), min_volume_um3=60).max() == 0
 
 
 def test_more_than_255_objects_fit() -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cytoloop.curation import check_dataset
+from cytoloop.curation import Facts, check_dataset
 from cytoloop.errors import ConfigError, ManifestError
 from cytoloop.images import Spacing, read_header
 from cytoloop.manifest import Manifest, Row, read_dataset
@@ -24,11 +25,15 @@ class DatasetFacts:
         Row id to ([Z,] Y, X).
     spacing_um : tuple of float or None
         (Z, Y, X) of the first row that has it.
+    object_volume_um3 : float
+        Mean volume of the training objects (area in um2 for 2D); in voxels where the voxel size
+        is unknown.
     """
 
     channels: tuple[str, ...]
     shapes: dict[str, tuple[int, ...]]
     spacing_um: Spacing | None
+    object_volume_um3: float
 
     @property
     def spatial_dims(self) -> int:
@@ -66,6 +71,7 @@ def preflight(
         channels=_channel_names(dataset["train"].rows[0]),
         shapes={one.id: one.shape for one in used if one.shape},
         spacing_um=next((one.spacing_um for one in used if one.spacing_um), None),
+        object_volume_um3=_mean_object(checked["train"]),
     )
     check_patch_size(patch_size, strides, facts)
     return dataset, facts
@@ -129,3 +135,11 @@ def _channel_names(row: Row) -> tuple[str, ...]:
     if row["channel"].isdigit() and row["channel"] not in names:
         return (names[int(row["channel"])],)
     return (row["channel"],)
+
+
+def _mean_object(facts: Sequence[Facts]) -> float:
+    volume = 0.0
+    for one in facts:
+        voxel = math.prod(one.spacing_um[-len(one.shape or ()) :]) if one.spacing_um else 1.0
+        volume += math.prod(one.shape or ()) * one.foreground * voxel
+    return volume / max(sum(one.objects for one in facts), 1)

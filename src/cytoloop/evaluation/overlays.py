@@ -109,7 +109,7 @@ def panel(
     columns = ["raw", "truth", *(["probability"] if probability is not None else [])]
     columns += ["labels", "errors"]
     high, wide = truth.shape[-2:]
-    size = (2.9 * len(columns), len(views) * 2.9 * min(max(high / wide, 0.4), 1.6) + 0.9)
+    size = (2.9 * len(columns), len(views) * 2.9 * min(max(high / wide, 0.4), 1.6) + 1.1)
     figure, axes = plt.subplots(len(views), len(columns), figsize=size, squeeze=False)
     low, top = np.percentile(raw, [1, 99.8])
     kinds = error_kinds(truth, labels, valid)

@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 
 OUTPUTS = ("probability", "mask", "labels")
 TABLE = "predictions.csv"
+_CRUMB = 0.05  # share of the mean training object below which a piece is no object
 COLUMNS = (
     *("id", "raw", *OUTPUTS, "group", "split", "channel", "scene", "time", "spacing_um"),
     *("objects", "seconds", "status", "reason", "model", "run_id", "model_sha256", "settings"),
@@ -128,6 +129,8 @@ def _predict_row(
     probability = predictor.probability(image.data)
     rule = dict(postprocess)
     mask = probability > float(rule.pop("threshold"))
+    if rule.get("min_volume_um3") is None:
+        rule["min_volume_um3"] = _CRUMB * float(predictor.image.get("object_volume_um3") or 0)
     labels = label_instances(mask, known or predictor.spacing_um, **rule)
     # probability 0..1 is stored as 0..255: every viewer opens it, and 1/255 is fine enough
     results = {

@@ -7,24 +7,37 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from cytoloop.errors import ConfigError
+from cytoloop.images import Spacing
 from cytoloop.model.hardware import choose_precision
 from cytoloop.terminal import quiet_libraries
 
 
 class DataFacts(Protocol):
-    """What the data says and the network must know."""
+    """What the data says and the network must know (see `cytoloop.data.preflight`)."""
 
-    spatial_dims: int
-    channels: tuple[str, ...]
-    spacing_um: tuple[float, float, float] | None
+    @property
+    def spatial_dims(self) -> int:
+        """2 or 3."""
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """Names of the input channels."""
+
+    @property
+    def spacing_um(self) -> Spacing | None:
+        """Voxel size (Z, Y, X)."""
+
+    @property
+    def object_volume_um3(self) -> float:
+        """Mean volume of the training objects."""
 
 
-def complete_config(cfg: DictConfig, facts: Any, init_from: Path | None = None) -> None:
+def complete_config(cfg: DictConfig, facts: DataFacts, init_from: Path | None = None) -> None:
     """Fill in what the data and the hardware decide; the config then runs as it stands.
 
     Parameters
@@ -50,6 +63,7 @@ def complete_config(cfg: DictConfig, facts: Any, init_from: Path | None = None) 
         if "image" in cfg.model:
             cfg.model.image.channel_names = list(facts.channels)
             cfg.model.image.spacing_um = list(facts.spacing_um) if facts.spacing_um else None
+            cfg.model.image.object_volume_um3 = round(facts.object_volume_um3, 4)
         if cfg.trainer.precision == "auto":
             cfg.trainer.precision = choose_precision(str(cfg.trainer.accelerator))
         if cfg.budget_minutes is not None:
