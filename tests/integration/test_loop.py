@@ -231,3 +231,34 @@ def test_a_sweep_trains_one_model_each(project: Path) -> None:
     words = [*TINY_3D, "data.path=dataset", "trainer.max_epochs=1", "seed=1,2"]
     assert run("train", "--multirun", *words, "hydra.sweep.dir=sweep") == 0
     assert len(list(project.glob("sweep/*/checkpoints/best.ckpt"))) == 2
+
+
+def test_any_network_of_monai_can_be_named(project: Path) -> None:
+    unet = "{_target_: monai.networks.nets.BasicUNet, spatial_dims: 3, in_channels: 1, "
+    unet += "out_channels: 1, features: [4, 4, 8, 8, 8, 4]}"
+    overlay = project / "experiments/experiment"
+    overlay.mkdir(parents=True)
+    (overlay / "basic.yaml").write_text(
+        "# @package _global_\ndefaults:\n  - nuclei_3d\n  - override /model: basic\n"
+    )
+    (project / "experiments/model").mkdir()
+    # a group of one's own replaces the backbone as a whole
+    (project / "experiments/model/basic.yaml").write_text(
+        "_target_: cytoloop.model.module.SegmentationModule\n"
+        f"backbone: {unet}\n"
+        "task_heads: {seg: {_target_: cytoloop.model.heads.ForegroundHead,"
+        " loss: {_target_: cytoloop.model.losses.DiceCELoss}}}\n"
+        "optimizer: {_target_: torch.optim.AdamW, _partial_: true, lr: 0.002}\n"
+        "lr_scheduler: null\n"
+        "inferer: {_target_: monai.inferers.SlidingWindowInferer, roi_size: ${data.patch_size}}\n"
+        "image: {spatial_dims: ${spatial_dims}, channels: ${in_channels},"
+        " patch_size: ${data.patch_size}, normalization: ${normalization}}\n"
+    )
+    words = [w for w in TINY if not w.startswith("model/size")]
+    words += ["experiment=basic", "data.patch_size=[16,32,32]", "data.path=thick", "output=basic"]
+    from conftest import make_images
+
+    make_images(project / "thick_images", 3, (20, 40, 40))
+    assert run("curate", "raw=thick_images/raw", "seg1=thick_images/seg", "output=thick") == 0
+    assert run("train", *words, "trainer.max_epochs=1") == 0
+    assert run("predict", "model=basic", "input=thick_images/raw", "output=basic_preds") == 0

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import fastremap
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 from scipy.sparse import coo_matrix
@@ -115,29 +116,36 @@ def find_overlaps(
     valid : ndarray of bool, optional
         Same shape; False = excluded.
     """
-    true_ids, true = np.unique(truth, return_inverse=True)
-    predicted_ids, predicted = np.unique(prediction, return_inverse=True)
-    true, predicted = true.ravel(), predicted.ravel()
-    counted = np.ones(true.size, bool) if valid is None else np.asarray(valid).ravel()
-    table = coo_matrix(
-        (np.ones(int(counted.sum()), np.int64), (true[counted], predicted[counted])),
-        shape=(len(true_ids), len(predicted_ids)),
-    ).tocsr()
-    sides = []
-    for ids, codes, axis in ((true_ids, true, 1), (predicted_ids, predicted, 0)):
-        whole = np.bincount(codes, minlength=len(ids))
-        inside = np.asarray(table.sum(axis)).ravel()
-        sides.append(((ids > 0) & (2 * inside >= whole), inside))
-    (true_kept, true_sizes), (predicted_kept, predicted_sizes) = sides
-    kept = table[true_kept][:, predicted_kept].tocoo()
+    counted = np.ones(truth.size, bool) if valid is None else np.asarray(valid).ravel()
+    true_ids, true, true_sizes, true_kept = _objects(truth, counted)
+    predicted_ids, predicted, predicted_sizes, predicted_kept = _objects(prediction, counted)
+    met = counted & true_kept[true] & predicted_kept[predicted]
+    # one number a pair; only voxels of two objects are sorted, a small part of an image
+    codes = true[met].astype(np.int64) * len(predicted_ids) + predicted[met]
+    pairs, shared = np.unique(codes, return_counts=True)
+    places = np.cumsum(true_kept) - 1, np.cumsum(predicted_kept) - 1
+    rows, columns = np.divmod(pairs, len(predicted_ids))
     return Overlaps(
         true_ids=true_ids[true_kept],
         predicted_ids=predicted_ids[predicted_kept],
         true_sizes=true_sizes[true_kept],
         predicted_sizes=predicted_sizes[predicted_kept],
-        pairs=np.stack([kept.row, kept.col], axis=1).astype(np.int64),
-        shared=kept.data.astype(np.int64),
+        pairs=np.stack([places[0][rows], places[1][columns]], axis=1),
+        shared=shared,
     )
+
+
+def _objects(
+    labels: np.ndarray, counted: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return ids (0 first), each voxel's place in them, sizes inside, and which objects count."""
+    places, names = fastremap.renumber(labels.ravel(), preserve_zero=True)
+    ids = np.zeros(len(names) + (0 not in names), np.int64)
+    for name, place in names.items():
+        ids[int(place)] = name
+    whole = np.bincount(places, minlength=len(ids))
+    inside = whole if counted.all() else np.bincount(places[counted], minlength=len(ids))
+    return ids, places, inside, (ids > 0) & (2 * inside >= whole)
 
 
 def match_instances(

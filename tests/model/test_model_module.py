@@ -1,0 +1,192 @@
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from lightning.pytorch.callbacks import Timer
+from omegaconf import OmegaConf
+
+from cytoloop.errors import ConfigError, ModelError
+from cytoloop.model import hardware
+from cytoloop.model.fit import complete_config
+from cytoloop.model.heads import ForegroundHead
+from cytoloop.model.losses import DiceCELoss
+from cytoloop.model.module import SegmentationModule
+from cytoloop.model.progress import Progress
+from cytoloop.model.schedule import WarmupCosine
+from cytoloop.model.warmstart import WarmStart
+
+
+class Half(torch.nn.Module):
+    """A network whose logit is the image."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gain = torch.nn.Parameter(torch.ones(1))
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return image * self.gain
+
+
+def make_module(**kwargs: Any) -> SegmentationModule:
+    return SegmentationModule(
+        backbone=Half(),
+        task_heads={"seg": ForegroundHead(DiceCELoss())},
+        inferer=lambda image, network: network(image),
+        image={"spatial_dims": 2},
+        **kwargs,
+    )
+
+
+def validate(image: torch.Tensor, target: torch.Tensor, weight: torch.Tensor) -> dict[str, float]:
+    module = make_module()
+    logged: dict[str, float] = {}
+    module.log_dict = lambda scores, **_: logged.update(  # type: ignore[method-assign]
+        {k: float(v) for k, v in scores.items()}
+    )
+    module.validation_step({"image": image, "target": target, "weight": weight}, 0)
+    return logged
+
+
+def test_validation_scores_leave_out_excluded_voxels() -> None:
+    image = torch.tensor([[[[5.0, 5, -5, -5], [5, -5, 5, 5]]]])
+    target = torch.tensor([[[[1.0, 0, 0, 0], [1, 1, 0, 0]]]])
+    weight = torch.tensor([[[[1.0, 1, 1, 1], [1, 1, 0, 0]]]])
+    scores = validate(image, target, weight)
+    assert scores["val/dice"] == pytest.approx(2 * 2 / (3 + 3))
+    assert scores["val/iou"] == pytest.approx(2 / 4)
+    image[..., 1, 2:] = -9
+    assert validate(image, target, weight) == scores
+
+
+def test_an_empty_image_in_which_nothing_is_found_is_right() -> None:
+    zeros = torch.zeros(1, 1, 4, 4)
+    scores = validate(zeros - 5, zeros, zeros + 1)
+    assert scores["val/dice"] == scores["val/iou"] == 1
+
+
+def test_hparams_are_plain_and_keys_are_cytodls() -> None:
+    module = make_module()
+    assert module.hparams["image"] == {"spatial_dims": 2}
+    assert list(module.state_dict()) == ["backbone.gain"]
+    checkpoint: dict[str, Any] = {}
+    module.on_save_checkpoint(checkpoint)
+    assert checkpoint["cytoloop"]["schema"] == 1
+
+
+def test_the_rate_warms_up_and_falls_with_the_budget() -> None:
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=0.4)
+    schedule = WarmupCosine(optimizer, warmup=0.2, final=0.1)
+    rates = []
+    for spent in (0.0, 0.1, 0.2, 0.6, 1.0):
+        schedule.spent = spent
+        schedule.step()
+        rates.append(optimizer.param_groups[0]["lr"])
+    assert rates == pytest.approx([0.04, 0.22, 0.4, 0.22, 0.04])
+
+
+def test_the_budget_is_minutes_or_steps_whichever_is_nearer_its_end() -> None:
+    module = make_module()
+    timer = Timer(duration="00:00:10:00")
+    timer._offset = 300
+    trainer = SimpleNamespace(
+        callbacks=[timer], estimated_stepping_batches=math.inf, global_step=70
+    )
+    module._trainer = trainer  # type: ignore[assignment]
+    assert module.budget_spent() == pytest.approx(0.5)
+    trainer.estimated_stepping_batches = 100
+    assert module.budget_spent() == pytest.approx(0.7)
+
+
+def test_precision_follows_the_hardware(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hardware, "cpu_has_fast_bf16", lambda: True)
+    assert hardware.choose_precision("cpu") == "bf16-mixed"
+    monkeypatch.setattr(hardware, "cpu_has_fast_bf16", lambda: False)
+    assert hardware.choose_precision("cpu") == "32"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: False)
+    assert hardware.choose_precision("auto") == "16-mixed"
+    assert hardware.choose_precision("mps") == "32"
+
+
+def config(**changes: Any) -> Any:
+    return OmegaConf.create(
+        {
+            "spatial_dims": None,
+            "in_channels": None,
+            "budget_minutes": None,
+            "resume": None,
+            "model": {"image": {"channel_names": [], "spacing_um": None}},
+            "trainer": {"precision": "32", "accelerator": "cpu", "max_epochs": 5, "max_time": None},
+            "callbacks": {},
+            "checkpoint": {"ckpt_path": None},
+        }
+        | changes
+    )
+
+
+FACTS: Any = SimpleNamespace(
+    spatial_dims=3, channels=("DNA",), spacing_um=(2.0, 0.5, 0.5), object_volume_um3=50.0
+)
+
+
+def test_the_config_is_completed_from_the_data() -> None:
+    cfg = config(budget_minutes=1.5)
+    complete_config(cfg, FACTS, init_from=Path("a.ckpt"))
+    assert cfg.spatial_dims == 3 and cfg.in_channels == 1
+    assert cfg.model.image.spacing_um == [2.0, 0.5, 0.5]
+    assert cfg.trainer.max_time == "00:00:01:30" and cfg.trainer.max_epochs == -1
+    assert cfg.callbacks.warm_start.path == "a.ckpt"
+
+
+def test_a_resumed_run_does_not_start_from_its_parent_again() -> None:
+    cfg = config(resume="m0")
+    complete_config(cfg, FACTS, init_from=Path("a.ckpt"))
+    assert "warm_start" not in cfg.callbacks
+    assert cfg.checkpoint.ckpt_path == str(Path("m0/checkpoints/last.ckpt"))
+
+
+def test_values_that_contradict_the_data_are_refused() -> None:
+    with pytest.raises(ConfigError, match="is 2 but the images have 3"):
+        complete_config(config(spatial_dims=2), FACTS)
+    with pytest.raises(ConfigError, match="not above 0"):
+        complete_config(config(budget_minutes=-1), FACTS)
+
+
+def test_weights_that_do_not_fit_are_listed(tmp_path: Path) -> None:
+    module = make_module()
+    content = {
+        "state_dict": {"backbone.gain": torch.ones(3), "backbone.other": torch.ones(1)},
+        "hyper_parameters": {"backbone": {}, "image": {}},
+    }
+    torch.save(content, tmp_path / "a.ckpt")
+    with pytest.raises(ModelError, match="do not fit") as caught:
+        WarmStart(tmp_path / "a.ckpt").setup(SimpleNamespace(), module, "fit")  # type: ignore
+    text = str(caught.value)
+    assert "backbone.other: only in the checkpoint" in text
+    assert "backbone.gain: shape (3,) but the network's is (1,)" in text
+
+
+@pytest.mark.parametrize("mode, scores, expected", [("max", [1, 3, 2], 3), ("min", [1, 3, 0], 0)])
+def test_progress_remembers_the_best_score(mode: str, scores: list[float], expected: float) -> None:
+    progress = Progress("val/x", mode)
+    module = make_module()
+    for score in scores:
+        trainer = SimpleNamespace(
+            callback_metrics={"val/x": torch.tensor(score)},
+            sanity_checking=False,
+            max_epochs=3,
+            current_epoch=0,
+            global_step=1,
+            callbacks=[],
+            estimated_stepping_batches=10,
+        )
+        module._trainer = trainer  # type: ignore[assignment]
+        progress.on_validation_end(trainer, module)  # type: ignore[arg-type]
+    resumed = Progress("val/x", mode)
+    resumed.load_state_dict(progress.state_dict())
+    assert resumed._best == expected
