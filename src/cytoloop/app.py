@@ -84,7 +84,7 @@ def _run_job(verb: str, cfg: Any) -> tuple[int, Any]:
             )
         return 0, importlib.import_module(f"cytoloop.commands.{verb}").run(cfg)
     except StoppedError as stop:
-        log.warning("%s", stop)
+        log.info("%s", stop)
         return 130, None
     except KeyboardInterrupt:
         log.warning("stopped")

@@ -233,32 +233,27 @@ def test_a_sweep_trains_one_model_each(project: Path) -> None:
     assert len(list(project.glob("sweep/*/checkpoints/best.ckpt"))) == 2
 
 
+BASIC_UNET = """\
+defaults:
+  - unet
+  - _self_
+
+backbone:
+  _target_: monai.networks.nets.BasicUNet
+  features: [4, 4, 8, 8, 8, 4]
+"""
+
+
 def test_any_network_of_monai_can_be_named(project: Path) -> None:
-    unet = "{_target_: monai.networks.nets.BasicUNet, spatial_dims: 3, in_channels: 1, "
-    unet += "out_channels: 1, features: [4, 4, 8, 8, 8, 4]}"
-    overlay = project / "experiments/experiment"
-    overlay.mkdir(parents=True)
-    (overlay / "basic.yaml").write_text(
-        "# @package _global_\ndefaults:\n  - nuclei_3d\n  - override /model: basic\n"
-    )
-    (project / "experiments/model").mkdir()
-    # a group of one's own replaces the backbone as a whole
-    (project / "experiments/model/basic.yaml").write_text(
-        "_target_: cytoloop.model.module.SegmentationModule\n"
-        f"backbone: {unet}\n"
-        "task_heads: {seg: {_target_: cytoloop.model.heads.ForegroundHead,"
-        " loss: {_target_: cytoloop.model.losses.DiceCELoss}}}\n"
-        "optimizer: {_target_: torch.optim.AdamW, _partial_: true, lr: 0.002}\n"
-        "lr_scheduler: null\n"
-        "inferer: {_target_: monai.inferers.SlidingWindowInferer, roi_size: ${data.patch_size}}\n"
-        "image: {spatial_dims: ${spatial_dims}, channels: ${in_channels},"
-        " patch_size: ${data.patch_size}, normalization: ${normalization}}\n"
-    )
-    words = [w for w in TINY if not w.startswith("model/size")]
-    words += ["experiment=basic", "data.patch_size=[16,32,32]", "data.path=thick", "output=basic"]
     from conftest import make_images
 
+    (project / "experiments/model").mkdir(parents=True)
+    (project / "experiments/model/basic.yaml").write_text(BASIC_UNET)
     make_images(project / "thick_images", 3, (20, 40, 40))
     assert run("curate", "raw=thick_images/raw", "seg1=thick_images/seg", "output=thick") == 0
+    unwanted = ("strides", "kernel_size", "upsample_kernel_size", "filters", "res_block")
+    words = [*TINY_3D[1:], "model=basic", *(f"~model.backbone.{name}" for name in unwanted)]
+    words += ["data.patch_size=[16,32,32]", "data.path=thick", "output=basic"]
     assert run("train", *words, "trainer.max_epochs=1") == 0
     assert run("predict", "model=basic", "input=thick_images/raw", "output=basic_preds") == 0
+    assert len(rows_of(project / "basic_preds/predictions.csv")) == 3

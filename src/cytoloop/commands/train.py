@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,8 @@ def run(cfg: Any) -> float | None:
     """Check the data, train, and return the best score (for `--multirun` searches)."""
     from cytoloop.data.preflight import preflight
 
-    output = Path(cfg.paths.output_dir)  # the sweep's folder in a sweep, else output=
+    # the sweep's folder in a sweep, else output=
+    output = Path(os.path.relpath(cfg.paths.output_dir))
     checkpoints = output / "checkpoints"
     if (checkpoints / "last.ckpt").is_file() and not (cfg.resume or cfg.overwrite):
         raise OutputError(

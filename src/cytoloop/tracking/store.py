@@ -41,6 +41,7 @@ def connect(explicit: str | None = None) -> MlflowClient:
     scheme = urlparse(uri).scheme.split("+")[0]
     # a server that is not there should be told at once, not after MLflow's minutes of retries
     patience = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}
+    patience |= {"MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"}
     for name, value in patience.items():
         os.environ.setdefault(name, value)
     quiet_libraries()
