@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from cytoloop import manifest
+from cytoloop.digest import dataset_hash
 from cytoloop.errors import ManifestError
 from cytoloop.manifest import COLUMNS, CYTODL_COLUMNS, OWN_COLUMNS, read_dataset, read_manifest
 
@@ -125,5 +126,5 @@ def test_the_hash_follows_the_contents_not_the_place(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
         (tmp_path / name / "r.tif").write_bytes(text)
         write(tmp_path / name / "train.csv", {"raw": "r.tif", "seg1": "r.tif"})
-        hashes.append(manifest.dataset_hash(read_dataset(tmp_path / name)))
+        hashes.append(dataset_hash(read_dataset(tmp_path / name)))
     assert hashes[0] == hashes[1] != hashes[2]

@@ -14,15 +14,9 @@ import pytest
 
 from cytoloop.curation import Settings, curate
 from cytoloop.curation.dataset import count_rows
+from cytoloop.digest import file_hash
 from cytoloop.errors import ConfigError, ManifestError, OutputError
-from cytoloop.manifest import (
-    COLUMNS,
-    Row,
-    file_hash,
-    read_dataset,
-    read_manifest,
-    write_manifest,
-)
+from cytoloop.manifest import COLUMNS, Row, read_dataset, read_manifest, write_manifest
 
 FILES = ["dataset.csv", "dataset.json", "test.csv", "train.csv", "valid.csv"]
 

@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np
 
 from cytoloop.curation.facts import Facts, Problem, count_objects, pixel_hash, spacings_differ
+from cytoloop.digest import file_hash
 from cytoloop.errors import CytoloopError, ManifestError
 from cytoloop.images import Header, Spacing, read_header, read_image, read_labels
-from cytoloop.manifest import FILE_COLUMNS, Row, file_hash
+from cytoloop.manifest import FILE_COLUMNS, Row
 from cytoloop.regions import merge_segmentations, read_region
 
 

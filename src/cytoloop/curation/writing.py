@@ -14,15 +14,9 @@ from typing import Any
 
 from cytoloop.curation.facts import Facts
 from cytoloop.curation.split import SPLIT_NAMES, SPLITS
+from cytoloop.digest import file_hash
 from cytoloop.errors import ManifestError, OutputError
-from cytoloop.manifest import (
-    COLUMNS,
-    FILE_COLUMNS,
-    Row,
-    file_hash,
-    read_manifest,
-    write_manifest,
-)
+from cytoloop.manifest import COLUMNS, FILE_COLUMNS, Row, read_manifest, write_manifest
 
 SCHEMA = 1
 WHOLE = "dataset.csv"

@@ -16,9 +16,10 @@ from pathlib import Path
 
 import numpy as np
 
+from cytoloop.digest import file_hash
 from cytoloop.errors import ImageError
 from cytoloop.images import read_image
-from cytoloop.manifest import FILE_COLUMNS, Row, file_hash
+from cytoloop.manifest import FILE_COLUMNS, Row
 from cytoloop.targets import read_target, row_file
 
 _FORMAT = 1

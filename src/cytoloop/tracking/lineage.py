@@ -14,7 +14,8 @@ from typing import Any
 from mlflow.entities import Dataset, DatasetInput, InputTag
 from omegaconf import DictConfig, OmegaConf
 
-from cytoloop.manifest import Manifest, dataset_hash
+from cytoloop.digest import dataset_hash
+from cytoloop.manifest import Manifest
 from cytoloop.tracking.checkpoints import Located, run_of_file
 from cytoloop.tracking.resume import note_training
 from cytoloop.tracking.run import TrackedRun, start_run
