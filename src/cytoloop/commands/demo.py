@@ -18,7 +18,10 @@ def main(argv: list[str]) -> int:
     )
     parser.add_argument("--output", default="demo", help="folder to make (default: demo)")
     parser.add_argument(
-        "--minutes", type=float, default=3.0, help="training time of the first round (default: 3)"
+        "--epochs",
+        type=int,
+        default=15,
+        help="of the first round (default: 15, about 3 minutes on 2 CPU cores)",
     )
     options = parser.parse_args(argv)
     from cytoloop.demo.loop import DemoError, prepare, run_demo
@@ -26,7 +29,7 @@ def main(argv: list[str]) -> int:
 
     try:
         prepare(Path(options.output))
-        run_demo(Path(options.output).resolve(), options.minutes)
+        run_demo(Path(options.output).resolve(), options.epochs)
     except CytoloopError as error:
         events.print(f"{type(error).__name__}: {error}", style="red", markup=False)
         return 2

@@ -44,15 +44,16 @@ def prepare(folder: Path) -> None:
     (folder / _MARK).touch()
 
 
-def run_demo(folder: Path, minutes: float) -> None:
+def run_demo(folder: Path, epochs: int) -> None:
     """Walk through the loop twice and show what came out.
 
     Parameters
     ----------
     folder : Path
         Everything goes here: images, data sets, runs, predictions, scores, MLflow store.
-    minutes : float
-        Training time of the first round; the second takes a third of it.
+    epochs : int
+        Of the first round (32 steps each, whatever the machine's speed); the second takes a
+        third of them.
 
     Raises
     ------
@@ -65,11 +66,11 @@ def run_demo(folder: Path, minutes: float) -> None:
     train = ["train", "experiment=nuclei_3d", "paths.store_dir=store"]
     tell("Round 0: one field to learn from, one to choose the checkpoint by, one held out")
     _curate(folder, 0)
-    _verb(folder, [*train, "data.path=round0", "output=model0", f"budget_minutes={minutes:g}"])
+    _verb(folder, [*train, "data.path=round0", "output=model0", f"trainer.max_epochs={epochs}"])
     _judge(folder, 0)
     tell("Round 1: one more field, starting from the model of round 0")
     _curate(folder, 1)
-    second = [f"budget_minutes={minutes / 3:g}", "model.optimizer.lr=0.0005"]
+    second = [f"trainer.max_epochs={max(epochs // 3, 1)}", "model.optimizer.lr=0.0005"]
     first_run = f"init_from=runs:/{(folder / 'model0' / 'run_id').read_text().strip()}"
     _verb(folder, [*train, "data.path=round1", "output=model1", first_run, *second])
     _judge(folder, 1)
