@@ -128,3 +128,12 @@ def test_the_hash_follows_the_contents_not_the_place(tmp_path: Path) -> None:
         write(tmp_path / name / "train.csv", {"raw": "r.tif", "seg1": "r.tif"})
         hashes.append(dataset_hash(read_dataset(tmp_path / name)))
     assert hashes[0] == hashes[1] != hashes[2]
+
+
+def test_a_time_point_is_a_number(tmp_path: Path) -> None:
+    rows = [{"raw": "a", "id": "1"}, {"raw": "a", "id": "2", "time": "3"}]
+    one, two = read_manifest(write(tmp_path / "m.csv", *rows))
+    assert (one.time, two.time) == (0, 3)
+    (bad,) = read_manifest(write(tmp_path / "b.csv", {"raw": "a", "time": "last"}))
+    with pytest.raises(ManifestError, match="column 'time': 'last' is no time point"):
+        _ = bad.time

@@ -95,6 +95,16 @@ class Row:
             )
         return (numbers[0], numbers[1], numbers[2])
 
+    @property
+    def time(self) -> int:
+        """Time point of the row's file, from 0; 0 where none is named."""
+        text = self["time"]
+        if text and not text.isdigit():
+            raise ManifestError(
+                self.where("time"), f"{text!r} is no time point", "Expected 0, 1, 2 ..."
+            )
+        return int(text or 0)
+
     def where(self, column: str) -> str:
         """Return the words that locate a cell in an error message."""
         return f"row {self.number} ({self.id}), column {column!r}"

@@ -59,12 +59,23 @@ def read_segmentation(row: Row, column: str) -> np.ndarray:
     -------
     ndarray of unsigned integers
         ([Z,] Y, X).
+
+    Raises
+    ------
+    ImageError
+        Unreadable, no labels, or several channels and none named.
     """
     path = row_file(row, column)
     header = read_header(path)
     channel = row[f"channel_{column}"] or None
+    if channel is None and header.shape[1] > 1:
+        raise ImageError(
+            row.where(column),
+            f"has {header.shape[1]} channels ({', '.join(header.channels)}): which holds labels?",
+            f"Name it in the column channel_{column}.",
+        )
     if len(header.scenes) > 1 or header.shape[0] > 1:
-        return read_labels(path, channel, row["scene"] or None, int(row["time"] or 0))
+        return read_labels(path, channel, row["scene"] or None, row.time)
     return read_labels(path, channel)
 
 

@@ -147,7 +147,7 @@ def read_row(
         A merging mask without a second segmentation, or an unknown base image.
     """
     wanted = row["channel"] or channel or None
-    raw = read_image(row_file(row, "raw"), wanted, row["scene"] or None, int(row["time"] or 0))
+    raw = read_image(row_file(row, "raw"), wanted, row["scene"] or None, row.time)
     labels, valid = read_target(row)
     if labels.shape != raw.data.shape[1:]:
         raise ImageError(

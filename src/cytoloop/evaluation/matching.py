@@ -4,7 +4,8 @@ Only pairs that overlap are ever looked at, so 2 000 objects cost no 4 000 000 c
 
 The rules
 - An object counts where at least half of it lies outside the excluded region; what lies inside
-  is cut away from both sides before anything is compared.
+  is cut away from both sides before anything is compared. What is left of a true object that
+  does not count is cut away too: who predicts its rim is not wrong.
 - A pair matches at a threshold t where IoU >= t. Of all one-to-one assignments the one with the
   most matches (then the largest sum of IoU) is taken, as `stardist.matching` does.
 - A merge is a predicted object that covers more than half of each of two or more true objects;
@@ -22,6 +23,8 @@ from scipy.optimize import linear_sum_assignment
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
+from cytoloop.errors import ConfigError, ImageError
+
 THRESHOLDS = tuple(round(0.5 + 0.05 * i, 2) for i in range(10))
 
 
@@ -32,7 +35,7 @@ class Overlaps:
     Attributes
     ----------
     true_ids, predicted_ids : ndarray of int
-        Labels of the objects that count, sorted.
+        Labels of the objects that count, in the order in which they first appear.
     true_sizes, predicted_sizes : ndarray of int
         Their voxels outside the excluded region.
     pairs : ndarray of int
@@ -111,13 +114,22 @@ def find_overlaps(
 
     Parameters
     ----------
-    truth, prediction : ndarray of unsigned integers
+    truth, prediction : ndarray of whole numbers
         ([Z,] Y, X), same shape, 0 = background.
     valid : ndarray of bool, optional
         Same shape; False = excluded.
+
+    Raises
+    ------
+    ImageError
+        Shapes that differ, or values that are no labels; all of it at once.
     """
-    counted = np.ones(truth.size, bool) if valid is None else np.asarray(valid).ravel()
+    _check(truth=truth, prediction=prediction, valid=valid)
+    counted = np.ones(truth.size, bool) if valid is None else np.asarray(valid, bool).ravel()
     true_ids, true, true_sizes, true_kept = _objects(truth, counted)
+    if valid is not None:
+        dropped = ~true_kept & (true_ids > 0)
+        counted = counted & ~dropped[true]
     predicted_ids, predicted, predicted_sizes, predicted_kept = _objects(prediction, counted)
     met = counted & true_kept[true] & predicted_kept[predicted]
     # one number a pair; only voxels of two objects are sorted, a small part of an image
@@ -139,13 +151,31 @@ def _objects(
     labels: np.ndarray, counted: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Return ids (0 first), each voxel's place in them, sizes inside, and which objects count."""
-    places, names = fastremap.renumber(labels.ravel(), preserve_zero=True)
-    ids = np.zeros(len(names) + (0 not in names), np.int64)
+    # fastremap takes neither bool nor the byte order of another machine
+    plain = np.uint8 if labels.dtype == bool else labels.dtype.newbyteorder("=")
+    flat = np.ascontiguousarray(labels, dtype=plain).ravel()
+    places, names = fastremap.renumber(flat, preserve_zero=True)
+    ids = np.zeros(len(names) + (0 not in names), plain)
     for name, place in names.items():
         ids[int(place)] = name
     whole = np.bincount(places, minlength=len(ids))
     inside = whole if counted.all() else np.bincount(places[counted], minlength=len(ids))
     return ids, places, inside, (ids > 0) & (2 * inside >= whole)
+
+
+def _check(**arrays: np.ndarray | None) -> None:
+    given = {name: array for name, array in arrays.items() if array is not None}
+    problems = []
+    if len({array.shape for array in given.values()}) > 1:
+        shapes = ", ".join(f"{name} {array.shape}" for name, array in given.items())
+        problems.append(f"shapes differ: {shapes}")
+    for name in ("truth", "prediction"):
+        kind = given[name].dtype.kind
+        if kind not in "bui" or (kind == "i" and given[name].min(initial=0) < 0):
+            found = given[name].dtype
+            problems.append(f"{name} ({found}) holds fractions or negative numbers")
+    if problems:
+        raise ImageError("scores", problems, "Give label images of one picture, 0 = background.")
 
 
 def match_instances(
@@ -161,8 +191,18 @@ def match_instances(
     truth, prediction, valid
         See `find_overlaps`.
     thresholds : tuple of float
-        Of the IoU, each above 0.
+        Of the IoU, each above 0 and up to 1.
+
+    Raises
+    ------
+    ConfigError
+        Another threshold.
+    ImageError
+        See `find_overlaps`.
     """
+    wrong = [f"{t:g}" for t in thresholds if not 0 < t <= 1]
+    if wrong:
+        raise ConfigError("thresholds", ", ".join(wrong), "Expected IoU above 0, up to 1.")
     found = find_overlaps(truth, prediction, valid)
     true, predicted = found.pairs.T
     near = found.covers_true | found.lies_in_true

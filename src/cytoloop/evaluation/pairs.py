@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cytoloop.errors import ManifestError
+from cytoloop.evaluation.objects import GUESS, PICTURES
 from cytoloop.images import list_images, stem
 from cytoloop.manifest import Row, read_manifest
 
@@ -21,11 +22,17 @@ class PairedRows:
         Prediction and truth.
     without_truth, without_prediction : list of str
         Ids. Predictions that failed count as missing.
+    rejected : list of str
+        Ids of predictions whose truth is rejected.
+    failures : dict of str to str
+        Id of a prediction without a picture to the reason.
     """
 
     pairs: list[tuple[Row, Row]]
     without_truth: list[str]
     without_prediction: list[str]
+    rejected: list[str]
+    failures: dict[str, str]
 
 
 def pair_rows(predictions: str | Path, truth: str | Path) -> PairedRows:
@@ -43,10 +50,12 @@ def pair_rows(predictions: str | Path, truth: str | Path) -> PairedRows:
     ManifestError, ImageError
         Nothing there, two files of one name, or no pair at all.
     """
-    predicted = _by_id(str(predictions), "labels")
-    true = _by_id(str(truth), "seg1")
+    predicted = _by_id(str(predictions), GUESS)
+    predicted = {k: row for k, row in predicted.items() if row["status"] != "reject"}
+    known = _by_id(str(truth), "seg1")
+    true = {k: row for k, row in known.items() if row["status"] != "reject"}
     # a prediction that failed has a row in predictions.csv but no picture
-    usable = {k: row for k, row in predicted.items() if row["labels"] or row["mask"]}
+    usable = {k: row for k, row in predicted.items() if any(row[c] for c in PICTURES)}
     both = [name for name in true if name in usable]
     if not both:
         raise ManifestError(
@@ -60,14 +69,20 @@ def pair_rows(predictions: str | Path, truth: str | Path) -> PairedRows:
         )
     return PairedRows(
         pairs=[(usable[name], true[name]) for name in both],
-        without_truth=[name for name in predicted if name not in true],
+        without_truth=[name for name in predicted if name not in known],
         without_prediction=[name for name in true if name not in usable],
+        rejected=[name for name in predicted if name in known and name not in true],
+        failures={
+            name: row["reason"] or "neither labels nor mask"
+            for name, row in predicted.items()
+            if name in true and name not in usable
+        },
     )
 
 
 def _by_id(source: str, column: str) -> dict[str, Row]:
     if source.lower().endswith(".csv"):
-        rows = [row for row in read_manifest(source, ()) if row["status"] != "reject"]
+        rows = read_manifest(source, ()).rows
     else:
         files = [path.absolute() for path in list_images(source)]
         rows = [

@@ -30,10 +30,11 @@ def instance_scores(counts: Mapping[str, float]) -> dict[str, float]:
     With TP matches at a threshold, FP = predicted - TP and FN = true - TP:
     F1 = 2 TP / (2 TP + FP + FN); AP = TP / (TP + FP + FN) (Data Science Bowl 2018, StarDist);
     mean AP over IoU .5 to .95; PQ = SQ RQ with SQ the mean IoU of the matches and RQ = F1 at .5
-    (Kirillov et al. 2019); SEG = mean over true objects of the IoU with the predicted object
-    that covers more than half of it, else 0 (Cell Tracking Challenge); count error = predicted
-    - true. Without true and predicted objects the image is right: 1. SEG without true objects
-    is undefined: NaN.
+    (Kirillov et al. 2019); precision = TP / (TP + FP) and recall = TP / (TP + FN) at .5, NaN
+    without predicted or true objects; SEG = mean over true objects of the IoU with the
+    predicted object that covers more than half of it, else 0 (Cell Tracking Challenge); count
+    error = predicted - true. Without true and predicted objects the image is right: 1. SEG
+    without true objects is undefined: NaN.
     """
     n_true, n_predicted = counts["n_truth"], counts["n_predicted"]
     total = n_true + n_predicted
@@ -55,6 +56,8 @@ def instance_scores(counts: Mapping[str, float]) -> dict[str, float]:
         "sq": quality if total else 1.0,
         "pq": quality * scores["f1_50"] if total else 1.0,
         "count_error": n_predicted - n_true,
+        "precision_50": matches / n_predicted if n_predicted else math.nan,
+        "recall_50": matches / n_true if n_true else math.nan,
     }
 
 

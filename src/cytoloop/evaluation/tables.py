@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from rich import box
+from rich.markup import escape
 from rich.table import Table
 
+from cytoloop.errors import OutputError
 from cytoloop.evaluation.evaluate import SCORES, Evaluation
 from cytoloop.manifest import write_manifest
 
@@ -27,18 +29,35 @@ _MOST_ROWS = 20
 
 
 def write_tables(evaluation: Evaluation, folder: str | Path) -> list[Path]:
-    """Write ``metrics.csv`` (a manifest with scores) and ``summary.json``; return their paths."""
+    """Write ``metrics.csv`` (a manifest with scores) and ``summary.json``; return their paths.
+
+    Raises
+    ------
+    OutputError
+        The folder cannot be written to.
+    """
     folder = Path(folder)
     table, summary = folder / "metrics.csv", folder / "summary.json"
     rows = [{k: _cell(v) for k, v in row.items()} for row in evaluation.rows]
-    write_manifest(table, rows, ["id", "group", *SCORES, *_ERRORS])
-    temporary = summary.with_name(f".{os.getpid()}.summary.json")
+    text = json.dumps(evaluation.summary, indent=2, allow_nan=False) + "\n"
     try:
-        temporary.write_text(json.dumps(evaluation.summary, indent=2, allow_nan=False) + "\n")
-        os.replace(temporary, summary)
+        write_manifest(table, rows, ["id", "group", *SCORES, *_ERRORS])
+        _write_text(summary, text)
+    except OSError as error:
+        raise OutputError(
+            str(folder), f"cannot be written to: {error.strerror}", "Take another output folder."
+        ) from error
+    return [table, summary]
+
+
+def _write_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    temporary = path.with_name(f".{os.getpid()}.{path.name}")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
-    return [table, summary]
 
 
 def summary_table(evaluation: Evaluation) -> Table:
@@ -57,18 +76,22 @@ def summary_table(evaluation: Evaluation) -> Table:
     for name in (*_SHOWN, *_ERRORS):
         table.add_column(_HEADS.get(name, name), justify="right", no_wrap=True, min_width=5)
     for row in shown:
-        table.add_row(str(row["id"]), *_numbers(row))
+        table.add_row(escape(str(row["id"])), *_numbers(row))
     table.add_section()
     table.add_row("mean", *_numbers(evaluation.summary["mean"]))
     for group, means in evaluation.summary["groups"].items():
-        table.add_row(f"  {group}", *_numbers(means))
+        table.add_row(f"  {escape(group)}", *_numbers(means))
     table.add_row("pooled", *_numbers(evaluation.summary["pooled"]))
     return table
 
 
 def _numbers(row: Mapping[str, Any]) -> list[str]:
-    scores = ["" if row.get(n) is None else f"{row[n]:.3f}" for n in _SHOWN]
-    return scores + ["" if row.get(n) is None else f"{row[n]:.0f}" for n in _ERRORS]
+    scores = [_number(row.get(name), 3) for name in _SHOWN]
+    return scores + [_number(row.get(name), 0) for name in _ERRORS]
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "" if value is None or math.isnan(value) else f"{value:.{digits}f}"
 
 
 def _cell(value: Any) -> Any:

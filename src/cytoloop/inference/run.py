@@ -120,7 +120,7 @@ def _predict_row(
     """Predict one image and write what is asked for; return its cells of the table."""
     path = row.file("raw")
     wanted = row["channel"] or channel
-    image = read_image(path or "", wanted, row["scene"] or None, int(row["time"] or 0))
+    image = read_image(path or "", wanted, row["scene"] or None, row.time)
     if wanted is None and len(image.data) != predictor.image["channels"]:
         image = _channels_by_name(image, predictor.image.get("channel_names") or [])
     predictor.check(str(path), image)

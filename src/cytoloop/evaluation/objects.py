@@ -1,0 +1,88 @@
+"""What the objects of a segmentation are: its labels, or the pieces of a mask."""
+
+from __future__ import annotations
+
+import cc3d
+import fastremap
+import numpy as np
+
+from cytoloop.errors import ImageError
+from cytoloop.images import read_labels
+from cytoloop.manifest import Row
+from cytoloop.targets import read_segmentation, read_target
+
+GUESS = "labels_or_mask"
+"""Column of a prediction that is just a file: what it holds shows when it is read."""
+
+PICTURES = ("labels", "mask", GUESS)
+"""Columns that a prediction is read from; the first one filled is taken."""
+
+
+def read_prediction(row: Row) -> np.ndarray:
+    """Return predicted objects, see `read_objects`."""
+    return read_objects(row)[0]
+
+
+def read_objects(row: Row) -> tuple[np.ndarray, bool]:
+    """Return predicted objects: the labels, else the pieces of the mask.
+
+    A ``labels`` cell is taken at its word. A file of which nothing is known (the predictions
+    are a folder or glob) is a mask if it holds one label only.
+
+    Returns
+    -------
+    objects : ndarray of unsigned integers
+        ([Z,] Y, X).
+    from_mask : bool
+        They are pieces of a mask.
+
+    Raises
+    ------
+    ImageError
+        The row has neither, or the file cannot be read.
+    """
+    column = next((name for name in PICTURES if row[name]), None)
+    path = row.file(column) if column else None
+    if path is None:
+        raise ImageError(row.id, "has neither labels nor mask", "Predict it again.")
+    labels = read_labels(path)
+    from_mask = column == "mask" or (column == GUESS and labels.any() and is_mask(labels))
+    return (split_mask(labels) if from_mask else labels), bool(from_mask)
+
+
+def read_truth(row: Row) -> tuple[np.ndarray, np.ndarray, bool]:
+    """Return true objects, what counts, and whether the objects are pieces of a mask.
+
+    Returns
+    -------
+    truth : ndarray of unsigned integers
+        ([Z,] Y, X).
+    valid : ndarray of bool
+        Same shape; False = excluded.
+    from_mask : bool
+
+    Raises
+    ------
+    ImageError, ManifestError
+        See `cytoloop.targets.read_target`.
+    """
+    truth, valid = read_target(row)
+    from_mask = is_mask(truth)
+    if row["merge_mask"] and not from_mask:
+        # merging numbers the two apart: two masks look like two objects
+        from_mask = all(is_mask(read_segmentation(row, name)) for name in ("seg1", "seg2"))
+    from_mask = from_mask and bool(truth.any())
+    return (split_mask(truth) if from_mask else truth), valid, from_mask
+
+
+def is_mask(labels: np.ndarray) -> bool:
+    """Tell whether there is one value above 0 at most, be it 1 or 255."""
+    return int(np.count_nonzero(fastremap.unique(labels))) <= 1
+
+
+def split_mask(mask: np.ndarray) -> np.ndarray:
+    """Return the pieces of a mask; voxels connect through faces (6; in 2D through edges, 4)."""
+    foreground = np.ascontiguousarray(mask > 0).astype(np.uint8)
+    return np.asarray(
+        cc3d.connected_components(foreground, connectivity=4 if mask.ndim == 2 else 6)
+    )
