@@ -102,7 +102,9 @@ def test_a_damaged_image_is_found_before_training(tell: Callable, dataset: Path)
 
 def test_a_patch_larger_than_the_smallest_image(tell: Callable, dataset: Path) -> None:
     text = tell("train", "data.path=.", "data.patch_size=[16,64,64]")
-    assert "Z = 16 is larger than the smallest image (img_0: 12); largest that fits: 12" in text
+    assert (
+        "Z = 16 is larger than the smallest image (train: img_0: 12); largest that fits: 12" in text
+    )
 
 
 def test_a_patch_that_the_strides_do_not_divide(tell: Callable, dataset: Path) -> None:
@@ -176,3 +178,21 @@ def test_the_demo_does_not_empty_a_folder_of_yours(
     assert main(["demo", "--output", str(images_3d)]) == 2
     assert "not of an earlier demo" in capfd.readouterr().err
     assert (images_3d / "raw/img_0.tif").is_file()
+
+
+def test_an_output_that_can_be_no_folder(tell: Callable, dataset: Path) -> None:
+    (dataset / "afile").touch()
+    assert "afile: is a file, expected a folder" in tell(
+        "predict", "model=x", "input=raw", "output=afile"
+    )
+    assert "afile" in tell("train", "data.path=.", "data.patch_size=[8,32,32]", "output=afile")
+    assert "afile: is a file" in tell("demo", "--output", "afile")
+    assert "output: is empty" in tell("curate", "raw=raw", "seg1=seg", "output=")
+
+
+def test_values_of_predict_are_checked_before_a_model_is_loaded(tell: Callable) -> None:
+    words = ["predict", "model=none.ckpt", "input=raw", "output=p"]
+    bad = ["postprocess.min_depth=1.5", "postprocess.threshold=abc", "batch_size=0", "save=logits"]
+    text = tell(*words, *bad)
+    for part in ("4 problems", "min_depth=1.5", "threshold=abc", "batch_size=0", "save=['logits']"):
+        assert part in text

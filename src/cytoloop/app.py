@@ -15,10 +15,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from cytoloop.errors import ConfigError, CytoloopError, ModelError
+from cytoloop.errors import ConfigError, CytoloopError, ModelError, OutputError
 from cytoloop.overrides import is_override, quote_overrides, typed_name
 
 log = logging.getLogger("cytoloop")
+
+
+_STOPPED = 130
+"""Exit status of what was stopped by Ctrl-C, as shells have it."""
 
 
 class StoppedError(Exception):
@@ -54,6 +58,8 @@ def run_verb(verb: str, argv: list[str]) -> int:
     def task(cfg: Any) -> Any:
         status, value = _run_job(verb, cfg)
         statuses.append(status)
+        if status == _STOPPED:
+            raise SystemExit(_STOPPED)  # out of a sweep too
         return value
 
     try:
@@ -69,6 +75,9 @@ def run_verb(verb: str, argv: list[str]) -> int:
         return 2
     except SystemExit as stop:  # argparse inside Hydra: --help (0) or a wrong flag (2)
         return int(stop.code or 0)
+    except OSError as error:  # Hydra makes the run's folder before the job starts
+        _tell(OutputError(str(error.filename), str(error.strerror), "Take another output=."))
+        return 2
     return max(statuses)
 
 
@@ -85,13 +94,14 @@ def _run_job(verb: str, cfg: Any) -> tuple[int, Any]:
                 [f"{typed_name(verb, key)}=... is missing" for key in missing],
                 f"See `cytoloop {verb} --help` for an example.",
             )
+        _check_output(cfg.get("output", "."))
         return 0, importlib.import_module(f"cytoloop.commands.{verb}").run(cfg)
     except StoppedError as stop:
         log.info("%s", stop)
-        return 130, None
+        return _STOPPED, None
     except KeyboardInterrupt:
         log.warning("stopped")
-        return 130, None
+        return _STOPPED, None
     except Exception as error:
         mistake = _user_error(error)
         logging.getLogger("traceback").error("", exc_info=error)  # to the log file only
@@ -105,6 +115,14 @@ def _run_job(verb: str, cfg: Any) -> tuple[int, Any]:
             return 1, None
         _tell(mistake)
         return 2, None
+
+
+def _check_output(output: Any) -> None:
+    """Refuse an output that can be no folder, before any work is done."""
+    if not str(output).strip():
+        raise OutputError("output", "is empty", "Name a folder.")
+    if Path(str(output)).exists() and not Path(str(output)).is_dir():
+        raise OutputError(str(output), "is a file, expected a folder", "Take another output=.")
 
 
 def plain(cfg: Any) -> dict[str, Any]:

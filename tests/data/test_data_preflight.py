@@ -51,10 +51,10 @@ def test_facts_come_from_the_images(tmp_path: Path, tiff: Callable) -> None:
     folder = dataset(tmp_path, tiff, [(6, 16, 20), (8, 16, 16)])
     _, facts = preflight(folder, [4, 16, 16], [1, 2, 2])
     assert facts.spatial_dims == 3 and len(facts.channels) == 1
-    assert facts.shapes == {"raw0": (6, 16, 20), "raw1": (8, 16, 16)}
+    assert facts.shapes == {"train: raw0": (6, 16, 20), "valid: raw1": (8, 16, 16)}
     assert facts.spacing_um == pytest.approx((0.6, 0.3, 0.3))
     # two objects: a bar of 3 x 3 through 6 planes, and a line of one voxel
-    assert facts.object_volume_um3 == pytest.approx((54 + 6) / 2 * 0.6 * 0.3 * 0.3, rel=0.01)
+    assert facts.object_voxels == pytest.approx((54 + 6) / 2)
 
 
 def test_mixed_dimensions_are_refused(tmp_path: Path, tiff: Callable) -> None:

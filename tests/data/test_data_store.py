@@ -114,8 +114,9 @@ def test_points_are_voxels_of_each_object_and_a_mask_is_split_up() -> None:
     mask = np.zeros((4, 30, 30), np.uint8)
     mask[:, 2:4, 2:4] = 1
     mask[:, 10:28, 10:28] = 1
-    points, starts = object_points(mask, np.ones(mask.shape, bool))
-    assert starts.tolist() == [0, 16, 48]  # the small one whole, 32 of the large one
-    assert mask[tuple(points.T)].all()
+    for value in (1, 255):
+        points, starts = object_points(mask * value, np.ones(mask.shape, bool))
+        assert starts.tolist() == [0, 16, 48]  # the small one whole, 32 of the large one
+        assert mask[tuple(points.T)].all()
     points, starts = object_points(np.zeros((5, 5), np.uint8), np.ones((5, 5), bool))
     assert points.shape == (0, 2) and starts.tolist() == [0]

@@ -132,3 +132,20 @@ def test_real_files_are_read_or_refused_with_a_reason(real_data: Path) -> None:
             read.append(path.name)
             assert image.data.ndim in (3, 4) and len(image.channels) == len(image.data)
     assert len(read) >= 8 and refused in ([], ["DAPI_GFP.czi"])
+
+
+@pytest.mark.parametrize("unit, factor", [("nm", 1e-3), ("mm", 1e3), ("\u00b5m", 1.0)])
+def test_units_of_an_ome_tiff_are_read(tmp_path: Path, unit: str, factor: float) -> None:
+    metadata = {f"PhysicalSize{axis}": size for axis, size in zip("ZYX", (2, 1, 0.5), strict=True)}
+    metadata |= {f"PhysicalSize{axis}Unit": unit for axis in "ZYX"}
+    path = tmp_path / "a.ome.tif"
+    data = np.zeros((4, 5, 6), np.uint8)
+    tifffile.imwrite(path, data, ome=True, metadata={"axes": "ZYX", **metadata})
+    assert read_header(path).spacing_um == pytest.approx((2 * factor, factor, 0.5 * factor))
+
+
+def test_a_stack_without_a_z_step_has_no_voxel_size(tmp_path: Path) -> None:
+    path = tmp_path / "a.ome.tif"
+    metadata = {"axes": "ZYX", "PhysicalSizeX": 0.5, "PhysicalSizeY": 0.5}
+    tifffile.imwrite(path, np.zeros((4, 5, 6), np.uint8), ome=True, metadata=metadata)
+    assert read_header(path).spacing_um is None

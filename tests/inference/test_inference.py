@@ -2,14 +2,24 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from cytoloop.errors import ConfigError, ManifestError, OutputError
+from cytoloop.images import Image
 from cytoloop.inference.inputs import list_inputs, unique_names
 from cytoloop.inference.instances import label_instances
-from cytoloop.inference.run import claim_output, failures
+from cytoloop.inference.run import (
+    _channels_by_name,
+    _smallest,
+    _spacing,
+    check_settings,
+    claim_output,
+    failures,
+)
 from cytoloop.manifest import Row, write_manifest
 
 
@@ -50,8 +60,24 @@ def test_empty_full_and_tiny() -> None:
     assert label_instances(dust).max() == 0
     cube = np.zeros((9, 20, 20), bool)
     cube[2:6, 2:6, 2:6] = True  # 64 voxels
-    assert label_instances(cube, (1.0, 1.0, 1.0), min_volume_um3=60).max() == 1
-    assert label_instances(cube, (0.5, 0.5, 0.5), min_volume_um3=60).max() == 0
+    assert label_instances(cube, min_voxels=64).max() == 1
+    assert label_instances(cube, min_voxels=65).max() == 0
+
+
+@pytest.mark.parametrize(
+    "trained, known, volume, expected",
+    [
+        ((1.0, 1.0, 1.0), (0.5, 0.5, 0.5), None, 0.05 * 800 * 8),
+        ((1.0, 1.0, 1.0), None, None, 0.05 * 800),  # an unknown voxel size is taken as that
+        (None, (0.02, 0.02, 0.02), None, 0.05 * 800),  # of training, never as 1 um
+        (None, (0.5, 0.5, 0.5), 10.0, 80.0),
+    ],
+)
+def test_crumbs_are_told_from_objects_in_um_where_both_sizes_are_known(
+    trained: Any, known: Any, volume: float | None, expected: float
+) -> None:
+    predictor: Any = SimpleNamespace(spacing_um=trained, image={"object_voxels": 800})
+    assert _smallest(volume, known, predictor, 3) == pytest.approx(expected)
 
 
 def test_more_than_255_objects_fit() -> None:
@@ -67,9 +93,10 @@ def test_images_of_one_name_get_names_of_their_own(tmp_path: Path, tiff: Callabl
     for name in ("a/img.tif", "b/img.tif", "b/IMG.tiff", "b/other.tif"):
         tiff(tmp_path / name, np.zeros((4, 4), np.uint8))
     rows = list_inputs(f"{tmp_path}/*/*.tif*")
-    names = [row.id for row in rows]
+    names = [row["name"] for row in rows]
     assert len({name.lower() for name in names}) == 4
     assert "a__img" in names and "other" in names
+    assert len({row.id for row in rows}) == 4
     assert [row.file("raw") for row in rows] == sorted(tmp_path.glob("*/*.tif*"))
 
 
@@ -104,9 +131,35 @@ def test_failures_name_every_image() -> None:
 
 
 def test_wrong_settings_are_refused(tmp_path: Path) -> None:
-    from cytoloop.inference.run import _spacing, predict_rows
-
     with pytest.raises(ConfigError, match="above 0"):
         _spacing([1, 0, 1])
-    with pytest.raises(ConfigError, match="Some of probability, mask, labels"):
-        predict_rows([], None, tmp_path, {}, ["logits"], {})  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="some of probability, mask, labels"):
+        check_settings(["logits"], {"threshold": 0.5, "seed_smoothing": 1, "min_depth": 0.2}, 4)
+
+
+def test_ids_of_a_manifest_stay_and_only_file_names_are_made_safe(tmp_path: Path) -> None:
+    rows = [{"raw": "a.tif", "id": "cell (1)"}, {"raw": "b.tif", "id": "a#5"}]
+    write_manifest(tmp_path / "m.csv", rows)
+    found = list_inputs(tmp_path / "m.csv")
+    assert [row.id for row in found] == ["cell (1)", "a#5"]
+    assert [row["name"] for row in found] == ["cell _1_", "a_5"]
+
+
+def test_channels_are_put_into_the_order_of_training(caplog: pytest.LogCaptureFixture) -> None:
+    image = Image(np.arange(2)[:, None, None], None, ("GFP", "DAPI"))
+    swapped = _channels_by_name("a", image, ["DAPI", "GFP"])
+    assert swapped.channels == ("DAPI", "GFP") and swapped.data.ravel().tolist() == [1, 0]
+    assert _channels_by_name("a", image, ["DAPI"]).data.ravel().tolist() == [1]
+    assert not caplog.records
+    assert _channels_by_name("a", image, ["DAPI", "RFP"]) is image
+    assert "channels are GFP, DAPI, the model was trained on DAPI, RFP" in caplog.text
+
+
+@pytest.mark.realdata
+def test_scenes_and_time_points_become_rows_of_their_own(real_data: Path) -> None:
+    czi = real_data / "formats/czi"
+    two = list_inputs(czi / "WellD6-7_S2.czi")
+    assert [row["scene"] for row in two] == ["D6-D6", "D7-D7"]
+    three = list_inputs(czi / "CellDivision_T3_Z5_CH2_X240_Y170.czi")
+    assert [row["time"] for row in three] == ["0", "1", "2"]
+    assert len({row["name"] for row in [*two, *three]}) == 5

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -257,3 +258,74 @@ def test_any_network_of_monai_can_be_named(project: Path) -> None:
     assert run("train", *words, "trainer.max_epochs=1") == 0
     assert run("predict", "model=basic", "input=thick_images/raw", "output=basic_preds") == 0
     assert len(rows_of(project / "basic_preds/predictions.csv")) == 3
+
+
+def test_a_stopped_prediction_tells_what_is_done_and_keeps_its_folder(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    from cytoloop.inference import run as room
+
+    whole = room._predict_row
+
+    def stop_at_the_second(row: Any, *args: Any) -> dict[str, Any]:
+        if row.id == "img_1":
+            raise KeyboardInterrupt
+        return whole(row, *args)
+
+    monkeypatch.setattr(room, "_predict_row", stop_at_the_second)
+    words = ["input=images/raw", "output=stopped"]
+    assert run("predict", "model=m0", *words) == 130
+    status = [row["status"] for row in rows_of(project / "stopped/predictions.csv")]
+    assert status == ["done", *["pending"] * 5]
+    monkeypatch.undo()
+    monkeypatch.chdir(project)
+    assert run("predict", "model=m0/checkpoints/last.ckpt", *words) == 2
+    assert "holds the predictions of another model" in capfd.readouterr().err
+    (project / "afile").touch()
+    assert run("predict", "model=m0", "input=images/raw", "output=afile/x") == 2
+    assert "cannot be written to" in capfd.readouterr().err
+
+
+def test_a_bad_image_among_good_ones_fails_alone(
+    project: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder = project / "some"
+    folder.mkdir()
+    for number in range(2):
+        (folder / f"img_{number}.tif").symlink_to(project / f"images/raw/img_{number}.tif")
+    (folder / "broken.tif").write_bytes(b"II*\0 rubbish")
+    assert run("predict", "model=m0", "input=some", "output=some_preds") == 2
+    text = capfd.readouterr().err
+    assert "broken: " in text and "The other 2 are done" in text and "Traceback" not in text
+    rows = {row["id"]: row for row in rows_of(project / "some_preds/predictions.csv")}
+    assert [rows[n]["status"] for n in ("broken", "img_0", "img_1")] == ["failed", "done", "done"]
+    assert "cannot be read" in rows["broken"]["reason"]
+
+
+def test_a_run_with_a_deleted_key_is_resumed(project: Path) -> None:
+    words = [*TINY_3D, "~model.lr_scheduler", "data.path=dataset", "output=deleted"]
+    assert run("train", *words, "trainer.max_epochs=1") == 0
+    assert run("train", "resume=deleted", "trainer.max_epochs=2") == 0
+
+
+def test_overwriting_starts_from_nothing(project: Path) -> None:
+    words = [*TINY_3D, "data.path=dataset", "output=again", "trainer.max_epochs=1"]
+    assert run("train", *words) == 0
+    first = (project / "again/checkpoints/best.ckpt").read_bytes()
+    assert run("train", *words) == 2
+    assert run("train", *words, "seed=7", "overwrite=true") == 0
+    assert (project / "again/checkpoints/best.ckpt").read_bytes() != first
+
+
+def test_a_run_is_not_resumed_on_other_data(
+    project: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    import shutil
+
+    shutil.copytree(project / "dataset", project / "changing")
+    words = [*TINY_3D, "data.path=changing", "output=m_changing", "trainer.max_epochs=1"]
+    assert run("train", *words) == 0
+    table = project / "changing/train.csv"
+    table.write_text("".join(table.read_text().splitlines(keepends=True)[:-1]))
+    assert run("train", "resume=m_changing", "trainer.max_epochs=2") == 2
+    assert "the data set has changed since this run was started" in capfd.readouterr().err

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
 from cytoloop.errors import ConfigError, OutputError
+from cytoloop.overrides import is_override, quote
 
 log = logging.getLogger(__name__)
 
@@ -24,29 +26,29 @@ def expand_resume(words: list[str]) -> list[str]:
     ConfigError
         An override that differs from that run's: it would not be the same run.
     """
-    given = dict(word.split("=", 1) for word in words if "=" in word and word[0] != "-")
-    which = given.get("resume", "false").strip("'\"")
+    given = {word.partition("=")[0]: word for word in words if is_override(word)}
+    which = given.get("resume", "=false").partition("=")[2].strip("'\"")
     if which.lower() in ("false", "null", ""):
         return words
     from omegaconf import OmegaConf
 
-    from cytoloop.overrides import is_override, quote
     from cytoloop.tracking.resume import find_resumable
 
-    folder = find_resumable(which, given.get("paths.runs_dir", "runs"))
+    runs_dir = given.get("paths.runs_dir", "=runs").partition("=")[2]
+    folder = find_resumable(which, runs_dir)
     stored = OmegaConf.load(folder / ".hydra" / "overrides.yaml")
-    former = dict(str(word).split("=", 1) for word in stored)
-    changed = {k for k, v in given.items() if former.get(k, v if k in _MAY_CHANGE else None) != v}
+    former = {str(word).partition("=")[0]: str(word) for word in stored}
     if problems := [
-        f"{k}={given[k]} now, {former.get(k, 'the default')} when the run was started"
-        for k in sorted(changed - set(_MAY_CHANGE))
+        f"{word} now, {former.get(key, 'the default')} when the run was started"
+        for key, word in sorted(given.items())
+        if key not in _MAY_CHANGE and former.get(key) != word
     ]:
         raise ConfigError(
             "resume", problems, "Leave these out, or start a new run with init_from=FOLDER."
         )
-    merged = former | given | {key: quote(str(folder)) for key in ("resume", "output")}
+    place = {key: f"{key}={quote(str(folder))}" for key in ("resume", "output")}
     flags = [word for word in words if not is_override(word)]
-    return [f"{key}={value}" for key, value in merged.items()] + flags
+    return [*(former | given | place).values(), *flags]
 
 
 def run(cfg: Any) -> float | None:
@@ -73,14 +75,17 @@ def run(cfg: Any) -> float | None:
     from cytoloop.tracking.resume import FINISHED
     from cytoloop.tracking.run import ending
 
+    if cfg.overwrite and not cfg.resume:  # the new run must not inherit the old one's model
+        shutil.rmtree(checkpoints, ignore_errors=True)
+        (output / FINISHED).unlink(missing_ok=True)
     parent = locate_checkpoint(cfg.init_from) if cfg.init_from else None
     complete_config(cfg, facts, init_from=parent.path if parent else None)
     tracked = open_training(cfg)
     cfg.logger.mlflow.run_id = tracked.run_id
-    record_training(tracked, cfg, dataset, parent)
     log.info("MLflow run %s (%s)", tracked.run_id, tracked.client.tracking_uri)
     try:
         with ending(tracked, checkpoints):
+            record_training(tracked, cfg, dataset, parent)
             scores = fit(cfg)
     except (KeyboardInterrupt, SystemExit) as stop:
         again = f"cytoloop train resume={output}"

@@ -129,6 +129,9 @@ class _Check:
             pixels = read_image(self.files["raw"], self.channel, self.scene, self.time).data
             self.shape = pixels.shape[1:]
             self.pixels = pixel_hash(pixels)
+            sizes = self.row["spacing_um"].replace(",", " ").replace(";", " ").split()
+            if len(sizes) == 2 and len(self.shape) == 3:
+                self._add("spacing_um", "has two numbers but the image is a stack; give z y x")
             self._check_intensities(pixels)
             return len(pixels)
         return 0

@@ -67,7 +67,7 @@ class PatchDataset(Dataset):
         self.foreground_share = foreground_share
         self.augmentation = augmentation
         self.seed = seed
-        # a large image gives more patches than a small one, but no image is left out
+        # any voxel is as likely as any other: a large image gives more patches than a small one
         volumes = np.array([float(np.prod(entry.shape)) for entry in entries])
         self.shares = np.cumsum(volumes / volumes.sum())
 

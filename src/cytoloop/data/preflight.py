@@ -22,18 +22,17 @@ class DatasetFacts:
     channels : tuple of str
         Names of the input channels.
     shapes : dict of str to tuple of int
-        Row id to ([Z,] Y, X).
+        Split and row id to ([Z,] Y, X).
     spacing_um : tuple of float or None
         (Z, Y, X) of the first row that has it.
-    object_volume_um3 : float
-        Mean volume of the training objects (area in um2 for 2D); in voxels where the voxel size
-        is unknown.
+    object_voxels : float
+        Mean number of voxels of the training objects.
     """
 
     channels: tuple[str, ...]
     shapes: dict[str, tuple[int, ...]]
     spacing_um: Spacing | None
-    object_volume_um3: float
+    object_voxels: float
 
     @property
     def spatial_dims(self) -> int:
@@ -66,12 +65,12 @@ def preflight(
         )
     # the test rows are `evaluate`'s: a plugin data set, whose test is its validation set, trains
     checked = check_dataset({k: m for k, m in dataset.items() if k != "test"}, progress=True)
-    used = [one for split in checked.values() for one in split]
+    used = [(split, one) for split, facts in checked.items() for one in facts]
     facts = DatasetFacts(
         channels=_channel_names(dataset["train"].rows[0]),
-        shapes={one.id: one.shape for one in used if one.shape},
-        spacing_um=next((one.spacing_um for one in used if one.spacing_um), None),
-        object_volume_um3=_mean_object(checked["train"]),
+        shapes={f"{split}: {one.id}": one.shape for split, one in used if one.shape},
+        spacing_um=next((one.spacing_um for _, one in used if one.spacing_um), None),
+        object_voxels=_mean_object(checked["train"]),
     )
     check_patch_size(patch_size, strides, facts)
     return dataset, facts
@@ -138,8 +137,5 @@ def _channel_names(row: Row) -> tuple[str, ...]:
 
 
 def _mean_object(facts: Sequence[Facts]) -> float:
-    volume = 0.0
-    for one in facts:
-        voxel = math.prod(one.spacing_um[-len(one.shape or ()) :]) if one.spacing_um else 1.0
-        volume += math.prod(one.shape or ()) * one.foreground * voxel
-    return volume / max(sum(one.objects for one in facts), 1)
+    voxels = sum(math.prod(one.shape or ()) * one.foreground for one in facts)
+    return voxels / max(sum(one.objects for one in facts), 1)

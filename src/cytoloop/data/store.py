@@ -174,8 +174,9 @@ def object_points(labels: np.ndarray, valid: np.ndarray) -> tuple[np.ndarray, np
     import cc3d
 
     counted = np.where(valid, labels, 0)
-    if counted.max(initial=0) == 1:
-        counted = cc3d.connected_components(counted.astype(np.uint8))
+    inside = counted[counted > 0]
+    if inside.size and inside.min() == inside.max():
+        counted = cc3d.connected_components((counted > 0).astype(np.uint8))
     places = np.nonzero(counted)
     codes = counted[places]
     rng = np.random.default_rng(0)

@@ -34,6 +34,8 @@ def prepare(folder: Path) -> None:
     OutputError
         The folder holds something else.
     """
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(str(folder), "is a file, expected a folder", "Take another --output.")
     if folder.exists() and any(folder.iterdir()):
         if not (folder / _MARK).is_file():
             raise OutputError(

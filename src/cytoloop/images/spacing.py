@@ -18,6 +18,12 @@ _MICROMETRE = {
     "\u00b5m": 1.0,
     "\u03bcm": 1.0,
     "micron": 1.0,
+    "micrometer": 1.0,
+    "micrometre": 1.0,
+    "nanometer": 1e-3,
+    "nanometre": 1e-3,
+    "millimeter": 1e3,
+    "millimetre": 1e3,
     "microns": 1.0,
     "\\u00b5m": 1.0,
     "nm": 1e-3,
@@ -37,9 +43,29 @@ def read_spacing(path: str | Path, bio: Any) -> Spacing | None:
         size = bio.physical_pixel_sizes
     except Exception:  # bioio_czi raises where the CZI lacks a scale; then nothing is known
         return None
-    if not size.Y or not size.X:
+    if not size.Y or not size.X or (not size.Z and int(bio.dims["Z"][0]) > 1):
         return None
-    return (float(size.Z or 1.0), float(size.Y), float(size.X))
+    factors = [_in_um(_unit(bio, axis)) for axis in "ZYX"]
+    if None in factors[1:] or (size.Z and factors[0] is None):
+        return None
+    z, y, x = (f or 1.0 for f in factors)
+    return (float(size.Z or 1.0) * z, float(size.Y) * y, float(size.X) * x)
+
+
+def _unit(bio: Any, axis: str) -> Any:
+    """Return the unit of an axis as the file states it: OME-XML, else the reader's own word."""
+    images = getattr(getattr(bio, "metadata", None), "images", None)
+    if images:
+        pixels = images[min(int(bio.current_scene_index), len(images) - 1)].pixels
+        return getattr(pixels, f"physical_size_{axis.lower()}_unit", None)
+    properties = getattr(bio, "dimension_properties", None)
+    return getattr(getattr(properties, axis, None), "unit", None)
+
+
+def _in_um(unit: Any) -> float | None:
+    """Return how many um a unit is: 1 where none is stated, None for what is no length here."""
+    name = str(getattr(unit, "value", unit) or "um").strip().lower()
+    return _MICROMETRE.get(name)
 
 
 def _of_plain_tiff(tif: tifffile.TiffFile) -> Spacing | None:
@@ -48,6 +74,8 @@ def _of_plain_tiff(tif: tifffile.TiffFile) -> Spacing | None:
     unit = _MICROMETRE.get(str(meta.get("unit", "")).strip().lower())
     if unit is None:
         return None
+    if "spacing" not in meta and int(meta.get("slices", 1)) > 1:
+        return None  # a stack that does not say how far its planes lie apart
     page = tif.pages.first
     try:
         x, y = (page.tags[name].value for name in ("XResolution", "YResolution"))

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from cytoloop.errors import ManifestError
-from cytoloop.images import list_images, stem
+from cytoloop.errors import ImageError, ManifestError
+from cytoloop.images import list_images, read_header, stem
 from cytoloop.manifest import Row, read_manifest
 
 
 def list_inputs(source: str | Path) -> list[Row]:
-    """Return a row for each image to predict, with a unique id.
+    """Return a row for each image to predict, with a unique id and ``name`` (of its files).
+
+    A file with several scenes or time points becomes a row for each of them.
 
     Parameters
     ----------
@@ -30,8 +32,32 @@ def list_inputs(source: str | Path) -> list[Row]:
     else:
         files = [path.absolute() for path in list_images(source)]
         rows = [Row({"raw": str(path)}, path.parent, n) for n, path in enumerate(files, 1)]
+    rows = [one for row in rows for one in _scenes_and_times(row)]
+    counts = Counter(row.id for row in rows)
     for row, name in zip(rows, unique_names(rows), strict=True):
-        row.values["id"] = name
+        row.values["name"] = name
+        if counts[row.id] > 1:
+            row.values["id"] = name
+    return rows
+
+
+def _scenes_and_times(row: Row) -> list[Row]:
+    """Return a row for each scene and time point of a file, unless the row names one."""
+    try:
+        header = read_header(row.file("raw") or "", row["scene"] or None)
+    except ImageError:
+        return [row]  # its turn comes, and its row will tell why it failed
+    scenes = [row["scene"]] if row["scene"] or len(header.scenes) < 2 else list(header.scenes)
+    several = not row["time"] and header.shape[0] > 1
+    times = [str(t) for t in range(header.shape[0])] if several else [row["time"]]
+    if len(scenes) * len(times) == 1:
+        return [row]
+    rows = []
+    for scene in scenes:
+        for time in times:
+            name = row.id + (f"_{scene}" if len(scenes) > 1 else "")
+            name += f"_t{time}" if several else ""
+            rows.append(Row({**row.values, "id": name, "scene": scene, "time": time}, row.root))
     return rows
 
 

@@ -20,7 +20,7 @@ def label_instances(
     spacing_um: Sequence[float] | None = None,
     seed_smoothing: float = 1.0,
     min_depth: float = 0.2,
-    min_volume_um3: float = 0.0,
+    min_voxels: float = 0.0,
 ) -> np.ndarray:
     """Part touching objects where they are thin: a watershed on the distance to background.
 
@@ -34,9 +34,9 @@ def label_instances(
         Sigma of the Gaussian on the distance map, in steps of the finest axis.
     min_depth : float
         How far (as a share of the peak) the distance must fall between two seeds.
-    min_volume_um3 : float
-        Smaller objects are dropped; um2 for 2D, voxels where the voxel size is unknown. What has
-        fewer than 30 voxels (10 pixels) is noise and dropped in any case.
+    min_voxels : float
+        Smaller objects are dropped; what has fewer than 30 voxels (10 pixels) is noise and
+        dropped in any case.
 
     Returns
     -------
@@ -58,8 +58,7 @@ def label_instances(
         connectivity=8 if mask.ndim == 2 else 26,
     )
     labels = watershed(-distance, seeds.astype(np.int32), mask=mask)
-    voxel = float(np.prod(spacing)) if spacing_um else 1.0
-    smallest = max(_SMALLEST[mask.ndim], min_volume_um3 / voxel)
+    smallest = max(_SMALLEST[mask.ndim], min_voxels)
     sizes = np.bincount(labels.ravel())
     labels[sizes[labels] < smallest] = 0
     labels, _ = fastremap.renumber(labels.astype(np.uint32), in_place=True)

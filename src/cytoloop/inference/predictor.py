@@ -88,6 +88,9 @@ class Predictor:
                 "Name the channel: channel=NUMBER or channel=NAME.",
             )
 
+        if not np.isfinite(image.data).any():
+            raise ImageError(name, "holds no number (all NaN or infinite)", "Export it again.")
+
     @torch.inference_mode()
     def probability(self, data: np.ndarray) -> np.ndarray:
         """Return the probability of foreground.
@@ -102,6 +105,8 @@ class Predictor:
         ndarray of float32
             ([Z,] Y, X), in [0, 1].
         """
+        if all(plane.min() == plane.max() for plane in data):  # nothing is to be seen there
+            return np.zeros(data.shape[1:], np.float32)
         rule = self.image["normalization"]
         normal = normalize(data, *intensity_statistics(data, rule))
         batch = torch.from_numpy(normal)[None]

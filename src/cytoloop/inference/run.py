@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 from rich.progress import track
 
-from cytoloop.errors import ConfigError, CytoloopError, ImageError, OutputError
+from cytoloop.errors import ConfigError, ImageError, ManifestError, OutputError
 from cytoloop.images import Image, Spacing, read_image, write_image
 from cytoloop.inference.instances import label_instances
 from cytoloop.inference.predictor import Predictor
@@ -24,6 +25,13 @@ log = logging.getLogger(__name__)
 
 OUTPUTS = ("probability", "mask", "labels")
 TABLE = "predictions.csv"
+_WRITE_EVERY_S = 5.0
+_RANGES = {
+    "threshold": (0.0, 1.0),
+    "min_volume_um3": (0.0, math.inf),
+    "seed_smoothing": (0.0, 100.0),
+    "min_depth": (0.0, 1.0),
+}
 _CRUMB = 0.05  # share of the mean training object below which a piece is no object
 COLUMNS = (
     *("id", "raw", *OUTPUTS, "group", "split", "channel", "scene", "time", "spacing_um"),
@@ -51,6 +59,31 @@ def claim_output(folder: str | Path, model_sha256: str, overwrite: bool) -> None
         )
 
 
+def check_settings(save: Sequence[str], postprocess: Mapping[str, Any], batch_size: Any) -> None:
+    """Refuse settings that cannot work, before a model is loaded.
+
+    Raises
+    ------
+    ConfigError
+        All of them at once.
+    """
+    problems = []
+    if unknown := sorted(set(save) - set(OUTPUTS)):
+        problems.append(f"save={unknown}: expected some of {', '.join(OUTPUTS)}")
+    if not (isinstance(batch_size, int) and batch_size >= 1):
+        problems.append(f"batch_size={batch_size}: expected a whole number above 0")
+    for name, (low, high) in _RANGES.items():
+        value = postprocess.get(name)
+        if name == "min_volume_um3" and value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            problems.append(f"postprocess.{name}={value}: expected a number")
+        elif not low <= value < high:
+            problems.append(f"postprocess.{name}={value}: expected {low:g} or more, below {high:g}")
+    if problems:
+        raise ConfigError("cytoloop predict", problems, "See `cytoloop predict --help`.")
+
+
 def predict_rows(
     rows: Sequence[Row],
     predictor: Predictor,
@@ -61,10 +94,10 @@ def predict_rows(
     channel: Any = None,
     spacing_um: Sequence[float] | None = None,
 ) -> list[dict[str, Any]]:
-    """Predict each row, write its images, and write ``predictions.csv`` at the end.
+    """Predict each row, write its images, and keep ``predictions.csv`` up to date.
 
-    An image that cannot be predicted becomes a row with ``status`` failed and its reason; the
-    others are done.
+    The table holds every row from the start: ``pending``, then ``done``, or ``failed`` with the
+    reason; one that fails does not stop the others. A stop leaves the rest pending.
 
     Parameters
     ----------
@@ -88,24 +121,49 @@ def predict_rows(
     list of dict
         The rows of the table.
     """
-    if unknown := set(save) - set(OUTPUTS):
-        raise ConfigError("save", f"{sorted(unknown)} unknown", f"Some of {', '.join(OUTPUTS)}.")
     output = Path(output)
     settings = hashlib.sha256(json.dumps(dict(postprocess), sort_keys=True).encode()).hexdigest()
-    table = []
-    for row in _progress(rows):
-        started = time.perf_counter()
-        facts: dict[str, Any] = {k: row[k] for k in ("group", "split", "channel", "scene", "time")}
-        facts |= {"id": row.id, "raw": str(row.file("raw")), **model, "settings": settings[:16]}
-        try:
-            facts |= _predict_row(row, predictor, output, save, postprocess, channel, spacing_um)
-            facts |= {"status": "done"}
-        except CytoloopError as error:
-            log.warning("%s", error)
-            facts |= {"status": "failed", "reason": "; ".join(error.problems)}
-        table.append(facts | {"seconds": f"{time.perf_counter() - started:.2f}"})
-    write_manifest(output / TABLE, table, COLUMNS)
+    table: list[dict[str, Any]] = []
+    for row in rows:
+        cells = {k: row[k] for k in ("group", "split", "channel", "scene", "time")}
+        cells |= {"id": row.id, "raw": str(row.file("raw")), "status": "pending"}
+        table.append({**cells, **model, "settings": settings[:16]})
+    _write(output, table)  # from here on the folder is this model's
+    written = time.monotonic()
+    try:
+        for facts, row in zip(table, _progress(rows), strict=True):
+            started = time.perf_counter()
+            try:
+                facts |= _predict_row(
+                    row, predictor, output, save, postprocess, channel, spacing_um
+                )
+                facts["status"] = "done"
+            except (ImageError, ManifestError) as error:  # others would fail every image
+                log.warning("%s", error)
+                facts |= {"status": "failed", "reason": "; ".join(error.problems)}
+            facts["seconds"] = f"{time.perf_counter() - started:.2f}"
+            if time.monotonic() - written > _WRITE_EVERY_S:
+                _write(output, table)
+                written = time.monotonic()
+    finally:
+        _write(output, table)
     return table
+
+
+def _write(output: Path, table: Sequence[Mapping[str, Any]]) -> None:
+    """Write the table.
+
+    Raises
+    ------
+    OutputError
+        The folder cannot be made or written to.
+    """
+    try:
+        write_manifest(output / TABLE, table, COLUMNS)
+    except OSError as error:
+        raise OutputError(
+            str(output), f"cannot be written to: {error.strerror}", "Take another output=."
+        ) from error
 
 
 def _predict_row(
@@ -121,16 +179,15 @@ def _predict_row(
     path = row.file("raw")
     wanted = row["channel"] or channel
     image = read_image(path or "", wanted, row["scene"] or None, row.time)
-    if wanted is None and len(image.data) != predictor.image["channels"]:
-        image = _channels_by_name(image, predictor.image.get("channel_names") or [])
+    if wanted is None:
+        image = _channels_by_name(row.id, image, predictor.image.get("channel_names") or [])
     predictor.check(str(path), image)
     known = row.spacing_um or image.spacing_um or _spacing(spacing_um)
     _warn_spacing(row.id, known, predictor)
     probability = predictor.probability(image.data)
     rule = dict(postprocess)
     mask = probability > float(rule.pop("threshold"))
-    if rule.get("min_volume_um3") is None:
-        rule["min_volume_um3"] = _CRUMB * float(predictor.image.get("object_volume_um3") or 0)
+    rule["min_voxels"] = _smallest(rule.pop("min_volume_um3", None), known, predictor, mask.ndim)
     labels = label_instances(mask, known or predictor.spacing_um, **rule)
     # probability 0..1 is stored as 0..255: every viewer opens it, and 1/255 is fine enough
     results = {
@@ -141,7 +198,7 @@ def _predict_row(
     cells: dict[str, Any] = {"objects": int(labels.max(initial=0))}
     cells["spacing_um"] = format_spacing(known)
     for kind in save:
-        name = f"{kind}/{row.id}.ome.tif"
+        name = f"{kind}/{row['name']}.ome.tif"
         try:
             write_image(output / name, results[kind], "ZYX"[-mask.ndim :], known, [kind])
         except OSError as error:
@@ -150,6 +207,22 @@ def _predict_row(
             ) from error
         cells[kind] = name
     return cells
+
+
+def _smallest(
+    volume_um3: float | None, known: Spacing | None, predictor: Predictor, dims: int
+) -> float:
+    """Return the number of voxels below which a piece is no object in an image.
+
+    Without a volume it is a share of the mean training object; that counts in um3 where both
+    voxel sizes are known, else in voxels.
+    """
+    voxel = math.prod(known[-dims:]) if known else 1.0
+    if volume_um3 is not None:
+        return float(volume_um3) / voxel
+    trained = predictor.spacing_um
+    ratio = math.prod(trained[-dims:]) / voxel if known and trained else 1.0
+    return _CRUMB * float(predictor.image.get("object_voxels") or 0) * ratio
 
 
 def _spacing(given: Sequence[float] | None) -> Spacing | None:
@@ -161,9 +234,13 @@ def _spacing(given: Sequence[float] | None) -> Spacing | None:
     return (float(given[0]), float(given[1]), float(given[2]))
 
 
-def _channels_by_name(image: Image, names: Sequence[str]) -> Image:
-    """Return the channels that were trained on, where the image has them by name."""
-    if not names or not set(names) <= set(image.channels):
+def _channels_by_name(name: str, image: Image, names: Sequence[str]) -> Image:
+    """Return the channels that were trained on in their order, where the image has them by name."""
+    if not set(names) <= set(image.channels) or len(set(names)) < len(names) or not names:
+        generic = any(n.startswith(("Channel:", "sample ")) for n in (*names, *image.channels))
+        if len(names) > 1 and not generic:
+            found, trained = ", ".join(image.channels), ", ".join(names)
+            log.warning("%s: channels are %s, the model was trained on %s", name, found, trained)
         return image
     index = [image.channels.index(name) for name in names]
     return Image(image.data[index], image.spacing_um, tuple(names))

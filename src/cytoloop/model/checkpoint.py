@@ -107,8 +107,15 @@ def build_network(checkpoint: Checkpoint) -> nn.Module:
     try:
         network = kind(**arguments)
         network.load_state_dict(weights)
-    except (RuntimeError, TypeError, ValueError) as error:
-        reason = str(error).splitlines()[0]
+    except (
+        ArithmeticError,
+        AssertionError,
+        LookupError,
+        RuntimeError,
+        TypeError,
+        ValueError,
+    ) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ModelError(
             where, f"weights and architecture do not fit: {reason}", "The file is damaged."
         ) from error

@@ -33,8 +33,8 @@ class DataFacts(Protocol):
         """Voxel size (Z, Y, X)."""
 
     @property
-    def object_volume_um3(self) -> float:
-        """Mean volume of the training objects."""
+    def object_voxels(self) -> float:
+        """Mean number of voxels of the training objects."""
 
 
 def complete_config(cfg: DictConfig, facts: DataFacts, init_from: Path | None = None) -> None:
@@ -63,7 +63,7 @@ def complete_config(cfg: DictConfig, facts: DataFacts, init_from: Path | None = 
         if "image" in cfg.model:
             cfg.model.image.channel_names = list(facts.channels)
             cfg.model.image.spacing_um = list(facts.spacing_um) if facts.spacing_um else None
-            cfg.model.image.object_volume_um3 = round(facts.object_volume_um3, 4)
+            cfg.model.image.object_voxels = round(facts.object_voxels, 1)
         if cfg.trainer.precision == "auto":
             cfg.trainer.precision = choose_precision(str(cfg.trainer.accelerator))
         if cfg.budget_minutes is not None:

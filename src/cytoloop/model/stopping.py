@@ -49,8 +49,10 @@ class SaveOnStop(Callback):
             raise KeyboardInterrupt
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Stop after the validation that followed the last step of an epoch."""
+        """Stop after the last step of an epoch; a validation that followed it has saved."""
         if self.asked:
+            if (trainer.current_epoch + 1) % (trainer.check_val_every_n_epoch or 1):
+                trainer.save_checkpoint(self.path)
             raise KeyboardInterrupt
 
     def on_exception(

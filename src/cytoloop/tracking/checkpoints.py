@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import re
+import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,6 +94,7 @@ def _from_run(uri: str, run_id: str, artifact: str, tracking_uri: str | None) ->
                 return path
     try:
         target = tempfile.mkdtemp(prefix="cytoloop-model-")
+        atexit.register(shutil.rmtree, target, ignore_errors=True)
         return Path(client.download_artifacts(run_id, artifact, target))
     except (MlflowException, OSError) as error:
         raise ModelError(

@@ -15,6 +15,7 @@ from mlflow.entities import Dataset, DatasetInput, InputTag
 from omegaconf import DictConfig, OmegaConf
 
 from cytoloop.digest import dataset_hash
+from cytoloop.errors import ManifestError
 from cytoloop.manifest import Manifest
 from cytoloop.tracking.checkpoints import Located, run_of_file
 from cytoloop.tracking.resume import note_training
@@ -46,6 +47,13 @@ def record_training(
 ) -> None:
     """Write down config, data, parent and software of a training."""
     digest = dataset_hash(dataset)
+    former = run.client.get_run(run.run_id).data.tags.get("cytoloop.data_hash", digest)
+    if former != digest:
+        raise ManifestError(
+            str(dataset["train"].path),
+            "the data set has changed since this run was started: it cannot go on exactly",
+            "Start a new run with init_from=FOLDER, or restore the data.",
+        )
     container = OmegaConf.to_container(cfg, resolve=True)
     run.params(dict(flatten(container)))
     run.text(OmegaConf.to_yaml(cfg, resolve=True), "config.yaml")

@@ -127,5 +127,7 @@ def ending(run: TrackedRun, checkpoints: Path) -> Iterator[None]:
         status = "KILLED"
         raise
     finally:
-        run.files([checkpoints / "best.ckpt", checkpoints / "last.ckpt"], CHECKPOINTS)
-        run.end(status)
+        try:
+            run.files([checkpoints / "best.ckpt", checkpoints / "last.ckpt"], CHECKPOINTS)
+        finally:
+            run.end(status)
