@@ -308,3 +308,8 @@ def test_checks_show_a_bar_only_when_asked(
 ) -> None:
     inspect_rows([make_row()], progress=True)
     assert capfd.readouterr() == ("", "")  # no terminal, no bar
+
+
+def test_checks_two_spacings_of_a_stack(make_row: Callable[..., Row]) -> None:
+    found = only(make_row(spacing_um="1 2"))
+    assert found == "spacing_um: has two numbers but the image is a stack; give z y x"
