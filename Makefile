@@ -30,7 +30,7 @@ setup: .venv/.ready ## make the environment in .venv
 	$(PYTHON) -m venv .tools/uv
 	.tools/uv/bin/python -m pip install --quiet --disable-pip-version-check uv
 
-demo: setup ## the whole loop on a real stack, about 6 minutes on 2 CPU cores; leaves demo/
+demo: setup ## the whole loop on a real stack, about 7 minutes on 2 CPU cores; leaves demo/
 	$(BIN)/cytoloop demo --output demo
 
 test: setup lint ## lint, types, fast and integration tests
