@@ -1,0 +1,1 @@
+"""Exchange: data sets and annotations in the forms of other tools, both ways."""
