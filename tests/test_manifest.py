@@ -8,7 +8,7 @@ import pytest
 from cytoloop import manifest
 from cytoloop.digest import dataset_hash
 from cytoloop.errors import ManifestError
-from cytoloop.manifest import COLUMNS, CYTODL_COLUMNS, OWN_COLUMNS, read_dataset, read_manifest
+from cytoloop.manifest import COLUMNS, CYTODL_COLUMNS, OWN_COLUMNS, read_dataset, read_manifest, write_manifest
 
 
 def write(path: Path, *rows: dict[str, str]) -> Path:
@@ -137,3 +137,9 @@ def test_a_time_point_is_a_number(tmp_path: Path) -> None:
     (bad,) = read_manifest(write(tmp_path / "b.csv", {"raw": "a", "time": "last"}))
     with pytest.raises(ManifestError, match="column 'time': 'last' is no time point"):
         _ = bad.time
+
+
+def test_manifest_cells_with_line_breaks_of_any_kind_stay_cells(tmp_path: Path) -> None:
+    write_manifest(tmp_path / "m.csv", [{"raw": "a.tif", "reason": "one\r\ntwo\rthree\nfour"}])
+    (row,) = read_manifest(tmp_path / "m.csv")
+    assert row["reason"] == "one\ntwo\nthree\nfour"

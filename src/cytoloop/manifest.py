@@ -26,10 +26,19 @@ OWN_COLUMNS = (
     "channel_seg1",
     "channel_seg2",
     "scene",
+    "scene_seg1",
+    "scene_seg2",
     "time",
+    "time_seg1",
+    "time_seg2",
     "spacing_um",
+    "merge_rule",
+    "exclude",
+    "merge",
+    "fold",
     "status",
     "reason",
+    "flags",
     "curator",
     "sha256",
 )
@@ -97,11 +106,23 @@ class Row:
 
     @property
     def time(self) -> int:
-        """Time point of the row's file, from 0; 0 where none is named."""
-        text = self["time"]
+        """Time point of the raw file, from 0; 0 where none is named."""
+        return self._time("time")
+
+    def segmentation_time(self, column: str) -> int:
+        """Time point of ``seg1`` or ``seg2`` where its file has several: its own, else raw's."""
+        own = f"time_{column}"
+        return self._time(own if self[own] else "time")
+
+    def segmentation_scene(self, column: str) -> str | None:
+        """Scene of ``seg1`` or ``seg2`` where its file has several: its own, else raw's."""
+        return self[f"scene_{column}"] or self["scene"] or None
+
+    def _time(self, column: str) -> int:
+        text = self[column]
         if text and not text.isdigit():
             raise ManifestError(
-                self.where("time"), f"{text!r} is no time point", "Expected 0, 1, 2 ..."
+                self.where(column), f"{text!r} is no time point", "Expected 0, 1, 2 ..."
             )
         return int(text or 0)
 
@@ -269,11 +290,18 @@ def write_manifest(
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(names)
             for row in rows:
-                writer.writerow(["" if row.get(n) is None else row.get(n) for n in names])
+                writer.writerow([_cell(row.get(name)) for name in names])
         Path(temporary).chmod(0o666 & ~_umask())
         os.replace(temporary, path)
     finally:
         Path(temporary).unlink(missing_ok=True)
+
+
+def _cell(value: object) -> object:
+    """Return what is written of a value; a bare carriage return would end the row."""
+    if isinstance(value, str):
+        return value.replace("\r\n", "\n").replace("\r", "\n")
+    return "" if value is None else value
 
 
 def _duplicate_ids(rows: list[Row]) -> list[str]:

@@ -10,7 +10,10 @@ from __future__ import annotations
 import re
 
 _TEXT = {
-    "curate": ("raw", "seg1", "seg2", "exclude", "output", "key", "group"),
+    "curate": (
+        *("raw", "seg1", "seg2", "merge", "exclude", "output", "key", "group"),
+        *("parent", "decisions", "predictions", "channel", "scene", "scene_seg1", "scene_seg2"),
+    ),
     "check": ("data.path",),
     "train": ("data.path", "output", "init_from", "resume"),
     "predict": ("input", "output", "model"),

@@ -42,7 +42,7 @@ def read_target(row: Row) -> tuple[np.ndarray, np.ndarray]:
                 "Both segmentations must be of the same picture.",
             )
         region = read_region(row_file(row, "merge_mask"), labels.shape)
-        labels = merge_segmentations(labels, other, region)
+        labels = merge_segmentations(labels, other, region, row["merge_rule"] or "clip")
     valid = np.ones(labels.shape, bool)
     if row["exclude_mask"]:
         valid &= ~read_region(row_file(row, "exclude_mask"), labels.shape)
@@ -52,8 +52,8 @@ def read_target(row: Row) -> tuple[np.ndarray, np.ndarray]:
 def read_segmentation(row: Row, column: str) -> np.ndarray:
     """Read ``seg1`` or ``seg2`` of a row.
 
-    A file with one scene and one time point is that of the row; of another file the row's scene
-    and time point are taken.
+    A file with one scene and one time point is that of the row; of another file the scene and
+    time point that the row names for it are taken, else those of the raw image.
 
     Returns
     -------
@@ -74,8 +74,9 @@ def read_segmentation(row: Row, column: str) -> np.ndarray:
             f"has {header.shape[1]} channels ({', '.join(header.channels)}): which holds labels?",
             f"Name it in the column channel_{column}.",
         )
-    if len(header.scenes) > 1 or header.shape[0] > 1:
-        return read_labels(path, channel, row["scene"] or None, row.time)
+    if row[f"scene_{column}"] or len(header.scenes) > 1 or header.shape[0] > 1:
+        scene, time = row.segmentation_scene(column), row.segmentation_time(column)
+        return read_labels(path, channel, scene, time)
     return read_labels(path, channel)
 
 

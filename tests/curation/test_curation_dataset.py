@@ -18,7 +18,7 @@ from cytoloop.digest import file_hash
 from cytoloop.errors import ConfigError, ManifestError, OutputError
 from cytoloop.manifest import COLUMNS, Row, read_dataset, read_manifest, write_manifest
 
-FILES = ["dataset.csv", "dataset.json", "test.csv", "train.csv", "valid.csv"]
+FILES = ["dataset.csv", "dataset.json", "quality.csv", "test.csv", "train.csv", "valid.csv"]
 
 
 def settings_of(images: Path, **changes: object) -> Settings:
@@ -61,7 +61,7 @@ def test_curation_leaves_a_data_set_that_reads_back(
 def test_curation_headers_begin_with_cytodls(images_2d: Path, tmp_path: Path) -> None:
     curate(settings_of(images_2d, test=0))
     for name in FILES:
-        if name.endswith(".csv"):  # test.csv is empty, but has its header
+        if name.endswith(".csv") and name != "quality.csv":  # test.csv is empty, but has its header
             header = (tmp_path / "dataset" / name).read_text().splitlines()[0]
             assert header.startswith("raw,seg1,seg2,merge_mask,exclude_mask,base_image,id,split,")
             assert tuple(header.split(",")) == COLUMNS
@@ -80,7 +80,7 @@ def test_curation_record(images_2d: Path, tmp_path: Path) -> None:
     curate(settings_of(images_2d, test=["img_3"], channel=0))
     folder = tmp_path / "dataset"
     record = json.loads((folder / "dataset.json").read_text())
-    assert record["schema"] == 1
+    assert record["schema"] == 2
     assert record["settings"]["test"] == ["img_3"] and record["settings"]["valid"] == 0.2
     assert record["settings"]["channel"] == 0 and "output" not in record["settings"]
     assert len(record["files"]) == 10
@@ -147,9 +147,12 @@ def test_curation_tells_of_kept_splits_and_of_images_gone(
     curate(settings_of(images_2d))
     for kind in ("raw", "seg"):
         (images_2d / kind / "img_4.tif").unlink()
-    curate(settings_of(images_2d))
+    with pytest.raises(ManifestError, match="file not found") as caught:
+        curate(settings_of(images_2d))
+    assert "earlier=drop" in caught.value.repair
+    curate(settings_of(images_2d, earlier="drop"))
     assert "4 images keep the split of the earlier round" in caplog.text
-    assert "1 images of the earlier round are no longer in the sources" in caplog.text
+    assert "1 images of the earlier round are not in the sources and are left out" in caplog.text
     assert caplog.messages[-1].startswith("4 images: ")
 
 
@@ -386,7 +389,7 @@ def test_curation_refuses_a_spoiled_data_set(images_2d: Path, tmp_path: Path) ->
         curate(settings_of(images_2d))
 
 
-@pytest.mark.parametrize("fails_at", range(5))
+@pytest.mark.parametrize("fails_at", range(6))
 def test_curation_torn_by_a_crash_is_found_and_mended(
     images_2d: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails_at: int
 ) -> None:
@@ -404,13 +407,13 @@ def test_curation_torn_by_a_crash_is_found_and_mended(
 
     monkeypatch.setattr(os, "replace", crash)
     with pytest.raises(OutputError, match="cannot be written to: No space left on device"):
-        curate(settings_of(images_2d))
+        curate(settings_of(images_2d, earlier="drop"))
     after = contents(tmp_path / "dataset")
     assert sorted(after) == FILES  # no debris
     assert after["dataset.json"] == before["dataset.json"]
     assert (after == before) == (fails_at == 0)
     monkeypatch.undo()
-    curate(settings_of(images_2d))
+    curate(settings_of(images_2d, earlier="drop"))
     record = json.loads(contents(tmp_path / "dataset")["dataset.json"])
     for name, digest in record["manifests"].items():
         assert file_hash(tmp_path / "dataset" / name) == digest

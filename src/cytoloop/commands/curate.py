@@ -13,9 +13,10 @@ log = logging.getLogger(__name__)
 
 
 def run(cfg: Any) -> None:
-    """Pair, check and split images, and write the manifest."""
+    """Pair, judge and split images, and write the manifest."""
     values = plain(cfg)
     values["paths"] = values.pop("paths_in_manifest")  # `paths` is a config group
+    values |= values.pop("split")
     settings = Settings(**{field.name: values[field.name] for field in fields(Settings)})
-    curate(settings, progress=True)
+    curate(settings, progress=True, cache=cfg.paths.checks)
     log.info("next: cytoloop train experiment=nuclei_3d data.path=%s", cfg.output)

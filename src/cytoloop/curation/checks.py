@@ -6,21 +6,43 @@ preflight of training find the same faults.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from cytoloop.curation.facts import Facts, Problem, count_objects, pixel_hash, spacings_differ
-from cytoloop.digest import file_hash
-from cytoloop.errors import CytoloopError, ManifestError
-from cytoloop.images import Header, Spacing, read_header, read_image, read_labels
-from cytoloop.manifest import FILE_COLUMNS, Row
-from cytoloop.regions import merge_segmentations, read_region
+from cytoloop.curation.facts import Facts, count_objects
+from cytoloop.curation.figures import image_figures, label_figures, pair_figures, signature
+from cytoloop.curation.masks import Masks, Regions, draw_masks, keep_masks
+from cytoloop.curation.reading import RowReader
+from cytoloop.manifest import Row
+from cytoloop.regions import MERGE_RULES, merge_segmentations
+
+_MASKS = ("exclude_mask", "merge_mask", "exclude", "merge")
 
 
-def check_row(row: Row, channel: str | None = None) -> Facts:
+@dataclass(frozen=True)
+class Extras:
+    """What curation asks of a row beyond whether it can be trained on.
+
+    Attributes
+    ----------
+    folder : Path or None
+        Where masks that no file holds are written.
+    instances : bool
+        Objects must be told apart.
+    """
+
+    folder: Path | None = None
+    instances: bool = False
+
+
+def check_row(
+    row: Row,
+    channel: str | None = None,
+    regions: Regions | None = None,
+    extras: Extras | None = None,
+) -> Facts:
     """Return what is in the files of a row and all that is wrong with them; it never raises.
 
     Parameters
@@ -30,31 +52,32 @@ def check_row(row: Row, channel: str | None = None) -> Facts:
         files hold several.
     channel : str, optional
         Raw channel where the row names none.
+    regions : Regions, optional
+        What the masks are to be made from; default the row's ``exclude_mask`` and
+        ``merge_mask``.
+    extras : Extras, optional
+        Also compute the quality figures, and what else is asked for.
     """
-    return _Check(row, channel or None).run()
+    return _Check(row, channel or None, regions, extras).run()
 
 
-class _Check:
-    """The checks of one row: they share its files and collect its problems."""
+class _Check(RowReader):
+    """The checks of one row: its files, and what they come to together."""
 
-    def __init__(self, row: Row, channel: str | None) -> None:
-        self.row = row
-        self.channel = row["channel"] or channel
-        self.problems: list[Problem] = []
-        self.files: dict[str, Path] = {}
-        self.sha256: dict[str, str] = {}
-        self.pixels = ""
-        self.scene = row["scene"] or None
-        self.time = 0
-        self.spacing_um: Spacing | None = None  # as the row states it
-        self.header: Header | None = None
-        self.shape: tuple[int, ...] = ()
+    def __init__(
+        self, row: Row, channel: str | None, regions: Regions | None, extras: Extras | None
+    ) -> None:
+        super().__init__(row, channel, regions)
+        self.extras = extras
+        self.masks: dict[str, str] = {}
+        self.figures: dict[str, float] = {}
+        self.signature = ""
 
     def run(self) -> Facts:
-        self._find_files()
-        self._check_cells()
-        channels = self._check_raw()
-        labels = {column: self._read_labels(column) for column in ("seg1", "seg2")}
+        self.find_files()
+        self.check_cells()
+        self.read_raw()
+        labels = {column: self.read_labels(column) for column in ("seg1", "seg2")}
         shapes = [self.shape, *(found.shape for found in labels.values() if found is not None)]
         shape = next((s for s in shapes if s), ())
         objects, foreground = self._check_target(labels, shape) if shape else (0, 0.0)
@@ -62,136 +85,19 @@ class _Check:
         return Facts(
             id=self.row.id,
             shape=self.shape or None,
-            channels=channels,
-            spacing_um=self.spacing_um or file_spacing,
+            channels=0 if self.raw is None else len(self.raw),
+            spacing_um=self.voxel_um,
             file_spacing_um=file_spacing,
             objects=objects,
             foreground=foreground,
             sha256=self.sha256,
+            parts=self.parts,
+            masks=self.masks,
+            figures=self.figures,
+            signature=self.signature,
             pixels=self.pixels,
             problems=tuple(self.problems),
         )
-
-    def _add(self, column: str, text: str) -> None:
-        self.problems.append(Problem(column, text))
-
-    @contextmanager
-    def _reading(self, column: str) -> Iterator[None]:
-        """Turn what is raised while a file is read into a problem of its column."""
-        name = Path(self.row[column]).name
-        try:
-            yield
-        except CytoloopError as error:
-            self._add(column, f"{name}: {'; '.join(error.problems)}. {error.repair}".strip())
-        except Exception as error:  # a file can be anything, and its reader raise anything
-            self._add(column, f"{name}: cannot be read: {type(error).__name__}: {error}"[:200])
-
-    def _find_files(self) -> None:
-        for column in FILE_COLUMNS:
-            path = self.row.file(column)
-            if path is None:
-                if column in ("raw", "seg1"):
-                    self._add(column, "is empty; name a file")
-            elif not path.exists():
-                self._add(column, f"file not found: {self.row[column]}")
-            else:
-                with self._reading(column):
-                    self.sha256[column] = file_hash(path)
-                    self.files[column] = path
-
-    def _check_cells(self) -> None:
-        row = self.row
-        try:
-            self.spacing_um = row.spacing_um
-        except ManifestError as error:
-            self._add("spacing_um", f"{error.problems[0]}. {error.repair}")
-        if row["time"].isdigit():
-            self.time = int(row["time"])
-        elif row["time"]:
-            self._add("time", f"{row['time']!r} is no time point; expected 0, 1, 2 ...")
-        if row["base_image"] not in ("", "seg1", "seg2"):
-            self._add("base_image", f"{row['base_image']!r}; expected seg1 or seg2")
-        if not row["seg2"] and (row["merge_mask"] or row["base_image"] == "seg2"):
-            self._add("seg2", "is empty, but merging needs it")
-        same = row["raw"] and row.file("raw") == row.file("seg1")
-        if same and row["channel_seg1"] in ("", row["channel"]):
-            self._add("seg1", "is the raw image itself; name another file, or its label channel")
-        if row["sha256"] and self.sha256.get("raw", row["sha256"]) != row["sha256"]:
-            self._add("raw", "the file has changed since it was curated (sha256); curate again")
-
-    def _check_raw(self) -> int:
-        """Read the raw image; return the number of its channels that are used."""
-        if "raw" not in self.files:
-            return 0
-        with self._reading("raw"):
-            self.header = read_header(self.files["raw"], self.scene)
-            self._check_choice("raw", self.header)
-            pixels = read_image(self.files["raw"], self.channel, self.scene, self.time).data
-            self.shape = pixels.shape[1:]
-            self.pixels = pixel_hash(pixels)
-            sizes = self.row["spacing_um"].replace(",", " ").replace(";", " ").split()
-            if len(sizes) == 2 and len(self.shape) == 3:
-                self._add("spacing_um", "has two numbers but the image is a stack; give z y x")
-            self._check_intensities(pixels)
-            return len(pixels)
-        return 0
-
-    def _check_choice(self, column: str, header: Header) -> None:
-        """Refuse to take the first of several scenes or time points without being asked."""
-        if self.scene is None and len(header.scenes) > 1:
-            listing = ", ".join(header.scenes)
-            self._add(column, f"the file holds scenes {listing}; name one in column 'scene'")
-        if not self.row["time"] and header.shape[0] > 1:
-            hint = " (or is z saved as time?)" if header.shape[2] == 1 else ""
-            count = header.shape[0]
-            self._add(column, f"the file holds {count} time points; name one in 'time'{hint}")
-
-    def _check_intensities(self, pixels: np.ndarray) -> None:
-        if pixels.dtype.kind in "fc":
-            bad = pixels.size - np.count_nonzero(np.isfinite(pixels))
-            if bad:
-                self._add("raw", f"holds {bad} values that are NaN or infinite; export it again")
-                return
-        # one dark channel of several (an RGB export) is no fault, an image without signal is
-        if all(plane.min() == plane.max() for plane in pixels):
-            self._add("raw", f"is constant: {pixels.flat[0]} everywhere; leave it out")
-
-    def _read_labels(self, column: str) -> np.ndarray | None:
-        """Return labels that fit the raw image, None where there are none or a problem."""
-        if column not in self.files:
-            return None
-        path, before = self.files[column], len(self.problems)
-        with self._reading(column):
-            channel = self.row[f"channel_{column}"] or None
-            header = read_header(path)
-            scene, time = None, 0  # a file of one scene and time point is that of the row
-            if len(header.scenes) > 1 or header.shape[0] > 1:
-                scene, time = self.scene, self.time
-                header = read_header(path, scene)
-                self._check_choice(column, header)
-            if channel is None and header.shape[1] > 1:
-                listing = ", ".join(f"{i}: {name}" for i, name in enumerate(header.channels))
-                self._add(column, f"has channels {listing}; name one in column 'channel_{column}'")
-            labels = read_labels(path, channel, scene, time)
-            if self.shape and labels.shape != self.shape:
-                self._add(column, f"shape {labels.shape} but raw is {self.shape}")
-            elif self.shape:
-                self._check_spacing(column, header)
-            return labels if len(self.problems) == before else None
-        return None
-
-    def _check_spacing(self, column: str, header: Header) -> None:
-        """Compare what the two files state, unless the row itself has settled it."""
-        raw, own = self.header.spacing_um if self.header else None, header.spacing_um
-        if (
-            raw
-            and own
-            and not self.row["spacing_um"]
-            and spacings_differ(raw, own, len(self.shape))
-        ):
-            sizes = [" x ".join(f"{size:g}" for size in spacing) for spacing in (own, raw)]
-            text = f"voxel size (z x y x x) {sizes[0]} um but raw states {sizes[1]}"
-            self._add(column, f"{text}; state the right one (spacing_um)")
 
     def _check_target(
         self, labels: dict[str, np.ndarray | None], shape: tuple[int, ...]
@@ -199,28 +105,62 @@ class _Check:
         """Return the number of objects and their share of what may be learned from."""
         column, partner = ("seg2", "seg1") if self.row["base_image"] == "seg2" else ("seg1", "seg2")
         target, other = labels[column], labels[partner]
-        merged = self._read_region("merge_mask", shape)
-        excluded = self._read_region("exclude_mask", shape)
+        masks = self._draw_masks(target, shape)
         voxels = int(np.prod(shape))
-        if excluded is not None:
-            voxels -= int(np.count_nonzero(excluded))
+        if masks.exclude is not None:
+            voxels -= int(np.count_nonzero(masks.exclude))
             if not voxels:
-                self._add("exclude_mask", "excludes the whole image; reject the image instead")
+                self.add("exclude_mask", "excludes the whole image; reject the image instead")
         if target is None or not voxels:
             return 0, 0.0
-        if merged is not None and other is not None:
-            target = merge_segmentations(target, other, merged)
+        if masks.merge is not None and other is not None:
+            rule = self.row["merge_rule"] or "clip"
+            target = merge_segmentations(
+                target, other, masks.merge, rule if rule in MERGE_RULES else "clip"
+            )
         if not target.any():
-            self._add(column, "holds no object (all background); correct it or leave it out")
+            self.add(column, "holds no object (all background); correct it or leave it out")
             return 0, 0.0
-        if excluded is not None:
-            target = np.where(excluded, 0, target)
+        if masks.exclude is not None:
+            target = np.where(masks.exclude, 0, target)
             if not target.any():
-                self._add("exclude_mask", "excludes every object; nothing is left to learn")
-        return count_objects(target), int(np.count_nonzero(target)) / voxels
+                self.add("exclude_mask", "excludes every object; nothing is left to learn")
+                return 0, 0.0
+        foreground = int(np.count_nonzero(target)) / voxels
+        objects = count_objects(target)
+        if self.extras is not None:
+            self._measure(target, column, objects, foreground)
+        return objects, foreground
 
-    def _read_region(self, column: str, shape: tuple[int, ...]) -> np.ndarray | None:
-        if column in self.files:
-            with self._reading(column):
-                return read_region(self.files[column], shape)
-        return None
+    def _draw_masks(self, labels: np.ndarray | None, shape: tuple[int, ...]) -> Masks:
+        regions, masks = self.regions, Masks()
+        if any(problem.column in _MASKS for problem in self.problems):
+            return masks  # a file is missing, and told
+        column = "exclude_mask" if regions.exclude else "merge_mask"
+        with self.reading(column, " and ".join(Path(file).name for file in regions.files)):
+            masks = draw_masks(regions, self.raw, labels, shape, self.voxel_um)
+            if masks.overlap:
+                told = f"{masks.overlap} voxels are in regions both to merge and to exclude"
+                self.add("merge_mask", f"{told}; draw them apart")
+            elif self.extras is not None:
+                self.masks = keep_masks(regions, masks, self.row.id, self.extras.folder)
+        return masks
+
+    def _measure(self, target: np.ndarray, column: str, objects: int, foreground: float) -> None:
+        """Compute the quality figures of a row whose files can be used."""
+        found = label_figures(target)
+        if self.extras and self.extras.instances and found["labels"] == 1 and found["pieces"] > 1:
+            pieces = int(found["pieces"])
+            self.add(
+                column,
+                f"one label lies in {pieces} pieces: its objects cannot be told apart; "
+                "give a segmentation with a label for each object",
+            )
+        self.figures = {"objects": float(objects), "foreground": foreground}
+        if found["labels"] == 1 and found["pieces"] > 1:
+            found["split_labels"] = 0.0  # a mask is no faulty instance
+        self.figures |= {name: value for name, value in found.items() if name != "labels"}
+        raw_is_bad = any(problem.column == "raw" for problem in self.problems)
+        if self.raw is not None and not raw_is_bad and self.raw.shape[1:] == target.shape:
+            self.figures |= image_figures(self.raw) | pair_figures(self.raw, target)
+            self.signature = signature(self.raw)

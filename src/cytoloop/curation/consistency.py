@@ -32,12 +32,16 @@ def inspect_rows(
         Show a bar on the terminal.
     """
     facts = [check_row(row, channel) for row in _track(rows, progress)]
+    return add_problems(facts, find_odd_ones(facts))
+
+
+def find_odd_ones(facts: Sequence[Facts]) -> list[tuple[int, Problem]]:
+    """Return a problem for each row that does not fit most of them."""
     dims = {i: len(one.shape) for i, one in enumerate(facts) if one.shape}
     counts = {i: one.channels for i, one in enumerate(facts) if one.channels}
-    odd = _odd_ones(dims, "is {}D, most images are {}D") + _odd_ones(
+    return _odd_ones(dims, "is {}D, most images are {}D") + _odd_ones(
         counts, "has {} channels, most images have {}; name the right one (channel)"
     )
-    return add_problems(facts, odd)
 
 
 def check_rows(

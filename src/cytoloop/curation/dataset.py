@@ -1,30 +1,46 @@
-"""Curation: (sources, settings) -> data set. Run twice, it writes the same bytes."""
+"""Curation: (sources, decisions, settings) -> data set. Run twice, it writes the same bytes."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from cytoloop.curation.consistency import (
-    add_problems,
-    describe_problems,
-    find_duplicates,
-    inspect_rows,
+from cytoloop.curation.checks import Extras
+from cytoloop.curation.consistency import add_problems, find_duplicates, find_odd_ones
+from cytoloop.curation.exchange.cytodl import export_cytodl
+from cytoloop.curation.exchange.segmenter_ml import export_segmenter_ml
+from cytoloop.curation.facts import Facts
+from cytoloop.curation.inspection import Candidate, inspect_candidates
+from cytoloop.curation.judging import (
+    apply_limits,
+    apply_verdicts,
+    find_verdicts,
+    reject_problems,
+    warn_about_spacing,
 )
-from cytoloop.curation.facts import Facts, spacings_differ
+from cytoloop.curation.masks import FOLDER, Regions
+from cytoloop.curation.materialize import materialize
+from cytoloop.curation.pairing import Unmatched
+from cytoloop.curation.ranking import Ranked, measure_predictions, rank_rows
+from cytoloop.curation.report import write_report
+from cytoloop.curation.rounds import (
+    Earlier,
+    add_earlier,
+    forget_automatic,
+    read_earlier,
+    regions_cells,
+)
 from cytoloop.curation.settings import Settings
-from cytoloop.curation.sources import read_sources
-from cytoloop.curation.split import SPLIT_NAMES, SPLITS, split_rows
-from cytoloop.curation.writing import read_earlier, write_dataset
+from cytoloop.curation.similarity import Nearest, add_similarity, find_nearest, refuse_leaks
+from cytoloop.curation.sources import Sources, read_sources
+from cytoloop.curation.split import SPLIT_NAMES, SPLITS, fold_rows, split_rows
+from cytoloop.curation.writing import Dataset, swept_on_failure, write_dataset
 from cytoloop.errors import ManifestError
 from cytoloop.manifest import Row, format_spacing
 
 log = logging.getLogger(__name__)
-
-_TOLD = 20
-"""Lines of rejected rows on the terminal; dataset.csv has them all."""
 
 
 @dataclass(frozen=True)
@@ -38,46 +54,164 @@ class CurationResult:
     facts : dict of str to Facts
         By id, of all rows that were checked.
     counts : dict of str to int
-        ``images``, ``keep``, ``reject``, ``train``, ``valid``, ``test``.
+        ``images``, ``keep``, ``reject``, ``unmatched``, ``train``, ``valid``, ``test``.
     files : list of Path
         The files written.
+    ranking : list of Ranked
+        The rows that were checked, those to look at first in front.
+    unmatched : list of Unmatched
+        Files that are in no row.
     """
 
     rows: list[Row]
     facts: dict[str, Facts]
     counts: dict[str, int]
     files: list[Path]
+    ranking: list[Ranked] = field(default_factory=list)
+    unmatched: list[Unmatched] = field(default_factory=list)
 
 
-def curate(settings: Settings, progress: bool = False) -> CurationResult:
-    """Pair, check and split images, and write the data set.
+def curate(
+    settings: Settings, progress: bool = False, cache: str | Path | None = None
+) -> CurationResult:
+    """Pair, judge and split images, and write the data set.
 
     Parameters
     ----------
     settings : Settings
     progress : bool
         Show a bar on the terminal while images are checked.
+    cache : str or Path, optional
+        Where the findings of checks are kept from run to run.
 
     Raises
     ------
     ConfigError
         Settings that do not fit the images (unknown groups, missing sources).
     ManifestError
-        Files without partners; bad rows, unless ``on_problem="reject"``; too few images.
+        Files without partners and bad rows, unless ``on_problem="reject"``; faulty decisions;
+        too few images; pictures on two sides of the split.
     OutputError
         A folder that cannot, or must not, be written to. Nothing is written in any of these
         cases.
     """
-    kept = read_earlier(settings.output)
-    rows = read_sources(settings)
-    _tell_earlier(rows, kept, str(settings.output))
-    kept = {**_stated_splits(rows, kept, str(settings.raw)), **kept}
-    # what a person has rejected is not looked at, and stays rejected
+    earlier = read_earlier(settings)
+    sources = read_sources(settings)
+    add_earlier(sources, earlier, settings)
+    verdicts = find_verdicts(settings, earlier)
+    forget_automatic(sources.rows, list(verdicts))
+    kept = {**_stated_splits(sources.rows, earlier.splits, str(settings.raw)), **earlier.splits}
+    regions = apply_verdicts(sources.rows, sources.regions, verdicts, settings)
+    output = Path(settings.output).expanduser()
+    with swept_on_failure(output):
+        facts = _inspect(sources.rows, regions, kept, settings, output / FOLDER, progress, cache)
+        return _finish(settings, earlier, sources, regions, facts, kept, progress)
+
+
+def _inspect(
+    rows: Sequence[Row],
+    regions: Mapping[str, Regions],
+    kept: Mapping[str, str],
+    settings: Settings,
+    folder: Path,
+    progress: bool,
+    cache: str | Path | None,
+) -> list[Facts]:
+    """Return the facts of the rows that nobody has rejected.
+
+    Of a picture that is there twice the newer row is bad: two groups with one picture may come
+    into two splits.
+    """
     judged = [row for row in rows if row["status"] != "reject"]
-    facts = _inspect(judged, kept, progress)
-    bad = _bad_rows(judged, facts, settings)
-    _warn_about_spacing(judged, facts, settings)
-    good = [row for row in judged if row.id not in bad]
+    facts = inspect_candidates(
+        [Candidate(row, regions[row.id]) for row in judged],
+        Extras(folder, settings.instances),
+        settings.workers,
+        Path(cache) if cache else None,
+        progress,
+    )
+    facts = add_problems(facts, find_odd_ones(facts))
+    if settings.leakage == "allow":
+        return facts
+    order = sorted(range(len(judged)), key=lambda i: (judged[i].id not in kept, i))
+    groups = [f"group {judged[i]['group']}" for i in order]
+    found = find_duplicates([judged[i] for i in order], [facts[i] for i in order], groups)
+    return add_problems(facts, [(order[i], problem) for i, problem in found])
+
+
+def _finish(
+    settings: Settings,
+    earlier: Earlier,
+    sources: Sources,
+    regions: Mapping[str, Regions],
+    facts: list[Facts],
+    kept: Mapping[str, str],
+    progress: bool,
+) -> CurationResult:
+    rows = sources.rows
+    judged = [row for row in rows if row["status"] != "reject"]
+    nearest = find_nearest(facts)
+    facts = add_similarity(facts, nearest)
+    by_id = {one.id: one for one in facts}
+    for row in rows:
+        _fill_facts(row, by_id.get(row.id), sources.regions[row.id], regions[row.id].effective())
+    reject_problems(judged, facts, settings)
+    warn_about_spacing(judged, by_id, settings)
+    if settings.predictions:
+        by_id = measure_predictions(judged, by_id, settings.predictions, progress)
+    flags = apply_limits(judged, by_id, settings)
+    _split(rows, by_id, settings, earlier, kept, nearest)
+    counts = count_rows(rows, sources.unmatched)
+    ranking = rank_rows(judged, by_id, settings.limits, flags, nearest)
+    output = Path(settings.output).expanduser()
+    keep = [row for row in rows if row["status"] == "keep"]
+    made = materialize(keep, by_id, output) if settings.materialize else {}
+    dataset = Dataset(rows, by_id, counts, ranking, sources.unmatched, made)
+    files = write_dataset(dataset, settings, earlier)
+    if settings.report:
+        files.append(
+            write_report(
+                output,
+                rows,
+                by_id,
+                ranking,
+                counts,
+                settings.limits,
+                settings.predictions,
+                sources.unmatched,
+            )
+        )
+        log.info("report: %s", files[-1])
+    if settings.export:
+        files += _export(keep, output, settings)
+    told = ", ".join(f"{counts[split]} {split}" for split in SPLITS)
+    lost = f", {counts['unmatched']} unmatched" if counts["unmatched"] else ""
+    log.info("%d images: %s, %d rejected%s", counts["images"], told, counts["reject"], lost)
+    flagged = [one for one in ranking if one.flags]
+    if flagged:
+        log.info("%d images are flagged, see quality.csv (worst: %s)", len(flagged), flagged[0].id)
+    return CurationResult(rows, by_id, counts, files, ranking, sources.unmatched)
+
+
+def _export(rows: Sequence[Row], output: Path, settings: Settings) -> list[Path]:
+    export = {"cytodl": export_cytodl, "segmenter_ml": export_segmenter_ml}[str(settings.export)]
+    result = export(rows, output / str(settings.export), settings.on_problem)
+    for name, reason in result.left_out.items():
+        log.warning("not exported: %s: %s", name, reason)
+    log.info("exported to %s", output / str(settings.export))
+    return list(result.files)
+
+
+def _split(
+    rows: Sequence[Row],
+    facts: Mapping[str, Facts],
+    settings: Settings,
+    earlier: Earlier,
+    kept: Mapping[str, str],
+    nearest: Nearest,
+) -> None:
+    """Fill in split, fold and status."""
+    good = [row for row in rows if row["status"] != "reject"]
     splits = split_rows(
         [row.id for row in good],
         [row["group"] for row in good],
@@ -85,39 +219,24 @@ def curate(settings: Settings, progress: bool = False) -> CurationResult:
         settings.test,
         settings.seed,
         kept,
+        counts=[facts[row.id].objects for row in good] if settings.stratify else None,
+        leakage=settings.leakage,
     )
-    by_id = {one.id: one for one in facts}
+    if settings.leakage == "refuse":
+        refuse_leaks(good, splits, nearest, settings.limits["similarity"])
+    folds: dict[str, int] = {}
+    if settings.folds:
+        groups = {row.id: row["group"] for row in good if splits[row.id] != "test"}
+        folds = fold_rows(groups, settings.folds, settings.seed, earlier.folds)
     for row in rows:
         # a rejected row remembers its split, so that it comes back to where it was
         row.values["split"] = splits.get(row.id) or kept.get(row.id, "")
+        row.values["fold"] = str(folds.get(row.id, ""))
         row.values["status"] = "keep" if row.id in splits else "reject"
-        if row.id in by_id:
-            _fill_facts(row, by_id[row.id])
-    counts = count_rows(rows)
-    files = write_dataset(settings.output, rows, by_id, settings.recorded(), counts, settings.paths)
-    told = ", ".join(f"{counts[split]} {split}" for split in SPLITS)
-    log.info("%d images: %s, %d rejected", counts["images"], told, counts["reject"])
-    return CurationResult(rows, by_id, counts, files)
-
-
-def _tell_earlier(rows: Sequence[Row], kept: Mapping[str, str], output: str) -> None:
-    """Say what an earlier round decides: a split that does not follow the settings surprises."""
-    ids = {row.id for row in rows}
-    if ids & set(kept):
-        log.info(
-            "%d images keep the split of the earlier round in %s", len(ids & set(kept)), output
-        )
-    gone = sorted(set(kept) - ids)
-    if gone:
-        log.warning(
-            "%d images of the earlier round are no longer in the sources and are left out: %s",
-            len(gone),
-            _some(gone),
-        )
 
 
 def _stated_splits(rows: Sequence[Row], kept: Mapping[str, str], where: str) -> dict[str, str]:
-    """Return the splits that a CSV source states."""
+    """Return the splits that a table states."""
     stated, problems = {}, []
     for row in rows:
         if not row["split"]:
@@ -139,76 +258,25 @@ def _stated_splits(rows: Sequence[Row], kept: Mapping[str, str], where: str) -> 
     return stated
 
 
-def _inspect(rows: Sequence[Row], kept: Mapping[str, str], progress: bool) -> list[Facts]:
-    """Return the facts of the rows; of a picture that is there twice, the newer row is bad.
-
-    Two groups with one picture may come into two splits, whatever the seed is today.
-    """
-    facts = inspect_rows(rows, progress=progress)
-    order = sorted(range(len(rows)), key=lambda i: (rows[i].id not in kept, i))
-    groups = [f"group {rows[i]['group']}" for i in order]
-    found = find_duplicates([rows[i] for i in order], [facts[i] for i in order], groups)
-    return add_problems(facts, [(order[i], problem) for i, problem in found])
-
-
-def _bad_rows(rows: Sequence[Row], facts: Sequence[Facts], settings: Settings) -> set[str]:
-    """Return the ids of rows to reject, with the reason filled in; or refuse them all."""
-    bad = [(row, one) for row, one in zip(rows, facts, strict=True) if one.problems]
-    lines = describe_problems(rows, facts)
-    if bad and settings.on_problem == "refuse":
-        raise ManifestError(
-            str(settings.raw),
-            lines,
-            "Fix or remove these images, or give on_problem=reject to go on without them. "
-            "Nothing was written.",
-        )
-    for row, one in bad:
-        row.values["reason"] = "; ".join(f"{p.column}: {p.text}" for p in one.problems)
-    for line in lines[:_TOLD]:
-        log.warning("rejected: %s", line)
-    if len(lines) > _TOLD:
-        log.warning("rejected: ... and %d more, see dataset.csv", len(lines) - _TOLD)
-    return {row.id for row, _ in bad}
-
-
-def _warn_about_spacing(rows: Sequence[Row], facts: Sequence[Facts], settings: Settings) -> None:
-    """Warn where the voxel size given in the settings is not what the files say."""
-    if settings.spacing_um is None:
+def _fill_facts(row: Row, facts: Facts | None, stated: Regions, final: Regions) -> None:
+    """Fill in what the checks found; a row that was not looked at keeps what its sources say."""
+    if facts is None:
         return
-    other = [
-        f"{one.id} ({format_spacing(one.file_spacing_um)})"
-        for one in facts
-        if one.spacing_um
-        and one.file_spacing_um
-        and one.shape
-        and spacings_differ(one.spacing_um, one.file_spacing_um, len(one.shape))
-    ]
-    if other:
-        log.warning(
-            "spacing_um=%s is used, but %d files say otherwise: %s",
-            format_spacing(settings.spacing_um),
-            len(other),
-            _some(other),
-        )
-
-
-def _fill_facts(row: Row, facts: Facts) -> None:
     row.values["spacing_um"] = row["spacing_um"] or format_spacing(facts.spacing_um)
     row.values["sha256"] = facts.sha256.get("raw", "")
+    row.values |= facts.masks
+    row.values |= regions_cells(stated.effective(), final, facts.masks)
 
 
-def count_rows(rows: Sequence[Row]) -> dict[str, int]:
+def count_rows(rows: Sequence[Row], unmatched: Sequence[Unmatched] = ()) -> dict[str, int]:
     """Return how many rows went where, and make sure that none is lost."""
     keep = [row for row in rows if row["status"] == "keep"]
-    counts = {"images": len(rows), "keep": len(keep), "reject": 0}
+    lost = sum(one.source == "raw" for one in unmatched)
+    counts = {"images": len(rows) + lost, "keep": len(keep), "unmatched": lost}
     counts["reject"] = sum(row["status"] == "reject" for row in rows)
     counts |= {split: sum(row["split"] == split for row in keep) for split in SPLITS}
-    if len(rows) != counts["keep"] + counts["reject"]:
+    if counts["images"] != counts["keep"] + counts["reject"] + counts["unmatched"]:
         raise RuntimeError(f"rows were lost while curating: {counts}")
     if counts["keep"] != sum(counts[split] for split in SPLITS):
         raise RuntimeError(f"rows are in no split: {counts}")
     return counts
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+import json
+from dataclasses import asdict, dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -43,6 +44,14 @@ class Facts:
         Share of object voxels among those that are not excluded, 0 to 1.
     sha256 : dict of str to str
         File column to the hash of its file.
+    parts : dict of str to str
+        Path to hash of the files that the masks were drawn from.
+    masks : dict of str to str
+        ``exclude_mask`` and ``merge_mask``: the files that hold what the regions come to.
+    figures : dict of str to float
+        Quality figures; empty where they were not asked for.
+    signature : str
+        Thumbnail for finding pictures that are nearly alike.
     pixels : str
         Hash of the raw pixels that the row uses: the same picture saved twice has two file
         hashes (OME-TIFF carries a random id) and one of these.
@@ -58,8 +67,25 @@ class Facts:
     objects: int = 0
     foreground: float = 0.0
     sha256: dict[str, str] = field(default_factory=dict)
+    parts: dict[str, str] = field(default_factory=dict)
+    masks: dict[str, str] = field(default_factory=dict)
+    figures: dict[str, float] = field(default_factory=dict)
+    signature: str = ""
     pixels: str = ""
     problems: tuple[Problem, ...] = ()
+
+    def to_json(self) -> str:
+        """Return the facts as text, for `from_json`."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Facts:
+        """Return the facts that `to_json` wrote."""
+        values = json.loads(text)
+        for name in ("shape", "spacing_um", "file_spacing_um"):
+            values[name] = tuple(values[name]) if values[name] is not None else None
+        values["problems"] = tuple(Problem(*problem) for problem in values["problems"])
+        return cls(**values)
 
 
 def spacings_differ(one: Spacing, other: Spacing, axes: int) -> bool:

@@ -1,96 +1,188 @@
-"""Sources: the rows of a curation, from paired files or from a CSV, each with its group."""
+"""Sources: the rows of a curation, from paired files, a table or the earlier round."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from cytoloop.curation.decisions import split_parts
+from cytoloop.curation.exchange.segmenter_ml import is_experiment, read_experiment
 from cytoloop.curation.keys import compile_pattern, find_part
-from cytoloop.curation.pairing import pair_images
+from cytoloop.curation.masks import Regions
+from cytoloop.curation.pairing import Unmatched, match_images, refuse_unmatched
 from cytoloop.curation.settings import Settings
-from cytoloop.errors import ConfigError, ManifestError
+from cytoloop.errors import ConfigError, ImageError, ManifestError
+from cytoloop.images import read_header
 from cytoloop.manifest import FILE_COLUMNS, Row, format_spacing, read_manifest
 
+_FILLED = (
+    "channel",
+    "channel_seg1",
+    "channel_seg2",
+    "scene",
+    "scene_seg1",
+    "scene_seg2",
+    "time",
+    "time_seg1",
+    "time_seg2",
+    "merge_rule",
+    "base_image",
+)
+"""Cells that settings of the same name fill where they are empty."""
 
-def read_sources(settings: Settings) -> list[Row]:
-    """Return the rows to curate, sorted by id, with absolute paths, ids and groups filled in.
+_LISTED = 20
 
-    Rows of a CSV keep their cells; settings fill the empty ones.
+
+@dataclass
+class Sources:
+    """What is to be curated.
+
+    Attributes
+    ----------
+    rows : list of Row
+        Sorted by id, with absolute paths, ids and groups filled in.
+    regions : dict of str to Regions
+        By id: what the sources say of masks.
+    unmatched : list of Unmatched
+        Files that are in no row; empty unless bad input is to be left out.
+    """
+
+    rows: list[Row]
+    regions: dict[str, Regions]
+    unmatched: list[Unmatched] = field(default_factory=list)
+
+
+def read_sources(settings: Settings) -> Sources:
+    """Return what the sources of this round hold.
+
+    Rows of a table keep their cells; settings fill the empty ones.
 
     Raises
     ------
     ConfigError, ManifestError
         Sources that cannot be paired or read, ids that are not unique, groups not found.
     """
-    rows = _rows_of_csv(settings) if settings.from_csv else _rows_of_pairs(settings)
-    defaults = {
-        "channel": settings.channel,
-        "channel_seg1": settings.channel_seg1,
-        "channel_seg2": settings.channel_seg2,
-        "spacing_um": format_spacing(settings.spacing_um),
-    }
+    unmatched: list[Unmatched] = []
+    if settings.raw is None:
+        rows: list[Row] = []
+    elif settings.from_table:
+        rows = _rows_of_table(settings)
+    else:
+        rows, unmatched = _rows_of_pairs(settings)
     for row in rows:
-        for column, value in defaults.items():
+        for column in _FILLED:
+            value = getattr(settings, column)
             if not row[column] and value is not None:
                 row.values[column] = str(value)
-        row.values["base_image"] = row["base_image"] or "seg1"
+        if not row["spacing_um"]:
+            row.values["spacing_um"] = format_spacing(settings.spacing_um)
         # the file of today is hashed anew; an old hash would call it changed
         row.values["sha256"] = ""
+    rows = [one for row in rows for one in _expanded(row)]
+    _refuse_doubles(rows, str(settings.raw))
     _fill_groups(rows, settings)
-    return sorted(rows, key=lambda row: row.id)
+    rows.sort(key=lambda row: row.id)
+    return Sources(rows, {row.id: stated_regions(row) for row in rows}, unmatched)
 
 
-def _rows_of_pairs(settings: Settings) -> list[Row]:
-    pairs = pair_images(
-        settings.raw, settings.seg1 or "", settings.seg2, settings.exclude, settings.key
-    )
+def stated_regions(row: Row) -> Regions:
+    """Return the regions that a row's own cells name.
+
+    ``exclude`` and ``merge`` say what the masks were made from; where they are empty, the masks
+    themselves are it.
+    """
+    found = {}
+    for kind in ("exclude", "merge"):
+        mask = row.file(f"{kind}_mask")
+        parts = split_parts(row[kind], row.root)
+        found[kind] = parts or ((str(mask),) if mask else ())
+    return Regions(**found)
+
+
+def absolute(row: Row) -> Row:
+    """Return a row whose paths do not depend on where its table lies."""
+    files = {column: str(row.file(column) or "") for column in FILE_COLUMNS}
+    parts = {kind: "; ".join(split_parts(row[kind], row.root)) for kind in ("exclude", "merge")}
+    return replace(row, values={**row.values, **files, **parts, "id": row.id})
+
+
+def _rows_of_pairs(settings: Settings) -> tuple[list[Row], list[Unmatched]]:
+    pairs, unmatched = match_images(settings.sources, settings.key)
+    if settings.on_problem == "refuse" or not pairs:
+        refuse_unmatched(unmatched, settings.sources)
     rows = []
     for number, pair in enumerate(pairs, start=1):
         files = {
             "raw": pair.raw,
             "seg1": pair.seg1,
             "seg2": pair.seg2,
+            "merge_mask": pair.merge,
             "exclude_mask": pair.exclude,
         }
         values = {column: str(path) for column, path in files.items() if path is not None}
         rows.append(Row({**values, "id": pair.id}, Path(), number))
+    return rows, unmatched
+
+
+def _rows_of_table(settings: Settings) -> list[Row]:
+    if is_experiment(str(settings.raw)):
+        return [absolute(row) for row in read_experiment(str(settings.raw))]
+    return [absolute(row) for row in read_manifest(str(settings.raw), ("raw", "seg1"))]
+
+
+def _expanded(row: Row) -> list[Row]:
+    """Return a row for each scene and time point where all of them are asked for."""
+    every = [name for name in ("scene", "time") if row[name] == "all"]
+    if not every:
+        return [row]
+    try:
+        header = read_header(row.file("raw") or "")
+        scenes = list(header.scenes) if "scene" in every else [row["scene"]]
+        headers = {s: read_header(row.file("raw") or "", s or None) for s in scenes}
+    except ImageError:  # its check will tell why it cannot be read
+        cleared = dict.fromkeys(every, "")
+        return [replace(row, values={**row.values, **cleared})]
+    rows = []
+    for scene in scenes:
+        count = headers[scene].shape[0]
+        for time in range(count) if "time" in every else (row["time"],):
+            name = row.id
+            name += f"_{scene}" if "scene" in every and len(scenes) > 1 else ""
+            name += f"_t{int(time):03d}" if "time" in every and count > 1 else ""
+            values = {"id": name, "scene": scene, "time": str(time)}
+            group = row["group"] or row.id  # pictures of one file stay together
+            rows.append(replace(row, values={**row.values, **values, "group": group}))
     return rows
 
 
-def _rows_of_csv(settings: Settings) -> list[Row]:
-    manifest = read_manifest(settings.raw, ("raw", "seg1"))
-    rows = []
-    for row in manifest:
-        files = {column: str(row.file(column) or "") for column in FILE_COLUMNS}
-        rows.append(replace(row, values={**row.values, **files, "id": row.id}))
+def _refuse_doubles(rows: Sequence[Row], where: str) -> None:
     numbers: dict[str, list[str]] = {}
     for row in rows:
         numbers.setdefault(row.id, []).append(str(row.number))
     twice = [
-        f"rows {', '.join(where)} have the same id {name!r}"
-        for name, where in numbers.items()
-        if len(where) > 1
+        f"rows {', '.join(found)} have the same id {name!r}"
+        for name, found in numbers.items()
+        if len(found) > 1
     ]
     if twice:
-        raise ManifestError(str(settings.raw), twice, "Tell them apart in a column `id`.")
-    return rows
+        raise ManifestError(where, twice, "Tell them apart in a column `id`.")
 
 
 def _fill_groups(rows: Sequence[Row], settings: Settings) -> None:
     """Set the group of each row: as asked, else as the CSV says, else the row itself."""
     asked = settings.group
-    if not asked:
+    if not asked or not rows:
         for row in rows:
             row.values["group"] = row["group"] or row.id
         return
     columns = sorted({name for row in rows for name, value in row.values.items() if value})
     if "(" not in asked:
-        if not settings.from_csv or asked not in columns:
+        if not settings.from_table or asked not in columns:
             raise ConfigError(
                 f"group={asked!r}",
                 f"is neither a pattern nor a column (columns: {', '.join(columns)})"
-                if settings.from_csv
+                if settings.from_table
                 else "is no pattern with a part named (?P<group>...)",
                 r"Example: group='(?P<group>Emb\d+)'.",
             )
@@ -103,10 +195,10 @@ def _fill_groups(rows: Sequence[Row], settings: Settings) -> None:
         ]
     lost = [row.id for row, group in zip(rows, found, strict=True) if not group]
     if lost:
-        more = f" and {len(lost) - 20} more" if len(lost) > 20 else ""
+        more = f" and {len(lost) - _LISTED} more" if len(lost) > _LISTED else ""
         raise ManifestError(
             f"group={asked!r}",
-            f"no group found for {', '.join(lost[:20])}{more}",
+            f"no group found for {', '.join(lost[:_LISTED])}{more}",
             "Every image needs one: widen the pattern, or leave these images out.",
         )
     for row, group in zip(rows, found, strict=True):

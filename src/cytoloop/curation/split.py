@@ -39,6 +39,8 @@ def split_rows(
     test: Wish = 0.2,
     seed: int = 12345,
     kept: Mapping[str, str] | None = None,
+    counts: Sequence[float] | None = None,
+    leakage: str = "refuse",
 ) -> dict[str, str]:
     """Return the split of each id: ``train``, ``valid`` or ``test``.
 
@@ -52,6 +54,12 @@ def split_rows(
     seed : int
     kept : mapping of str to str, optional
         Split of ids in an earlier round: they, and with them their groups, never move.
+    counts : sequence of float, optional
+        Objects of each id: the shares are then drawn so that each split has groups with few
+        objects and groups with many.
+    leakage : str
+        ``allow`` leaves a group in two splits where `kept` has it there; the rest of such a
+        group goes to the first of them by name.
 
     Raises
     ------
@@ -71,7 +79,7 @@ def split_rows(
     asked = {"valid": as_wish(valid), "test": as_wish(test)}
     wrong = wish_problems(valid, test)
     problems = list(wrong)
-    fixed = _kept_groups(ids, groups, kept or {}, problems)
+    fixed = _kept_groups(ids, groups, kept or {}, [] if leakage == "allow" else problems)
     if not wrong:
         _fix_named(asked, names, fixed, problems)
     if problems:
@@ -82,7 +90,8 @@ def split_rows(
             "anew, take another output folder.",
         )
     shares = {split: wish for split, wish in asked.items() if isinstance(wish, float)}
-    by_group = {**_draw(names, fixed, shares, seed), **fixed}
+    order = _stratified(ids, groups, counts, seed) if counts is not None else None
+    by_group = {**_draw(names, fixed, shares, seed, order), **fixed}
     for split in ("train", "valid"):
         if split not in by_group.values():
             raise ConfigError(
@@ -90,7 +99,8 @@ def split_rows(
                 f"no group is left for {split}: {_listing(by_group)}",
                 "Name fewer groups in valid= and test=, or curate more images.",
             )
-    return {name: by_group[group] for name, group in zip(ids, groups, strict=True)}
+    stays = dict(kept or {}) if leakage == "allow" else {}
+    return {n: stays.get(n, by_group[group]) for n, group in zip(ids, groups, strict=True)}
 
 
 def as_wish(wish: Wish) -> float | tuple[str, ...]:
@@ -157,11 +167,83 @@ def _fix_named(
                 problems.append(f"{split}: group {name!r} is in {fixed[name]} already")
 
 
+def fold_rows(
+    groups: Mapping[str, str], folds: int, seed: int, kept: Mapping[str, int] | None = None
+) -> dict[str, int]:
+    """Return the fold, from 0, in which each id is for validation; groups are not divided.
+
+    The groups are dealt out in the order of their places, each to the fold with the fewest
+    images, so that folds are as even as groups allow.
+
+    Parameters
+    ----------
+    groups : mapping of str to str
+        Id to group, of the rows that are not for testing.
+    folds : int
+    seed : int
+    kept : mapping of str to int, optional
+        Fold of ids in an earlier round: they, and with them their groups, never move.
+
+    Raises
+    ------
+    ConfigError
+        Fewer groups than folds, or a number of folds below 2.
+    """
+    names = sorted(set(groups.values()))
+    if not 2 <= folds <= len(names):
+        raise ConfigError(
+            f"split.folds={folds}",
+            f"expected 2 to {len(names)}, the number of groups that are not for testing",
+            "Ask for fewer folds, or curate more groups.",
+        )
+    sizes = Counter(groups.values())
+    found = {groups[name]: fold for name, fold in sorted((kept or {}).items()) if name in groups}
+    found = {group: fold for group, fold in found.items() if 0 <= fold < folds}
+    load = Counter(dict.fromkeys(range(folds), 0))
+    for group, fold in found.items():
+        load[fold] += sizes[group]
+    for group in sorted(names, key=lambda name: place(seed, name)):
+        if group not in found:
+            empty = [fold for fold in range(folds) if not load[fold]]
+            found[group] = empty[0] if empty else min(load, key=lambda fold: (load[fold], fold))
+            load[found[group]] += sizes[group]
+    return {name: found[group] for name, group in groups.items()}
+
+
+def _stratified(
+    ids: Sequence[str], groups: Sequence[str], counts: Sequence[float], seed: int
+) -> dict[str, float]:
+    """Return places of groups, from 0 to below 1, that interleave groups of few and many objects.
+
+    Groups are ranked by their mean count. Each run of neighbours in that ranking is spread
+    evenly over 0 to 1, in an order drawn by their places: whatever interval of places makes a
+    split, it takes the same share of every run.
+    """
+    totals: dict[str, list[float]] = {}
+    for group, count in zip(groups, counts, strict=True):
+        totals.setdefault(group, []).append(count)
+    ranked = sorted(totals, key=lambda name: (sum(totals[name]) / len(totals[name]), name))
+    run = 5  # a fifth is the usual share
+    found = {}
+    for start in range(0, len(ranked), run):
+        members = sorted(ranked[start : start + run], key=lambda name: place(seed, name))
+        shift = place(seed, f"run {start}") / len(members)
+        for position, name in enumerate(members):
+            found[name] = (position / len(members) + shift) % 1
+    return found
+
+
 def _draw(
-    names: Sequence[str], fixed: Mapping[str, str], shares: Mapping[str, float], seed: int
+    names: Sequence[str],
+    fixed: Mapping[str, str],
+    shares: Mapping[str, float],
+    seed: int,
+    places: Mapping[str, float] | None = None,
 ) -> dict[str, str]:
     """Return the split of each group that is not fixed, by its place."""
-    free = sorted((place(seed, name), name) for name in names if name not in fixed)
+    free = sorted(
+        (places[name] if places else place(seed, name), name) for name in names if name not in fixed
+    )
     taken = Counter(fixed.values())
     test, valid = shares.get("test", 0.0), shares.get("valid", 0.0)
     if len(names) < FEW:

@@ -3,123 +3,115 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import platform
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from cytoloop.curation import materialize
+from cytoloop.curation.decisions import LOG, adopt_log, is_word, split_parts
 from cytoloop.curation.facts import Facts
-from cytoloop.curation.split import SPLIT_NAMES, SPLITS
+from cytoloop.curation.masks import FOLDER
+from cytoloop.curation.pairing import Unmatched
+from cytoloop.curation.ranking import COLUMNS as QUALITY_COLUMNS
+from cytoloop.curation.ranking import Ranked, table
+from cytoloop.curation.rounds import RECORD, WHOLE, Earlier, parent_of
+from cytoloop.curation.settings import Settings
+from cytoloop.curation.split import SPLITS
 from cytoloop.digest import file_hash
-from cytoloop.errors import ManifestError, OutputError
-from cytoloop.manifest import COLUMNS, FILE_COLUMNS, Row, read_manifest, write_manifest
+from cytoloop.errors import OutputError
+from cytoloop.manifest import COLUMNS, FILE_COLUMNS, Row, write_manifest
 
-SCHEMA = 1
-WHOLE = "dataset.csv"
-RECORD = "dataset.json"
+log = logging.getLogger(__name__)
+
+SCHEMA = 2
+QUALITY = "quality.csv"
+UNMATCHED = "unmatched.csv"
 _TOOLS = ("cytoloop", "numpy", "tifffile", "bioio")
+_MADE = (FOLDER, materialize.FOLDER)
+"""Folders of images that a curation makes, each named after its content."""
 
 
-def read_earlier(output: str | Path) -> dict[str, str]:
-    """Return the split of each id that an earlier round left in a folder; {} for a new one.
+@dataclass(frozen=True)
+class Dataset:
+    """What is to be written.
 
-    Raises
-    ------
-    OutputError
-        The folder is a file, or holds manifests that `cytoloop curate` did not write and that
-        training would mix up with its own.
-    ManifestError
-        A ``dataset.csv`` that was spoiled since.
+    Attributes
+    ----------
+    rows : list of Row
+        All rows; those whose ``status`` is ``keep`` go to the file of their ``split`` too.
+    facts : dict of str to Facts
+        By id.
+    counts : dict of str to int
+    ranking : list of Ranked
+    unmatched : list of Unmatched
+    materialized : dict of str to dict
+        Id to the cells that a written target was made from.
     """
-    folder = Path(output).expanduser()
-    if folder.exists() and not folder.is_dir():
-        raise OutputError(str(folder), "is a file", "Name a folder: output=DIR.")
-    ours = {f"{split}.csv" for split in SPLITS} if (folder / WHOLE).is_file() else set()
-    strange = sorted(
-        path.name
-        for path in (*folder.glob("*.csv"), *folder.glob("*.parquet"))
-        if path.name not in ours and _split_in_cytodl(path.stem)
-    )
-    if strange:
-        raise OutputError(
-            str(folder),
-            f"holds {', '.join(strange)}, which `cytoloop curate` did not write: training "
-            "would take them for a split of this data set",
-            "Take another output folder, or move these files away.",
-        )
-    if not ours:
-        return {}
-    rows = [row for row in read_manifest(folder / WHOLE, ("raw", "id")) if row["split"]]
-    wrong = [
-        f"{row.where('split')}: {row['split']!r} is no split"
-        for row in rows
-        if row["split"] not in SPLIT_NAMES
-    ]
-    if wrong:
-        raise ManifestError(str(folder / WHOLE), wrong, "Expected train, valid or test.")
-    return {row.id: SPLIT_NAMES[row["split"]] for row in rows}
+
+    rows: list[Row]
+    facts: dict[str, Facts]
+    counts: dict[str, int]
+    ranking: list[Ranked]
+    unmatched: list[Unmatched]
+    materialized: dict[str, dict[str, str]]
 
 
-def write_dataset(
-    output: str | Path,
-    rows: Sequence[Row],
-    facts: Mapping[str, Facts],
-    settings: Mapping[str, Any],
-    counts: Mapping[str, int],
-    paths: str = "relative",
-) -> list[Path]:
-    """Write ``dataset.csv``, one CSV a split and ``dataset.json``; return their paths.
+def write_dataset(dataset: Dataset, settings: Settings, earlier: Earlier) -> list[Path]:
+    """Write the tables and ``dataset.json``; return their paths.
 
     All are written aside and then renamed, ``dataset.json`` last. It holds the hashes of the
     others, so that a set torn by a crash between two renames can be told (and is mended by the
     next run).
-
-    Parameters
-    ----------
-    output : str or Path
-        Folder, made if it is missing.
-    rows : sequence of Row
-        All rows; those whose ``status`` is ``keep`` go to the file of their ``split`` too.
-    facts : mapping of str to Facts
-        By id.
-    settings, counts : mapping
-        Recorded as they are.
-    paths : str
-        ``relative`` to the folder or ``absolute``.
 
     Raises
     ------
     OutputError
         The folder cannot be written to, or relative paths cannot reach the images.
     """
-    folder = Path(output).expanduser().resolve()
-    cells = [_cells(row, folder, paths) for row in rows]
-    parts = {WHOLE: cells}
+    folder = Path(settings.output).expanduser().resolve()
+    cells = [_cells(row, folder, settings.paths) for row in dataset.rows]
+    tables: dict[str, tuple[Sequence[Mapping[str, object]], Sequence[str]]] = {}
+    # an empty split still has every column that the others have
+    columns = (*COLUMNS, *sorted({name for c in cells for name in c} - set(COLUMNS)))
+    tables[WHOLE] = cells, columns
     for split in SPLITS:
         chosen = [c for c in cells if c["status"] == "keep" and c["split"] == split]
-        parts[f"{split}.csv"] = chosen
-    columns = sorted({name for c in cells for name in c})
+        tables[f"{split}.csv"] = chosen, columns
+    by_id = {row.id: row for row in dataset.rows}
+    tables[QUALITY] = table(dataset.ranking, by_id, dataset.facts), QUALITY_COLUMNS
+    if dataset.unmatched:
+        tables[UNMATCHED] = _unmatched(dataset.unmatched), ("source", "key", "path", "why")
     temporary = None
     try:
         folder.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(dir=folder, prefix=".curating-"))
-        for name, part in parts.items():
-            # an empty split still has every column that the others have
-            write_manifest(temporary / name, part, _order(columns))
-        record = _record(cells, facts, settings, counts)
-        record["manifests"] = {name: file_hash(temporary / name) for name in parts}
+        for name, (lines, names) in tables.items():
+            write_manifest(temporary / name, lines, names)
+        record = _record(cells, dataset, settings)
+        record["manifests"] = {name: file_hash(temporary / name) for name in tables}
+        record["parent"] = parent_of(
+            earlier, folder, record["manifests"][WHOLE], record["settings"]
+        )
         text = json.dumps(record, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
         (temporary / RECORD).write_text(text, encoding="utf-8")
-        written = [folder / name for name in (*parts, RECORD)]
+        if earlier.folder is not None:
+            adopt_log(earlier.folder / LOG, folder / LOG)
+        written = [folder / name for name in (*tables, RECORD)]
         for path in written:
             os.replace(temporary / path.name, path)
+        if UNMATCHED not in tables:
+            (folder / UNMATCHED).unlink(missing_ok=True)
     except OSError as error:
         raise OutputError(
-            str(output),
+            str(settings.output),
             f"cannot be written to: {error.strerror or error}",
             "Check its permissions and the space on the disk, or take another output=DIR.",
         ) from error
@@ -129,38 +121,72 @@ def write_dataset(
     return written
 
 
+@contextmanager
+def swept_on_failure(output: Path) -> Iterator[None]:
+    """Remove the images that were made in a data set where the block does not end well."""
+    folders = [output / name for name in _MADE]
+    before = {path for folder in folders for path in folder.glob("*")}
+    new = not output.exists()
+    try:
+        yield
+    except BaseException:
+        for folder in folders:
+            for path in set(folder.glob("*")) - before:
+                path.unlink(missing_ok=True)
+            _remove_empty(folder)
+        if new:
+            _remove_empty(output)
+        raise
+
+
+def _remove_empty(folder: Path) -> None:
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
+
+
 def _cells(row: Row, folder: Path, paths: str) -> dict[str, str]:
     cells = dict(row.values)
     for column in FILE_COLUMNS:
         file = row.file(column)
-        if file is None:
-            cells[column] = ""
-        elif paths == "absolute":
-            cells[column] = str(file)
-        else:
-            try:
-                cells[column] = Path(os.path.relpath(file, folder)).as_posix()
-            except ValueError as error:  # Windows, another drive
-                raise OutputError(
-                    str(folder), f"no relative path leads to {file}", "Give paths=absolute."
-                ) from error
+        cells[column] = "" if file is None else _told_path(file, folder, paths)
+    for kind in ("exclude", "merge"):
+        parts = split_parts(row[kind], row.root)
+        told = [p if is_word(p) else _told_path(Path(p), folder, paths) for p in parts]
+        cells[kind] = "; ".join(told)
     return cells
 
 
+def _told_path(file: Path, folder: Path, paths: str) -> str:
+    if paths == "absolute":
+        return str(file)
+    try:
+        return Path(os.path.relpath(file, folder)).as_posix()
+    except ValueError as error:  # Windows, another drive
+        raise OutputError(
+            str(folder), f"no relative path leads to {file}", "Give paths=absolute."
+        ) from error
+
+
+def _unmatched(unmatched: Iterable[Unmatched]) -> list[dict[str, object]]:
+    return [
+        {"source": one.source, "key": one.key, "path": str(one.path), "why": one.why}
+        for one in unmatched
+    ]
+
+
 def _record(
-    cells: Iterable[Mapping[str, str]],
-    facts: Mapping[str, Facts],
-    settings: Mapping[str, Any],
-    counts: Mapping[str, int],
+    cells: Iterable[Mapping[str, str]], dataset: Dataset, settings: Settings
 ) -> dict[str, Any]:
     """Return what ``dataset.json`` holds; no time and no host, so that it can be repeated."""
     files: dict[str, str] = {}
     images: dict[str, dict[str, Any]] = {}
     for row in cells:
-        one = facts.get(row["id"])
+        one = dataset.facts.get(row["id"])
         if one is None:
             continue
-        files |= {row[column]: digest for column, digest in one.sha256.items()}
+        files |= {row[c]: digest for c, digest in one.sha256.items() if row[c]}
+        folder = Path(settings.output).expanduser().resolve()
+        files |= {_told_path(Path(p), folder, settings.paths): d for p, d in one.parts.items()}
         images[row["id"]] = {
             "shape": one.shape,
             "spacing_um": one.spacing_um,
@@ -169,16 +195,26 @@ def _record(
         }
     return {
         "schema": SCHEMA,
-        "settings": dict(settings),
-        "counts": dict(counts),
+        "settings": json.loads(json.dumps(settings.recorded())),
+        "counts": dict(dataset.counts),
         "files": files,
         "images": images,
+        "materialized": _sources_of_targets(dataset, settings),
         "tools": {"python": platform.python_version(), **{name: _version(name) for name in _TOOLS}},
     }
 
 
-def _order(columns: Iterable[str]) -> tuple[str, ...]:
-    return (*COLUMNS, *sorted(set(columns) - set(COLUMNS)))
+def _sources_of_targets(dataset: Dataset, settings: Settings) -> dict[str, dict[str, str]]:
+    folder = Path(settings.output).expanduser().resolve()
+    return {
+        name: {
+            column: _told_path(Path(text), folder, settings.paths)
+            if column in FILE_COLUMNS and text
+            else text
+            for column, text in cells.items()
+        }
+        for name, cells in dataset.materialized.items()
+    }
 
 
 def _version(package: str) -> str:
@@ -186,10 +222,3 @@ def _version(package: str) -> str:
         return version(package)
     except PackageNotFoundError:
         return "unknown"
-
-
-def _split_in_cytodl(stem: str) -> bool:
-    """Tell whether CytoDL takes a file of this name for a split (it compares beginnings)."""
-    return any(
-        stem.startswith(n) or n.startswith(stem) for n in ("train", "val", "test", "predict")
-    )

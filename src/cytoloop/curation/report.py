@@ -1,0 +1,127 @@
+"""The report: one page, openable from disk, with the images to look at first."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from cytoloop.curation.facts import Facts
+from cytoloop.curation.quality import Limit
+from cytoloop.curation.ranking import Ranked
+from cytoloop.curation.thumbnails import thumbnail
+from cytoloop.errors import CytoloopError
+from cytoloop.manifest import Row, read_manifest
+
+log = logging.getLogger(__name__)
+
+REPORT = "report.html"
+PICTURES = 300
+"""Rows shown with a picture; the page stays below about 10 MB."""
+
+_SHOWN = (
+    *("objects", "foreground", "contrast", "focus", "saturated", "similarity"),
+    *("disagreement", "uncertainty"),
+)
+
+
+def write_report(
+    output: Path,
+    rows: Sequence[Row],
+    facts: Mapping[str, Facts],
+    ranking: Sequence[Ranked],
+    counts: Mapping[str, int],
+    limits: Mapping[str, Limit],
+    predictions: str | Path | None = None,
+    unmatched: Sequence[Any] = (),
+) -> Path:
+    """Write ``report.html`` of a data set; return its path.
+
+    Everything is inside the file: it can be mailed. Rows come in the order of the ranking, then
+    those that were rejected by hand.
+
+    Parameters
+    ----------
+    output : Path
+        Folder of the data set.
+    rows, facts, ranking, counts, limits, unmatched
+        Of the curation.
+    predictions : str or Path, optional
+        ``predictions.csv``, for the outlines of what a model found.
+    """
+    import jinja2
+
+    by_id = {row.id: row for row in rows}
+    ranked = {one.id: one for one in ranking}
+    order = [*ranked, *(row.id for row in rows if row.id not in ranked)]
+    guesses = _guesses(predictions)
+    cards = []
+    for number, name in enumerate(order):
+        picture, trouble = "", ""
+        if number < PICTURES:
+            try:
+                picture = thumbnail(by_id[name], guesses.get(name))
+            except (CytoloopError, OSError, ValueError) as error:
+                trouble = str(getattr(error, "problems", [error])[0])
+        figures = facts[name].figures if name in facts else {}
+        cards.append(
+            {
+                "row": by_id[name],
+                "ranked": ranked.get(name),
+                "picture": picture,
+                "trouble": trouble,
+                "shape": facts[name].shape if name in facts else None,
+                "figures": {k: f"{figures[k]:.3g}" for k in _SHOWN if k in figures},
+            }
+        )
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+    template = environment.from_string(
+        files("cytoloop.curation").joinpath("report.html.jinja").read_text(encoding="utf-8")
+    )
+    text = template.render(
+        name=output.resolve().name,
+        cards=cards,
+        counts=counts,
+        splits=_split_table(rows),
+        limits=limits,
+        unmatched=unmatched,
+        pictures=PICTURES,
+        predicted=bool(guesses),
+    )
+    path = output / REPORT
+    temporary = path.with_name(f".{os.getpid()}.{REPORT}")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
+def _guesses(predictions: str | Path | None) -> dict[str, Path]:
+    if predictions is None:
+        return {}
+    found = {}
+    for row in read_manifest(predictions, ("id",)):
+        name = row["labels"] or row["mask"]
+        if name:
+            found[row.id] = Path(os.path.abspath(row.root / Path(name).expanduser()))
+    return found
+
+
+def _split_table(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """Return the images and groups of each split, and the rejected ones."""
+    table = []
+    for name in ("train", "valid", "test", "rejected"):
+        chosen = [
+            row
+            for row in rows
+            if (row["status"] == "reject") == (name == "rejected")
+            and (name == "rejected" or row["split"] == name)
+        ]
+        groups = sorted({row["group"] for row in chosen})
+        table.append({"name": name, "images": len(chosen), "groups": groups})
+    return table

@@ -1,0 +1,90 @@
+"""Similarity: pictures that are the same, or nearly, and where they may not both be."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from cytoloop.curation.facts import Facts
+from cytoloop.curation.figures import read_signature
+from cytoloop.curation.quality import Limit
+from cytoloop.errors import ManifestError
+from cytoloop.manifest import Row
+
+_BLOCK = 1024
+_LISTED = 20
+
+Nearest = Mapping[str, tuple[str, float]]
+"""Id to the id of the picture most like it, and their correlation."""
+
+
+def find_nearest(facts: Sequence[Facts]) -> dict[str, tuple[str, float]]:
+    """Return for each row the other one whose picture is most like its own.
+
+    Compared are thumbnails of mean projections, by correlation; pictures with the same pixels
+    have 1.
+    """
+    usable = [one for one in facts if one.signature]
+    if len(usable) < 2:
+        return {}
+    vectors = np.stack([read_signature(one.signature) for one in usable])
+    found = {}
+    for start in range(0, len(usable), _BLOCK):
+        alike = vectors[start : start + _BLOCK] @ vectors.T
+        alike[np.arange(len(alike)), start + np.arange(len(alike))] = -1
+        best = np.argmax(alike, axis=1)
+        for offset, other in enumerate(best):
+            one = usable[start + offset]
+            value = min(float(alike[offset, other]), 1.0)
+            found[one.id] = (usable[other].id, round(value, 4))
+    first: dict[str, str] = {}
+    for one in usable:
+        if (twin := first.setdefault(one.pixels, one.id)) != one.id:
+            found[one.id], found[twin] = (twin, 1.0), (one.id, 1.0)
+    return found
+
+
+def add_similarity(facts: Sequence[Facts], nearest: Nearest) -> list[Facts]:
+    """Return facts with the figure ``similarity``."""
+    return [
+        replace(one, figures={**one.figures, "similarity": nearest[one.id][1]})
+        if one.id in nearest
+        else one
+        for one in facts
+    ]
+
+
+def refuse_leaks(
+    rows: Sequence[Row], splits: Mapping[str, str], nearest: Nearest, limit: Limit
+) -> None:
+    """Refuse pictures nearly alike on two sides of the split.
+
+    Raises
+    ------
+    ManifestError
+        All such pairs.
+    """
+    if limit.max is None or limit.action == "ignore":
+        return
+    pairs = {}
+    for row in rows:
+        other, value = nearest.get(row.id, ("", 0.0))
+        if value > limit.max and other in splits and splits[other] != splits.get(row.id):
+            pairs[min(row.id, other), max(row.id, other)] = value
+    if pairs:
+        lines = [
+            f"{one} ({splits[one]}) and {other} ({splits[other]}) are nearly the same picture "
+            f"(similarity {value:.3f})"
+            for (one, other), value in sorted(pairs.items())
+            if one in splits
+        ]
+        if len(lines) > _LISTED:
+            lines = [*lines[:_LISTED], f"... and {len(lines) - _LISTED} more"]
+        raise ManifestError(
+            "splitting",
+            lines,
+            "Scores on such a test set flatter. Give both one group (group=), reject one of them "
+            "in decisions.csv, or give split.leakage=allow.",
+        )
