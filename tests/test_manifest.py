@@ -8,7 +8,14 @@ import pytest
 from cytoloop import manifest
 from cytoloop.digest import dataset_hash
 from cytoloop.errors import ManifestError
-from cytoloop.manifest import COLUMNS, CYTODL_COLUMNS, OWN_COLUMNS, read_dataset, read_manifest, write_manifest
+from cytoloop.manifest import (
+    COLUMNS,
+    CYTODL_COLUMNS,
+    OWN_COLUMNS,
+    read_dataset,
+    read_manifest,
+    write_manifest,
+)
 
 
 def write(path: Path, *rows: dict[str, str]) -> Path:

@@ -13,7 +13,7 @@ import pytest
 import tifffile
 
 from cytoloop.curation import Settings, curate
-from cytoloop.curation.ranking import disagreement, uncertainty
+from cytoloop.curation.predictions import disagreement, uncertainty
 from cytoloop.curation.report import PICTURES
 from cytoloop.errors import ManifestError
 from cytoloop.manifest import write_manifest

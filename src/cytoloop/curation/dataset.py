@@ -23,7 +23,8 @@ from cytoloop.curation.judging import (
 from cytoloop.curation.masks import FOLDER, Regions
 from cytoloop.curation.materialize import materialize
 from cytoloop.curation.pairing import Unmatched
-from cytoloop.curation.ranking import Ranked, measure_predictions, rank_rows
+from cytoloop.curation.predictions import measure_predictions
+from cytoloop.curation.ranking import Ranked, rank_rows
 from cytoloop.curation.report import write_report
 from cytoloop.curation.rounds import (
     Earlier,
@@ -35,7 +36,8 @@ from cytoloop.curation.rounds import (
 from cytoloop.curation.settings import Settings
 from cytoloop.curation.similarity import Nearest, add_similarity, find_nearest, refuse_leaks
 from cytoloop.curation.sources import Sources, read_sources
-from cytoloop.curation.split import SPLIT_NAMES, SPLITS, fold_rows, split_rows
+from cytoloop.curation.split import SPLIT_NAMES, SPLITS, split_rows
+from cytoloop.curation.strata import fold_rows
 from cytoloop.curation.writing import Dataset, swept_on_failure, write_dataset
 from cytoloop.errors import ManifestError
 from cytoloop.manifest import Row, format_spacing
