@@ -172,7 +172,7 @@ def test_instances_that_were_lost_are_a_problem_where_they_matter(
     path = images_3d / "seg" / "img_2.tif"
     tiff(path, (tifffile.imread(path) > 0).astype(np.uint16) * 255)
     curate(settings_of(images_3d))
-    with pytest.raises(ManifestError, match=r"\(img_2\).*one label lies in 5 pieces"):
+    with pytest.raises(ManifestError, match=r"\(img_2\).*one label lies in [2-5] pieces"):
         curate(settings_of(images_3d, instances=True))
 
 
@@ -200,7 +200,7 @@ def test_time_series_become_rows(tmp_path: Path, blobs: Blobs) -> None:
 
 
 @pytest.mark.realdata
-def test_scenes_and_channels_of_a_czi_by_name(real_data: Path, tmp_path: Path, tiff: Tiff) -> None:
+def test_scenes_and_channels_of_a_czi_by_name(real_data: Path, tmp_path: Path) -> None:
     from cytoloop.images import read_header, read_image
 
     path = real_data / "formats" / "czi" / "WellD6-7_S2.czi"
@@ -210,7 +210,8 @@ def test_scenes_and_channels_of_a_czi_by_name(real_data: Path, tmp_path: Path, t
         labels = np.zeros(pixels.shape, np.uint16)
         labels[..., 10:30, 10:30] = 1
         labels[..., 50:80, 40:80] = 2
-        tiff(tmp_path / "seg" / f"{path.stem}_{scene}.tif", labels)
+        (tmp_path / "seg").mkdir(exist_ok=True)
+        tifffile.imwrite(tmp_path / "seg" / f"{path.stem}_{scene}.tif", labels)
     table = tmp_path / "table.csv"
     lines = [f"{path},seg/{path.stem}_{s}.tif,{s},{path.stem}_{s}" for s in header.scenes]
     table.write_text("\n".join(["raw,seg1,scene,id", *lines]) + "\n")
