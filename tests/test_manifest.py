@@ -150,3 +150,30 @@ def test_manifest_cells_with_line_breaks_of_any_kind_stay_cells(tmp_path: Path) 
     write_manifest(tmp_path / "m.csv", [{"raw": "a.tif", "reason": "one\r\ntwo\rthree\nfour"}])
     (row,) = read_manifest(tmp_path / "m.csv")
     assert row["reason"] == "one\ntwo\nthree\nfour"
+
+
+def test_manifest_of_a_fold(tmp_path: Path) -> None:
+    rows = [
+        {"raw": f"{i}.tif", "seg1": f"{i}.tif", "split": split, "fold": fold, "status": status}
+        for i, (split, fold, status) in enumerate(
+            [
+                ("train", "0", "keep"),
+                ("train", "1", "keep"),
+                ("valid", "0", "keep"),
+                ("test", "", "keep"),
+                ("train", "1", "reject"),
+            ]
+        )
+    ]
+    write_manifest(tmp_path / "dataset.csv", rows)
+    found = read_dataset(tmp_path, fold=0)
+    assert {s: [r["raw"] for r in m] for s, m in found.items()} == {
+        "train": ["1.tif"],
+        "valid": ["0.tif", "2.tif"],
+        "test": ["3.tif"],
+    }
+    with pytest.raises(ManifestError, match="fold 2: its rows are in folds 0, 1"):
+        read_dataset(tmp_path, fold=2)
+    write_manifest(tmp_path / "dataset.csv", [{**row, "fold": ""} for row in rows])
+    with pytest.raises(ManifestError, match="fold 0: it has no folds"):
+        read_dataset(tmp_path, fold=0)

@@ -44,6 +44,12 @@ OWN_COLUMNS = (
 )
 COLUMNS = CYTODL_COLUMNS + OWN_COLUMNS
 FILE_COLUMNS = ("raw", "seg1", "seg2", "merge_mask", "exclude_mask")
+CHOICE_COLUMNS = (
+    *("base_image", "merge_rule", "spacing_um", "channel", "channel_seg1", "channel_seg2"),
+    *("scene", "scene_seg1", "scene_seg2", "time", "time_seg1", "time_seg2"),
+)
+"""Columns that say what is taken from the files: with the files they make the row's picture."""
+
 SPLIT_FILES = {
     "train": ("train.csv",),
     "valid": ("valid.csv", "val.csv", "validation.csv"),
@@ -204,7 +210,7 @@ def read_manifest(path: str | Path, required: Iterable[str] = ("raw",)) -> Manif
     return Manifest(path, rows)
 
 
-def read_dataset(path: str | Path) -> dict[str, Manifest]:
+def read_dataset(path: str | Path, fold: int | None = None) -> dict[str, Manifest]:
     """Read a curated data set: split name to manifest.
 
     Parameters
@@ -212,6 +218,9 @@ def read_dataset(path: str | Path) -> dict[str, Manifest]:
     path : str or Path
         A folder with ``train.csv`` (and ``valid.csv``, ``test.csv``), or one CSV file with a
         ``split`` column.
+    fold : int, optional
+        Take the rows of this fold for validation and those of the others for training, as the
+        column ``fold`` has them; rows for testing stay so.
 
     Returns
     -------
@@ -221,9 +230,11 @@ def read_dataset(path: str | Path) -> dict[str, Manifest]:
     Raises
     ------
     ManifestError
-        No such folder, no training manifest, or a faulty one.
+        No such folder, no training manifest, or a faulty one; no such fold.
     """
     path = Path(path).expanduser()
+    if fold is not None and path.is_dir():
+        path = path / "dataset.csv"
     if path.is_file():
         whole = read_manifest(path, ("raw", "seg1"))
         parts: dict[str, list[Row]] = {"train": [], "valid": [], "test": []}
@@ -261,7 +272,22 @@ def read_dataset(path: str | Path) -> dict[str, Manifest]:
         raise ManifestError(
             str(path), "no training image (train.csv is missing or empty)", "Curate more images."
         )
-    return found
+    return found if fold is None else _of_fold(found, fold, path)
+
+
+def _of_fold(dataset: dict[str, Manifest], fold: int, path: Path) -> dict[str, Manifest]:
+    rows = [row for split in ("train", "valid") for row in dataset[split]]
+    folds = sorted({int(row["fold"]) for row in rows if row["fold"].isdigit()})
+    unfolded = [row.id for row in rows if not row["fold"].isdigit()]
+    if fold not in folds or unfolded:
+        told = f"its rows are in folds {', '.join(map(str, folds))}" if folds else "it has no folds"
+        told += f"; {len(unfolded)} rows are in none" if folds and unfolded else ""
+        raise ManifestError(str(path), f"fold {fold}: {told}", "Curate with split.folds=5.")
+    parts = {
+        "train": [row for row in rows if int(row["fold"]) != fold],
+        "valid": [row for row in rows if int(row["fold"]) == fold],
+    }
+    return {**dataset, **{split: Manifest(path, part) for split, part in parts.items()}}
 
 
 def write_manifest(

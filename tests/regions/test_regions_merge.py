@@ -10,7 +10,10 @@ from cytoloop.errors import ConfigError
 from cytoloop.regions import MERGE_RULES, merge_segmentations
 
 SHAPE = (6, 7)
-LABELS = hnp.arrays(np.uint16, SHAPE, elements=st.integers(0, 4))
+# no binary ones: their pieces are objects, see the last test
+LABELS = hnp.arrays(np.uint16, SHAPE, elements=st.integers(0, 4)).filter(
+    lambda labels: len(np.unique(labels[labels > 0])) != 1
+)
 REGIONS = hnp.arrays(bool, SHAPE)
 RULES = pytest.mark.parametrize("rule", MERGE_RULES)
 
@@ -94,3 +97,11 @@ def test_ids_that_would_not_fit_are_numbered_anew(rule: str, kind: type) -> None
 def test_an_unknown_rule_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"'vote' is none\nExpected clip or majority"):
         merge_segmentations(np.zeros((2, 2)), np.zeros((2, 2)), np.zeros((2, 2), bool), "vote")
+
+
+def test_majority_takes_pieces_of_a_binary_segmentation_as_objects() -> None:
+    base = np.array([[1, 1, 0, 1, 1, 1, 0, 1]], np.uint8)
+    other = np.zeros_like(base)
+    region = np.array([[True, True, True, True, False, False, False, True]])
+    merged = merge_segmentations(base, other, region, "majority")
+    np.testing.assert_array_equal(merged > 0, [[0, 0, 0, 1, 1, 1, 0, 0]])

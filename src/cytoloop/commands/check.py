@@ -15,7 +15,9 @@ log = logging.getLogger(__name__)
 def run(cfg: Any) -> None:
     """Report every problem of a data set; say what is in it where there is none."""
     strides = OmegaConf.select(cfg, "model.backbone.strides")
-    dataset, facts = preflight(cfg.data.path, list(cfg.data.patch_size), strides or [])
+    dataset, facts = preflight(
+        cfg.data.path, list(cfg.data.patch_size), strides or [], cfg.data.fold
+    )
     log.info(
         "%s: fine. %s; %dD, %d input channel(s), voxel %s um",
         cfg.data.path,

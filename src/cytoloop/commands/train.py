@@ -65,7 +65,7 @@ def run(cfg: Any) -> float | None:
             "Take another output=, go on with resume=FOLDER, or replace it with overwrite=true.",
         )
     strides = cfg.model.get("backbone", {}).get("strides") or []
-    dataset, facts = preflight(cfg.data.path, list(cfg.data.patch_size), strides)
+    dataset, facts = preflight(cfg.data.path, list(cfg.data.patch_size), strides, cfg.data.fold)
     log.info("starting (%s)", ", ".join(f"{len(m)} {split}" for split, m in dataset.items()))
 
     from cytoloop.app import StoppedError

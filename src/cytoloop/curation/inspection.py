@@ -23,25 +23,11 @@ from pathlib import Path
 from cytoloop.curation.checks import Extras, check_row
 from cytoloop.curation.facts import Facts
 from cytoloop.curation.masks import Regions
-from cytoloop.manifest import Row
+from cytoloop.manifest import CHOICE_COLUMNS, Row
 
 _VERSION = 1
 """Of the checks and figures: findings of another version are not used."""
 
-_CELLS = (
-    "base_image",
-    "channel",
-    "channel_seg1",
-    "channel_seg2",
-    "scene",
-    "scene_seg1",
-    "scene_seg2",
-    "time",
-    "time_seg1",
-    "time_seg2",
-    "spacing_um",
-    "merge_rule",
-)
 _SETTLED_NS = 2_000_000_000
 """A file changed this shortly before it was hashed may have changed since, unseen."""
 
@@ -218,7 +204,7 @@ def _key(candidate: Candidate, extras: Extras, hashes: dict[str, str]) -> str:
         [(Path(part).name, hashes[part]) if part in hashes else part for part in kind]
         for kind in (regions.exclude, regions.merge)
     ]
-    values = [_VERSION, named, parts, [row[c] for c in _CELLS], extras.instances]
+    values = [_VERSION, named, parts, [row[c] for c in CHOICE_COLUMNS], extras.instances]
     values += [str(extras.folder), row.id] if any(parts) else []
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 

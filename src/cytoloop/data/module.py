@@ -42,6 +42,8 @@ class ManifestDataModule(LightningDataModule):
         See `cytoloop.intensity`.
     augmentation : Compose
         MONAI dictionary transforms.
+    fold : int, optional
+        Fold of cross-validation that is for validation.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class ManifestDataModule(LightningDataModule):
         store_dir: str | Path,
         normalization: Mapping[str, Any],
         augmentation: Compose,
+        fold: int | None = None,
     ) -> None:
         super().__init__()
         if patch_size[-1] != patch_size[-2] and _turns(augmentation):
@@ -66,6 +69,7 @@ class ManifestDataModule(LightningDataModule):
             )
         monai.data.set_track_meta(False)  # plain tensors: faster, and no file name leaks along
         self.path = path
+        self.fold = fold
         self.patch_size = list(patch_size)
         self.batch_size = int(batch_size)
         self.patches_per_epoch = max(int(patches_per_epoch), self.batch_size)
@@ -82,7 +86,7 @@ class ManifestDataModule(LightningDataModule):
         """Read the manifest and open the images (building their store entries if need be)."""
         if self._train is not None:
             return
-        dataset = read_dataset(self.path)
+        dataset = read_dataset(self.path, self.fold)
         self._train = PatchDataset(
             self._entries(dataset["train"]),
             self.rule,

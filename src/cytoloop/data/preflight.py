@@ -41,7 +41,10 @@ class DatasetFacts:
 
 
 def preflight(
-    path: str | Path, patch_size: Sequence[int], strides: Sequence[int | Sequence[int]]
+    path: str | Path,
+    patch_size: Sequence[int],
+    strides: Sequence[int | Sequence[int]],
+    fold: int | None = None,
 ) -> tuple[dict[str, Manifest], DatasetFacts]:
     """Check everything that training needs of a data set, before anything is trained.
 
@@ -56,7 +59,7 @@ def preflight(
     ManifestError, ConfigError
         Every problem of every row; then every problem of the patch size.
     """
-    dataset = read_dataset(path)
+    dataset = read_dataset(path, fold)
     if not len(dataset["valid"]):
         raise ManifestError(
             str(dataset["valid"].path),

@@ -19,7 +19,7 @@ import numpy as np
 from cytoloop.digest import file_hash
 from cytoloop.errors import ImageError
 from cytoloop.images import read_image
-from cytoloop.manifest import FILE_COLUMNS, Row
+from cytoloop.manifest import CHOICE_COLUMNS, FILE_COLUMNS, Row
 from cytoloop.targets import read_target, row_file
 
 _FORMAT = 1
@@ -192,8 +192,7 @@ def object_points(labels: np.ndarray, valid: np.ndarray) -> tuple[np.ndarray, np
 
 def _key(row: Row, channel: str | None) -> str:
     """Return the name of a row's entry: a digest of all that its pixels depend on."""
-    facts = {column: row[column] for column in ("base_image", "scene", "time", "spacing_um")}
-    facts |= {name: row[name] for name in ("channel", "channel_seg1", "channel_seg2")}
+    facts = {column: row[column] for column in CHOICE_COLUMNS}
     facts |= {"default_channel": str(channel), "format": str(_FORMAT)}
     for column in FILE_COLUMNS:
         path = row.file(column)

@@ -26,10 +26,11 @@ def merge_segmentations(
     region : ndarray of bool
         Same shape.
     rule : str
-        ``clip``: an object that the region's border cuts is clipped there, as CytoDL does; the
-        rule for binary segmentations. ``majority``: an object stays or goes as a whole, by
+        ``clip``: an object that the region's border cuts is clipped there, as CytoDL does.
+        ``majority``: an object stays or goes as a whole, by
         where more than half of its voxels lie; a voxel that both then claim is `other`'s inside
-        the region and `base`'s outside.
+        the region and `base`'s outside. Of a binary segmentation each connected piece is an
+        object.
 
     Returns
     -------
@@ -45,6 +46,8 @@ def merge_segmentations(
         raise ConfigError(
             "merge rule", f"{rule!r} is none", f"Expected {' or '.join(MERGE_RULES)}."
         )
+    if rule == "majority":
+        base, other = _objects(base), _objects(other)
     base, other = _distinct(base, other)
     inside = region
     if rule == "majority":
@@ -54,6 +57,17 @@ def merge_segmentations(
         other = mask_except(other, _mostly_inside(other, region))
         inside = (other > 0) & (region | (base == 0))
     return np.where(inside, other, base)
+
+
+def _objects(labels: np.ndarray) -> np.ndarray:
+    """Return labels; those of the connected pieces where there is one label only."""
+    inside = labels[labels > 0]
+    if not inside.size or inside.min() != inside.max():
+        return labels
+    from cc3d import connected_components
+
+    pieces = connected_components((labels > 0).astype(np.uint8))
+    return np.asarray(pieces) if pieces.max() > 1 else labels
 
 
 def _mostly_inside(labels: np.ndarray, region: np.ndarray) -> list[int]:
