@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cytoloop.regions.fill import fill_outline
+
 
 @dataclass(frozen=True, eq=False)
 class Polygon:
@@ -46,17 +48,17 @@ def polygons_to_mask(polygons: Iterable[Polygon], shape: tuple[int, ...]) -> np.
         Of that shape. A polygon without a plane goes through all z; one in a plane that the
         shape does not have holds nothing.
     """
-    from skimage.draw import polygon2mask
-
     mask = np.zeros(shape, bool)
+    everywhere = np.zeros(shape[-2:], bool)
     for polygon in polygons:
-        inside = polygon2mask(shape[-2:], polygon.exterior)
+        inside = fill_outline(polygon.exterior, shape[-2:])
         for hole in polygon.holes:
-            inside &= ~polygon2mask(shape[-2:], hole)
+            inside &= ~fill_outline(hole, shape[-2:])
         if polygon.z is None or len(shape) == 2:
-            mask |= inside
+            everywhere |= inside
         elif 0 <= polygon.z < shape[0]:
             mask[polygon.z] |= inside
+    mask |= everywhere
     return mask
 
 

@@ -8,29 +8,20 @@ import pytest
 from cyto_dl.image.io.polygon_loader import PolygonLoaderd
 
 from cytoloop.errors import ImageError
-from cytoloop.regions import merge_segmentations, read_region
+from cytoloop.regions import read_polygons, read_region, write_polygons_npy, write_region
 
 SHAPE = (5, 20, 30)
 SQUARES = np.array([[[2, 2], [2, 9], [9, 9], [9, 2]], [[12, 20], [12, 26], [18, 26], [18, 20]]])
+RAGGED = [SQUARES[0].astype(float), SQUARES[1][:3] + 0.25]
 
 
-def test_polygons_are_what_cytodl_makes_of_them(tmp_path: Path) -> None:
+@pytest.mark.parametrize("polygons", [SQUARES, SQUARES.astype(float), RAGGED])
+def test_polygons_are_what_cytodl_makes_of_them(tmp_path: Path, polygons: np.ndarray) -> None:
     path = tmp_path / "p.npy"
-    np.save(path, SQUARES.astype(float))
+    write_polygons_npy(path, list(polygons))
     loader = PolygonLoaderd(keys=["exclude"], shape_reference_key="seg")
     theirs = loader({"exclude": str(path), "seg": np.zeros((1, *SHAPE))})["exclude"][0]
     np.testing.assert_array_equal(read_region(path, SHAPE), ~theirs)  # theirs: 1 = keep
-
-
-def test_one_polygon_three_columns_and_none_at_all(tmp_path: Path) -> None:
-    path = tmp_path / "p.npy"
-    np.save(path, SQUARES[0])
-    flat = read_region(path, SHAPE[1:])
-    assert flat.shape == SHAPE[1:] and 30 < flat.sum() < 80
-    np.save(path, np.concatenate([np.full((1, 4, 1), 3), SQUARES[:1]], axis=2))  # z, y, x
-    np.testing.assert_array_equal(read_region(path, SHAPE[1:]), flat)
-    np.save(path, np.zeros((0, 4, 2)))
-    assert not read_region(path, SHAPE).any()
 
 
 def test_a_plane_goes_through_all_z_and_a_stack_does_not(
@@ -45,6 +36,13 @@ def test_a_plane_goes_through_all_z_and_a_stack_does_not(
     np.testing.assert_array_equal(read_region(tiff(tmp_path / "s.tif", stack), SHAPE), stack > 0)
 
 
+@pytest.mark.parametrize("shape", [SHAPE, SHAPE[1:]])
+def test_a_written_region_is_read_again(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    mask = np.random.default_rng(0).random(shape) > 0.7
+    write_region(tmp_path / "m.ome.tif", mask, (0.6, 0.3, 0.3))
+    np.testing.assert_array_equal(read_region(tmp_path / "m.ome.tif", shape), mask)
+
+
 def test_a_region_of_another_shape_is_refused(
     tmp_path: Path, tiff: Callable[[Path, np.ndarray], Path]
 ) -> None:
@@ -53,15 +51,17 @@ def test_a_region_of_another_shape_is_refused(
         read_region(path, SHAPE)
 
 
-def test_pickled_polygons_are_not_executed(tmp_path: Path) -> None:
-    path = tmp_path / "p.npy"
-    np.save(path, np.array([SQUARES[0], SQUARES[1][:3]], dtype=object), allow_pickle=True)
-    with pytest.raises(ImageError, match="pickled objects are not read"):
-        read_region(path, SHAPE)
+def test_what_is_no_file_of_outlines(tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match=r"no file of outlines\nExpected .npy, .json"):
+        read_polygons(tmp_path / "m.tif")
+    with pytest.raises(ImageError, match="none.npy: cannot be read"):
+        read_region(tmp_path / "none.npy", SHAPE)
 
 
-def test_merging_overwrites_inside_and_never_mixes_ids() -> None:
-    base = np.array([[1, 1, 0, 2]], np.uint8)
-    other = np.array([[0, 1, 1, 1]], np.uint8)
-    region = np.array([[False, True, True, False]])
-    np.testing.assert_array_equal(merge_segmentations(base, other, region), [[1, 3, 3, 2]])
+def test_a_file_too_large_for_outlines_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cytoloop.regions.vertices.MAX_BYTES", 100)
+    np.save(tmp_path / "p.npy", SQUARES)
+    with pytest.raises(ImageError, match="too large for outlines"):
+        read_region(tmp_path / "p.npy", SHAPE)
