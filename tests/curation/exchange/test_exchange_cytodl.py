@@ -91,12 +91,12 @@ def test_tables_have_cytodls_columns_first_and_absolute_paths(
 
 @st.composite
 def masks(draw: st.DrawFn, ndim: int) -> np.ndarray | None:
-    """No region, an empty one, one for all z, or one that differs between planes."""
-    kind = draw(st.sampled_from(["none", "empty", "flat", "deep"]))
+    """No region, an empty one, all, one for all z, or one that differs between planes."""
+    kind = draw(st.sampled_from(["none", "empty", "full", "flat", "deep"]))
     shape = SHAPE[-ndim:] if kind == "deep" else SHAPE[-2:]
     coarse = (*(n // 4 if n > 6 else n for n in shape),)
     mask = np.random.default_rng(draw(st.integers(0, 10**6))).random(coarse) < 0.4
-    mask = mask.repeat(4, -1).repeat(4, -2) & (kind != "empty")
+    mask = mask.repeat(4, -1).repeat(4, -2) & (kind != "empty") | (kind == "full")
     return None if kind == "none" else mask
 
 
@@ -144,7 +144,7 @@ def test_channels_scenes_times_and_formats_are_written_as_tiff(
         for scene in range(2):
             file.write(stack + 10 * scene, metadata={"axes": "TCZYX"}, photometric="minisblack")
     for number, row in enumerate(rows):
-        chosen = {"raw": str(many), "channel": "2", "scene": str(number), "time": "1"}
+        chosen = {"raw": str(many), "channel": str(2 * number), "scene": "1", "time": str(number)}
         row.values |= chosen
     rows[0].values |= {"seg1": str(many), "channel_seg1": "1"}
     export_cytodl(rows, tmp_path / "out")
@@ -153,8 +153,8 @@ def test_channels_scenes_times_and_formats_are_written_as_tiff(
         path = Path(found[f"i{number}"]["raw"])
         assert path.is_relative_to(tmp_path / "out/images")
         assert path.name == f"i{number}.ome.tif"  # two rows of one file
-        np.testing.assert_array_equal(read_image(path).data[0], stack[1, 2] + 10 * number)
-    np.testing.assert_array_equal(read_target(found["i0"])[0], stack[1, 1])
+        np.testing.assert_array_equal(read_image(path).data[0], stack[number, 2 * number] + 10)
+    np.testing.assert_array_equal(read_target(found["i0"])[0], stack[0, 1] + 10)
     assert found["i1"]["seg1"] == rows[1]["seg1"]
 
 

@@ -22,7 +22,6 @@ from cytoloop.curation.exchange.segmenter_ml import (
 from cytoloop.errors import ManifestError, OutputError
 from cytoloop.images import read_image, write_image
 from cytoloop.manifest import Row
-from cytoloop.regions import read_region
 from cytoloop.targets import read_target
 
 SHAPE = (6, 24, 28)
@@ -254,7 +253,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Path]]:
     return pictures(tmp_path_factory.mktemp("home"), 4)
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(
     st.lists(
         st.tuples(
@@ -316,7 +315,8 @@ def test_experiment_has_the_plugins_form(tmp_path: Path) -> None:
     assert first == ["0", rows[0]["raw"], rows[0]["seg1"], "", "", str(mask), "seg1"]
     polygons = np.load(mask, allow_pickle=True)
     assert polygons.dtype == object and all(p.shape[1] == 2 for p in polygons)
-    np.testing.assert_array_equal(read_region(mask, SHAPE), read_region(tmp_path / "e.npy", SHAPE))
+    for drawn, kept in zip(TRIANGLES, polygons, strict=True):
+        np.testing.assert_array_equal(drawn, kept)
     assert json.loads((data / "selected_channels.json").read_text()) == {
         "raw": 0,
         "seg1": 0,
