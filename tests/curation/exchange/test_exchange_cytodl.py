@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from cytoloop.curation.exchange import cytodl
@@ -105,6 +105,7 @@ def masks(draw: st.DrawFn, ndim: int) -> np.ndarray | None:
     st.sampled_from([2, 3]).flatmap(lambda n: st.tuples(st.just(n), masks(n), masks(n))),
     st.sampled_from(["seg1", "seg2"]),
 )
+@example((2, np.ones(SHAPE[1:], bool), None), "seg1")  # the same in all rows, but 2D
 def test_exported_rows_mean_the_same_or_are_left_out(
     drawn: tuple[int, np.ndarray | None, np.ndarray | None], base: str
 ) -> None:
@@ -308,6 +309,25 @@ def test_failure_half_way_leaves_the_earlier_export(
     with pytest.raises(OutputError, match="No space left"):
         export_cytodl(rows, tmp_path / "out")
     assert before == {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "out"]
+
+
+def test_failure_of_the_last_step_puts_the_earlier_export_back(
+    rows: list[Row], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    export_cytodl(rows, out)
+    rename = Path.rename
+
+    def refuse_the_new_one(path: Path, target: Path) -> Path:
+        if target == out and not path.name.endswith("-old"):
+            raise PermissionError(13, "Permission denied")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", refuse_the_new_one)
+    with pytest.raises(OutputError, match="Permission denied"):
+        export_cytodl(rows, out)
+    assert exported(out)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "out"]
 
 
