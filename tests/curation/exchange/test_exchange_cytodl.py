@@ -343,7 +343,7 @@ def test_readme_quotes_paths_and_fits_the_patch(tmp_path: Path) -> None:
 
     rows = [picture(tmp_path / "in", f"i{n}", n, (18, 30 + n, 70)) for n in range(2)]
     rows[1].values["split"] = "valid"
-    out = tmp_path / "it's, a (folder) = ö"
+    out = tmp_path / 'it\'s, "a" (folder) = ö'
     export_cytodl(rows, out)
     assignment, *words = command(out)
     assert (assignment, words[:3]) == ("PROJECT_ROOT=.", ["python", "-m", "cyto_dl.train"])

@@ -177,7 +177,8 @@ def _command(plans: Sequence[Plan], folder: Path) -> str:
 
 def _quoted(value: str) -> str:
     """Return a path as Hydra's command line takes it."""
-    return value if re.fullmatch(r"[\w/.-]+", value) else "'" + value.replace("'", r"\'") + "'"
+    plain = re.fullmatch(r"[\w/.-]+", value)
+    return value if plain else '"' + value.replace('"', '\\"') + '"'
 
 
 def _read_raw(row: Row) -> np.ndarray:
