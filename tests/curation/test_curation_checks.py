@@ -213,9 +213,11 @@ def test_checks_region_files_of_any_content(make_row: Callable[..., Row], tmp_pa
     np.save(tmp_path / "good.npy", np.array([[[2, 2], [2, 6], [6, 6]]], float))
     assert texts(make_row(exclude_mask="good.npy")) == []
     np.save(tmp_path / "pickled.npy", np.array([[1], [2, 3]], object))
-    assert "pickled objects are not read" in only(make_row(exclude_mask="pickled.npy"))
+    assert "polygon 1 is list, no list of positions" in only(make_row(exclude_mask="pickled.npy"))
     np.save(tmp_path / "words.npy", np.array([[["a", "b"]]]))
-    assert "cannot be read" in only(make_row(exclude_mask="words.npy"))
+    assert "polygon 1 is an array (1, 2), no list of positions" in only(
+        make_row(exclude_mask="words.npy")
+    )
     (tmp_path / "void.npy").touch()
     assert "void.npy" in only(make_row(exclude_mask="void.npy"))
 

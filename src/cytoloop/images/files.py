@@ -8,7 +8,10 @@ from pathlib import Path
 
 from cytoloop.errors import ImageError
 
-SUFFIXES = (".ome.tiff", ".ome.tif", ".ome.zarr", ".tiff", ".tif", ".czi", ".zarr", ".nd2", ".lif")
+SUFFIXES = (
+    *(".ome.tiff", ".ome.tif", ".ome.zarr", ".tiff", ".tif"),
+    *(".czi", ".zarr", ".nd2", ".lif", ".h5", ".hdf5"),
+)
 """File name endings taken for images when a folder is listed."""
 
 

@@ -8,6 +8,7 @@ resolution tag for micrometres.
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +21,8 @@ import tifffile
 
 from cytoloop.errors import ImageError
 from cytoloop.images.spacing import Spacing, read_spacing
+
+_EXTRA = {".nd2": ("bioio_nd2", "cytoloop[nd2]"), ".lif": ("bioio_lif", "bioio-lif")}
 
 
 @dataclass(frozen=True)
@@ -200,7 +203,8 @@ def _channel_names(bio: Any) -> list[str]:
     if _is_rgb(bio):
         return [f"sample {i}" for i in range(int(bio.dims["S"][0]))]
     names = [str(name) for name in (bio.channel_names or [])]
-    return names or [str(i) for i in range(int(bio.dims["C"][0]))]
+    count = int(bio.dims["C"][0])  # an OME-Zarr that names none is given one name for all
+    return names if len(names) == count else [str(i) for i in range(count)]
 
 
 def _open(path: str | Path, scene: str | int | None) -> Any:
@@ -225,12 +229,38 @@ def _open(path: str | Path, scene: str | int | None) -> Any:
 
 
 def _reader(file: Path) -> Any:
-    """Return the bioio reader for a TIFF; None lets bioio choose."""
-    if not file.name.lower().endswith((".tif", ".tiff")):
-        return None
-    with tifffile.TiffFile(file) as tif:
-        name = "bioio_ome_tiff" if tif.is_ome else "bioio_tifffile"
-    return importlib.import_module(name).Reader
+    """Return the bioio reader for a file; None lets bioio choose.
+
+    Raises
+    ------
+    ImageError
+        It is of a package that is not installed.
+    """
+    suffix = file.suffix.lower()
+    if file.is_dir():  # an OME-Zarr, or one of the labels within it, whatever its name
+        return importlib.import_module("bioio_ome_zarr").Reader
+    if suffix in (".tif", ".tiff"):
+        with tifffile.TiffFile(file) as tif:
+            name = "bioio_ome_tiff" if tif.is_ome else "bioio_tifffile"
+        return importlib.import_module(name).Reader
+    if suffix in (".h5", ".hdf5"):
+        from cytoloop.images.hdf5 import Hdf5Reader
+
+        return Hdf5Reader
+    if suffix == ".czi":
+        from cytoloop.images.czi import CziReader
+
+        return CziReader
+    if suffix in _EXTRA:
+        name, package = _EXTRA[suffix]
+        if importlib.util.find_spec(name) is None:
+            raise ImageError(
+                str(file),
+                f"cannot be read: {suffix} needs a package that is not installed",
+                f"Install it: pip install '{package}'",
+            )
+        return importlib.import_module(name).Reader
+    return None
 
 
 def _channel_numbers(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import uuid
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +21,8 @@ def write_image(
     channels: list[str] | None = None,
 ) -> None:
     """Write an OME-TIFF (zlib-compressed); a crash leaves the old file or the new, never half.
+
+    The same image makes the same bytes: its UUID is that of its content.
 
     Parameters
     ----------
@@ -42,12 +46,16 @@ def write_image(
                 metadata[f"PhysicalSize{axis}Unit"] = "\u00b5m"
     if channels:
         metadata["Channel"] = {"Name": channels if "C" in axes else channels[0]}
+    data = np.ascontiguousarray(data, np.uint8 if data.dtype == bool else data.dtype)
+    digest = hashlib.sha256(f"{data.shape} {data.dtype.str} {sorted(metadata.items())}".encode())
+    digest.update(data.data)
+    metadata["UUID"] = str(uuid.UUID(bytes=digest.digest()[:16], version=5))
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{os.getpid()}.{path.name}")
     try:
         tifffile.imwrite(
             temporary,
-            data.astype(np.uint8) if data.dtype == bool else data,
+            data,
             ome=True,
             photometric="minisblack",
             compression="zlib",
