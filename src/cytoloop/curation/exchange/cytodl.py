@@ -14,7 +14,7 @@ from cytoloop.curation.exchange.folders import Export, Stage, list_files, replac
 from cytoloop.curation.split import SPLITS
 from cytoloop.images import read_image, write_image
 from cytoloop.manifest import CYTODL_COLUMNS, Row, format_spacing, write_manifest
-from cytoloop.regions import read_region, simple_polygons, write_polygons_npy
+from cytoloop.regions import read_polygons, read_region, simple_polygons, write_polygons_npy
 from cytoloop.targets import read_segmentation, read_target, row_file
 
 _CHANNELS = {"raw": 0, "seg1": 0, "seg2": 0}
@@ -125,7 +125,7 @@ def write_cells(plan: Plan, stage: Stage, channels: Mapping[str, int]) -> dict[s
         if wanted:
             kind = "merging" if column == "merge_mask" else "excluding"
             relative = f"{kind}_masks/{kind}_mask_{plan.name}.npy"
-            outlines = simple_polygons(_plane(read_region(row_file(row, column), plan.shape)))
+            outlines = _outlines(row_file(row, column), plan.shape)
             write_polygons_npy(stage.path / relative, outlines)
             cells[column] = str(stage.final / relative)
     return cells
@@ -177,7 +177,8 @@ def _command(plans: Sequence[Plan], folder: Path) -> str:
 
 def _quoted(value: str) -> str:
     """Return a path as Hydra's command line takes it."""
-    return value if re.fullmatch(r"[\w/.-]+", value) else "'" + value.replace("'", r"\'") + "'"
+    plain = re.fullmatch(r"[\w/.-]+", value)
+    return value if plain else '"' + value.replace('"', '\\"') + '"'
 
 
 def _read_raw(row: Row) -> np.ndarray:
@@ -186,5 +187,8 @@ def _read_raw(row: Row) -> np.ndarray:
     return read_image(row_file(row, "raw"), channel, scene, row.time).data[0]
 
 
-def _plane(region: np.ndarray) -> np.ndarray:
-    return region[0] if region.ndim == 3 else region
+def _outlines(path: Path, shape: tuple[int, ...]) -> list[np.ndarray]:
+    """Return the outlines of a region that is the same in all planes: as drawn, if for CytoDL."""
+    if path.suffix.lower() == ".npy":
+        return [polygon.exterior for polygon in read_polygons(path)]
+    return simple_polygons(read_region(path, shape)[0])

@@ -175,7 +175,8 @@ def _read_channels(path: Path, problems: list[str]) -> dict[str, str]:
     chosen: object = {}
     if path.is_file():
         try:
-            chosen = json.loads(path.read_text(encoding="utf-8"))
+            with path.open(encoding="utf-8") as file:
+                chosen = json.loads(file.read(1 << 16))  # it has three numbers
         except (ValueError, RecursionError) as error:
             problems.append(f"{path.name}: is no JSON: {error}")
     if not isinstance(chosen, dict):
