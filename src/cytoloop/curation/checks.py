@@ -127,10 +127,9 @@ class _Check(RowReader):
                 self.add("exclude_mask", "excludes every object; nothing is left to learn")
                 return 0, 0.0
         foreground = int(np.count_nonzero(target)) / voxels
-        objects = count_objects(target)
-        if self.extras is not None:
-            self._measure(target, column, objects, foreground)
-        return objects, foreground
+        if self.extras is None:
+            return count_objects(target), foreground
+        return self._measure(target, column, foreground), foreground
 
     def _draw_masks(self, labels: np.ndarray | None, shape: tuple[int, ...]) -> Masks:
         regions, masks = self.regions, Masks()
@@ -146,21 +145,23 @@ class _Check(RowReader):
                 self.masks = keep_masks(regions, masks, self.row.id, self.extras.folder)
         return masks
 
-    def _measure(self, target: np.ndarray, column: str, objects: int, foreground: float) -> None:
-        """Compute the quality figures of a row whose files can be used."""
+    def _measure(self, target: np.ndarray, column: str, foreground: float) -> int:
+        """Compute the quality figures of a row whose files can be used; return its objects."""
         found = label_figures(target)
-        if self.extras and self.extras.instances and found["labels"] == 1 and found["pieces"] > 1:
-            pieces = int(found["pieces"])
+        binary = found["labels"] == 1 and found["pieces"] > 1
+        objects = int(found["pieces"] if binary else found["labels"])
+        if self.extras and self.extras.instances and binary:
             self.add(
                 column,
-                f"one label lies in {pieces} pieces: its objects cannot be told apart; "
+                f"one label lies in {objects} pieces: its objects cannot be told apart; "
                 "give a segmentation with a label for each object",
             )
-        self.figures = {"objects": float(objects), "foreground": foreground}
-        if found["labels"] == 1 and found["pieces"] > 1:
+        if binary:
             found["split_labels"] = 0.0  # a mask is no faulty instance
+        self.figures = {"objects": float(objects), "foreground": foreground}
         self.figures |= {name: value for name, value in found.items() if name != "labels"}
         raw_is_bad = any(problem.column == "raw" for problem in self.problems)
         if self.raw is not None and not raw_is_bad and self.raw.shape[1:] == target.shape:
             self.figures |= image_figures(self.raw) | pair_figures(self.raw, target)
             self.signature = signature(self.raw)
+        return objects
