@@ -195,3 +195,20 @@ def test_rounds_refused_leave_no_masks_behind(images_2d: Path, tmp_path: Path) -
     with pytest.raises(ManifestError, match="Nothing was written"):
         curate(settings_of(images_2d, decisions=log))
     assert not folder.exists()
+
+
+def test_rounds_settings_take_the_place_of_those_before_and_of_nothing_else(
+    images_2d: Path, tmp_path: Path
+) -> None:
+    table = images_2d / "table.csv"
+    lines = [f"raw/img_{i}.tif,seg/img_{i}.tif,{'clip' if i == 1 else ''}" for i in range(5)]
+    table.write_text("\n".join(["raw,seg1,merge_rule", *lines]) + "\n")
+    folder = tmp_path / "dataset"
+    curate(settings_of(images_2d, raw=table, seg1=None, spacing_um=[0.5, 0.5]))
+    curate(Settings(output=folder, merge_rule="majority"))
+    rows = rows_of(folder)
+    assert (rows["img_0"]["merge_rule"], rows["img_1"]["merge_rule"]) == ("majority", "clip")
+    assert rows["img_0"]["spacing_um"] == "0.5 0.5"  # nothing was said of it: it stays
+    curate(Settings(output=folder, spacing_um=[0.4, 0.4]))
+    assert {row["spacing_um"] for row in rows_of(folder).values()} == {"0.5 0.5"}
+    assert rows_of(folder)["img_0"]["merge_rule"] == "majority"

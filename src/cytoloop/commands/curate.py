@@ -18,5 +18,7 @@ def run(cfg: Any) -> None:
     values["paths"] = values.pop("paths_in_manifest")  # `paths` is a config group
     values |= values.pop("split")
     settings = Settings(**{field.name: values[field.name] for field in fields(Settings)})
-    curate(settings, progress=True, cache=cfg.paths.checks)
-    log.info("next: cytoloop train experiment=nuclei_3d data.path=%s", cfg.output)
+    result = curate(settings, progress=True, cache=cfg.paths.checks)
+    flat = any(len(one.shape or ()) == 2 for one in result.facts.values())
+    recipe = "nuclei_2d" if flat else "nuclei_3d"
+    log.info("next: cytoloop train experiment=%s data.path=%s", recipe, cfg.output)

@@ -1,13 +1,15 @@
 """Curation: images become a data set that can be trusted.
 
-A pure function, `curate`: (sources, settings) -> manifests. It pairs files by name, checks
-every row, and splits by group; bad or ambiguous input is refused with all that is wrong. Its
-checks also serve `cytoloop check` and the preflight of training (`check_dataset`).
+A pure function, `curate`: (sources, decisions, settings) -> manifests. It pairs files by name,
+checks every row, applies what people decided, and splits by group; bad or ambiguous input is
+refused with all that is wrong. Its checks also serve `cytoloop check` and the preflight of training
+(`check_dataset`).
 """
 
 from cytoloop.curation.checks import check_row
 from cytoloop.curation.consistency import check_dataset, check_rows, inspect_rows
 from cytoloop.curation.dataset import CurationResult, curate
+from cytoloop.curation.decisions import append_decision, read_decisions
 from cytoloop.curation.facts import Facts, Problem
 from cytoloop.curation.pairing import Pair, pair_images
 from cytoloop.curation.settings import Settings
@@ -19,11 +21,13 @@ __all__ = [
     "Pair",
     "Problem",
     "Settings",
+    "append_decision",
     "check_dataset",
     "check_row",
     "check_rows",
     "curate",
     "inspect_rows",
     "pair_images",
+    "read_decisions",
     "split_rows",
 ]

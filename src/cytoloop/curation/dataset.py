@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -189,10 +190,16 @@ def _finish(
     told = ", ".join(f"{counts[split]} {split}" for split in SPLITS)
     lost = f", {counts['unmatched']} unmatched" if counts["unmatched"] else ""
     log.info("%d images: %s, %d rejected%s", counts["images"], told, counts["reject"], lost)
-    flagged = [one for one in ranking if one.flags]
-    if flagged:
-        log.info("%d images are flagged, see quality.csv (worst: %s)", len(flagged), flagged[0].id)
+    _tell_flags(rows, ranking)
     return CurationResult(rows, by_id, counts, files, ranking, sources.unmatched)
+
+
+def _tell_flags(rows: Sequence[Row], ranking: Sequence[Ranked]) -> None:
+    """Say how many images are beyond which limit, and which to look at first."""
+    found = Counter(flag for row in rows for flag in row["flags"].split())
+    if found:
+        told = ", ".join(f"{name} {count}" for name, count in found.most_common())
+        log.info("flagged: %s; quality.csv has them, %s on top", told, ranking[0].id)
 
 
 def _export(rows: Sequence[Row], output: Path, settings: Settings) -> list[Path]:

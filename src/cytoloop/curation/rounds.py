@@ -11,7 +11,7 @@ from typing import Any
 
 from cytoloop.curation.masks import Regions
 from cytoloop.curation.settings import Settings
-from cytoloop.curation.sources import Sources, absolute, stated_regions
+from cytoloop.curation.sources import Sources, absolute, fill_cells, stated_regions
 from cytoloop.curation.split import SPLIT_NAMES, SPLITS
 from cytoloop.digest import file_hash
 from cytoloop.errors import ManifestError, OutputError
@@ -119,7 +119,9 @@ def add_earlier(sources: Sources, earlier: Earlier, settings: Settings) -> list[
         )
     for name, row in others.items():
         values = {**row.values, "sha256": "", "group": row["group"] or name}
-        sources.rows.append(replace(row, values=values))
+        again = replace(row, values=values)
+        fill_cells(again, settings, earlier.record.get("settings"))
+        sources.rows.append(again)
         sources.regions[name] = stated_regions(row)
     sources.rows.sort(key=lambda row: row.id)
     return []

@@ -22,8 +22,8 @@ _CHOICES = {
     "undecided": ("keep", "reject"),
     "earlier": ("keep", "drop"),
     "leakage": ("refuse", "allow"),
-    "base_image": ("seg1", "seg2"),
-    "merge_rule": MERGE_RULES,
+    "base_image": (None, "seg1", "seg2"),
+    "merge_rule": (None, *MERGE_RULES),
     "export": (None, *EXPORTS),
 }
 _NOT_RECORDED = ("output", "decisions", "predictions", "parent", "report", "workers", "export")
@@ -76,10 +76,10 @@ class Settings:
     scene, scene_seg1, scene_seg2, time, time_seg1, time_seg2 : str, int or None
         The same for scenes (in HDF5: datasets) and time points; ``all`` for raw makes a row of
         each. None: the only one of raw, and for a segmentation that of raw.
-    base_image : str
-        ``seg1`` or ``seg2``, for rows that name none.
-    merge_rule : str
-        ``clip`` or ``majority``, for rows that name none.
+    base_image : str or None
+        ``seg1`` or ``seg2``, for rows that name none. None: ``seg1``.
+    merge_rule : str or None
+        ``clip`` or ``majority``, for rows that name none. None: ``clip``.
     exclude_rules : sequence of str
         Regions excluded from every image: ``outside_labels(20)``, ``saturated``, ``labels(3)``.
     materialize : bool
@@ -136,8 +136,8 @@ class Settings:
     time: str | int | None = None
     time_seg1: str | int | None = None
     time_seg2: str | int | None = None
-    base_image: str = "seg1"
-    merge_rule: str = "clip"
+    base_image: str | None = None
+    merge_rule: str | None = None
     exclude_rules: Sequence[str] = ()
     materialize: bool = False
     instances: bool = False

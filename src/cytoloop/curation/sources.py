@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from cytoloop.curation.decisions import split_parts
 from cytoloop.curation.exchange.segmenter_ml import is_experiment, read_experiment
@@ -71,12 +72,7 @@ def read_sources(settings: Settings) -> Sources:
     else:
         rows, unmatched = _rows_of_pairs(settings)
     for row in rows:
-        for column in _FILLED:
-            value = getattr(settings, column)
-            if not row[column] and value is not None:
-                row.values[column] = str(value)
-        if not row["spacing_um"]:
-            row.values["spacing_um"] = format_spacing(settings.spacing_um)
+        fill_cells(row, settings)
         # the file of today is hashed anew; an old hash would call it changed
         row.values["sha256"] = ""
     rows = [one for row in rows for one in _expanded(row)]
@@ -84,6 +80,30 @@ def read_sources(settings: Settings) -> Sources:
     _fill_groups(rows, settings)
     rows.sort(key=lambda row: row.id)
     return Sources(rows, {row.id: stated_regions(row) for row in rows}, unmatched)
+
+
+def fill_cells(row: Row, settings: Settings, before: Mapping[str, Any] | None = None) -> None:
+    """Fill empty cells from settings of the same name.
+
+    Parameters
+    ----------
+    row : Row
+    settings : Settings
+    before : mapping, optional
+        Settings of an earlier round: cells that they filled are filled anew where there is a
+        setting now.
+    """
+    earlier = dict(before or {})
+    for column in (*_FILLED, "spacing_um"):
+        value = getattr(settings, column)
+        if value is None:
+            continue
+        old = earlier.get(column)
+        filled = format_spacing(old) if column == "spacing_um" else str(old)
+        if not row[column] or (old is not None and row[column] == filled):
+            text = format_spacing(value) if column == "spacing_um" else str(value)
+            row.values[column] = text
+    row.values["base_image"] = row["base_image"] or "seg1"
 
 
 def stated_regions(row: Row) -> Regions:
