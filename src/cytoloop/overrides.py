@@ -13,6 +13,7 @@ _TEXT = {
     "curate": (
         *("raw", "seg1", "seg2", "merge", "exclude", "output", "key", "group"),
         *("parent", "decisions", "predictions", "channel", "scene", "scene_seg1", "scene_seg2"),
+        "exclude_rules",
     ),
     "check": ("data.path",),
     "train": ("data.path", "output", "init_from", "resume"),

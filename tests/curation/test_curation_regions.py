@@ -141,6 +141,17 @@ def test_regions_of_rules_win_over_merging(second: Path, tmp_path: Path) -> None
     check_dataset(read_dataset(tmp_path / "dataset"))
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["outside_labels(1um); labels(2, 3)", "[outside_labels(1um),'labels(2, 3)']"],
+)
+def test_regions_rules_may_be_typed_as_one_text(images_3d: Path, text: str) -> None:
+    assert settings_of(images_3d, exclude_rules=text).rules == (
+        "outside_labels(1um)",
+        "labels(2, 3)",
+    )
+
+
 def test_regions_rules_are_checked_before_any_image_is_read(images_3d: Path) -> None:
     with pytest.raises(ConfigError, match=r"exclude_rules: borders\(3\) is no rule"):
         settings_of(images_3d, exclude_rules=["borders(3)"])

@@ -212,3 +212,13 @@ def test_rounds_settings_take_the_place_of_those_before_and_of_nothing_else(
     curate(Settings(output=folder, spacing_um=[0.4, 0.4]))
     assert {row["spacing_um"] for row in rows_of(folder).values()} == {"0.5 0.5"}
     assert rows_of(folder)["img_0"]["merge_rule"] == "majority"
+
+
+def test_rounds_warn_of_rules_that_were_left_out(
+    images_2d: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    curate(settings_of(images_2d, exclude_rules="outside_labels(2)", test=["img_1"]))
+    assert "other settings" not in caplog.text
+    curate(settings_of(images_2d, test=["img_1"]))
+    assert 'exclude_rules was ["outside_labels(2)"] and is []' in caplog.text
+    assert "test was" not in caplog.text

@@ -33,6 +33,7 @@ from cytoloop.curation.rounds import (
     forget_automatic,
     read_earlier,
     regions_cells,
+    tell_changes,
 )
 from cytoloop.curation.settings import Settings
 from cytoloop.curation.similarity import Nearest, add_similarity, find_nearest, refuse_leaks
@@ -100,6 +101,7 @@ def curate(
     """
     earlier = read_earlier(settings)
     sources = read_sources(settings)
+    tell_changes(earlier, settings)
     add_earlier(sources, earlier, settings)
     verdicts = find_verdicts(settings, earlier)
     forget_automatic(sources.rows, list(verdicts))

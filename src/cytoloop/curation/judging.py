@@ -56,7 +56,7 @@ def apply_verdicts(
         verdict = verdicts.get(row.id, Verdict())
         stated = regions[row.id]
         final[row.id] = Regions(
-            (*stated.exclude, *settings.exclude_rules, *verdict.exclude),
+            (*stated.exclude, *settings.rules, *verdict.exclude),
             (*stated.merge, *verdict.merge),
         )
         row.values["base_image"] = verdict.base_image or row["base_image"]

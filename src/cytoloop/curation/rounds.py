@@ -23,6 +23,11 @@ WHOLE = "dataset.csv"
 RECORD = "dataset.json"
 AUTOMATIC = "cytoloop"
 """The curator of what checks, limits and settings decided: decided anew in each round."""
+_RULES = (
+    *("key", "group", "exclude_rules", "folds", "stratify", "undecided", "instances"),
+    *("materialize", "leakage", "quality", "seed", "valid", "test", "paths"),
+)
+"""Settings whose change from round to round is easily made by leaving them out."""
 
 
 @dataclass
@@ -125,6 +130,24 @@ def add_earlier(sources: Sources, earlier: Earlier, settings: Settings) -> list[
         sources.regions[name] = stated_regions(row)
     sources.rows.sort(key=lambda row: row.id)
     return []
+
+
+def tell_changes(earlier: Earlier, settings: Settings) -> None:
+    """Warn of rules that are not those of the earlier round: each run says all of its own."""
+    before = earlier.record.get("settings", {})
+    now = json.loads(json.dumps(settings.recorded()))
+    told = [
+        f"{name} was {_short(before[name])} and is {_short(now[name])}"
+        for name in _RULES
+        if name in before and before[name] != now[name]
+    ]
+    if told:
+        log.warning("other settings than in the earlier round: %s", "; ".join(told))
+
+
+def _short(value: object) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def forget_automatic(rows: Sequence[Row], decided: Sequence[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -80,8 +81,9 @@ class Settings:
         ``seg1`` or ``seg2``, for rows that name none. None: ``seg1``.
     merge_rule : str or None
         ``clip`` or ``majority``, for rows that name none. None: ``clip``.
-    exclude_rules : sequence of str
-        Regions excluded from every image: ``outside_labels(20)``, ``saturated``, ``labels(3)``.
+    exclude_rules : str or sequence of str
+        Regions excluded from every image: ``outside_labels(20)``, ``saturated``, ``labels(3)``;
+        several in one text are divided by ``;`` or ``,``.
     materialize : bool
         Write merged targets as OME-TIFF instead of merging whenever they are read.
     instances : bool
@@ -138,7 +140,7 @@ class Settings:
     time_seg2: str | int | None = None
     base_image: str | None = None
     merge_rule: str | None = None
-    exclude_rules: Sequence[str] = ()
+    exclude_rules: str | Sequence[str] = ()
     materialize: bool = False
     instances: bool = False
     quality: Mapping[str, Any] = field(default_factory=dict)
@@ -167,6 +169,15 @@ class Settings:
         return {name: getattr(self, name) for name in SOURCES}
 
     @property
+    def rules(self) -> tuple[str, ...]:
+        """The region rules, one by one."""
+        given = self.exclude_rules
+        if not isinstance(given, str):
+            return tuple(map(str, given))
+        parts = re.split(r"[;,](?![^()]*\))", given.strip().strip("[]"))
+        return tuple(part.strip(" '\"") for part in parts if part.strip(" '\""))
+
+    @property
     def limits(self) -> dict[str, Limit]:
         """Limits of the quality figures."""
         return limits_of(self.quality)
@@ -177,7 +188,7 @@ class Settings:
         values = {name: value for name, value in values.items() if name not in _NOT_RECORDED}
         values |= {name: as_wish(values[name]) for name in ("valid", "test")}
         values["quality"] = {name: limit.recorded() for name, limit in self.limits.items()}
-        values["exclude_rules"] = list(self.exclude_rules)
+        values["exclude_rules"] = list(self.rules)
         if self.spacing_um is not None:
             values["spacing_um"] = [float(size) for size in self.spacing_um]
         kept = (int, float, tuple, list, dict, type(None))
@@ -201,7 +212,7 @@ class Settings:
             if not text.isdigit() and (name, text) != ("time", "all"):
                 also = " or all" if name == "time" else ""
                 problems.append(f"{name}={text}: expected a time point, 0, 1, 2 ...{also}")
-        for rule in self.exclude_rules:
+        for rule in self.rules:
             if told := rule_problem(rule):
                 problems.append(f"exclude_rules: {told}")
         if not isinstance(self.workers, int) or self.workers < 0:
