@@ -14,6 +14,7 @@ _TEXT = {
         *("raw", "seg1", "seg2", "merge", "exclude", "output", "key", "group"),
         *("parent", "decisions", "predictions", "channel", "scene", "scene_seg1", "scene_seg2"),
     ),
+    "annotate": ("data.path", "from", "output", "title"),
     "check": ("data.path",),
     "train": ("data.path", "output", "init_from", "resume"),
     "predict": ("input", "output", "model"),
