@@ -31,7 +31,7 @@ SPACING = (0.6, 0.3, 0.3)
 
 
 def write_pictures(folder: Path, pictures: Iterable[Picture], title: str = "object") -> None:
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     for one in pictures:
         np.savez(
             folder / one.name,
@@ -43,7 +43,7 @@ def write_pictures(folder: Path, pictures: Iterable[Picture], title: str = "obje
 
 
 def read_pictures(path: Path, title: str | None = None) -> Iterator[Picture]:
-    for file in sorted(Path(path).glob("*.npz")):
+    for file in sorted(path.glob("*.npz")):
         with np.load(file) as data:
             new = frozenset(data["new"].tolist())
             yield Picture(file.stem, data["labels"], data["image"], bool(data["done"]), new)
@@ -52,7 +52,7 @@ def read_pictures(path: Path, title: str | None = None) -> Iterator[Picture]:
 NPZ = SimpleNamespace(
     write_pictures=write_pictures,
     read_pictures=read_pictures,
-    is_project=lambda path: any(Path(path).glob("*.npz")),
+    is_project=lambda path: any(path.glob("*.npz")),
 )
 
 
@@ -258,7 +258,7 @@ def test_missing_unknown_and_resized_pictures_are_told_together(dataset: Path) -
     rewrite("im_1", labels=np.zeros((3, 3), np.uint32))
     told = r"(?s)'im_1' is \(3, 3\).*'mine' is not in crops.csv.*'im_0' is missing"
     with pytest.raises(ImageError, match=told):
-        collect_crops("annotation", "annotation/project", "labels", NPZ)
+        collect_crops("annotation", Path("annotation/project"), "labels", NPZ)
     assert not Path("labels").exists()
 
 
@@ -266,12 +266,12 @@ def test_a_picture_that_comes_twice_is_refused(dataset: Path) -> None:
     cut_images(rows_to_annotate(dataset), "annotation", NPZ, 50)
     twice = SimpleNamespace(read_pictures=lambda *words: [*read_pictures(words[0])] * 2)
     with pytest.raises(ImageError, match="'im_0' is there twice"):
-        collect_crops("annotation", "annotation/project", "labels", twice)
+        collect_crops("annotation", Path("annotation/project"), "labels", twice)
     with pytest.raises(ImageError, match="'im_0' and 'im_0' make the same file name"):
-        collect_pictures("annotation/project", "labels", twice)
+        collect_pictures(Path("annotation/project"), "labels", twice)
     Path("none").mkdir()
     with pytest.raises(ImageError, match="holds no picture"):
-        collect_pictures("none", "labels", NPZ)
+        collect_pictures(Path("none"), "labels", NPZ)
 
 
 def test_changed_and_lost_images_are_refused_with_their_rows(dataset: Path, tiff: Tiff) -> None:
@@ -279,7 +279,7 @@ def test_changed_and_lost_images_are_refused_with_their_rows(dataset: Path, tiff
     tiff(dataset / "raw/im_1.tif", np.ones((90, 110), np.uint16))
     (dataset / "raw/im_2.tif").unlink()
     with pytest.raises(ManifestError, match="(?s)im_1: .* has changed.*im_2: .* is gone"):
-        collect_crops("annotation", "annotation/project", "labels", NPZ)
+        collect_crops("annotation", Path("annotation/project"), "labels", NPZ)
 
 
 @pytest.mark.parametrize(
@@ -321,7 +321,7 @@ def test_pictures_named_twice_or_of_two_shapes_are_refused(dataset: Path) -> Non
         list(row),
     )
     with pytest.raises(ManifestError, match="same name in files"):
-        collect_crops("annotation", "annotation/project", "labels", NPZ)
+        collect_crops("annotation", Path("annotation/project"), "labels", NPZ)
 
 
 def test_help_and_config_of_the_verb(capsys: pytest.CaptureFixture[str]) -> None:

@@ -31,7 +31,7 @@ class Collected:
 
 def collect_crops(
     folder: str | Path,
-    project: str | Path,
+    project: Path,
     output: str | Path,
     form: Format,
     leave_out: bool = False,
@@ -56,7 +56,7 @@ def collect_crops(
     unseen : bool
         Write masks of what nobody has looked at, for `cytoloop curate exclude=`.
     title : str, optional
-        Only objects of this class.
+        Class of the objects to read; default the only one.
 
     Raises
     ------
@@ -103,7 +103,7 @@ def collect_crops(
 
 
 def collect_pictures(
-    project: str | Path, output: str | Path, form: Format, title: str | None = None
+    project: Path, output: str | Path, form: Format, title: str | None = None
 ) -> Collected:
     """Write one label image for each picture of a project that was made elsewhere.
 

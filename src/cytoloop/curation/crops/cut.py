@@ -122,6 +122,7 @@ def cut_images(
             raise ManifestError("annotate", problems, "Mend or reject these rows.")
 
     with new_folder(folder) as stage:
+        (stage / PROJECT).mkdir()
         form.write_pictures(stage / PROJECT, pictures(), title)
         cells = [
             cell

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from cytoloop.curation.exchange.pictures import Picture
 from cytoloop.errors import ConfigError, ImageError
@@ -22,14 +22,14 @@ class Format(Protocol):
     """What a module of a format has."""
 
     def write_pictures(
-        self, folder: str | Path, pictures: Iterable[Picture], title: str = "object"
-    ) -> Any:
-        """Write a project."""
+        self, folder: Path, pictures: Iterable[Picture], title: str = "object"
+    ) -> None:
+        """Write a project into an empty folder."""
 
-    def is_project(self, path: str | Path) -> bool:
+    def is_project(self, path: Path) -> bool:
         """Tell whether a file or folder is a project of this format."""
 
-    def read_pictures(self, path: str | Path, title: str | None = None) -> Iterator[Picture]:
+    def read_pictures(self, path: Path, title: str | None = None) -> Iterator[Picture]:
         """Read a project."""
 
 
@@ -47,7 +47,7 @@ def format_named(name: str) -> Format:
     return module
 
 
-def format_of(path: str | Path) -> Format:
+def format_of(path: Path) -> Format:
     """Return the format of a project.
 
     Raises
