@@ -10,6 +10,7 @@ from cytoloop import __version__
 
 VERBS = {
     "curate": "pair raw images with segmentations, check them, split them: leaves a manifest",
+    "annotate": "hand images to an annotation tool in crops, and put the labels together again",
     "check": "report every problem of a data set at once, before anything is trained",
     "train": "train or fine-tune a U-Net, resume a stopped run: leaves best.ckpt and last.ckpt",
     "predict": "apply a model to images: leaves probability, mask, labels and predictions.csv",

@@ -15,6 +15,7 @@ _TEXT = {
         *("parent", "decisions", "predictions", "channel", "scene", "scene_seg1", "scene_seg2"),
         "exclude_rules",
     ),
+    "annotate": ("data.path", "from", "output", "title"),
     "check": ("data.path",),
     "train": ("data.path", "output", "init_from", "resume"),
     "predict": ("input", "output", "model"),

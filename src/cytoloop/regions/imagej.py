@@ -36,14 +36,25 @@ def read_rois(path: str | Path) -> list[Polygon]:
         No ROI file, an archive that unpacks to too much, or ROIs that enclose nothing (lines,
         points, text); all of those are named.
     """
+    return [polygon for _, polygons in read_named_rois(path) for polygon in polygons]
+
+
+def read_named_rois(path: str | Path) -> list[tuple[str, list[Polygon]]]:
+    """Read the areas of an ImageJ ROI file or ROI set, as `read_rois`, ROI by ROI.
+
+    Returns
+    -------
+    list of (str, list of Polygon)
+        In the file's order, with the names that ImageJ's ROI Manager shows.
+    """
     content = read_bytes(path)
-    entries = _entries(path, content) if zipfile.is_zipfile(io.BytesIO(content)) else {"": content}
-    polygons: list[Polygon] = []
+    archive = zipfile.is_zipfile(io.BytesIO(content))
+    rois: list[tuple[str, list[Polygon]]] = []
     problems, times = [], set()
-    for name, data in entries.items():
+    for name, data in _entries(path, content) if archive else [("", content)]:
         try:
             roi = _parse(data)
-            polygons += _polygons(roi)
+            rois.append((name or roi.name, _polygons(roi)))
             times.add(roi.t_position)
         except Exception as error:  # roifile fails on broken bytes in many ways
             problems.append(f"{name or 'the ROI'}: {str(error)[:120]}")
@@ -53,11 +64,12 @@ def read_rois(path: str | Path) -> list[Polygon]:
         raise ImageError(
             str(path), problems, "Expected areas: rectangle, oval, polygon, freehand, composite."
         )
-    return check_polygons(path, polygons)
+    check_polygons(path, (polygon for _, polygons in rois for polygon in polygons))
+    return rois
 
 
-def _entries(path: str | Path, content: bytes) -> dict[str, bytes]:
-    """Return the ROIs of an archive, in memory; what they claim to unpack to is bounded."""
+def _entries(path: str | Path, content: bytes) -> list[tuple[str, bytes]]:
+    """Return names and contents of an archive; what it claims to unpack to is bounded."""
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             members = [
@@ -71,7 +83,7 @@ def _entries(path: str | Path, content: bytes) -> dict[str, bytes]:
                 raise ValueError(f"it unpacks to {total >> 20} MB, far more than outlines take")
             if not members:
                 raise ValueError("it holds no .roi")
-            return {member.filename: archive.read(member) for member in members}
+            return [(member.filename, archive.read(member)) for member in members]
     except Exception as error:  # a broken archive: zlib, zipfile and struct have their own
         raise ImageError(
             str(path), f"is no ROI set: {error}", "Save it again from ImageJ's ROI Manager."

@@ -1,0 +1,186 @@
+"""Images of a data set, cut into pictures to annotate."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from cytoloop.curation.crops.folder import new_folder, safe_name
+from cytoloop.curation.crops.formats import Format
+from cytoloop.curation.crops.plan import plan_crops
+from cytoloop.curation.crops.record import (
+    PROJECT,
+    TABLE,
+    CutImage,
+    Shot,
+    cells_of,
+    write_record,
+)
+from cytoloop.curation.exchange.pictures import Picture
+from cytoloop.digest import file_hash
+from cytoloop.errors import CytoloopError, ImageError, ManifestError
+from cytoloop.images import Spacing, read_image, read_labels
+from cytoloop.intensity import intensity_statistics, normalize
+from cytoloop.manifest import Row, read_dataset, read_manifest
+from cytoloop.targets import read_target, row_file
+
+_STRETCH = {"method": "percentile", "lower": 0.5, "upper": 99.8}
+_LARGEST = 4_000_000_000  # what is drawn anew is numbered past all others, in 32 bits
+
+
+def rows_to_annotate(path: str | Path, split: str | None = None) -> list[Row]:
+    """Return the rows of a curated data set, or of predictions.
+
+    Parameters
+    ----------
+    path : str or Path
+        Folder or CSV of `cytoloop curate`, or the ``predictions.csv`` of `cytoloop predict`.
+    split : str, optional
+        Only rows of this split.
+
+    Raises
+    ------
+    ManifestError
+        No such data set, or no row of this split.
+    """
+    if Path(path).expanduser().is_dir():
+        parts = read_dataset(path)
+        rows = [row for name, part in parts.items() if split in (None, name) for row in part]
+    else:
+        manifest = read_manifest(path)
+        rows = [
+            row
+            for row in manifest
+            if row["status"] not in ("reject", "failed") and split in (None, row["split"])
+        ]
+        missing = [row.where("seg1") for row in rows if not (row["seg1"] or row["labels"])]
+        if missing:
+            raise ManifestError(
+                str(path),
+                [f"{where} is empty, and so is 'labels'" for where in missing],
+                "Expected the table of a curated data set, or predictions with save=[labels].",
+            )
+    if not rows:
+        of = f" of split {split!r}" if split else ""
+        raise ManifestError(str(path), f"has no image{of}", "Expected train, valid or test.")
+    return rows
+
+
+def cut_images(
+    rows: Sequence[Row],
+    output: str | Path,
+    form: Format,
+    objects: int = 50,
+    min_size: int = 128,
+    title: str = "object",
+) -> list[CutImage]:
+    """Cut images into crops; write them as a project, with ``crops.csv``.
+
+    Parameters
+    ----------
+    rows : sequence of Row
+    output : str or Path
+        A new or empty folder.
+    form : Format
+    objects : int
+        About so many in each crop.
+    min_size : int
+        Smallest edge of a crop without its margin, in pixels.
+    title : str
+        Name of the class in the project.
+
+    Raises
+    ------
+    ManifestError
+        Images that cannot be read or do not fit their labels, or ids that make the same name;
+        all of them.
+    OutputError
+        The folder cannot be written.
+    """
+    folder = Path(output).expanduser().resolve()
+    cut: list[CutImage] = []
+
+    def pictures() -> Iterator[Picture]:
+        names = Counter(safe_name(row.id).casefold() for row in rows)
+        problems = [
+            f"{row.id}: another image has the same name in files"
+            for row in rows
+            if names[safe_name(row.id).casefold()] > 1
+        ]
+        for row in rows:
+            try:
+                found = _read(row)
+            except CytoloopError as error:
+                problems.append(f"{row.id}: {error}")
+                continue
+            yield from _cut(row, *found, (objects, min_size), cut)
+        if problems:
+            raise ManifestError("annotate", problems, "Mend or reject these rows.")
+
+    with new_folder(folder) as stage:
+        (stage / PROJECT).mkdir()
+        form.write_pictures(stage / PROJECT, pictures(), title)
+        cells = [
+            cell
+            for image in cut
+            for cell in cells_of(image, Path(os.path.relpath(image.raw, folder)).as_posix())
+        ]
+        write_record(stage / TABLE, cells)
+    return cut
+
+
+def _cut(
+    row: Row,
+    raw: np.ndarray,
+    labels: np.ndarray,
+    spacing_um: Spacing | None,
+    settings: tuple[int, int],
+    cut: list[CutImage],
+) -> Iterator[Picture]:
+    """Yield the pictures of an image, and note it in `cut`."""
+    stack = labels.reshape((-1, *labels.shape[-2:]))
+    planes = raw.reshape(stack.shape)
+    crops = plan_crops(stack, *settings)
+    shots = []
+    for k, crop in enumerate(crops):
+        for z in range(len(stack)):
+            name = f"{safe_name(row.id)}_{k:03d}" if len(crops) > 1 else safe_name(row.id)
+            name += f"_z{z:03d}" if labels.ndim == 3 else ""
+            part = stack[z][crop.box.slices]
+            seen = frozenset(int(n) for n in np.unique(part) if n)
+            shots.append(
+                Shot(
+                    name,
+                    z if labels.ndim == 3 else None,
+                    crop.core,
+                    crop.box,
+                    seen,
+                    seen & crop.owned,
+                    seen & crop.wide,
+                )
+            )
+            yield Picture(name, part, planes[z][crop.box.slices])
+    path = row_file(row, "raw")
+    cut.append(CutImage(row.id, path, file_hash(path), labels.shape, spacing_um, tuple(shots)))
+
+
+def _read(row: Row) -> tuple[np.ndarray, np.ndarray, Spacing | None]:
+    """Return the first channel of an image in 8 bit, its labels as uint32, and its voxel size."""
+    image = read_image(row_file(row, "raw"), row["channel"] or None, row["scene"] or None, row.time)
+    labels = read_labels(row_file(row, "labels")) if row["labels"] else read_target(row)[0]
+    if labels.shape != image.data.shape[1:]:
+        raise ImageError(
+            row.where("labels" if row["labels"] else "seg1"),
+            f"shape {labels.shape} but the image is {image.data.shape[1:]}",
+            "Both must be of the same picture.",
+        )
+    if labels.size and int(labels.max()) > _LARGEST:
+        raise ImageError(row.where("seg1"), f"holds labels above {_LARGEST}", "Renumber them.")
+    data = image.data[:1]
+    scaled = normalize(data, *intensity_statistics(data, _STRETCH))[0]
+    raw = np.round(np.clip(scaled, 0, 1) * 255).astype(np.uint8)
+    return raw, labels.astype(np.uint32), row.spacing_um or image.spacing_um

@@ -1,0 +1,329 @@
+"""The verb, both ways, with a format of its own so small that nothing can hide in it."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+
+from cytoloop.__main__ import main
+from cytoloop.commands import annotate
+from cytoloop.curation.crops import formats
+from cytoloop.curation.crops.collect import collect_crops, collect_pictures
+from cytoloop.curation.crops.cut import cut_images, rows_to_annotate
+from cytoloop.curation.crops.folder import new_folder, output_problems, safe_name
+from cytoloop.curation.crops.formats import format_named, format_of
+from cytoloop.curation.crops.record import read_record
+from cytoloop.curation.exchange.pictures import Picture
+from cytoloop.errors import ConfigError, ImageError, ManifestError, OutputError
+from cytoloop.images import read_header, read_labels
+from cytoloop.manifest import Row, write_manifest
+
+Blobs = Callable[..., tuple[np.ndarray, np.ndarray]]
+Tiff = Callable[[Path, np.ndarray], Path]
+SPACING = (0.6, 0.3, 0.3)
+
+
+def write_pictures(folder: Path, pictures: Iterable[Picture], title: str = "object") -> None:
+    folder.mkdir(exist_ok=True)
+    for one in pictures:
+        np.savez(
+            folder / one.name,
+            labels=one.labels,
+            image=one.image,
+            done=one.done,
+            new=np.zeros(0, int),
+        )
+
+
+def read_pictures(path: Path, title: str | None = None) -> Iterator[Picture]:
+    for file in sorted(path.glob("*.npz")):
+        with np.load(file) as data:
+            new = frozenset(data["new"].tolist())
+            yield Picture(file.stem, data["labels"], data["image"], bool(data["done"]), new)
+
+
+NPZ = SimpleNamespace(
+    write_pictures=write_pictures,
+    read_pictures=read_pictures,
+    is_project=lambda path: any(path.glob("*.npz")),
+)
+
+
+@pytest.fixture(autouse=True)
+def npz(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(formats, "MODULES", {"npz": "npz"})
+    monkeypatch.setattr(annotate, "MODULES", {"npz": "npz"})
+    monkeypatch.setattr(formats, "importlib", SimpleNamespace(import_module=lambda name: NPZ))
+    monkeypatch.chdir(tmp_path)
+
+
+def make(folder: Path, blobs: Blobs, tiff: Tiff, shape: tuple[int, ...], count: int = 12) -> Path:
+    """Write a data set of three images; return its table."""
+    rows = []
+    for number, split in enumerate(("train", "valid", "test")):
+        raw, labels = blobs(shape, count, seed=number)
+        tiff(folder / "raw" / f"im_{number}.tif", raw)
+        tiff(folder / "seg" / f"im_{number}.tif", labels)
+        names = {"raw": f"raw/im_{number}.tif", "seg1": f"seg/im_{number}.tif"}
+        rows.append({**names, "id": f"im_{number}", "split": split, "status": "keep"})
+    for split in ("train", "valid", "test"):
+        write_manifest(folder / f"{split}.csv", [r for r in rows if r["split"] == split])
+    write_manifest(folder / "dataset.csv", rows)
+    return folder / "dataset.csv"
+
+
+@pytest.fixture
+def dataset(tmp_path: Path, blobs: Blobs, tiff: Tiff) -> Path:
+    return make(tmp_path / "data", blobs, tiff, (90, 110)).parent
+
+
+def cells(path: str = "annotation/crops.csv") -> list[dict[str, str]]:
+    with Path(path).open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def rewrite(name: str, path: str = "annotation/project", **changes: Any) -> None:
+    """Change a picture of the project."""
+    file = Path(path) / f"{name}.npz"
+    with np.load(file) as data:
+        arrays = dict(data)
+    np.savez(file, **{**arrays, **changes})
+
+
+def test_cut_and_paste_give_the_labels_back(dataset: Path) -> None:
+    words = ["output=annotation", "format=npz", "objects=4", "min_size=20"]
+    assert main(["annotate", "data.path=data", *words]) == 0
+    rows = cells()
+    assert len(rows) == len({row["picture"] for row in rows}) > 6
+    assert {row["raw"] for row in rows} == {f"../data/raw/im_{n}.tif" for n in range(3)}
+    assert {row["status"] for row in rows} == {"todo"} and {row["z"] for row in rows} == {""}
+    assert main(["annotate", "from=annotation", "output=labels", "unseen=true"]) == 0
+    for number in range(3):
+        path = Path(f"labels/im_{number}.ome.tif")
+        assert np.array_equal(read_labels(path), tifffile.imread(dataset / f"seg/im_{number}.tif"))
+        assert read_labels(path).dtype == np.uint8
+        assert read_labels(Path("labels/unseen") / path.name).all()
+        assert read_header(path).spacing_um[1:] == pytest.approx(SPACING[1:])
+    for name in [row["picture"] for row in cells() if row["picture"].endswith("_000")]:
+        rewrite(name, done=True)
+    assert main(["annotate", "from=annotation", "output=some", "unseen=true"]) == 0
+    words = ["raw=data/raw", "seg1=some", "exclude=some/unseen", "output=again", "workers=1"]
+    assert main(["curate", *words]) == 0
+
+
+def test_planes_of_a_stack_are_pictures_that_keep_the_numbers(
+    tmp_path: Path, blobs: Blobs, tiff: Tiff
+) -> None:
+    make(tmp_path / "data", blobs, tiff, (5, 60, 70))
+    words = ["output=annotation", "format=npz", "objects=4", "min_size=20", "split=valid"]
+    assert main(["annotate", "data.path=data/dataset.csv", *words]) == 0
+    labels = tifffile.imread("data/seg/im_1.tif")
+    for row in cells():
+        assert row["image"] == "im_1" and row["picture"].endswith(f"_z{int(row['z']):03d}")
+        y0, x0, y1, x1 = (int(row[f"crop_{edge}"]) for edge in ("y0", "x0", "y1", "x1"))
+        with np.load(f"annotation/project/{row['picture']}.npz") as data:
+            assert np.array_equal(data["labels"], labels[int(row["z"]), y0:y1, x0:x1])
+            assert data["image"].dtype == np.uint8
+            assert int(row["objects"]) == len(np.unique(data["labels"])) - 1
+    assert main(["annotate", "from=annotation", "output=labels", "all_done=true"]) == 0
+    assert np.array_equal(read_labels("labels/im_1.ome.tif"), labels)
+    assert read_header("labels/im_1.ome.tif").spacing_um == pytest.approx(SPACING)
+
+
+def test_pictures_are_stretched_by_the_whole_image(dataset: Path) -> None:
+    cut_images(rows_to_annotate(dataset), "annotation", NPZ, 2, 20)
+    whole = tifffile.imread(dataset / "raw/im_0.tif").astype(float)
+    low, high = np.percentile(whole, (0.5, 99.8))
+    expected = np.round(np.clip((whole - low) / (high - low), 0, 1) * 255)
+    for row in cells():
+        if row["image"] == "im_0":
+            y0, x0, y1, x1 = (int(row[f"crop_{edge}"]) for edge in ("y0", "x0", "y1", "x1"))
+            with np.load(f"annotation/project/{row['picture']}.npz") as data:
+                assert np.abs(data["image"] - expected[y0:y1, x0:x1]).max() <= 1
+
+
+def test_done_in_the_table_counts_as_done_in_the_picture(dataset: Path) -> None:
+    cut_images(rows_to_annotate(dataset, "train"), "annotation", NPZ, 50)
+    rows = cells()
+    write_manifest("annotation/crops.csv", [{**rows[0], "status": "done"}], list(rows[0]))
+    words = ["from=annotation", "undone=leave_out", "unseen=true"]
+    assert main(["annotate", *words, "output=labels"]) == 0
+    assert read_labels("labels/im_0.ome.tif").any()
+    assert not read_labels("labels/unseen/im_0.ome.tif").any()
+    write_manifest("annotation/crops.csv", rows, list(rows[0]))
+    assert main(["annotate", *words, "output=empty"]) == 0
+    assert not read_labels("empty/im_0.ome.tif").any()
+    rewrite(rows[0]["picture"], done=True)
+    assert main(["annotate", *words, "output=other"]) == 0
+    assert read_labels("other/im_0.ome.tif").any()
+
+
+def test_predictions_are_labels_to_correct(dataset: Path, blobs: Blobs, tiff: Tiff) -> None:
+    predicted = blobs((90, 110), 7, seed=9)[1]
+    tiff(Path("preds/labels/im_0.tif"), predicted)
+    row = {"id": "im_0", "raw": str(dataset / "raw/im_0.tif"), "labels": "labels/im_0.tif"}
+    failed = {"id": "im_1", "raw": row["raw"], "labels": "", "status": "failed"}
+    columns = ("id", "raw", "labels", "status")
+    write_manifest("preds/predictions.csv", [{**row, "status": "done"}, failed], columns)
+    words = ["output=annotation", "format=npz"]
+    assert main(["annotate", "data.path=preds/predictions.csv", *words]) == 0
+    assert main(["annotate", "from=annotation", "output=labels"]) == 0
+    assert np.array_equal(read_labels("labels/im_0.ome.tif"), predicted)
+
+
+def test_a_project_made_elsewhere_gives_an_image_for_each_picture(blobs: Blobs) -> None:
+    labels = blobs((40, 50), 300, seed=1, radius=1.5)[1].astype(np.uint32)
+    image = labels.astype(np.uint8)
+    write_pictures(Path("theirs"), [Picture("a b", labels, image), Picture("c", labels * 0, image)])
+    assert main(["annotate", "from=theirs", "output=labels"]) == 0
+    assert np.array_equal(read_labels("labels/a_b.ome.tif"), labels)
+    assert read_labels("labels/a_b.ome.tif").dtype == (
+        np.uint16 if labels.max() > 255 else np.uint8
+    )
+    assert not read_labels("labels/c.ome.tif").any()
+
+
+def test_wrong_settings_are_refused_all_at_once(
+    dataset: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["data.path=data", "from=data", "output=data/x", "format=png", "objects=0"]
+    words += ["min_size=big", "split=all", "undone=drop", "unseen=1"]
+    assert main(["annotate", *words]) == 2
+    told = capsys.readouterr().err
+    for part in ("either data.path=", "png is unknown", "objects=0", "min_size=big", "split=all"):
+        assert part in told
+    for part in ("undone=drop", "unseen=1", "is inside data"):
+        assert part in told
+    assert main(["annotate", "output=x"]) == 2
+    assert "either data.path=" in capsys.readouterr().err
+    assert main(["annotate", "from=nowhere", "output=x"]) == 2
+    assert "no such file or folder" in capsys.readouterr().err
+    assert not Path("x").exists()
+
+
+def test_an_output_with_something_in_it_is_refused(dataset: Path) -> None:
+    Path("full").mkdir()
+    Path("full/a").touch()
+    assert output_problems("full", "data")[0].endswith("over the work of a person")
+    assert output_problems("full/a", "data") == ["output=full/a is a file"]
+    assert output_problems("data", "data")[0].startswith("output=data is inside")
+    assert not output_problems("new", "data")
+    with pytest.raises(OutputError, match="cannot be written"), new_folder("full"):
+        pass
+    assert [p.name for p in Path().iterdir() if p.name.startswith(".full")] == []
+
+
+def test_names_from_a_table_stay_in_the_folder() -> None:
+    assert safe_name("../../etc/x y") == "etc_x_y"
+    assert safe_name("..") == "image" and safe_name("a-1.2_ä") == "a-1.2_ä"
+
+
+def test_images_that_cannot_be_cut_are_told_together_and_nothing_is_written(
+    dataset: Path, tiff: Tiff
+) -> None:
+    tiff(dataset / "seg/im_1.tif", np.zeros((5, 5), np.uint8))
+    tifffile.imwrite(dataset / "seg/im_2.tif", np.full((90, 110), 4_100_000_000, np.uint32))
+    rows = rows_to_annotate(dataset)
+    rows += [Row({**rows[0].values, "id": name}, rows[0].root) for name in ("a b", "A_b")]
+    with pytest.raises(ManifestError, match="(?s)same name.*shape.*labels above"):
+        cut_images(rows, "out", NPZ)
+    assert not Path("out").exists()
+
+
+def test_rows_that_are_not_there_are_refused(dataset: Path) -> None:
+    with pytest.raises(ManifestError, match="has no image of split 'valid'"):
+        rows_to_annotate(dataset / "train.csv", "valid")
+    write_manifest("bare.csv", [{"raw": "data/raw/im_0.tif"}])
+    with pytest.raises(ManifestError, match="column 'seg1' is empty, and so is 'labels'"):
+        rows_to_annotate("bare.csv")
+
+
+def test_unknown_formats_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="'png' is unknown"):
+        format_named("png")
+    with pytest.raises(ImageError, match="no project that can be read"):
+        format_of(tmp_path)
+
+
+def test_missing_unknown_and_resized_pictures_are_told_together(dataset: Path) -> None:
+    cut_images(rows_to_annotate(dataset), "annotation", NPZ, 50)
+    Path("annotation/project/im_0.npz").rename("annotation/project/mine.npz")
+    rewrite("im_1", labels=np.zeros((3, 3), np.uint32))
+    told = r"(?s)'im_1' is \(3, 3\).*'mine' is not in crops.csv.*'im_0' is missing"
+    with pytest.raises(ImageError, match=told):
+        collect_crops("annotation", Path("annotation/project"), "labels", NPZ)
+    assert not Path("labels").exists()
+
+
+def test_a_picture_that_comes_twice_is_refused(dataset: Path) -> None:
+    cut_images(rows_to_annotate(dataset), "annotation", NPZ, 50)
+    twice = SimpleNamespace(read_pictures=lambda *words: [*read_pictures(words[0])] * 2)
+    with pytest.raises(ImageError, match="'im_0' is there twice"):
+        collect_crops("annotation", Path("annotation/project"), "labels", twice)
+    with pytest.raises(ImageError, match="'im_0' and 'im_0' make the same file name"):
+        collect_pictures(Path("annotation/project"), "labels", twice)
+    Path("none").mkdir()
+    with pytest.raises(ImageError, match="holds no picture"):
+        collect_pictures(Path("none"), "labels", NPZ)
+
+
+def test_changed_and_lost_images_are_refused_with_their_rows(dataset: Path, tiff: Tiff) -> None:
+    cut_images(rows_to_annotate(dataset), "annotation", NPZ, 50)
+    tiff(dataset / "raw/im_1.tif", np.ones((90, 110), np.uint16))
+    (dataset / "raw/im_2.tif").unlink()
+    with pytest.raises(ManifestError, match="(?s)im_1: .* has changed.*im_2: .* is gone"):
+        collect_crops("annotation", Path("annotation/project"), "labels", NPZ)
+
+
+@pytest.mark.parametrize(
+    "change, told",
+    [
+        ({"status": "finished"}, "expected todo or done"),
+        ({"core_y1": "9"}, "do not tile"),
+        ({"core_y1": "x"}, "is no whole number"),
+        ({"core_y1": "0"}, "core is empty"),
+        ({"shape": "90 110"}, "expected for example"),
+        ({"shape": "2x90x110"}, "not of all planes"),
+        ({"owned": "1..99999999999"}, "is no object number"),
+        ({"owned": "a|b"}, "is no object number"),
+        ({"picture": ""}, "column 'picture' is empty"),
+    ],
+)
+def test_a_table_that_cannot_be_is_refused(
+    dataset: Path, change: dict[str, str], told: str
+) -> None:
+    cut_images(rows_to_annotate(dataset, "train"), "annotation", NPZ, 50)
+    rows = cells()
+    write_manifest("annotation/crops.csv", [{**rows[0], **change}], list(rows[0]))
+    with pytest.raises(ManifestError, match=told):
+        read_record(Path("annotation/crops.csv"))
+
+
+def test_pictures_named_twice_or_of_two_shapes_are_refused(dataset: Path) -> None:
+    cut_images(rows_to_annotate(dataset, "train"), "annotation", NPZ, 50)
+    row = cells()[0]
+    write_manifest("annotation/crops.csv", [row, row], list(row))
+    with pytest.raises(ManifestError, match="named twice"):
+        read_record(Path("annotation/crops.csv"))
+    write_manifest("annotation/crops.csv", [row, {**row, "picture": "b", "sha256": "1"}], list(row))
+    with pytest.raises(ManifestError, match="differ in sha256"):
+        read_record(Path("annotation/crops.csv"))
+    write_manifest(
+        "annotation/crops.csv",
+        [{**row, "image": "../x"}, {**row, "picture": "b", "image": "x"}],
+        list(row),
+    )
+    with pytest.raises(ManifestError, match="same name in files"):
+        collect_crops("annotation", Path("annotation/project"), "labels", NPZ)
+
+
+def test_help_and_config_of_the_verb(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["annotate", "--help"]) == 0
+    assert "cytoloop annotate from=annotation/" in capsys.readouterr().out
