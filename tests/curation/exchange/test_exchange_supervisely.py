@@ -199,7 +199,10 @@ def encoded(content: bytes) -> str:
         (lambda: bitmap(np.ones((1, 1), bool), number="x"), "number 'x' is none from 1 to"),
         (lambda: bitmap(np.ones((1, 1), bool), number=0), "number 0 is none from 1 to"),
         (lambda: bitmap(np.ones((1, 1), bool), number=2**32), "is none from 1 to 4294967295"),
-        (lambda: {**changed(), "tags": [{"name": "number", "value": n} for n in "12"]}, "2 numbers"),
+        (
+            lambda: {**changed(), "tags": [{"name": "number", "value": n} for n in "12"]},
+            "2 numbers",
+        ),
         (lambda: {**changed(), "tags": "x"}, "tags is text, expected a list"),
         (lambda: {**changed(), "classTitle": "dog"}, "class 'dog' is not in meta.json"),
         (lambda: {**changed(), "geometryType": "point"}, "is a point, expected a bitmap or"),

@@ -112,7 +112,7 @@ def read_pictures(path: Path, title: str | None = None) -> Iterator[Picture]:
     """
     files = _files(path)
     if len(files) != 1:
-        names = ", ".join(file.name for file in files) or "none"
+        names = ", ".join(file.relative_to(path).as_posix() for file in files) or "none"
         raise ManifestError(
             str(path), f"expected one instances*.json, found {names}", "Name the file to read."
         )
