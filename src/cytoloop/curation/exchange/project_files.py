@@ -312,7 +312,7 @@ def image_shape(path: Path) -> tuple[int, int]:
                 file.seek(0)
                 width, height = Image.open(file).size
     except Exception as error:  # Pillow fails on broken bytes in many ways
-        raise ValueError(f"{path.name} is no image: {str(error)[:80]}") from error
+        raise ValueError(f"{path.name} is no image that can be read") from error
     return check_shape((height, width))
 
 

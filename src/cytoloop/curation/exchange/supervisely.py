@@ -233,10 +233,10 @@ def _decode(data: bytes, shape: tuple[int, int]) -> np.ndarray:
                 plain = image.convert("RGBA").getchannel("A")
             else:
                 plain = image.convert("RGB") if image.mode == "P" else image
-            values = np.asarray(np.asarray(plain) > 0)
+            values = np.asarray(plain)
     except Exception as error:  # Pillow fails on broken bytes in many ways
         raise ValueError(f"data is no PNG of an object: {str(error)[:80]}") from error
-    return values if values.ndim == 2 else values.any(axis=2)
+    return (values if values.ndim == 2 else values.max(axis=2)) > 0
 
 
 def _encode(mask: np.ndarray) -> str:
