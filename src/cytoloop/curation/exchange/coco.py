@@ -11,15 +11,12 @@ from typing import Any
 
 import numpy as np
 
+from cytoloop.curation.exchange.drawn import Drawn, draw_picture, objects_of, places
 from cytoloop.curation.exchange.pictures import Picture
 from cytoloop.curation.exchange.project_files import (
-    Drawn,
     choose_title,
-    draw_picture,
     image_shape,
     inner_path,
-    objects_of,
-    places,
     read_all,
     read_json,
     read_number,

@@ -12,15 +12,11 @@ from pathlib import Path
 
 import numpy as np
 
+from cytoloop.curation.exchange.drawn import Drawn, draw_picture, objects_of, places, polygon_places
 from cytoloop.curation.exchange.pictures import Picture
 from cytoloop.curation.exchange.project_files import (
-    Drawn,
     choose_title,
-    draw_picture,
     image_shape,
-    objects_of,
-    places,
-    polygon_places,
     read_all,
     read_json,
     read_number,
