@@ -135,7 +135,7 @@ def read_image(
         _check_time(path, int(bio.dims["T"][0]), time)
         if _is_rgb(bio):
             data = np.asarray(bio.get_image_dask_data("SZYX", T=time).compute())[wanted]
-        elif int(bio.dims["T"][0]) == 1 and wanted == list(range(len(names))):
+        elif _is_whole(bio, wanted):
             data = np.asarray(bio.get_image_data("CZYX"))  # all of it: far faster without dask
         else:
             data = np.asarray(bio.get_image_dask_data("CZYX", T=time, C=wanted).compute())
@@ -194,6 +194,12 @@ def _readable(path: str | Path) -> Iterator[None]:
             f"cannot be read: {_reason(error)}",
             "Open it in Fiji to see whether it is whole; re-export it, or leave it out.",
         ) from error
+
+
+def _is_whole(bio: Any, wanted: list[int]) -> bool:
+    """Tell whether all of a scene is asked for, and has sides that no reader squeezes away."""
+    t, c, y, x = (int(bio.dims[axis][0]) for axis in "TCYX")
+    return t == 1 and wanted == list(range(c)) and min(y, x) > 1
 
 
 def _is_rgb(bio: Any) -> bool:
