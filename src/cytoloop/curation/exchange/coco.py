@@ -11,15 +11,12 @@ from typing import Any
 
 import numpy as np
 
+from cytoloop.curation.exchange.drawn import Drawn, draw_picture, objects_of, places
 from cytoloop.curation.exchange.pictures import Picture
 from cytoloop.curation.exchange.project_files import (
-    Drawn,
     choose_title,
-    draw_picture,
     image_shape,
     inner_path,
-    objects_of,
-    places,
     read_all,
     read_json,
     read_number,
@@ -112,7 +109,7 @@ def read_pictures(path: Path, title: str | None = None) -> Iterator[Picture]:
     """
     files = _files(path)
     if len(files) != 1:
-        names = ", ".join(file.name for file in files) or "none"
+        names = ", ".join(file.relative_to(path).as_posix() for file in files) or "none"
         raise ManifestError(
             str(path), f"expected one instances*.json, found {names}", "Name the file to read."
         )
@@ -248,9 +245,9 @@ def _whole(counts: object) -> np.ndarray:
 def _counts(text: str) -> np.ndarray:
     """Return the run lengths in a compressed text.
 
-    Not by pycocotools, which trusts the text and reads and writes past its memory. Characters
-    hold five bits each, low ones first, and whether more follow; from the third on, a number is
-    the difference from the one before the last.
+    Not by pycocotools: of a text that ends early it returns what happens to be in the memory.
+    Characters hold five bits each, low ones first, and whether more follow; from the fourth on,
+    a number is the difference from the one before the last.
     """
     codes = np.frombuffer(text.encode("utf-8", "replace"), np.uint8).astype(np.int64) - 48
     if len(codes) and (codes.min() < 0 or codes.max() > 63 or codes[-1] & 32):

@@ -12,13 +12,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cytoloop.curation.exchange.drawn import Drawn, draw_picture, objects_of, polygon_places
 from cytoloop.curation.exchange.pictures import Picture
 from cytoloop.curation.exchange.project_files import (
-    Drawn,
-    draw_picture,
     image_shape,
-    objects_of,
-    polygon_places,
     read_all,
     read_number,
     write_bytes,

@@ -12,15 +12,11 @@ from pathlib import Path
 
 import numpy as np
 
+from cytoloop.curation.exchange.drawn import Drawn, draw_picture, objects_of, places, polygon_places
 from cytoloop.curation.exchange.pictures import Picture
 from cytoloop.curation.exchange.project_files import (
-    Drawn,
     choose_title,
-    draw_picture,
     image_shape,
-    objects_of,
-    places,
-    polygon_places,
     read_all,
     read_json,
     read_number,
@@ -233,10 +229,10 @@ def _decode(data: bytes, shape: tuple[int, int]) -> np.ndarray:
                 plain = image.convert("RGBA").getchannel("A")
             else:
                 plain = image.convert("RGB") if image.mode == "P" else image
-            values = np.asarray(np.asarray(plain) > 0)
+            values = np.asarray(plain)
     except Exception as error:  # Pillow fails on broken bytes in many ways
         raise ValueError(f"data is no PNG of an object: {str(error)[:80]}") from error
-    return values if values.ndim == 2 else values.any(axis=2)
+    return (values if values.ndim == 2 else values.max(axis=2)) > 0
 
 
 def _encode(mask: np.ndarray) -> str:

@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+import tempfile
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+from PIL import Image
+from roifile import ROI_TYPE, ImagejRoi
+
+from cytoloop.curation.exchange.imagej import is_project, read_pictures, write_pictures
+from cytoloop.curation.exchange.pictures import Picture
+from cytoloop.errors import ImageError, ManifestError
+
+SHAPE = (6, 8)
+NUMBERS = st.sampled_from([0, 0, 1, 2, 70_000, 2**32 - 1])
+LABELS = arrays(np.uint32, array_shapes(min_dims=2, max_dims=2, max_side=12), elements=NUMBERS)
+
+
+def box(left: int, top: int, right: int, bottom: int, **members: object) -> ImagejRoi:
+    return ImagejRoi(
+        roitype=ROI_TYPE.RECT, left=left, top=top, right=right, bottom=bottom, **members
+    )
+
+
+def folder_of(folder: Path, *rois: tuple[str, ImagejRoi], name: str = "a") -> Path:
+    with zipfile.ZipFile(folder / f"{name}.zip", "w") as archive:
+        for entry, roi in rois:
+            archive.writestr(f"{entry}.roi", roi.tobytes())
+    Image.new("L", SHAPE[::-1]).save(folder / f"{name}.png")
+    return folder
+
+
+@given(labels=LABELS, done=st.booleans())
+@settings(max_examples=40, deadline=None)
+def test_labels_survive_the_round_trip(labels: np.ndarray, done: bool) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        image = np.zeros(labels.shape, np.uint8)
+        empty = Picture("empty", np.zeros_like(labels), image)
+        write_pictures(folder, [Picture("a.b", labels, image, done), empty], "cell")
+        assert is_project(folder)
+        back, other = read_pictures(folder, "cell")
+    assert back.labels.dtype == np.uint32
+    np.testing.assert_array_equal(back.labels, labels)
+    assert (back.name, back.done, back.new) == ("a.b", done, frozenset())
+    assert (other.name, other.done, other.labels.any()) == ("empty", False, False)
+
+
+def test_sets_are_named_and_placed_as_imagej_has_them(tmp_path: Path) -> None:
+    labels = np.zeros(SHAPE, np.uint32)
+    labels[2:5, 1:4] = 12
+    write_pictures(tmp_path, [Picture("a", labels, np.zeros(SHAPE, np.uint8))])
+    roi = ImagejRoi.fromfile(tmp_path / "a.zip")[0]
+    assert roi.name == "object_0012"
+    low, high = roi.coordinates().min(axis=0), roi.coordinates().max(axis=0)
+    assert low.tolist() == [1, 2] and high.tolist() == [4, 5]
+
+
+def test_rois_of_one_number_are_one_object(tmp_path: Path) -> None:
+    rois = [("object_0007", box(0, 0, 1, 1)), ("object_0007-1", box(5, 4, 7, 5))]
+    rois.append(("object_0007", box(0, 5, 1, 6)))  # an archive may hold a name twice
+    with pytest.warns(UserWarning, match="Duplicate name"):
+        folder_of(tmp_path, *rois)
+    (picture,) = read_pictures(tmp_path)
+    assert np.argwhere(picture.labels == 7).tolist() == [[0, 0], [4, 5], [4, 6], [5, 0]]
+    assert not picture.new
+
+
+def test_new_rois_lie_on_top_and_are_numbered_past_all(tmp_path: Path) -> None:
+    rois = [("object_0041", box(0, 0, 4, 4)), ("0002-0003", box(2, 2, 6, 6))]
+    (picture,) = read_pictures(folder_of(tmp_path, *rois))
+    assert (picture.labels[1, 1], picture.labels[3, 3], picture.new) == (41, 42, {42})
+
+
+def test_only_names_of_a_title_that_is_asked_for_are_numbers(tmp_path: Path) -> None:
+    rois = [("cell_3", box(0, 0, 1, 1)), ("dog_9", box(1, 1, 2, 2))]
+    (picture,) = read_pictures(folder_of(tmp_path, *rois), "cell")
+    assert (picture.labels[0, 0], picture.labels[1, 1], picture.new) == (3, 4, {4})
+
+
+def test_tiff_beside_gives_the_shape(tmp_path: Path) -> None:
+    folder_of(tmp_path, ("object_1", box(7, 5, 30, 30)))
+    (tmp_path / "a.png").unlink()
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros(SHAPE, np.uint16))
+    (picture,) = read_pictures(tmp_path)
+    assert np.argwhere(picture.labels).tolist() == [[5, 7]]
+
+
+def test_composite_that_encloses_nothing_adds_no_object(tmp_path: Path) -> None:
+    ring = [0, 0, 0, 1, 3, 0, 1, 3, 3, 4]
+    path = np.array(ring + ring, np.float32)  # twice around cancels out
+    roi = ImagejRoi(
+        roitype=ROI_TYPE.RECT, shape_roi_size=len(path), multi_coordinates=path, right=3, bottom=3
+    )
+    (picture,) = read_pictures(folder_of(tmp_path, ("new", roi)))
+    assert not picture.labels.any() and not picture.new
+
+
+@pytest.mark.parametrize(
+    ("name", "roi", "message"),
+    [
+        ("object_0", box(0, 0, 1, 1), "object_0: number 0 is none from 1 to"),
+        ("object_4294967296", box(0, 0, 1, 1), "is none from 1 to 4294967295"),
+        ("object_" + "9" * 5000, box(0, 0, 1, 1), "is none from 1 to 4294967295"),
+        ("object_1", box(0, 0, 1, 1, position=3), "object_1: lies in slice 3, but the picture is"),
+        ("../x", ImagejRoi(roitype=ROI_TYPE.LINE), "../x.roi: a line encloses nothing"),
+    ],
+)
+def test_faulty_roi_is_named(tmp_path: Path, name: str, roi: ImagejRoi, message: str) -> None:
+    with pytest.raises(ManifestError, match=f"a.zip: .*{message}"):
+        read_pictures(folder_of(tmp_path, ("object_2", box(0, 0, 1, 1)), (name, roi)))
+
+
+def test_all_faulty_sets_are_told_before_any_picture_comes(tmp_path: Path) -> None:
+    for name in "abcde":
+        folder_of(tmp_path, ("object_1", box(0, 0, 1, 1)), name=name)
+    (tmp_path / "b.png").unlink()
+    (tmp_path / "c.png").write_bytes(b"no picture")
+    (tmp_path / "d.zip").write_bytes(b"PK\x05\x06 broken")
+    tifffile.imwrite(tmp_path / "e.tif", np.zeros((3, *SHAPE), np.uint8), metadata={"axes": "ZYX"})
+    (tmp_path / "e.png").unlink()
+    with pytest.raises(ManifestError) as caught:
+        read_pictures(tmp_path)
+    problems = "\n".join(caught.value.problems)
+    assert "b.zip: has no picture beside it: .png" in problems
+    assert "c.zip: c.png is no image" in problems
+    assert "d.zip: " in problems
+    assert "e.zip: e.tif is a stack (3, 6, 8), expected a flat picture" in problems
+    assert "a.zip" not in problems
+
+
+def test_folder_without_sets_is_no_project(tmp_path: Path) -> None:
+    assert not is_project(tmp_path)
+    with pytest.raises(ManifestError, match="holds no ROI set"):
+        read_pictures(tmp_path)
+
+
+def test_picture_without_image_cannot_be_written(tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match="a: has no image to draw on"):
+        write_pictures(tmp_path, [Picture("a", np.zeros(SHAPE, np.uint32))])

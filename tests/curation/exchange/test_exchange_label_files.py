@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from bioio_ome_zarr.writers import OMEZarrWriter
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+
+from cytoloop.curation.exchange.label_files import is_project, read_pictures, write_pictures
+from cytoloop.curation.exchange.pictures import Picture
+from cytoloop.errors import ManifestError
+from cytoloop.images import read_image
+
+NUMBERS = st.sampled_from([0, 0, 1, 2, 70_000, 2**32 - 1])
+SHAPES = array_shapes(min_dims=2, max_dims=2, min_side=2, max_side=12)
+LABELS = arrays(np.uint32, SHAPES, elements=NUMBERS)
+SOME = np.arange(48).reshape(6, 8) // 10
+
+
+def labels_of(folder: Path, **files: np.ndarray) -> Path:
+    """Write plain TIFFs."""
+    (folder / "labels").mkdir()
+    for name, data in files.items():
+        tifffile.imwrite(folder / "labels" / f"{name}.tif", data)
+    return folder
+
+
+@given(labels=LABELS, done=st.booleans())
+@settings(max_examples=6, deadline=None)
+def test_labels_survive_the_round_trip(labels: np.ndarray, done: bool) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        image = np.zeros(labels.shape, np.uint8)
+        empty = Picture("empty", np.zeros_like(labels))
+        write_pictures(folder, [Picture("a.b", labels, image, done), empty])
+        assert is_project(folder)
+        back, other = read_pictures(folder, "cell")
+    assert back.labels.dtype == np.uint32
+    np.testing.assert_array_equal(back.labels, labels)
+    assert (back.name, back.done, back.new) == ("a.b", done, frozenset())
+    assert (other.name, other.done, other.labels.any()) == ("empty", False, False)
+
+
+@pytest.mark.parametrize(("largest", "dtype"), [(65535, np.uint16), (65536, np.uint32)])
+def test_labels_take_the_smallest_type_and_the_image_lies_beside(
+    tmp_path: Path, largest: int, dtype: type
+) -> None:
+    image = np.arange(48, dtype=np.uint8).reshape(6, 8)
+    write_pictures(tmp_path, [Picture("a", np.full((6, 8), largest, np.uint32), image)])
+    assert read_image(tmp_path / "labels/a.ome.tif").data.dtype == dtype
+    np.testing.assert_array_equal(read_image(tmp_path / "images/a.ome.tif").data[0], image)
+
+
+def test_plain_tiff_and_ome_zarr_are_read(tmp_path: Path) -> None:
+    labels_of(tmp_path, a=SOME.astype(np.uint8))
+    writer = OMEZarrWriter(
+        store=str(tmp_path / "labels/b.ome.zarr"),
+        level_shapes=[SOME.shape],
+        dtype="uint16",
+        zarr_format=2,
+        axes_names=["y", "x"],
+        axes_types=["space", "space"],
+    )
+    writer.write_full_volume(SOME.astype(np.uint16))
+    a, b = read_pictures(tmp_path)
+    assert (a.name, b.name) == ("a", "b")
+    np.testing.assert_array_equal(a.labels, SOME)
+    np.testing.assert_array_equal(b.labels, SOME)
+
+
+def test_all_faulty_files_are_told_before_any_picture_comes(tmp_path: Path) -> None:
+    folder = labels_of(
+        tmp_path,
+        a=SOME.astype(np.uint8),
+        b=SOME.astype(np.int16) - 1,
+        c=SOME / 2,
+        d=np.zeros((3, 6, 8), np.uint8),
+        e=np.full((6, 8), 2**32, np.uint64),
+        f=np.zeros((6, 8, 3), np.uint8),
+        g=SOME.astype(np.uint8),
+    )
+    (folder / "labels/h.tif").write_bytes(b"no tiff")
+    tifffile.imwrite(folder / "labels/a.tiff", SOME.astype(np.uint8))
+    (folder / "images").mkdir()
+    tifffile.imwrite(folder / "images/g.tif", np.zeros((5, 5), np.uint8))
+    with pytest.raises(ManifestError) as caught:
+        read_pictures(folder)
+    expected = [
+        "labels/a.tiff: is a second picture 'a', after labels/a.tif",
+        "labels/b.tif: holds negative labels (down to -1)",
+        "labels/c.tif: holds fractions or NaN, expected whole numbers (0 = background)",
+        "labels/d.tif: has (T, C, Z) (1, 3, 1), expected one flat label image",
+        "labels/e.tif: holds label 4294967296, expected up to 4294967295",
+        "labels/f.tif: has (T, C, Z) (1, 3, 1), expected one flat label image",
+        "labels/g.tif: shape (6, 8) but its picture is (5, 5)",
+    ]
+    assert caught.value.problems[:-1] == expected
+    assert caught.value.problems[-1].startswith("labels/h.tif: cannot be read")
+
+
+def test_file_that_claims_absurd_sizes_is_named(tmp_path: Path) -> None:
+    folder = labels_of(tmp_path, a=SOME.astype(np.uint8))
+    with tifffile.TiffFile(folder / "labels/a.tif", mode="r+b") as tif:
+        tif.pages[0].tags["ImageWidth"].overwrite(10**6)
+        tif.pages[0].tags["ImageLength"].overwrite(10**6)
+    with pytest.raises(ManifestError, match="a.tif: 1000000 x 1000000 is no size of a picture"):
+        read_pictures(folder)
+
+
+def test_folder_without_labels_is_no_project(tmp_path: Path) -> None:
+    assert not is_project(tmp_path)
+    (tmp_path / "labels").mkdir()
+    with pytest.raises(ManifestError, match="the folder holds no image"):
+        read_pictures(tmp_path)

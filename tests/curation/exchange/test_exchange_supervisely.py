@@ -1,0 +1,290 @@
+from __future__ import annotations
+
+import base64
+import io
+import json
+import tempfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+from PIL import Image
+
+from cytoloop.curation.exchange.pictures import Picture
+from cytoloop.curation.exchange.supervisely import is_project, read_pictures, write_pictures
+from cytoloop.errors import ImageError, ManifestError
+
+SHAPE = (6, 8)
+NUMBERS = st.sampled_from([0, 0, 1, 2, 70_000, 2**32 - 1])
+LABELS = arrays(np.uint32, array_shapes(min_dims=2, max_dims=2, max_side=12), elements=NUMBERS)
+
+
+def packed(mask: np.ndarray, mode: str = "L") -> str:
+    """Return a mask as an object's data: bright, or opaque where the mode has alpha."""
+    image = Image.fromarray(np.where(mask, np.uint8(255), np.uint8(0)))
+    if mode == "RGBA":
+        black = Image.new("L", image.size)
+        image = Image.merge("RGBA", [black, black, black, image])
+    file = io.BytesIO()
+    image.convert(mode).save(file, format="PNG")
+    return base64.b64encode(zlib.compress(file.getvalue())).decode()
+
+
+def bitmap(
+    mask: np.ndarray, origin: Any = (0, 0), number: Any = None, mode: str = "L"
+) -> dict[str, Any]:
+    tags = [] if number is None else [{"name": "number", "value": number}]
+    data = {"data": packed(mask, mode), "origin": list(origin)}
+    return {"classTitle": "cell", "geometryType": "bitmap", "bitmap": data, "tags": tags}
+
+
+def polygon(exterior: Any, *interior: Any) -> dict[str, Any]:
+    points = {"exterior": exterior, "interior": list(interior)}
+    return {"classTitle": "cell", "geometryType": "polygon", "points": points}
+
+
+def annotation(*objects: Any, shape: tuple[int, int] = SHAPE) -> dict[str, Any]:
+    size = {"height": shape[0], "width": shape[1]}
+    return {"description": "", "tags": [], "size": size, "objects": list(objects)}
+
+
+def project(folder: Path, classes: tuple[str, ...] = ("cell",), **pictures: Any) -> Path:
+    """Write a project of one dataset; text is written as it is."""
+    (folder / "ds" / "ann").mkdir(parents=True)
+    meta = {"classes": [{"title": title, "shape": "bitmap"} for title in classes]}
+    (folder / "meta.json").write_text(json.dumps(meta))
+    for name, content in pictures.items():
+        text = content if isinstance(content, str) else json.dumps(content)
+        (folder / "ds" / "ann" / f"{name}.png.json").write_text(text)
+    return folder
+
+
+def only(folder: Path, *objects: Any) -> Picture:
+    (picture,) = read_pictures(project(folder, a=annotation(*objects)))
+    return picture
+
+
+@given(labels=LABELS, done=st.booleans())
+@settings(max_examples=40, deadline=None)
+def test_labels_survive_the_round_trip(labels: np.ndarray, done: bool) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        image = np.zeros(labels.shape, np.uint8)
+        empty = Picture("empty", np.zeros_like(labels), image)
+        write_pictures(folder, [Picture("a.b", labels, image, done), empty], "cell")
+        assert is_project(folder)
+        back, other = read_pictures(folder, "cell")
+    assert back.labels.dtype == np.uint32
+    np.testing.assert_array_equal(back.labels, labels)
+    assert (back.name, back.done, back.new) == ("a.b", done, frozenset())
+    assert (other.name, other.done, other.labels.any()) == ("empty", False, False)
+
+
+def test_written_files_are_what_supervisely_documents(tmp_path: Path) -> None:
+    labels = np.zeros(SHAPE, np.uint32)
+    labels[2:4, 5] = 12
+    image = np.arange(48, dtype=np.uint8).reshape(SHAPE)
+    write_pictures(tmp_path, [Picture("a", labels, image, True)], "cell")
+    written = json.loads((tmp_path / "pictures/ann/a.png.json").read_text())
+    assert written["size"] == {"height": 6, "width": 8}
+    assert [tag["name"] for tag in written["tags"]] == ["done"]
+    (one,) = written["objects"]
+    assert (one["classTitle"], one["geometryType"]) == ("cell", "bitmap")
+    assert one["bitmap"]["origin"] == [5, 2]
+    assert one["tags"] == [{"name": "number", "value": "12"}]
+    png = Image.open(io.BytesIO(zlib.decompress(base64.b64decode(one["bitmap"]["data"]))))
+    assert np.asarray(png.convert("RGBA"))[..., 3].tolist() == [[255], [255]]
+    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "pictures/img/a.png")), image)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "RGB", "RGBA", "LA", "P"])
+def test_every_kind_of_bitmap_is_read(tmp_path: Path, mode: str) -> None:
+    mask = np.array([[1, 0, 1], [0, 1, 0]], bool)
+    if mode == "LA":  # opaque and black, transparent and bright
+        image = Image.fromarray(np.where(mask, np.uint8(0), np.uint8(255)))
+        image.putalpha(Image.fromarray(np.where(mask, np.uint8(255), np.uint8(0))))
+        file = io.BytesIO()
+        image.save(file, format="PNG")
+        one = bitmap(mask, (4, 2), "3")
+        one["bitmap"]["data"] = base64.b64encode(zlib.compress(file.getvalue())).decode()
+    else:
+        one = bitmap(mask, (4, 2), "3", mode)
+    expected = np.zeros(SHAPE, np.uint32)
+    expected[2:4, 4:7] = 3 * mask
+    np.testing.assert_array_equal(only(tmp_path, one).labels, expected)
+
+
+def test_polygons_are_filled_at_pixel_centres(tmp_path: Path) -> None:
+    outer, hole = [[1, 0], [5, 0], [5, 4], [1, 4]], [[3, 2], [3.4, 2], [3.4, 2.4], [3, 2.4]]
+    expected = np.zeros(SHAPE, np.uint32)
+    expected[0:5, 1:6] = 1
+    expected[2, 3] = 0
+    np.testing.assert_array_equal(only(tmp_path, polygon(outer, hole)).labels, expected)
+
+
+def test_polygon_past_the_border_is_cut(tmp_path: Path) -> None:
+    picture = only(tmp_path, polygon([[6, 4], [20, 4], [20, 30], [6, 30]]))
+    assert np.argwhere(picture.labels).tolist() == [[4, 6], [4, 7], [5, 6], [5, 7]]
+    far = only(tmp_path / "far", polygon([[60, 40], [70, 40], [70, 50]]))
+    assert not far.labels.any() and not far.new
+
+
+def test_later_objects_lie_on_top_and_new_ones_are_numbered_past_all(tmp_path: Path) -> None:
+    full, half = np.ones(SHAPE, bool), np.ones((6, 4), bool)
+    picture = only(tmp_path, bitmap(full), bitmap(half, number=41), bitmap(half[:1, :1]))
+    assert picture.labels[0, 0] == 43 and picture.labels[1, 0] == 41 and picture.labels[0, 7] == 42
+    assert picture.new == {42, 43}
+
+
+def test_covered_new_object_is_not_listed(tmp_path: Path) -> None:
+    dot = np.ones((1, 1), bool)
+    picture = only(tmp_path, bitmap(dot), bitmap(dot, number="7"))
+    assert picture.labels[0, 0] == 7 and not picture.new
+
+
+def test_objects_of_one_number_are_one(tmp_path: Path) -> None:
+    dot = np.ones((1, 1), bool)
+    picture = only(tmp_path, bitmap(dot, number="7"), bitmap(dot, (5, 5), "7"))
+    assert np.argwhere(picture.labels == 7).tolist() == [[0, 0], [5, 5]]
+
+
+def test_other_classes_are_passed_over(tmp_path: Path) -> None:
+    dot = np.ones((1, 1), bool)
+    nucleus = {**bitmap(dot, (1, 1)), "classTitle": "nucleus"}
+    folder = project(tmp_path, ("cell", "nucleus"), a=annotation(bitmap(dot), nucleus))
+    (picture,) = read_pictures(folder, "nucleus")
+    assert np.argwhere(picture.labels).tolist() == [[1, 1]]
+    with pytest.raises(ManifestError, match="expected one class, found 'cell', 'nucleus'"):
+        read_pictures(folder)
+    with pytest.raises(ManifestError, match="has no class 'dog', but 'cell', 'nucleus'"):
+        read_pictures(folder, "dog")
+
+
+def bomb() -> dict[str, Any]:
+    one = bitmap(np.ones((1, 1), bool))
+    one["bitmap"]["data"] = base64.b64encode(zlib.compress(bytes(1 << 27))).decode()
+    return one
+
+
+def changed(**bitmap_values: Any) -> dict[str, Any]:
+    one = bitmap(np.ones((2, 2), bool))
+    one["bitmap"] |= bitmap_values
+    return one
+
+
+def encoded(content: bytes) -> str:
+    return base64.b64encode(content).decode()
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: changed(data="%%%"), "object 1: data cannot be unpacked"),
+        (lambda: changed(data=encoded(b"none")), "object 1: data cannot be unpacked"),
+        (lambda: changed(data=encoded(zlib.compress(b"no png"))), "data is no PNG of an object"),
+        (lambda: changed(data=encoded(zlib.compress(b"x" * 99)[:-6])), "object 1: data is cut off"),
+        (bomb, "object 1: data is far too large"),
+        (lambda: changed(data=7), "data is a whole number, expected text"),
+        (lambda: changed(origin=[0]), "origin is no .x, y. of whole numbers"),
+        (lambda: changed(origin=[0, True]), "origin is no .x, y. of whole numbers"),
+        (lambda: changed(origin=[7, 0]), r"at \(0, 7\) lies outside of the picture \(6, 8\)"),
+        (lambda: changed(origin=[-1, 0]), "lies outside of the picture"),
+        (lambda: bitmap(np.ones((7, 2), bool)), "it is 2 x 7, larger than the picture"),
+        (lambda: bitmap(np.ones((1, 1), bool), number="x"), "number 'x' is none from 1 to"),
+        (lambda: bitmap(np.ones((1, 1), bool), number=0), "number 0 is none from 1 to"),
+        (lambda: bitmap(np.ones((1, 1), bool), number=2**32), "is none from 1 to 4294967295"),
+        (
+            lambda: {**changed(), "tags": [{"name": "number", "value": n} for n in "12"]},
+            "2 numbers",
+        ),
+        (lambda: {**changed(), "tags": "x"}, "tags is text, expected a list"),
+        (lambda: {**changed(), "classTitle": "dog"}, "class 'dog' is not in meta.json"),
+        (lambda: {**changed(), "geometryType": "point"}, "is a point, expected a bitmap or"),
+        (lambda: {"geometryType": "bitmap"}, "object 1: classTitle is missing"),
+        (lambda: 3, "object 1: is a whole number, expected an object"),
+        (lambda: polygon([[1, 2], [3, 4]]), "no outline: polygon 1 has 2 vertices"),
+        (lambda: polygon(None), "its points are no outline"),
+        (lambda: polygon([[0, 0], [1, "x"], [2, 2]]), "its points are no outline"),
+        (lambda: polygon([[0, 0], [1, float("nan")], [2, 2]]), "NaN or infinite"),
+    ],
+)
+def test_faulty_object_is_named(tmp_path: Path, make: Callable[[], Any], message: str) -> None:
+    folder = project(tmp_path, a=annotation(make()))
+    with pytest.raises(ManifestError, match=message) as caught:
+        read_pictures(folder)
+    assert caught.value.problems[0].startswith("ds/ann/a.png.json: object 1: ")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", "is no JSON"),
+        ("[" * 100_000, "is no JSON"),
+        ("[]", "is a list, expected an object"),
+        ({"objects": []}, "size is missing"),
+        ({"size": {"height": 5}, "objects": []}, "width is missing"),
+        ({"size": {"height": 5, "width": "9"}, "objects": []}, "width is text, expected a whole"),
+        (annotation(shape=(40_000, 40_000)), "40000 x 40000 is no size of a picture"),
+        (annotation(shape=(0, 4)), "4 x 0 is no size of a picture"),
+        ({**annotation(), "objects": {}}, "objects is an object {...}, expected a list"),
+        ({**annotation(), "tags": [1]}, "is a whole number, expected an object"),
+    ],
+)
+def test_faulty_annotation_is_named(tmp_path: Path, content: Any, message: str) -> None:
+    with pytest.raises(ManifestError, match=f"ds/ann/a.png.json: .*{message}"):
+        read_pictures(project(tmp_path, a=content))
+
+
+def test_all_faults_are_told_before_any_picture_comes(tmp_path: Path) -> None:
+    bad = annotation(changed(data="%"), changed(origin=[9, 9]))
+    with pytest.raises(ManifestError) as caught:
+        read_pictures(project(tmp_path, a=annotation(), b=bad, c="{"))
+    assert [problem.split(": ")[:2] for problem in caught.value.problems] == [
+        ["ds/ann/b.png.json", "object 1"],
+        ["ds/ann/b.png.json", "object 2"],
+        ["ds/ann/c.png.json", "is no JSON"],
+    ]
+
+
+def test_picture_of_another_size_and_broken_picture_are_named(tmp_path: Path) -> None:
+    folder = project(tmp_path, a=annotation(), b=annotation())
+    (folder / "ds/img").mkdir()
+    Image.new("L", (5, 5)).save(folder / "ds/img/a.png")
+    (folder / "ds/img/b.png").write_bytes(b"no picture")
+    with pytest.raises(ManifestError, match=r"a.png.json: size is \(Y, X\) \(6, 8\), but .*5, 5"):
+        read_pictures(folder)
+    with pytest.raises(ManifestError, match="b.png.json: b.png is no image"):
+        read_pictures(folder)
+
+
+def test_two_pictures_of_one_name_are_named(tmp_path: Path) -> None:
+    folder = project(tmp_path, a=annotation())
+    (folder / "more/ann").mkdir(parents=True)
+    (folder / "more/ann/a.png.json").write_text(json.dumps(annotation()))
+    with pytest.raises(ManifestError, match=r"more/ann/a.png.json: is a second picture 'a', after"):
+        read_pictures(folder)
+
+
+def test_new_objects_find_no_number_past_the_last(tmp_path: Path) -> None:
+    dot = np.ones((1, 1), bool)
+    with pytest.raises(ManifestError, match="no number left for 1 new ones"):
+        only(tmp_path, bitmap(dot), bitmap(dot, number=str(2**32 - 1)))
+
+
+@pytest.mark.parametrize("meta", ["", "{}", '{"classes": 3}', '{"classes": [{}]}'])
+def test_faulty_meta_is_named(tmp_path: Path, meta: str) -> None:
+    folder = project(tmp_path)
+    (folder / "meta.json").write_text(meta)
+    with pytest.raises(ManifestError, match="meta.json: "):
+        read_pictures(folder)
+
+
+def test_picture_without_image_cannot_be_written(tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match="a: has no image to draw on"):
+        write_pictures(tmp_path, [Picture("a", np.zeros(SHAPE, np.uint32))])
