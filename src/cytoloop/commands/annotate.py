@@ -27,12 +27,13 @@ def run(cfg: Any) -> None:
 
 def _check(cfg: Any) -> None:
     """Refuse settings that cannot be, all at once."""
-    source = cfg["from"] if cfg["from"] is not None else cfg.data.path
+    sources = [source for source in (cfg["from"], cfg.data.path) if source is not None]
     problems = []
-    if (cfg["from"] is None) == (cfg.data.path is None):
+    if len(sources) != 1:
         problems.append("give either data.path= (to cut images) or from= (to paste a project)")
-    elif not Path(str(source)).expanduser().exists():
-        problems.append(f"{source}: no such file or folder")
+    for source in sources:
+        if not Path(str(source)).expanduser().exists():
+            problems.append(f"{source}: no such file or folder")
     if cfg.format is not None and cfg.format not in MODULES:
         problems.append(f"format={cfg.format} is unknown: one of {', '.join(MODULES)}")
     for name in ("objects", "min_size"):
@@ -45,8 +46,8 @@ def _check(cfg: Any) -> None:
     for name in ("unseen", "all_done"):
         if not isinstance(cfg[name], bool):
             problems.append(f"{name}={cfg[name]}, expected true or false")
-    if source is not None:
-        problems += output_problems(cfg.output, source)
+    found = [problem for source in sources for problem in output_problems(cfg.output, source)]
+    problems += dict.fromkeys(found)
     if problems:
         raise ConfigError("cytoloop annotate", problems, "See `cytoloop annotate --help`.")
 

@@ -111,11 +111,6 @@ def test_cut_and_paste_give_the_labels_back(dataset: Path) -> None:
         assert read_labels(path).dtype == np.uint8
         assert read_labels(Path("labels/unseen") / path.name).all()
         assert read_header(path).spacing_um[1:] == pytest.approx(SPACING[1:])
-    for name in [row["picture"] for row in cells() if row["picture"].endswith("_000")]:
-        rewrite(name, done=True)
-    assert main(["annotate", "from=annotation", "output=some", "unseen=true"]) == 0
-    words = ["raw=data/raw", "seg1=some", "exclude=some/unseen", "output=again", "workers=1"]
-    assert main(["curate", *words]) == 0
 
 
 def test_planes_of_a_stack_are_pictures_that_keep_the_numbers(
