@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import csv
 import os
+import re
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -88,7 +89,7 @@ class Row:
     def file(self, column: str) -> Path | None:
         """Return the absolute path in a file column, None where the cell is empty."""
         text = self[column]
-        return Path(os.path.abspath(self.root / Path(text).expanduser())) if text else None
+        return locate(text, self.root) if text else None
 
     @property
     def spacing_um(self) -> tuple[float, float, float] | None:
@@ -156,6 +157,15 @@ class Manifest:
 
     def __len__(self) -> int:
         return len(self.rows)
+
+
+def locate(text: str, root: str | Path = "") -> Path:
+    """Return the absolute path that a cell or a setting names, from a folder on.
+
+    ``~`` alone stands for the home folder; ``~name`` is a file name like any other.
+    """
+    path = Path(text).expanduser() if re.match(r"~([/\\]|$)", str(text)) else Path(text)
+    return Path(os.path.abspath(Path(root) / path))
 
 
 def format_spacing(spacing_um: Sequence[float] | None) -> str:

@@ -10,7 +10,7 @@ import pytest
 import tifffile
 
 from cytoloop.curation import Settings, check_dataset, curate
-from cytoloop.curation.decisions import append_decision
+from cytoloop.curation.logbook import append_decision
 from cytoloop.errors import ConfigError, ManifestError
 from cytoloop.manifest import Row, read_dataset, read_manifest
 from cytoloop.targets import read_target

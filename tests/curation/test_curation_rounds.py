@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from cytoloop.curation import Settings, curate
-from cytoloop.curation.decisions import append_decision
+from cytoloop.curation.logbook import append_decision
 from cytoloop.digest import file_hash
 from cytoloop.errors import ConfigError, ManifestError
 from cytoloop.manifest import Row, read_manifest

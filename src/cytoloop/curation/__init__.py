@@ -9,8 +9,9 @@ refused with all that is wrong. Its checks also serve `cytoloop check` and the p
 from cytoloop.curation.checks import check_row
 from cytoloop.curation.consistency import check_dataset, check_rows, inspect_rows
 from cytoloop.curation.dataset import CurationResult, curate
-from cytoloop.curation.decisions import append_decision, read_decisions
+from cytoloop.curation.decisions import read_decisions
 from cytoloop.curation.facts import Facts, Problem
+from cytoloop.curation.logbook import append_decision
 from cytoloop.curation.pairing import Pair, pair_images
 from cytoloop.curation.settings import Settings
 from cytoloop.curation.split import split_rows

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from cytoloop.curation.checks import Extras
 from cytoloop.curation.consistency import add_problems, find_duplicates, find_odd_ones
+from cytoloop.curation.decisions import verdicts_of
 from cytoloop.curation.exchange.cytodl import export_cytodl
 from cytoloop.curation.exchange.segmenter_ml import export_segmenter_ml
 from cytoloop.curation.facts import Facts
@@ -17,7 +18,7 @@ from cytoloop.curation.inspection import Candidate, inspect_candidates
 from cytoloop.curation.judging import (
     apply_limits,
     apply_verdicts,
-    find_verdicts,
+    read_logs,
     reject_problems,
     warn_about_spacing,
 )
@@ -33,16 +34,19 @@ from cytoloop.curation.rounds import (
     forget_automatic,
     read_earlier,
     regions_cells,
+    splits_of_moved,
+    tell_changed_images,
     tell_changes,
+    with_group_of,
 )
 from cytoloop.curation.settings import Settings
-from cytoloop.curation.similarity import Nearest, add_similarity, find_nearest, refuse_leaks
+from cytoloop.curation.similarity import add_similarity, find_nearest, refuse_leaks
 from cytoloop.curation.sources import Sources, read_sources
 from cytoloop.curation.split import SPLIT_NAMES, SPLITS, split_rows
 from cytoloop.curation.strata import fold_rows
 from cytoloop.curation.writing import Dataset, swept_on_failure, write_dataset
 from cytoloop.errors import ManifestError
-from cytoloop.manifest import Row, format_spacing
+from cytoloop.manifest import Row, format_spacing, locate
 
 log = logging.getLogger(__name__)
 
@@ -100,17 +104,27 @@ def curate(
         cases.
     """
     earlier = read_earlier(settings)
+    settings = with_group_of(earlier, settings)
     sources = read_sources(settings)
     tell_changes(earlier, settings)
     add_earlier(sources, earlier, settings)
-    verdicts = find_verdicts(settings, earlier)
+    decisions = read_logs(settings, earlier)
+    verdicts = verdicts_of(decisions)
     forget_automatic(sources.rows, list(verdicts))
     kept = {**_stated_splits(sources.rows, earlier.splits, str(settings.raw)), **earlier.splits}
     regions = apply_verdicts(sources.rows, sources.regions, verdicts, settings)
-    output = Path(settings.output).expanduser()
+    output = locate(str(settings.output))
     with swept_on_failure(output):
         facts = _inspect(sources.rows, regions, kept, settings, output / FOLDER, progress, cache)
-        return _finish(settings, earlier, sources, regions, facts, kept, progress)
+        found = _judge(settings, earlier, sources, regions, facts, kept, progress)
+        found.log[:] = decisions
+        files = write_dataset(found, settings, earlier)
+    _tell(found)
+    # what follows leaves the data set as it is, come what may
+    files += _extras(found, output, settings)
+    return CurationResult(
+        found.rows, found.facts, found.counts, files, found.ranking, found.unmatched
+    )
 
 
 def _inspect(
@@ -144,7 +158,7 @@ def _inspect(
     return add_problems(facts, [(order[i], problem) for i, problem in found])
 
 
-def _finish(
+def _judge(
     settings: Settings,
     earlier: Earlier,
     sources: Sources,
@@ -152,7 +166,8 @@ def _finish(
     facts: list[Facts],
     kept: Mapping[str, str],
     progress: bool,
-) -> CurationResult:
+) -> Dataset:
+    """Return the data set, with everything decided; materialised targets are written."""
     rows = sources.rows
     judged = [row for row in rows if row["status"] != "reject"]
     nearest = find_nearest(facts)
@@ -165,52 +180,45 @@ def _finish(
     if settings.predictions:
         by_id = measure_predictions(judged, by_id, settings.predictions, progress)
     flags = apply_limits(judged, by_id, settings)
-    _split(rows, by_id, settings, earlier, kept, nearest)
+    tell_changed_images(earlier, judged, by_id)
+    kept = {**kept, **splits_of_moved(earlier, rows, by_id)}
+    _split(rows, by_id, settings, earlier, kept)
     counts = count_rows(rows, sources.unmatched)
     ranking = rank_rows(judged, by_id, settings.limits, flags, nearest)
-    output = Path(settings.output).expanduser()
     keep = [row for row in rows if row["status"] == "keep"]
+    output = locate(str(settings.output))
     made = materialize(keep, by_id, output) if settings.materialize else {}
-    dataset = Dataset(rows, by_id, counts, ranking, sources.unmatched, made)
-    files = write_dataset(dataset, settings, earlier)
-    if settings.report:
-        files.append(
-            write_report(
-                output,
-                rows,
-                by_id,
-                ranking,
-                counts,
-                settings.limits,
-                settings.predictions,
-                sources.unmatched,
-            )
-        )
-        log.info("report: %s", files[-1])
-    if settings.export:
-        files += _export(keep, output, settings)
+    return Dataset(rows, by_id, counts, ranking, sources.unmatched, made, [])
+
+
+def _tell(dataset: Dataset) -> None:
+    """Say how many images went where, how many are beyond which limit, and which to look at."""
+    counts = dataset.counts
     told = ", ".join(f"{counts[split]} {split}" for split in SPLITS)
     lost = f", {counts['unmatched']} unmatched" if counts["unmatched"] else ""
     log.info("%d images: %s, %d rejected%s", counts["images"], told, counts["reject"], lost)
-    _tell_flags(rows, ranking)
-    return CurationResult(rows, by_id, counts, files, ranking, sources.unmatched)
-
-
-def _tell_flags(rows: Sequence[Row], ranking: Sequence[Ranked]) -> None:
-    """Say how many images are beyond which limit, and which to look at first."""
-    found = Counter(flag for row in rows for flag in row["flags"].split())
+    found = Counter(flag for row in dataset.rows for flag in row["flags"].split())
     if found:
-        told = ", ".join(f"{name} {count}" for name, count in found.most_common())
-        log.info("flagged: %s; quality.csv has them, %s on top", told, ranking[0].id)
+        flags = ", ".join(f"{name} {count}" for name, count in found.most_common())
+        log.info("flagged: %s; quality.csv has them, %s on top", flags, dataset.ranking[0].id)
 
 
-def _export(rows: Sequence[Row], output: Path, settings: Settings) -> list[Path]:
-    export = {"cytodl": export_cytodl, "segmenter_ml": export_segmenter_ml}[str(settings.export)]
-    result = export(rows, output / str(settings.export), settings.on_problem)
-    for name, reason in result.left_out.items():
-        log.warning("not exported: %s: %s", name, reason)
-    log.info("exported to %s", output / str(settings.export))
-    return list(result.files)
+def _extras(dataset: Dataset, output: Path, settings: Settings) -> list[Path]:
+    """Write the report and the export that are asked for."""
+    files = []
+    if settings.report:
+        files.append(write_report(output, dataset, settings.limits, settings.predictions))
+        log.info("report: %s", files[-1])
+    if settings.export:
+        export = {"cytodl": export_cytodl, "segmenter_ml": export_segmenter_ml}[settings.export]
+        folder = output / settings.export
+        keep = [row for row in dataset.rows if row["status"] == "keep"]
+        result = export(keep, folder, settings.on_problem)
+        for name, reason in result.left_out.items():
+            log.warning("not exported: %s: %s", name, reason)
+        log.info("exported to %s", folder)
+        files += result.files
+    return files
 
 
 def _split(
@@ -219,10 +227,17 @@ def _split(
     settings: Settings,
     earlier: Earlier,
     kept: Mapping[str, str],
-    nearest: Nearest,
 ) -> None:
     """Fill in split, fold and status."""
     good = [row for row in rows if row["status"] != "reject"]
+    if len(good) < 2 < len(rows):
+        reasons = Counter(row["reason"] or "no reason" for row in rows if row["status"] == "reject")
+        raise ManifestError(
+            "splitting",
+            [f"{count} images are rejected: {reason}" for reason, count in reasons.most_common(5)],
+            f"{len(good)} of {len(rows)} images are left; at least 2 are needed. Loosen the limits "
+            "(quality.FIGURE.min, .max, .action) or keep images in decisions.csv.",
+        )
     splits = split_rows(
         [row.id for row in good],
         [row["group"] for row in good],
@@ -233,16 +248,17 @@ def _split(
         counts=[facts[row.id].objects for row in good] if settings.stratify else None,
         leakage=settings.leakage,
     )
-    if settings.leakage == "refuse":
-        refuse_leaks(good, splits, nearest, settings.limits["similarity"])
     folds: dict[str, int] = {}
     if settings.folds:
         groups = {row.id: row["group"] for row in good if splits[row.id] != "test"}
         folds = fold_rows(groups, settings.folds, settings.seed, earlier.folds)
+    if settings.leakage == "refuse":
+        refuse_leaks([facts[row.id] for row in good], splits, folds, settings.limits["similarity"])
     for row in rows:
         # a rejected row remembers its split, so that it comes back to where it was
         row.values["split"] = splits.get(row.id) or kept.get(row.id, "")
-        row.values["fold"] = str(folds.get(row.id, ""))
+        remembered = earlier.folds.get(row.id, "") if settings.folds else ""
+        row.values["fold"] = str(folds.get(row.id, remembered))
         row.values["status"] = "keep" if row.id in splits else "reject"
 
 

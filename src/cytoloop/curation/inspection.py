@@ -25,7 +25,7 @@ from cytoloop.curation.facts import Facts
 from cytoloop.curation.masks import Regions
 from cytoloop.manifest import CHOICE_COLUMNS, Row
 
-_VERSION = 1
+_VERSION = 2
 """Of the checks and figures: findings of another version are not used."""
 
 _SETTLED_NS = 2_000_000_000
@@ -125,8 +125,8 @@ class _Memory:
         self.base = sqlite3.connect(":memory:" if path is None else path, timeout=60)
         self.base.execute("create table if not exists facts (key text primary key, facts text)")
         self.base.execute(
-            "create table if not exists files "
-            "(path text primary key, size int, changed int, seen int, hash text)"
+            "create table if not exists known_files "
+            "(path text primary key, state text, settled int, hash text)"
         )
 
     def close(self) -> None:
@@ -161,8 +161,8 @@ class _Memory:
                 state = _state(path)
                 if state is not None:
                     self.base.execute(
-                        "insert or replace into files values (?, ?, ?, ?, ?)",
-                        (path, *state, time.time_ns(), digest),
+                        "insert or replace into known_files values (?, ?, ?, ?)",
+                        (path, state, _settled(path), digest),
                     )
             self.base.execute(
                 "insert or replace into facts values (?, ?)",
@@ -172,10 +172,20 @@ class _Memory:
     def _hash(self, path: str) -> str | None:
         """Return the hash of a file that is as it was, None for another."""
         state = _state(path)
-        line = self.base.execute("select * from files where path = ?", (path,)).fetchone()
-        if state is None or line is None or state != (line[1], line[2]):
+        line = self.base.execute("select * from known_files where path = ?", (path,)).fetchone()
+        if state is None or line is None or state != line[1] or not line[2]:
             return None
-        return str(line[4]) if line[2] < line[3] - _SETTLED_NS else None
+        return str(line[3])
+
+
+def _settled(path: str) -> bool:
+    """Tell whether a file was last changed long enough ago for a later change to show."""
+    try:
+        members = [Path(path), *Path(path).rglob("*")] if Path(path).is_dir() else [Path(path)]
+        newest = max(member.stat().st_mtime_ns for member in members)
+    except OSError:
+        return False
+    return newest < time.time_ns() - _SETTLED_NS
 
 
 def _files(candidate: Candidate) -> list[str]:
@@ -183,16 +193,18 @@ def _files(candidate: Candidate) -> list[str]:
     return [*(str(path) for path in named if path), *candidate.regions.effective().files]
 
 
-def _state(path: str) -> tuple[int, int] | None:
-    """Return size and time of change of a file, of the newest and all in a folder (OME-Zarr)."""
+def _state(path: str) -> str | None:
+    """Return what changes when a file does: size, inode and times; of all in a folder (OME-Zarr).
+
+    Two files of one size and time that change names have other inodes, or times of change.
+    """
     try:
-        if not Path(path).is_dir():
-            found = Path(path).stat()
-            return found.st_size, found.st_mtime_ns
-        members = [p.stat() for p in Path(path).rglob("*")]
+        members = sorted(Path(path).rglob("*")) if Path(path).is_dir() else [Path(path)]
+        found = [member.stat() for member in members]
     except OSError:
         return None
-    return sum(m.st_size for m in members), max((m.st_mtime_ns for m in members), default=0)
+    facts = [(m.st_size, m.st_mtime_ns, m.st_ctime_ns, m.st_ino) for m in found]
+    return hashlib.sha256(repr(facts).encode()).hexdigest() if len(facts) > 1 else repr(facts)
 
 
 def _key(candidate: Candidate, extras: Extras, hashes: dict[str, str]) -> str:

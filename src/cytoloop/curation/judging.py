@@ -7,14 +7,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from cytoloop.curation.consistency import describe_problems
-from cytoloop.curation.decisions import LOG, Verdict, read_decisions, unknown_ids
+from cytoloop.curation.decisions import Verdict, unknown_ids
 from cytoloop.curation.facts import Facts, spacings_differ
+from cytoloop.curation.logbook import LOG, Line, joined, read_log
 from cytoloop.curation.masks import Regions
 from cytoloop.curation.quality import find_breaches
 from cytoloop.curation.rounds import AUTOMATIC, Earlier
 from cytoloop.curation.settings import Settings
 from cytoloop.errors import ManifestError
-from cytoloop.manifest import Row, format_spacing
+from cytoloop.manifest import Row, format_spacing, locate
 
 log = logging.getLogger(__name__)
 
@@ -22,22 +23,26 @@ _TOLD = 20
 """Lines of rejected rows on the terminal; dataset.csv has them all."""
 
 
-def find_verdicts(settings: Settings, earlier: Earlier) -> dict[str, Verdict]:
-    """Return what the log says; the log of an earlier round in another folder comes first.
+def read_logs(settings: Settings, earlier: Earlier) -> list[Line]:
+    """Return all that was decided: in the round before, in this data set, and in a log given.
 
     Raises
     ------
     ManifestError
         A faulty log, or none where one is named.
     """
-    if settings.decisions:
-        return read_decisions(settings.decisions)
-    folders = [earlier.folder, Path(settings.output).expanduser()]
-    found: dict[str, Verdict] = {}
-    for log_file in dict.fromkeys(folder / LOG for folder in folders if folder):
-        if log_file.is_file():
-            found |= read_decisions(log_file)
-    return found
+    own = locate(str(settings.output)) / LOG
+    before = earlier.folder / LOG if earlier.folder else own
+    given = locate(str(settings.decisions)) if settings.decisions else own
+    return joined(
+        read_log(before) if before.is_file() and not _same(before, own) else [],
+        read_log(own) if own.is_file() else [],
+        read_log(given) if not _same(given, own) else [],
+    )
+
+
+def _same(one: Path, other: Path) -> bool:
+    return one.resolve() == other.resolve()
 
 
 def apply_verdicts(

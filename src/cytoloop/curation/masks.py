@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cytoloop.curation.decisions import NONE, is_word
+from cytoloop.curation.parts import NONE, is_word
 from cytoloop.images import Spacing, write_image
 from cytoloop.regions import is_rule, read_region, region_of_rule
 

@@ -47,8 +47,7 @@ def materialize(
     for row in rows:
         if not row["merge_mask"]:
             continue
-        columns = ("seg1", "seg2", "merge_mask", "base_image", "merge_rule")
-        made[row.id] = {name: row[name] for name in columns}
+        made[row.id] = {name: row[name] for name in ("seg1", "merge", "base_image", *_CLEARED)}
         labels, _ = read_target(replace(row, values={**row.values, "exclude_mask": ""}))
         labels = labels.astype(np.min_scalar_type(int(labels.max(initial=0))))
         digest = hashlib.sha256(f"{labels.shape} {labels.dtype}".encode())

@@ -11,6 +11,7 @@ from pathlib import Path
 from cytoloop.curation.keys import compile_pattern, key_of, suggest_key
 from cytoloop.errors import ConfigError, ImageError, ManifestError
 from cytoloop.images import SUFFIXES, list_images
+from cytoloop.manifest import locate
 from cytoloop.regions import OUTLINE_SUFFIXES
 
 _PARTNERS = ("seg2", "merge", "exclude")
@@ -155,7 +156,7 @@ def _list_sources(sources: Mapping[str, str]) -> dict[str, list[Path]]:
 
 def _outlines(source: str) -> list[Path]:
     """Return the images and outlines (``.npy``, ``.json``, ``.roi`` ...) of a folder."""
-    folder = Path(source).expanduser()
+    folder = locate(source)
     if not folder.is_dir() or folder.name.lower().endswith(".zarr"):
         return []
     endings = (*SUFFIXES, *OUTLINE_SUFFIXES)

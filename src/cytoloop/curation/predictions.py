@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,8 +10,8 @@ import numpy as np
 
 from cytoloop.curation.facts import Facts
 from cytoloop.errors import ManifestError
-from cytoloop.images import read_image, read_labels
-from cytoloop.manifest import Manifest, Row, read_manifest
+from cytoloop.images import read_image, read_labels, stem
+from cytoloop.manifest import Manifest, Row, locate, read_manifest
 from cytoloop.targets import read_target
 
 
@@ -47,6 +46,10 @@ def measure_predictions(
         )
     measured, problems = dict(facts), []
     for row in _track(chosen, progress):
+        picture = known[row.id]["raw"]
+        if picture and stem(picture) != stem(row["raw"]):
+            problems.append(f"{row.id}: was predicted on {picture}, but is {row['raw']}")
+            continue
         try:
             figures = _compare(row, known[row.id])
         except (ManifestError, ValueError) as error:
@@ -149,7 +152,7 @@ def _objects(labels: np.ndarray) -> np.ndarray:
 
 
 def _path(row: Row, column: str) -> Path:
-    return Path(os.path.abspath(row.root / Path(row[column]).expanduser()))
+    return locate(row[column], row.root)
 
 
 def _fitting(found: np.ndarray, labels: np.ndarray) -> np.ndarray:

@@ -9,12 +9,11 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from cytoloop.curation.facts import Facts
 from cytoloop.curation.quality import Limit
-from cytoloop.curation.ranking import Ranked
 from cytoloop.curation.thumbnails import thumbnail
-from cytoloop.errors import CytoloopError
-from cytoloop.manifest import Row, read_manifest
+from cytoloop.curation.writing import Dataset
+from cytoloop.errors import CytoloopError, OutputError
+from cytoloop.manifest import Row, locate, read_manifest
 
 log = logging.getLogger(__name__)
 
@@ -30,13 +29,9 @@ _SHOWN = (
 
 def write_report(
     output: Path,
-    rows: Sequence[Row],
-    facts: Mapping[str, Facts],
-    ranking: Sequence[Ranked],
-    counts: Mapping[str, int],
+    dataset: Dataset,
     limits: Mapping[str, Limit],
     predictions: str | Path | None = None,
-    unmatched: Sequence[Any] = (),
 ) -> Path:
     """Write ``report.html`` of a data set; return its path.
 
@@ -47,13 +42,19 @@ def write_report(
     ----------
     output : Path
         Folder of the data set.
-    rows, facts, ranking, counts, limits, unmatched
-        Of the curation.
+    dataset : Dataset
+    limits : mapping of str to Limit
     predictions : str or Path, optional
         ``predictions.csv``, for the outlines of what a model found.
+
+    Raises
+    ------
+    OutputError
+        The file cannot be written.
     """
     import jinja2
 
+    rows, facts, ranking = dataset.rows, dataset.facts, dataset.ranking
     by_id = {row.id: row for row in rows}
     ranked = {one.id: one for one in ranking}
     order = [*ranked, *(row.id for row in rows if row.id not in ranked)]
@@ -84,10 +85,10 @@ def write_report(
     text = template.render(
         name=output.resolve().name,
         cards=cards,
-        counts=counts,
+        counts=dataset.counts,
         splits=_split_table(rows),
         limits=limits,
-        unmatched=unmatched,
+        unmatched=dataset.unmatched,
         pictures=PICTURES,
         predicted=bool(guesses),
     )
@@ -96,6 +97,10 @@ def write_report(
     try:
         temporary.write_text(text, encoding="utf-8")
         os.replace(temporary, path)
+    except OSError as error:
+        raise OutputError(
+            str(path), f"cannot be written: {error.strerror}", "The data set itself is complete."
+        ) from error
     finally:
         temporary.unlink(missing_ok=True)
     return path
@@ -108,7 +113,7 @@ def _guesses(predictions: str | Path | None) -> dict[str, Path]:
     for row in read_manifest(predictions, ("id",)):
         name = row["labels"] or row["mask"]
         if name:
-            found[row.id] = Path(os.path.abspath(row.root / Path(name).expanduser()))
+            found[row.id] = locate(name, row.root)
     return found
 
 

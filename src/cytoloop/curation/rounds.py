@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from cytoloop.curation.facts import Facts
 from cytoloop.curation.masks import Regions
+from cytoloop.curation.parts import join_parts
 from cytoloop.curation.settings import Settings
-from cytoloop.curation.sources import Sources, absolute, fill_cells, stated_regions
+from cytoloop.curation.sources import FILLED, Sources, absolute, fill_cells, stated_regions
 from cytoloop.curation.split import SPLIT_NAMES, SPLITS
 from cytoloop.digest import file_hash
 from cytoloop.errors import ManifestError, OutputError
-from cytoloop.manifest import Row, read_manifest
+from cytoloop.manifest import FILE_COLUMNS, Row, locate, read_manifest
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +26,7 @@ RECORD = "dataset.json"
 AUTOMATIC = "cytoloop"
 """The curator of what checks, limits and settings decided: decided anew in each round."""
 _RULES = (
-    *("key", "group", "exclude_rules", "folds", "stratify", "undecided", "instances"),
+    *("key", "exclude_rules", "folds", "stratify", "undecided", "instances"),
     *("materialize", "leakage", "quality", "seed", "valid", "test", "paths"),
 )
 """Settings whose change from round to round is easily made by leaving them out."""
@@ -68,9 +70,9 @@ def read_earlier(settings: Settings) -> Earlier:
     ManifestError
         A ``dataset.csv`` that was spoiled since, or no data set where one is named.
     """
-    output = Path(settings.output).expanduser()
+    output = locate(str(settings.output))
     _refuse_strangers(output)
-    folder = Path(settings.parent).expanduser() if settings.parent else output
+    folder = locate(str(settings.parent)) if settings.parent else output
     table = folder / WHOLE
     if not table.is_file():
         if settings.parent:
@@ -84,14 +86,70 @@ def read_earlier(settings: Settings) -> Earlier:
     ]
     if wrong:
         raise ManifestError(str(table), wrong, "Expected train, valid or test.")
+    record = _read_record(folder / RECORD)
+    for name, cells in record.get("materialized", {}).items():
+        if name in rows:  # what the target was made from, so that it can be made anew
+            files = {c: str(locate(t, folder)) for c, t in cells.items() if c in FILE_COLUMNS and t}
+            rows[name].values |= {**cells, **files}
     return Earlier(
         rows=rows,
         splits={name: SPLIT_NAMES[row["split"]] for name, row in rows.items() if row["split"]},
         folds={name: int(row["fold"]) for name, row in rows.items() if row["fold"].isdigit()},
         folder=folder,
         digest=file_hash(table),
-        record=_read_record(folder / RECORD),
+        record=record,
     )
+
+
+def with_group_of(earlier: Earlier, settings: Settings) -> Settings:
+    """Return settings with the group pattern of the earlier round where none is given.
+
+    Without it new images of an old group would be groups of their own, on any side of the split.
+    """
+    pattern = earlier.record.get("settings", {}).get("group")
+    if settings.group or not pattern or "(" not in pattern:
+        return settings
+    log.info("groups are found as in the earlier round: group=%s", pattern)
+    return replace(settings, group=pattern)
+
+
+def splits_of_moved(
+    earlier: Earlier, rows: Sequence[Row], facts: Mapping[str, Facts]
+) -> dict[str, str]:
+    """Return the splits of pictures that the earlier round knew under another id."""
+    here = {row.id for row in rows}
+    before = {
+        (row["sha256"], row["scene"], row["time"], row["channel"]): name
+        for name, row in earlier.rows.items()
+        if row["sha256"] and name not in here and name in earlier.splits
+    }
+    found = {}
+    for row in rows:
+        if row.id in facts and row.id not in earlier.rows:
+            digest = facts[row.id].sha256.get("raw", "")
+            old = before.get((digest, row["scene"], row["time"], row["channel"]))
+            if old is not None:
+                found[row.id] = earlier.splits[old]
+    if found:
+        log.info("%d images have other names than before and keep their split", len(found))
+    return found
+
+
+def tell_changed_images(earlier: Earlier, rows: Sequence[Row], facts: Mapping[str, Facts]) -> None:
+    """Warn of raw images whose files hold something else than in the earlier round."""
+    changed = [
+        row.id
+        for row in rows
+        if row.id in earlier.rows
+        and earlier.rows[row.id]["sha256"]
+        and facts[row.id].sha256.get("raw") not in (None, earlier.rows[row.id]["sha256"])
+    ]
+    if changed:
+        log.warning(
+            "%d raw images have changed since the earlier round, and keep their split: %s",
+            len(changed),
+            _some(changed),
+        )
 
 
 def add_earlier(sources: Sources, earlier: Earlier, settings: Settings) -> list[str]:
@@ -103,6 +161,7 @@ def add_earlier(sources: Sources, earlier: Earlier, settings: Settings) -> list[
         An id that names another picture than in the earlier round.
     """
     _refuse_other_pictures(sources.rows, earlier)
+    _inherit(sources, earlier, settings)
     named = {row.id for row in sources.rows}
     others = {name: row for name, row in earlier.rows.items() if name not in named}
     same = len(named & set(earlier.rows))
@@ -135,7 +194,7 @@ def add_earlier(sources: Sources, earlier: Earlier, settings: Settings) -> list[
 def tell_changes(earlier: Earlier, settings: Settings) -> None:
     """Warn of rules that are not those of the earlier round: each run says all of its own."""
     before = earlier.record.get("settings", {})
-    now = json.loads(json.dumps(settings.recorded()))
+    now = settings.recorded()
     told = [
         f"{name} was {_short(before[name])} and is {_short(now[name])}"
         for name in _RULES
@@ -155,8 +214,30 @@ def forget_automatic(rows: Sequence[Row], decided: Sequence[str]) -> None:
     again = set(decided)
     for row in rows:
         row.values["flags"] = ""
-        if row["curator"] == AUTOMATIC or row.id in again:
+        kept_by_nobody = row["status"] == "keep" and not row["curator"]
+        if row["curator"] == AUTOMATIC or row.id in again or kept_by_nobody:
             row.values |= {"status": "", "reason": "", "curator": ""}
+
+
+def _inherit(sources: Sources, earlier: Earlier, settings: Settings) -> None:
+    """Give rows that are named again what the earlier round knew and no source tells now."""
+    if settings.from_table:  # its cells say all there is to say
+        return
+    stated = earlier.record.get("settings", {})
+    for row in sources.rows:
+        before = earlier.rows.get(row.id)
+        if before is None:
+            continue
+        columns = [*FILLED]
+        columns += ["spacing_um"] if stated.get("spacing_um") is not None else []
+        columns += ["seg2"] if settings.seg2 is None else []
+        for column in columns:
+            row.values[column] = row[column] or before[column]
+        regions = stated_regions(before)
+        sources.regions[row.id] = Regions(
+            sources.regions[row.id].exclude if settings.exclude else regions.exclude,
+            sources.regions[row.id].merge if settings.merge else regions.merge,
+        )
 
 
 def parent_of(earlier: Earlier, output: Path, digest: str, settings: dict[str, Any]) -> Any:
@@ -185,7 +266,7 @@ def regions_cells(stated: Regions, final: Regions, masks: dict[str, str]) -> dic
         said, all_of_it = getattr(stated, kind), getattr(final, kind)
         mask = masks.get(f"{kind}_mask", "")
         plain = (said == all_of_it and (mask,) == said) or (not said and not all_of_it)
-        cells[kind] = "" if plain else "; ".join(said) or "none"
+        cells[kind] = "" if plain else join_parts(said) or "none"
     return cells
 
 

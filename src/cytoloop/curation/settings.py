@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from cytoloop.curation.decisions import rule_problem
 from cytoloop.curation.keys import compile_pattern
+from cytoloop.curation.parts import rule_problem
 from cytoloop.curation.quality import Limit, limits_of
 from cytoloop.curation.split import Wish, as_wish, wish_problems
 from cytoloop.errors import ConfigError
+from cytoloop.manifest import locate
 from cytoloop.regions import MERGE_RULES
 
 SOURCES = ("raw", "seg1", "seg2", "merge", "exclude")
@@ -191,10 +194,26 @@ class Settings:
         values["exclude_rules"] = list(self.rules)
         if self.spacing_um is not None:
             values["spacing_um"] = [float(size) for size in self.spacing_um]
+        places = [name for name in SOURCES if values[name] is not None]
+        values |= {name: self._from_output(str(values[name])) for name in places}
         kept = (int, float, tuple, list, dict, type(None))
-        return {k: v if isinstance(v, kept) else str(v) for k, v in values.items()}
+        plain = {k: v if isinstance(v, kept) else str(v) for k, v in values.items()}
+        return dict(json.loads(json.dumps(plain)))
+
+    def _from_output(self, source: str) -> str:
+        """Return a source as seen from the data set, wherever the command was started."""
+        path = locate(source)
+        if self.paths == "absolute":
+            return str(path)
+        try:
+            return Path(os.path.relpath(path, locate(str(self.output)))).as_posix()
+        except ValueError:  # Windows, another drive
+            return str(path)
 
     def _problems(self) -> tuple[list[str], list[str]]:
+        kinds = self._wrong_kinds()
+        if kinds:  # the other checks would trip over them
+            return kinds, []
         problems = wish_problems(self.valid, self.test)
         repairs = []
         for name, allowed in _CHOICES.items():
@@ -215,8 +234,6 @@ class Settings:
         for rule in self.rules:
             if told := rule_problem(rule):
                 problems.append(f"exclude_rules: {told}")
-        if not isinstance(self.workers, int) or self.workers < 0:
-            problems.append(f"workers={self.workers}: expected 0 (all cores), 1, 2 ...")
         for name, part in (("key", "id"), ("group", "group")):
             text = getattr(self, name)
             if text and text != "stem" and "(" in text:  # else a column's name, known later
@@ -231,6 +248,30 @@ class Settings:
             problems += error.problems
             repairs.append(error.repair)
         return problems, repairs
+
+    def _wrong_kinds(self) -> list[str]:
+        """Return the settings whose values are not even of the right kind."""
+        found = []
+        for name in ("stratify", "materialize", "instances", "report"):
+            if not isinstance(getattr(self, name), bool):
+                found.append((name, "true or false"))
+        if not _is_whole(self.seed):
+            found.append(("seed", "a whole number"))
+        if self.folds is not None and not (_is_whole(self.folds) and self.folds >= 2):
+            found.append(("folds", "a number of folds from 2 up, or null"))
+        if not isinstance(self.key, str) or not self.key:
+            found.append(("key", "stem, or a pattern with (?P<id>...)"))
+        if not isinstance(self.quality, Mapping):
+            found.append(("quality", "figures with their limits"))
+        if self.exclude_rules is None or isinstance(self.exclude_rules, Mapping):
+            found.append(("exclude_rules", "rules, or []"))
+        for name in ("valid", "test"):
+            wish = getattr(self, name)
+            if wish is None or isinstance(wish, (bool, Mapping)):
+                found.append((name, "a share, or names of groups"))
+        if not _is_whole(self.workers) or self.workers < 0:
+            found.append(("workers", "0 (all cores), 1, 2 ..."))
+        return [f"{name}={_told(getattr(self, name))}: expected {what}" for name, what in found]
 
     def _source_problems(self) -> list[tuple[str, str]]:
         partners = [name for name in SOURCES[1:] if getattr(self, name)]
@@ -260,8 +301,16 @@ class Settings:
         return []
 
     def _has_parent(self) -> bool:
-        folder = Path(self.parent or self.output).expanduser()
+        folder = locate(str(self.parent or self.output))
         return (folder / "dataset.csv").is_file()
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _told(value: object) -> str:
+    return "null" if value is None else str(value)
 
 
 def _is_spacing(sizes: Sequence[float]) -> bool:

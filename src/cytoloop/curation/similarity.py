@@ -11,7 +11,6 @@ from cytoloop.curation.facts import Facts
 from cytoloop.curation.figures import read_signature
 from cytoloop.curation.quality import Limit
 from cytoloop.errors import ManifestError
-from cytoloop.manifest import Row
 
 _BLOCK = 1024
 _LISTED = 20
@@ -57,34 +56,45 @@ def add_similarity(facts: Sequence[Facts], nearest: Nearest) -> list[Facts]:
 
 
 def refuse_leaks(
-    rows: Sequence[Row], splits: Mapping[str, str], nearest: Nearest, limit: Limit
+    facts: Sequence[Facts],
+    splits: Mapping[str, str],
+    folds: Mapping[str, int],
+    limit: Limit,
 ) -> None:
-    """Refuse pictures nearly alike on two sides of the split.
+    """Refuse pictures nearly alike on two sides of the split, or in two folds.
 
     Raises
     ------
     ManifestError
         All such pairs.
     """
-    if limit.max is None or limit.action == "ignore":
+    usable = [one for one in facts if one.signature and one.id in splits]
+    if limit.max is None or limit.action == "ignore" or len(usable) < 2:
         return
-    pairs = {}
-    for row in rows:
-        other, value = nearest.get(row.id, ("", 0.0))
-        if value > limit.max and other in splits and splits[other] != splits.get(row.id):
-            pairs[min(row.id, other), max(row.id, other)] = value
-    if pairs:
-        lines = [
-            f"{one} ({splits[one]}) and {other} ({splits[other]}) are nearly the same picture "
-            f"(similarity {value:.3f})"
-            for (one, other), value in sorted(pairs.items())
-            if one in splits
-        ]
-        if len(lines) > _LISTED:
-            lines = [*lines[:_LISTED], f"... and {len(lines) - _LISTED} more"]
+    vectors = np.stack([read_signature(one.signature) for one in usable])
+    sides = [(splits[one.id], folds.get(one.id, -1)) for one in usable]
+    numbers = {side: number for number, side in enumerate(dict.fromkeys(sides))}
+    side = np.array([numbers[one] for one in sides])
+    lines = []
+    for start in range(0, len(usable), _BLOCK):
+        alike = vectors[start : start + _BLOCK] @ vectors.T
+        apart = side[start : start + _BLOCK, None] != side[None, :]
+        for row, column in np.argwhere((alike > limit.max) & apart):
+            if column > start + row:
+                one, other = usable[start + row].id, usable[column].id
+                lines.append(
+                    f"{one} ({_told(sides[start + row])}) and {other} ({_told(sides[column])}) are "
+                    f"nearly the same picture (similarity {alike[row, column]:.3f})"
+                )
+    if lines:
+        more = [f"... and {len(lines) - _LISTED} more"] if len(lines) > _LISTED else []
         raise ManifestError(
             "splitting",
-            lines,
-            "Scores on such a test set flatter. Give both one group (group=), reject one of them "
+            lines[:_LISTED] + more,
+            "Scores on such a split flatter. Give both one group (group=), reject one of them "
             "in decisions.csv, or give split.leakage=allow.",
         )
+
+
+def _told(side: tuple[str, int]) -> str:
+    return side[0] if side[1] < 0 else f"{side[0]}, fold {side[1]}"

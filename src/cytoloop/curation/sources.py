@@ -7,17 +7,17 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from cytoloop.curation.decisions import split_parts
 from cytoloop.curation.exchange.segmenter_ml import is_experiment, read_experiment
 from cytoloop.curation.keys import compile_pattern, find_part
 from cytoloop.curation.masks import Regions
 from cytoloop.curation.pairing import Unmatched, match_images, refuse_unmatched
+from cytoloop.curation.parts import join_parts, split_parts
 from cytoloop.curation.settings import Settings
 from cytoloop.errors import ConfigError, ImageError, ManifestError
 from cytoloop.images import read_header
 from cytoloop.manifest import FILE_COLUMNS, Row, format_spacing, read_manifest
 
-_FILLED = (
+FILLED = (
     "channel",
     "channel_seg1",
     "channel_seg2",
@@ -75,7 +75,8 @@ def read_sources(settings: Settings) -> Sources:
         fill_cells(row, settings)
         # the file of today is hashed anew; an old hash would call it changed
         row.values["sha256"] = ""
-    rows = [one for row in rows for one in _expanded(row)]
+    _check_statuses(rows, str(settings.raw))
+    rows = _expand(rows, str(settings.raw))
     _refuse_doubles(rows, str(settings.raw))
     _fill_groups(rows, settings)
     rows.sort(key=lambda row: row.id)
@@ -94,7 +95,7 @@ def fill_cells(row: Row, settings: Settings, before: Mapping[str, Any] | None = 
         setting now.
     """
     earlier = dict(before or {})
-    for column in (*_FILLED, "spacing_um"):
+    for column in (*FILLED, "spacing_um"):
         value = getattr(settings, column)
         if value is None:
             continue
@@ -123,7 +124,7 @@ def stated_regions(row: Row) -> Regions:
 def absolute(row: Row) -> Row:
     """Return a row whose paths do not depend on where its table lies."""
     files = {column: str(row.file(column) or "") for column in FILE_COLUMNS}
-    parts = {kind: "; ".join(split_parts(row[kind], row.root)) for kind in ("exclude", "merge")}
+    parts = {kind: join_parts(split_parts(row[kind], row.root)) for kind in ("exclude", "merge")}
     return replace(row, values={**row.values, **files, **parts, "id": row.id})
 
 
@@ -151,8 +152,65 @@ def _rows_of_table(settings: Settings) -> list[Row]:
     return [absolute(row) for row in read_manifest(str(settings.raw), ("raw", "seg1"))]
 
 
+def _check_statuses(rows: Sequence[Row], where: str) -> None:
+    """Bring the status of table rows to the words that are known."""
+    known = {"": "", "keep": "keep", "reject": "reject", "rejected": "reject", "undecided": ""}
+    wrong = [
+        f"{row.where('status')}: {row['status']!r}; expected keep, reject or nothing"
+        for row in rows
+        if row["status"].lower() not in known
+    ]
+    if wrong:
+        raise ManifestError(where, wrong, "Correct these cells.")
+    for row in rows:
+        row.values["status"] = known[row["status"].lower()]
+
+
+def _expand(rows: Sequence[Row], where: str) -> list[Row]:
+    """Return a row for each scene and time point where all of them are asked for.
+
+    Raises
+    ------
+    ManifestError
+        A segmentation that does not have as many of them.
+    """
+    found, problems = [], []
+    for row in rows:
+        parts = _expanded(row)
+        if len(parts) > 1:
+            problems += _too_few(row, parts)
+        found += parts
+    if problems:
+        raise ManifestError(
+            where,
+            problems,
+            "Name the image of each in a CSV, with the columns raw, seg1, scene and time.",
+        )
+    return found
+
+
+def _too_few(row: Row, parts: Sequence[Row]) -> list[str]:
+    problems = []
+    scenes, times = (len({part[name] for part in parts}) for name in ("scene", "time"))
+    for column in ("seg1", "seg2"):
+        path = row.file(column)
+        if path is None or row[f"scene_{column}"] or row[f"time_{column}"]:
+            continue
+        try:
+            header = read_header(path)
+        except ImageError:
+            continue  # its check will tell
+        for count, there, what in (
+            (scenes, len(header.scenes), "scenes"),
+            (times, header.shape[0], "time points"),
+        ):
+            if count > 1 and there != count:
+                problems.append(f"{row.where(column)}: has {there} of {what} but raw has {count}")
+    return problems
+
+
 def _expanded(row: Row) -> list[Row]:
-    """Return a row for each scene and time point where all of them are asked for."""
+    """Return the rows that a row with ``all`` stands for."""
     every = [name for name in ("scene", "time") if row[name] == "all"]
     if not every:
         return [row]

@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from cytoloop.curation import materialize
-from cytoloop.curation.decisions import LOG, adopt_log, is_word, split_parts
 from cytoloop.curation.facts import Facts
+from cytoloop.curation.logbook import LOG, Line, read_log, write_log
 from cytoloop.curation.masks import FOLDER
 from cytoloop.curation.pairing import Unmatched
+from cytoloop.curation.parts import is_word, join_parts, split_parts
 from cytoloop.curation.ranking import COLUMNS as QUALITY_COLUMNS
 from cytoloop.curation.ranking import Ranked, table
 from cytoloop.curation.rounds import RECORD, WHOLE, Earlier, parent_of
@@ -27,7 +28,7 @@ from cytoloop.curation.settings import Settings
 from cytoloop.curation.split import SPLITS
 from cytoloop.digest import file_hash
 from cytoloop.errors import OutputError
-from cytoloop.manifest import COLUMNS, FILE_COLUMNS, Row, write_manifest
+from cytoloop.manifest import COLUMNS, FILE_COLUMNS, Row, locate, write_manifest
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +55,8 @@ class Dataset:
     unmatched : list of Unmatched
     materialized : dict of str to dict
         Id to the cells that a written target was made from.
+    log : list of Line
+        All decisions.
     """
 
     rows: list[Row]
@@ -62,6 +65,7 @@ class Dataset:
     ranking: list[Ranked]
     unmatched: list[Unmatched]
     materialized: dict[str, dict[str, str]]
+    log: list[Line]
 
 
 def write_dataset(dataset: Dataset, settings: Settings, earlier: Earlier) -> list[Path]:
@@ -76,7 +80,7 @@ def write_dataset(dataset: Dataset, settings: Settings, earlier: Earlier) -> lis
     OutputError
         The folder cannot be written to, or relative paths cannot reach the images.
     """
-    folder = Path(settings.output).expanduser().resolve()
+    folder = locate(str(settings.output)).resolve()
     cells = [_cells(row, folder, settings.paths) for row in dataset.rows]
     tables: dict[str, tuple[Sequence[Mapping[str, object]], Sequence[str]]] = {}
     # an empty split still has every column that the others have
@@ -102,8 +106,9 @@ def write_dataset(dataset: Dataset, settings: Settings, earlier: Earlier) -> lis
         )
         text = json.dumps(record, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
         (temporary / RECORD).write_text(text, encoding="utf-8")
-        if earlier.folder is not None:
-            adopt_log(earlier.folder / LOG, folder / LOG)
+        own = folder / LOG
+        if dataset.log != (read_log(own) if own.is_file() else []):
+            write_log(own, dataset.log)  # decisions from elsewhere are this data set's now
         written = [folder / name for name in (*tables, RECORD)]
         for path in written:
             os.replace(temporary / path.name, path)
@@ -152,7 +157,7 @@ def _cells(row: Row, folder: Path, paths: str) -> dict[str, str]:
     for kind in ("exclude", "merge"):
         parts = split_parts(row[kind], row.root)
         told = [p if is_word(p) else _told_path(Path(p), folder, paths) for p in parts]
-        cells[kind] = "; ".join(told)
+        cells[kind] = join_parts(told)
     return cells
 
 
@@ -185,7 +190,7 @@ def _record(
         if one is None:
             continue
         files |= {row[c]: digest for c, digest in one.sha256.items() if row[c]}
-        folder = Path(settings.output).expanduser().resolve()
+        folder = locate(str(settings.output)).resolve()
         files |= {_told_path(Path(p), folder, settings.paths): d for p, d in one.parts.items()}
         images[row["id"]] = {
             "shape": one.shape,
@@ -195,7 +200,7 @@ def _record(
         }
     return {
         "schema": SCHEMA,
-        "settings": json.loads(json.dumps(settings.recorded())),
+        "settings": settings.recorded(),
         "counts": dict(dataset.counts),
         "files": files,
         "images": images,
@@ -205,7 +210,7 @@ def _record(
 
 
 def _sources_of_targets(dataset: Dataset, settings: Settings) -> dict[str, dict[str, str]]:
-    folder = Path(settings.output).expanduser().resolve()
+    folder = locate(str(settings.output)).resolve()
     return {
         name: {
             column: _told_path(Path(text), folder, settings.paths)

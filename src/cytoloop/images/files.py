@@ -44,7 +44,7 @@ def list_images(source: str | Path) -> list[Path]:
         Nothing is there, or nothing there is an image.
     """
     text = str(source)
-    path = Path(text).expanduser()
+    path = Path(text).expanduser() if text == "~" or text.startswith("~/") else Path(text)
     if path.is_dir() and not path.name.lower().endswith(".zarr"):
         found = [p for p in path.iterdir() if p.name.lower().endswith(SUFFIXES)]
         if not found:
