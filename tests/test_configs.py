@@ -16,7 +16,7 @@ from cytoloop.__main__ import main
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = Path(cytoloop.configs.__file__).parent
-VERBS = ("curate", "check", "train", "predict", "evaluate")
+VERBS = ("curate", "annotate", "check", "train", "predict", "evaluate")
 EXPERIMENTS = sorted(path.stem for path in (CONFIGS / "experiment").glob("*.yaml"))
 
 
@@ -98,3 +98,10 @@ def test_cytodls_own_groups_can_be_named_and_replace_nothing_of_ours(
     assert "accelerator: mps" in text and "gradient_clip_val: 5.0" in text
     assert main([*words, "trainer=gpu"]) == 0
     assert "accelerator: gpu" in capfd.readouterr().out
+
+
+def test_limits_of_quality_are_the_same_in_code_and_config() -> None:
+    from cytoloop.curation.quality import LIMITS
+
+    text = OmegaConf.load(CONFIGS / "curate.yaml").quality
+    assert OmegaConf.to_container(text) == {name: one.recorded() for name, one in LIMITS.items()}

@@ -14,6 +14,13 @@ from cytoloop.curation.decisions import verdicts_of
 from cytoloop.curation.exchange.cytodl import export_cytodl
 from cytoloop.curation.exchange.segmenter_ml import export_segmenter_ml
 from cytoloop.curation.facts import Facts
+from cytoloop.curation.inheritance import (
+    inherit,
+    splits_of_moved,
+    tell_changed_images,
+    tell_changes,
+    with_group_of,
+)
 from cytoloop.curation.inspection import Candidate, inspect_candidates
 from cytoloop.curation.judging import (
     apply_limits,
@@ -34,18 +41,13 @@ from cytoloop.curation.rounds import (
     forget_automatic,
     read_earlier,
     regions_cells,
-    splits_of_moved,
-    tell_changed_images,
-    tell_changes,
-    with_group_of,
 )
 from cytoloop.curation.settings import Settings
-from cytoloop.curation.similarity import add_similarity, find_nearest, refuse_leaks
+from cytoloop.curation.similarity import add_similarity, find_nearest
 from cytoloop.curation.sources import Sources, read_sources
-from cytoloop.curation.split import SPLIT_NAMES, SPLITS, split_rows
-from cytoloop.curation.strata import fold_rows
+from cytoloop.curation.split import SPLITS
+from cytoloop.curation.splitting import assign_splits, stated_splits
 from cytoloop.curation.writing import Dataset, swept_on_failure, write_dataset
-from cytoloop.errors import ManifestError
 from cytoloop.manifest import Row, format_spacing, locate
 
 log = logging.getLogger(__name__)
@@ -107,11 +109,12 @@ def curate(
     settings = with_group_of(earlier, settings)
     sources = read_sources(settings)
     tell_changes(earlier, settings)
+    inherit(sources, earlier, settings)
     add_earlier(sources, earlier, settings)
     decisions = read_logs(settings, earlier)
     verdicts = verdicts_of(decisions)
     forget_automatic(sources.rows, list(verdicts))
-    kept = {**_stated_splits(sources.rows, earlier.splits, str(settings.raw)), **earlier.splits}
+    kept = {**stated_splits(sources.rows, earlier.splits, str(settings.raw)), **earlier.splits}
     regions = apply_verdicts(sources.rows, sources.regions, verdicts, settings)
     output = locate(str(settings.output))
     with swept_on_failure(output):
@@ -182,7 +185,7 @@ def _judge(
     flags = apply_limits(judged, by_id, settings)
     tell_changed_images(earlier, judged, by_id)
     kept = {**kept, **splits_of_moved(earlier, rows, by_id)}
-    _split(rows, by_id, settings, earlier, kept)
+    assign_splits(rows, by_id, settings, earlier, kept)
     counts = count_rows(rows, sources.unmatched)
     ranking = rank_rows(judged, by_id, settings.limits, flags, nearest)
     keep = [row for row in rows if row["status"] == "keep"]
@@ -219,70 +222,6 @@ def _extras(dataset: Dataset, output: Path, settings: Settings) -> list[Path]:
         log.info("exported to %s", folder)
         files += result.files
     return files
-
-
-def _split(
-    rows: Sequence[Row],
-    facts: Mapping[str, Facts],
-    settings: Settings,
-    earlier: Earlier,
-    kept: Mapping[str, str],
-) -> None:
-    """Fill in split, fold and status."""
-    good = [row for row in rows if row["status"] != "reject"]
-    if len(good) < 2 < len(rows):
-        reasons = Counter(row["reason"] or "no reason" for row in rows if row["status"] == "reject")
-        raise ManifestError(
-            "splitting",
-            [f"{count} images are rejected: {reason}" for reason, count in reasons.most_common(5)],
-            f"{len(good)} of {len(rows)} images are left; at least 2 are needed. Loosen the limits "
-            "(quality.FIGURE.min, .max, .action) or keep images in decisions.csv.",
-        )
-    splits = split_rows(
-        [row.id for row in good],
-        [row["group"] for row in good],
-        settings.valid,
-        settings.test,
-        settings.seed,
-        kept,
-        counts=[facts[row.id].objects for row in good] if settings.stratify else None,
-        leakage=settings.leakage,
-    )
-    folds: dict[str, int] = {}
-    if settings.folds:
-        groups = {row.id: row["group"] for row in good if splits[row.id] != "test"}
-        folds = fold_rows(groups, settings.folds, settings.seed, earlier.folds)
-    if settings.leakage == "refuse":
-        refuse_leaks([facts[row.id] for row in good], splits, folds, settings.limits["similarity"])
-    for row in rows:
-        # a rejected row remembers its split, so that it comes back to where it was
-        row.values["split"] = splits.get(row.id) or kept.get(row.id, "")
-        remembered = earlier.folds.get(row.id, "") if settings.folds else ""
-        row.values["fold"] = str(folds.get(row.id, remembered))
-        row.values["status"] = "keep" if row.id in splits else "reject"
-
-
-def _stated_splits(rows: Sequence[Row], kept: Mapping[str, str], where: str) -> dict[str, str]:
-    """Return the splits that a table states."""
-    stated, problems = {}, []
-    for row in rows:
-        if not row["split"]:
-            continue
-        split = SPLIT_NAMES.get(row["split"])
-        if split is None:
-            problems.append(
-                f"{row.where('split')}: {row['split']!r}; expected train, valid or test"
-            )
-        elif kept.get(row.id, split) != split:
-            problems.append(
-                f"{row.where('split')}: {split}, but an earlier round has it in "
-                f"{kept[row.id]}: an image never moves"
-            )
-        else:
-            stated[row.id] = split
-    if problems:
-        raise ManifestError(where, problems, "Correct these cells, or take another output folder.")
-    return stated
 
 
 def _fill_facts(row: Row, facts: Facts | None, stated: Regions, final: Regions) -> None:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from cytoloop.curation.facts import Facts
 from cytoloop.curation.masks import Regions
 from cytoloop.curation.parts import join_parts
 from cytoloop.curation.settings import Settings
-from cytoloop.curation.sources import FILLED, Sources, absolute, fill_cells, stated_regions
+from cytoloop.curation.sources import Sources, absolute, fill_cells, stated_regions
 from cytoloop.curation.split import SPLIT_NAMES, SPLITS
 from cytoloop.digest import file_hash
 from cytoloop.errors import ManifestError, OutputError
@@ -25,11 +24,6 @@ WHOLE = "dataset.csv"
 RECORD = "dataset.json"
 AUTOMATIC = "cytoloop"
 """The curator of what checks, limits and settings decided: decided anew in each round."""
-_RULES = (
-    *("key", "exclude_rules", "folds", "stratify", "undecided", "instances"),
-    *("materialize", "leakage", "quality", "seed", "valid", "test", "paths"),
-)
-"""Settings whose change from round to round is easily made by leaving them out."""
 
 
 @dataclass
@@ -101,57 +95,6 @@ def read_earlier(settings: Settings) -> Earlier:
     )
 
 
-def with_group_of(earlier: Earlier, settings: Settings) -> Settings:
-    """Return settings with the group pattern of the earlier round where none is given.
-
-    Without it new images of an old group would be groups of their own, on any side of the split.
-    """
-    pattern = earlier.record.get("settings", {}).get("group")
-    if settings.group or not pattern or "(" not in pattern:
-        return settings
-    log.info("groups are found as in the earlier round: group=%s", pattern)
-    return replace(settings, group=pattern)
-
-
-def splits_of_moved(
-    earlier: Earlier, rows: Sequence[Row], facts: Mapping[str, Facts]
-) -> dict[str, str]:
-    """Return the splits of pictures that the earlier round knew under another id."""
-    here = {row.id for row in rows}
-    before = {
-        (row["sha256"], row["scene"], row["time"], row["channel"]): name
-        for name, row in earlier.rows.items()
-        if row["sha256"] and name not in here and name in earlier.splits
-    }
-    found = {}
-    for row in rows:
-        if row.id in facts and row.id not in earlier.rows:
-            digest = facts[row.id].sha256.get("raw", "")
-            old = before.get((digest, row["scene"], row["time"], row["channel"]))
-            if old is not None:
-                found[row.id] = earlier.splits[old]
-    if found:
-        log.info("%d images have other names than before and keep their split", len(found))
-    return found
-
-
-def tell_changed_images(earlier: Earlier, rows: Sequence[Row], facts: Mapping[str, Facts]) -> None:
-    """Warn of raw images whose files hold something else than in the earlier round."""
-    changed = [
-        row.id
-        for row in rows
-        if row.id in earlier.rows
-        and earlier.rows[row.id]["sha256"]
-        and facts[row.id].sha256.get("raw") not in (None, earlier.rows[row.id]["sha256"])
-    ]
-    if changed:
-        log.warning(
-            "%d raw images have changed since the earlier round, and keep their split: %s",
-            len(changed),
-            _some(changed),
-        )
-
-
 def add_earlier(sources: Sources, earlier: Earlier, settings: Settings) -> list[str]:
     """Add rows of the earlier round that the sources do not name; return the ids left out.
 
@@ -161,7 +104,6 @@ def add_earlier(sources: Sources, earlier: Earlier, settings: Settings) -> list[
         An id that names another picture than in the earlier round.
     """
     _refuse_other_pictures(sources.rows, earlier)
-    _inherit(sources, earlier, settings)
     named = {row.id for row in sources.rows}
     others = {name: row for name, row in earlier.rows.items() if name not in named}
     same = len(named & set(earlier.rows))
@@ -191,24 +133,6 @@ def add_earlier(sources: Sources, earlier: Earlier, settings: Settings) -> list[
     return []
 
 
-def tell_changes(earlier: Earlier, settings: Settings) -> None:
-    """Warn of rules that are not those of the earlier round: each run says all of its own."""
-    before = earlier.record.get("settings", {})
-    now = settings.recorded()
-    told = [
-        f"{name} was {_short(before[name])} and is {_short(now[name])}"
-        for name in _RULES
-        if name in before and before[name] != now[name]
-    ]
-    if told:
-        log.warning("other settings than in the earlier round: %s", "; ".join(told))
-
-
-def _short(value: object) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
-
-
 def forget_automatic(rows: Sequence[Row], decided: Sequence[str]) -> None:
     """Clear what an earlier round decided by itself, or by a log that is read again."""
     again = set(decided)
@@ -217,27 +141,6 @@ def forget_automatic(rows: Sequence[Row], decided: Sequence[str]) -> None:
         kept_by_nobody = row["status"] == "keep" and not row["curator"]
         if row["curator"] == AUTOMATIC or row.id in again or kept_by_nobody:
             row.values |= {"status": "", "reason": "", "curator": ""}
-
-
-def _inherit(sources: Sources, earlier: Earlier, settings: Settings) -> None:
-    """Give rows that are named again what the earlier round knew and no source tells now."""
-    if settings.from_table:  # its cells say all there is to say
-        return
-    stated = earlier.record.get("settings", {})
-    for row in sources.rows:
-        before = earlier.rows.get(row.id)
-        if before is None:
-            continue
-        columns = [*FILLED]
-        columns += ["spacing_um"] if stated.get("spacing_um") is not None else []
-        columns += ["seg2"] if settings.seg2 is None else []
-        for column in columns:
-            row.values[column] = row[column] or before[column]
-        regions = stated_regions(before)
-        sources.regions[row.id] = Regions(
-            sources.regions[row.id].exclude if settings.exclude else regions.exclude,
-            sources.regions[row.id].merge if settings.merge else regions.merge,
-        )
 
 
 def parent_of(earlier: Earlier, output: Path, digest: str, settings: dict[str, Any]) -> Any:

@@ -12,9 +12,9 @@ from cytoloop.curation.keys import compile_pattern, find_part
 from cytoloop.curation.masks import Regions
 from cytoloop.curation.pairing import Unmatched, match_images, refuse_unmatched
 from cytoloop.curation.parts import join_parts, split_parts
+from cytoloop.curation.series import expand
 from cytoloop.curation.settings import Settings
-from cytoloop.errors import ConfigError, ImageError, ManifestError
-from cytoloop.images import read_header
+from cytoloop.errors import ConfigError, ManifestError
 from cytoloop.manifest import FILE_COLUMNS, Row, format_spacing, read_manifest
 
 FILLED = (
@@ -76,7 +76,7 @@ def read_sources(settings: Settings) -> Sources:
         # the file of today is hashed anew; an old hash would call it changed
         row.values["sha256"] = ""
     _check_statuses(rows, str(settings.raw))
-    rows = _expand(rows, str(settings.raw))
+    rows = expand(rows, str(settings.raw))
     _refuse_doubles(rows, str(settings.raw))
     _fill_groups(rows, settings)
     rows.sort(key=lambda row: row.id)
@@ -164,74 +164,6 @@ def _check_statuses(rows: Sequence[Row], where: str) -> None:
         raise ManifestError(where, wrong, "Correct these cells.")
     for row in rows:
         row.values["status"] = known[row["status"].lower()]
-
-
-def _expand(rows: Sequence[Row], where: str) -> list[Row]:
-    """Return a row for each scene and time point where all of them are asked for.
-
-    Raises
-    ------
-    ManifestError
-        A segmentation that does not have as many of them.
-    """
-    found, problems = [], []
-    for row in rows:
-        parts = _expanded(row)
-        if len(parts) > 1:
-            problems += _too_few(row, parts)
-        found += parts
-    if problems:
-        raise ManifestError(
-            where,
-            problems,
-            "Name the image of each in a CSV, with the columns raw, seg1, scene and time.",
-        )
-    return found
-
-
-def _too_few(row: Row, parts: Sequence[Row]) -> list[str]:
-    problems = []
-    scenes, times = (len({part[name] for part in parts}) for name in ("scene", "time"))
-    for column in ("seg1", "seg2"):
-        path = row.file(column)
-        if path is None or row[f"scene_{column}"] or row[f"time_{column}"]:
-            continue
-        try:
-            header = read_header(path)
-        except ImageError:
-            continue  # its check will tell
-        for count, there, what in (
-            (scenes, len(header.scenes), "scenes"),
-            (times, header.shape[0], "time points"),
-        ):
-            if count > 1 and there != count:
-                problems.append(f"{row.where(column)}: has {there} of {what} but raw has {count}")
-    return problems
-
-
-def _expanded(row: Row) -> list[Row]:
-    """Return the rows that a row with ``all`` stands for."""
-    every = [name for name in ("scene", "time") if row[name] == "all"]
-    if not every:
-        return [row]
-    try:
-        header = read_header(row.file("raw") or "")
-        scenes = list(header.scenes) if "scene" in every else [row["scene"]]
-        headers = {s: read_header(row.file("raw") or "", s or None) for s in scenes}
-    except ImageError:  # its check will tell why it cannot be read
-        cleared = dict.fromkeys(every, "")
-        return [replace(row, values={**row.values, **cleared})]
-    rows = []
-    for scene in scenes:
-        count = headers[scene].shape[0]
-        for time in range(count) if "time" in every else (row["time"],):
-            name = row.id
-            name += f"_{scene}" if "scene" in every and len(scenes) > 1 else ""
-            name += f"_t{int(time):03d}" if "time" in every and count > 1 else ""
-            values = {"id": name, "scene": scene, "time": str(time)}
-            group = row["group"] or row.id  # pictures of one file stay together
-            rows.append(replace(row, values={**row.values, **values, "group": group}))
-    return rows
 
 
 def _refuse_doubles(rows: Sequence[Row], where: str) -> None:
