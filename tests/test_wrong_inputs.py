@@ -48,7 +48,7 @@ def test_a_verb_that_does_not_exist(capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["trian"]) == 2
     assert "Did you mean `cytoloop train`?" in capfd.readouterr().err
     assert main(["zzz"]) == 2
-    assert "One of curate, check" in capfd.readouterr().err
+    assert "One of curate, annotate, check" in capfd.readouterr().err
 
 
 def test_help_and_version(capfd: pytest.CaptureFixture[str]) -> None:
