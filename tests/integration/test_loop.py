@@ -99,6 +99,21 @@ def test_training_leaves_checkpoints_and_a_run_that_tells_all(project: Path) -> 
     assert "val/dice" in log and "Traceback" not in log
 
 
+def test_training_leaves_its_progress_as_json_lines(project: Path) -> None:
+    lines = [json.loads(line) for line in (project / "m0" / "progress.jsonl").open()]
+    assert lines[0]["event"] == "start" and lines[-1]["event"] == "end"
+    validations = [line for line in lines if line["event"] == "validation"]
+    assert [line["epoch"] for line in validations] == list(range(6))
+    metrics = client(project).get_run(run_id(project / "m0")).data.metrics
+    assert validations[-1]["scores"]["val/dice"] == pytest.approx(metrics["val/dice"])
+    steps = [line for line in lines if line["event"] == "step"]
+    assert len(steps) == lines[-1]["step"] // 10 > 0
+    assert all(line["loss"] > 0 and line["lr"] > 0 for line in steps)
+    assert [line["step"] for line in lines] == sorted(line["step"] for line in lines)
+    assert lines[-1]["spent"] == 1 and lines[-1]["seconds_left"] == 0
+    assert 0 <= metrics["train/data_wait"] < 1
+
+
 def test_checkpoint_keys_and_hparams_are_plain(project: Path) -> None:
     content = torch.load(project / "m0/checkpoints/best.ckpt", weights_only=True)
     assert {k.split(".")[0] for k in content["state_dict"]} <= {"backbone", "task_heads"}

@@ -18,6 +18,7 @@ from cytoloop.model.losses import DiceCELoss
 from cytoloop.model.module import SegmentationModule
 from cytoloop.model.progress import Progress
 from cytoloop.model.schedule import WarmupCosine
+from cytoloop.model.waiting import LoaderWait
 from cytoloop.model.warmstart import WarmStart
 
 
@@ -190,3 +191,20 @@ def test_progress_remembers_the_best_score(mode: str, scores: list[float], expec
     resumed = Progress("val/x", mode)
     resumed.load_state_dict(progress.state_dict())
     assert resumed._best == expected
+
+
+def test_waiting_is_the_share_of_time_between_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("cytoloop.model.waiting.time.perf_counter", lambda: now[0])
+    wait = LoaderWait()
+    assert wait.share == 0
+    for waited, worked in ((5, 3), (1, 3), (1, 3)):
+        now[0] += waited  # before the first batch everything is started: not counted
+        wait.batch_starts()
+        now[0] += worked
+        wait.batch_ends()
+    assert wait.share == pytest.approx(2 / 11)
+    wait.pause()  # a validation
+    now[0] += 100
+    wait.batch_starts()
+    assert wait.share == pytest.approx(2 / 11)

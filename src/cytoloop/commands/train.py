@@ -77,7 +77,8 @@ def run(cfg: Any) -> float | None:
 
     if cfg.overwrite and not cfg.resume:  # the new run must not inherit the old one's model
         shutil.rmtree(checkpoints, ignore_errors=True)
-        (output / FINISHED).unlink(missing_ok=True)
+        for name in (FINISHED, "progress.jsonl"):
+            (output / name).unlink(missing_ok=True)
     parent = locate_checkpoint(cfg.init_from) if cfg.init_from else None
     complete_config(cfg, facts, init_from=parent.path if parent else None)
     tracked = open_training(cfg)

@@ -10,6 +10,7 @@ from lightning import Callback, LightningModule, Trainer
 from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as RichProgress
 
+from cytoloop.model.waiting import LoaderWait
 from cytoloop.terminal import events
 
 log = logging.getLogger(__name__)
@@ -38,6 +39,7 @@ class Progress(Callback):
         self._spent_before = 0.0
         self._loss = float("nan")
         self._best: float | None = None
+        self._wait = LoaderWait()
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run must remember: the best score."""
@@ -62,10 +64,17 @@ class Progress(Callback):
             self._task = self._bar.add_task("training", total=1.0, facts="")
             self._bar.start()
 
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, *args: Any
+    ) -> None:
+        """Stop waiting for a batch."""
+        self._wait.batch_starts()
+
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, *args: Any
     ) -> None:
         """Redraw the bar."""
+        self._wait.batch_ends()
         loss = outputs["loss"] if isinstance(outputs, dict) else outputs
         if self._bar is not None and loss is not None:
             value = float(loss)
@@ -75,6 +84,7 @@ class Progress(Callback):
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Say that the images are being validated."""
+        self._wait.pause()
         if self._bar is not None:
             self._draw(trainer, pl_module, "validating")
 
@@ -110,9 +120,10 @@ class Progress(Callback):
 
     def _draw(self, trainer: Trainer, pl_module: LightningModule, doing: str) -> None:
         best = f"  best {self.monitor} {self._best:.3f}" if self._best is not None else ""
+        wait = f"  data wait {self._wait.share:.0%}"
         facts = (
             f"epoch {self._epoch(trainer)}  step {trainer.global_step}  "
-            f"loss {self._loss:.3f}{best}  {self._left(pl_module)}"
+            f"loss {self._loss:.3f}{best}{wait}  {self._left(pl_module)}"
         )
         if self._bar is not None:
             self._bar.update(
