@@ -14,11 +14,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cytoloop.curation import inspection
+from cytoloop.curation import inspection, memory
 from cytoloop.curation.checks import Extras
 from cytoloop.curation.facts import Facts
-from cytoloop.curation.inspection import Candidate, inspect_candidates
+from cytoloop.curation.inspection import inspect_candidates
 from cytoloop.curation.masks import Regions
+from cytoloop.curation.memory import Candidate
 from cytoloop.manifest import Row
 
 Blobs = Callable[..., tuple[np.ndarray, np.ndarray]]
@@ -75,6 +76,16 @@ def test_inspection_by_processes_finds_what_one_finds(
     assert [bool(one.problems) for one in alone] == [False, False, False, True, False]
 
 
+def test_inspection_by_threads_finds_what_one_finds(
+    images_2d: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inspection, "_LARGE", 0)
+    jobs = candidates(images_2d)
+    assert inspect_candidates(jobs, Extras(), workers=3) == inspect_candidates(
+        jobs, Extras(), workers=1
+    )
+
+
 def test_inspection_remembers_and_looks_again_at_what_changed(
     settled: Path, tmp_path: Path, checked: list[str], blobs: Blobs, tiff: Tiff
 ) -> None:
@@ -98,7 +109,7 @@ def test_inspection_forgets_findings_of_another_version(
     settled: Path, tmp_path: Path, checked: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     inspect_candidates(candidates(settled), Extras(), cache=tmp_path / "m.sqlite")
-    monkeypatch.setattr(inspection, "_VERSION", -1)
+    monkeypatch.setattr(memory, "_VERSION", -1)
     inspect_candidates(candidates(settled), Extras(), cache=tmp_path / "m.sqlite")
     assert len(checked) == 10
 

@@ -21,7 +21,7 @@ from cytoloop.curation.inheritance import (
     tell_changes,
     with_group_of,
 )
-from cytoloop.curation.inspection import Candidate, inspect_candidates
+from cytoloop.curation.inspection import inspect_candidates
 from cytoloop.curation.judging import (
     apply_limits,
     apply_verdicts,
@@ -31,6 +31,7 @@ from cytoloop.curation.judging import (
 )
 from cytoloop.curation.masks import FOLDER, Regions
 from cytoloop.curation.materialize import materialize
+from cytoloop.curation.memory import Candidate
 from cytoloop.curation.pairing import Unmatched
 from cytoloop.curation.predictions import measure_predictions
 from cytoloop.curation.ranking import Ranked, rank_rows

@@ -7,40 +7,30 @@ of them; a file whose size and time of change are those of an earlier run is not
 
 from __future__ import annotations
 
-import hashlib
-import json
 import multiprocessing
 import os
 import signal
-import sqlite3
-import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    Executor,
+    Future,
+    ProcessPoolExecutor,
+    ThreadPoolExecutor,
+    wait,
+)
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cytoloop.curation.checks import Extras, check_row
 from cytoloop.curation.facts import Facts
-from cytoloop.curation.masks import Regions
-from cytoloop.manifest import CHOICE_COLUMNS, Row
+from cytoloop.curation.memory import Candidate, Memory
 
-_VERSION = 2
-"""Of the checks and figures: findings of another version are not used."""
-
-_SETTLED_NS = 2_000_000_000
-"""A file changed this shortly before it was hashed may have changed since, unseen."""
+_LARGE = 4_000_000
+"""Bytes of a raw file from which threads are faster than processes."""
 
 _FEW = 8
 """Fewer rows than this are checked in this process: starting others takes longer."""
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A row that is to be inspected, with what its masks are made from."""
-
-    row: Row
-    regions: Regions
 
 
 def inspect_candidates(
@@ -64,7 +54,7 @@ def inspect_candidates(
         Show a bar on the terminal.
     """
     found: dict[int, Facts] = {}
-    with closing(_Memory(cache)) as memory, _bar(len(candidates), progress) as advance:
+    with closing(Memory(cache)) as memory, _bar(len(candidates), progress) as advance:
         waiting = []
         for number, candidate in enumerate(candidates):
             known = memory.recall(candidate, extras)
@@ -84,17 +74,23 @@ def inspect_candidates(
 def _run(jobs: Sequence[Candidate], extras: Extras, workers: int) -> Iterator[tuple[int, Facts]]:
     """Yield the facts of each job with its number, as they come."""
     count = min(workers or os.cpu_count() or 1, len(jobs))
-    if count <= 1 or len(jobs) < _FEW:
+    large = _are_large(jobs)
+    if count <= 1 or (len(jobs) < _FEW and not large):
         for number, job in enumerate(jobs):
             yield number, _check(job, extras)
         return
-    # spawned, not forked: the libraries that read images have threads of their own
-    pool = ProcessPoolExecutor(
-        count, multiprocessing.get_context("spawn"), initializer=_leave_stopping_to_parent
-    )
+    pool: Executor
+    if large:  # the work is in libraries that let threads run; nothing has to be started
+        yield 0, _check(jobs[0], extras)  # alone: its imports are not for two threads at once
+        pool = ThreadPoolExecutor(count)
+    else:
+        # spawned, not forked: the libraries that read images have threads of their own
+        pool = ProcessPoolExecutor(
+            count, multiprocessing.get_context("spawn"), initializer=_leave_stopping_to_parent
+        )
     try:
         running: dict[Future[Facts], int] = {}
-        upcoming = iter(enumerate(jobs))
+        upcoming = iter(list(enumerate(jobs))[int(large) :])
         while True:
             while len(running) < 2 * count and (entry := next(upcoming, None)) is not None:
                 running[pool.submit(_check, entry[1], extras)] = entry[0]
@@ -107,6 +103,16 @@ def _run(jobs: Sequence[Candidate], extras: Extras, workers: int) -> Iterator[tu
         pool.shutdown(cancel_futures=True)
 
 
+def _are_large(jobs: Sequence[Candidate]) -> bool:
+    """Tell whether the raw files are large on the whole: then numpy works, not Python."""
+    sizes = []
+    for job in jobs[:: max(len(jobs) // 20, 1)]:
+        path = job.row.file("raw")
+        if path is not None and path.is_file():
+            sizes.append(path.stat().st_size)
+    return bool(sizes) and sorted(sizes)[len(sizes) // 2] >= _LARGE
+
+
 def _check(candidate: Candidate, extras: Extras) -> Facts:
     return check_row(candidate.row, regions=candidate.regions, extras=extras)
 
@@ -114,111 +120,6 @@ def _check(candidate: Candidate, extras: Extras) -> Facts:
 def _leave_stopping_to_parent() -> None:
     """Ignore Ctrl-C, which reaches every process of the terminal: the parent stops the others."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-class _Memory:
-    """The database of findings; one that keeps nothing where no path is given."""
-
-    def __init__(self, path: Path | None) -> None:
-        if path is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        self.base = sqlite3.connect(":memory:" if path is None else path, timeout=60)
-        self.base.execute("create table if not exists facts (key text primary key, facts text)")
-        self.base.execute(
-            "create table if not exists known_files "
-            "(path text primary key, state text, settled int, hash text)"
-        )
-
-    def close(self) -> None:
-        self.base.close()
-
-    def recall(self, candidate: Candidate, extras: Extras) -> Facts | None:
-        """Return what is known of a candidate, None if its files were not seen like this."""
-        files = _files(candidate)
-        hashes = {path: self._hash(path) for path in files}
-        if not hashes or None in hashes.values():
-            return None
-        key = _key(candidate, extras, {p: str(h) for p, h in hashes.items()})
-        line = self.base.execute("select facts from facts where key = ?", (key,)).fetchone()
-        if line is None:
-            return None
-        facts = Facts.from_json(line[0])
-        # a mask that was written then may have been swept away since
-        if any(file and not Path(file).exists() for file in facts.masks.values()):
-            return None
-        return replace(facts, id=candidate.row.id)
-
-    def keep(self, candidate: Candidate, extras: Extras, facts: Facts) -> None:
-        """Write down what was found, and the hashes by which it was found."""
-        paths = _files(candidate)
-        hashes = {
-            str(candidate.row.file(column)): digest for column, digest in facts.sha256.items()
-        } | facts.parts
-        if set(hashes) != set(paths):
-            return  # a file is missing; it may come
-        with self.base:
-            for path, digest in hashes.items():
-                state = _state(path)
-                if state is not None:
-                    self.base.execute(
-                        "insert or replace into known_files values (?, ?, ?, ?)",
-                        (path, state, _settled(path), digest),
-                    )
-            self.base.execute(
-                "insert or replace into facts values (?, ?)",
-                (_key(candidate, extras, hashes), facts.to_json()),
-            )
-
-    def _hash(self, path: str) -> str | None:
-        """Return the hash of a file that is as it was, None for another."""
-        state = _state(path)
-        line = self.base.execute("select * from known_files where path = ?", (path,)).fetchone()
-        if state is None or line is None or state != line[1] or not line[2]:
-            return None
-        return str(line[3])
-
-
-def _settled(path: str) -> bool:
-    """Tell whether a file was last changed long enough ago for a later change to show."""
-    try:
-        members = [Path(path), *Path(path).rglob("*")] if Path(path).is_dir() else [Path(path)]
-        newest = max(member.stat().st_mtime_ns for member in members)
-    except OSError:
-        return False
-    return newest < time.time_ns() - _SETTLED_NS
-
-
-def _files(candidate: Candidate) -> list[str]:
-    named = [candidate.row.file(column) for column in ("raw", "seg1", "seg2")]
-    return [*(str(path) for path in named if path), *candidate.regions.effective().files]
-
-
-def _state(path: str) -> str | None:
-    """Return what changes when a file does: size, inode and times; of all in a folder (OME-Zarr).
-
-    Two files of one size and time that change names have other inodes, or times of change.
-    """
-    try:
-        members = sorted(Path(path).rglob("*")) if Path(path).is_dir() else [Path(path)]
-        found = [member.stat() for member in members]
-    except OSError:
-        return None
-    facts = [(m.st_size, m.st_mtime_ns, m.st_ctime_ns, m.st_ino) for m in found]
-    return hashlib.sha256(repr(facts).encode()).hexdigest() if len(facts) > 1 else repr(facts)
-
-
-def _key(candidate: Candidate, extras: Extras, hashes: dict[str, str]) -> str:
-    """Return the digest of all that the facts of a candidate depend on."""
-    row, regions = candidate.row, candidate.regions.effective()
-    # messages name files, so their names count too
-    named = {c: (Path(row[c]).name, hashes.get(str(row.file(c)))) for c in ("raw", "seg1", "seg2")}
-    parts = [
-        [(Path(part).name, hashes[part]) if part in hashes else part for part in kind]
-        for kind in (regions.exclude, regions.merge)
-    ]
-    values = [_VERSION, named, parts, [row[c] for c in CHOICE_COLUMNS], extras.instances]
-    values += [str(extras.folder), row.id] if any(parts) else []
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 @contextmanager
