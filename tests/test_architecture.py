@@ -12,7 +12,17 @@ import pytest
 import cytoloop
 
 SOURCE = Path(cytoloop.__file__).parent
-SHARED = {"digest", "errors", "manifest", "images", "regions", "intensity", "targets", "terminal"}
+SHARED = {
+    "atomic",
+    "digest",
+    "errors",
+    "manifest",
+    "images",
+    "regions",
+    "intensity",
+    "targets",
+    "terminal",
+}
 HEAVY = {"torch", "lightning", "mlflow", "cyto_dl", "monai"}
 # room -> what it may import of ours, and of the heavy packages
 ALLOWED = {

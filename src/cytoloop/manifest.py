@@ -11,11 +11,11 @@ from __future__ import annotations
 import csv
 import os
 import re
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from cytoloop.atomic import replacing
 from cytoloop.errors import ManifestError
 
 CYTODL_COLUMNS = ("raw", "seg1", "seg2", "merge_mask", "exclude_mask", "base_image")
@@ -318,19 +318,11 @@ def write_manifest(
     rows = list(rows)
     extra = sorted({name for row in rows for name in row} - set(columns))
     names = [*columns, *extra]
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(names)
-            for row in rows:
-                writer.writerow([_cell(row.get(name)) for name in names])
-        Path(temporary).chmod(0o666 & ~_umask())
-        os.replace(temporary, path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
+    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(names)
+        for row in rows:
+            writer.writerow([_cell(row.get(name)) for name in names])
 
 
 def _cell(value: object) -> object:
@@ -348,9 +340,3 @@ def _duplicate_ids(rows: list[Row]) -> list[str]:
             problems.append(f"row {row.number}: id {row['id']!r} is that of row {seen[row['id']]}")
         seen.setdefault(row["id"], row.number)
     return problems
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 
+from cytoloop.atomic import replacing
 from cytoloop.curation.parts import join_parts, relative_parts, rule_problem, split_parts
 from cytoloop.errors import ManifestError
 from cytoloop.regions import is_rule
@@ -126,17 +127,12 @@ def joined(before: Sequence[Line], own: Sequence[Line], given: Sequence[Line]) -
 def write_log(path: Path, lines: Sequence[Line]) -> None:
     """Write a log whole, atomically, with paths that start at its folder."""
     root = Path(os.path.abspath(path.parent))
-    temporary = path.with_name(f".{os.getpid()}.{path.name}")
-    try:
-        with temporary.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(COLUMNS)
-            for line in lines:
-                told = {n: relative_parts(split_parts(line[n], root), root) for n in _REGIONS}
-                writer.writerow([(line | told)[name] for name in COLUMNS])
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        for line in lines:
+            told = {n: relative_parts(split_parts(line[n], root), root) for n in _REGIONS}
+            writer.writerow([(line | told)[name] for name in COLUMNS])
 
 
 def _records(path: Path) -> tuple[tuple[str, ...], list[list[str]]]:

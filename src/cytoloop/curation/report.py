@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from cytoloop.atomic import replacing
 from cytoloop.curation.quality import Limit
 from cytoloop.curation.thumbnails import thumbnail
 from cytoloop.curation.writing import Dataset
@@ -93,16 +93,13 @@ def write_report(
         predicted=bool(guesses),
     )
     path = output / REPORT
-    temporary = path.with_name(f".{os.getpid()}.{REPORT}")
     try:
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
+        with replacing(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
     except OSError as error:
         raise OutputError(
             str(path), f"cannot be written: {error.strerror}", "The data set itself is complete."
         ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
     return path
 
 

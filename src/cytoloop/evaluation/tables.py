@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
+from cytoloop.atomic import replacing
 from cytoloop.errors import OutputError
 from cytoloop.evaluation.evaluate import SCORES, Evaluation
 from cytoloop.manifest import write_manifest
@@ -52,12 +52,8 @@ def write_tables(evaluation: Evaluation, folder: str | Path) -> list[Path]:
 
 def _write_text(path: Path, text: str) -> None:
     """Write a file whole or not at all."""
-    temporary = path.with_name(f".{os.getpid()}.{path.name}")
-    try:
+    with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def summary_table(evaluation: Evaluation) -> Table:

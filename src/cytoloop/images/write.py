@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import uuid
 from pathlib import Path
 
 import numpy as np
 import tifffile
 
+from cytoloop.atomic import replacing
 from cytoloop.images.spacing import Spacing
 
 
@@ -50,9 +50,7 @@ def write_image(
     digest = hashlib.sha256(f"{data.shape} {data.dtype.str} {sorted(metadata.items())}".encode())
     digest.update(data.data)
     metadata["UUID"] = str(uuid.UUID(bytes=digest.digest()[:16], version=5))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{os.getpid()}.{path.name}")
-    try:
+    with replacing(path) as temporary:
         tifffile.imwrite(
             temporary,
             data,
@@ -61,21 +59,14 @@ def write_image(
             compression="zlib",
             metadata=metadata,
         )
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def write_png(path: str | Path, figure: object) -> None:
     """Save a matplotlib figure as a PNG, atomically, and close it."""
     import matplotlib.pyplot as plt
 
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{os.getpid()}.{path.name}")
     try:
-        figure.savefig(temporary, format="png", dpi=110, bbox_inches="tight")  # type: ignore[attr-defined]
-        os.replace(temporary, path)
+        with replacing(path) as temporary:
+            figure.savefig(temporary, format="png", dpi=110, bbox_inches="tight")  # type: ignore[attr-defined]
     finally:
-        temporary.unlink(missing_ok=True)
         plt.close(figure)  # type: ignore[arg-type]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import io
-import os
 import pickle
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from cytoloop.atomic import replacing
 from cytoloop.errors import ImageError
 from cytoloop.regions.pickled import load_array
 from cytoloop.regions.polygons import Polygon
@@ -66,15 +66,8 @@ def write_polygons_npy(path: str | Path, polygons: Sequence[np.ndarray]) -> None
     for number, outline in enumerate(polygons):  # a slice would stack equally long ones
         outlines[number] = np.asarray(outline, np.float64)
     check_polygons(path, (Polygon(outline) for outline in outlines))
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{os.getpid()}.{path.name}")
-    try:
-        with temporary.open("wb") as file:
-            np.save(file, outlines, allow_pickle=True)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        np.save(file, outlines, allow_pickle=True)
 
 
 def _load(content: bytes) -> np.ndarray:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path, PureWindowsPath
 from typing import TypeVar
 
+from cytoloop.atomic import replacing
 from cytoloop.curation.exchange.pictures import Picture
 from cytoloop.errors import CytoloopError, ImageError, ManifestError
 from cytoloop.images import SUFFIXES, read_header
@@ -224,22 +224,14 @@ def write_gray(path: Path, picture: Picture) -> None:
 
     if picture.image is None:
         raise ImageError(picture.name, "has no image to draw on")
-    temporary = path.with_name(f".{os.getpid()}.{path.name}")
-    try:
+    with replacing(path) as temporary:
         Image.fromarray(picture.image).save(temporary, format="PNG")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a file whole or not at all."""
-    temporary = path.with_name(f".{os.getpid()}.{path.name}")
-    try:
+    with replacing(path) as temporary:
         temporary.write_bytes(content)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _kind(value: object) -> str:
