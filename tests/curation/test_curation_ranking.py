@@ -83,6 +83,17 @@ def test_ranking_refuses_predictions_that_do_not_fit(images_3d: Path, tmp_path: 
     assert not (tmp_path / "dataset").exists()
 
 
+def test_a_predicted_mask_counts_by_its_pieces_whatever_its_value(images_3d: Path) -> None:
+    mask = tifffile.imread(images_3d / "seg" / "img_2.tif") > 0
+    found = []
+    for value in (1, 255):
+        table = predictions_of(images_3d, {2: np.where(mask, value, 0)})
+        folder = images_3d / f"dataset_{value}"
+        curate(settings_of(images_3d, predictions=table, output=folder))
+        found += [line["disagreement"] for line in quality_of(folder) if line["id"] == "img_2"]
+    assert found[0] == found[1] and 0 < float(found[0]) < 1
+
+
 def test_disagreement_and_uncertainty_have_known_values() -> None:
     one = np.zeros((4, 8), int)
     one[:, :4], one[:, 6:] = 5, 9

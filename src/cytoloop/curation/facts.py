@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from cytoloop.images import Spacing
+from cytoloop.regions import separate_pieces
 
 SPACING_TOLERANCE = 0.02
 """Relative difference up to which two voxel sizes are the same (metadata are rounded)."""
@@ -109,6 +110,4 @@ def count_objects(labels: np.ndarray) -> int:
     count = int(np.count_nonzero(fastremap.unique(labels)))
     if count != 1:
         return count
-    import cc3d
-
-    return int(cc3d.connected_components((labels > 0).astype(np.uint8)).max())
+    return int(separate_pieces(labels).max())

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from cytoloop.curation.parts import NONE, is_word
-from cytoloop.images import Spacing, write_image
+from cytoloop.images import Spacing, safe_name, write_image
 from cytoloop.regions import is_rule, read_region, region_of_rule
 
 FOLDER = "regions"
@@ -141,8 +141,7 @@ def _write_mask(mask: np.ndarray, kind: str, name: str, folder: Path) -> Path:
     if mask.ndim == 3 and (mask == mask[:1]).all():
         mask = mask[0]  # one region through all z
     digest = hashlib.sha256(repr(mask.shape).encode() + np.packbits(mask).tobytes()).hexdigest()
-    safe = "".join(c if c.isalnum() or c in "-_.+=" else "_" for c in name).strip(".")
-    path = folder / f"{safe or 'image'}_{kind}_{digest[:12]}.ome.tif"
+    path = folder / f"{safe_name(name)}_{kind}_{digest[:12]}.ome.tif"
     if not path.is_file():
         write_image(path, mask, "ZYX"[-mask.ndim :])
     return Path(os.path.abspath(path))

@@ -11,7 +11,7 @@ import numpy as np
 
 from cytoloop.curation.facts import Facts
 from cytoloop.digest import file_hash
-from cytoloop.images import write_image
+from cytoloop.images import safe_name, write_image
 from cytoloop.manifest import Row
 from cytoloop.targets import read_target
 
@@ -52,8 +52,7 @@ def materialize(
         labels = labels.astype(np.min_scalar_type(int(labels.max(initial=0))))
         digest = hashlib.sha256(f"{labels.shape} {labels.dtype}".encode())
         digest.update(np.ascontiguousarray(labels).data)
-        safe = "".join(c if c.isalnum() or c in "-_.+=" else "_" for c in row.id).strip(".")
-        path = output.resolve() / FOLDER / f"{safe or 'image'}_{digest.hexdigest()[:12]}.ome.tif"
+        path = output.resolve() / FOLDER / f"{safe_name(row.id)}_{digest.hexdigest()[:12]}.ome.tif"
         if not path.is_file():
             write_image(path, labels, "ZYX"[-labels.ndim :], row.spacing_um)
         row.values |= dict.fromkeys(_CLEARED, "")

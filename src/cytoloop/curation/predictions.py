@@ -12,6 +12,7 @@ from cytoloop.curation.facts import Facts
 from cytoloop.errors import ManifestError
 from cytoloop.images import read_image, read_labels, stem
 from cytoloop.manifest import Manifest, Row, locate, read_manifest
+from cytoloop.regions import separate_pieces
 from cytoloop.targets import read_target
 
 
@@ -130,7 +131,7 @@ def _compare(row: Row, predicted: Row) -> dict[str, float]:
     if predicted[kind]:
         found = _fitting(read_labels(_path(predicted, kind)), labels)
         figures["disagreement"] = disagreement(
-            *(_objects(np.where(valid, one, 0)) for one in (labels, found))
+            *(separate_pieces(np.where(valid, one, 0)) for one in (labels, found))
         )
     if predicted["probability"]:
         stored = read_image(_path(predicted, "probability"), channel=0).data[0]
@@ -140,15 +141,6 @@ def _compare(row: Row, predicted: Row) -> dict[str, float]:
             np.where(valid, probability, 0), np.where(valid, labels > 0, False)
         )
     return figures
-
-
-def _objects(labels: np.ndarray) -> np.ndarray:
-    """Return labels; those of the pieces where there is one label only."""
-    if labels.size and labels.max() == 1:
-        import cc3d
-
-        return np.asarray(cc3d.connected_components((labels > 0).astype(np.uint8)))
-    return labels
 
 
 def _path(row: Row, column: str) -> Path:

@@ -20,6 +20,7 @@ from cytoloop.digest import file_hash
 from cytoloop.errors import ImageError
 from cytoloop.images import read_image
 from cytoloop.manifest import CHOICE_COLUMNS, FILE_COLUMNS, Row
+from cytoloop.regions import separate_pieces
 from cytoloop.targets import read_target, row_file
 
 _FORMAT = 1
@@ -171,12 +172,7 @@ def object_points(labels: np.ndarray, valid: np.ndarray) -> tuple[np.ndarray, np
     starts : ndarray of int64
         (objects + 1,) offsets into `points`.
     """
-    import cc3d
-
-    counted = np.where(valid, labels, 0)
-    inside = counted[counted > 0]
-    if inside.size and inside.min() == inside.max():
-        counted = cc3d.connected_components((counted > 0).astype(np.uint8))
+    counted = separate_pieces(np.where(valid, labels, 0))
     places = np.nonzero(counted)
     codes = counted[places]
     rng = np.random.default_rng(0)

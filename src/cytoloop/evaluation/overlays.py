@@ -13,7 +13,7 @@ from cytoloop.errors import CytoloopError
 from cytoloop.evaluation.evaluate import Evaluation
 from cytoloop.evaluation.objects import read_prediction, read_truth
 from cytoloop.evaluation.panels import COLOURS, error_kinds, panel
-from cytoloop.images import read_image, write_png
+from cytoloop.images import read_image, safe_name, write_png
 
 __all__ = ["COLOURS", "error_kinds", "panel", "write_overlays"]
 
@@ -43,7 +43,7 @@ def write_overlays(evaluation: Evaluation, folder: str | Path, worst: int = 8) -
             None if valid.all() else valid,
             f"{row['id']}   Dice {row['dice']:.3f}   F1 {row['f1_50']:.3f}",
         )
-        name = "".join(c if c.isalnum() or c in "-_." else "_" for c in str(row["id"]))
+        name = safe_name(str(row["id"]))
         path = Path(folder) / f"{rank:02d}_{name[:80]}.png"
         write_png(path, figure)
         written.append(path)

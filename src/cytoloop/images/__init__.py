@@ -1,6 +1,6 @@
 """Reading and writing of microscopy images: any format bioio reads in, OME-TIFF out."""
 
-from cytoloop.images.files import SUFFIXES, list_images, stem
+from cytoloop.images.files import SUFFIXES, list_images, safe_name, stem
 from cytoloop.images.read import Header, Image, read_header, read_image, read_labels
 from cytoloop.images.spacing import Spacing
 from cytoloop.images.write import write_image, write_png
@@ -14,6 +14,7 @@ __all__ = [
     "read_header",
     "read_image",
     "read_labels",
+    "safe_name",
     "stem",
     "write_image",
     "write_png",

@@ -28,6 +28,16 @@ def stem(path: str | Path) -> str:
     return Path(name).stem
 
 
+def safe_name(text: str) -> str:
+    """Return a text fit to be the name of a file: nothing in it leads out of a folder.
+
+    >>> safe_name("../plate 1/a*")
+    'plate 1_a_'
+    """
+    name = "".join(c if c.isalnum() or c in "-_.+= " else "_" for c in text)
+    return name.lstrip("._ ").rstrip(". ") or "image"
+
+
 def list_images(source: str | Path) -> list[Path]:
     """Return the image files of a folder, a glob pattern or a single file, sorted by name.
 

@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 from cytoloop.errors import ImageError, ManifestError
-from cytoloop.images import list_images, read_header, stem
+from cytoloop.images import list_images, read_header, safe_name, stem
 from cytoloop.manifest import Row, read_manifest
 
 
@@ -67,7 +67,7 @@ def unique_names(rows: list[Row]) -> list[str]:
     Images of the same name in different folders get their folder's name in front, the rest a
     number behind. File systems that ignore case are thought of.
     """
-    names = [_safe(row.id) for row in rows]
+    names = [safe_name(row.id) for row in rows]
     for attempt in ("folder", "number"):
         counts = Counter(name.lower() for name in names)
         seen: Counter[str] = Counter()
@@ -77,13 +77,7 @@ def unique_names(rows: list[Row]) -> list[str]:
             seen[names[i].lower()] += 1
             if attempt == "folder":
                 folder = (row.file("raw") or Path()).parent.name
-                names[i] = _safe(f"{folder}__{stem(row['raw'])}")
+                names[i] = safe_name(f"{folder}__{stem(row['raw'])}")
             else:
                 names[i] = f"{names[i]}-{seen[names[i].lower()]}"
     return names
-
-
-def _safe(name: str) -> str:
-    """Replace what no file name should hold; nothing leads out of the folder."""
-    kept = "".join(c if c.isalnum() or c in "-_.+= " else "_" for c in name).strip(" .")
-    return kept or "image"

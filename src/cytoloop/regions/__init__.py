@@ -19,6 +19,7 @@ A region can also be a rule, worked out for each image: see `cytoloop.regions.ru
 
 from cytoloop.regions.merge import MERGE_RULES, merge_segmentations
 from cytoloop.regions.npy import write_polygons_npy
+from cytoloop.regions.pieces import separate_pieces
 from cytoloop.regions.polygons import Polygon, mask_to_polygons, polygons_to_mask
 from cytoloop.regions.read import OUTLINE_SUFFIXES, read_polygons, read_region
 from cytoloop.regions.rules import is_rule, parse_rule, region_of_rule
@@ -36,6 +37,7 @@ __all__ = [
     "read_polygons",
     "read_region",
     "region_of_rule",
+    "separate_pieces",
     "simple_polygons",
     "write_polygons_npy",
     "write_region",

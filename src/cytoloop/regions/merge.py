@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from cytoloop.errors import ConfigError
+from cytoloop.regions.pieces import separate_pieces
 
 MERGE_RULES = ("clip", "majority")
 """How `merge_segmentations` treats objects that the region's border cuts."""
@@ -47,7 +48,7 @@ def merge_segmentations(
             "merge rule", f"{rule!r} is none", f"Expected {' or '.join(MERGE_RULES)}."
         )
     if rule == "majority":
-        base, other = _objects(base), _objects(other)
+        base, other = separate_pieces(base), separate_pieces(other)
     base, other = _distinct(base, other)
     inside = region
     if rule == "majority":
@@ -57,17 +58,6 @@ def merge_segmentations(
         other = mask_except(other, _mostly_inside(other, region))
         inside = (other > 0) & (region | (base == 0))
     return np.where(inside, other, base)
-
-
-def _objects(labels: np.ndarray) -> np.ndarray:
-    """Return labels; those of the connected pieces where there is one label only."""
-    inside = labels[labels > 0]
-    if not inside.size or inside.min() != inside.max():
-        return labels
-    from cc3d import connected_components
-
-    pieces = connected_components((labels > 0).astype(np.uint8))
-    return np.asarray(pieces) if pieces.max() > 1 else labels
 
 
 def _mostly_inside(labels: np.ndarray, region: np.ndarray) -> list[int]:

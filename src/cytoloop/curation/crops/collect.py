@@ -8,14 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
-from cytoloop.curation.crops.folder import new_folder, safe_name
+from cytoloop.curation.crops.folder import new_folder
 from cytoloop.curation.crops.formats import Format
 from cytoloop.curation.crops.paste import paste_image
 from cytoloop.curation.crops.record import TABLE, CutImage, read_record
 from cytoloop.curation.exchange.pictures import Picture
 from cytoloop.digest import file_hash
 from cytoloop.errors import ImageError, ManifestError
-from cytoloop.images import write_image
+from cytoloop.images import safe_name, write_image
 
 UNSEEN = "unseen"
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cytoloop.curation.crops.folder import new_folder, safe_name
+from cytoloop.curation.crops.folder import new_folder
 from cytoloop.curation.crops.formats import Format
 from cytoloop.curation.crops.plan import plan_crops
 from cytoloop.curation.crops.record import (
@@ -23,7 +23,7 @@ from cytoloop.curation.crops.record import (
 from cytoloop.curation.exchange.pictures import Picture
 from cytoloop.digest import file_hash
 from cytoloop.errors import CytoloopError, ImageError, ManifestError
-from cytoloop.images import Spacing, read_image, read_labels
+from cytoloop.images import Spacing, read_image, read_labels, safe_name
 from cytoloop.intensity import intensity_statistics, normalize
 from cytoloop.manifest import Row, read_dataset, read_manifest
 from cytoloop.targets import read_target, row_file

@@ -11,16 +11,6 @@ from pathlib import Path
 from cytoloop.errors import OutputError
 
 
-def safe_name(text: str) -> str:
-    """Return a text fit to be the name of a file.
-
-    >>> safe_name("../plate 1/a*")
-    'plate_1_a_'
-    """
-    name = "".join(c if c.isalnum() or c in "-_.+=" else "_" for c in text)
-    return name.lstrip("._") or "image"
-
-
 def output_problems(output: str | Path, source: str | Path) -> list[str]:
     """Return why a folder cannot take what is made from a source; nothing where it can."""
     folder, origin = (Path(p).expanduser().resolve() for p in (output, source))

@@ -1,0 +1,27 @@
+"""Objects of a binary segmentation: its connected pieces."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def separate_pieces(labels: np.ndarray) -> np.ndarray:
+    """Return labels; those of the connected pieces where there is one label only.
+
+    Parameters
+    ----------
+    labels : ndarray of unsigned integers
+        (Z, Y, X) or (Y, X). One label above 0, be it 1 or 255, is a binary segmentation. Voxels
+        connect through faces, edges and corners (26; in 2D 8).
+
+    Returns
+    -------
+    ndarray of unsigned integers
+        Same shape.
+    """
+    inside = labels[labels > 0]
+    if not inside.size or inside.min() != inside.max():
+        return labels
+    from cc3d import connected_components
+
+    return np.asarray(connected_components((labels > 0).astype(np.uint8)))
