@@ -107,7 +107,4 @@ def count_objects(labels: np.ndarray) -> int:
     """Return the number of labels above 0; of connected pieces where there is one label only."""
     import fastremap
 
-    count = int(np.count_nonzero(fastremap.unique(labels)))
-    if count != 1:
-        return count
-    return int(separate_pieces(labels).max())
+    return int(np.count_nonzero(fastremap.unique(separate_pieces(labels))))

@@ -8,6 +8,8 @@ import numpy as np
 def separate_pieces(labels: np.ndarray) -> np.ndarray:
     """Return labels; those of the connected pieces where there is one label only.
 
+    One piece keeps its label.
+
     Parameters
     ----------
     labels : ndarray of unsigned integers
@@ -24,4 +26,5 @@ def separate_pieces(labels: np.ndarray) -> np.ndarray:
         return labels
     from cc3d import connected_components
 
-    return np.asarray(connected_components((labels > 0).astype(np.uint8)))
+    pieces = np.asarray(connected_components((labels > 0).astype(np.uint8)))
+    return pieces if pieces.max() > 1 else labels

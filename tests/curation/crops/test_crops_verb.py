@@ -226,7 +226,7 @@ def test_images_that_cannot_be_cut_are_told_together_and_nothing_is_written(
     tiff(dataset / "seg/im_1.tif", np.zeros((5, 5), np.uint8))
     tifffile.imwrite(dataset / "seg/im_2.tif", np.full((90, 110), 4_100_000_000, np.uint32))
     rows = rows_to_annotate(dataset)
-    rows += [Row({**rows[0].values, "id": name}, rows[0].root) for name in ("a b", "A_b")]
+    rows += [Row({**rows[0].values, "id": name}, rows[0].root) for name in ("a:b", "A_b")]
     with pytest.raises(ManifestError, match="(?s)same name.*shape.*labels above"):
         cut_images(rows, "out", NPZ)
     assert not Path("out").exists()
