@@ -18,6 +18,7 @@ SHARED = {
     "errors",
     "manifest",
     "images",
+    "parallel",
     "regions",
     "intensity",
     "targets",

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cytoloop import parallel
 from cytoloop.curation import inspection, memory
 from cytoloop.curation.checks import Extras
 from cytoloop.curation.facts import Facts
@@ -68,7 +69,7 @@ def checked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_inspection_by_processes_finds_what_one_finds(
     images_2d: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(inspection, "_FEW", 2)
+    monkeypatch.setattr(parallel, "FEW", 2)
     jobs = candidates(images_2d)
     (images_2d / "seg" / "img_3.tif").write_bytes(b"no image")
     alone = inspect_candidates(jobs, Extras(), workers=1)
@@ -79,7 +80,7 @@ def test_inspection_by_processes_finds_what_one_finds(
 def test_inspection_by_threads_finds_what_one_finds(
     images_2d: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(inspection, "_LARGE", 0)
+    monkeypatch.setattr(parallel, "LARGE", 0)
     jobs = candidates(images_2d)
     assert inspect_candidates(jobs, Extras(), workers=3) == inspect_candidates(
         jobs, Extras(), workers=1

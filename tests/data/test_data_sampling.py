@@ -1,23 +1,22 @@
 from __future__ import annotations
 
-from pathlib import Path
+from collections import Counter
 
 import numpy as np
 import pytest
-import torch
-from monai.transforms import Compose, RandAxisFlipd
 
-from cytoloop.data.dataset import PatchDataset, WholeImages
-from cytoloop.data.sampling import PatchLoader, PatchSampler, patch_corner
-from cytoloop.data.store import Entry, object_points
-
-RULE = {"method": "none"}
+from cytoloop.data.entry import Entry
+from cytoloop.data.points import object_points, valid_places
+from cytoloop.data.sampling import PatchSchedule, draw_centre
+from cytoloop.errors import ConfigError
 
 
-def make_entry(labels: np.ndarray, valid: np.ndarray | None = None, name: str = "a") -> Entry:
+def make_entry(labels: np.ndarray, valid: np.ndarray | None = None) -> Entry:
     valid = np.ones(labels.shape, bool) if valid is None else valid
-    image = np.arange(labels.size, dtype=np.float32).reshape(1, *labels.shape)
-    return Entry(name, image, labels, valid, *object_points(labels, valid), None)
+    image = np.zeros((1, *labels.shape), np.uint8)
+    return Entry(
+        "a", image, labels, valid, *object_points(labels, valid), places=valid_places(valid)
+    )
 
 
 def two_objects() -> np.ndarray:
@@ -27,106 +26,91 @@ def two_objects() -> np.ndarray:
     return labels
 
 
+def windows(entry: Entry, size: tuple[int, ...], share: float, count: int) -> list[tuple]:
+    rng = np.random.default_rng(0)
+    found = []
+    for _ in range(count):
+        corner = draw_centre(entry, size, rng, share) - (np.array(size) - 1) / 2
+        assert (corner == corner.astype(int)).all() and (corner >= 0).all()
+        assert (corner + size <= entry.shape).all()
+        found.append(tuple(slice(int(c), int(c) + s) for c, s in zip(corner, size, strict=True)))
+    return found
+
+
 def test_a_small_object_is_as_likely_as_a_large_one() -> None:
     entry = make_entry(two_objects())
-    rng = np.random.default_rng(0)
-    near_small = 0
-    for _ in range(600):
-        z, y, x = patch_corner(entry, (4, 8, 8), rng, foreground_share=1.0)
-        near_small += bool((entry.labels[z : z + 4, y : y + 8, x : x + 8] == 1).any())
-    assert 240 < near_small < 360
+    near = [(entry.labels[w] == 1).any() for w in windows(entry, (4, 8, 8), 1.0, 600)]
+    assert 240 < sum(near) < 360
+
+
+def test_a_third_of_the_patches_is_placed_around_objects() -> None:
+    labels = np.zeros((8, 64, 64), np.uint16)
+    labels[4, 30:33, 30:33] = 1
+    entry = make_entry(labels)
+    hits = [(labels[w] > 0).any() for w in windows(entry, (4, 8, 8), 1 / 3, 1500)]
+    # by chance alone 1 patch in 54 holds the object
+    assert 1 / 3 - 0.05 < np.mean(hits) < 1 / 3 + 0.05
+    assert np.mean([(labels[w] > 0).any() for w in windows(entry, (4, 8, 8), 0, 600)]) < 0.1
 
 
 def test_every_place_is_reached_the_last_one_too() -> None:
     entry = make_entry(np.zeros((5, 12, 12), np.uint8))
-    rng = np.random.default_rng(0)
-    corners = {patch_corner(entry, (4, 8, 8), rng, 0.33) for _ in range(800)}
-    assert len(corners) == 2 * 5 * 5
+    assert len({str(w) for w in windows(entry, (4, 8, 8), 0.33, 800)}) == 2 * 5 * 5
 
 
-def test_no_patch_is_excluded_as_a_whole() -> None:
-    valid = np.zeros((8, 64, 64), bool)
-    valid[:, 60:, 60:] = True
-    entry = make_entry(two_objects(), valid)
-    rng = np.random.default_rng(0)
-    for _ in range(100):
-        window = tuple(
-            slice(c, c + s)
-            for c, s in zip(patch_corner(entry, (4, 8, 8), rng, 0.5), (4, 8, 8), strict=True)
-        )
-        assert valid[window].any()
+@pytest.mark.parametrize("annotated", [slice(3, 4), slice(0, 1), slice(7, 8)])
+def test_no_patch_is_excluded_as_a_whole(annotated: slice) -> None:
+    """One annotated corner, one annotated slice: what partial annotation looks like."""
+    corner = np.zeros((8, 64, 64), bool)
+    corner[:, 60:, 60:] = True
+    plane = np.zeros((8, 64, 64), bool)
+    plane[annotated] = True
+    for valid in (corner, plane):
+        entry = make_entry(two_objects(), valid)
+        for share in (0.0, 0.5, 1.0):
+            assert all(valid[w].any() for w in windows(entry, (4, 8, 8), share, 200))
 
 
-def make_dataset(seed: int = 0) -> PatchDataset:
-    flips = Compose([RandAxisFlipd(["image", "target", "weight"], prob=0.7)])
-    entries = [make_entry(two_objects()), make_entry(two_objects()[:, :32], name="b")]
-    return PatchDataset(entries, RULE, (4, 8, 8), 0.33, flips, seed)
+def schedule(
+    shapes: list[tuple[int, ...]], images: int | None = None, steps: int | None = None
+) -> PatchSchedule:
+    return PatchSchedule(shapes, (4, 8, 8), 2, images, steps, seed=0)
 
 
-def make_loader(workers: int, length: int = 12) -> PatchLoader:
-    return PatchLoader(
-        make_dataset(), batch_size=2, sampler=PatchSampler(length), num_workers=workers
-    )
+def drawn(plan: PatchSchedule, epoch: int = 0) -> list[int]:
+    return [plan.image(epoch, index) for index in range(plan.length)]
 
 
-def test_batches_do_not_depend_on_the_number_of_workers() -> None:
-    runs = [list(make_loader(workers)) for workers in (0, 1, 2)]
-    for other in runs[1:]:
-        for a, b in zip(runs[0], other, strict=True):
-            assert torch.equal(a["image"], b["image"]) and a["id"] == b["id"]
+def test_images_give_patches_by_their_volume() -> None:
+    plan = schedule([(8, 16, 16), (4, 8, 8), (80, 160, 160)])
+    counts = Counter(drawn(plan))
+    assert counts[0] in (8, 9) and counts[1] in (1, 2) and counts[2] in (100, 101)
+    assert sum(counts.values()) == plan.length == 110  # 109, filled up to whole batches
 
 
-def test_epochs_differ_and_repeat() -> None:
-    loader = make_loader(0)
-    first = [b["image"] for b in loader]
-    loader.sampler.set_epoch(1)
-    second = [b["image"] for b in loader]
-    loader.sampler.set_epoch(0)
-    again = [b["image"] for b in loader]
-    assert not torch.equal(torch.stack(first), torch.stack(second))
-    assert torch.equal(torch.stack(first), torch.stack(again))
+def test_every_image_gives_the_same_number_where_one_is_named() -> None:
+    assert Counter(drawn(schedule([(8, 16, 16), (4, 8, 8)], images=5))) == {0: 5, 1: 5}
+    assert Counter(drawn(schedule([(4, 8, 8)], images=1))) == {0: 2}
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_a_loader_goes_on_after_the_batch_at_which_it_was_stopped(workers: int) -> None:
-    whole = [b["image"] for b in make_loader(workers)]
-    stopped = make_loader(workers)
-    batches = iter(stopped)
-    for _ in range(4):
-        next(batches)
-    state = stopped.state_dict()
-    resumed = make_loader(workers)
-    resumed.load_state_dict(state)
-    rest = [b["image"] for b in resumed]
-    assert torch.equal(torch.stack(rest), torch.stack(whole[4:]))
-    assert len(list(resumed)) == 6  # the next epoch is whole
+def test_epochs_by_steps_share_patches_fairly_in_the_long_run() -> None:
+    plan = schedule([(4, 8, 8), (4, 8, 24)], steps=3)
+    assert plan.length == 6
+    total = Counter(n for epoch in range(1000) for n in drawn(plan, epoch))
+    assert total[1] / total[0] == pytest.approx(3, rel=0.06)
+    many = schedule([(4, 8, 8)] * 50, steps=5)  # more images than patches: all have their turn
+    assert len({n for epoch in range(60) for n in drawn(many, epoch)}) == 50
 
 
-def test_image_target_and_weight_stay_aligned() -> None:
-    valid = np.ones((8, 64, 64), bool)
-    valid[:, ::2, ::2] = False
-    entry = make_entry(two_objects(), valid)
-    dataset = PatchDataset(
-        [entry],
-        RULE,
-        (4, 8, 8),
-        1.0,
-        Compose([RandAxisFlipd(["image", "target", "weight"], prob=1.0)]),
-        0,
-    )
-    for index in range(20):
-        sample = dataset[(0, index)]
-        places = sample["image"][0].long().numpy().ravel()  # each voxel's grey level is its place
-        np.testing.assert_array_equal(
-            sample["target"][0].numpy().ravel() > 0, entry.labels.ravel()[places] > 0
-        )
-        np.testing.assert_array_equal(
-            sample["weight"][0].numpy().ravel() > 0, valid.ravel()[places]
-        )
+def test_order_follows_from_seed_and_epoch() -> None:
+    plan = schedule([(8, 16, 16)] * 3)
+    first, second = drawn(plan, 0), drawn(plan, 1)
+    assert first != second and drawn(plan, 0) == first
+    other = PatchSchedule([(8, 16, 16)] * 3, (4, 8, 8), 2, None, None, seed=1)
+    assert drawn(other) != first
 
 
-def test_whole_images_are_whole_and_in_order(tmp_path: Path) -> None:
-    entries = [make_entry(two_objects()), make_entry(two_objects()[0], name="b")]
-    images = WholeImages(entries, RULE)
-    assert len(images) == 2 and [images[i]["id"] for i in range(2)] == ["a", "b"]
-    assert images[0]["image"].shape == (1, 8, 64, 64) and images[1]["target"].shape == (1, 64, 64)
+def test_counts_that_cannot_be_are_refused() -> None:
+    for images, steps, key in ((0, None, "patches_per_image"), (None, 0, "steps_per_epoch")):
+        with pytest.raises(ConfigError, match=key):
+            schedule([(4, 8, 8)], images, steps)

@@ -24,7 +24,7 @@ from cytoloop.images import read_header, read_image, read_labels
 TINY = [
     "model/size=small",
     "data.batch_size=2",
-    "data.patches_per_epoch=16",
+    "data.steps_per_epoch=8",
     "trainer.precision=32",
     "augmentation=light",
 ]
@@ -202,7 +202,7 @@ def test_excluded_voxels_leave_the_trained_weights_untouched(
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_a_stopped_or_killed_run_goes_on_exactly(project: Path, number: signal.Signals) -> None:
-    base = [*TINY_3D, "data.path=dataset", "trainer.max_epochs=5", "data.patches_per_epoch=32"]
+    base = [*TINY_3D, "data.path=dataset", "trainer.max_epochs=5", "data.steps_per_epoch=16"]
     name = number.name
     if not (project / "whole").exists():
         assert run("train", *base, "output=whole") == 0

@@ -7,30 +7,15 @@ of them; a file whose size and time of change are those of an earlier run is not
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import signal
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import (
-    FIRST_COMPLETED,
-    Executor,
-    Future,
-    ProcessPoolExecutor,
-    ThreadPoolExecutor,
-    wait,
-)
-from contextlib import closing, contextmanager
+from collections.abc import Sequence
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 from cytoloop.curation.checks import Extras, check_row
 from cytoloop.curation.facts import Facts
 from cytoloop.curation.memory import Candidate, Memory
-
-_LARGE = 4_000_000
-"""Bytes of a raw file from which threads are faster than processes."""
-
-_FEW = 8
-"""Fewer rows than this are checked in this process: starting others takes longer."""
+from cytoloop.parallel import are_large, progress_bar, run_parallel
 
 
 def inspect_candidates(
@@ -54,7 +39,10 @@ def inspect_candidates(
         Show a bar on the terminal.
     """
     found: dict[int, Facts] = {}
-    with closing(Memory(cache)) as memory, _bar(len(candidates), progress) as advance:
+    with (
+        closing(Memory(cache)) as memory,
+        progress_bar("checking images", len(candidates), progress) as advance,
+    ):
         waiting = []
         for number, candidate in enumerate(candidates):
             known = memory.recall(candidate, extras)
@@ -64,88 +52,14 @@ def inspect_candidates(
                 found[number] = known
                 advance()
         jobs = [candidates[number] for number in waiting]
-        for position, facts in _run(jobs, extras, workers):
+        large = are_large([job.row.file("raw") for job in jobs])
+        check = partial(_check, extras=extras)
+        for position, facts in run_parallel(check, jobs, workers, large):
             found[waiting[position]] = facts
             memory.keep(jobs[position], extras, facts)
             advance()
     return [found[number] for number in range(len(candidates))]
 
 
-def _run(jobs: Sequence[Candidate], extras: Extras, workers: int) -> Iterator[tuple[int, Facts]]:
-    """Yield the facts of each job with its number, as they come."""
-    count = min(workers or os.cpu_count() or 1, len(jobs))
-    large = _are_large(jobs)
-    if count <= 1 or (len(jobs) < _FEW and not large):
-        for number, job in enumerate(jobs):
-            yield number, _check(job, extras)
-        return
-    pool: Executor
-    if large:  # the work is in libraries that let threads run; nothing has to be started
-        yield 0, _check(jobs[0], extras)  # alone: its imports are not for two threads at once
-        pool = ThreadPoolExecutor(count)
-    else:
-        # spawned, not forked: the libraries that read images have threads of their own
-        pool = ProcessPoolExecutor(
-            count, multiprocessing.get_context("spawn"), initializer=_leave_stopping_to_parent
-        )
-    try:
-        running: dict[Future[Facts], int] = {}
-        upcoming = iter(list(enumerate(jobs))[int(large) :])
-        while True:
-            while len(running) < 2 * count and (entry := next(upcoming, None)) is not None:
-                running[pool.submit(_check, entry[1], extras)] = entry[0]
-            if not running:
-                return
-            done, _ = wait(running, return_when=FIRST_COMPLETED)
-            for future in done:
-                yield running.pop(future), future.result()
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _are_large(jobs: Sequence[Candidate]) -> bool:
-    """Tell whether the raw files are large on the whole: then numpy works, not Python."""
-    sizes = []
-    for job in jobs[:: max(len(jobs) // 20, 1)]:
-        path = job.row.file("raw")
-        if path is not None and path.is_file():
-            sizes.append(path.stat().st_size)
-    return bool(sizes) and sorted(sizes)[len(sizes) // 2] >= _LARGE
-
-
 def _check(candidate: Candidate, extras: Extras) -> Facts:
     return check_row(candidate.row, regions=candidate.regions, extras=extras)
-
-
-def _leave_stopping_to_parent() -> None:
-    """Ignore Ctrl-C, which reaches every process of the terminal: the parent stops the others."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-@contextmanager
-def _bar(total: int, shown: bool) -> Iterator[Callable[[], None]]:
-    """Show a bar of so many rows; what it yields moves it on by one."""
-    if not shown:
-        yield lambda: None
-        return
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-
-    from cytoloop.terminal import events
-
-    columns = (
-        TextColumn("checking images"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(
-        *columns, console=events, transient=True, disable=not events.is_terminal
-    ) as progress:
-        task = progress.add_task("", total=total)
-        yield lambda: progress.advance(task)

@@ -2,42 +2,30 @@
 
 from __future__ import annotations
 
+import copy
+import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from monai.transforms import Compose
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from cytoloop.data.sampling import patch_corner
-from cytoloop.data.store import Entry
-from cytoloop.intensity import intensity_statistics, normalize
+from cytoloop.data.augmentation import Augmentation, Warp
+from cytoloop.data.augmentation.warp import bounds, inside, interpolate, nearest, place
+from cytoloop.data.entry import Entry
+from cytoloop.data.sampling import PatchSchedule, draw_centre
+from cytoloop.intensity import normalize
 
 Sample = dict[str, Any]
+Levels = tuple[np.ndarray, np.ndarray]
 
 
-class _Normalized:
-    """Entries with the statistics that bring them to network units."""
-
-    def __init__(self, entries: Sequence[Entry], rule: Mapping[str, Any]) -> None:
-        self.entries = list(entries)
-        self.levels = [intensity_statistics(entry.image, rule) for entry in self.entries]
-
-    def sample(self, number: int, window: tuple[slice, ...]) -> dict[str, Tensor]:
-        """Return image (C, ...) , target (1, ...) and weight (1, ...), float32."""
-        entry = self.entries[number]
-        image = normalize(entry.image[(slice(None), *window)], *self.levels[number])
-        return {
-            "image": torch.from_numpy(image),
-            "target": torch.from_numpy((entry.labels[window] > 0)[None].astype(np.float32)),
-            "weight": torch.from_numpy(entry.valid[window][None].astype(np.float32)),
-        }
-
-
-class PatchDataset(Dataset):
+class PatchDataset:
     """Random patches; an item's index is (epoch, number) and says all about its randomness.
+
+    Safe to be used by several threads at once.
 
     Parameters
     ----------
@@ -46,10 +34,10 @@ class PatchDataset(Dataset):
         Normalisation, see `cytoloop.intensity`.
     patch_size : sequence of int
         [Z,] Y, X.
+    schedule : PatchSchedule
     foreground_share : float
-        See `patch_corner`.
-    augmentation : Compose
-        MONAI dictionary transforms on image, target and weight.
+        See `draw_centre`.
+    augmentation : Augmentation
     seed : int
     """
 
@@ -58,31 +46,47 @@ class PatchDataset(Dataset):
         entries: Sequence[Entry],
         rule: Mapping[str, Any],
         patch_size: Sequence[int],
+        schedule: PatchSchedule,
         foreground_share: float,
-        augmentation: Compose,
+        augmentation: Augmentation,
         seed: int,
     ) -> None:
-        self.images = _Normalized(entries, rule)
+        self.entries = list(entries)
+        self.levels = [entry.levels(rule) for entry in entries]
         self.patch_size = list(patch_size)
+        self.schedule = schedule
         self.foreground_share = foreground_share
-        self.augmentation = augmentation
         self.seed = seed
-        # any voxel is as likely as any other: a large image gives more patches than a small one
-        volumes = np.array([float(np.prod(entry.shape)) for entry in entries])
-        self.shares = np.cumsum(volumes / volumes.sum())
+        self._augmentation = augmentation
+        self._own = threading.local()
 
     def __getitem__(self, index: tuple[int, int]) -> Sample:
         """Return image (C, *patch), target (1, *patch) and weight (1, *patch), float32."""
         rng = np.random.default_rng((self.seed, *index))
-        number = min(int(np.searchsorted(self.shares, rng.random())), len(self.shares) - 1)
-        entry = self.images.entries[number]
-        corner = patch_corner(entry, self.patch_size, rng, self.foreground_share)
-        window = tuple(slice(c, c + s) for c, s in zip(corner, self.patch_size, strict=True))
-        self.augmentation.set_random_state(seed=int(rng.integers(2**31)))
-        changed = self.augmentation(self.images.sample(number, window))
-        sample: Sample = {key: torch.as_tensor(value) for key, value in changed.items()}
-        sample["id"] = entry.id
+        number = self.schedule.image(*index)
+        return self.draw(number, rng)
+
+    def draw(self, number: int, rng: np.random.Generator) -> Sample:
+        """Return a random patch of an image."""
+        entry, levels = self.entries[number], self.levels[number]
+        augmentation = self._of_this_thread()
+        warp = augmentation.draw_warp(rng, len(entry.shape), entry.spacing_um)
+        if any(s > n for s, n in zip(warp.source_size(self.patch_size), entry.shape, strict=True)):
+            warp.turns -= warp.turns % 2  # a long patch, turned, does not fit into a narrow image
+        size = warp.source_size(self.patch_size)
+        centre = draw_centre(entry, size, rng, self.foreground_share)
+        image, labels, valid = warped_patch(entry, levels, warp, centre, size)
+        image, labels, valid = warp.finish(image), warp.finish(labels), warp.finish(valid)
+        sample = _sample(image, labels, valid, entry.id)
+        sample["image"] = augmentation.change_levels(sample["image"], rng).contiguous()
         return sample
+
+    def _of_this_thread(self) -> Augmentation:
+        """Return a copy that no other thread uses: MONAI's transforms keep what they draw."""
+        if not hasattr(self._own, "augmentation"):
+            self._own.augmentation = copy.deepcopy(self._augmentation)
+        own: Augmentation = self._own.augmentation
+        return own
 
 
 class WholeImages(Dataset):
@@ -96,14 +100,77 @@ class WholeImages(Dataset):
     """
 
     def __init__(self, entries: Sequence[Entry], rule: Mapping[str, Any]) -> None:
-        self.images = _Normalized(entries, rule)
+        self.entries = list(entries)
+        self.levels = [entry.levels(rule) for entry in entries]
 
     def __len__(self) -> int:
-        return len(self.images.entries)
+        return len(self.entries)
 
     def __getitem__(self, number: int) -> Sample:
         """Return image (C, ...), target (1, ...) and weight (1, ...), float32."""
-        entry = self.images.entries[number]
-        sample: Sample = dict(self.images.sample(number, (slice(None),) * len(entry.shape)))
-        sample["id"] = entry.id
-        return sample
+        entry = self.entries[number]
+        image = torch.from_numpy(normalize(entry.image, *self.levels[number]))
+        return _sample(image, *_tensors(entry.labels, entry.valid), entry.id)
+
+
+def warped_patch(
+    entry: Entry, levels: Levels, warp: Warp, centre: np.ndarray, size: Sequence[int]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return a patch of an image as a warp takes it, before its turns and flips.
+
+    A patch that would not have a single voxel that counts is taken as it is.
+
+    Parameters
+    ----------
+    entry : Entry
+    levels : (ndarray, ndarray)
+        Offset and scale of each channel.
+    warp : Warp
+    centre : ndarray
+        (ndim,), of the patch, in voxels.
+    size : sequence of int
+        Of the patch, before quarter turns.
+
+    Returns
+    -------
+    image : Tensor
+        (C, *size) float32, normalised.
+    labels : Tensor
+        (*size) int32 or int64.
+    valid : Tensor of bool
+        (*size); False where voxels are excluded or outside the image.
+    """
+    corner = np.rint(centre - (np.asarray(size) - 1) / 2).astype(int)
+    window = tuple(slice(c, c + s) for c, s in zip(corner, size, strict=True))
+    if not warp.is_exact:
+        axes = warp.axes
+        shape = entry.shape[-axes:]
+        offsets = warp.offsets(size)
+        shift = place(offsets, centre[-axes:], shape).astype(np.float32)
+        coordinates = offsets + shift.reshape(-1, *[1] * axes)
+        source = (*window[: len(size) - axes], *bounds(coordinates, shape))
+        first = np.array([s.start for s in source[-axes:]], np.float32)
+        local = coordinates - first.reshape(-1, *[1] * axes)
+        valid = nearest(entry.valid[source], local) & inside(coordinates, shape)
+        if valid.any():
+            grey = normalize(entry.image[(slice(None), *source)], *levels)
+            image = interpolate(torch.from_numpy(grey), local)
+            return image, *_tensors(nearest(entry.labels[source], local), valid)
+    image = torch.from_numpy(normalize(entry.image[(slice(None), *window)], *levels))
+    return image, *_tensors(entry.labels[window], entry.valid[window])
+
+
+def _tensors(labels: np.ndarray, valid: np.ndarray) -> tuple[Tensor, Tensor]:
+    """Return both as tensors; torch has few unsigned types."""
+    kind = np.int64 if labels.dtype.itemsize >= 4 else np.int32
+    return torch.from_numpy(labels.astype(kind)), torch.from_numpy(np.array(valid, bool))
+
+
+def _sample(image: Tensor, labels: Tensor, valid: Tensor, name: str) -> Sample:
+    """Return what the network is given: target and weight with a channel axis, float32."""
+    return {
+        "image": image,
+        "target": (labels > 0)[None].float(),
+        "weight": valid[None].float(),
+        "id": name,
+    }

@@ -9,13 +9,15 @@ from typing import Any
 
 import monai
 from lightning import LightningDataModule
-from monai.transforms import Compose
 from torch.utils.data import DataLoader
 
+from cytoloop.data.augmentation import Augmentation
 from cytoloop.data.dataset import PatchDataset, WholeImages
-from cytoloop.data.sampling import PatchLoader, PatchSampler
-from cytoloop.data.store import Entry, ImageStore
-from cytoloop.errors import ConfigError
+from cytoloop.data.entry import Entry
+from cytoloop.data.loader import PatchLoader, default_workers
+from cytoloop.data.sampling import PatchSchedule
+from cytoloop.data.store import ImageStore
+from cytoloop.errors import ConfigError, ManifestError
 from cytoloop.manifest import Manifest, read_dataset
 
 log = logging.getLogger(__name__)
@@ -30,18 +32,22 @@ class ManifestDataModule(LightningDataModule):
         Curated data set, see `cytoloop.manifest.read_dataset`.
     patch_size : sequence of int
         [Z,] Y, X.
-    batch_size, patches_per_epoch : int
+    batch_size : int
+    patches_per_image, steps_per_epoch : int, optional
+        See `PatchSchedule`.
     foreground_share : float
-        Share of patches that are centred on a random object.
-    num_workers : int
-        Processes that prepare patches; 0 = the training process itself.
+        Share of patches that are placed around a random object, 0 to 1.
+    num_workers : int, optional
+        Threads that prepare patches; 0 = the training thread itself; None = as the machine
+        has cores and an accelerator.
     seed : int
     store_dir : str or Path
         Where images are kept as read, see `cytoloop.data.store`.
+    store_limit_gib : float, optional
+        How large that may become.
     normalization : mapping
         See `cytoloop.intensity`.
-    augmentation : Compose
-        MONAI dictionary transforms.
+    augmentation : Augmentation
     fold : int, optional
         Fold of cross-validation that is for validation.
     """
@@ -51,32 +57,35 @@ class ManifestDataModule(LightningDataModule):
         path: str | Path,
         patch_size: Sequence[int],
         batch_size: int,
-        patches_per_epoch: int,
+        patches_per_image: int | None,
+        steps_per_epoch: int | None,
         foreground_share: float,
-        num_workers: int,
+        num_workers: int | None,
         seed: int,
         store_dir: str | Path,
+        store_limit_gib: float | None,
         normalization: Mapping[str, Any],
-        augmentation: Compose,
+        augmentation: Augmentation,
         fold: int | None = None,
     ) -> None:
         super().__init__()
-        if patch_size[-1] != patch_size[-2] and _turns(augmentation):
+        if not 0 <= foreground_share <= 1:
             raise ConfigError(
-                "data.patch_size",
-                f"{list(patch_size)} is not square in the plane, but the augmentation turns it",
-                "Take Y = X, or augmentation=light.",
+                "data.foreground_share", f"is {foreground_share}", "Expected 0 to 1 (a share)."
             )
+        if num_workers is not None and num_workers < 0:
+            raise ConfigError("data.num_workers", f"is {num_workers}", "Expected 0 or more.")
         monai.data.set_track_meta(False)  # plain tensors: faster, and no file name leaks along
         self.path = path
         self.fold = fold
         self.patch_size = list(patch_size)
         self.batch_size = int(batch_size)
-        self.patches_per_epoch = max(int(patches_per_epoch), self.batch_size)
-        self.foreground_share = foreground_share
+        self.patches_per_image = patches_per_image
+        self.steps_per_epoch = steps_per_epoch
+        self.foreground_share = float(foreground_share)
         self.num_workers = num_workers
         self.seed = seed
-        self.store = ImageStore(store_dir)
+        self.store = ImageStore(store_dir, store_limit_gib)
         self.rule = dict(normalization)
         self.augmentation = augmentation
         self._train: PatchDataset | None = None
@@ -87,30 +96,55 @@ class ManifestDataModule(LightningDataModule):
         if self._train is not None:
             return
         dataset = read_dataset(self.path, self.fold)
+        count = len(dataset["train"])
+        entries = self.store.entries([*dataset["train"], *dataset["valid"]], progress=True)
+        _refuse_excluded(dataset["train"], entries[:count])
+        schedule = PatchSchedule(
+            [entry.shape for entry in entries[:count]],
+            self.patch_size,
+            self.batch_size,
+            self.patches_per_image,
+            self.steps_per_epoch,
+            self.seed,
+        )
         self._train = PatchDataset(
-            self._entries(dataset["train"]),
+            entries[:count],
             self.rule,
             self.patch_size,
+            schedule,
             self.foreground_share,
             self.augmentation,
             self.seed,
         )
-        self._valid = WholeImages(self._entries(dataset["valid"]), self.rule)
+        self._valid = WholeImages(entries[count:], self.rule)
+        log.info(
+            "%d patches an epoch, %d to %d from an image",
+            schedule.length,
+            schedule.counts.min() * schedule.length // schedule.counts.sum(),
+            -(-schedule.counts.max() * schedule.length // schedule.counts.sum()),
+        )
 
-    def _entries(self, manifest: Manifest) -> list[Entry]:
-        return [self.store.entry(row) for row in manifest]
-
-    def train_dataloader(self) -> DataLoader:
-        """Return batches of patches: image (B, C, ...), target and weight (B, 1, ...)."""
+    @property
+    def patches(self) -> PatchDataset:
+        """The training patches."""
         if self._train is None:
             self.setup("fit")
-        length = self.patches_per_epoch - self.patches_per_epoch % self.batch_size
+        assert self._train is not None  # noqa: S101 (for mypy: setup made it)
+        return self._train
+
+    def train_dataloader(self) -> PatchLoader:
+        """Return batches of patches: image (B, C, ...), target and weight (B, 1, ...)."""
+        trainer = self.trainer
+        on_gpu = trainer is not None and trainer.strategy.root_device.type == "cuda"
+        accelerated = trainer is not None and trainer.strategy.root_device.type != "cpu"
         return PatchLoader(
-            self._train,  # type: ignore[arg-type]
-            batch_size=self.batch_size,
-            sampler=PatchSampler(length),
-            num_workers=self.num_workers,
-            persistent_workers=self.num_workers > 0,
+            self.patches,
+            self.patches.schedule.length,
+            self.batch_size,
+            default_workers(accelerated) if self.num_workers is None else self.num_workers,
+            rank=trainer.global_rank if trainer is not None else 0,
+            world=trainer.world_size if trainer is not None else 1,
+            pin=on_gpu,
         )
 
     def val_dataloader(self) -> DataLoader:
@@ -120,5 +154,14 @@ class ManifestDataModule(LightningDataModule):
         return DataLoader(self._valid, batch_size=1)  # type: ignore[arg-type]
 
 
-def _turns(augmentation: Compose) -> bool:
-    return any("Rotate90" in type(part).__name__ for part in augmentation.transforms)
+def _refuse_excluded(manifest: Manifest, entries: Sequence[Entry]) -> None:
+    """Refuse training images of which nothing counts: no patch could be taken."""
+    problems = [
+        f"{row.id}: every voxel is excluded"
+        for row, entry in zip(manifest, entries, strict=True)
+        if entry.places is not None and not len(entry.places)
+    ]
+    if problems:
+        raise ManifestError(
+            str(manifest.path), problems, "Shrink the excluding mask, or reject these rows."
+        )

@@ -2,19 +2,90 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+import math
+from collections.abc import Sequence
 
 import numpy as np
-from torch.utils.data import DataLoader, Sampler
 
-from cytoloop.data.store import Entry
+from cytoloop.data.entry import Entry
+from cytoloop.errors import ConfigError
+
+MOST_BY_VOLUME = 100
+"""Patches that an image gives an epoch at most, where its volume decides."""
+_ORDER = 0x0DE5  # keeps the order's random numbers apart from those of patches
 
 
-def patch_corner(
+class PatchSchedule:
+    """From which image each patch of an epoch comes.
+
+    Parameters
+    ----------
+    shapes : sequence of tuple of int
+        Of the images.
+    patch_size : sequence of int
+    batch_size : int
+    patches_per_image : int, optional
+        In an epoch. None: as many as fit side by side, 1 to 100.
+    steps_per_epoch : int, optional
+        None: as many batches as those patches fill. Else images share the patches of these
+        steps in the same proportion.
+    seed : int
+
+    Attributes
+    ----------
+    length : int
+        Patches in an epoch, whole batches.
+    """
+
+    def __init__(
+        self,
+        shapes: Sequence[Sequence[int]],
+        patch_size: Sequence[int],
+        batch_size: int,
+        patches_per_image: int | None,
+        steps_per_epoch: int | None,
+        seed: int,
+    ) -> None:
+        for key, value in (
+            ("batch_size", batch_size),
+            ("patches_per_image", patches_per_image),
+            ("steps_per_epoch", steps_per_epoch),
+        ):
+            if value is not None and value < 1:
+                raise ConfigError(f"data.{key}", f"is {value}", "Expected 1 or more.")
+        self.seed = seed
+        if patches_per_image is None:
+            patch = math.prod(patch_size)
+            fitting = [math.ceil(math.prod(shape) / patch) for shape in shapes]
+            self.counts = np.clip(fitting, 1, MOST_BY_VOLUME)
+        else:
+            self.counts = np.full(len(shapes), int(patches_per_image))
+        steps = steps_per_epoch or math.ceil(int(self.counts.sum()) / batch_size)
+        self.length = steps * batch_size
+        self._epoch: tuple[int, np.ndarray] = (-1, np.zeros(0, int))
+
+    def image(self, epoch: int, index: int) -> int:
+        """Return the number of the image that gives a patch."""
+        known, order = self._epoch
+        if known != epoch:
+            order = self._ordered(epoch)
+            self._epoch = (epoch, order)  # one assignment: threads see the old or the new one
+        return int(order[index])
+
+    def _ordered(self, epoch: int) -> np.ndarray:
+        """Return the images of an epoch: as many of each as due, rounded by chance, shuffled."""
+        rng = np.random.default_rng((self.seed, epoch, _ORDER))
+        due = np.cumsum(self.counts / self.counts.sum() * self.length)
+        due[-1] = self.length
+        # systematic sampling: every image gets its share rounded down or up
+        order = np.searchsorted(due, np.arange(self.length) + rng.random(), side="right")
+        return rng.permutation(np.minimum(order, len(due) - 1))
+
+
+def draw_centre(
     entry: Entry, size: Sequence[int], rng: np.random.Generator, foreground_share: float
-) -> tuple[int, ...]:
-    """Return the first corner of a random patch that is not excluded as a whole.
+) -> np.ndarray:
+    """Return the centre of a random patch, in voxels; the patch lies inside the image.
 
     Parameters
     ----------
@@ -23,79 +94,26 @@ def patch_corner(
         Patch size, [Z,] Y, X; at most the image's.
     rng : Generator
     foreground_share : float
-        Probability that the patch is centred on a voxel of a random object, each object as
-        likely as any other whatever its size; else any place is as likely as any other.
+        Probability that the patch is placed around a voxel of a random object, each object as
+        likely as any other whatever its size. Else any place is as likely as any other; where
+        voxels are excluded, any that is not, so that no patch is excluded as a whole.
+
+    Returns
+    -------
+    ndarray of float
+        (ndim,): corner + (size - 1) / 2.
     """
     room = [n - s for n, s in zip(entry.shape, size, strict=True)]
-    for _ in range(50):
-        if len(entry.starts) > 1 and rng.random() < foreground_share:
-            one = rng.integers(len(entry.starts) - 1)
-            centre = entry.points[rng.integers(entry.starts[one], entry.starts[one + 1])]
-            # jittered by a quarter patch: an object must not always sit in the middle
-            shift = [int(rng.integers(-(s // 4), s // 4 + 1)) for s in size]
-            corner = [
-                int(np.clip(c - s // 2 + j, 0, r))
-                for c, s, j, r in zip(centre, size, shift, room, strict=True)
-            ]
-        else:
-            corner = [int(rng.integers(0, r + 1)) for r in room]
-        window = tuple(slice(c, c + s) for c, s in zip(corner, size, strict=True))
-        if entry.valid[window].any():
-            return tuple(corner)
-    place = np.argwhere(entry.valid)  # nearly all is excluded: take a voxel that is not
-    centre = place[rng.integers(len(place))]
-    return tuple(int(np.clip(c - s // 2, 0, r)) for c, s, r in zip(centre, size, room, strict=True))
-
-
-class PatchSampler(Sampler):
-    """Yield (epoch, index) pairs, from where a resumed run stands.
-
-    Parameters
-    ----------
-    length : int
-        Patches per epoch.
-    """
-
-    def __init__(self, length: int) -> None:
-        self.length = length
-        self.epoch = 0
-        self.start = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Take the epoch's number (Lightning calls this)."""
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        return self.length
-
-    def __iter__(self) -> Iterator[tuple[int, int]]:
-        start, self.start = self.start, 0
-        return iter([(self.epoch, index) for index in range(start, self.length)])
-
-
-class PatchLoader(DataLoader):
-    """A DataLoader that can be stopped and resumed in the middle of an epoch.
-
-    Lightning stores its state in the checkpoint. The state counts the batches handed out, not
-    those that workers have prepared.
-    """
-
-    _done = 0
-
-    def state_dict(self) -> dict[str, int]:
-        """Return the number of batches of this epoch that were handed out."""
-        return {"batches": self._done}
-
-    def load_state_dict(self, state: dict[str, int]) -> None:
-        """Go on after the batches that were handed out."""
-        self.sampler.start = state["batches"] * self._size  # type: ignore[attr-defined]
-
-    @property
-    def _size(self) -> int:
-        return self.batch_size or 1
-
-    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
-        self._done = self.sampler.start // self._size  # type: ignore[attr-defined]
-        for batch in super().__iter__():
-            self._done += 1
-            yield batch
+    if len(entry.starts) > 1 and rng.random() < foreground_share:
+        one = rng.integers(len(entry.starts) - 1)
+        voxel = entry.points[rng.integers(entry.starts[one], entry.starts[one + 1])]
+        # jittered by a quarter patch: an object must not always sit in the middle
+        shift = [s // 2 + int(rng.integers(-(s // 4), s // 4 + 1)) for s in size]
+    elif entry.places is not None:
+        voxel = entry.places[rng.integers(len(entry.places))]
+        shift = [int(rng.integers(s)) for s in size]
+    else:
+        voxel = np.array([rng.integers(r + 1) for r in room])
+        shift = [0] * len(room)
+    corner = [min(max(int(v) - s, 0), r) for v, s, r in zip(voxel, shift, room, strict=True)]
+    return np.array([c + (s - 1) / 2 for c, s in zip(corner, size, strict=True)])

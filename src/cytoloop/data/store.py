@@ -1,65 +1,45 @@
 """The image store: each row read once, checked and merged, then memory-mapped.
 
 An entry is keyed by the contents of the row's files and by what was asked of them, so an
-edited mask or another channel makes a new entry: nothing stale can be read.
+edited mask or another channel makes a new entry: nothing stale can be read. Entries appear whole
+or not at all, so that runs share a store. It keeps to a size: what was not used for the longest
+time goes first.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import logging
 import os
 import shutil
 import tempfile
-from dataclasses import dataclass
+import time
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
+from cytoloop.data.entry import FACTS, Entry, measure_entry, open_entry, write_entry
+from cytoloop.data.points import object_points, valid_places
 from cytoloop.digest import file_hash
-from cytoloop.errors import ImageError
-from cytoloop.images import read_image
+from cytoloop.errors import CytoloopError, ImageError, ManifestError, OutputError
+from cytoloop.images import read_header, read_image
 from cytoloop.manifest import CHOICE_COLUMNS, FILE_COLUMNS, Row
-from cytoloop.regions import separate_pieces
+from cytoloop.parallel import are_large, progress_bar, run_parallel
 from cytoloop.targets import read_target, row_file
 
-_FORMAT = 1
-_POINTS_PER_OBJECT = 32
+log = logging.getLogger(__name__)
 
-
-@dataclass(frozen=True)
-class Entry:
-    """One image with its target, memory-mapped.
-
-    Attributes
-    ----------
-    id : str
-    image : ndarray
-        (C, [Z,] Y, X) in the file's dtype.
-    labels : ndarray of unsigned integers
-        ([Z,] Y, X), merged.
-    valid : ndarray of bool
-        ([Z,] Y, X); False = excluded.
-    points : ndarray of int
-        (N, ndim): some voxels of each object that are not excluded, object after object.
-    starts : ndarray of int
-        (objects + 1,): object i has ``points[starts[i]:starts[i + 1]]``.
-    spacing_um : tuple of float or None
-        (Z, Y, X).
-    """
-
-    id: str
-    image: np.ndarray
-    labels: np.ndarray
-    valid: np.ndarray
-    points: np.ndarray
-    starts: np.ndarray
-    spacing_um: tuple[float, float, float] | None
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """(Z, Y, X) or (Y, X)."""
-        return self.labels.shape
+_FORMAT = 2
+_GIB = 2**30
+_BUILDING = ".building-"
+_PACKED = 50
+"""No image file is compressed by more than this, but for nearly empty ones."""
+_ABANDONED_S = 24 * 3600
+"""A building folder as old as this belongs to a run that was killed."""
 
 
 class ImageStore:
@@ -68,65 +48,158 @@ class ImageStore:
     Parameters
     ----------
     folder : str or Path
+    limit_gib : float, optional
+        How large the store may become; None = as large as the disk allows.
+    workers : int
+        Images that are read at the same time; 0: as many as there are cores.
     """
 
-    def __init__(self, folder: str | Path) -> None:
+    def __init__(
+        self, folder: str | Path, limit_gib: float | None = None, workers: int = 0
+    ) -> None:
         self.folder = Path(folder)
+        self.limit_gib = limit_gib
+        self.workers = workers
 
-    def entry(self, row: Row, channel: str | None = None) -> Entry:
-        """Return the entry of a manifest row, building it if its files are new.
+    def entries(self, rows: Sequence[Row], progress: bool = False) -> list[Entry]:
+        """Return the entries of manifest rows, building those whose files are new.
 
         Parameters
         ----------
-        row : Row
-        channel : str, optional
-            Raw channel where the row names none.
+        rows : sequence of Row
+        progress : bool
+            Show a bar on the terminal.
 
         Raises
         ------
         ImageError, ManifestError
-            A file that cannot be read, or that does not fit the raw image.
+            Files that cannot be read, or that do not fit the raw image: those of every row.
+        OutputError
+            The disk is too small, or the store may not become large enough.
         """
-        folder = self.folder / _key(row, channel)
-        if not (folder / "entry.json").is_file():
-            self._build(row, channel, folder)
-        facts = json.loads((folder / "entry.json").read_text())
-        arrays = {
-            name: np.load(folder / f"{name}.npy", mmap_mode="r")
-            for name in ("image", "labels", "valid", "points", "starts")
-        }
-        spacing = facts["spacing_um"]
-        return Entry(id=row.id, spacing_um=tuple(spacing) if spacing else None, **arrays)
-
-    def _build(self, row: Row, channel: str | None, folder: Path) -> None:
-        """Write an entry under a temporary name and rename it: readers see it whole or not."""
-        image, labels, valid, spacing = read_row(row, channel)
-        points, starts = object_points(labels, valid)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=self.folder, prefix=".building-"))
-        try:
-            parts = {
-                "image": image,
-                "labels": labels,
-                "valid": valid,
-                "points": points,
-                "starts": starts,
-            }
-            for name, array in parts.items():
-                np.save(temporary / f"{name}.npy", np.ascontiguousarray(array))
-            facts = {"id": row.id, "raw": str(row.file("raw")), "spacing_um": spacing}
-            (temporary / "entry.json").write_text(json.dumps(facts))
+        folders = [self.folder / row_key(row) for row in rows]
+        new = {f: r for f, r in zip(folders, rows, strict=True) if not (f / FACTS).is_file()}
+        if new:
+            self._make_room(list(new.values()), set(folders))
+            self._build_all(list(new.items()), progress)
+        entries = []
+        for folder, row in zip(folders, rows, strict=True):
             try:
-                os.rename(temporary, folder)  # noqa: PTH104 (must fail where the folder exists)
+                os.utime(folder / FACTS)  # used now
+                entries.append(open_entry(folder, row.id))
+            except FileNotFoundError:  # another run, short of room, removed it just now
+                _build((folder, row), self.folder)
+                entries.append(open_entry(folder, row.id))
+        if new:
+            self._prune(set(folders))
+        return entries
+
+    def _build_all(self, jobs: list[tuple[Path, Row]], progress: bool) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        problems: list[CytoloopError] = []
+        started, size = time.monotonic(), 0
+        large = are_large([row.file("raw") for _, row in jobs])
+        build = partial(_build_or_error, store=self.folder)
+        with progress_bar("reading images", len(jobs), progress) as advance:
+            for _, result in run_parallel(build, jobs, self.workers, large):
+                if isinstance(result, OutputError):
+                    raise result  # no other image will fit either
+                if isinstance(result, CytoloopError):
+                    problems.append(result)
+                else:
+                    size += result
+                advance()
+        if len(problems) == 1:
+            raise problems[0]
+        if problems:
+            raise ManifestError(
+                "training data",
+                [line for p in problems for line in p.render().split("\n")],
+                "Mend these rows, or reject them with `cytoloop curate`.",
+            )
+        seconds = time.monotonic() - started
+        log.info(
+            "read %d image(s) into the store: %.2f GiB, %.0f MB/s (%s)",
+            len(jobs),
+            size / _GIB,
+            size / 1e6 / max(seconds, 1e-3),
+            self.folder,
+        )
+
+    def _make_room(self, rows: list[Row], kept: set[Path]) -> None:
+        """Say at once that the disk, or the limit, is too small; not after an hour."""
+        place = next(p for p in (self.folder, *self.folder.parents) if p.is_dir())
+        free = shutil.disk_usage(place).free
+        files = [row.file(column) for row in rows for column in ("raw", "seg1", "seg2")]
+        on_disk = sum(f.stat().st_size for f in files if f is not None and f.is_file())
+        if self.limit_gib is None and on_disk * _PACKED < free:
+            return  # far from full: no need to open every file for its exact size
+        needed = sum(_estimate(row) for row in rows)
+        problems = []
+        removable = sum(measure_entry(f) for f in self._stored() if f not in kept)
+        if needed > free and self.limit_gib is not None and needed <= free + removable:
+            self._prune(kept, needed - free)
+            free = shutil.disk_usage(place).free
+        if needed > free:
+            problems.append(f"{len(rows)} image(s) need {_size(needed)}, {_size(free)} are free")
+        if self.limit_gib is not None:
+            used = sum(measure_entry(folder) for folder in kept)
+            if used + needed > self.limit_gib * _GIB:
+                problems.append(
+                    f"this data set needs {_size(used + needed)}, "
+                    f"data.store_limit_gib allows {self.limit_gib:g} GiB"
+                )
+        if problems:
+            raise OutputError(
+                str(self.folder),
+                problems,
+                "Free disk space, name another folder with paths.store_dir=FOLDER, or raise "
+                "data.store_limit_gib.",
+            )
+
+    def _stored(self) -> list[Path]:
+        """Return all entries, those used last at the end."""
+        used = []
+        for path in self.folder.glob(f"*/{FACTS}"):
+            try:
+                used.append((path.stat().st_mtime, path.parent))
+            except FileNotFoundError:
+                continue  # removed by another run
+        return [folder for _, folder in sorted(used)]
+
+    def _prune(self, kept: set[Path], extra: float = 0) -> None:
+        """Remove what was not used for the longest time, until the store keeps to its limit.
+
+        Entries of this run stay. One that another run has open keeps its data until that ends
+        (Linux, macOS) or is not removed (Windows).
+        """
+        for path in self.folder.glob(f"{_BUILDING}*"):
+            if time.time() - path.stat().st_mtime > _ABANDONED_S:
+                shutil.rmtree(path, ignore_errors=True)
+        if self.limit_gib is None:
+            return
+        sizes = {folder: measure_entry(folder) for folder in self._stored()}
+        excess = max(sum(sizes.values()) - self.limit_gib * _GIB, extra)
+        removed = 0
+        for folder, size in sizes.items():
+            if excess <= 0:
+                break
+            if folder in kept:
+                continue
+            aside = folder.with_name(f"{_BUILDING}{os.getpid()}-{folder.name}")
+            try:
+                folder.rename(aside)  # at once: nobody sees half an entry
             except OSError:
-                if not (folder / "entry.json").is_file():  # else another run was faster
-                    raise
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+                continue
+            shutil.rmtree(aside, ignore_errors=True)
+            excess -= size
+            removed += 1
+        if removed:
+            log.info("removed %d image(s) from the store that were not used lately", removed)
 
 
 def read_row(
-    row: Row, channel: str | None = None
+    row: Row,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, tuple[float, float, float] | None]:
     """Read what a manifest row names.
 
@@ -147,8 +220,7 @@ def read_row(
     ManifestError
         A merging mask without a second segmentation, or an unknown base image.
     """
-    wanted = row["channel"] or channel or None
-    raw = read_image(row_file(row, "raw"), wanted, row["scene"] or None, row.time)
+    raw = read_image(row_file(row, "raw"), row["channel"] or None, row["scene"] or None, row.time)
     labels, valid = read_target(row)
     if labels.shape != raw.data.shape[1:]:
         raise ImageError(
@@ -159,37 +231,16 @@ def read_row(
     return raw.data, labels, valid, row.spacing_um or raw.spacing_um
 
 
-def object_points(labels: np.ndarray, valid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return some voxels of each object, so that a patch can be centred on one.
+def row_key(row: Row) -> str:
+    """Return the name of a row's entry: a digest of all that its pixels depend on.
 
-    A binary segmentation is split into connected components first: otherwise its one label
-    would make large objects likelier than small ones.
-
-    Returns
-    -------
-    points : ndarray of int32
-        (N, ndim), at most 32 an object, none of them excluded.
-    starts : ndarray of int64
-        (objects + 1,) offsets into `points`.
+    Raises
+    ------
+    ImageError
+        A file that is not there.
     """
-    counted = separate_pieces(np.where(valid, labels, 0))
-    places = np.nonzero(counted)
-    codes = counted[places]
-    rng = np.random.default_rng(0)
-    order = rng.permutation(len(codes))  # so that the first few of an object are a random few
-    order = order[np.argsort(codes[order], kind="stable")]
-    _, first, count = np.unique(codes[order], return_index=True, return_counts=True)
-    taken = [order[f : f + min(n, _POINTS_PER_OBJECT)] for f, n in zip(first, count, strict=True)]
-    starts = np.concatenate([[0], np.cumsum([len(t) for t in taken])]).astype(np.int64)
-    index = np.concatenate(taken) if taken else np.zeros(0, np.int64)
-    points = np.stack([axis[index] for axis in places], axis=1).astype(np.int32)
-    return points, starts
-
-
-def _key(row: Row, channel: str | None) -> str:
-    """Return the name of a row's entry: a digest of all that its pixels depend on."""
     facts = {column: row[column] for column in CHOICE_COLUMNS}
-    facts |= {"default_channel": str(channel), "format": str(_FORMAT)}
+    facts["format"] = str(_FORMAT)
     for column in FILE_COLUMNS:
         path = row.file(column)
         if path is not None:
@@ -197,3 +248,65 @@ def _key(row: Row, channel: str | None) -> str:
                 raise ImageError(row.where(column), f"file not found: {path}", "Curate again.")
             facts[f"{column}_sha256"] = file_hash(path)
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _build_or_error(job: tuple[Path, Row], store: Path) -> int | CytoloopError:
+    """Return the bytes that were written, or why not: an error must not stop other images."""
+    try:
+        return _build(job, store)
+    except CytoloopError as error:
+        return error
+
+
+def _build(job: tuple[Path, Row], store: Path) -> int:
+    """Write an entry under a temporary name and rename it: readers see it whole or not."""
+    folder, row = job
+    image, labels, valid, spacing = read_row(row)
+    points, starts = object_points(labels, valid)
+    places = valid_places(valid)
+    arrays = {
+        "image": image,
+        "labels": labels.astype(np.min_scalar_type(int(labels.max(initial=0)))),
+        "valid": None if places is None else valid,
+        "points": points,
+        "starts": starts,
+        "places": places,
+    }
+    facts = {"id": row.id, "raw": str(row.file("raw")), "spacing_um": spacing}
+    store.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=store, prefix=_BUILDING))
+    try:
+        write_entry(temporary, facts, arrays)
+        size = measure_entry(temporary)
+        try:
+            os.rename(temporary, folder)  # noqa: PTH104 (must fail where the folder exists)
+        except OSError:
+            if not (folder / FACTS).is_file():  # else another run was faster
+                raise
+        return size
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise OutputError(
+            str(store),
+            f"the disk is full ({_size(shutil.disk_usage(store).free)} free, "
+            f"{row.id} needs {_size(sum(a.nbytes for a in arrays.values() if a is not None))})",
+            "Free disk space, or name another folder with paths.store_dir=FOLDER.",
+        ) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _estimate(row: Row) -> float:
+    """Return about how many bytes an entry will take, from the header alone."""
+    header = read_header(row_file(row, "raw"), row["scene"] or None)
+    voxels = float(np.prod(header.shape[2:]))
+    channels = 1 if row["channel"] else header.shape[1]
+    # labels of two bytes; a byte more where voxels are excluded
+    excluded = 1 if row["exclude_mask"] else 0
+    return voxels * (channels * np.dtype(header.dtype).itemsize + 2 + excluded)
+
+
+def _size(count: float) -> str:
+    """Return a number of bytes as people read it."""
+    return f"{count / _GIB:.1f} GiB" if count >= 0.1 * _GIB else f"{count / 1e6:.0f} MB"

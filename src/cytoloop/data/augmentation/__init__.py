@@ -1,0 +1,26 @@
+"""Augmentation: one exact warp of image, labels and weight, then grey-level transforms."""
+
+from cytoloop.data.augmentation.artefacts import Dropout, Impulse, Noise, Poisson, SaltPepper
+from cytoloop.data.augmentation.filters import Blur, Clahe, Median, Saturation
+from cytoloop.data.augmentation.parts import Augmentation
+from cytoloop.data.augmentation.spatial import Elastic, Flip, QuarterTurn, Rotate, Scale
+from cytoloop.data.augmentation.warp import Warp
+
+__all__ = [
+    "Augmentation",
+    "Blur",
+    "Clahe",
+    "Dropout",
+    "Elastic",
+    "Flip",
+    "Impulse",
+    "Median",
+    "Noise",
+    "Poisson",
+    "QuarterTurn",
+    "Rotate",
+    "SaltPepper",
+    "Saturation",
+    "Scale",
+    "Warp",
+]

@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+
+from cytoloop.data.augmentation import Augmentation, Elastic, Flip, Noise, QuarterTurn, Rotate
+from cytoloop.data.dataset import PatchDataset, WholeImages
+from cytoloop.data.entry import Entry
+from cytoloop.data.loader import PatchLoader
+from cytoloop.data.points import object_points, valid_places
+from cytoloop.data.sampling import PatchSchedule
+
+RULE = {"method": "none"}
+SIZE = (4, 8, 8)
+
+
+def make_entry(shape: tuple[int, ...], name: str, spacing: tuple | None = (1, 1, 1)) -> Entry:
+    rng = np.random.default_rng(3)
+    labels = (rng.random(shape) > 0.9).astype(np.uint16) * rng.integers(1, 9, shape, np.uint16)
+    valid = rng.random(shape) > 0.1
+    image = rng.integers(0, 1000, (1, *shape)).astype(np.uint16)
+    points = object_points(labels, valid)
+    return Entry(name, image, labels, valid, *points, valid_places(valid), spacing)
+
+
+def make_loader(workers: int, steps: int = 6, seed: int = 0, **where: int) -> PatchLoader:
+    entries = [make_entry((8, 40, 40), "a"), make_entry((6, 30, 50), "b", (3.0, 1.0, 1.0))]
+    schedule = PatchSchedule([e.shape for e in entries], SIZE, 2, None, steps, seed)
+    parts = Augmentation(
+        flip=Flip(0.7),
+        turn=QuarterTurn(0.5),
+        rotate=Rotate(0.5),
+        elastic=Elastic(0.3),
+        noise=Noise(0.5),
+    )
+    patches = PatchDataset(entries, RULE, SIZE, schedule, 0.33, parts, seed)
+    return PatchLoader(patches, schedule.length, 2, workers, **where)
+
+
+def same(one: dict, other: dict) -> bool:
+    return one["id"] == other["id"] and all(
+        torch.equal(one[key], other[key]) for key in ("image", "target", "weight")
+    )
+
+
+def test_batches_do_not_depend_on_the_number_of_workers() -> None:
+    runs = [list(make_loader(workers)) for workers in (0, 1, 2, 5)]
+    for other in runs[1:]:
+        assert len(other) == 6
+        assert all(same(a, b) for a, b in zip(runs[0], other, strict=True))
+
+
+def test_epochs_differ_and_repeat() -> None:
+    loader = make_loader(1)
+    first = list(loader)
+    loader.sampler.set_epoch(1)
+    second = list(loader)
+    loader.sampler.set_epoch(0)
+    assert all(same(a, b) for a, b in zip(first, loader, strict=True))
+    assert not any(same(a, b) for a, b in zip(first, second, strict=True))
+    assert not any(same(a, b) for a, b in zip(first, make_loader(1, seed=1), strict=True))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_loader_goes_on_after_the_batch_at_which_it_was_stopped(workers: int) -> None:
+    whole = list(make_loader(workers))
+    stopped = make_loader(workers)
+    batches = iter(stopped)
+    for _ in range(4):
+        next(batches)
+    state = stopped.state_dict()
+    batches.close()  # type: ignore[attr-defined]
+    resumed = make_loader(workers)
+    resumed.load_state_dict(state)
+    assert all(same(a, b) for a, b in zip(resumed, whole[4:], strict=True))
+    assert len(list(resumed)) == 6  # the next epoch is whole
+
+
+def test_two_processes_see_each_patch_once() -> None:
+    alone = list(make_loader(0, steps=8))
+    parts = [list(make_loader(0, steps=8, rank=rank, world=2)) for rank in (0, 1)]
+    assert [len(part) for part in parts] == [4, 4]
+    together = [batch for pair in zip(*parts, strict=True) for batch in pair]
+    assert all(same(a, b) for a, b in zip(alone, together, strict=True))
+
+
+def test_an_error_in_a_thread_is_raised_where_batches_are_taken() -> None:
+    class Broken:
+        def __getitem__(self, index: tuple[int, int]) -> dict:
+            if index[1] >= 4:
+                raise ValueError("patch 4 is broken")
+            return {"image": torch.zeros(1)}
+
+    found: list[dict] = []
+
+    def take(batches: Iterator[dict]) -> None:
+        for batch in batches:
+            found.append(batch)
+
+    with pytest.raises(ValueError, match="patch 4 is broken"):
+        take(iter(PatchLoader(Broken(), 10, 2, workers=2)))
+    assert len(found) == 2
+
+
+def test_threads_end_with_the_epoch_and_leave_the_cores_to_the_network() -> None:
+    seen = []
+
+    class Watch:
+        def __getitem__(self, index: tuple[int, int]) -> dict:
+            seen.append((threading.current_thread().name, torch.get_num_threads()))
+            return {"image": torch.zeros(1)}
+
+    before = torch.get_num_threads()
+    list(PatchLoader(Watch(), 10, 2, workers=2))
+    assert {threads for _, threads in seen} == {1} and torch.get_num_threads() == before
+    assert all(name.startswith("patches") for name, _ in seen)
+    assert not any(thread.name.startswith("patches") for thread in threading.enumerate())
+
+
+def test_one_image_and_mixed_shapes_and_two_dimensions() -> None:
+    entries = [make_entry((20, 30), "a", None), make_entry((9, 64), "b")]
+    for used in (entries, entries[:1]):
+        schedule = PatchSchedule([e.shape for e in used], (8, 16), 2, None, 4, 0)
+        parts = Augmentation(flip=Flip(), turn=QuarterTurn(0.9), rotate=Rotate(0.5))
+        patches = PatchDataset(used, RULE, (8, 16), schedule, 0.33, parts, 0)
+        for batch in PatchLoader(patches, schedule.length, 2, 1):
+            assert batch["image"].shape == (2, 1, 8, 16) == batch["weight"].shape
+
+
+def test_whole_images_are_whole_and_in_order() -> None:
+    entries = [make_entry((8, 20, 20), "a"), make_entry((20, 20), "b")]
+    images = WholeImages(entries, RULE)
+    assert len(images) == 2 and [images[i]["id"] for i in range(2)] == ["a", "b"]
+    assert images[0]["image"].shape == (1, 8, 20, 20) and images[1]["target"].shape == (1, 20, 20)
+    np.testing.assert_array_equal(images[0]["weight"][0] > 0, entries[0].valid)
