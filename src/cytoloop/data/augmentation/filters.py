@@ -58,6 +58,33 @@ class Median(GreyLevels):
         return _by_plane(image, lambda plane: cv2.medianBlur(plane, size))
 
 
+class LowResolution(GreyLevels):
+    """Sampled with fewer pixels and interpolated back, in the plane.
+
+    Parameters
+    ----------
+    prob : float
+    zoom : (float, float)
+        Share of the pixels along an axis that is left.
+    """
+
+    def __init__(self, prob: float = 0.1, zoom: Sequence[float] = (0.5, 1.0)) -> None:
+        super().__init__(prob)
+        self.zoom = checked_range("low_resolution.zoom", zoom, 0.05, 1)
+
+    def change(self, image: Tensor, rng: np.random.Generator) -> Tensor:
+        """Return the image at its size, without its finest details."""
+        zoom = rng.uniform(*self.zoom)
+        height, width = image.shape[-2:]
+        fewer = (max(round(width * zoom), 1), max(round(height * zoom), 1))
+
+        def coarse(plane: np.ndarray) -> np.ndarray:
+            small = cv2.resize(plane, fewer, interpolation=cv2.INTER_AREA)
+            return cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR)
+
+        return _by_plane(image, coarse)
+
+
 class Clahe(GreyLevels):
     """Contrast limited adaptive histogram equalisation (Zuiderveld 1994) in the plane.
 
