@@ -112,9 +112,17 @@ def test_a_patch_that_the_strides_do_not_divide(tell: Callable, dataset: Path) -
     assert "Y = 30 is not divisible by 4" in text and "nearest: 28 or 32" in text
 
 
-def test_a_patch_that_the_augmentation_cannot_turn(tell: Callable, dataset: Path) -> None:
-    text = tell("train", "data.path=.", "data.patch_size=[8,32,40]", "output=m")
-    assert "is not square in the plane" in text and "augmentation=light" in text
+def test_data_settings_that_cannot_be(tell: Callable, dataset: Path) -> None:
+    base = ("train", "data.path=.", "data.patch_size=[8,32,32]", "output=m")
+    assert "Expected 0 to 1" in tell(*base, "data.foreground_share=30")
+    assert "data.num_workers: is -1" in tell(*base, "data.num_workers=-1")
+    assert "data.patches_per_image: is 0" in tell(*base, "data.patches_per_image=0")
+    assert "data.store_limit_gib: is 0" in tell(*base, "data.store_limit_gib=0")
+    assert "Noise.prob: is 2" in tell(*base, "augmentation.noise.prob=2")
+    assert "normalization.minimum" in tell(*base, "normalization=range")
+    assert "data.normalization.maximum" in tell(
+        *base, "normalization=range", "normalization.minimum=9", "normalization.maximum=3"
+    )
 
 
 def test_an_unknown_experiment_lists_the_known_ones(tell: Callable) -> None:

@@ -53,6 +53,12 @@ def intensity_statistics(
     elif method == "range":
         low = np.full(len(flat), float(rule["minimum"]))
         high = np.full(len(flat), float(rule["maximum"]))
+        if not (low < high).all():
+            raise ConfigError(
+                "data.normalization.maximum",
+                f"{rule['maximum']} is not above minimum={rule['minimum']}",
+                "Give the darkest and the brightest grey level.",
+            )
     elif method == "minmax":
         low, high = np.nanmin(flat, axis=1), np.nanmax(flat, axis=1)
     elif method == "zscore":

@@ -83,7 +83,9 @@ def checkered(shape: tuple[int, ...], spacing: tuple[float, ...] | None) -> Entr
 
 def patches(entry: Entry, parts: Augmentation, size: tuple[int, ...]) -> PatchDataset:
     schedule = PatchSchedule([entry.shape], size, 1, 50, None, 0)
-    return PatchDataset([entry], {"method": "none"}, size, schedule, 0.3, parts, seed=1)
+    return PatchDataset(
+        [entry], [entry.levels({"method": "none"})], size, schedule, 0.3, parts, seed=1
+    )
 
 
 def assert_aligned(sample: dict[str, Any]) -> float:

@@ -37,7 +37,9 @@ def make_loader(workers: int, steps: int = 6, seed: int = 0, **where: int) -> Pa
         elastic=Elastic(0.3),
         noise=Noise(0.5),
     )
-    patches = PatchDataset(entries, RULE, SIZE, schedule, 0.33, parts, seed)
+    patches = PatchDataset(
+        entries, [e.levels(RULE) for e in entries], SIZE, schedule, 0.33, parts, seed
+    )
     return PatchLoader(patches, schedule.length, 2, workers, **where)
 
 
@@ -126,7 +128,9 @@ def test_one_image_and_mixed_shapes_and_two_dimensions() -> None:
     for used in (entries, entries[:1]):
         schedule = PatchSchedule([e.shape for e in used], (8, 16), 2, None, 4, 0)
         parts = Augmentation(flip=Flip(), turn=QuarterTurn(0.9), rotate=Rotate(0.5))
-        patches = PatchDataset(used, RULE, (8, 16), schedule, 0.33, parts, 0)
+        patches = PatchDataset(
+            used, [e.levels(RULE) for e in used], (8, 16), schedule, 0.33, parts, 0
+        )
         for batch in PatchLoader(patches, schedule.length, 2, 1):
             assert batch["image"].shape == (2, 1, 8, 16) == batch["weight"].shape
 

@@ -82,10 +82,16 @@ def drawn(plan: PatchSchedule, epoch: int = 0) -> list[int]:
 
 
 def test_images_give_patches_by_their_volume() -> None:
-    plan = schedule([(8, 16, 16), (4, 8, 8), (80, 160, 160)])
+    plan = schedule([(8, 16, 16), (4, 8, 8), (80, 160, 160), (9, 160, 160)])
     counts = Counter(drawn(plan))
-    assert counts[0] in (8, 9) and counts[1] in (1, 2) and counts[2] in (100, 101)
-    assert sum(counts.values()) == plan.length == 110  # 109, filled up to whole batches
+    assert counts[0] in (8, 9) and counts[1] in (1, 2)
+    assert counts[2] in (100, 101) and counts[3] in (100, 101)
+    assert sum(counts.values()) == plan.length == 210  # 209, filled up to whole batches
+
+
+def test_few_small_images_still_make_an_epoch() -> None:
+    counts = Counter(drawn(schedule([(8, 16, 16), (8, 16, 8)])))
+    assert sum(counts.values()) == 128 and counts[0] in (85, 86)
 
 
 def test_every_image_gives_the_same_number_where_one_is_named() -> None:

@@ -26,3 +26,17 @@ def run(cfg: Any) -> None:
         len(facts.channels),
         " x ".join(f"{s:g}" for s in facts.spacing_um) if facts.spacing_um else "unknown",
     )
+    if cfg.preview:
+        _preview(cfg, "preview.png" if cfg.preview is True else str(cfg.preview))
+
+
+def _preview(cfg: Any, path: str) -> None:
+    """Write a sheet of what the network would be shown."""
+    from hydra.utils import instantiate
+
+    from cytoloop.data.preview import draw_preview
+    from cytoloop.images import write_png
+
+    module = instantiate(cfg.data, _convert_="all")
+    write_png(path, draw_preview(module.patches, module.augmentation, cfg.seed))
+    log.info("preview: %s", path)

@@ -30,8 +30,8 @@ class PatchDataset:
     Parameters
     ----------
     entries : sequence of Entry
-    rule : mapping
-        Normalisation, see `cytoloop.intensity`.
+    levels : sequence of (ndarray, ndarray)
+        Offset and scale of each entry's channels, see `Entry.levels`.
     patch_size : sequence of int
         [Z,] Y, X.
     schedule : PatchSchedule
@@ -44,7 +44,7 @@ class PatchDataset:
     def __init__(
         self,
         entries: Sequence[Entry],
-        rule: Mapping[str, Any],
+        levels: Sequence[Levels],
         patch_size: Sequence[int],
         schedule: PatchSchedule,
         foreground_share: float,
@@ -52,7 +52,7 @@ class PatchDataset:
         seed: int,
     ) -> None:
         self.entries = list(entries)
-        self.levels = [entry.levels(rule) for entry in entries]
+        self.levels = list(levels)
         self.patch_size = list(patch_size)
         self.schedule = schedule
         self.foreground_share = foreground_share

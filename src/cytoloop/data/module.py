@@ -75,6 +75,8 @@ class ManifestDataModule(LightningDataModule):
             )
         if num_workers is not None and num_workers < 0:
             raise ConfigError("data.num_workers", f"is {num_workers}", "Expected 0 or more.")
+        if store_limit_gib is not None and store_limit_gib <= 0:
+            raise ConfigError("data.store_limit_gib", f"is {store_limit_gib}", "Expected above 0.")
         monai.data.set_track_meta(False)  # plain tensors: faster, and no file name leaks along
         self.path = path
         self.fold = fold
@@ -109,7 +111,7 @@ class ManifestDataModule(LightningDataModule):
         )
         self._train = PatchDataset(
             entries[:count],
-            self.rule,
+            [entry.levels(self.rule) for entry in entries[:count]],
             self.patch_size,
             schedule,
             self.foreground_share,

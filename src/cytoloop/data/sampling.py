@@ -12,6 +12,9 @@ from cytoloop.errors import ConfigError
 
 MOST_BY_VOLUME = 100
 """Patches that an image gives an epoch at most, where its volume decides."""
+LEAST_BY_VOLUME = 128
+"""Patches of an epoch at least, where volumes decide: few small stacks would make epochs that are
+mostly validation."""
 _ORDER = 0x0DE5  # keeps the order's random numbers apart from those of patches
 
 
@@ -25,7 +28,8 @@ class PatchSchedule:
     patch_size : sequence of int
     batch_size : int
     patches_per_image : int, optional
-        In an epoch. None: as many as fit side by side, 1 to 100.
+        In an epoch. None: as many as fit side by side, 1 to 100; of all images together at least
+        128.
     steps_per_epoch : int, optional
         None: as many batches as those patches fill. Else images share the patches of these
         steps in the same proportion.
@@ -58,9 +62,11 @@ class PatchSchedule:
             patch = math.prod(patch_size)
             fitting = [math.ceil(math.prod(shape) / patch) for shape in shapes]
             self.counts = np.clip(fitting, 1, MOST_BY_VOLUME)
+            patches = max(int(self.counts.sum()), LEAST_BY_VOLUME)
         else:
             self.counts = np.full(len(shapes), int(patches_per_image))
-        steps = steps_per_epoch or math.ceil(int(self.counts.sum()) / batch_size)
+            patches = int(self.counts.sum())
+        steps = steps_per_epoch or math.ceil(patches / batch_size)
         self.length = steps * batch_size
         self._epoch: tuple[int, np.ndarray] = (-1, np.zeros(0, int))
 

@@ -97,7 +97,7 @@ class ImageStore:
     def _build_all(self, jobs: list[tuple[Path, Row]], progress: bool) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         problems: list[CytoloopError] = []
-        started, size = time.monotonic(), 0
+        size = 0
         large = are_large([row.file("raw") for _, row in jobs])
         build = partial(_build_or_error, store=self.folder)
         with progress_bar("reading images", len(jobs), progress) as advance:
@@ -117,14 +117,7 @@ class ImageStore:
                 [line for p in problems for line in p.render().split("\n")],
                 "Mend these rows, or reject them with `cytoloop curate`.",
             )
-        seconds = time.monotonic() - started
-        log.info(
-            "read %d image(s) into the store: %.2f GiB, %.0f MB/s (%s)",
-            len(jobs),
-            size / _GIB,
-            size / 1e6 / max(seconds, 1e-3),
-            self.folder,
-        )
+        log.info("read %d image(s) into the store %s: %s", len(jobs), self.folder, _size(size))
 
     def _make_room(self, rows: list[Row], kept: set[Path]) -> None:
         """Say at once that the disk, or the limit, is too small; not after an hour."""
