@@ -20,6 +20,7 @@ SHARED = {
     "images",
     "parallel",
     "regions",
+    "remote",
     "intensity",
     "targets",
     "terminal",

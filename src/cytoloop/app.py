@@ -17,6 +17,7 @@ from typing import Any
 
 from cytoloop.errors import ConfigError, CytoloopError, ModelError, OutputError
 from cytoloop.overrides import is_override, quote_overrides, typed_name
+from cytoloop.remote import is_remote, shown
 
 log = logging.getLogger("cytoloop")
 
@@ -121,6 +122,8 @@ def _check_output(output: Any) -> None:
     """Refuse an output that can be no folder, before any work is done."""
     if not str(output).strip():
         raise OutputError("output", "is empty", "Name a folder.")
+    if is_remote(str(output)):
+        raise OutputError(shown(str(output)), "is a URL", "Expected a folder on this machine.")
     if Path(str(output)).exists() and not Path(str(output)).is_dir():
         raise OutputError(str(output), "is a file, expected a folder", "Take another output=.")
 

@@ -3,7 +3,8 @@
 A manifest is a CSV file. Its first six columns are CytoDL's, with CytoDL's meaning; ours
 follow. None of ours begins with the name of one of CytoDL's: CytoDL picks its columns by
 prefix, so a column `raw_channel` would be taken for `raw`. Paths are relative to the manifest
-unless they are absolute. Neither torch nor pandas is imported here.
+unless they are absolute; a cell may hold a URL instead (`cytoloop.remote`). Neither torch nor
+pandas is imported here.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from pathlib import Path
 
 from cytoloop.atomic import replacing
 from cytoloop.errors import ManifestError
+from cytoloop.remote import fetch, is_remote, refusal, shown
 
 CYTODL_COLUMNS = ("raw", "seg1", "seg2", "merge_mask", "exclude_mask", "base_image")
 OWN_COLUMNS = (
@@ -87,9 +89,27 @@ class Row:
         return self["id"] or stem(self["raw"])
 
     def file(self, column: str) -> Path | None:
-        """Return the absolute path in a file column, None where the cell is empty."""
+        """Return the absolute path in a file column, None where the cell is empty.
+
+        Of a URL it is that of a local copy, which is fetched when it is first asked for.
+
+        Raises
+        ------
+        ImageError
+            What the URL names cannot be fetched.
+        """
         text = self[column]
+        if is_remote(text):
+            return fetch(text)
         return locate(text, self.root) if text else None
+
+    def named(self, column: str) -> str:
+        """Return the absolute path, or the URL, in a file column; nothing is fetched.
+
+        "" where the cell is empty.
+        """
+        text = self[column]
+        return absolute_name(text, self.root) if text else ""
 
     @property
     def spacing_um(self) -> tuple[float, float, float] | None:
@@ -163,9 +183,21 @@ def locate(text: str, root: str | Path = "") -> Path:
     """Return the absolute path that a cell or a setting names, from a folder on.
 
     ``~`` alone stands for the home folder; ``~name`` is a file name like any other.
+
+    Raises
+    ------
+    ManifestError
+        A URL.
     """
+    if is_remote(text):
+        raise ManifestError(shown(text), "is a URL", "Expected a path on this machine.")
     path = Path(text).expanduser() if re.match(r"~([/\\]|$)", str(text)) else Path(text)
     return Path(os.path.abspath(Path(root) / path))
+
+
+def absolute_name(text: str, root: str | Path = "") -> str:
+    """Return the absolute path that a cell names, from a folder on; a URL as it is."""
+    return text if is_remote(text) else str(locate(text, root))
 
 
 def format_spacing(spacing_um: Sequence[float] | None) -> str:
@@ -187,8 +219,13 @@ def read_manifest(path: str | Path, required: Iterable[str] = ("raw",)) -> Manif
     Raises
     ------
     ManifestError
-        Missing file, missing columns, empty cells, duplicate ids; all of them at once.
+        Missing file, missing columns, empty cells, duplicate ids, URLs that are not followed; all
+        of them at once.
     """
+    if is_remote(path):
+        raise ManifestError(
+            shown(str(path)), "is a URL", "Download the CSV; its cells may hold URLs."
+        )
     path = Path(path).expanduser()
     if not path.is_file():
         raise ManifestError(str(path), "no such manifest", "Make one with `cytoloop curate`.")
@@ -215,8 +252,14 @@ def read_manifest(path: str | Path, required: Iterable[str] = ("raw",)) -> Manif
     ]
     problems = [f"{row.where(name)} is empty" for row in rows for name in required if not row[name]]
     problems += _duplicate_ids(rows)
+    problems += [
+        f"{row.where(name)}: {shown(row[name])} {why}"
+        for row in rows
+        for name in FILE_COLUMNS
+        if is_remote(row[name]) and (why := refusal(row[name]))
+    ]
     if problems:
-        raise ManifestError(str(path), problems, "Fill these cells or remove the rows.")
+        raise ManifestError(str(path), problems, "Mend these cells or remove the rows.")
     return Manifest(path, rows)
 
 

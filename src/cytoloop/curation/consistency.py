@@ -9,7 +9,8 @@ from dataclasses import replace
 from cytoloop.curation.checks import check_row
 from cytoloop.curation.facts import Facts, Problem
 from cytoloop.errors import ManifestError
-from cytoloop.manifest import Manifest, Row
+from cytoloop.manifest import FILE_COLUMNS, Manifest, Row
+from cytoloop.remote import fetch_all
 
 _NAMED = 8
 """Rows named of those that share a problem; the rest is counted."""
@@ -31,6 +32,7 @@ def inspect_rows(
     progress : bool
         Show a bar on the terminal.
     """
+    fetch_all((row.named(column) for row in rows for column in FILE_COLUMNS), progress)
     facts = [check_row(row, channel) for row in _track(rows, progress)]
     return add_problems(facts, find_odd_ones(facts))
 
@@ -127,7 +129,7 @@ def find_duplicates(
     first: dict[tuple[str, ...], int] = {}
     found = []
     for i, (row, one) in enumerate(zip(rows, facts, strict=True)):
-        content = one.sha256.get("raw") or str(row.file("raw"))
+        content = one.sha256.get("raw") or row.named("raw")
         keys = [(content, row["scene"], row["time"]), *([(one.pixels,)] if one.pixels else [])]
         earlier = min(first.setdefault(key, i) for key in keys)
         if sides[earlier] != sides[i]:

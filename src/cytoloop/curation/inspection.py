@@ -14,8 +14,10 @@ from pathlib import Path
 
 from cytoloop.curation.checks import Extras, check_row
 from cytoloop.curation.facts import Facts
-from cytoloop.curation.memory import Candidate, Memory
+from cytoloop.curation.memory import Candidate, Memory, file_names
+from cytoloop.errors import CytoloopError
 from cytoloop.parallel import are_large, progress_bar, run_parallel
+from cytoloop.remote import fetch_all
 
 
 def inspect_candidates(
@@ -39,6 +41,7 @@ def inspect_candidates(
         Show a bar on the terminal.
     """
     found: dict[int, Facts] = {}
+    fetch_all((name for one in candidates for name in file_names(one)), progress)
     with (
         closing(Memory(cache)) as memory,
         progress_bar("checking images", len(candidates), progress) as advance,
@@ -52,7 +55,7 @@ def inspect_candidates(
                 found[number] = known
                 advance()
         jobs = [candidates[number] for number in waiting]
-        large = are_large([job.row.file("raw") for job in jobs])
+        large = are_large([_raw(job) for job in jobs])
         check = partial(_check, extras=extras)
         for position, facts in run_parallel(check, jobs, workers, large):
             found[waiting[position]] = facts
@@ -63,3 +66,11 @@ def inspect_candidates(
 
 def _check(candidate: Candidate, extras: Extras) -> Facts:
     return check_row(candidate.row, regions=candidate.regions, extras=extras)
+
+
+def _raw(candidate: Candidate) -> Path | None:
+    """Return the raw file, None where its URL leads nowhere."""
+    try:
+        return candidate.row.file("raw")
+    except CytoloopError:
+        return None

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from cytoloop.errors import ConfigError
 from cytoloop.images import stem
+from cytoloop.remote import plain_path
 
 _TAIL = re.compile(r"[_\-. ][A-Za-z]+\d{0,2}$")
 _HEAD = re.compile(r"^[A-Za-z]+[_\-. ]")
@@ -48,7 +49,8 @@ def find_part(pattern: re.Pattern[str], part: str, path: str | Path) -> str:
     A pattern that holds a ``/`` is searched in the whole path, so that folders can tell images
     apart.
     """
-    subject = Path(path).as_posix() if "/" in pattern.pattern else Path(path).name
+    file = Path(plain_path(path))
+    subject = file.as_posix() if "/" in pattern.pattern else file.name
     match = pattern.search(subject)
     return (match[part] or "") if match else ""
 

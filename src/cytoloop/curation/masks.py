@@ -18,6 +18,7 @@ import numpy as np
 from cytoloop.curation.parts import NONE, is_word
 from cytoloop.images import Spacing, safe_name, write_image
 from cytoloop.regions import is_rule, read_region, region_of_rule
+from cytoloop.remote import local
 
 FOLDER = "regions"
 
@@ -29,7 +30,7 @@ class Regions:
     Attributes
     ----------
     exclude, merge : tuple of str
-        Absolute paths, rules, and ``none``, which clears what comes before it.
+        Absolute paths, URLs, rules, and ``none``, which clears what comes before it.
     """
 
     exclude: tuple[str, ...] = ()
@@ -90,8 +91,8 @@ def draw_masks(
     ImageError, ConfigError
         A region that cannot be read, or a rule that cannot be applied.
     """
-    drawn = _union((read_region(p, shape) for p in regions.exclude if not is_rule(p)), shape)
-    merge = _union((read_region(p, shape) for p in regions.merge), shape)
+    drawn = _union((read_region(local(p), shape) for p in regions.exclude if not is_rule(p)), shape)
+    merge = _union((read_region(local(p), shape) for p in regions.merge), shape)
     overlap = int(np.count_nonzero(drawn & merge)) if drawn is not None and merge is not None else 0
     ruled = None
     if raw is not None and labels is not None:
@@ -120,7 +121,7 @@ def keep_masks(regions: Regions, masks: Masks, name: str, folder: Path | None) -
     Returns
     -------
     dict of str to str
-        ``exclude_mask`` and ``merge_mask``, absolute paths; "" where there is none.
+        ``exclude_mask`` and ``merge_mask``, absolute paths or URLs; "" where there is none.
     """
     found = {"exclude_mask": "", "merge_mask": ""}
     ruled = any(is_rule(part) for part in regions.exclude)

@@ -12,7 +12,9 @@ from pathlib import Path
 from cytoloop.curation.checks import Extras
 from cytoloop.curation.facts import Facts
 from cytoloop.curation.masks import Regions
+from cytoloop.errors import CytoloopError
 from cytoloop.manifest import CHOICE_COLUMNS, Row
+from cytoloop.remote import local, plain_path
 
 _VERSION = 2
 """Of the checks and figures: findings of another version are not used."""
@@ -48,30 +50,32 @@ class Memory:
 
     def recall(self, candidate: Candidate, extras: Extras) -> Facts | None:
         """Return what is known of a candidate, None if its files were not seen like this."""
-        files = _files(candidate)
-        hashes = {path: self._hash(path) for path in files}
+        try:
+            hashes = {name: self._hash(path) for name, path in _files(candidate).items()}
+        except CytoloopError:
+            return None  # a URL that leads nowhere: the checks will tell
         if not hashes or None in hashes.values():
             return None
-        key = _key(candidate, extras, {p: str(h) for p, h in hashes.items()})
+        key = _key(candidate, extras, {n: str(h) for n, h in hashes.items()})
         line = self.base.execute("select facts from facts where key = ?", (key,)).fetchone()
         if line is None:
             return None
         facts = Facts.from_json(line[0])
         # a mask that was written then may have been swept away since
-        if any(file and not Path(file).exists() for file in facts.masks.values()):
+        if any(file and not local(file).exists() for file in facts.masks.values()):
             return None
         return replace(facts, id=candidate.row.id)
 
     def keep(self, candidate: Candidate, extras: Extras, facts: Facts) -> None:
         """Write down what was found, and the hashes by which it was found."""
-        paths = _files(candidate)
-        hashes = {
-            str(candidate.row.file(column)): digest for column, digest in facts.sha256.items()
-        } | facts.parts
-        if set(hashes) != set(paths):
+        hashes = {candidate.row.named(c): digest for c, digest in facts.sha256.items()}
+        hashes |= facts.parts
+        if set(hashes) != set(file_names(candidate)):
             return  # a file is missing; it may come
+        paths = _files(candidate)
         with self.base:
-            for path, digest in hashes.items():
+            for name, digest in hashes.items():
+                path = paths[name]
                 state = _state(path)
                 if state is not None:
                     self.base.execute(
@@ -102,9 +106,15 @@ def _settled(path: str) -> bool:
     return newest < time.time_ns() - _SETTLED_NS
 
 
-def _files(candidate: Candidate) -> list[str]:
-    named = [candidate.row.file(column) for column in ("raw", "seg1", "seg2")]
-    return [*(str(path) for path in named if path), *candidate.regions.effective().files]
+def file_names(candidate: Candidate) -> list[str]:
+    """Return the absolute paths and URLs of the files of a candidate."""
+    named = [candidate.row.named(column) for column in ("raw", "seg1", "seg2")]
+    return [*(name for name in named if name), *candidate.regions.effective().files]
+
+
+def _files(candidate: Candidate) -> dict[str, str]:
+    """Return the path of each file by its name: of a URL that of its copy."""
+    return {name: str(local(name)) for name in file_names(candidate)}
 
 
 def _state(path: str) -> str | None:
@@ -121,13 +131,17 @@ def _state(path: str) -> str | None:
     return hashlib.sha256(repr(facts).encode()).hexdigest() if len(facts) > 1 else repr(facts)
 
 
+def _file_name(text: str) -> str:
+    return Path(plain_path(text)).name
+
+
 def _key(candidate: Candidate, extras: Extras, hashes: dict[str, str]) -> str:
     """Return the digest of all that the facts of a candidate depend on."""
     row, regions = candidate.row, candidate.regions.effective()
     # messages name files, so their names count too
-    named = {c: (Path(row[c]).name, hashes.get(str(row.file(c)))) for c in ("raw", "seg1", "seg2")}
+    named = {c: (_file_name(row[c]), hashes.get(row.named(c))) for c in ("raw", "seg1", "seg2")}
     parts = [
-        [(Path(part).name, hashes[part]) if part in hashes else part for part in kind]
+        [(_file_name(part), hashes[part]) if part in hashes else part for part in kind]
         for kind in (regions.exclude, regions.merge)
     ]
     values = [_VERSION, named, parts, [row[c] for c in CHOICE_COLUMNS], extras.instances]

@@ -8,21 +8,22 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from cytoloop.errors import ConfigError
-from cytoloop.manifest import locate
+from cytoloop.manifest import absolute_name
 from cytoloop.regions import is_rule, parse_rule
+from cytoloop.remote import is_remote
 
 NONE = "none"
 """What clears the regions that come before it."""
 
 
 def split_parts(text: str, root: Path) -> tuple[str, ...]:
-    """Return the regions of a cell: absolute paths, rules, and ``none``.
+    """Return the regions of a cell: absolute paths, URLs, rules, and ``none``.
 
     A path that holds a ``;`` stands in double quotes.
     """
     found = next(csv.reader([text], delimiter=";", skipinitialspace=True), [])
     parts = [part.strip() for part in found]
-    return tuple(part if is_word(part) else str(locate(part, root)) for part in parts if part)
+    return tuple(part if is_word(part) else absolute_name(part, root) for part in parts if part)
 
 
 def join_parts(parts: Iterable[str]) -> str:
@@ -53,6 +54,8 @@ def rule_problem(text: str) -> str | None:
 
 
 def _relative(path: str, folder: Path) -> str:
+    if is_remote(path):
+        return path
     try:
         return Path(os.path.relpath(path, folder)).as_posix()
     except ValueError:  # Windows, another drive

@@ -11,9 +11,9 @@ import numpy as np
 from cytoloop.curation.facts import Facts
 from cytoloop.errors import ManifestError
 from cytoloop.images import read_image, read_labels, stem
-from cytoloop.manifest import Manifest, Row, locate, read_manifest
+from cytoloop.manifest import Manifest, Row, read_manifest
 from cytoloop.regions import separate_pieces
-from cytoloop.targets import read_target
+from cytoloop.targets import read_target, row_file
 
 
 def measure_predictions(
@@ -144,7 +144,7 @@ def _compare(row: Row, predicted: Row) -> dict[str, float]:
 
 
 def _path(row: Row, column: str) -> Path:
-    return locate(row[column], row.root)
+    return row_file(row, column)
 
 
 def _fitting(found: np.ndarray, labels: np.ndarray) -> np.ndarray:

@@ -18,6 +18,7 @@ from cytoloop.errors import CytoloopError, ManifestError
 from cytoloop.images import Header, Spacing, read_header, read_image, read_labels
 from cytoloop.manifest import FILE_COLUMNS, Row
 from cytoloop.regions import MERGE_RULES, is_rule
+from cytoloop.remote import local, plain_path, shown
 
 
 class RowReader:
@@ -59,7 +60,7 @@ class RowReader:
     @contextmanager
     def reading(self, column: str, file: str = "") -> Iterator[None]:
         """Turn what is raised while a file is read into a problem of its column."""
-        name = Path(file or self.row[column]).name
+        name = Path(plain_path(file or self.row[column])).name
         try:
             yield
         except CytoloopError as error:
@@ -71,23 +72,28 @@ class RowReader:
         """Find and hash the files that the row names."""
         columns = FILE_COLUMNS if self.own_masks else ("raw", "seg1", "seg2")
         for column in columns:
-            path = self.row.file(column)
-            if path is None:
-                if column in ("raw", "seg1"):
-                    self.add(column, "is empty; name a file")
-            elif not path.exists():
-                self.add(column, f"file not found: {self.row[column]}")
-            else:
-                with self.reading(column):
+            with self.reading(column):
+                path = self.row.file(column)
+                if path is None:
+                    if column in ("raw", "seg1"):
+                        self.add(column, "is empty; name a file")
+                elif not path.exists():
+                    self.add(column, f"file not found: {shown(self.row[column])}")
+                else:
                     self.sha256[column] = file_hash(path)
                     self.files[column] = path
         if self.own_masks:
             return
         for column, parts in (("exclude", self.regions.exclude), ("merge", self.regions.merge)):
             for part in parts:
-                if not is_rule(part) and not Path(part).exists():
-                    self.add(column, f"file not found: {part}")
-        self.parts = {part: file_hash(part) for part in self.regions.files if Path(part).exists()}
+                if is_rule(part):
+                    continue
+                with self.reading(column, part):
+                    path = local(part)
+                    if path.exists():
+                        self.parts[part] = file_hash(path)
+                    else:
+                        self.add(column, f"file not found: {shown(part)}")
 
     def check_cells(self) -> None:
         """Check the cells that are no files."""
@@ -113,7 +119,7 @@ class RowReader:
 
     def _is_own_segmentation(self) -> bool:
         row = self.row
-        same = row["raw"] and row.file("raw") == row.file("seg1")
+        same = row["raw"] and row.named("raw") == row.named("seg1")
         other_channel = row["channel_seg1"] not in ("", row["channel"])
         other_scene = row["scene_seg1"] not in ("", row["scene"])
         return bool(same and not other_channel and not other_scene)
@@ -202,5 +208,5 @@ class RowReader:
 
 def _stated(row: Row) -> Regions:
     """Return the masks that a manifest names."""
-    exclude, merge = (row.file(column) for column in ("exclude_mask", "merge_mask"))
-    return Regions((str(exclude),) if exclude else (), (str(merge),) if merge else ())
+    exclude, merge = (row.named(column) for column in ("exclude_mask", "merge_mask"))
+    return Regions((exclude,) if exclude else (), (merge,) if merge else ())

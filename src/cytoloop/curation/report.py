@@ -13,7 +13,7 @@ from cytoloop.curation.quality import Limit
 from cytoloop.curation.thumbnails import thumbnail
 from cytoloop.curation.writing import Dataset
 from cytoloop.errors import CytoloopError, OutputError
-from cytoloop.manifest import Row, locate, read_manifest
+from cytoloop.manifest import Row, read_manifest
 
 log = logging.getLogger(__name__)
 
@@ -108,9 +108,10 @@ def _guesses(predictions: str | Path | None) -> dict[str, Path]:
         return {}
     found = {}
     for row in read_manifest(predictions, ("id",)):
-        name = row["labels"] or row["mask"]
-        if name:
-            found[row.id] = locate(name, row.root)
+        column = "labels" if row["labels"] else "mask"
+        path = row.file(column)
+        if path is not None:
+            found[row.id] = path
     return found
 
 

@@ -15,8 +15,9 @@ from cytoloop.curation.settings import Settings
 from cytoloop.curation.sources import Sources, absolute, fill_cells, stated_regions
 from cytoloop.curation.split import SPLIT_NAMES, SPLITS
 from cytoloop.digest import file_hash
-from cytoloop.errors import ManifestError, OutputError
-from cytoloop.manifest import FILE_COLUMNS, Row, locate, read_manifest
+from cytoloop.errors import ImageError, ManifestError, OutputError
+from cytoloop.manifest import FILE_COLUMNS, Row, absolute_name, locate, read_manifest
+from cytoloop.remote import shown
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +84,9 @@ def read_earlier(settings: Settings) -> Earlier:
     record = _read_record(folder / RECORD)
     for name, cells in record.get("materialized", {}).items():
         if name in rows:  # what the target was made from, so that it can be made anew
-            files = {c: str(locate(t, folder)) for c, t in cells.items() if c in FILE_COLUMNS and t}
+            files = {
+                c: absolute_name(t, folder) for c, t in cells.items() if c in FILE_COLUMNS and t
+            }
             rows[name].values |= {**cells, **files}
     return Earlier(
         rows=rows,
@@ -187,14 +190,19 @@ def _refuse_other_pictures(rows: Sequence[Row], earlier: Earlier) -> None:
     problems = []
     for row in rows:
         before = earlier.rows.get(row.id)
-        if before is None or before.file("raw") == row.file("raw"):
+        if before is None or before.named("raw") == row.named("raw"):
             continue
-        old, new = before.file("raw"), row.file("raw")
-        if new is None or not new.exists():
+        try:
+            new = row.file("raw")
+            old = None if before["sha256"] else before.file("raw")
+        except ImageError:
             continue  # its check will tell
+        if new is None or not new.exists():
+            continue
         digest = before["sha256"] or (file_hash(old) if old and old.exists() else "")
         if digest and digest != file_hash(new):
-            problems.append(f"id {row.id!r} was {old} and is {new} now: another picture")
+            names = [shown(one.named("raw")) for one in (before, row)]
+            problems.append(f"id {row.id!r} was {names[0]} and is {names[1]} now: another picture")
     if problems:
         raise ManifestError(
             str(earlier.folder),

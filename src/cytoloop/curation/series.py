@@ -37,11 +37,10 @@ def _too_few(row: Row, parts: Sequence[Row]) -> list[str]:
     problems = []
     scenes, times = (len({part[name] for part in parts}) for name in ("scene", "time"))
     for column in ("seg1", "seg2"):
-        path = row.file(column)
-        if path is None or row[f"scene_{column}"] or row[f"time_{column}"]:
+        if not row[column] or row[f"scene_{column}"] or row[f"time_{column}"]:
             continue
         try:
-            header = read_header(path)
+            header = read_header(row.file(column) or "")
         except ImageError:
             continue  # its check will tell
         for count, there, what in (

@@ -17,6 +17,7 @@ from cytoloop.curation.split import Wish, as_wish, wish_problems
 from cytoloop.errors import ConfigError
 from cytoloop.manifest import locate
 from cytoloop.regions import MERGE_RULES
+from cytoloop.remote import is_remote, shown
 
 SOURCES = ("raw", "seg1", "seg2", "merge", "exclude")
 EXPORTS = ("cytodl", "segmenter_ml")
@@ -275,6 +276,15 @@ class Settings:
 
     def _source_problems(self) -> list[tuple[str, str]]:
         partners = [name for name in SOURCES[1:] if getattr(self, name)]
+        urls = [name for name in SOURCES if is_remote(getattr(self, name))]
+        if urls:
+            return [
+                (
+                    f"{name}={shown(str(getattr(self, name)))}: is a URL, which is not listed",
+                    "Name each image in the cells of a CSV: raw=FILE.csv.",
+                )
+                for name in urls
+            ]
         if self.raw is None:
             found = [
                 (f"{name}={getattr(self, name)}: of which raw images?", "Give raw=FOLDER.")

@@ -115,15 +115,15 @@ def stated_regions(row: Row) -> Regions:
     """
     found = {}
     for kind in ("exclude", "merge"):
-        mask = row.file(f"{kind}_mask")
+        mask = row.named(f"{kind}_mask")
         parts = split_parts(row[kind], row.root)
-        found[kind] = parts or ((str(mask),) if mask else ())
+        found[kind] = parts or ((mask,) if mask else ())
     return Regions(**found)
 
 
 def absolute(row: Row) -> Row:
     """Return a row whose paths do not depend on where its table lies."""
-    files = {column: str(row.file(column) or "") for column in FILE_COLUMNS}
+    files = {column: row.named(column) for column in FILE_COLUMNS}
     parts = {kind: join_parts(split_parts(row[kind], row.root)) for kind in ("exclude", "merge")}
     return replace(row, values={**row.values, **files, **parts, "id": row.id})
 

@@ -29,6 +29,7 @@ from cytoloop.curation.split import SPLITS
 from cytoloop.digest import file_hash
 from cytoloop.errors import OutputError
 from cytoloop.manifest import COLUMNS, FILE_COLUMNS, Row, locate, write_manifest
+from cytoloop.remote import is_remote
 
 log = logging.getLogger(__name__)
 
@@ -152,18 +153,18 @@ def _remove_empty(folder: Path) -> None:
 def _cells(row: Row, folder: Path, paths: str) -> dict[str, str]:
     cells = dict(row.values)
     for column in FILE_COLUMNS:
-        file = row.file(column)
-        cells[column] = "" if file is None else _told_path(file, folder, paths)
+        name = row.named(column)
+        cells[column] = _told_path(name, folder, paths) if name else ""
     for kind in ("exclude", "merge"):
         parts = split_parts(row[kind], row.root)
-        told = [p if is_word(p) else _told_path(Path(p), folder, paths) for p in parts]
+        told = [p if is_word(p) else _told_path(p, folder, paths) for p in parts]
         cells[kind] = join_parts(told)
     return cells
 
 
-def _told_path(file: Path, folder: Path, paths: str) -> str:
-    if paths == "absolute":
-        return str(file)
+def _told_path(file: str, folder: Path, paths: str) -> str:
+    if paths == "absolute" or is_remote(file):
+        return file
     try:
         return Path(os.path.relpath(file, folder)).as_posix()
     except ValueError as error:  # Windows, another drive
@@ -191,7 +192,7 @@ def _record(
             continue
         files |= {row[c]: digest for c, digest in one.sha256.items() if row[c]}
         folder = locate(str(settings.output)).resolve()
-        files |= {_told_path(Path(p), folder, settings.paths): d for p, d in one.parts.items()}
+        files |= {_told_path(p, folder, settings.paths): d for p, d in one.parts.items()}
         images[row["id"]] = {
             "shape": one.shape,
             "spacing_um": one.spacing_um,
@@ -213,7 +214,7 @@ def _sources_of_targets(dataset: Dataset, settings: Settings) -> dict[str, dict[
     folder = locate(str(settings.output)).resolve()
     return {
         name: {
-            column: _told_path(Path(text), folder, settings.paths)
+            column: _told_path(text, folder, settings.paths)
             if column in FILE_COLUMNS and text
             else text
             for column, text in cells.items()

@@ -138,7 +138,7 @@ def _manifest_cells(prediction: Row, true: Row, kind: str) -> dict[str, str]:
 
 
 def _path(row: Row, column: str) -> str:
-    return str(row.file(column) or "")
+    return row.named(column)
 
 
 def summarise(

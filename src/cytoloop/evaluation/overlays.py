@@ -14,6 +14,7 @@ from cytoloop.evaluation.evaluate import Evaluation
 from cytoloop.evaluation.objects import read_prediction, read_truth
 from cytoloop.evaluation.panels import COLOURS, error_kinds, panel
 from cytoloop.images import read_image, safe_name, write_png
+from cytoloop.remote import local
 
 __all__ = ["COLOURS", "error_kinds", "panel", "write_overlays"]
 
@@ -57,9 +58,9 @@ def _read(row: Mapping[str, Any], column: str, shape: tuple[int, ...]) -> np.nda
     try:
         if column == "raw":
             choice = (row["channel"] or 0, row["scene"] or None, int(row["time"] or 0))
-            data = read_image(row["raw"], *choice).data[0]
+            data = read_image(local(row["raw"]), *choice).data[0]
         else:
-            data = read_image(row[column]).data[0]
+            data = read_image(local(row[column])).data[0]
     except (CytoloopError, ValueError) as error:
         log.warning("%s: picture without %s: %s", row["id"], column, error)
         return None

@@ -10,6 +10,7 @@ from cytoloop.errors import ManifestError
 from cytoloop.evaluation.objects import GUESS, PICTURES
 from cytoloop.images import list_images, stem
 from cytoloop.manifest import Row, read_manifest
+from cytoloop.remote import is_remote
 
 
 @dataclass(frozen=True)
@@ -41,9 +42,9 @@ def pair_rows(predictions: str | Path, truth: str | Path) -> PairedRows:
     Parameters
     ----------
     predictions : str or Path
-        ``predictions.csv``, or a folder, glob or file of label images.
+        ``predictions.csv``, or a folder, glob, file or URL of label images.
     truth : str or Path
-        A manifest, or a folder, glob or file of label images.
+        A manifest, or a folder, glob, file or URL of label images.
 
     Raises
     ------
@@ -83,6 +84,8 @@ def pair_rows(predictions: str | Path, truth: str | Path) -> PairedRows:
 def _by_id(source: str, column: str) -> dict[str, Row]:
     if source.lower().endswith(".csv"):
         rows = read_manifest(source, ()).rows
+    elif is_remote(source):
+        rows = [Row({"id": stem(source), column: source}, number=1)]
     else:
         files = [path.absolute() for path in list_images(source)]
         rows = [

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from cytoloop.errors import ImageError
+from cytoloop.remote import is_remote, plain_path, shown
 
 SUFFIXES = (
     *(".ome.tiff", ".ome.tif", ".ome.zarr", ".tiff", ".tif"),
@@ -21,7 +22,7 @@ def stem(path: str | Path) -> str:
     >>> stem("a/b.ome.tif")
     'b'
     """
-    name = Path(path).name
+    name = Path(plain_path(path)).name
     for suffix in SUFFIXES:
         if name.lower().endswith(suffix):
             return name[: -len(suffix)]
@@ -54,6 +55,10 @@ def list_images(source: str | Path) -> list[Path]:
         Nothing is there, or nothing there is an image.
     """
     text = str(source)
+    if is_remote(text):
+        raise ImageError(
+            shown(text), "is a URL, which is not listed", "Name each image in the cells of a CSV."
+        )
     path = Path(text).expanduser() if text == "~" or text.startswith("~/") else Path(text)
     if path.is_dir() and not path.name.lower().endswith(".zarr"):
         found = [p for p in path.iterdir() if p.name.lower().endswith(SUFFIXES)]

@@ -8,6 +8,7 @@ from pathlib import Path
 from cytoloop.errors import ImageError, ManifestError
 from cytoloop.images import list_images, read_header, safe_name, stem
 from cytoloop.manifest import Row, read_manifest
+from cytoloop.remote import fetch_all, is_remote, plain_path
 
 
 def list_inputs(source: str | Path) -> list[Row]:
@@ -18,7 +19,7 @@ def list_inputs(source: str | Path) -> list[Row]:
     Parameters
     ----------
     source : str or Path
-        A folder, a glob, an image file, or a CSV with a ``raw`` column.
+        A folder, a glob, an image file or its URL, or a CSV with a ``raw`` column.
 
     Raises
     ------
@@ -29,9 +30,12 @@ def list_inputs(source: str | Path) -> list[Row]:
         rows = [row for row in read_manifest(source) if row["status"] != "reject"]
         if not rows:
             raise ManifestError(str(source), "has no rows (or only rejected ones)", "Add images.")
+    elif is_remote(source):
+        rows = [Row({"raw": str(source)}, number=1)]
     else:
         files = [path.absolute() for path in list_images(source)]
         rows = [Row({"raw": str(path)}, path.parent, n) for n, path in enumerate(files, 1)]
+    fetch_all(row.named("raw") for row in rows)
     rows = [one for row in rows for one in _scenes_and_times(row)]
     counts = Counter(row.id for row in rows)
     for row, name in zip(rows, unique_names(rows), strict=True):
@@ -76,7 +80,7 @@ def unique_names(rows: list[Row]) -> list[str]:
                 continue
             seen[names[i].lower()] += 1
             if attempt == "folder":
-                folder = (row.file("raw") or Path()).parent.name
+                folder = Path(plain_path(row.named("raw"))).parent.name
                 names[i] = safe_name(f"{folder}__{stem(row['raw'])}")
             else:
                 names[i] = f"{names[i]}-{seen[names[i].lower()]}"

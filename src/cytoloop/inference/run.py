@@ -126,7 +126,7 @@ def predict_rows(
     table: list[dict[str, Any]] = []
     for row in rows:
         cells = {k: row[k] for k in ("group", "split", "channel", "scene", "time")}
-        cells |= {"id": row.id, "raw": str(row.file("raw")), "status": "pending"}
+        cells |= {"id": row.id, "raw": row.named("raw"), "status": "pending"}
         table.append({**cells, **model, "settings": settings[:16]})
     _write(output, table)  # from here on the folder is this model's
     written = time.monotonic()

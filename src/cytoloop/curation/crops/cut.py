@@ -26,6 +26,7 @@ from cytoloop.errors import CytoloopError, ImageError, ManifestError
 from cytoloop.images import Spacing, read_image, read_labels, safe_name
 from cytoloop.intensity import intensity_statistics, normalize
 from cytoloop.manifest import Row, read_dataset, read_manifest
+from cytoloop.remote import is_remote
 from cytoloop.targets import read_target, row_file
 
 _STRETCH = {"method": "percentile", "lower": 0.5, "upper": 99.8}
@@ -124,13 +125,14 @@ def cut_images(
     with new_folder(folder) as stage:
         (stage / PROJECT).mkdir()
         form.write_pictures(stage / PROJECT, pictures(), title)
-        cells = [
-            cell
-            for image in cut
-            for cell in cells_of(image, Path(os.path.relpath(image.raw, folder)).as_posix())
-        ]
+        named = {row.id: row.named("raw") for row in rows}
+        cells = [cell for image in cut for cell in cells_of(image, _told(named[image.id], folder))]
         write_record(stage / TABLE, cells)
     return cut
+
+
+def _told(raw: str, folder: Path) -> str:
+    return raw if is_remote(raw) else Path(os.path.relpath(raw, folder)).as_posix()
 
 
 def _cut(

@@ -19,6 +19,7 @@ from cytoloop.errors import ConfigError, CytoloopError, ManifestError
 from cytoloop.images import Header, Spacing, read_header, stem
 from cytoloop.manifest import Row
 from cytoloop.regions import read_region
+from cytoloop.remote import is_remote
 from cytoloop.targets import read_target, row_file
 
 SMALLEST = 4
@@ -144,7 +145,8 @@ def _plan_image(plan: Plan, column: str) -> None:
         plan.problems.append(f"{row.where(cell)}: no channel {row[cell]!r} ({known})")
         return
     plain = path.name.lower().endswith((".tif", ".tiff")) and not several
-    # of a picture in colours, CytoDL can take the first sample only
+    # of a picture in colours, CytoDL can take the first sample only; a copy may not stay
+    plain = plain and not is_remote(row[column])
     plan.channels[column] = number if plain and not _in_colours(header) else None
     if column == "raw":
         plan.shape = header.spatial

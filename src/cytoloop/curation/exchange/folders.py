@@ -13,6 +13,7 @@ from pathlib import Path
 from cytoloop.digest import file_hash
 from cytoloop.errors import OutputError
 from cytoloop.manifest import FILE_COLUMNS, Row
+from cytoloop.remote import is_remote
 
 RECORD = "export.json"
 """File of an export that names its files with their hashes: what may be replaced."""
@@ -119,10 +120,10 @@ def _check_free(final: Path, kind: str, rows: Iterable[Row]) -> None:
             repair,
         )
     inside = {
-        str(file)
+        name
         for row in rows
-        for file in map(row.file, FILE_COLUMNS)
-        if file is not None and file.resolve().is_relative_to(final)
+        for name in map(row.named, FILE_COLUMNS)
+        if name and not is_remote(name) and Path(name).resolve().is_relative_to(final)
     }
     if inside:
         raise OutputError(
