@@ -93,5 +93,9 @@ def normalize(image: np.ndarray, offset: np.ndarray, scale: np.ndarray) -> np.nd
         Same shape.
     """
     spread = (-1,) + (1,) * (image.ndim - 1)
-    out = (image.astype(np.float32) - offset.reshape(spread)) / scale.reshape(spread)
-    return np.nan_to_num(out, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
+    out = np.array(image, np.float32, order="C")  # turned and mirrored views too
+    out -= offset.reshape(spread)
+    out /= scale.reshape(spread)
+    if image.dtype.kind == "f":
+        np.nan_to_num(out, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
+    return out

@@ -24,8 +24,8 @@ Result = TypeVar("Result")
 LARGE = 4_000_000
 """Bytes of an image file from which threads are faster than processes."""
 
-FEW = 8
-"""Fewer images than this are done in this process: starting others takes longer."""
+FEW = 48
+"""Fewer images than this are done in this process: starting others takes seconds."""
 
 
 def run_parallel(

@@ -273,7 +273,7 @@ def test_many_small_images_are_built_by_processes(
 ) -> None:
     caplog.set_level(logging.INFO, "cytoloop")
     rows = []
-    for number in range(9):
+    for number in range(50):
         raw, labels = blobs((24, 24), 2, seed=number)
         tiff(tmp_path / f"raw{number}.tif", raw)
         tiff(tmp_path / f"seg{number}.tif", labels)
@@ -282,7 +282,7 @@ def test_many_small_images_are_built_by_processes(
     entries = ImageStore(tmp_path / "store", workers=2).entries(rows)
     for row, entry in zip(rows, entries, strict=True):
         np.testing.assert_array_equal(entry.image, read_row(row)[0])
-    assert "read 9 image(s) into the store" in caplog.text
+    assert "read 50 image(s) into the store" in caplog.text
     tiff(tmp_path / "seg3.tif", np.ones((5, 5), np.uint8))
     tiff(tmp_path / "seg7.tif", np.ones((6, 5), np.uint8))
     with pytest.raises(ManifestError, match=r"(?s)shape \(5, 5\).*shape \(6, 5\)"):

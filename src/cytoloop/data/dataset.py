@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 from torch.utils.data import Dataset
 
 from cytoloop.data.augmentation import Augmentation, Warp
@@ -75,9 +74,7 @@ class PatchDataset:
             warp.turns -= warp.turns % 2  # a long patch, turned, does not fit into a narrow image
         size = warp.source_size(self.patch_size)
         centre = draw_centre(entry, size, rng, self.foreground_share)
-        image, labels, valid = warped_patch(entry, levels, warp, centre, size)
-        image, labels, valid = warp.finish(image), warp.finish(labels), warp.finish(valid)
-        sample = _sample(image, labels, valid, entry.id)
+        sample = _sample(*warped_patch(entry, levels, warp, centre, size), entry.id)
         sample["image"] = augmentation.change_levels(sample["image"], rng).contiguous()
         return sample
 
@@ -109,16 +106,16 @@ class WholeImages(Dataset):
     def __getitem__(self, number: int) -> Sample:
         """Return image (C, ...), target (1, ...) and weight (1, ...), float32."""
         entry = self.entries[number]
-        image = torch.from_numpy(normalize(entry.image, *self.levels[number]))
-        return _sample(image, *_tensors(entry.labels, entry.valid), entry.id)
+        image = normalize(entry.image, *self.levels[number])
+        return _sample(image, entry.labels, entry.valid, entry.id)
 
 
 def warped_patch(
     entry: Entry, levels: Levels, warp: Warp, centre: np.ndarray, size: Sequence[int]
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Return a patch of an image as a warp takes it, before its turns and flips.
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return a patch of an image as a warp takes it.
 
-    A patch that would not have a single voxel that counts is taken as it is.
+    A patch that would not have a single voxel that counts is turned and mirrored only.
 
     Parameters
     ----------
@@ -133,12 +130,12 @@ def warped_patch(
 
     Returns
     -------
-    image : Tensor
-        (C, *size) float32, normalised.
-    labels : Tensor
-        (*size) int32 or int64.
-    valid : Tensor of bool
-        (*size); False where voxels are excluded or outside the image.
+    image : ndarray of float32
+        (C, *patch), normalised.
+    labels : ndarray of unsigned integers
+        (*patch); a view where nothing was interpolated.
+    valid : ndarray of bool
+        (*patch); False where voxels are excluded or outside the image.
     """
     corner = np.rint(centre - (np.asarray(size) - 1) / 2).astype(int)
     window = tuple(slice(c, c + s) for c, s in zip(corner, size, strict=True))
@@ -153,24 +150,19 @@ def warped_patch(
         local = coordinates - first.reshape(-1, *[1] * axes)
         valid = nearest(entry.valid[source], local) & inside(coordinates, shape)
         if valid.any():
-            grey = normalize(entry.image[(slice(None), *source)], *levels)
-            image = interpolate(torch.from_numpy(grey), local)
-            return image, *_tensors(nearest(entry.labels[source], local), valid)
-    image = torch.from_numpy(normalize(entry.image[(slice(None), *window)], *levels))
-    return image, *_tensors(entry.labels[window], entry.valid[window])
+            image = interpolate(normalize(entry.image[(slice(None), *source)], *levels), local)
+            labels = nearest(entry.labels[source], local)
+            return np.ascontiguousarray(warp.finish(image)), warp.finish(labels), warp.finish(valid)
+    image = normalize(warp.finish(entry.image[(slice(None), *window)]), *levels)
+    return image, warp.finish(entry.labels[window]), warp.finish(entry.valid[window])
 
 
-def _tensors(labels: np.ndarray, valid: np.ndarray) -> tuple[Tensor, Tensor]:
-    """Return both as tensors; torch has few unsigned types."""
-    kind = np.int64 if labels.dtype.itemsize >= 4 else np.int32
-    return torch.from_numpy(labels.astype(kind)), torch.from_numpy(np.array(valid, bool))
-
-
-def _sample(image: Tensor, labels: Tensor, valid: Tensor, name: str) -> Sample:
+def _sample(image: np.ndarray, labels: np.ndarray, valid: np.ndarray, name: str) -> Sample:
     """Return what the network is given: target and weight with a channel axis, float32."""
+    target = np.greater(labels, 0, order="C")
     return {
-        "image": image,
-        "target": (labels > 0)[None].float(),
-        "weight": valid[None].float(),
+        "image": torch.from_numpy(image),
+        "target": torch.from_numpy(target[None].astype(np.float32)),
+        "weight": torch.from_numpy(np.array(valid[None], np.float32, order="C")),
         "id": name,
     }

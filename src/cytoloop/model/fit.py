@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from cytoloop.errors import ConfigError
 from cytoloop.images import Spacing
-from cytoloop.model.hardware import choose_precision
+from cytoloop.model.hardware import choose_precision, keep_freed_memory
 from cytoloop.terminal import quiet_libraries
 
 
@@ -90,6 +90,7 @@ def fit(cfg: DictConfig) -> dict[str, float]:
     import cyto_dl.train
 
     quiet_libraries()
+    keep_freed_memory()
     OmegaConf.save(cfg, output / "config.yaml")
     with _without_pip_freeze():
         # CytoDL resolves and strips the config that it is given

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from torch import Tensor
 from torch.nn import functional
 
 
@@ -68,13 +67,13 @@ class Warp:
             out[-1], out[-2] = out[-2], out[-1]
         return out
 
-    def finish(self, patch: Tensor) -> Tensor:
-        """Turn and mirror a patch, (..., [Z,] Y, X)."""
+    def finish(self, patch: np.ndarray) -> np.ndarray:
+        """Turn and mirror a patch, (..., [Z,] Y, X); what is returned is a view of it."""
         if self.turns % 4:
-            patch = torch.rot90(patch, self.turns, (-2, -1))
+            patch = np.rot90(patch, self.turns, (-2, -1))
         if self.flips:
-            patch = torch.flip(patch, [axis - self.ndim for axis in self.flips])
-        return patch.contiguous()
+            patch = np.flip(patch, tuple(axis - self.ndim for axis in self.flips))
+        return patch
 
     def offsets(self, size: Sequence[int]) -> np.ndarray:
         """Return where each voxel comes from, seen from the patch's centre.
@@ -131,29 +130,29 @@ def bounds(coordinates: np.ndarray, shape: Sequence[int]) -> tuple[slice, ...]:
     )
 
 
-def interpolate(image: Tensor, coordinates: np.ndarray) -> Tensor:
+def interpolate(image: np.ndarray, coordinates: np.ndarray) -> np.ndarray:
     """Return grey levels between voxels, linear; outside mirrored.
 
     Parameters
     ----------
-    image : Tensor
+    image : ndarray
         (C, [Z,] Y, X) float32.
     coordinates : ndarray
         (axes, *size): the last two or three axes are sampled, others are kept.
 
     Returns
     -------
-    Tensor
-        (C, [Z,] *size) float32.
+    ndarray of float32
+        (C, [Z,] *size).
     """
     axes = len(coordinates)
     shape = image.shape[-axes:]
     grid = torch.from_numpy(coordinates).flip(0)  # grid_sample wants x first
     scale = torch.tensor([max(n - 1, 1) for n in reversed(shape)], dtype=torch.float32)
     grid = (grid.movedim(0, -1) * 2 / scale - 1)[None]
-    flat = image.reshape(1, -1, *shape)
+    flat = torch.from_numpy(image).reshape(1, -1, *shape)
     out = functional.grid_sample(flat, grid, "bilinear", "reflection", align_corners=True)
-    return out.reshape(*image.shape[:-axes], *coordinates.shape[1:])
+    return out.reshape(*image.shape[:-axes], *coordinates.shape[1:]).numpy()
 
 
 def nearest(values: np.ndarray, coordinates: np.ndarray) -> np.ndarray:
