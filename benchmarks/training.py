@@ -82,7 +82,12 @@ def rows(folder: Path) -> list[Any]:
 
 
 def our_loader(
-    folder: Path, patch: tuple[int, ...], preset: str, workers: int, steps: int = 100
+    folder: Path,
+    patch: tuple[int, ...],
+    preset: str,
+    workers: int,
+    steps: int = 100,
+    overrides: Iterable[str] = (),
 ) -> Any:
     """Return our loader over the stacks."""
     import monai
@@ -96,7 +101,8 @@ def our_loader(
 
     monai.data.set_track_meta(False)
     with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
-        augmentation = instantiate(compose(overrides=[f"+augmentation={preset}"]).augmentation)
+        chosen = compose(overrides=[f"+augmentation={preset}", *overrides]).augmentation
+        augmentation = instantiate(chosen)
     entries = ImageStore(folder / "store").entries(rows(folder))
     levels = [e.levels({"method": "percentile", "lower": 1.0, "upper": 99.8}) for e in entries]
     schedule = PatchSchedule([e.shape for e in entries], patch, BATCH, None, steps, 0)
@@ -166,6 +172,27 @@ def endless(loader: Iterable[Any]) -> Iterator[Any]:
         if hasattr(getattr(loader, "sampler", None), "set_epoch"):
             loader.sampler.set_epoch(epoch)  # type: ignore[attr-defined]
         yield from loader
+
+
+def augmentation_costs(folder: Path) -> dict[str, float]:
+    """Return milliseconds a patch of 16 x 64 x 64 takes one thread: each part, each preset."""
+    from hydra import compose, initialize_config_dir
+
+    with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
+        parts = [str(name) for name in compose(overrides=["+augmentation=parts"]).augmentation]
+    presets = sorted(p.stem for p in (ROOT / "configs" / "augmentation").glob("*.yaml"))
+    words = {f"part {name}": ["parts", f"augmentation.{name}.prob=1"] for name in parts[1:]}
+    words |= {f"preset {name}": [name] for name in presets if name != "parts"}
+    found = {}
+    for name, (preset, *overrides) in words.items():
+        patches = our_loader(folder, STEP_PATCH, preset, 0, 1_000, overrides).patches
+        times = []
+        for number in range(60):
+            start = time.perf_counter()
+            patches[(0, number)]
+            times.append(time.perf_counter() - start)
+        found[name] = statistics.fmean(times[10:]) * 1e3
+    return found
 
 
 def rate(batches: Iterator[Any], seconds: float = 4.0, warm: int = 3) -> float:
@@ -401,6 +428,11 @@ def main() -> None:
                 print(f"  {feed:44} {value:8.0f}")
             print(f"  {'peak RSS':44} {peak:8.2f} GiB")
         shown = " x ".join(map(str, STEP_PATCH))
+        print(f"\naugmentation, one thread, patches of {shown}: ms a patch, part on for sure")
+        found, _ = run(augmentation_costs, folder)
+        results["augmentation"] = found
+        for part_name, value in found.items():
+            print(f"  {part_name:44} {value:8.2f}")
         print(
             f"\nsteps of the small network, {BATCH} patches of {shown}; medians of {ROUNDS} rounds"
         )

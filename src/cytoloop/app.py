@@ -47,9 +47,6 @@ def run_verb(verb: str, argv: list[str]) -> int:
     """
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # let exceptions out: we report them
     os.environ.setdefault("TORCH_FORCE_WEIGHTS_ONLY_LOAD", "1")  # no code from a checkpoint
-    # threads that spin while they wait make a step 6 times slower as soon as any other program
-    # runs (measured on 2 cores: 5.0 s, and 0.8 s with threads that sleep)
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     import hydra
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
