@@ -13,7 +13,10 @@ import numpy as np
 from cytoloop.errors import ConfigError
 
 METHODS = ("percentile", "zscore", "minmax", "range", "none")
-_SAMPLE = 2_000_000  # voxels: percentiles of more than these cost time and change nothing
+SAMPLE = 2_000_000
+"""Voxels that statistics are taken from: more cost time and change nothing."""
+Levels = tuple[np.ndarray, np.ndarray]
+"""Offset and scale of each channel."""
 
 
 def intensity_statistics(
@@ -45,8 +48,8 @@ def intensity_statistics(
             "data.normalization.method", f"{method!r} is unknown", f"One of {', '.join(METHODS)}."
         )
     flat = image.reshape(len(image), -1)
-    if flat.shape[1] > _SAMPLE:
-        flat = flat[:, :: flat.shape[1] // _SAMPLE + 1]
+    if flat.shape[1] > SAMPLE:
+        flat = flat[:, :: flat.shape[1] // SAMPLE + 1]
     flat = flat.astype(np.float32)
     if method == "none":
         low, high = np.zeros(len(flat)), np.ones(len(flat))

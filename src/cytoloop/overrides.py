@@ -18,12 +18,12 @@ _TEXT = {
     "annotate": ("data.path", "from", "output", "title"),
     "check": ("data.path",),
     "train": ("data.path", "output", "init_from", "resume"),
-    "predict": ("input", "output", "model"),
+    "predict": ("input", "output", "model", "from"),
     "evaluate": ("predictions", "truth", "output"),
 }
 _PLAIN = re.compile(r"null|true|false|'.*'|\".*\"|\$\{.*\}|", re.IGNORECASE | re.DOTALL)
 
-RENAMED = {"predict": {"model": "model_uri"}}
+RENAMED = {"predict": {"model": "model_uri", "from": "predictions"}}
 """Keys that are also config groups: typed name to name in the config."""
 
 

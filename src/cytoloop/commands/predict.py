@@ -1,4 +1,4 @@
-"""`cytoloop predict`: a model and images in; probability, mask, labels and a table out."""
+"""`cytoloop predict`: a model and images in; probability, mask, labels and tables out."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cytoloop.app import plain
+from cytoloop.errors import ConfigError
 
 log = logging.getLogger(__name__)
 
@@ -14,34 +15,54 @@ log = logging.getLogger(__name__)
 def run(cfg: Any) -> None:
     """Predict every input; an image that fails does not stop the others."""
     from cytoloop.inference.inputs import list_inputs
+    from cytoloop.inference.run import Engine, predict_rows
+    from cytoloop.inference.settings import check_settings, settings_of
 
-    rows = list_inputs(cfg.input)
-    settings = plain(cfg)
-    save = settings["save"] if isinstance(settings["save"], list) else [settings["save"]]
-    from cytoloop.inference.predictor import Predictor
-    from cytoloop.inference.run import TABLE, check_settings, claim_output, failures, predict_rows
-    from cytoloop.model.checkpoint import read_checkpoint
-    from cytoloop.tracking.checkpoints import locate_checkpoint
+    values = plain(cfg)
+    _check_given(values)
+    settings = settings_of(values)
+    check_settings(settings, values["engine"], values["workers"])
+    if values["predictions"] is not None:
+        from cytoloop.inference.again import segment_again
 
-    check_settings(save, settings["postprocess"], settings["batch_size"])
-    located = locate_checkpoint(cfg.model_uri)
-    checkpoint = read_checkpoint(located.path)
-    claim_output(cfg.output, checkpoint.sha256, cfg.overwrite)
-    predictor = Predictor(
-        checkpoint, cfg.overlap, cfg.batch_size, cfg.accelerator, str(cfg.precision)
-    )
-    log.info("predicting %d image(s) with %s", len(rows), located.uri)
-    table = predict_rows(
-        rows,
-        predictor,
-        cfg.output,
-        {"model": located.uri, "run_id": located.run_id, "model_sha256": checkpoint.sha256},
-        save,
-        settings["postprocess"],
-        settings["channel"],
-        settings["spacing_um"],
-    )
-    log.info("wrote %s", Path(cfg.output) / TABLE)
-    error = failures(table)
+        output = values["output"] or Path(cfg.predictions).parent
+        results = segment_again(cfg.predictions, output, settings)
+    else:
+        from cytoloop.inference.engine import Model
+        from cytoloop.tracking.checkpoints import locate_checkpoint
+
+        rows = list_inputs(cfg.input)
+        uris = values["model_uri"] if isinstance(values["model_uri"], list) else [cfg.model_uri]
+        located = [locate_checkpoint(str(uri)) for uri in uris]
+        model = Model(
+            tuple(str(one.path) for one in located),
+            *(settings.overlap, settings.tta, cfg.accelerator, str(cfg.precision)),
+        )
+        named = {
+            "model": "; ".join(one.uri for one in located),
+            "run_id": located[0].run_id if len(located) == 1 else None,
+        }
+        scheduler = values["scheduler"] if values["engine"] == "dask" else None
+        log.info("predicting %d image(s) with %s", len(rows), named["model"])
+        engine = Engine(values["workers"], scheduler)
+        results = predict_rows(rows, model, cfg.output, named, settings, engine)
+    log.info("wrote %s", results.folder / "predictions.csv")
+    error = results.failures()
     if error is not None:
         raise error
+
+
+def _check_given(values: dict[str, Any]) -> None:
+    """Refuse a call that lacks a key, or has two that contradict each other."""
+    again = values["predictions"] is not None
+    keys = {"model": "model_uri", "input": "input", "output": "output"}
+    missing = [name for name, key in keys.items() if values[key] is None]
+    problems = [f"{name}=... is missing" for name in missing if not again]
+    if again:
+        problems += [
+            f"{name}=... and from=... exclude each other: stored probabilities need no {name}"
+            for name in ("model", "input")
+            if name not in missing
+        ]
+    if problems:
+        raise ConfigError("cytoloop predict", problems, "See `cytoloop predict --help`.")

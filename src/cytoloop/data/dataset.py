@@ -15,10 +15,9 @@ from cytoloop.data.augmentation import Augmentation, Warp
 from cytoloop.data.augmentation.warp import bounds, inside, interpolate, nearest, place
 from cytoloop.data.entry import Entry
 from cytoloop.data.sampling import PatchSchedule, draw_centre
-from cytoloop.intensity import normalize
+from cytoloop.intensity import Levels, normalize
 
 Sample = dict[str, Any]
-Levels = tuple[np.ndarray, np.ndarray]
 
 
 class PatchDataset:

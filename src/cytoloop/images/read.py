@@ -85,8 +85,8 @@ def read_header(path: str | Path, scene: str | int | None = None) -> Header:
     ImageError
         The file is missing, empty or of no readable format.
     """
-    with _readable(path):
-        bio = _open(path, scene)
+    with readable(path):
+        bio = open_scene(path, scene)
         t, c, z, y, x = (int(bio.dims[axis][0]) for axis in "TCZYX")
         names = _channel_names(bio)
         return Header(
@@ -128,11 +128,9 @@ def read_image(
     ImageError
         Unreadable file, or a channel, scene or time point that it does not have.
     """
-    with _readable(path):
-        bio = _open(path, scene)
-        names = _channel_names(bio)
-        wanted = _channel_numbers(path, names, channel)
-        _check_time(path, int(bio.dims["T"][0]), time)
+    with readable(path):
+        bio = open_scene(path, scene, time)
+        names, wanted = channel_numbers(path, bio, channel)
         if _is_rgb(bio):
             data = np.asarray(bio.get_image_dask_data("SZYX", T=time).compute())[wanted]
         elif _is_whole(bio, wanted):
@@ -182,7 +180,7 @@ def read_labels(
 
 
 @contextmanager
-def _readable(path: str | Path) -> Iterator[None]:
+def readable(path: str | Path) -> Iterator[None]:
     """Turn whatever a reader raises into an `ImageError` that names the file."""
     try:
         yield
@@ -215,8 +213,16 @@ def _channel_names(bio: Any) -> list[str]:
     return names if len(names) == count else [str(i) for i in range(count)]
 
 
-def _open(path: str | Path, scene: str | int | None) -> Any:
-    """Return an opened ``bioio.BioImage``, with the reader chosen by what the file is."""
+def open_scene(
+    path: str | Path, scene: str | int | None = None, time: int = 0, level: int = 0
+) -> Any:
+    """Return an opened ``bioio.BioImage``, with the reader chosen by what the file is.
+
+    Raises
+    ------
+    ImageError
+        A missing or empty file, or a scene, time point or level that it does not have.
+    """
     file = Path(path)
     if not file.exists():
         raise ImageError(str(path), "no such file", "Check the path.")
@@ -233,6 +239,15 @@ def _open(path: str | Path, scene: str | int | None) -> Any:
                 str(path), f"has no scene {scene!r}", f"Its scenes are {', '.join(known)}."
             )
         bio.set_scene(text if text in known else int(text))
+    if level:
+        if level not in bio.resolution_levels:
+            raise ImageError(
+                str(path), f"has no level {level}", f"It has {len(bio.resolution_levels)}, from 0."
+            )
+        bio.set_resolution_level(level)
+    count = int(bio.dims["T"][0])
+    if not 0 <= time < count:
+        raise ImageError(str(path), f"has no time point {time}", f"It has {count}, counted from 0.")
     return bio
 
 
@@ -271,12 +286,19 @@ def _reader(file: Path) -> Any:
     return None
 
 
-def _channel_numbers(
-    path: str | Path, names: list[str], channel: str | int | list[str | int] | None
-) -> list[int]:
-    """Turn channel names and numbers into numbers."""
+def channel_numbers(
+    path: str | Path, bio: Any, channel: str | int | list[str | int] | None
+) -> tuple[list[str], list[int]]:
+    """Return the names of an image's channels, and the numbers of those that are asked for.
+
+    Raises
+    ------
+    ImageError
+        A channel that it does not have.
+    """
+    names = _channel_names(bio)
     if channel is None:
-        return list(range(len(names)))
+        return names, list(range(len(names)))
     asked = list(channel) if isinstance(channel, (list, tuple)) else [channel]
     numbers = []
     for one in asked:
@@ -288,12 +310,7 @@ def _channel_numbers(
         else:
             listing = ", ".join(f"{i}: {name}" for i, name in enumerate(names))
             raise ImageError(str(path), f"has no channel {one!r}", f"Its channels are {listing}.")
-    return numbers
-
-
-def _check_time(path: str | Path, count: int, time: int) -> None:
-    if not 0 <= time < count:
-        raise ImageError(str(path), f"has no time point {time}", f"It has {count}, counted from 0.")
+    return names, numbers
 
 
 def _reason(error: Exception) -> str:

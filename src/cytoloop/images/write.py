@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tifffile
@@ -12,10 +15,14 @@ import tifffile
 from cytoloop.atomic import replacing
 from cytoloop.images.spacing import Spacing
 
+_CLASSIC = 2**32 - 2**25
+"""Bytes that a TIFF holds; more make it a BigTIFF."""
+_AT_A_TIME = 16
+
 
 def write_image(
     path: str | Path,
-    data: np.ndarray,
+    data: Any,
     axes: str,
     spacing_um: Spacing | None = None,
     channels: list[str] | None = None,
@@ -28,8 +35,9 @@ def write_image(
     ----------
     path : str or Path
         Should end in ``.ome.tif``.
-    data : ndarray
-        Pixels in the order of `axes`; bool becomes uint8.
+    data : array
+        Pixels in the order of `axes`, in memory or on disk (read plane by plane, twice); bool
+        becomes uint8.
     axes : str
         For example ``"ZYX"`` or ``"CYX"``.
     spacing_um : tuple of float, optional
@@ -46,19 +54,36 @@ def write_image(
                 metadata[f"PhysicalSize{axis}Unit"] = "\u00b5m"
     if channels:
         metadata["Channel"] = {"Name": channels if "C" in axes else channels[0]}
-    data = np.ascontiguousarray(data, np.uint8 if data.dtype == bool else data.dtype)
-    digest = hashlib.sha256(f"{data.shape} {data.dtype.str} {sorted(metadata.items())}".encode())
-    digest.update(data.data)
+    shape = tuple(int(n) for n in data.shape)
+    dtype = np.dtype(np.uint8) if data.dtype == bool else np.dtype(data.dtype)
+    digest = hashlib.sha256(f"{shape} {dtype.str} {sorted(metadata.items())}".encode())
+    for plane in _planes(data, shape, dtype):
+        digest.update(plane.data)
     metadata["UUID"] = str(uuid.UUID(bytes=digest.digest()[:16], version=5))
     with replacing(path) as temporary:
         tifffile.imwrite(
             temporary,
-            data,
+            _planes(data, shape, dtype),
+            shape=shape,
+            dtype=dtype,
+            bigtiff=math.prod(shape) * dtype.itemsize > _CLASSIC,
             ome=True,
             photometric="minisblack",
             compression="zlib",
             metadata=metadata,
         )
+
+
+def _planes(data: Any, shape: tuple[int, ...], dtype: np.dtype) -> Iterator[np.ndarray]:
+    """Yield the planes of an image; several at a time are read from disk."""
+    if len(shape) == 2:
+        yield np.ascontiguousarray(data[:], dtype)
+        return
+    several = 1 if isinstance(data, np.ndarray) else _AT_A_TIME
+    for place in np.ndindex(*shape[:-3]):
+        for start in range(0, shape[-3], several):
+            some = data[(*place, slice(start, start + several))]
+            yield from np.ascontiguousarray(some, dtype)
 
 
 def write_png(path: str | Path, figure: object) -> None:

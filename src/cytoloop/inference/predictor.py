@@ -1,118 +1,202 @@
-"""A network from a checkpoint, run over whole images by overlapping windows."""
+"""Networks from checkpoints, run over images of any size."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import numpy as np
 import torch
-from monai.inferers import SlidingWindowInferer
+from torch import Tensor
 
-from cytoloop.errors import ConfigError, ImageError
-from cytoloop.images import Image, Spacing
-from cytoloop.intensity import intensity_statistics, normalize
+from cytoloop.errors import ConfigError, ImageError, ModelError
+from cytoloop.images import Pixels, Spacing, slabs
+from cytoloop.inference.augmented import views
+from cytoloop.inference.windows import Windows, overlap_of, receptive_radius
+from cytoloop.intensity import SAMPLE, Levels, intensity_statistics, normalize
 from cytoloop.model.checkpoint import Checkpoint, build_network
 from cytoloop.model.hardware import choose_precision
 
 _DTYPES = {"bf16": torch.bfloat16, "16": torch.float16}
+_READ_VOXELS = 2**23
 
 
 class Predictor:
-    """Probability maps of whole images.
+    """The mean of one or several networks, window by window.
 
     Parameters
     ----------
-    checkpoint : Checkpoint
-    overlap : float
-        Of neighbouring windows, in [0, 1).
-    batch_size : int
-        Windows at a time.
+    checkpoints : sequence of Checkpoint
+        One, or an ensemble: of the same dimensions, channels and patch size.
+    overlap : float or ``auto``
+        Of neighbouring windows: a share in [0, 1), or by how far the networks look.
+    tta : str
+        Test-time augmentation: none, flips or full, see `cytoloop.inference.augmented`.
     accelerator : str
         auto, cpu or gpu.
     precision : str
         auto, 32, bf16 or 16.
+
+    Raises
+    ------
+    ConfigError, ModelError
+        Settings that cannot be; networks that do not go together.
     """
 
     def __init__(
         self,
-        checkpoint: Checkpoint,
-        overlap: float = 0.25,
-        batch_size: int = 4,
+        checkpoints: Sequence[Checkpoint],
+        overlap: float | str = "auto",
+        tta: str = "none",
         accelerator: str = "auto",
         precision: str = "auto",
     ) -> None:
-        if not 0 <= overlap < 1:
-            raise ConfigError("overlap", f"{overlap} is out of range", "Expected 0 <= overlap < 1.")
-        self.image = checkpoint.image
+        self.checkpoints = list(checkpoints)
+        self.image: Mapping[str, Any] = self.checkpoints[0].image
+        for other in self.checkpoints[1:]:
+            _go_together(self.checkpoints[0], other)
         self.device = _device(accelerator)
         if precision == "auto":
             precision = choose_precision(self.device.type)
         precision = str(precision).removesuffix("-mixed")
         if precision not in ("32", *_DTYPES):
             raise ConfigError("precision", f"{precision!r}", "Expected auto, 32, bf16 or 16.")
+        self.precision = precision
         self.dtype = _DTYPES.get(precision)
-        self.network = build_network(checkpoint).to(self.device)
-        self.inferer = SlidingWindowInferer(
-            roi_size=list(self.image["patch_size"]),
-            sw_batch_size=batch_size,
-            overlap=overlap,
-            mode="gaussian",
-            device=torch.device("cpu"),
-        )
+        self.networks = [build_network(c).to(self.device) for c in self.checkpoints]
+        self.size = tuple(int(s) for s in self.image["patch_size"])
+        self.views = views(tta, self.size)
+        radii = [
+            receptive_radius(network, int(self.image["channels"]), self.size)
+            for network in (self.networks if overlap == "auto" else ())
+        ]
+        radius = [max(r) for r in zip(*radii, strict=True)] or [0] * len(self.size)
+        self.overlap = overlap_of(overlap, self.size, radius)
 
     @property
     def spacing_um(self) -> Spacing | None:
         """Voxel size (Z, Y, X) of the training images, None where it was unknown."""
         spacing = self.image.get("spacing_um")
-        return tuple(spacing) if spacing else None
+        return (float(spacing[0]), float(spacing[1]), float(spacing[2])) if spacing else None
 
-    def check(self, name: str, image: Image) -> None:
-        """Refuse an image that the network cannot take.
+    @property
+    def model_sha256(self) -> str:
+        """Hash of the checkpoint; of an ensemble all of them."""
+        return "+".join(c.sha256 for c in self.checkpoints)
+
+    def check(self, name: str, pixels: Pixels) -> None:
+        """Refuse an image that the networks cannot take.
 
         Raises
         ------
         ImageError
             Other dimensions or another number of channels than in training.
         """
-        dims, wanted = image.data.ndim - 1, int(self.image["spatial_dims"])
+        dims, wanted = len(pixels.shape), int(self.image["spatial_dims"])
+        if dims == 2 and wanted == 3:
+            raise ImageError(
+                name,
+                f"is one plane, shape {pixels.shape}, but the model was trained on stacks",
+                "Give a stack of several planes, or a model trained on 2D images.",
+            )
         if dims != wanted:
             raise ImageError(
                 name,
-                f"is {dims}D, shape {image.data.shape[1:]}, but the model was trained on {wanted}D",
+                f"is {dims}D, shape {pixels.shape}, but the model was trained on {wanted}D",
                 f"Give {wanted}D images, or a model trained on {dims}D ones.",
             )
-        if len(image.data) != int(self.image["channels"]):
-            names = ", ".join(image.channels)
+        if len(pixels.channels) != int(self.image["channels"]):
+            names = ", ".join(pixels.channels)
             raise ImageError(
                 name,
-                f"has {len(image.data)} channels ({names}), the model takes "
+                f"has {len(pixels.channels)} channels ({names}), the model takes "
                 f"{self.image['channels']}",
                 "Name the channel: channel=NUMBER or channel=NAME.",
             )
 
-        if not np.isfinite(image.data).any():
+    def windows(self, shape: Sequence[int]) -> Windows:
+        """Return the windows that cover an image."""
+        return Windows(shape, self.size, self.overlap)
+
+    def levels(self, name: str, pixels: Pixels) -> list[Levels] | None:
+        """Return what each network's normalisation takes from an image; None if it shows nothing.
+
+        The image is read once, slab by slab; every k-th voxel counts where there are many.
+
+        Raises
+        ------
+        ImageError
+            Nothing but NaN and infinities.
+        """
+        every = math.prod(pixels.shape) // SAMPLE + 1
+        taken, before = [], 0
+        low = np.full(len(pixels.channels), np.inf)
+        high, finite = -low, False
+        for slab in slabs(pixels.shape, _READ_VOXELS):
+            rest = tuple(slice(0, n) for n in pixels.shape[1:])
+            flat = pixels.read((slab, *rest)).reshape(len(pixels.channels), -1)
+            taken.append(flat[:, -before % every :: every].copy())
+            before += flat.shape[1]
+            if flat.dtype.kind == "f":
+                known = np.isfinite(flat).any()
+                finite |= bool(known)
+                flat = np.where(np.isfinite(flat), flat, np.nan)
+                if not known:
+                    continue
+            else:
+                finite = True
+            low = np.fmin(low, np.fmin.reduce(flat, axis=1))
+            high = np.fmax(high, np.fmax.reduce(flat, axis=1))
+        if not finite:
             raise ImageError(name, "holds no number (all NaN or infinite)", "Export it again.")
+        if (low == high).all():
+            return None
+        sample = np.concatenate(taken, axis=1)
+        return [intensity_statistics(sample, c.image["normalization"]) for c in self.checkpoints]
 
     @torch.inference_mode()
-    def probability(self, data: np.ndarray) -> np.ndarray:
-        """Return the probability of foreground.
+    def predict(self, windows: np.ndarray, levels: Sequence[Levels]) -> np.ndarray:
+        """Return the maps of some windows: the mean over networks and views.
 
         Parameters
         ----------
-        data : ndarray
-            (C, [Z,] Y, X), grey levels as in the file.
+        windows : ndarray
+            (B, C, *window), grey levels as in the file.
+        levels : sequence of (ndarray, ndarray)
+            See `levels`.
 
         Returns
         -------
         ndarray of float32
-            ([Z,] Y, X), in [0, 1].
+            (B, K, *window), in [0, 1].
         """
-        if all(plane.min() == plane.max() for plane in data):  # nothing is to be seen there
-            return np.zeros(data.shape[1:], np.float32)
-        rule = self.image["normalization"]
-        normal = normalize(data, *intensity_statistics(data, rule))
-        batch = torch.from_numpy(normal)[None]
-        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None):
-            logits = self.inferer(batch.to(self.device), lambda x: self.network(x).float())
-        return torch.sigmoid(torch.as_tensor(logits)).cpu().numpy()[0, 0]
+        total: Tensor | None = None
+        for network, (offset, scale) in zip(self.networks, levels, strict=True):
+            channels_first = normalize(windows.swapaxes(0, 1), offset, scale)
+            image = torch.from_numpy(channels_first).transpose(0, 1).to(self.device)
+            for view in self.views:
+                with torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None):
+                    logits = network(view.there(image))
+                logits = logits[0] if isinstance(logits, (tuple, list)) else logits
+                maps = view.back(logits.float().sigmoid())
+                total = maps if total is None else total + maps
+        if total is None:
+            raise ModelError("predict", "there is no network", "Give model=.")
+        return (total / (len(self.networks) * len(self.views))).cpu().numpy()
+
+
+def _go_together(one: Checkpoint, other: Checkpoint) -> None:
+    keys = ("spatial_dims", "channels", "patch_size")
+    different = [
+        f"{key} is {other.image.get(key)}, that of {one.path.name} is {one.image.get(key)}"
+        for key in keys
+        if str(other.image.get(key)) != str(one.image.get(key))
+    ]
+    if different:
+        raise ModelError(
+            str(other.path), different, "The models of an ensemble take the same windows."
+        )
 
 
 def _device(accelerator: str) -> torch.device:

@@ -1,0 +1,91 @@
+"""Post-processing again: stored maps of probability, another threshold or watershed, no network."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cytoloop.digest import file_hash
+from cytoloop.errors import ConfigError, ImageError, ManifestError
+from cytoloop.images import Spacing, open_pixels
+from cytoloop.inference.engine import told
+from cytoloop.inference.inputs import unique_names
+from cytoloop.inference.job import finish_row, writing
+from cytoloop.inference.maps import PixelVolume
+from cytoloop.inference.results import Results, read_model, write_model
+from cytoloop.inference.scratch import Scratch
+from cytoloop.inference.settings import Settings
+from cytoloop.instances.blocks import Volume
+from cytoloop.manifest import Row, read_manifest
+
+
+def segment_again(table: str | Path, output: str | Path, settings: Settings) -> Results:
+    """Make masks, labels and tables from the stored maps of a table of predictions.
+
+    Parameters
+    ----------
+    table : str or Path
+        A ``predictions.csv`` whose rows have a ``probability``.
+    output : str or Path
+        May be the folder of the table: its masks and labels are replaced then.
+    settings : Settings
+
+    Raises
+    ------
+    ConfigError
+        Nothing would be made.
+    ManifestError
+        A table without maps.
+    """
+    if not settings.postprocess["instances"]:
+        raise ConfigError("postprocess", "makes nothing from stored maps", "Take another one.")
+    rows = [row for row in read_manifest(table, ("id",)) if row["status"] != "failed"]
+    without = [f"{row.id}: no probability" for row in rows if not row["probability"]]
+    if without or not rows:
+        raise ManifestError(
+            str(table),
+            without or "has no predictions",
+            "Predict with save=[probability,...], and give its predictions.csv.",
+        )
+    output, trained = Path(output).absolute(), read_model(Path(table).parent)
+    for row, name in zip(rows, unique_names(rows), strict=True):
+        row.values["name"] = name
+    common = {"settings": settings.digest()}
+    results = Results(output, rows, common)
+    write_model(output, trained)
+    kinds = tuple(kind for kind in settings.save if kind != "probability")
+    again = Settings(**{**settings.__dict__, "save": kinds})
+    try:
+        for number, row in enumerate(rows):
+            kept = {k: row[k] for k in ("model", "run_id", "model_sha256", "input_sha256")}
+            kept["probability"] = str(row.file("probability"))
+
+            def work(row: Row = row) -> dict[str, Any]:
+                volume, spacing = _stored(row)
+                key = hashlib.sha256(
+                    f"{file_hash(row.file('probability') or '')} {again.digest()}".encode()
+                ).hexdigest()
+                scratch = Scratch.beside(output, row["name"], tuple(volume.shape), key)
+                with writing(output):
+                    return finish_row(row, volume, spacing, trained, again, output, scratch)
+
+            results.finish(number, {**kept, **told(work)})
+    finally:
+        results.write()
+    return results
+
+
+def _stored(row: Row) -> tuple[Volume, Spacing | None]:
+    """Return a stored map and its voxel size."""
+    path = row.file("probability")
+    pixels = open_pixels(path or "", 0)
+    if pixels.dtype != np.uint8 and pixels.dtype.kind != "f":
+        raise ImageError(
+            str(path),
+            f"holds {pixels.dtype}, no probabilities",
+            "Expected 0..255 (uint8) or 0..1 (floats), as `cytoloop predict` writes them.",
+        )
+    return PixelVolume(pixels), row.spacing_um or pixels.spacing_um

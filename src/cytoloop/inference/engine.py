@@ -1,0 +1,283 @@
+"""Where the work is done: in this process, or by the workers of a Dask cluster.
+
+A cluster gets one task an image; an image that does not fit into memory is cut into blocks, and
+each worker predicts some of them into the same Zarr. A worker that is lost costs what it was doing:
+Dask gives it to another one. Each worker keeps the model.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cytoloop.errors import ConfigError, ImageError, ManifestError
+from cytoloop.inference.job import finish_row, open_input, predict_row, writing
+from cytoloop.inference.maps import DTYPES, quantised
+from cytoloop.inference.postprocess import Trained
+from cytoloop.inference.predictor import Predictor
+from cytoloop.inference.scratch import CHUNK, IN_MEMORY_VOXELS, Scratch
+from cytoloop.inference.settings import Settings
+from cytoloop.inference.stream import stream
+from cytoloop.instances.blocks import Blocks, Box, Volume
+from cytoloop.intensity import Levels
+from cytoloop.manifest import Row
+from cytoloop.model.checkpoint import read_checkpoint
+
+log = logging.getLogger(__name__)
+
+_BLOCK = (64, 512, 512)
+"""Voxels of a worker's part of a large image: whole chunks, so that no two write the same one."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """What a predictor is made of: plain values, for workers to make their own.
+
+    Attributes
+    ----------
+    paths : tuple of str
+        Checkpoints.
+    overlap, tta, accelerator, precision
+        See `Predictor`.
+    """
+
+    paths: tuple[str, ...]
+    overlap: float | str = "auto"
+    tta: str = "none"
+    accelerator: str = "auto"
+    precision: str = "auto"
+
+    def load(self) -> Predictor:
+        """Return the predictor."""
+        return _load(self)
+
+
+@lru_cache(maxsize=1)
+def _load(model: Model) -> Predictor:
+    checkpoints = [read_checkpoint(path) for path in model.paths]
+    return Predictor(checkpoints, model.overlap, model.tta, model.accelerator, model.precision)
+
+
+@dataclass(frozen=True)
+class Job:
+    """An image to predict.
+
+    Attributes
+    ----------
+    number : int
+        Of its row in the table.
+    row : Row
+    key : str
+        Digest of model, input and settings.
+    """
+
+    number: int
+    row: Row
+    key: str
+
+
+def run_here(
+    jobs: Sequence[Job],
+    model: Model,
+    settings: Settings,
+    output: Path,
+    advance: Callable[[int, float], None],
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield the cells of each job, one after the other."""
+    for job in jobs:
+        yield job.number, _predict(job, model, settings, output, _mover(advance, job.number))
+
+
+def run_on_cluster(
+    jobs: Sequence[Job],
+    model: Model,
+    settings: Settings,
+    output: Path,
+    advance: Callable[[int, float], None],
+    workers: int,
+    scheduler: str | None,
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield the cells of each job as they come, from the workers of a cluster.
+
+    Parameters
+    ----------
+    jobs, model, settings, output, advance
+        As for `run_here`; paths must mean the same on every worker.
+    workers : int
+        Of a cluster on this machine, where no scheduler is given.
+    scheduler : str, optional
+        Address of a running cluster: ``tcp://host:8786``.
+
+    Raises
+    ------
+    ConfigError
+        No scheduler answers there.
+    """
+    from distributed import as_completed
+
+    with _client(workers, scheduler) as client:
+        large = [job for job in jobs if _is_large(job, model, settings)]
+        small = [job for job in jobs if job not in large]
+        tasks = {
+            client.submit(
+                _predict, job, model, settings, output, pure=False, key=f"predict-{job.key}"
+            ): job
+            for job in small
+        }
+        for future in as_completed(list(tasks)):
+            yield tasks[future].number, future.result()
+        for job in large:
+            moved = _mover(advance, job.number)
+            yield job.number, _predict_blocks(client, job, model, settings, output, moved)
+
+
+def _predict(
+    job: Job,
+    model: Model,
+    settings: Settings,
+    output: Path,
+    advance: Callable[[float], None] = lambda share: None,
+) -> dict[str, Any]:
+    """Return the cells of an image: of its results, or of the reason why there are none."""
+    return told(lambda: predict_row(job.row, model.load(), settings, output, job.key, advance))
+
+
+def told(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Return the cells of a row: what the work returns, or why it failed; and how long it took."""
+    started = time.perf_counter()
+    try:
+        cells: dict[str, Any] = {"status": "done", "reason": "", **work()}
+    except (ImageError, ManifestError) as error:  # others would fail every image
+        log.warning("%s", error)
+        cells = {"status": "failed", "reason": "; ".join(error.problems)}
+    return cells | {"seconds": f"{time.perf_counter() - started:.2f}"}
+
+
+def _predict_blocks(
+    client: Any,
+    job: Job,
+    model: Model,
+    settings: Settings,
+    output: Path,
+    advance: Callable[[float], None],
+) -> dict[str, Any]:
+    """Predict a large image by the blocks of all workers."""
+
+    def work() -> dict[str, Any]:
+        from distributed import as_completed
+
+        predictor = model.load()
+        pixels = open_input(job.row, settings, predictor)
+        scratch = Scratch(output / ".partial" / job.row["name"], job.key)
+        with writing(output):
+            volume = scratch.new("probability", pixels.shape, DTYPES[settings.dtype])
+            scratch.note("probability", scratch.done("probability"))  # it is there from now on
+            levels = client.submit(_levels, job, model, settings, pure=False).result()
+            if levels is not None:
+                boxes = list(Blocks(pixels.shape, _block_of(pixels.shape)))
+                tasks = {
+                    client.submit(
+                        _predict_box, job, model, settings, output, levels, box, pure=False
+                    ): number
+                    for number, box in enumerate(boxes)
+                    if not scratch.done(f"box {number}")
+                }
+                for future in as_completed(list(tasks)):
+                    future.result()
+                    scratch.note(f"box {tasks[future]}", 1)
+                    advance(sum(scratch.done(f"box {n}") for n in range(len(boxes))) / len(boxes))
+            trained = Trained.of(predictor.image)
+            return finish_row(
+                job.row, volume, pixels.spacing_um, trained, settings, output, scratch
+            )
+
+    return told(work)
+
+
+def _levels(job: Job, model: Model, settings: Settings) -> list[Levels] | None:
+    predictor = model.load()
+    return predictor.levels(job.row.id, open_input(job.row, settings, predictor))
+
+
+def _predict_box(
+    job: Job, model: Model, settings: Settings, output: Path, levels: list[Levels], box: Box
+) -> None:
+    """Predict a block of a large image into its Zarr."""
+    predictor = model.load()
+    pixels = open_input(job.row, settings, predictor)
+    volume: Volume = Scratch.attach(output / ".partial" / job.row["name"], "probability")
+    windows = predictor.windows(pixels.shape)
+    found = np.zeros([s.stop - s.start for s in box], volume.dtype)
+    batch = settings.batch_size
+    for where, maps in stream(
+        pixels, windows, lambda some: predictor.predict(some, levels), box, 1, batch
+    ):
+        planes = slice(where[0].start - box[0].start, where[0].stop - box[0].start)
+        found[planes] = quantised(maps[0], volume.dtype)
+    volume[box] = found
+
+
+def _is_large(job: Job, model: Model, settings: Settings) -> bool:
+    if settings.resample:
+        return False
+    try:
+        pixels = open_input(job.row, settings, model.load())
+    except (ImageError, ManifestError):
+        return False  # its turn comes, and its row will tell why it failed
+    large = math.prod(pixels.shape) > IN_MEMORY_VOXELS
+    windows = model.load().windows(pixels.shape)
+    return large and windows.shape == tuple(pixels.shape)
+
+
+def _block_of(shape: Sequence[int]) -> tuple[int, ...]:
+    sizes = zip(_BLOCK[-len(shape) :], CHUNK[-len(shape) :], strict=True)
+    return tuple(size - size % chunk for size, chunk in sizes)
+
+
+def _mover(advance: Callable[[int, float], None], number: int) -> Callable[[float], None]:
+    return lambda share: advance(number, share)
+
+
+@contextmanager
+def _client(workers: int, scheduler: str | None) -> Iterator[Any]:
+    """Connect to a cluster; without an address one of this machine, which ends with the block."""
+    from distributed import Client, LocalCluster
+
+    if scheduler:
+        try:
+            client = Client(scheduler, timeout="10s", set_as_default=False)
+        except (OSError, ValueError) as error:
+            raise ConfigError(
+                "scheduler",
+                f"no Dask scheduler answers at {scheduler}",
+                "Start one: dask scheduler.",
+            ) from error
+        with client:
+            yield client
+        return
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    threads = str(max((cores or 1) // workers, 1))
+    environment: Mapping[str, str] = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
+    with (
+        LocalCluster(
+            n_workers=workers,
+            threads_per_worker=1,
+            processes=True,
+            dashboard_address=None,
+            host="127.0.0.1",
+            env=dict(environment),
+            silence_logs=logging.ERROR,
+        ) as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
+        yield client

@@ -1,0 +1,180 @@
+"""The map of probability of an image, from the network to a volume."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+
+import numpy as np
+
+from cytoloop.images import Pixels
+from cytoloop.images.resample import ResampledPixels, resampled_shape
+from cytoloop.inference.predictor import Predictor
+from cytoloop.inference.scratch import Scratch
+from cytoloop.inference.stream import regions, stream
+from cytoloop.inference.windows import Windows
+from cytoloop.instances.blocks import Box, Volume
+from cytoloop.intensity import Levels
+
+DTYPES = {"uint8": np.uint8, "float16": np.float16}
+_PLANES = 64
+
+
+def predict_map(
+    name: str,
+    pixels: Pixels,
+    predictor: Predictor,
+    scratch: Scratch,
+    dtype: str = "uint8",
+    batch_size: int = 4,
+    skip_empty: bool = False,
+    advance: Callable[[float], None] = lambda share: None,
+) -> Volume:
+    """Return the probability of foreground of each voxel.
+
+    Parameters
+    ----------
+    name : str
+        Of the image, for messages.
+    pixels : Pixels
+    predictor : Predictor
+    scratch : Scratch
+        Where it is kept; what a stopped run left there is not predicted again.
+    dtype : str
+        ``uint8`` (0..255 for 0..1) or ``float16`` (0..1).
+    batch_size : int
+        Windows at a time.
+    skip_empty : bool
+        Windows that show nothing but one grey level are background.
+    advance : callable
+        Called with the share that is done, 0 to 1.
+
+    Returns
+    -------
+    Volume
+        ([Z,] Y, X).
+    """
+    volume = scratch.new("probability", pixels.shape, DTYPES[dtype])
+    levels = predictor.levels(name, pixels)
+    if levels is None:  # nothing is to be seen there
+        return volume
+    windows = predictor.windows(pixels.shape)
+    network = partial(_network, predictor, levels, skip_empty)
+    boxes = regions(windows, len(pixels.channels), 1)
+    planes = windows.shape[0]
+    done = scratch.done("probability")  # planes of one box after the other
+    with ThreadPoolExecutor(1, "write") as behind:
+        writing: Future[None] | None = None
+        for number, box in enumerate(boxes):
+            first = max(done - number * planes, 0)
+            if first >= planes:
+                continue
+            rest = (slice(first, planes), *box[1:])
+            for where, found in stream(pixels, windows, network, rest, 1, batch_size):
+                if writing is not None:
+                    writing.result()
+                reached = number * planes + where[0].stop
+                writing = behind.submit(_write, volume, windows, where, found[0], scratch, reached)
+                advance(reached / (planes * len(boxes)))
+        if writing is not None:
+            writing.result()
+    return volume
+
+
+def _network(
+    predictor: Predictor, levels: list[Levels], skip_empty: bool, stacked: np.ndarray
+) -> np.ndarray:
+    if not skip_empty:
+        return predictor.predict(stacked, levels)
+    flat = stacked.reshape(len(stacked), -1)
+    shows = flat.min(axis=1) < flat.max(axis=1)
+    maps = np.zeros((len(stacked), 1, *stacked.shape[2:]), np.float32)
+    if shows.any():
+        maps[shows] = predictor.predict(stacked[shows], levels)
+    return maps
+
+
+def _write(
+    volume: Volume,
+    windows: Windows,
+    box: Box,
+    probability: np.ndarray,
+    scratch: Scratch,
+    reached: int,
+) -> None:
+    """Write planes, without what was mirrored around a small image."""
+    inside, into = [], []
+    for side, before, length in zip(box, windows.before, volume.shape, strict=True):
+        low, high = max(side.start - before, 0), min(side.stop - before, length)
+        if high <= low:
+            scratch.note("probability", reached)
+            return
+        into.append(slice(low, high))
+        inside.append(slice(low + before - side.start, high + before - side.start))
+    volume[tuple(into)] = quantised(probability[tuple(inside)], volume.dtype)
+    scratch.note("probability", reached)
+
+
+def quantised(probability: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """Return probabilities as they are stored: 0..255 as uint8, else as they are."""
+    if np.dtype(dtype) == np.uint8:
+        return np.rint(probability * 255).astype(np.uint8)
+    return probability.astype(dtype)
+
+
+def at_training_size(pixels: Pixels, predictor: Predictor) -> Pixels:
+    """Return an image at the voxel size of the training images, where both are known."""
+    wanted = predictor.spacing_um
+    if pixels.spacing_um is None or wanted is None:
+        return pixels
+    shape = resampled_shape(pixels.shape, pixels.spacing_um, wanted)
+    return pixels if shape == tuple(pixels.shape) else ResampledPixels(pixels, shape)
+
+
+def resampled_back(probability: Volume, shape: tuple[int, ...], scratch: Scratch) -> Volume:
+    """Return a map on the grid of the image."""
+    if tuple(probability.shape) == tuple(shape):
+        return probability
+    source = ResampledPixels(_VolumePixels(probability), shape)
+    volume = scratch.new("resampled", shape, probability.dtype)
+    whole = probability.dtype == np.uint8
+    for start in range(0, shape[0], _PLANES):
+        box = (slice(start, min(start + _PLANES, shape[0])), *(slice(0, n) for n in shape[1:]))
+        found = source.read(box)[0]
+        volume[box] = np.rint(found) if whole else found
+    return volume
+
+
+class _VolumePixels(Pixels):
+    """A volume as pixels of one channel."""
+
+    def __init__(self, volume: Volume) -> None:
+        self._volume = volume
+        self.shape = tuple(volume.shape)
+        self.dtype = np.dtype(volume.dtype)
+        self.channels = ("probability",)
+        self.spacing_um = None
+
+    def read(self, box: tuple[slice, ...]) -> np.ndarray:
+        return np.asarray(self._volume[box])[None]
+
+
+class PixelVolume:
+    """The first channel of an image as a volume that is only read.
+
+    Parameters
+    ----------
+    pixels : Pixels
+    """
+
+    def __init__(self, pixels: Pixels) -> None:
+        self._pixels = pixels
+        self.shape = tuple(pixels.shape)
+        self.dtype = pixels.dtype
+
+    def __getitem__(self, box: Box) -> np.ndarray:
+        return self._pixels.read(box)[0]
+
+    def __setitem__(self, box: Box, value: np.ndarray) -> None:
+        raise TypeError("this volume is an image on disk")

@@ -1,0 +1,140 @@
+"""The settings of `postprocess`: checked, and turned into numbers for one image."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from cytoloop.errors import ConfigError
+from cytoloop.instances.rule import BORDERS, InstanceRule
+from cytoloop.instances.thresholds import AUTOMATIC
+
+TUNED = {"threshold": 0.5, "seed_smoothing": 1.0, "min_depth": 0.2}
+"""What training chooses on its validation images (`tuned`); these values where it did not."""
+_RANGES = {
+    "threshold": (0.0, 1.0),
+    "smoothing": (0.0, 100.0),
+    "seed_smoothing": (0.0, 100.0),
+    "min_depth": (0.0, 1.0),
+    "min_volume_um3": (0.0, math.inf),
+    "max_volume_um3": (0.0, math.inf),
+}
+_OPTIONAL = ("min_volume_um3", "max_volume_um3")
+_SMALLEST = {2: 10, 3: 30}  # pixels, voxels: below this it is noise, whatever the voxel size
+_CRUMB = 0.05  # share of the mean training object below which a piece is no object
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a model knows of its training images.
+
+    Attributes
+    ----------
+    spacing_um : sequence of float or None
+    object_voxels : float
+        Mean size of an object; 0 where unknown.
+    tuned : mapping of str to float
+        Chosen on the validation images; empty where they were not.
+    """
+
+    spacing_um: Sequence[float] | None = None
+    object_voxels: float = 0.0
+    tuned: Mapping[str, float] | None = None
+
+    @classmethod
+    def of(cls, image: Mapping[str, Any]) -> Trained:
+        """Return the facts that a checkpoint holds."""
+        return cls(
+            image.get("spacing_um"), float(image.get("object_voxels") or 0), image.get("tuned")
+        )
+
+
+def check_postprocess(settings: Mapping[str, Any]) -> list[str]:
+    """Return what is wrong with the settings."""
+    problems = []
+    for name, (low, high) in _RANGES.items():
+        value = settings.get(name)
+        if (name in _OPTIONAL and value is None) or (name in TUNED and value == "tuned"):
+            continue
+        if name == "threshold" and isinstance(value, str):
+            if value not in AUTOMATIC:
+                listed = ", ".join(AUTOMATIC)
+                problems.append(
+                    f"postprocess.threshold={value}: expected a probability, 'tuned', or {listed}"
+                )
+            continue
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            problems.append(f"postprocess.{name}={value}: expected a number")
+        elif not low <= value < high:
+            problems.append(f"postprocess.{name}={value}: expected {low:g} or more, below {high:g}")
+    if settings.get("border") not in BORDERS:
+        problems.append(
+            f"postprocess.border={settings.get('border')}: expected {', '.join(BORDERS)}"
+        )
+    problems += [
+        f"postprocess.{name}={settings.get(name)}: expected true or false"
+        for name in ("instances", "fill_holes")
+        if not isinstance(settings.get(name), bool)
+    ]
+    return problems
+
+
+def resolved(settings: Mapping[str, Any], trained: Trained) -> dict[str, Any]:
+    """Return the settings with what training chose in the place of ``tuned``."""
+    chosen = TUNED | dict(trained.tuned or {})
+    return {
+        name: chosen[name] if name in TUNED and value == "tuned" else value
+        for name, value in settings.items()
+    }
+
+
+def rule_for(
+    settings: Mapping[str, Any],
+    threshold: float,
+    spacing_um: Sequence[float] | None,
+    trained: Trained,
+    ndim: int,
+) -> InstanceRule:
+    """Return how objects are made in one image.
+
+    Without a least volume it is a share of the mean training object; that counts in um3 where
+    both voxel sizes are known, else in voxels.
+
+    Parameters
+    ----------
+    settings : mapping
+        Resolved ones.
+    threshold : float
+        Of this image.
+    spacing_um : sequence of float, optional
+        (Z, Y, X) of this image.
+    trained : Trained
+    ndim : int
+        2 or 3.
+    """
+    voxel = math.prod(spacing_um[-ndim:]) if spacing_um else 1.0
+    least, most = settings["min_volume_um3"], settings["max_volume_um3"]
+    if least is None:
+        known = trained.spacing_um if spacing_um else None
+        ratio = math.prod(known[-ndim:]) / voxel if known else 1.0
+        least_voxels = _CRUMB * trained.object_voxels * ratio
+    else:
+        least_voxels = float(least) / voxel
+    if most is not None and least is not None and most < least:
+        raise ConfigError(
+            "postprocess.max_volume_um3",
+            f"{most:g} is below min_volume_um3={least:g}",
+            "No object would be left.",
+        )
+    return InstanceRule(
+        threshold=threshold,
+        smoothing=float(settings["smoothing"]),
+        seed_smoothing=float(settings["seed_smoothing"]),
+        min_depth=float(settings["min_depth"]),
+        min_voxels=max(least_voxels, _SMALLEST[ndim]),
+        max_voxels=math.inf if most is None else float(most) / voxel,
+        fill_holes=settings["fill_holes"],
+        border=settings["border"],
+    )

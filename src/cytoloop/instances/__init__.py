@@ -1,0 +1,6 @@
+"""From maps of probability to objects: thresholds, watershed, filters, the table of objects."""
+
+from cytoloop.instances.rule import InstanceRule
+from cytoloop.instances.segment import segment
+
+__all__ = ["InstanceRule", "segment"]

@@ -1,0 +1,99 @@
+"""Mask and height of a window: the landscape whose basins become objects.
+
+The height at a voxel depends on its surroundings up to `reach` only, so that a window gives the
+same numbers as the whole volume.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import edt
+import numpy as np
+from scipy import ndimage
+
+from cytoloop.instances.rule import InstanceRule
+
+FARTHEST = 64.0
+"""Distances beyond so many steps of the finest axis are cut: there is nothing to part so deep."""
+_SCALE = 4096.0
+"""Levels of height for a factor of e in distance: heights are compared exactly, as integers."""
+_TRUNCATE = 4.0
+
+
+def reach(rule: InstanceRule, steps: Sequence[float]) -> tuple[int, ...]:
+    """Return how far a height looks, in voxels along each axis."""
+    return tuple(
+        math.ceil(FARTHEST / step)
+        + _radius(rule.seed_smoothing, step)
+        + _radius(rule.smoothing, step)
+        + 1
+        for step in steps
+    )
+
+
+def foreground(probability: np.ndarray, rule: InstanceRule, steps: Sequence[float]) -> np.ndarray:
+    """Return the mask of a window.
+
+    Parameters
+    ----------
+    probability : ndarray
+        ([Z,] Y, X), 0..255 (uint8) or 0..1 (floats).
+    rule : InstanceRule
+    steps : sequence of float
+        Of a voxel, see `cytoloop.instances.rule.finest_steps`.
+
+    Returns
+    -------
+    ndarray of bool
+    """
+    full = full_scale(probability.dtype)
+    if rule.smoothing > 0:
+        probability = ndimage.gaussian_filter(
+            probability.astype(np.float32),
+            [rule.smoothing / s for s in steps],
+            truncate=_TRUNCATE,
+        )
+    return np.asarray(probability > rule.threshold * full)
+
+
+def full_scale(dtype: np.dtype) -> float:
+    """Return the value that stands for probability 1."""
+    return 255.0 if np.dtype(dtype) == np.uint8 else 1.0
+
+
+def height(mask: np.ndarray, rule: InstanceRule, steps: Sequence[float]) -> np.ndarray:
+    """Return the logarithm of the smoothed distance to background.
+
+    On the logarithm a fall by a fixed number is a fall by a fixed share of the peak.
+
+    Parameters
+    ----------
+    mask : ndarray of bool
+        ([Z,] Y, X).
+    rule : InstanceRule
+    steps : sequence of float
+
+    Returns
+    -------
+    ndarray of int32
+        4096 log(1 + d); 0 outside of the mask.
+    """
+    distance = edt.edt(np.ascontiguousarray(mask), anisotropy=tuple(steps), black_border=False)
+    np.minimum(distance, FARTHEST, out=distance)  # infinite where there is no background at all
+    if rule.seed_smoothing > 0:
+        sigma = [rule.seed_smoothing / s for s in steps]
+        distance = ndimage.gaussian_filter(distance, sigma, truncate=_TRUNCATE)
+    heights = np.rint(np.log1p(distance, dtype=np.float32) * _SCALE).astype(np.int32)
+    heights[~mask] = 0
+    return heights
+
+
+def fall(min_depth: float) -> float:
+    """Return the fall of height that a share of the distance makes."""
+    return -math.log1p(-min_depth) * _SCALE
+
+
+def _radius(sigma: float, step: float) -> int:
+    return int(_TRUNCATE * sigma / step + 0.5)  # SciPy's

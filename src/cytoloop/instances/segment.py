@@ -1,0 +1,190 @@
+"""From a map of probability to labels, block by block: the same objects whatever the blocks.
+
+Nothing is decided inside a block that the next block could decide otherwise: voxels climb by a rule
+that looks one voxel far (`cytoloop.instances.basins`), passes between basins and sums over objects
+are added up over all blocks, and objects are numbered by the place of their peak.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import fill_voids
+import numpy as np
+
+from cytoloop.errors import ImageError
+from cytoloop.instances.basins import climb, follow, merge_basins, saddles
+from cytoloop.instances.blocks import Blocks, Volume, extent, grown, within
+from cytoloop.instances.heights import fall, foreground, full_scale, height, reach
+from cytoloop.instances.objects import ObjectSums
+from cytoloop.instances.rule import InstanceRule, finest_steps
+
+BLOCK_VOXELS = 2**24
+"""Voxels of a block, where no size is given: about 1 GiB is needed for one of them."""
+
+NewVolume = Callable[[str, tuple[int, ...], Any, tuple[int, ...]], Volume]
+"""Makes an empty volume: called with a name, a shape, a dtype and the size of blocks."""
+
+
+def segment(
+    probability: Volume,
+    rule: InstanceRule,
+    spacing_um: Sequence[float] | None = None,
+    new: NewVolume | None = None,
+    block: Sequence[int] | None = None,
+    step: Callable[[], AbstractContextManager[Any]] = nullcontext,
+) -> tuple[Volume, ObjectSums]:
+    """Part the foreground of a map into objects.
+
+    Parameters
+    ----------
+    probability : Volume
+        ([Z,] Y, X): 0..255 (uint8) or 0..1 (floats).
+    rule : InstanceRule
+    spacing_um : sequence of float, optional
+        (Z, Y, X); distances respect it. None: cubes.
+    new : callable, optional
+        Where labels and intermediate volumes are kept; default in memory.
+    block : sequence of int, optional
+        Size of a block, and with it the memory that is needed.
+    step : callable
+        Entered around each block, for a progress bar or to stop.
+
+    Returns
+    -------
+    labels : Volume of unsigned integers
+        Same shape; 1..N in the order of the objects' peaks; the smallest type that holds them.
+    sums : ObjectSums
+
+    Raises
+    ------
+    ImageError
+        More objects than 32 bits can number.
+    """
+    shape = tuple(int(n) for n in probability.shape)
+    new = new or _in_memory
+    blocks = Blocks(shape, tuple(block)) if block else Blocks.of(shape, BLOCK_VOXELS)
+    ends, heights, onward, places = _climb_all(probability, rule, spacing_um, blocks, new, step)
+    leading = follow(ends, blocks, onward)
+    peaks = _peaks(heights, blocks, places)
+    pairs, passes = saddles(ends, heights, blocks, leading)
+    leader = merge_basins(pairs, passes, peaks, places, fall(rule.min_depth))
+    number = _numbered(leader[leading], places)
+    count = int(number.max(initial=0))
+    sums = ObjectSums(count, shape)
+    for box in blocks:
+        with step():
+            sums.add(number[np.asarray(ends[box])], _unit(probability[box]), box)
+    if rule.fill_holes:
+        labels = new("filled", shape, np.uint32, blocks.size)
+        for box in blocks:
+            labels[box] = number[np.asarray(ends[box])].astype(np.uint32)
+        _fill_holes(labels, sums, probability)
+        ends, number = labels, np.arange(count + 1)
+    kept = _kept(sums, rule)
+    sums.keep(kept)
+    number = np.where(kept, np.cumsum(kept) - 1, 0)[number]
+    dtype = np.min_scalar_type(int(number.max(initial=0)))
+    labels = new("labels", shape, dtype, blocks.size)
+    for box in blocks:
+        with step():
+            labels[box] = number[np.asarray(ends[box])].astype(dtype)
+    return labels, sums
+
+
+def _climb_all(
+    probability: Volume,
+    rule: InstanceRule,
+    spacing_um: Sequence[float] | None,
+    blocks: Blocks,
+    new: NewVolume,
+    step: Callable[[], AbstractContextManager[Any]],
+) -> tuple[Volume, Volume, np.ndarray, np.ndarray]:
+    """Return ends and heights of all voxels, and of each end its way on and its place."""
+    shape = blocks.shape
+    steps = finest_steps(spacing_um, len(shape))
+    halo = reach(rule, steps)
+    ends = new("ends", shape, np.uint32, blocks.size)
+    heights = new("heights", shape, np.int32, blocks.size)
+    onward, places, count = [], [np.full(1, -1)], 0
+    for core in blocks:
+        with step():
+            window = grown(core, halo, shape)
+            mask = foreground(np.asarray(probability[window]), rule, steps)
+            rim = grown(core, (1,) * len(shape), shape)
+            inner = within(rim, window)
+            if not mask[inner].any():
+                continue
+            level = height(mask, rule, steps)
+            local, place, on = climb(level[inner], mask[inner], rim, core, shape)
+            numbers = local.astype(np.uint32)
+            numbers[local > 0] += count
+            count += len(place)
+            if count >= 2**32:
+                raise ImageError(
+                    "labels", f"{count} pieces and more", "Raise the threshold or seed_smoothing."
+                )
+            ends[core] = numbers
+            heights[core] = level[within(core, window)]
+            onward.append(on)
+            places.append(place)
+    return ends, heights, np.concatenate([*onward, np.zeros(0, np.int64)]), np.concatenate(places)
+
+
+def _peaks(heights: Volume, blocks: Blocks, places: np.ndarray) -> np.ndarray:
+    """Return the height at each place, (ends + 1,); 0 for background."""
+    peaks = np.zeros(len(places), np.int32)
+    points = np.stack(np.unravel_index(places[1:], blocks.shape), axis=1)
+    number = blocks.number(points) if len(points) else np.zeros(0, int)
+    for place, box in enumerate(blocks):
+        here = np.flatnonzero(number == place)
+        if len(here):
+            local = points[here] - [s.start for s in box]
+            peaks[here + 1] = np.asarray(heights[box])[tuple(local.T)]
+    return peaks
+
+
+def _numbered(standing: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """Return the number of each end's object: 1..N by the place of its peak; 0 for 0."""
+    tops = np.unique(standing[1:])
+    tops = tops[np.argsort(places[tops], kind="stable")]
+    number = np.zeros(len(standing), np.int64)
+    number[tops] = np.arange(1, len(tops) + 1)
+    numbered = number[standing]
+    numbered[0] = 0
+    return numbered
+
+
+def _fill_holes(labels: Volume, sums: ObjectSums, probability: Volume) -> None:
+    """Give background that an object encloses to that object."""
+    for number in range(1, len(sums.voxels)):
+        box = sums.box(number)
+        if min(extent(box)) < 3:
+            continue  # too thin to enclose anything
+        piece = np.asarray(labels[box])
+        filled = fill_voids.fill(piece == number)
+        holes = filled & (piece == 0)
+        if holes.any():
+            labels[box] = np.where(holes, number, piece).astype(np.uint32)
+            sums.add(holes * number, _unit(probability[box]), box)
+
+
+def _kept(sums: ObjectSums, rule: InstanceRule) -> np.ndarray:
+    """Return which objects stay, (count + 1,)."""
+    kept = (sums.voxels >= rule.min_voxels) & (sums.voxels <= rule.max_voxels)
+    if rule.border != "none":
+        sides = sums.touching()
+        kept &= ~(sides if rule.border == "all" else sides[:, -2:]).any(axis=1)
+    kept[0] = True
+    return kept
+
+
+def _unit(probability: Any) -> np.ndarray:
+    values = np.asarray(probability)
+    return values.astype(np.float32) / np.float32(full_scale(values.dtype))
+
+
+def _in_memory(name: str, shape: tuple[int, ...], dtype: Any, block: tuple[int, ...]) -> np.ndarray:
+    return np.zeros(shape, dtype)
