@@ -18,6 +18,7 @@ SHARED = {
     "errors",
     "manifest",
     "images",
+    "instances",
     "parallel",
     "regions",
     "remote",
@@ -37,6 +38,7 @@ ALLOWED = {
     "tracking": (SHARED | {"overrides"}, {"mlflow", "lightning"}),
     "demo": (SHARED | {"evaluation"}, set()),
     "overrides": (set(), set()),
+    "tuning": (SHARED | {"inference", "evaluation", "model"}, set()),
 }
 
 

@@ -88,6 +88,8 @@ def run(cfg: Any) -> float | None:
         with ending(tracked, checkpoints):
             record_training(tracked, cfg, dataset, parent)
             scores = fit(cfg)
+            if cfg.tune:
+                tracked.metrics(_tune(cfg, dataset["valid"], checkpoints / "best.ckpt"))
     except (KeyboardInterrupt, SystemExit) as stop:
         again = f"cytoloop train resume={output}"
         saved = (checkpoints / "last.ckpt").is_file()
@@ -98,3 +100,16 @@ def run(cfg: Any) -> float | None:
     log.info("best %s %.4f: %s", cfg.callbacks.best.monitor, best, checkpoints / "best.ckpt")
     log.info("next: cytoloop predict model=runs:/%s input=... output=preds/", tracked.run_id)
     return best
+
+
+def _tune(cfg: Any, rows: Any, best: Path) -> dict[str, float]:
+    """Choose the post-processing on the validation images; return what it reaches."""
+    from cytoloop.app import plain
+    from cytoloop.data.store import ImageStore
+    from cytoloop.tuning import tune
+
+    log.info("choosing threshold and watershed on %d validation image(s)", len(rows))
+    entries = ImageStore(cfg.data.store_dir).entries(rows)
+    chosen = tune(best, entries, plain(cfg.postprocess))
+    log.info("chosen: %s", ", ".join(f"{name} {value:.3g}" for name, value in chosen.items()))
+    return {f"tuned/{name}": value for name, value in chosen.items()}

@@ -66,6 +66,7 @@ class Predictor:
         self.dtype = _DTYPES.get(precision)
         self.networks = [build_network(c).to(self.device) for c in self.checkpoints]
         self.size = tuple(int(s) for s in self.image["patch_size"])
+        self.stride = _stride(self.checkpoints[0].backbone, self.size)
         self.views = views(tta, self.size)
         radii = [
             receptive_radius(network, int(self.image["channels"]), self.size)
@@ -117,7 +118,7 @@ class Predictor:
 
     def windows(self, shape: Sequence[int]) -> Windows:
         """Return the windows that cover an image."""
-        return Windows(shape, self.size, self.overlap)
+        return Windows(shape, self.size, self.overlap, self.stride)
 
     def levels(self, name: str, pixels: Pixels) -> list[Levels] | None:
         """Return what each network's normalisation takes from an image; None if it shows nothing.
@@ -184,6 +185,14 @@ class Predictor:
         if total is None:
             raise ModelError("predict", "there is no network", "Give model=.")
         return (total / (len(self.networks) * len(self.views))).cpu().numpy()
+
+
+def _stride(backbone: Mapping[str, Any], size: Sequence[int]) -> tuple[int, ...]:
+    """Return by how much a network shrinks its input in all; 1 where it is not told, or odd."""
+    total = np.ones(len(size), int)
+    for stride in backbone.get("strides") or ():
+        total = total * np.broadcast_to(np.asarray(stride, int), len(size))
+    return tuple(int(t) if s % t == 0 else 1 for t, s in zip(total, size, strict=True))
 
 
 def _go_together(one: Checkpoint, other: Checkpoint) -> None:

@@ -139,18 +139,18 @@ def _slab_reader(
 
 
 def _mirrored(pixels: Pixels, windows: Windows, box: Sequence[slice]) -> np.ndarray:
-    """Return a box of the image, mirrored at the sides of one that is smaller than a window."""
-    inner, pads = [], [(0, 0)]
+    """Return a box of the image, mirrored at its sides where it reaches beyond them."""
+    inner, picks = [], []
     for side, before, length in zip(box, windows.before, pixels.shape, strict=True):
-        start, stop = side.start - before, side.stop - before
-        if start >= 0 and stop <= length:
-            inner.append(slice(start, stop))
-            pads.append((0, 0))
-        else:  # the axis is shorter than a window: all of it is needed
-            inner.append(slice(0, length))
-            pads.append((-start, stop - length))
+        place = np.arange(side.start - before, side.stop - before) % (2 * length)
+        place = np.where(place < length, place, 2 * length - 1 - place)
+        inner.append(slice(int(place.min()), int(place.max()) + 1))
+        picks.append(place - place.min())
     data = pixels.read(tuple(inner))
-    return np.pad(data, pads, mode="symmetric") if any(map(any, pads)) else data
+    for axis, pick in enumerate(picks, 1):
+        if not np.array_equal(pick, np.arange(data.shape[axis])):
+            data = data.take(pick, axis)
+    return data
 
 
 def _batches(items: Sequence[tuple[int, ...]], size: int) -> Iterator[Sequence[tuple[int, ...]]]:

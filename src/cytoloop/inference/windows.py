@@ -29,14 +29,29 @@ class Windows:
         Of a window.
     overlap : sequence of int
         Of neighbouring windows, in voxels, at least.
+    stride : sequence of int, optional
+        Of the network in all: windows start at multiples of it, for a network that halves its
+        input answers otherwise to one that is shifted by a voxel. The image is mirrored at its
+        end up to a multiple.
     """
 
-    def __init__(self, shape: Sequence[int], size: Sequence[int], overlap: Sequence[int]) -> None:
+    def __init__(
+        self,
+        shape: Sequence[int],
+        size: Sequence[int],
+        overlap: Sequence[int],
+        stride: Sequence[int] | None = None,
+    ) -> None:
         self.size = tuple(int(s) for s in size)
+        stride = stride or (1,) * len(self.size)
         self.before = tuple(max(s - n, 0) // 2 for n, s in zip(shape, self.size, strict=True))
-        self.shape = tuple(max(int(n), s) for n, s in zip(shape, self.size, strict=True))
+        self.shape = tuple(
+            max(math.ceil(n / step) * step, s)
+            for n, s, step in zip(shape, self.size, stride, strict=True)
+        )
         self.starts = [
-            _starts(n, s, o) for n, s, o in zip(self.shape, self.size, overlap, strict=True)
+            _starts(n, s, o, step)
+            for n, s, o, step in zip(self.shape, self.size, overlap, stride, strict=True)
         ]
         self.profiles = [_profile(s) for s in self.size]
         self.totals = []
@@ -115,10 +130,11 @@ def overlap_of(rule: float | str, size: Sequence[int], radius: Sequence[int]) ->
     return tuple(int(s * float(rule)) for s in size)
 
 
-def _starts(length: int, size: int, overlap: int) -> list[int]:
-    """Return starts at even distances, the last window at the end."""
-    steps = math.ceil((length - size) / max(size - overlap, 1))
-    return [round(i * (length - size) / max(steps, 1)) for i in range(steps + 1)]
+def _starts(length: int, size: int, overlap: int, stride: int) -> list[int]:
+    """Return starts at even distances, multiples of the stride, the last window at the end."""
+    room = (length - size) // stride
+    steps = math.ceil(room / max((size - overlap) // stride, 1))
+    return [i * room // max(steps, 1) * stride for i in range(steps + 1)]
 
 
 def _profile(size: int) -> np.ndarray:

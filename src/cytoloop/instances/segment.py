@@ -8,7 +8,6 @@ are added up over all blocks, and objects are numbered by the place of their pea
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import fill_voids
@@ -34,7 +33,6 @@ def segment(
     spacing_um: Sequence[float] | None = None,
     new: NewVolume | None = None,
     block: Sequence[int] | None = None,
-    step: Callable[[], AbstractContextManager[Any]] = nullcontext,
 ) -> tuple[Volume, ObjectSums]:
     """Part the foreground of a map into objects.
 
@@ -49,8 +47,6 @@ def segment(
         Where labels and intermediate volumes are kept; default in memory.
     block : sequence of int, optional
         Size of a block, and with it the memory that is needed.
-    step : callable
-        Entered around each block, for a progress bar or to stop.
 
     Returns
     -------
@@ -61,37 +57,63 @@ def segment(
     Raises
     ------
     ImageError
-        More objects than 32 bits can number.
+        More pieces than 32 bits can number.
     """
-    shape = tuple(int(n) for n in probability.shape)
-    new = new or _in_memory
-    blocks = Blocks(shape, tuple(block)) if block else Blocks.of(shape, BLOCK_VOXELS)
-    ends, heights, onward, places = _climb_all(probability, rule, spacing_um, blocks, new, step)
-    leading = follow(ends, blocks, onward)
-    peaks = _peaks(heights, blocks, places)
-    pairs, passes = saddles(ends, heights, blocks, leading)
-    leader = merge_basins(pairs, passes, peaks, places, fall(rule.min_depth))
-    number = _numbered(leader[leading], places)
-    count = int(number.max(initial=0))
-    sums = ObjectSums(count, shape)
-    for box in blocks:
-        with step():
-            sums.add(number[np.asarray(ends[box])], _unit(probability[box]), box)
-    if rule.fill_holes:
-        labels = new("filled", shape, np.uint32, blocks.size)
-        for box in blocks:
-            labels[box] = number[np.asarray(ends[box])].astype(np.uint32)
-        _fill_holes(labels, sums, probability)
-        ends, number = labels, np.arange(count + 1)
-    kept = _kept(sums, rule)
-    sums.keep(kept)
-    number = np.where(kept, np.cumsum(kept) - 1, 0)[number]
-    dtype = np.min_scalar_type(int(number.max(initial=0)))
-    labels = new("labels", shape, dtype, blocks.size)
-    for box in blocks:
-        with step():
+    return Landscape(probability, rule, spacing_um, new, block).objects(rule)
+
+
+class Landscape:
+    """Basins of a map and the passes between them: what every `min_depth` has in common.
+
+    Parameters
+    ----------
+    probability, rule, spacing_um, new, block
+        As for `segment`; of the rule threshold, smoothing and seed_smoothing count.
+    """
+
+    def __init__(
+        self,
+        probability: Volume,
+        rule: InstanceRule,
+        spacing_um: Sequence[float] | None = None,
+        new: NewVolume | None = None,
+        block: Sequence[int] | None = None,
+    ) -> None:
+        shape = tuple(int(n) for n in probability.shape)
+        self._probability = probability
+        self._new = new or _in_memory
+        self._blocks = Blocks(shape, tuple(block)) if block else Blocks.of(shape, BLOCK_VOXELS)
+        self._ends, heights, onward, self._places = _climb_all(
+            probability, rule, spacing_um, self._blocks, self._new
+        )
+        self._leading = follow(self._ends, self._blocks, onward)
+        self._peaks = _peaks(heights, self._blocks, self._places)
+        self._pairs, self._passes = saddles(self._ends, heights, self._blocks, self._leading)
+
+    def objects(self, rule: InstanceRule) -> tuple[Volume, ObjectSums]:
+        """Return labels and sums, see `segment`."""
+        leader = merge_basins(
+            self._pairs, self._passes, self._peaks, self._places, fall(rule.min_depth)
+        )
+        number = _numbered(leader[self._leading], self._places)
+        count, shape, ends = int(number.max(initial=0)), self._blocks.shape, self._ends
+        sums = ObjectSums(count, shape)
+        for box in self._blocks:
+            sums.add(number[np.asarray(ends[box])], _unit(self._probability[box]), box)
+        if rule.fill_holes:
+            filled = self._new("filled", shape, np.uint32, self._blocks.size)
+            for box in self._blocks:
+                filled[box] = number[np.asarray(ends[box])].astype(np.uint32)
+            _fill_holes(filled, sums, self._probability)
+            ends, number = filled, np.arange(count + 1)
+        kept = _kept(sums, rule)
+        sums.keep(kept)
+        number = np.where(kept, np.cumsum(kept) - 1, 0)[number]
+        dtype = np.min_scalar_type(int(number.max(initial=0)))
+        labels = self._new("labels", shape, dtype, self._blocks.size)
+        for box in self._blocks:
             labels[box] = number[np.asarray(ends[box])].astype(dtype)
-    return labels, sums
+        return labels, sums
 
 
 def _climb_all(
@@ -100,7 +122,6 @@ def _climb_all(
     spacing_um: Sequence[float] | None,
     blocks: Blocks,
     new: NewVolume,
-    step: Callable[[], AbstractContextManager[Any]],
 ) -> tuple[Volume, Volume, np.ndarray, np.ndarray]:
     """Return ends and heights of all voxels, and of each end its way on and its place."""
     shape = blocks.shape
@@ -110,26 +131,25 @@ def _climb_all(
     heights = new("heights", shape, np.int32, blocks.size)
     onward, places, count = [], [np.full(1, -1)], 0
     for core in blocks:
-        with step():
-            window = grown(core, halo, shape)
-            mask = foreground(np.asarray(probability[window]), rule, steps)
-            rim = grown(core, (1,) * len(shape), shape)
-            inner = within(rim, window)
-            if not mask[inner].any():
-                continue
-            level = height(mask, rule, steps)
-            local, place, on = climb(level[inner], mask[inner], rim, core, shape)
-            numbers = local.astype(np.uint32)
-            numbers[local > 0] += count
-            count += len(place)
-            if count >= 2**32:
-                raise ImageError(
-                    "labels", f"{count} pieces and more", "Raise the threshold or seed_smoothing."
-                )
-            ends[core] = numbers
-            heights[core] = level[within(core, window)]
-            onward.append(on)
-            places.append(place)
+        window = grown(core, halo, shape)
+        mask = foreground(np.asarray(probability[window]), rule, steps)
+        rim = grown(core, (1,) * len(shape), shape)
+        inner = within(rim, window)
+        if not mask[inner].any():
+            continue
+        level = height(mask, rule, steps)
+        local, place, on = climb(level[inner], mask[inner], rim, core, shape)
+        numbers = local.astype(np.uint32)
+        numbers[local > 0] += count
+        count += len(place)
+        if count >= 2**32:
+            raise ImageError(
+                "labels", f"{count} pieces and more", "Raise the threshold or seed_smoothing."
+            )
+        ends[core] = numbers
+        heights[core] = level[within(core, window)]
+        onward.append(on)
+        places.append(place)
     return ends, heights, np.concatenate([*onward, np.zeros(0, np.int64)]), np.concatenate(places)
 
 

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from cytoloop.atomic import replacing
 from cytoloop.errors import ModelError
 
 _NETWORKS = "monai.networks.nets"
@@ -86,6 +87,22 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
         epoch=int(content.get("epoch", 0)),
         step=int(content.get("global_step", 0)),
     )
+
+
+def write_tuned(path: str | Path, tuned: Mapping[str, float]) -> None:
+    """Keep the post-processing that was chosen on the validation images in a checkpoint of ours.
+
+    Parameters
+    ----------
+    path : str or Path
+        Changed atomically.
+    tuned : mapping of str to float
+        Becomes ``tuned`` among what the network expects of an image.
+    """
+    content = torch.load(path, map_location="cpu", weights_only=True)
+    content["hyper_parameters"]["image"]["tuned"] = dict(tuned)
+    with replacing(path) as temporary:
+        torch.save(content, temporary)
 
 
 def build_network(checkpoint: Checkpoint) -> nn.Module:

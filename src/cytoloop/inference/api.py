@@ -1,0 +1,109 @@
+"""`cytoloop.predict`: an array in, arrays out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cytoloop.images import array_pixels
+from cytoloop.inference.engine import Model
+from cytoloop.inference.maps import at_training_size, predict_map, resampled_back
+from cytoloop.inference.postprocess import Trained, resolved, rule_for
+from cytoloop.inference.scratch import Scratch
+from cytoloop.inference.settings import Settings, check_settings
+from cytoloop.instances import segment
+from cytoloop.instances.blocks import Blocks
+from cytoloop.instances.thresholds import choose_threshold, histogram
+
+POSTPROCESS: Mapping[str, Any] = {
+    "instances": True,
+    "threshold": "tuned",
+    "smoothing": 0.0,
+    "seed_smoothing": "tuned",
+    "min_depth": "tuned",
+    "min_volume_um3": None,
+    "max_volume_um3": None,
+    "fill_holes": True,
+    "border": "none",
+}
+"""As configs/postprocess/tuned.yaml."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a model finds in an image.
+
+    Attributes
+    ----------
+    probability : ndarray of float32
+        ([Z,] Y, X), 0 to 1, in steps of 1/255.
+    mask : ndarray of bool
+        ([Z,] Y, X).
+    labels : ndarray of unsigned integers
+        ([Z,] Y, X), 1..N; 0 = background.
+    objects : dict of str to ndarray
+        A column for each measure, see `cytoloop.instances.objects.ObjectSums.table`.
+    threshold : float
+        Probability above which a voxel is in the mask.
+    """
+
+    probability: np.ndarray
+    mask: np.ndarray
+    labels: np.ndarray
+    objects: Mapping[str, np.ndarray]
+    threshold: float
+
+
+def predict_array(
+    array: Any,
+    checkpoints: Sequence[str | Path],
+    spacing_um: Sequence[float] | None = None,
+    channel_axis: int | None = None,
+    resample: bool = False,
+    tta: str = "none",
+    overlap: float | str = "auto",
+    batch_size: int = 4,
+    accelerator: str = "auto",
+    precision: str = "auto",
+    **postprocess: Any,
+) -> Prediction:
+    """Predict an array; see `cytoloop.predict`."""
+    settings = Settings(
+        {**POSTPROCESS, **postprocess}, resample=resample, tta=tta, overlap=overlap,
+        batch_size=batch_size, spacing_um=_spacing(spacing_um),
+    )  # fmt: skip
+    check_settings(settings)
+    paths = tuple(str(path) for path in checkpoints)
+    predictor = Model(paths, overlap, tta, accelerator, precision).load()
+    pixels = array_pixels(array, settings.spacing_um, channel_axis)
+    predictor.check("array", pixels)
+    scratch = Scratch(None)
+    seen = at_training_size(pixels, predictor) if resample else pixels
+    stored = predict_map("array", seen, predictor, scratch, batch_size=batch_size)
+    levels = np.asarray(resampled_back(stored, pixels.shape, scratch))
+    trained = Trained.of(predictor.image)
+    rules = resolved(settings.postprocess, trained)
+    counts = histogram(levels, Blocks(levels.shape, levels.shape))
+    threshold = choose_threshold(rules["threshold"], counts)
+    rule = rule_for(rules, threshold, settings.spacing_um, trained, levels.ndim)
+    labels, sums = segment(levels, rule, settings.spacing_um or trained.spacing_um)
+    return Prediction(
+        levels.astype(np.float32) / 255,
+        levels > threshold * 255,
+        np.asarray(labels),
+        sums.table(settings.spacing_um),
+        threshold,
+    )
+
+
+def _spacing(given: Sequence[float] | None) -> tuple[float, float, float] | None:
+    """Return (z, y, x); of (y, x) with a z of 1."""
+    if given is None:
+        return None
+    values = [float(s) for s in given]
+    z, y, x = [1.0, *values] if len(values) == 2 else (values + [0.0] * 3)[:3]
+    return (z, y, x)

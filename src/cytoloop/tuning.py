@@ -1,0 +1,139 @@
+"""Post-processing chosen on validation images: what `postprocess=tuned` stands for."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from cytoloop.evaluation.matching import match_instances
+from cytoloop.evaluation.scores import instance_counts, instance_scores
+from cytoloop.images import MemoryPixels
+from cytoloop.inference.maps import predict_map
+from cytoloop.inference.postprocess import Trained, resolved, rule_for
+from cytoloop.inference.predictor import Predictor
+from cytoloop.inference.scratch import Scratch
+from cytoloop.instances import Landscape
+from cytoloop.instances.thresholds import BINS
+from cytoloop.model.checkpoint import read_checkpoint, write_tuned
+
+MOST_IMAGES = 16
+"""Of so many images; more are taken evenly from the list."""
+SEED_SMOOTHING = (0.5, 1.0, 2.0)
+MIN_DEPTH = (0.02, 0.05, 0.1, 0.2, 0.3, 0.45)
+_FLAT = 0.001
+"""Thresholds whose Dice is this close to the best are as good: the middle one is taken."""
+
+
+class Example(Protocol):
+    """An image with its truth, as `cytoloop.data.entry.Entry`."""
+
+    id: str
+    image: np.ndarray
+    labels: np.ndarray
+    valid: np.ndarray
+    spacing_um: tuple[float, float, float] | None
+
+
+def tune(checkpoint: str | Path, examples: Sequence[Example], settings: dict[str, Any]) -> dict:
+    """Choose threshold and watershed on images with truth, and keep them in the checkpoint.
+
+    The threshold is that of the best Dice over all voxels that count. The watershed is that of the
+    best mean of AP at IoU .5 and SEG over all objects; where no image has two objects it is left.
+
+    Parameters
+    ----------
+    checkpoint : str or Path
+        Changed in place, atomically.
+    examples : sequence of Example
+    settings : dict
+        Of `postprocess`, for what is not chosen.
+
+    Returns
+    -------
+    dict of str to float
+        ``threshold``, ``seed_smoothing``, ``min_depth``, and what they reach: ``dice``, ``ap_50``,
+        ``seg``.
+    """
+    step = -(-len(examples) // MOST_IMAGES)
+    examples = list(examples)[::step] if step > 1 else list(examples)
+    predictor = Predictor([read_checkpoint(checkpoint)])
+    trained = Trained.of(predictor.image)
+    maps = []
+    for one in examples:
+        pixels = MemoryPixels(one.image, one.spacing_um, [str(c) for c in range(len(one.image))])
+        maps.append(np.asarray(predict_map(one.id, pixels, predictor, Scratch(None))))
+    threshold, dice = best_threshold(maps, examples)
+    chosen = {"threshold": threshold, "dice": dice}
+    if any(len(np.unique(one.labels)) > 2 for one in examples):
+        chosen |= _best_watershed(maps, examples, settings, trained, threshold)
+    write_tuned(checkpoint, {k: round(float(v), 4) for k, v in chosen.items()})
+    return chosen
+
+
+def best_threshold(
+    maps: Sequence[np.ndarray], examples: Sequence[Example]
+) -> tuple[float, float]:
+    """Return the probability of the best Dice over all voxels that count, and that Dice."""
+    inside, outside = np.zeros(BINS, np.int64), np.zeros(BINS, np.int64)
+    for levels, one in zip(maps, examples, strict=True):
+        true = np.asarray(one.labels) > 0
+        valid = np.asarray(one.valid)
+        inside += np.bincount(levels[true & valid], minlength=BINS)
+        outside += np.bincount(levels[~true & valid], minlength=BINS)
+    # voxels above each level
+    hits = inside.sum() - inside.cumsum()
+    false = outside.sum() - outside.cumsum()
+    total = hits + false + inside.sum()
+    dice = np.where(total > 0, 2 * hits / np.maximum(total, 1), 1.0)[:-1]
+    good = np.flatnonzero(dice >= dice.max() - _FLAT)
+    level = float(np.clip(np.median(good), 0.1 * (BINS - 1), 0.9 * (BINS - 1)))
+    return (level + 0.5) / (BINS - 1), float(dice[int(level)])
+
+
+def _best_watershed(
+    maps: Sequence[np.ndarray],
+    examples: Sequence[Example],
+    settings: dict[str, Any],
+    trained: Trained,
+    threshold: float,
+) -> dict[str, float]:
+    """Return the best seed_smoothing and min_depth, and their scores."""
+    counts: dict[tuple[float, float], list[dict[str, float]]] = {
+        pair: [] for pair in itertools.product(SEED_SMOOTHING, MIN_DEPTH)
+    }
+    plain = resolved(settings, trained)
+    for levels, one in zip(maps, examples, strict=True):
+        known = one.spacing_um or trained.spacing_um
+        rule = rule_for(plain, threshold, one.spacing_um, trained, levels.ndim)
+        truth, valid = np.asarray(one.labels), np.asarray(one.valid)
+        for smoothing in SEED_SMOOTHING:
+            rule = replace(rule, seed_smoothing=smoothing)
+            land = Landscape(levels, rule, known)
+            for depth in MIN_DEPTH:
+                labels, _ = land.objects(replace(rule, min_depth=depth))
+                matching = match_instances(truth, np.asarray(labels), valid)
+                counts[smoothing, depth].append(instance_counts(matching))
+    scores = {pair: _pooled(found) for pair, found in counts.items()}
+    best = max(scores, key=lambda pair: (_mean(scores[pair]), -pair[0], pair[1]))
+    found = scores[best]
+    return {
+        "seed_smoothing": best[0],
+        "min_depth": best[1],
+        "ap_50": found["ap_50"],
+        "seg": found["seg"],
+    }
+
+
+def _pooled(counts: Sequence[dict[str, float]]) -> dict[str, float]:
+    return instance_scores({name: sum(one[name] for one in counts) for name in counts[0]})
+
+
+def _mean(scores: dict[str, float]) -> float:
+    seg = scores["seg"]
+    return scores["ap_50"] if math.isnan(seg) else (scores["ap_50"] + seg) / 2

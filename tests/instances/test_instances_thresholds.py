@@ -1,0 +1,47 @@
+"""Thresholds from histograms: scikit-image's, and none where there is nothing."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from skimage import filters
+
+from cytoloop.errors import ConfigError
+from cytoloop.instances.blocks import Blocks
+from cytoloop.instances.thresholds import AUTOMATIC, choose_threshold, histogram
+
+
+def levels(seed: int = 0) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    return np.concatenate([rng.beta(1, 20, 9000), rng.beta(10, 2, 3000)]).reshape(100, 120)
+
+
+@pytest.mark.parametrize("name", AUTOMATIC)
+def test_each_is_that_of_scikit_image(name: str) -> None:
+    stored = np.rint(levels() * 255).astype(np.uint8)
+    counts = histogram(stored, Blocks(stored.shape, (7, 50)))
+    np.testing.assert_array_equal(counts, np.bincount(stored.ravel(), minlength=256))
+    expected = float(getattr(filters, f"threshold_{name}")(stored)) / 255
+    assert choose_threshold(name, counts) == pytest.approx(np.clip(expected, 0.1, 0.9), abs=0.005)
+
+
+def test_floats_and_bytes_have_the_same_histogram() -> None:
+    one = levels()
+    blocks = Blocks(one.shape, one.shape)
+    found = histogram(one.astype(np.float32), blocks)
+    np.testing.assert_array_equal(found, histogram(np.rint(one * 255).astype(np.uint8), blocks))
+
+
+@pytest.mark.parametrize("name", AUTOMATIC)
+def test_background_stays_empty(name: str) -> None:
+    stored = np.rint(np.random.default_rng(0).beta(1, 20, (100, 100)) * 255).astype(np.uint8)
+    stored = np.minimum(stored, 120)  # nothing reaches one half
+    counts = histogram(stored, Blocks(stored.shape, stored.shape))
+    assert not (stored > choose_threshold(name, counts) * 255).any()
+    assert not (np.zeros(9) > choose_threshold(name, np.bincount([0] * 9, minlength=256))).any()
+
+
+def test_a_number_is_a_number_and_nonsense_is_refused() -> None:
+    assert choose_threshold(0.37, np.zeros(256, np.int64)) == 0.37
+    with pytest.raises(ConfigError, match="otsu"):
+        choose_threshold("otso", np.ones(256, np.int64))
