@@ -76,9 +76,7 @@ def tune(checkpoint: str | Path, examples: Sequence[Example], settings: dict[str
     return chosen
 
 
-def best_threshold(
-    maps: Sequence[np.ndarray], examples: Sequence[Example]
-) -> tuple[float, float]:
+def best_threshold(maps: Sequence[np.ndarray], examples: Sequence[Example]) -> tuple[float, float]:
     """Return the probability of the best Dice over all voxels that count, and that Dice."""
     inside, outside = np.zeros(BINS, np.int64), np.zeros(BINS, np.int64)
     for levels, one in zip(maps, examples, strict=True):

@@ -26,6 +26,7 @@ def write_image(
     axes: str,
     spacing_um: Spacing | None = None,
     channels: list[str] | None = None,
+    dtype: np.dtype | None = None,
 ) -> None:
     """Write an OME-TIFF (zlib-compressed); a crash leaves the old file or the new, never half.
 
@@ -44,6 +45,8 @@ def write_image(
         Voxel size (Z, Y, X) in micrometres.
     channels : list of str, optional
         Names, one per channel.
+    dtype : numpy.dtype, optional
+        Of the file; default that of the data.
     """
     path = Path(path)
     metadata: dict[str, object] = {"axes": axes}
@@ -55,7 +58,8 @@ def write_image(
     if channels:
         metadata["Channel"] = {"Name": channels if "C" in axes else channels[0]}
     shape = tuple(int(n) for n in data.shape)
-    dtype = np.dtype(np.uint8) if data.dtype == bool else np.dtype(data.dtype)
+    if dtype is None:
+        dtype = np.dtype(np.uint8) if data.dtype == bool else np.dtype(data.dtype)
     digest = hashlib.sha256(f"{shape} {dtype.str} {sorted(metadata.items())}".encode())
     for plane in _planes(data, shape, dtype):
         digest.update(plane.data)

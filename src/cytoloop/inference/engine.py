@@ -255,7 +255,7 @@ def _client(workers: int, scheduler: str | None) -> Iterator[Any]:
 
     if scheduler:
         try:
-            client = Client(scheduler, timeout="10s", set_as_default=False)
+            client = Client(scheduler, timeout="10s")
         except (OSError, ValueError) as error:
             raise ConfigError(
                 "scheduler",
@@ -278,6 +278,6 @@ def _client(workers: int, scheduler: str | None) -> Iterator[Any]:
             env=dict(environment),
             silence_logs=logging.ERROR,
         ) as cluster,
-        Client(cluster, set_as_default=False) as client,
+        Client(cluster) as client,
     ):
         yield client

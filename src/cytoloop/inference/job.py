@@ -168,11 +168,17 @@ def finish_row(
         cells[kind] = f"{kind}/{row['name']}{_ENDINGS[form]}"
         path = output / cells[kind]
         if form == "ome-tiff":
-            write_image(path, volumes[kind], axes, spacing_um, [kind])
+            write_image(path, volumes[kind], axes, spacing_um, [kind], _tiff_type(volumes[kind]))
         else:
             write_zarr(path, volumes[kind], axes, spacing_um, kind)
     scratch.remove()
     return cells
+
+
+def _tiff_type(volume: Volume) -> np.dtype:
+    """Return the type that OME-TIFF has for a volume: it knows no floats of 16 bits."""
+    dtype = np.dtype(volume.dtype)
+    return np.dtype(np.float32) if dtype == np.float16 else dtype
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -14,6 +15,8 @@ from cytoloop.inference.job import writing
 from cytoloop.inference.postprocess import Trained
 from cytoloop.inference.settings import OUTPUTS
 from cytoloop.manifest import Row, read_manifest, write_manifest
+
+log = logging.getLogger(__name__)
 
 TABLE = "predictions.csv"
 JOURNAL = ".finished.jsonl"
@@ -57,6 +60,9 @@ class Results:
             cells |= {"id": row.id, "raw": row.named("raw"), "status": "pending"}
             self.table.append({**cells, **common})
         self.write()
+        models = {str(cells.get("model_sha256") or "") for cells in self._former.values()}
+        if models - {"", str(common.get("model_sha256", ""))} and "model_sha256" in common:
+            log.warning("%s holds predictions of another model: they are replaced", self.folder)
 
     def reuse(self, number: int, input_sha256: str) -> bool:
         """Take over the results of a row if model, input and settings are those of before."""

@@ -1,0 +1,431 @@
+"""`cytoloop predict` as a user types it, with a model of random weights and real files."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+
+import cytoloop
+from cytoloop.__main__ import main
+from cytoloop.errors import CytoloopError
+from cytoloop.images import read_header, read_image, write_image, write_zarr
+from cytoloop.inference import scratch
+
+
+def rows_of(path: Path) -> dict[str, dict[str, str]]:
+    with (path / "predictions.csv").open() as file:
+        return {row["id"]: row for row in csv.DictReader(file)}
+
+
+def noise(shape: tuple[int, ...], seed: int = 0, dtype: type = np.uint16) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    coarse = rng.random([max(n // 4, 1) for n in shape])
+    for axis, n in enumerate(shape):
+        coarse = coarse.repeat(-(-n // coarse.shape[axis]), axis).take(range(n), axis)
+    levels = coarse * 180 + rng.random(shape) * 40 + 10
+    return levels.astype(dtype)
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def write(path: Path, data: np.ndarray, spacing: tuple = (1.0, 0.5, 0.5)) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_image(path, data, "ZYX"[-data.ndim :], spacing)
+    return path
+
+
+def predict(*words: object) -> int:
+    return main(["predict", "accelerator=cpu", *map(str, words)])
+
+
+def test_what_is_written_lies_over_the_image(make_model: Callable, place: Path) -> None:
+    raw = write(place / "in/a.ome.tif", noise((12, 70, 50)))
+    assert predict(f"model={make_model()}", "input=in", "output=p") == 0
+    row = rows_of(place / "p")["a"]
+    assert row["status"] == "done" and row["objects"] == str(
+        len(table(place / "p" / row["objects_table"]))
+    )
+    for kind in ("probability", "mask", "labels"):
+        header = read_header(place / "p" / row[kind])
+        assert header.shape == read_header(raw).shape
+        assert header.spacing_um == pytest.approx((1.0, 0.5, 0.5))
+        assert header.channels == (kind,)
+    probability, mask, labels = (
+        read_image(place / "p" / row[k]).data[0] for k in ("probability", "mask", "labels")
+    )
+    assert probability.dtype == np.uint8 and probability.std() > 0
+    np.testing.assert_array_equal(mask, probability > float(row["threshold"]) * 255)
+    assert mask[labels > 0].mean() > 0.9  # holes of an object are its own
+    assert not (place / "p/.partial").exists() and not list((place / "p").rglob(".*"))
+
+
+def table(path: Path) -> list[dict[str, str]]:
+    with path.open() as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+@pytest.mark.parametrize("shape", [(9, 40, 50), (5, 20, 24), (45, 37)])
+def test_types_and_sizes(make_model: Callable, place: Path, dtype: type, shape: tuple) -> None:
+    write(place / "in/a.ome.tif", noise(shape, dtype=dtype))
+    assert predict(f"model={make_model(len(shape))}", "input=in", "output=p") == 0
+    assert read_image(place / "p/labels/a.ome.tif").data.shape[1:] == shape
+
+
+def test_a_nan_voxel_is_background(make_model: Callable, place: Path) -> None:
+    data = noise((40, 50), dtype=np.float32)
+    data[3, 4] = np.nan
+    write(place / "in/a.ome.tif", data)
+    assert predict(f"model={make_model(2)}", "input=in", "output=p") == 0
+    assert read_image(place / "p/probability/a.ome.tif").data.dtype == np.uint8
+
+
+def test_faulty_files_fail_alone_and_say_why(
+    make_model: Callable, place: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    write(place / "in/good.ome.tif", noise((10, 40, 40)))
+    write(place / "in/plane.ome.tif", noise((40, 40)))
+    (place / "in/empty.tif").touch()
+    whole = write(place / "cut.ome.tif", noise((10, 40, 40))).read_bytes()
+    (place / "in/cut.ome.tif").write_bytes(whole[: len(whole) // 3])
+    write(place / "in/nothing.ome.tif", np.full((10, 40, 40), np.nan, np.float32))
+    write_image(place / "in/two.ome.tif", noise((2, 10, 40, 40)), "CZYX", (1, 0.5, 0.5))
+    assert predict(f"model={make_model()}", "input=in", "output=p") == 2
+    text = capfd.readouterr().err
+    assert "The other 1 are done" in text and "Traceback" not in text
+    rows = rows_of(place / "p")
+    assert {n for n, r in rows.items() if r["status"] == "done"} == {"good"}
+    assert "is one plane" in rows["plane"]["reason"]
+    assert "0 bytes" in rows["empty"]["reason"]
+    assert "cannot be read" in rows["cut"]["reason"]
+    assert "all NaN" in rows["nothing"]["reason"]
+    assert "has 2 channels" in rows["two"]["reason"]
+    assert len(list((place / "p/labels").iterdir())) == 1
+
+
+def test_results_are_used_again_only_if_nothing_has_changed(
+    make_model: Callable, place: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for name in "ab":
+        write(place / f"in/{name}.ome.tif", noise((40, 40), ord(name)))
+    model = make_model(2)
+    words = ("input=in", "output=p")
+
+    def times() -> dict[str, int]:
+        return {n: (place / f"p/labels/{n}.ome.tif").stat().st_mtime_ns for n in "ab"}
+
+    assert predict(f"model={model}", *words) == 0
+    first = times()
+    assert predict(f"model={model}", *words, "batch_size=2") == 0
+    assert times() == first and "2 image(s) are done" in capfd.readouterr().err
+    write(place / "in/a.ome.tif", noise((40, 40), 99))  # another image
+    assert predict(f"model={model}", *words) == 0
+    second = times()
+    assert second["a"] > first["a"] and second["b"] == first["b"]
+    (place / "p/mask/b.ome.tif").unlink()  # a lost result
+    assert predict(f"model={model}", *words) == 0
+    assert times()["b"] > second["b"] and times()["a"] == second["a"]
+    third = times()
+    assert predict(f"model={model}", *words, "tta=flips") == 0  # other settings
+    assert all(times()[n] > third[n] for n in "ab")
+    fourth = times()
+    assert predict(f"model={make_model(2, seed=5)}", *words) == 0  # another model
+    assert all(times()[n] > fourth[n] for n in "ab")
+    assert "predictions of another model" in capfd.readouterr().err
+
+
+def test_thresholds_and_watershed_again_without_the_network(
+    make_model: Callable, place: Path
+) -> None:
+    write(place / "in/a.ome.tif", noise((12, 50, 60)))
+    model = make_model(tuned={"threshold": 0.52, "seed_smoothing": 0.5, "min_depth": 0.05})
+    assert predict(f"model={model}", "input=in", "output=p") == 0
+    row = rows_of(place / "p")["a"]
+    assert row["threshold"] == "0.52"
+    model.unlink()
+    assert predict("from=p/predictions.csv", "output=q") == 0
+    again = rows_of(place / "q")["a"]
+    assert again["threshold"] == "0.52" and again["model_sha256"] == row["model_sha256"]
+    for kind in ("mask", "labels"):
+        one, other = (
+            read_image(place / folder / found[kind]).data
+            for folder, found in (("p", row), ("q", again))
+        )
+        np.testing.assert_array_equal(one, other)
+    assert table(place / "q" / again["objects_table"]) == table(place / "p" / row["objects_table"])
+    assert predict("from=q/predictions.csv", "postprocess=value", "postprocess.threshold=0.6") == 0
+    assert rows_of(place / "q")["a"]["threshold"] == "0.6"  # in its place
+    assert predict("from=q/predictions.csv", "postprocess=otsu", "output=r") == 0
+
+
+def test_one_plane_of_postprocess_none_is_a_map_alone(make_model: Callable, place: Path) -> None:
+    write(place / "in/a.ome.tif", noise((40, 50)))
+    words = ("input=in", "output=p", "postprocess=none", "probability_dtype=float16")
+    assert predict(f"model={make_model(2)}", *words) == 0
+    assert sorted(p.name for p in (place / "p").iterdir()) == [
+        "model.json", "predictions.csv", "probability",
+    ]  # fmt: skip
+    found = read_image(place / "p/probability/a.ome.tif").data
+    assert found.dtype == np.float32 and 0 < found.mean() < 1
+
+
+def test_other_voxel_sizes(
+    make_model: Callable, place: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    write(place / "in/a.ome.tif", noise((12, 40, 60)), (2.0, 0.2, 0.2))
+    model = make_model()
+    assert predict(f"model={model}", "input=in", "output=p") == 0
+    assert "expect poor results" in capfd.readouterr().err
+    assert predict(f"model={model}", "input=in", "output=q", "resample=true") == 0
+    assert "poor" not in capfd.readouterr().err
+    found = read_image(place / "q/labels/a.ome.tif")
+    assert found.data.shape == (1, 12, 40, 60)
+    assert found.spacing_um == pytest.approx((2.0, 0.2, 0.2))
+    write(place / "un/a.ome.tif", noise((12, 40, 60)), None)
+    assert predict(f"model={model}", "input=un", "output=r", "resample=true") == 2
+    assert "voxel size of a is unknown" in capfd.readouterr().err
+    words = ("input=un", "output=r", "resample=true", "spacing_um=[1,0.4,0.4]")
+    assert predict(f"model={model}", *words) == 0
+
+
+def test_large_images_are_streamed_through_zarr_to_the_same_result(
+    make_model: Callable, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = noise((20, 90, 110))
+    write_zarr(place / "in/a.ome.zarr", data, "ZYX", (1.0, 0.5, 0.5))
+    model = make_model(tuned={"threshold": 0.51, "seed_smoothing": 1.0, "min_depth": 0.1})
+    assert predict(f"model={model}", "input=in/a.ome.zarr", "output=p") == 0
+    for module, name in ((scratch, "IN_MEMORY_VOXELS"), (cytoloop.images.pixels, "IN_MEMORY")):
+        monkeypatch.setattr(module, name, 1000)
+    assert predict(f"model={model}", "input=in/a.ome.zarr", "output=q") == 0
+    row = next(iter(rows_of(place / "q").values()))
+    assert row["labels"].endswith(".ome.zarr") and not (place / "q/.partial").exists()
+    for kind in ("probability", "mask", "labels"):
+        one = read_image(place / f"p/{kind}/a.ome.tif")
+        other = read_image(place / "q" / row[kind])
+        np.testing.assert_array_equal(one.data, other.data)
+        assert other.spacing_um == pytest.approx((1.0, 0.5, 0.5))
+
+
+SLOWLY = """
+import sys, time
+import cytoloop.inference.predictor as p
+import cytoloop.inference.scratch as s
+import cytoloop.images.pixels as x
+s.IN_MEMORY_VOXELS = x.IN_MEMORY = 1000
+whole = p.Predictor.predict
+def slow(self, windows, levels):
+    time.sleep({wait})
+    with open("windows.txt", "a") as file:
+        file.write(str(len(windows)) + chr(10))
+    return whole(self, windows, levels)
+p.Predictor.predict = slow
+from cytoloop.__main__ import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on_with_the_next_block(make_model: Callable, place: Path) -> None:
+    write(place / "in/a.ome.tif", noise((60, 90, 90)))
+    words = [f"model={make_model()}", "input=in", "output=p", "accelerator=cpu"]
+    command = [sys.executable, "-c", SLOWLY.format(wait=0.2), "predict", *words]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    note = place / "p/.partial/a/progress.json"
+    for _ in range(600):
+        if note.is_file() and json.loads(note.read_text())["done"].get("probability", 0) > 20:
+            break
+        time.sleep(0.1)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (place / "p/labels").exists()  # nothing half-written
+    before = sum(map(int, (place / "windows.txt").read_text().split()))
+    (place / "windows.txt").unlink()
+    command = [sys.executable, "-c", SLOWLY.format(wait=0), "predict", *words]
+    assert subprocess.run(command, stderr=subprocess.DEVNULL).returncode == 0
+    after = sum(map(int, (place / "windows.txt").read_text().split()))
+    (place / "windows.txt").unlink()
+    command[-2] = "output=whole"
+    assert subprocess.run(command, stderr=subprocess.DEVNULL).returncode == 0
+    total = sum(map(int, (place / "windows.txt").read_text().split()))
+    assert before > 0 and after < total
+    for kind in ("probability", "labels"):
+        one, other = (read_image(place / f"{o}/{kind}/a.ome.zarr").data for o in ("p", "whole"))
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="needs to mount a tmpfs")
+def test_a_full_disk_is_told_and_leaves_nothing_broken(
+    make_model: Callable, place: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    small = place / "small"
+    small.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=100k", "tmpfs", str(small)]
+    if subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("no tmpfs can be mounted here")
+    try:
+        write(place / "in/a.ome.tif", noise((20, 200, 200)))
+        assert predict(f"model={make_model()}", "input=in", "output=small/p") == 2
+        text = capfd.readouterr().err
+        assert "No space left" in text and "Free disk space" in text and "Traceback" not in text
+        left = [p for p in small.rglob("*") if p.is_file()]
+        assert {p.suffix for p in left} <= {".csv", ".json", ".jsonl", ".tif"}
+        for path in left:
+            if path.suffix == ".tif":
+                assert tifffile.imread(path).shape == (20, 200, 200)  # whole, or not there
+    finally:
+        subprocess.run(["umount", str(small)], check=True)
+
+
+def test_an_output_that_cannot_be_written_is_told(
+    make_model: Callable, place: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    write(place / "in/a.ome.tif", noise((40, 40)))
+    (place / "p").mkdir()
+    (place / "p/labels").touch()  # a file where a folder must be
+    assert predict(f"model={make_model(2)}", "input=in", "output=p") == 2
+    text = capfd.readouterr().err
+    assert "cannot be written" in text and "Traceback" not in text
+
+
+def test_what_does_not_go_together_is_refused(
+    place: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert predict() == 2
+    text = capfd.readouterr().err
+    assert "model=... is missing" in text and "output=... is missing" in text
+    assert predict("from=p/predictions.csv", "model=x") == 2
+    assert "exclude each other" in capfd.readouterr().err
+    words = ("model=x", "input=y", "output=z", "tta=all", "format=png", "workers=0", "overlap=1")
+    assert predict(*words, "postprocess.border=left", "postprocess.threshold=high") == 2
+    text = capfd.readouterr().err
+    for part in (
+        "tta=all",
+        "format=png",
+        "workers=0",
+        "overlap=1",
+        "border=left",
+        "threshold=high",
+    ):
+        assert part in text
+
+
+def test_arrays_from_python(make_model: Callable, place: Path) -> None:
+    data = noise((12, 50, 60))
+    write(place / "in/a.ome.tif", data)
+    model = make_model()
+    assert predict(f"model={model}", "input=in", "output=p") == 0
+    found = cytoloop.predict(data, model, spacing_um=(1.0, 0.5, 0.5), accelerator="cpu")
+    np.testing.assert_array_equal(found.labels, read_image(place / "p/labels/a.ome.tif").data[0])
+    np.testing.assert_array_equal(
+        found.probability, read_image(place / "p/probability/a.ome.tif").data[0] / np.float32(255)
+    )
+    assert (found.mask == (found.probability > found.threshold)).all()
+    assert len(found.objects["label"]) == found.labels.max()
+    with pytest.raises(CytoloopError, match="is one plane"):
+        cytoloop.predict(data[0], model)
+    with pytest.raises(CytoloopError, match="postprocess.border"):
+        cytoloop.predict(data, model, border="left")
+
+
+def test_workers_give_what_one_process_gives(make_model: Callable, place: Path) -> None:
+    for name in "abc":
+        write(place / f"in/{name}.ome.tif", noise((40, 50), ord(name)))
+    (place / "in/broken.tif").touch()
+    model = make_model(2)
+    assert predict(f"model={model}", "input=in", "output=p") == 2
+    assert predict(f"model={model}", "input=in", "output=q", "workers=2") == 2
+    one, other = rows_of(place / "p"), rows_of(place / "q")
+    assert {n: r["status"] for n, r in one.items()} == {n: r["status"] for n, r in other.items()}
+    assert "0 bytes" in other["broken"]["reason"]
+    for name in "abc":
+        for kind in ("probability", "labels"):
+            found = [read_image(place / f"{o}/{kind}/{name}.ome.tif").data for o in "pq"]
+            np.testing.assert_array_equal(*found)
+
+
+@pytest.mark.slow
+def test_a_lost_worker_costs_its_block_only(make_model: Callable, place: Path) -> None:
+    """A real scheduler and two workers in processes of their own; one is killed midway."""
+    write_zarr(place / "in/a.ome.zarr", noise((64, 700, 700)), "ZYX", (1.0, 0.5, 0.5))
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    dask = [sys.executable, "-m", "distributed.cli.dask_scheduler"]
+    scheduler = subprocess.Popen(
+        [*dask, "--host", "127.0.0.1", "--port", "8799", "--no-dashboard"],
+        stderr=subprocess.DEVNULL, env=environment,
+    )  # fmt: skip
+    work = [
+        *(sys.executable, "-m", "distributed.cli.dask_worker", "tcp://127.0.0.1:8799"),
+        *("--nthreads", "1", "--no-nanny", "--no-dashboard"),
+    ]
+    setup = place / "small.py"
+    setup.write_text(
+        "import cytoloop.inference.scratch as s, cytoloop.inference.engine as e, time\n"
+        "import cytoloop.images.pixels as x\n"
+        "x.IN_MEMORY = s.IN_MEMORY_VOXELS = e.IN_MEMORY_VOXELS = 1000\n"
+        "e._BLOCK = (16, 256, 256)\n"
+    )
+    workers = [
+        subprocess.Popen(
+            [*work, "--preload", str(setup)], stderr=subprocess.DEVNULL, env=environment, cwd=place
+        )
+        for _ in range(2)
+    ]
+    try:
+        code = setup.read_text() + (
+            "import sys; from cytoloop.__main__ import main; sys.exit(main(sys.argv[1:]))"
+        )
+        words = [f"model={make_model()}", "input=in/a.ome.zarr", "output=p", "accelerator=cpu"]
+        words += ["engine=dask", "scheduler=tcp://127.0.0.1:8799", "overlap=0.25"]
+        run = subprocess.Popen([sys.executable, "-c", code, "predict", *words], cwd=place)
+        note = place / "p/.partial/a/progress.json"
+        for _ in range(1200):
+            if note.is_file() and "box " in note.read_text():
+                break
+            time.sleep(0.1)
+        workers[0].kill()
+        assert run.wait(timeout=300) == 0
+        command = [sys.executable, "-c", code, "predict", *words[:2], "output=whole"]
+        command += ["accelerator=cpu", "overlap=0.25"]
+        assert subprocess.run(command, cwd=place).returncode == 0
+        for kind in ("probability", "labels"):
+            one, other = (read_image(place / f"{o}/{kind}/a.ome.zarr").data for o in ("p", "whole"))
+            np.testing.assert_array_equal(one, other)
+    finally:
+        for process in (*workers, scheduler):
+            process.kill()
+
+
+@pytest.mark.realdata
+def test_every_format_is_predicted_or_refused_in_words(
+    make_model: Callable, place: Path, real_data: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(real_data / "formats", place / "in")
+    for ndim in (2, 3):
+        words = ("input=in/**/*.*", f"output=p{ndim}", "channel=0")
+        assert predict(f"model={make_model(ndim, spacing_um=None)}", *words) in (0, 2)
+    assert "Traceback" not in capfd.readouterr().err
+    two, three = rows_of(place / "p2"), rows_of(place / "p3")
+    assert set(two) == set(three) and len(two) > 5
+    for name in two:
+        states = [found[name]["status"] for found in (two, three)]
+        if states == ["failed", "failed"]:
+            assert len(two[name]["reason"]) > 20, name  # in words
+        else:
+            assert sorted(states) == ["done", "failed"], (name, two[name], three[name])
