@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import math
 from collections.abc import Sequence
 from dataclasses import replace
@@ -22,6 +23,8 @@ from cytoloop.instances import Landscape
 from cytoloop.instances.thresholds import BINS
 from cytoloop.model.checkpoint import read_checkpoint, write_tuned
 
+log = logging.getLogger(__name__)
+
 MOST_IMAGES = 16
 """Of so many images; more are taken evenly from the list."""
 SEED_SMOOTHING = (0.5, 1.0, 2.0)
@@ -33,11 +36,25 @@ _FLAT = 0.001
 class Example(Protocol):
     """An image with its truth, as `cytoloop.data.entry.Entry`."""
 
-    id: str
-    image: np.ndarray
-    labels: np.ndarray
-    valid: np.ndarray
-    spacing_um: tuple[float, float, float] | None
+    @property
+    def id(self) -> str:
+        """Its name."""
+
+    @property
+    def image(self) -> np.ndarray:
+        """(C, [Z,] Y, X), grey levels."""
+
+    @property
+    def labels(self) -> np.ndarray:
+        """([Z,] Y, X), 0 = background."""
+
+    @property
+    def valid(self) -> np.ndarray:
+        """([Z,] Y, X), False = excluded."""
+
+    @property
+    def spacing_um(self) -> tuple[float, float, float] | None:
+        """(Z, Y, X)."""
 
 
 def tune(checkpoint: str | Path, examples: Sequence[Example], settings: dict[str, Any]) -> dict:
@@ -72,7 +89,10 @@ def tune(checkpoint: str | Path, examples: Sequence[Example], settings: dict[str
     chosen = {"threshold": threshold, "dice": dice}
     if any(len(np.unique(one.labels)) > 2 for one in examples):
         chosen |= _best_watershed(maps, examples, settings, trained, threshold)
-    write_tuned(checkpoint, {k: round(float(v), 4) for k, v in chosen.items()})
+    chosen = {name: round(float(value), 4) for name, value in chosen.items()}
+    write_tuned(checkpoint, chosen)
+    listed = ", ".join(f"{name} {value:g}" for name, value in chosen.items())
+    log.info("post-processing chosen on %d validation image(s): %s", len(examples), listed)
     return chosen
 
 

@@ -131,7 +131,12 @@ def test_predict_and_evaluate_by_run_id(project: Path) -> None:
         assert header.spacing_um == pytest.approx((0.6, 0.3, 0.3), rel=1e-3)
     probability = read_image(project / "preds" / row["probability"]).data[0]
     mask = read_labels(project / "preds" / row["mask"])
-    np.testing.assert_array_equal(mask > 0, probability > 127)
+    np.testing.assert_array_equal(mask > 0, probability > float(row["threshold"]) * 255)
+    tuned = torch.load(project / "m0/checkpoints/best.ckpt", weights_only=True)
+    tuned = tuned["hyper_parameters"]["image"]["tuned"]
+    assert float(row["threshold"]) == pytest.approx(tuned["threshold"], abs=1e-4)
+    metrics = client(project).get_run(run_id(project / "m0")).data.metrics
+    assert metrics["tuned/dice"] == tuned["dice"] > 0.6
     words = ["predictions=preds/predictions.csv", "truth=dataset/test.csv", "output=eval"]
     assert run("eval", *words) == 0
     summary = json.loads((project / "eval/summary.json").read_text())
@@ -275,30 +280,32 @@ def test_any_network_of_monai_can_be_named(project: Path) -> None:
     assert len(rows_of(project / "basic_preds/predictions.csv")) == 3
 
 
-def test_a_stopped_prediction_tells_what_is_done_and_keeps_its_folder(
+def test_a_stopped_prediction_tells_what_is_done_and_goes_on(
     project: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    from cytoloop.inference import run as room
+    from cytoloop.inference import engine
 
-    whole = room._predict_row
+    whole = engine.predict_row
 
     def stop_at_the_second(row: Any, *args: Any) -> dict[str, Any]:
         if row.id == "img_1":
             raise KeyboardInterrupt
         return whole(row, *args)
 
-    monkeypatch.setattr(room, "_predict_row", stop_at_the_second)
+    monkeypatch.setattr(engine, "predict_row", stop_at_the_second)
     words = ["input=images/raw", "output=stopped"]
     assert run("predict", "model=m0", *words) == 130
     status = [row["status"] for row in rows_of(project / "stopped/predictions.csv")]
     assert status == ["done", *["pending"] * 5]
     monkeypatch.undo()
     monkeypatch.chdir(project)
-    assert run("predict", "model=m0/checkpoints/last.ckpt", *words) == 2
-    assert "holds the predictions of another model" in capfd.readouterr().err
+    assert run("predict", "model=m0", *words) == 0
+    assert "1 image(s) are done" in capfd.readouterr().err
+    assert run("predict", "model=m0/checkpoints/last.ckpt", *words) == 0
+    assert "holds predictions of another model" in capfd.readouterr().err
     (project / "afile").touch()
     assert run("predict", "model=m0", "input=images/raw", "output=afile/x") == 2
-    assert "cannot be written to" in capfd.readouterr().err
+    assert "cannot be written" in capfd.readouterr().err
 
 
 def test_a_bad_image_among_good_ones_fails_alone(

@@ -32,8 +32,7 @@ def run(cfg: Any) -> None:
         from cytoloop.tracking.checkpoints import locate_checkpoint
 
         rows = list_inputs(cfg.input)
-        uris = values["model_uri"] if isinstance(values["model_uri"], list) else [cfg.model_uri]
-        located = [locate_checkpoint(str(uri)) for uri in uris]
+        located = [locate_checkpoint(uri) for uri in _models(str(cfg.model_uri))]
         model = Model(
             tuple(str(one.path) for one in located),
             *(settings.overlap, settings.tta, cfg.accelerator, str(cfg.precision)),
@@ -50,6 +49,13 @@ def run(cfg: Any) -> None:
     error = results.failures()
     if error is not None:
         raise error
+
+
+def _models(text: str) -> list[str]:
+    """Return the URIs of ``a`` or ``[a,b]``."""
+    if not (text.startswith("[") and text.endswith("]")):
+        return [text]
+    return [one.strip(" '\"") for one in text[1:-1].split(",") if one.strip()]
 
 
 def _check_given(values: dict[str, Any]) -> None:

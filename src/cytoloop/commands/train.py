@@ -68,12 +68,14 @@ def run(cfg: Any) -> float | None:
     dataset, facts = preflight(cfg.data.path, list(cfg.data.patch_size), strides, cfg.data.fold)
     log.info("starting (%s)", ", ".join(f"{len(m)} {split}" for split, m in dataset.items()))
 
-    from cytoloop.app import StoppedError
+    from cytoloop.app import StoppedError, plain
+    from cytoloop.data.store import ImageStore
     from cytoloop.model.fit import complete_config, fit
     from cytoloop.tracking.checkpoints import locate_checkpoint
     from cytoloop.tracking.lineage import open_training, record_training
     from cytoloop.tracking.resume import FINISHED
     from cytoloop.tracking.run import ending
+    from cytoloop.tuning import tune
 
     if cfg.overwrite and not cfg.resume:  # the new run must not inherit the old one's model
         shutil.rmtree(checkpoints, ignore_errors=True)
@@ -88,8 +90,10 @@ def run(cfg: Any) -> float | None:
         with ending(tracked, checkpoints):
             record_training(tracked, cfg, dataset, parent)
             scores = fit(cfg)
-            if cfg.tune:
-                tracked.metrics(_tune(cfg, dataset["valid"], checkpoints / "best.ckpt"))
+            if cfg.tune and (checkpoints / "best.ckpt").is_file():
+                entries = ImageStore(cfg.data.store_dir).entries(list(dataset["valid"]))
+                tuned = tune(checkpoints / "best.ckpt", entries, plain(cfg.postprocess))
+                tracked.metrics({f"tuned/{name}": value for name, value in tuned.items()})
     except (KeyboardInterrupt, SystemExit) as stop:
         again = f"cytoloop train resume={output}"
         saved = (checkpoints / "last.ckpt").is_file()
@@ -100,16 +104,3 @@ def run(cfg: Any) -> float | None:
     log.info("best %s %.4f: %s", cfg.callbacks.best.monitor, best, checkpoints / "best.ckpt")
     log.info("next: cytoloop predict model=runs:/%s input=... output=preds/", tracked.run_id)
     return best
-
-
-def _tune(cfg: Any, rows: Any, best: Path) -> dict[str, float]:
-    """Choose the post-processing on the validation images; return what it reaches."""
-    from cytoloop.app import plain
-    from cytoloop.data.store import ImageStore
-    from cytoloop.tuning import tune
-
-    log.info("choosing threshold and watershed on %d validation image(s)", len(rows))
-    entries = ImageStore(cfg.data.store_dir).entries(rows)
-    chosen = tune(best, entries, plain(cfg.postprocess))
-    log.info("chosen: %s", ", ".join(f"{name} {value:.3g}" for name, value in chosen.items()))
-    return {f"tuned/{name}": value for name, value in chosen.items()}

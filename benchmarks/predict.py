@@ -1,0 +1,248 @@
+"""What prediction costs: `python benchmarks/predict.py [--json PATH] [--gib 0.5 2 8]`.
+
+The network alone on the same windows, `cytoloop predict` around it, and MONAI's
+`sliding_window_inference` between tifffile's reading and writing, in turn, on the same image with the
+same network and overlap. Then peak memory against the size of a synthetic OME-Zarr, each in a process
+of its own. Weights are random: speed does not ask for them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import multiprocessing
+import resource
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+SHAPE = (48, 256, 256)
+PATCH = (16, 64, 64)
+OVERLAP = 0.25
+ROUNDS = 3
+PLANE = (1024, 1024)
+FILTERS = {"small": [8, 16, 32], "tiny": [2, 2, 2]}
+
+
+def make_model(folder: Path, name: str) -> Path:
+    """Write a checkpoint with random weights: the small network, or one that costs nearly nothing."""
+    import torch
+    from monai.networks.nets import DynUNet
+
+    torch.manual_seed(0)
+    backbone: dict[str, Any] = {
+        "spatial_dims": 3,
+        "in_channels": 1,
+        "out_channels": 1,
+        "strides": [1, 2, 2],
+        "kernel_size": [3, 3, 3],
+        "upsample_kernel_size": [2, 2],
+        "filters": FILTERS[name],
+        "res_block": name == "small",
+    }
+    image = {
+        "spatial_dims": 3,
+        "channels": 1,
+        "spacing_um": [1.0, 0.5, 0.5],
+        "patch_size": list(PATCH),
+        "normalization": {"method": "percentile", "lower": 1.0, "upper": 99.8},
+    }
+    weights = {f"backbone.{k}": v for k, v in DynUNet(**backbone).state_dict().items()}
+    target = {"_target_": "monai.networks.nets.DynUNet", **backbone}
+    content = {"state_dict": weights, "hyper_parameters": {"backbone": target, "image": image}}
+    path = folder / f"{name}.ckpt"
+    torch.save(content, path)
+    return path
+
+
+def make_planes(first: int, count: int, plane: tuple[int, int]) -> np.ndarray:
+    """Return planes of noise with bright discs through all of them."""
+    rng = np.random.default_rng(first)
+    y, x = np.indices(plane)
+    discs = ((y % 64 - 32) ** 2 + (x % 64 - 32) ** 2) < 200
+    noise = rng.integers(90, 130, (count, *plane), dtype=np.uint16)
+    return noise + (800 * discs).astype(np.uint16)
+
+
+def settings_of(**values: Any) -> Any:
+    """Return the settings of prediction."""
+    from cytoloop.inference.api import POSTPROCESS
+    from cytoloop.inference.settings import Settings
+
+    return Settings(POSTPROCESS, overlap=OVERLAP, **values)
+
+
+def predict_file(folder: Path, model: Path, source: Path, output: str, **values: Any) -> float:
+    """Predict a file as the verb does; return seconds."""
+    from cytoloop.inference.engine import Model
+    from cytoloop.inference.inputs import list_inputs
+    from cytoloop.inference.run import predict_rows
+
+    start = time.perf_counter()
+    results = predict_rows(
+        list_inputs(source),
+        Model((str(model),), OVERLAP, accelerator="cpu"),
+        folder / output,
+        {"model": "m"},
+        settings_of(**values),
+    )
+    if results.failures():
+        raise SystemExit(str(results.failures()))
+    return time.perf_counter() - start
+
+
+def speed(folder: Path, _: float) -> dict[str, float]:
+    """Return voxels per second of the bare network, of ours, and of MONAI's sliding window."""
+    import tifffile
+    import torch
+    from monai.inferers import sliding_window_inference
+
+    from cytoloop.images import MemoryPixels
+    from cytoloop.inference.engine import Model
+    from cytoloop.inference.maps import predict_map
+    from cytoloop.inference.scratch import Scratch
+    from cytoloop.intensity import intensity_statistics, normalize
+
+    model = make_model(folder, "small")
+    data = make_planes(0, SHAPE[0], SHAPE[1:])
+    source = folder / "in.tif"
+    tifffile.imwrite(source, data, imagej=True, metadata={"axes": "ZYX"})
+    predictor = Model((str(model),), OVERLAP, accelerator="cpu").load()
+    network, dtype = predictor.networks[0], predictor.dtype
+    pixels = MemoryPixels(data[None], None, ["0"])
+    windows = predictor.windows(pixels.shape).count()
+    batch = torch.randn(4, 1, *PATCH)
+
+    @torch.inference_mode()
+    def bare() -> None:
+        for first in range(0, windows, 4):
+            with torch.autocast("cpu", dtype, enabled=dtype is not None):
+                torch.sigmoid(network(batch[: min(4, windows - first)]).float())
+
+    def ours_map() -> None:
+        predict_map("x", pixels, predictor, Scratch(None))
+
+    calls = iter(range(1000))
+
+    def ours_all() -> None:
+        predict_file(folder, model, source, f"out{next(calls)}")
+
+    def ours_files() -> None:  # what MONAI's side writes: one map
+        predict_file(folder, model, source, f"out{next(calls)}", save=("probability",))
+
+    @torch.inference_mode()
+    def monai() -> None:
+        raw = tifffile.imread(source)[None]
+        rule = predictor.image["normalization"]
+        image = torch.from_numpy(normalize(raw, *intensity_statistics(raw, rule)))[None]
+        with torch.autocast("cpu", dtype, enabled=dtype is not None):
+            logits = sliding_window_inference(
+                image, PATCH, 4, lambda x: network(x).float(), OVERLAP, mode="gaussian"
+            )
+        found = (torch.sigmoid(logits)[0, 0] * 255).round().to(torch.uint8).numpy()
+        tifffile.imwrite(folder / "monai.tif", found, compression="zlib")
+
+    ways: dict[str, Callable[[], None]] = {
+        "bare network, the same windows": bare,
+        "ours, map alone": ours_map,
+        "ours, file to map in a file": ours_files,
+        "ours, file to map, mask, labels, table": ours_all,
+        "MONAI's sliding window + tifffile": monai,
+    }
+    took: dict[str, list[float]] = {name: [] for name in ways}
+    for number in range(ROUNDS + 1):
+        for name, way in ways.items():
+            start = time.perf_counter()
+            way()
+            if number:  # the first round warms up
+                took[name].append(time.perf_counter() - start)
+    voxels = float(np.prod(SHAPE))
+    found = {name: voxels / statistics.median(times) for name, times in took.items()}
+    base = took["bare network, the same windows"]
+    for name in list(ways)[1:]:
+        ratio = statistics.median(t / b for t, b in zip(took[name], base, strict=True))
+        found[f"{name}: times the bare network"] = ratio
+    return found
+
+
+def memory(folder: Path, gib: float) -> dict[str, float]:
+    """Return seconds and voxels per second of a volume on disk, through the command's own path."""
+    import zarr
+
+    model = make_model(folder, "tiny")
+    planes = max(int(gib * 2**30 / (2 * np.prod(PLANE))), 16)
+    source = folder / f"v{planes}.ome.zarr"
+    shape, chunks = (planes, *PLANE), (16, 256, 256)
+    group = zarr.open_group(str(source), mode="w", zarr_format=2)
+    array = group.create_array("0", shape=shape, chunks=chunks, dtype=np.uint16)
+    some = make_planes(0, 16, PLANE)
+    for first in range(0, planes, 16):
+        array[first : first + 16] = some[: min(16, planes - first)]
+    axes = [{"name": a, "type": "space", "unit": "micrometer"} for a in "zyx"]
+    scale = {"type": "scale", "scale": [1.0, 0.5, 0.5]}
+    group.attrs["multiscales"] = [
+        {
+            "version": "0.4",
+            "axes": axes,
+            "datasets": [{"path": "0", "coordinateTransformations": [scale]}],
+        }
+    ]
+    seconds = predict_file(folder, model, source, f"out{planes}")
+    return {"seconds": seconds, "voxels/s": float(np.prod(shape)) / seconds}
+
+
+def run(part: Callable[[Path, float], Any], folder: Path, value: float = 0) -> tuple[Any, float]:
+    """Run a part in a process of its own; return its result and peak RSS in GiB."""
+    context = multiprocessing.get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_child, args=(part, folder, value, sender))
+    process.start()
+    sender.close()
+    try:
+        return receiver.recv()  # type: ignore[no-any-return]
+    except EOFError:
+        raise SystemExit(f"{part.__name__} failed") from None
+    finally:
+        process.join()
+
+
+def _child(part: Callable[[Path, float], Any], folder: Path, value: float, sender: Any) -> None:
+    logging.disable(logging.WARNING)
+    found = part(folder, value)
+    sender.send((found, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20))
+    sender.close()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--gib", type=float, nargs="+", default=[0.5, 2.0])
+    options = parser.parse_args()
+    results: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as name:
+        print(f"small network, image of {' x '.join(map(str, SHAPE))}, overlap {OVERLAP}")
+        found, _ = run(speed, Path(name))
+        results["speed"] = found
+        for way, value in found.items():
+            shown = f"{value:10.2f}" if "times" in way else f"{value / 1e6:10.2f} Mvoxel/s"
+            print(f"  {way:62} {shown}")
+        print("\nvolumes on disk, a network that costs nearly nothing")
+        for gib in options.gib:
+            found, peak = run(memory, Path(name), gib)
+            results[f"{gib} GiB"] = found | {"peak_gib": peak}
+            print(
+                f"  {gib:4.1f} GiB: peak RSS {peak:.2f} GiB, {found['seconds']:.0f} s, "
+                f"{found['voxels/s'] / 1e6:.1f} Mvoxel/s"
+            )
+    if options.json:
+        options.json.write_text(json.dumps(results, indent=1))
+
+
+if __name__ == "__main__":
+    main()
