@@ -1,9 +1,9 @@
 """What prediction costs: `python benchmarks/predict.py [--json PATH] [--gib 0.5 2 8]`.
 
 The network alone on the same windows, `cytoloop predict` around it, and MONAI's
-`sliding_window_inference` between tifffile's reading and writing, in turn, on the same image with the
-same network and overlap. Then peak memory against the size of a synthetic OME-Zarr, each in a process
-of its own. Weights are random: speed does not ask for them.
+`sliding_window_inference` between tifffile's reading and writing, in turn, on the same image with
+the same network and overlap. Then peak memory against the size of a synthetic OME-Zarr, each in a
+process of its own. Weights are random: speed does not ask for them.
 """
 
 from __future__ import annotations
