@@ -133,11 +133,11 @@ def check_patch(where: str, patch: Any, backbone: Mapping[str, Any]) -> list[int
     problems = []
     if math.prod(sides) > _MOST_VOXELS:
         problems.append(f"patch size {list(sides)} has more than {_MOST_VOXELS} voxels")
-    problems += [
+    problems += dict.fromkeys(
         f"patch size {list(sides)}: {side} is no multiple of {step}, by which the network shrinks"
         for side, step in zip(sides, shrinks(backbone), strict=True)
         if side % step
-    ]
+    )
     if problems:
         raise ModelError(where, problems, "Correct it there.")
     return [int(side) for side in sides]
