@@ -127,6 +127,8 @@ def build_network(checkpoint: Checkpoint) -> nn.Module:
     ) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ModelError(
-            where, f"weights and architecture do not fit: {reason}", "The file is damaged."
+            where,
+            f"weights and architecture do not fit: {reason}",
+            "The file is damaged, or the config beside it is another model's.",
         ) from error
     return network.eval()
