@@ -8,6 +8,7 @@ import logging
 import shutil
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,10 @@ from monai.networks import nets
 from cytoloop.errors import ModelError
 from cytoloop.intensity import intensity_statistics, normalize
 from cytoloop.model.checkpoint import build_network, read_checkpoint
+from cytoloop.model.heads import ForegroundHead
+from cytoloop.model.losses import DiceCELoss
+from cytoloop.model.module import SegmentationModule
+from cytoloop.model.warmstart import WarmStart
 
 SHAPES = {2: [1, 1, 40, 44], 3: [1, 1, 8, 20, 24]}
 
@@ -440,3 +445,26 @@ def test_weights_alone_are_refused(tmp_path: Path) -> None:
     torch.save({"state_dict": state}, tmp_path / "model.ckpt")
     with pytest.raises(ModelError, match="the weights are not those of a DynUNet"):
         read_checkpoint(tmp_path / "model.ckpt")
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_training_starts_from_all_weights_of_a_cytodl_model(
+    tmp_path: Path, dims: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    module, folder = make_cytodl(tmp_path / "experiment", dims)
+    checkpoint = read_checkpoint(folder)
+    arguments = {k: v for k, v in checkpoint.backbone.items() if k != "_target_"}
+    ours = SegmentationModule(
+        backbone=nets.DynUNet(**arguments),
+        task_heads={"seg": ForegroundHead(DiceCELoss())},
+        inferer=None,
+        image={},
+    )
+    with caplog.at_level(logging.INFO, "cytoloop"):
+        WarmStart(folder).setup(SimpleNamespace(), ours, "fit")  # type: ignore[arg-type]
+    assert f"{len(module.backbone.state_dict())} weights loaded, none skipped" in caplog.text
+    for name, value in module.backbone.state_dict().items():
+        assert torch.equal(ours.backbone.state_dict()[name], value)
+    ours.backbone = nets.DynUNet(**(arguments | {"filters": [4, 8, 16]}))
+    with pytest.raises(ModelError, match="DynUNet for .*, channels 1, features 4 8 8"):
+        WarmStart(folder).setup(SimpleNamespace(), ours, "fit")  # type: ignore[arg-type]

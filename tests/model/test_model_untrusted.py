@@ -21,8 +21,13 @@ from cytoloop.model.foreign.references import lookup
 from cytoloop.model.untrusted import read_settings
 
 ARGUMENTS: dict[str, Any] = {
-    **{"spatial_dims": 2, "in_channels": 1, "out_channels": 1, "filters": [4, 8, 8]},
-    **{"strides": [1, 2, 2], "kernel_size": [3, 3, 3], "upsample_kernel_size": [2, 2]},
+    "spatial_dims": 2,
+    "in_channels": 1,
+    "out_channels": 1,
+    "filters": [4, 8, 8],
+    "strides": [1, 2, 2],
+    "kernel_size": [3, 3, 3],
+    "upsample_kernel_size": [2, 2],
 }
 BACKBONE = {"_target_": "monai.networks.nets.DynUNet", **ARGUMENTS}
 

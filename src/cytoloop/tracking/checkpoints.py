@@ -84,6 +84,8 @@ def locate_checkpoint(uri: str, tracking_uri: str | None = None) -> Located:
 
 def _is_foreign(folder: Path) -> bool:
     """Tell whether a folder is that of a training by CytoDL, Segmenter ML or a module like them."""
+    if (folder / "run_id").is_file():  # ours, stopped before its first validation
+        return False
     return (folder / "best_model.pth").is_file() or any((folder / CHECKPOINTS).glob("*.ckpt"))
 
 

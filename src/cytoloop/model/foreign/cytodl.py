@@ -23,7 +23,7 @@ from cytoloop.model.foreign.network import (
     one_logit,
     shrinks,
 )
-from cytoloop.model.foreign.preparation import normalization_of
+from cytoloop.model.foreign.preparation import channel_of, normalization_of
 from cytoloop.model.foreign.references import lookup
 from cytoloop.model.foreign.shapes import dynunet_of
 from cytoloop.model.untrusted import check_weights, read_settings
@@ -104,7 +104,7 @@ def read_cytodl(path: Path, content: Mapping[str, Any]) -> Foreign:
         epoch=_whole(content.get("epoch")),
         step=_whole(content.get("global_step")),
         told=f"a CytoDL model, {describe(network)} (from {source}), patch {patch}, "
-        f"normalization {rule['method']}",
+        f"normalization {rule['method']}{channel_of(config)}",
     )
 
 

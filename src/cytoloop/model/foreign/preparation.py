@@ -63,6 +63,17 @@ def normalization_of(where: Path, config: Mapping[str, Any], channels: int) -> d
     return rules[0] if rules else {"method": "none"}
 
 
+def channel_of(config: Mapping[str, Any]) -> str:
+    """Return which channel of a file CytoDL read, in words for the log, empty if it is not told."""
+    steps = lookup(config, "data.transforms.predict.transforms")
+    for step in steps if isinstance(steps, list) else ():
+        reader = step.get("reader") if isinstance(step, Mapping) else None
+        for one in reader if isinstance(reader, list) else ():
+            if isinstance(one, Mapping) and isinstance(one.get("C"), int):
+                return f", trained on channel={one['C']} of its files"
+    return ""
+
+
 def _rule(name: str, step: Mapping[str, Any], channels: int) -> dict[str, Any] | None:
     """Return the rule of ours for one transform of MONAI's, None where there is none."""
     by_channel = step.get("channel_wise") is True or channels == 1
