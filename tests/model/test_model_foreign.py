@@ -468,3 +468,21 @@ def test_training_starts_from_all_weights_of_a_cytodl_model(
     ours.backbone = nets.DynUNet(**(arguments | {"filters": [4, 8, 16]}))
     with pytest.raises(ModelError, match="DynUNet for .*, channels 1, features 4 8 8"):
         WarmStart(folder).setup(SimpleNamespace(), ours, "fit")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_config_that_the_plugin_writes_is_read(tmp_path: Path, dims: int) -> None:
+    from cyto_dl.api.cyto_dl_model import SegmentationPluginModel
+
+    module, folder = make_cytodl(tmp_path / "experiment", dims)
+    edit(folder / "checkpoints" / "epoch_000.ckpt", hyper_parameters=None)
+    plugin = SegmentationPluginModel.from_default_config(spatial_dims=dims)
+    plugin._set_cfg("model._aux.filters", [4, 8, 8])
+    plugin._set_cfg("data._aux.patch_shape", SHAPES[dims][2:])
+    plugin.set_input_channel(2)
+    plugin.save_config(folder / "train_config.yaml")
+    checkpoint = read_checkpoint(folder)
+    assert checkpoint.image["patch_size"] == SHAPES[dims][2:]
+    assert checkpoint.backbone["spatial_dims"] == dims  # a reference to another key there
+    image = torch.randn(SHAPES[dims])
+    assert torch.equal(logits(build_network(checkpoint), image), cytodl_logits(module, image))

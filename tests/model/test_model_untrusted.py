@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import shutil
 import zipfile
 from pathlib import Path
@@ -159,6 +158,7 @@ def test_a_decompression_bomb_is_refused(tmp_path: Path) -> None:
 
 def memory() -> int:
     """Return the most bytes that this process has had so far."""
+    resource = pytest.importorskip("resource")  # not on Windows
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
@@ -189,6 +189,13 @@ def test_weights_that_claim_more_than_the_file_holds_are_refused(tmp_path: Path)
         path = save(tmp_path / "b.ckpt", state_dict=state | {name: value})
         with pytest.raises(ModelError, match=reason):
             read_checkpoint(path)
+
+
+@pytest.mark.parametrize("patch", [[10**5] * 3, [64, -1], [], "64", [64, 2.5]])
+def test_a_window_that_would_fill_the_memory_is_refused(tmp_path: Path, patch: Any) -> None:
+    told = {"backbone": BACKBONE, "image": {"spatial_dims": 2, "patch_size": patch}}
+    with pytest.raises(ModelError, match="patch size"):
+        read_checkpoint(save(tmp_path / "a.ckpt", hyper_parameters=told))
 
 
 def test_files_of_ours_with_a_part_missing_are_refused(tmp_path: Path) -> None:

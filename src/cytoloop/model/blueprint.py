@@ -24,6 +24,7 @@ _MOST = 4096
 _MOST_REPEATS = 64
 _MOST_VALUES = 200
 _DEEPEST = 4
+_MOST_VOXELS = 1 << 27
 _TOLD = {
     "in_channels": "channels",
     **dict.fromkeys(("filters", "channels", "features", "init_filters"), "features"),
@@ -72,6 +73,23 @@ def check_arguments(where: str, kind: type[nn.Module], arguments: Mapping[str, A
         raise ModelError(
             where, [f"in the architecture, {p}" for p in problems[:12]], "It is not loaded."
         )
+
+
+def check_window(where: str, sides: Any) -> None:
+    """Refuse a patch size that is none, or would fill the memory.
+
+    Raises
+    ------
+    ModelError
+        It is no list of one to three whole numbers above 0, or of too many voxels.
+    """
+    fits = isinstance(sides, (list, tuple)) and 1 <= len(sides) <= 3
+    if not fits or not all(isinstance(n, int) and not isinstance(n, bool) and n > 0 for n in sides):
+        found = f"patch size {sides!r}"[:120]
+        raise ModelError(where, found, "Expected whole numbers above 0, [Z,] Y, X.")
+    if math.prod(sides) > _MOST_VOXELS:
+        found = f"patch size {list(sides)} has more than {_MOST_VOXELS} voxels"
+        raise ModelError(where, found, "Take a smaller one.")
 
 
 def check_fit(

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from cytoloop.digest import file_hash
 from cytoloop.errors import ModelError
-from cytoloop.model.blueprint import check_arguments, check_fit, network_class
+from cytoloop.model.blueprint import check_arguments, check_fit, check_window, network_class
 from cytoloop.model.foreign import best_in_folder, read_foreign
 from cytoloop.model.untrusted import check_weights, load_tensors
 
@@ -87,6 +87,8 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     if not all(isinstance(part, Mapping) for part in parts):
         raise ModelError(str(path), "lacks a part of a checkpoint", "Take another one of its run.")
     check_weights(path, state)
+    if "patch_size" in hparams["image"]:
+        check_window(str(path), hparams["image"]["patch_size"])
     return Checkpoint(
         path=path,
         sha256=file_hash(path),

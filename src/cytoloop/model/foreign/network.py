@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +10,7 @@ import torch
 from torch import Tensor
 
 from cytoloop.errors import ModelError
-from cytoloop.model.blueprint import check_arguments, network_class
+from cytoloop.model.blueprint import check_arguments, check_window, network_class
 
 NETWORKS = ("AttentionUnet", "BasicUNet", "DynUNet", "SegResNet", "UNet")
 """Names of `monai.networks.nets`: image in, one logit a voxel out, nothing downloaded."""
@@ -23,7 +22,6 @@ _LAST = {  # the last layer, which is linear, and its axis of outputs
     "SegResNet": ("conv_final.2.conv", 0),
     "UNet": ("model.2.conv", 1),  # transposed; with residual units it is not linear
 }
-_MOST_VOXELS = 1 << 27
 _RANGES = {"spatial_dims": (2, 3), "in_channels": (1, 64), "out_channels": (1, 64)}
 
 
@@ -125,21 +123,18 @@ def check_patch(where: str, patch: Any, backbone: Mapping[str, Any]) -> list[int
     """
     dims = int(backbone["spatial_dims"])
     sides = [patch] * dims if isinstance(patch, int) else patch
-    fits = isinstance(sides, Sequence) and not isinstance(sides, str) and len(sides) == dims
-    if not fits or any(isinstance(n, bool) or not isinstance(n, int) or n < 1 for n in sides):
+    check_window(where, sides)
+    if len(sides) != dims:
         raise ModelError(
-            where, f"patch size {patch!r}", f"Expected {dims} whole numbers above 0, [Z,] Y, X."
+            where, f"patch size {list(sides)}", f"Expected {dims} whole numbers, [Z,] Y, X."
         )
-    problems = []
-    if math.prod(sides) > _MOST_VOXELS:
-        problems.append(f"patch size {list(sides)} has more than {_MOST_VOXELS} voxels")
-    problems += dict.fromkeys(
+    problems = dict.fromkeys(
         f"patch size {list(sides)}: {side} is no multiple of {step}, by which the network shrinks"
         for side, step in zip(sides, shrinks(backbone), strict=True)
         if side % step
     )
     if problems:
-        raise ModelError(where, problems, "Correct it there.")
+        raise ModelError(where, problems, "Take a multiple of it.")
     return [int(side) for side in sides]
 
 
