@@ -458,11 +458,12 @@ def test_training_starts_from_all_weights_of_a_cytodl_model(
         backbone=nets.DynUNet(**arguments),
         task_heads={"seg": ForegroundHead(DiceCELoss())},
         inferer=None,
-        image={},
+        image={"normalization": {"method": "percentile", "lower": 1.0, "upper": 99.8}},
     )
     with caplog.at_level(logging.INFO, "cytoloop"):
         WarmStart(folder).setup(SimpleNamespace(), ours, "fit")  # type: ignore[arg-type]
     assert f"{len(module.backbone.state_dict())} weights loaded, none skipped" in caplog.text
+    assert "by zscore, this training has percentile 1.0 99.8: normalization=zscore" in caplog.text
     for name, value in module.backbone.state_dict().items():
         assert torch.equal(ours.backbone.state_dict()[name], value)
     ours.backbone = nets.DynUNet(**(arguments | {"filters": [4, 8, 16]}))
@@ -486,3 +487,11 @@ def test_config_that_the_plugin_writes_is_read(tmp_path: Path, dims: int) -> Non
     assert checkpoint.backbone["spatial_dims"] == dims  # a reference to another key there
     image = torch.randn(SHAPES[dims])
     assert torch.equal(logits(build_network(checkpoint), image), cytodl_logits(module, image))
+
+
+def test_the_config_in_the_docs_is_read(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "models.md").read_text()
+    config = json.loads(text.partition("```json")[2].partition("```")[0])
+    network = nets.UNet(2, 1, 1, [64, 128, 256, 512], [2, 2, 2], num_res_units=2)
+    checkpoint = read_checkpoint(make_pair(tmp_path / "pair", network, **config))
+    assert build_network(checkpoint) and checkpoint.image["patch_size"] == [64, 64]

@@ -54,4 +54,14 @@ class WarmStart(Callback):
                 f"{describe(checkpoint.backbone)}.",
             )
         pl_module.load_state_dict(weights)
+        here = dict(pl_module.hparams.get("image") or {}).get("normalization")
+        there = checkpoint.image.get("normalization")
+        if here and there and dict(here) != dict(there):
+            log.warning(
+                "%s was trained on images normalised by %s, this training has %s: "
+                "normalization=%s makes them alike",
+                checkpoint.path,
+                *(" ".join(map(str, dict(rule).values())) for rule in (there, here)),
+                there.get("method"),
+            )
         log.info("starting from %s: %d weights loaded, none skipped", checkpoint.path, len(weights))

@@ -87,13 +87,12 @@ def read_cytodl(path: Path, content: Mapping[str, Any]) -> Foreign:
         sides = _PATCH[int(network["spatial_dims"])]
         patch = [-(-side // step) * step for side, step in zip(sides, steps, strict=True)]
         log.warning("%s: the patch size is not known; %s is taken", path, patch)
-    if beside:
-        rule = normalization_of(beside, config, int(network["in_channels"]))
-    else:
+    rule = normalization_of(beside, config, int(network["in_channels"]))
+    if rule is None:
         rule = {"method": "zscore"}
         log.warning(
-            "%s: no config beside it (%s): images are normalised by mean and standard deviation, "
-            "as CytoDL's segmentation does",
+            "%s: no config beside it (%s) tells how images were prepared: they are normalised by "
+            "mean and standard deviation, as CytoDL's segmentation does",
             path,
             " or ".join(_CONFIGS),
         )

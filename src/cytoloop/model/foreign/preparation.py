@@ -17,8 +17,12 @@ _NEUTRAL = {
 """Transforms that leave the grey levels and the grid as they are."""
 
 
-def normalization_of(where: Path, config: Mapping[str, Any], channels: int) -> dict[str, Any]:
+def normalization_of(
+    where: Path | None, config: Mapping[str, Any], channels: int
+) -> dict[str, Any] | None:
     """Return the rule of ours that does what the transforms of a CytoDL config do.
+
+    None where it tells of no transforms.
 
     Parameters
     ----------
@@ -38,7 +42,7 @@ def normalization_of(where: Path, config: Mapping[str, Any], channels: int) -> d
     for split in ("predict", "valid", "test"):
         steps = steps or lookup(config, f"data.transforms.{split}.transforms")
     if not isinstance(steps, list) or not all(isinstance(step, Mapping) for step in steps):
-        return {"method": "zscore"}  # as all of CytoDL's segmentation configs
+        return None
     rules, problems = [], []
     for step in steps:
         name = str(step.get("_target_", "")).rpartition(".")[2]
