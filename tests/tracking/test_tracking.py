@@ -109,6 +109,18 @@ def test_a_file_in_a_training_folder_knows_its_run(project: Path) -> None:
     assert locate_checkpoint(str(project)).run_id is None
 
 
+def test_a_folder_of_another_tool_is_located_as_it_is(project: Path) -> None:
+    experiment, pair = project / "experiment", project / "pair"
+    for file in (experiment / "checkpoints" / "epoch_000.ckpt", pair / "best_model.pth"):
+        file.parent.mkdir(parents=True)
+        file.touch()
+        located = locate_checkpoint(str(file.parent.parent if file.suffix == ".ckpt" else pair))
+        assert located.path in (experiment, pair) and located.run_id is None
+    (experiment / "run_id").write_text("a" * 32 + "\n")  # one of ours, without a best one
+    with pytest.raises(ModelError, match=r"holds no best.ckpt, no checkpoints/\*.ckpt"):
+        locate_checkpoint(str(experiment))
+
+
 def test_the_newest_stopped_run_is_resumed(project: Path) -> None:
     with pytest.raises(ModelError, match="knows no stopped run to resume"):
         find_resumable("true")

@@ -45,9 +45,18 @@ class Trained:
 
     @classmethod
     def of(cls, image: Mapping[str, Any]) -> Trained:
-        """Return the facts that a checkpoint holds."""
+        """Return the facts that a checkpoint holds; what cannot be was not tuned by us."""
+        found = image.get("tuned")
+        tuned = {
+            name: float(value)
+            for name, value in (found.items() if isinstance(found, Mapping) else ())
+            if name in TUNED and isinstance(value, (int, float))
+        }
+        possible = all(_RANGES[n][0] <= v < _RANGES[n][1] for n, v in tuned.items())
         return cls(
-            image.get("spacing_um"), float(image.get("object_voxels") or 0), image.get("tuned")
+            image.get("spacing_um"),
+            float(image.get("object_voxels") or 0),
+            tuned if possible else None,
         )
 
 

@@ -7,8 +7,7 @@ values too; its class is taken only from MONAI's networks, whatever the file say
 from __future__ import annotations
 
 import hashlib
-import importlib
-import inspect
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +17,11 @@ import torch
 from torch import Tensor, nn
 
 from cytoloop.atomic import replacing
+from cytoloop.digest import file_hash
 from cytoloop.errors import ModelError
-
-_NETWORKS = "monai.networks.nets"
+from cytoloop.model.blueprint import check_arguments, check_fit, check_window, network_class
+from cytoloop.model.foreign import best_in_folder, read_foreign
+from cytoloop.model.untrusted import check_weights, load_tensors
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,8 @@ class Checkpoint:
     ----------
     path : Path
     sha256 : str
-        Of the file.
+        Of the file; where it is of another origin, of the file and of what it was read as (a
+        config beside it has its say in the prediction).
     weights : dict of str to Tensor
         State dict, keys ``backbone.*``.
     backbone : dict
@@ -53,35 +55,46 @@ class Checkpoint:
 
 
 def read_checkpoint(path: str | Path) -> Checkpoint:
-    """Read one of our checkpoints.
+    """Read a checkpoint of ours, or one of another origin (see `cytoloop.model.foreign`).
+
+    Parameters
+    ----------
+    path : str or Path
+        The file, or the folder of a CytoDL or Segmenter ML training: its best one is taken.
 
     Raises
     ------
     ModelError
-        Missing, damaged, of another origin, or holding more than data.
+        Missing, damaged, of an unknown origin, or holding more than data.
     """
     path = Path(path)
-    if not path.is_file():
-        raise ModelError(str(path), "no such checkpoint", "Give a .ckpt file or a runs:/ URI.")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many kinds for a damaged or hostile file
-        raise ModelError(
-            str(path),
-            f"is no readable checkpoint ({type(error).__name__}): damaged, or holds code",
-            "Copy it again; only files of tensors and plain values are loaded.",
-        ) from error
+    if path.is_dir():
+        path = best_in_folder(path)
+    content = load_tensors(path)
     hparams = content.get("hyper_parameters") if isinstance(content, dict) else None
-    if not hparams or not {"backbone", "image"} <= set(hparams):
-        raise ModelError(
-            str(path),
-            "was not written by CytoLoop (no architecture in it)",
-            "Train one with `cytoloop train`.",
+    if not isinstance(hparams, dict) or not {"backbone", "image"} <= set(hparams):
+        other = read_foreign(path, content)
+        meaning = json.dumps([other.backbone, other.image], sort_keys=True)
+        return Checkpoint(
+            path=path,
+            sha256=hashlib.sha256((file_hash(path) + meaning).encode()).hexdigest(),
+            weights=other.weights,
+            backbone=other.backbone,
+            image=other.image,
+            epoch=other.epoch,
+            step=other.step,
         )
+    state = content.get("state_dict")
+    parts = (state, hparams["backbone"], hparams["image"])
+    if not all(isinstance(part, Mapping) for part in parts):
+        raise ModelError(str(path), "lacks a part of a checkpoint", "Take another one of its run.")
+    check_weights(path, state)
+    if "patch_size" in hparams["image"]:
+        check_window(str(path), hparams["image"]["patch_size"])
     return Checkpoint(
         path=path,
-        sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
-        weights=dict(content["state_dict"]),
+        sha256=file_hash(path),
+        weights=dict(state),
         backbone=dict(hparams["backbone"]),
         image=dict(hparams["image"]),
         epoch=int(content.get("epoch", 0)),
@@ -99,7 +112,7 @@ def write_tuned(path: str | Path, tuned: Mapping[str, float]) -> None:
     tuned : mapping of str to float
         Becomes ``tuned`` among what the network expects of an image.
     """
-    content = torch.load(path, map_location="cpu", weights_only=True)
+    content = load_tensors(Path(path))
     content["hyper_parameters"]["image"]["tuned"] = dict(tuned)
     with replacing(path) as temporary:
         torch.save(content, temporary)
@@ -115,13 +128,13 @@ def build_network(checkpoint: Checkpoint) -> nn.Module:
     """
     where = str(checkpoint.path)
     arguments = dict(checkpoint.backbone)
-    kind = _network_class(where, str(arguments.pop("_target_", "")))
+    kind = network_class(where, str(arguments.pop("_target_", "")))
     arguments = {name: value for name, value in arguments.items() if not name.startswith("_")}
-    if _targets_in(arguments):
-        raise ModelError(where, "nests a class in the architecture", "It is not loaded.")
+    check_arguments(where, kind, arguments)
     prefix = "backbone."
     weights = {k[len(prefix) :]: v for k, v in checkpoint.weights.items() if k.startswith(prefix)}
     try:
+        check_fit(kind, arguments, weights)
         network = kind(**arguments)
         network.load_state_dict(weights)
     except (
@@ -134,27 +147,8 @@ def build_network(checkpoint: Checkpoint) -> nn.Module:
     ) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ModelError(
-            where, f"weights and architecture do not fit: {reason}", "The file is damaged."
+            where,
+            f"weights and architecture do not fit: {reason}",
+            "The file is damaged, or the config beside it is another model's.",
         ) from error
     return network.eval()
-
-
-def _network_class(where: str, target: str) -> type[nn.Module]:
-    """Return the MONAI network that `target` names, nothing else."""
-    module, _, name = target.rpartition(".")
-    found = None
-    if module == _NETWORKS or module.startswith(f"{_NETWORKS}."):
-        found = getattr(importlib.import_module(_NETWORKS), name, None)
-    if not (inspect.isclass(found) and issubclass(found, nn.Module)):
-        raise ModelError(
-            where,
-            f"asks for the class {target!r}",
-            f"Only networks of {_NETWORKS} are built from a file.",
-        )
-    return found
-
-
-def _targets_in(value: Any) -> bool:
-    if isinstance(value, Mapping):
-        return "_target_" in value or any(_targets_in(v) for v in value.values())
-    return isinstance(value, (list, tuple)) and any(_targets_in(v) for v in value)

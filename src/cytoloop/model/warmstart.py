@@ -8,6 +8,7 @@ from pathlib import Path
 from lightning import Callback, LightningModule, Trainer
 
 from cytoloop.errors import ModelError
+from cytoloop.model.blueprint import describe
 from cytoloop.model.checkpoint import read_checkpoint
 
 log = logging.getLogger(__name__)
@@ -19,7 +20,8 @@ class WarmStart(Callback):
     Parameters
     ----------
     path : str or Path
-        The checkpoint. Its state must fit the network name by name, shape by shape.
+        The checkpoint, ours or of another origin (`cytoloop.model.foreign`), or the folder of
+        one. Its state must fit the network name by name, shape by shape.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -33,7 +35,8 @@ class WarmStart(Callback):
         ModelError
             Names or shapes differ; every difference is listed.
         """
-        weights = read_checkpoint(self.path).weights
+        checkpoint = read_checkpoint(self.path)
+        weights = checkpoint.weights
         own = pl_module.state_dict()
         problems = [f"{k}: only in the checkpoint" for k in sorted(set(weights) - set(own))]
         problems += [f"{k}: only in the network" for k in sorted(set(own) - set(weights))]
@@ -45,9 +48,20 @@ class WarmStart(Callback):
         if problems:
             shown = problems[:6] + ([f"... and {len(problems) - 6} more"] if problems[6:] else [])
             raise ModelError(
-                str(self.path),
+                str(checkpoint.path),
                 ["the weights do not fit this network", *shown],
-                "Use the model/size, model and channels that the checkpoint was trained with.",
+                "Use the model/size, model and channels that the checkpoint was trained with: "
+                f"{describe(checkpoint.backbone)}.",
             )
         pl_module.load_state_dict(weights)
-        log.info("starting from %s: %d weights loaded, none skipped", self.path, len(weights))
+        here = dict(pl_module.hparams.get("image") or {}).get("normalization")
+        there = checkpoint.image.get("normalization")
+        if here and there and dict(here) != dict(there):
+            log.warning(
+                "%s was trained on images normalised by %s, this training has %s: "
+                "normalization=%s makes them alike",
+                checkpoint.path,
+                *(" ".join(map(str, dict(rule).values())) for rule in (there, here)),
+                there.get("method"),
+            )
+        log.info("starting from %s: %d weights loaded, none skipped", checkpoint.path, len(weights))

@@ -46,7 +46,9 @@ def locate_checkpoint(uri: str, tracking_uri: str | None = None) -> Located:
     ----------
     uri : str
         A path (of a file, or of a run's folder), ``runs:/ID`` (its best), ``runs:/ID/best``,
-        ``runs:/ID/last`` or ``models:/NAME/VERSION``, ``models:/NAME@ALIAS``.
+        ``runs:/ID/last`` or ``models:/NAME/VERSION``, ``models:/NAME@ALIAS``. A folder of
+        CytoDL's, Segmenter ML's or the Segmentation module's is located as it is: which of its
+        files is the best is in these files (`cytoloop.model.checkpoint.read_checkpoint`).
 
     Raises
     ------
@@ -66,12 +68,25 @@ def locate_checkpoint(uri: str, tracking_uri: str | None = None) -> Located:
     path = Path(uri).expanduser()
     if path.is_dir():
         found = [p for p in (path / "best.ckpt", path / CHECKPOINTS / "best.ckpt") if p.is_file()]
+        if not found and not _is_foreign(path):
+            raise ModelError(
+                uri,
+                f"the folder holds no best.ckpt, no {CHECKPOINTS}/*.ckpt and no best_model.pth",
+                "Give the folder of one training, or the file itself.",
+            )
         if not found:
-            raise ModelError(uri, "the folder holds no best.ckpt", "Give the file itself.")
+            return Located(uri, path, None)
         path = found[0]
     if not path.is_file():
         raise ModelError(uri, "no such checkpoint", "Give a .ckpt file, runs:/ID or models:/NAME.")
     return Located(uri, path, run_of_file(path))
+
+
+def _is_foreign(folder: Path) -> bool:
+    """Tell whether a folder is that of a training by CytoDL, Segmenter ML or a module like them."""
+    if (folder / "run_id").is_file():  # ours, stopped before its first validation
+        return False
+    return (folder / "best_model.pth").is_file() or any((folder / CHECKPOINTS).glob("*.ckpt"))
 
 
 def run_of_file(path: Path) -> str | None:
