@@ -27,11 +27,11 @@ PATCH = (16, 64, 64)
 OVERLAP = 0.25
 ROUNDS = 3
 PLANE = (1024, 1024)
-FILTERS = {"small": [8, 16, 32], "tiny": [2, 2, 2]}
+FILTERS = {"small": [8, 16, 32], "tiny": [1, 1, 1]}
 
 
 def make_model(folder: Path, name: str) -> Path:
-    """Write a checkpoint with random weights: the small network, or one that costs nearly nothing."""
+    """Write a checkpoint with random weights: the small network, or one that costs little."""
     import torch
     from monai.networks.nets import DynUNet
 
@@ -40,9 +40,9 @@ def make_model(folder: Path, name: str) -> Path:
         "spatial_dims": 3,
         "in_channels": 1,
         "out_channels": 1,
-        "strides": [1, 2, 2],
-        "kernel_size": [3, 3, 3],
-        "upsample_kernel_size": [2, 2],
+        "strides": [1, 2, 2] if name == "small" else [1, 4, 2],
+        "kernel_size": [3, 3, 3] if name == "small" else [1, 1, 1],
+        "upsample_kernel_size": [2, 2] if name == "small" else [4, 2],
         "filters": FILTERS[name],
         "res_block": name == "small",
     }

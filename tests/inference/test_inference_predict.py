@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -241,6 +242,19 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
+def waited(ready: Callable) -> Any:
+    """Return what becomes true within two minutes."""
+    for _ in range(1200):
+        if found := ready():
+            return found
+        time.sleep(0.1)
+    raise TimeoutError
+
+
+def reached(note: Path) -> int:
+    return json.loads(note.read_text())["done"].get("probability", 0)
+
+
 @pytest.mark.slow
 def test_a_killed_run_goes_on_with_the_next_block(make_model: Callable, place: Path) -> None:
     write(place / "in/a.ome.tif", noise((60, 90, 90)))
@@ -248,10 +262,7 @@ def test_a_killed_run_goes_on_with_the_next_block(make_model: Callable, place: P
     command = [sys.executable, "-c", SLOWLY.format(wait=0.2), "predict", *words]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     note = place / "p/.partial/a/progress.json"
-    for _ in range(600):
-        if note.is_file() and json.loads(note.read_text())["done"].get("probability", 0) > 20:
-            break
-        time.sleep(0.1)
+    waited(lambda: note.is_file() and reached(note) > 20)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     assert not (place / "p/labels").exists()  # nothing half-written
@@ -363,15 +374,20 @@ def test_workers_give_what_one_process_gives(make_model: Callable, place: Path) 
 @pytest.mark.slow
 def test_a_lost_worker_costs_its_block_only(make_model: Callable, place: Path) -> None:
     """A real scheduler and two workers in processes of their own; one is killed midway."""
-    write_zarr(place / "in/a.ome.zarr", noise((32, 300, 300)), "ZYX", (1.0, 0.5, 0.5))
+    write_zarr(place / "in/a.ome.zarr", noise((32, 300, 120)), "ZYX", (1.0, 0.5, 0.5))
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    dask = [sys.executable, "-m", "distributed.cli.dask_scheduler"]
+    note = place / "scheduler.json"
     scheduler = subprocess.Popen(
-        [*dask, "--host", "127.0.0.1", "--port", "8799", "--no-dashboard"],
-        stderr=subprocess.DEVNULL, env=environment,
-    )  # fmt: skip
+        [
+            *(sys.executable, "-m", "distributed.cli.dask_scheduler", "--host", "127.0.0.1"),
+            *("--port", "0", "--no-dashboard", "--scheduler-file", str(note)),
+        ],
+        stderr=subprocess.DEVNULL,
+        env=environment,
+    )
+    address = waited(lambda: note.is_file() and json.loads(note.read_text())["address"])
     work = [
-        *(sys.executable, "-m", "distributed.cli.dask_worker", "tcp://127.0.0.1:8799"),
+        *(sys.executable, "-m", "distributed.cli.dask_worker", address),
         *("--nthreads", "1", "--no-nanny", "--no-dashboard"),
     ]
     setup = place / "small.py"
@@ -392,13 +408,10 @@ def test_a_lost_worker_costs_its_block_only(make_model: Callable, place: Path) -
             "import sys; from cytoloop.__main__ import main; sys.exit(main(sys.argv[1:]))"
         )
         words = [f"model={make_model()}", "input=in/a.ome.zarr", "output=p", "accelerator=cpu"]
-        words += ["engine=dask", "scheduler=tcp://127.0.0.1:8799", "overlap=0.25"]
+        words += ["engine=dask", f"scheduler={address}", "overlap=0.25"]
         run = subprocess.Popen([sys.executable, "-c", code, "predict", *words], cwd=place)
         note = place / "p/.partial/a/progress.json"
-        for _ in range(600):
-            if note.is_file() and "box " in note.read_text():
-                break
-            time.sleep(0.1)
+        waited(lambda: note.is_file() and "box " in note.read_text())
         workers[0].kill()
         assert run.wait(timeout=200) == 0
         command = [sys.executable, "-c", code, "predict", *words[:2], "output=whole"]
