@@ -3,7 +3,8 @@
 The network alone on the same windows, `cytoloop predict` around it, and MONAI's
 `sliding_window_inference` between tifffile's reading and writing, in turn, on the same image with
 the same network and overlap. Then peak memory against the size of a synthetic OME-Zarr, each in a
-process of its own. Weights are random: speed does not ask for them.
+process of its own. The small network learns the discs of the images in a few steps, so that there
+are objects to part; the other one has random weights.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ FILTERS = {"small": [8, 16, 32], "tiny": [1, 1, 1]}
 
 
 def make_model(folder: Path, name: str) -> Path:
-    """Write a checkpoint with random weights: the small network, or one that costs little."""
+    """Write a checkpoint: the small network, or one that costs little."""
     import torch
     from monai.networks.nets import DynUNet
 
@@ -53,12 +54,37 @@ def make_model(folder: Path, name: str) -> Path:
         "patch_size": list(PATCH),
         "normalization": {"method": "percentile", "lower": 1.0, "upper": 99.8},
     }
-    weights = {f"backbone.{k}": v for k, v in DynUNet(**backbone).state_dict().items()}
+    network = DynUNet(**backbone)
+    if name == "small":
+        learn_discs(network)
+    weights = {f"backbone.{k}": v for k, v in network.state_dict().items()}
     target = {"_target_": "monai.networks.nets.DynUNet", **backbone}
     content = {"state_dict": weights, "hyper_parameters": {"backbone": target, "image": image}}
     path = folder / f"{name}.ckpt"
     torch.save(content, path)
     return path
+
+
+def learn_discs(network: Any) -> None:
+    """Train a network for some steps on the discs of `make_planes`."""
+    import torch
+
+    data = make_planes(0, PATCH[0], SHAPE[1:])
+    target = torch.from_numpy((data > 500).astype(np.float32))
+    low, high = np.percentile(data, [1, 99.8])
+    image = torch.from_numpy((data - np.float32(low)) / np.float32(high - low))
+    optimizer = torch.optim.AdamW(network.parameters(), 5e-3)
+    rng = np.random.default_rng(0)
+    for _ in range(30):
+        y, x = rng.integers(0, SHAPE[1] - PATCH[1], 2)
+        window = (slice(None), slice(y, y + PATCH[1]), slice(x, x + PATCH[2]))
+        logits = network(image[window][None, None])
+        loss = torch.nn.functional.binary_cross_entropy_with_logits(
+            logits, target[window][None, None]
+        )
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
 
 
 def make_planes(first: int, count: int, plane: tuple[int, int]) -> np.ndarray:

@@ -200,7 +200,7 @@ def test_other_voxel_sizes(
     assert found.spacing_um == pytest.approx((2.0, 0.2, 0.2))
     write(place / "un/a.ome.tif", noise((12, 40, 60)), None)
     assert predict(f"model={model}", "input=un", "output=r", "resample=true") == 2
-    assert "voxel size of a is unknown" in capfd.readouterr().err
+    assert "its voxel size is unknown" in capfd.readouterr().err
     words = ("input=un", "output=r", "resample=true", "spacing_um=[1,0.4,0.4]")
     assert predict(f"model={model}", *words) == 0
 
@@ -374,7 +374,7 @@ def test_workers_give_what_one_process_gives(make_model: Callable, place: Path) 
 @pytest.mark.slow
 def test_a_lost_worker_costs_its_block_only(make_model: Callable, place: Path) -> None:
     """A real scheduler and two workers in processes of their own; one is killed midway."""
-    write_zarr(place / "in/a.ome.zarr", noise((32, 300, 120)), "ZYX", (1.0, 0.5, 0.5))
+    write_zarr(place / "in/a.ome.zarr", noise((31, 299, 118)), "ZYX", (1.0, 0.5, 0.5))
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     note = place / "scheduler.json"
     scheduler = subprocess.Popen(
@@ -442,3 +442,28 @@ def test_every_format_is_predicted_or_refused_in_words(
             assert len(two[name]["reason"]) > 20, name  # in words
         else:
             assert sorted(states) == ["done", "failed"], (name, two[name], three[name])
+
+
+def test_levels_of_a_pyramid(make_model: Callable, place: Path) -> None:
+    write_zarr(place / "in/a.ome.zarr", noise((3, 520, 560)), "ZYX", (1.0, 0.25, 0.25))
+    model = make_model()  # trained at 1 x 0.5 x 0.5
+    words = ("input=in/a.ome.zarr", "save=probability")
+    assert predict(f"model={model}", *words, "level=1", "output=p") == 0
+    found = read_image(place / "p/probability/a.ome.tif")
+    assert found.data.shape[1:] == (3, 260, 280)
+    assert found.spacing_um == pytest.approx((1.0, 0.5, 0.5))
+    assert predict(f"model={model}", *words, "resample=true", "output=q") == 0
+    chosen = read_image(place / "q/probability/a.ome.tif")  # the level of the training's size
+    np.testing.assert_array_equal(chosen.data, found.data)
+    assert predict(f"model={model}", *words, "level=7", "output=r") == 2
+    assert "has no level 7" in rows_of(place / "r")["a"]["reason"]
+
+
+@pytest.mark.realdata
+def test_a_data_set_of_hdf5_is_an_input(make_model: Callable, place: Path, real_data: Path) -> None:
+    source = sorted((real_data / "ovules").glob("*.h5"))[0]
+    words = (f"input={source}", "output=p", "save=[probability,objects]", "overlap=0")
+    assert predict(f"model={make_model(patch=[16, 64, 64], spacing_um=None)}", *words) == 0
+    rows = rows_of(place / "p")
+    assert any("raw" in name for name in rows)
+    assert all(row["status"] == "done" for row in rows.values())

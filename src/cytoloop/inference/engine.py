@@ -21,8 +21,9 @@ from typing import Any
 import numpy as np
 
 from cytoloop.errors import ConfigError, ImageError, ManifestError
+from cytoloop.images import read_header
 from cytoloop.inference.job import finish_row, open_input, predict_row, writing
-from cytoloop.inference.maps import DTYPES, quantised
+from cytoloop.inference.maps import DTYPES, write_box
 from cytoloop.inference.postprocess import Trained
 from cytoloop.inference.predictor import Predictor
 from cytoloop.inference.scratch import CHUNK, IN_MEMORY_VOXELS, Scratch
@@ -126,7 +127,7 @@ def run_on_cluster(
     from distributed import as_completed
 
     with _client(workers, scheduler) as client:
-        large = [job for job in jobs if _is_large(job, model, settings)]
+        large = [job for job in jobs if _is_large(job, settings)]
         small = [job for job in jobs if job not in large]
         tasks = {
             client.submit(
@@ -184,7 +185,8 @@ def _predict_blocks(
             scratch.note("probability", scratch.done("probability"))  # it is there from now on
             levels = client.submit(_levels, job, model, settings, pure=False).result()
             if levels is not None:
-                boxes = list(Blocks(pixels.shape, _block_of(pixels.shape)))
+                shape = predictor.windows(pixels.shape).shape
+                boxes = list(Blocks(shape, _block_of(shape)))
                 tasks = {
                     client.submit(
                         _predict_box, job, model, settings, output, levels, box, pure=False
@@ -217,26 +219,26 @@ def _predict_box(
     pixels = open_input(job.row, settings, predictor)
     volume: Volume = Scratch.attach(output / ".partial" / job.row["name"], "probability")
     windows = predictor.windows(pixels.shape)
-    found = np.zeros([s.stop - s.start for s in box], volume.dtype)
-    batch = settings.batch_size
+    found = np.zeros([s.stop - s.start for s in box], np.float32)
     for where, maps in stream(
-        pixels, windows, lambda some: predictor.predict(some, levels), box, 1, batch
+        pixels,
+        windows,
+        lambda some: predictor.predict(some, levels),
+        box,
+        1,
+        settings.batch_size,
     ):
-        planes = slice(where[0].start - box[0].start, where[0].stop - box[0].start)
-        found[planes] = quantised(maps[0], volume.dtype)
-    volume[box] = found
+        found[where[0].start - box[0].start : where[0].stop - box[0].start] = maps[0]
+    write_box(volume, windows, box, found)  # whole chunks, at once
 
 
-def _is_large(job: Job, model: Model, settings: Settings) -> bool:
-    if settings.resample:
-        return False
+def _is_large(job: Job, settings: Settings) -> bool:
+    """Tell whether an image is cut into blocks, from its header alone."""
     try:
-        pixels = open_input(job.row, settings, model.load())
+        header = read_header(job.row.file("raw") or "", job.row["scene"] or None)
     except (ImageError, ManifestError):
         return False  # its turn comes, and its row will tell why it failed
-    large = math.prod(pixels.shape) > IN_MEMORY_VOXELS
-    windows = model.load().windows(pixels.shape)
-    return large and windows.shape == tuple(pixels.shape)
+    return math.prod(header.spatial) > IN_MEMORY_VOXELS and not settings.resample
 
 
 def _block_of(shape: Sequence[int]) -> tuple[int, ...]:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from cytoloop.digest import file_hash
-from cytoloop.errors import ConfigError, OutputError
+from cytoloop.errors import ImageError, OutputError
 from cytoloop.images import (
     Pixels,
     Spacing,
@@ -253,8 +253,10 @@ def _warn_spacing(name: str, known: Spacing | None, predictor: Predictor, resamp
         return
     if known is None:
         if resample:
-            raise ConfigError(
-                "resample", f"the voxel size of {name} is unknown", "Give spacing_um=[z,y,x]."
+            raise ImageError(
+                name,
+                "its voxel size is unknown, resample=true needs it",
+                "Give spacing_um=[z,y,x].",
             )
         return
     if any(max(a / b, b / a) > 2 for a, b in zip(known, trained, strict=True)):

@@ -95,6 +95,29 @@ def _network(
     return maps
 
 
+def write_box(volume: Volume, windows: Windows, box: Box, probability: np.ndarray) -> None:
+    """Write a part of a map, without what was mirrored around the image.
+
+    Parameters
+    ----------
+    volume : Volume
+        ([Z,] Y, X) of the image.
+    windows : Windows
+    box : tuple of slice
+        In the coordinates of the windows.
+    probability : ndarray of float32
+        (*box), 0..1.
+    """
+    inside, into = [], []
+    for side, before, length in zip(box, windows.before, volume.shape, strict=True):
+        low, high = max(side.start - before, 0), min(side.stop - before, length)
+        if high <= low:
+            return
+        into.append(slice(low, high))
+        inside.append(slice(low + before - side.start, high + before - side.start))
+    volume[tuple(into)] = quantised(probability[tuple(inside)], volume.dtype)
+
+
 def _write(
     volume: Volume,
     windows: Windows,
@@ -103,16 +126,7 @@ def _write(
     scratch: Scratch,
     reached: int,
 ) -> None:
-    """Write planes, without what was mirrored around a small image."""
-    inside, into = [], []
-    for side, before, length in zip(box, windows.before, volume.shape, strict=True):
-        low, high = max(side.start - before, 0), min(side.stop - before, length)
-        if high <= low:
-            scratch.note("probability", reached)
-            return
-        into.append(slice(low, high))
-        inside.append(slice(low + before - side.start, high + before - side.start))
-    volume[tuple(into)] = quantised(probability[tuple(inside)], volume.dtype)
+    write_box(volume, windows, box, probability)
     scratch.note("probability", reached)
 
 
