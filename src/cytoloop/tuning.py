@@ -27,8 +27,8 @@ log = logging.getLogger(__name__)
 
 MOST_IMAGES = 16
 """Of so many images; more are taken evenly from the list."""
-SEED_SMOOTHING = (0.5, 1.0, 2.0)
-MIN_DEPTH = (0.02, 0.05, 0.1, 0.2, 0.3, 0.45)
+SEED_SMOOTHING = (0.5, 1.0, 2.0, 3.0)
+MIN_DEPTH = (0.02, 0.05, 0.1, 0.2, 0.3, 0.45, 0.6)
 _FLAT = 0.001
 """Thresholds whose Dice is this close to the best are as good: the middle one is taken."""
 
