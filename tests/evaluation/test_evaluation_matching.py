@@ -13,8 +13,9 @@ from skimage.filters import gaussian, threshold_otsu
 
 from cytoloop.evaluation.matching import THRESHOLDS, find_overlaps, match_instances
 from cytoloop.evaluation.overlap import overlap_counts, overlap_scores
-from cytoloop.evaluation.overlays import error_kinds
+from cytoloop.evaluation.kinds import error_kinds
 from cytoloop.evaluation.scores import instance_counts, instance_scores, pooled_scores
+from cytoloop.evaluation.surface import surface_scores
 from cytoloop.images import read_image, read_labels
 
 LABELS = hnp.arrays(np.uint8, (6, 7), elements=st.integers(0, 4))
@@ -172,7 +173,14 @@ def test_overlap_scores_are_those_of_their_definitions(
 def test_pooled_scores_are_those_of_one_large_image() -> None:
     rng = np.random.default_rng(0)
     images = [(rng.integers(0, 5, (9, 9)), rng.integers(0, 5, (9, 9))) for _ in range(3)]
-    rows = [{**overlap_counts(t, p), **instance_counts(match_instances(t, p))} for t, p in images]
+    rows = [
+        {
+            **overlap_counts(t, p),
+            **surface_scores(t, p, None, (1, 1), 1),
+            **instance_counts(match_instances(t, p)),
+        }
+        for t, p in images
+    ]
     large = [
         np.concatenate(
             [np.where(im[side] > 0, im[side] + 10 * n, 0) for n, im in enumerate(images)]

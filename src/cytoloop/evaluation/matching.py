@@ -151,16 +151,20 @@ def _objects(
     labels: np.ndarray, counted: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Return ids (0 first), each voxel's place in them, sizes inside, and which objects count."""
-    # fastremap takes neither bool nor the byte order of another machine
-    plain = np.uint8 if labels.dtype == bool else labels.dtype.newbyteorder("=")
-    flat = np.ascontiguousarray(labels, dtype=plain).ravel()
+    flat = plain_labels(labels).ravel()
     places, names = fastremap.renumber(flat, preserve_zero=True)
-    ids = np.zeros(len(names) + (0 not in names), plain)
+    ids = np.zeros(len(names) + (0 not in names), flat.dtype)
     for name, place in names.items():
         ids[int(place)] = name
     whole = np.bincount(places, minlength=len(ids))
     inside = whole if counted.all() else np.bincount(places[counted], minlength=len(ids))
     return ids, places, inside, (ids > 0) & (2 * inside >= whole)
+
+
+def plain_labels(labels: np.ndarray) -> np.ndarray:
+    """Return labels as fastremap takes them: neither bool nor in another machine's byte order."""
+    plain = np.uint8 if labels.dtype == bool else labels.dtype.newbyteorder("=")
+    return np.ascontiguousarray(labels, dtype=plain)
 
 
 def _check(**arrays: np.ndarray | None) -> None:

@@ -12,11 +12,9 @@ import numpy as np
 from cytoloop.errors import CytoloopError
 from cytoloop.evaluation.evaluate import Evaluation
 from cytoloop.evaluation.objects import read_prediction, read_truth
-from cytoloop.evaluation.panels import COLOURS, error_kinds, panel
+from cytoloop.evaluation.panels import panel
 from cytoloop.images import read_image, safe_name, write_png
 from cytoloop.remote import local
-
-__all__ = ["COLOURS", "error_kinds", "panel", "write_overlays"]
 
 log = logging.getLogger(__name__)
 
