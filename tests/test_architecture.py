@@ -18,6 +18,7 @@ SHARED = {
     "errors",
     "manifest",
     "images",
+    "pages",
     "parallel",
     "regions",
     "remote",

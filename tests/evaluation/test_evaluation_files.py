@@ -143,5 +143,5 @@ def test_a_panel_shows_two_and_three_dimensions() -> None:
         "labels",
         "errors",
     ]
-    assert len(stack.axes) == 10
+    assert len(stack.axes) == 15
     assert len(panel(truth[2], truth[2], None, truth[2]).axes) == 4

@@ -11,9 +11,9 @@ from hypothesis.extra import numpy as hnp
 from scipy import ndimage
 from skimage.filters import gaussian, threshold_otsu
 
+from cytoloop.evaluation.kinds import error_kinds
 from cytoloop.evaluation.matching import THRESHOLDS, find_overlaps, match_instances
 from cytoloop.evaluation.overlap import overlap_counts, overlap_scores
-from cytoloop.evaluation.kinds import error_kinds
 from cytoloop.evaluation.scores import instance_counts, instance_scores, pooled_scores
 from cytoloop.evaluation.surface import surface_scores
 from cytoloop.images import read_image, read_labels

@@ -107,8 +107,8 @@ def _centres(labels: np.ndarray, ids: np.ndarray, valid: np.ndarray | None) -> n
     places, names = fastremap.renumber(plain_labels(labels), preserve_zero=True)
     if valid is not None:
         places = places * valid
-    centres = cc3d.statistics(places, no_slice_conversion=True)["centroids"]
-    return np.asarray(centres[[names[int(i)] for i in ids]], float)
+    centres = np.asarray(cc3d.statistics(places, no_slice_conversion=True)["centroids"], float)
+    return centres[np.array([names[int(i)] for i in ids], int)]
 
 
 def object_rows(

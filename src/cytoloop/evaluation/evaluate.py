@@ -51,7 +51,9 @@ class Settings:
         problems = []
         if not 0 <= self.tolerance_um < math.inf:
             problems.append(f"tolerance_um={self.tolerance_um:g}: expected 0 or more")
-        if spacing is not None and (len(spacing) != 3 or not all(0 < s < math.inf for s in spacing)):
+        if spacing is not None and (
+            len(spacing) != 3 or not all(0 < s < math.inf for s in spacing)
+        ):
             problems.append(f"spacing_um={list(spacing)}: expected [z,y,x] in um, above 0")
         if self.resamples < 0:
             problems.append(f"resamples={self.resamples}: expected 0 or more")

@@ -11,7 +11,7 @@ import numpy as np
 
 from cytoloop.errors import CytoloopError
 from cytoloop.evaluation.evaluate import Evaluation
-from cytoloop.evaluation.objects import read_prediction, read_truth
+from cytoloop.evaluation.objects import read_prediction, read_truth, voxel_size
 from cytoloop.evaluation.panels import panel
 from cytoloop.images import read_image, safe_name, write_png
 from cytoloop.remote import local
@@ -41,6 +41,7 @@ def write_overlays(evaluation: Evaluation, folder: str | Path, worst: int = 8) -
             read_prediction(prediction),
             None if valid.all() else valid,
             f"{row['id']}   Dice {row['dice']:.3f}   F1 {row['f1_50']:.3f}",
+            voxel_size(prediction, true),
         )
         name = safe_name(str(row["id"]))
         path = Path(folder) / f"{rank:02d}_{name[:80]}.png"

@@ -1,4 +1,4 @@
-"""Recall by object size: are it the small objects that are missed?"""
+"""Recall by object size: whether small objects are missed more often than large ones."""
 
 from __future__ import annotations
 
