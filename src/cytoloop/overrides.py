@@ -19,7 +19,7 @@ _TEXT = {
     "check": ("data.path",),
     "train": ("data.path", "output", "init_from", "resume"),
     "predict": ("input", "output", "model"),
-    "evaluate": ("predictions", "truth", "output"),
+    "evaluate": ("predictions", "truth", "annotator2", "output"),
 }
 _PLAIN = re.compile(r"null|true|false|'.*'|\".*\"|\$\{.*\}|", re.IGNORECASE | re.DOTALL)
 

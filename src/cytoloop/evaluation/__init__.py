@@ -1,7 +1,9 @@
 """Evaluation: scores per image and pooled, tables, pictures of the errors, comparison."""
 
+from cytoloop.evaluation.charts import write_charts
 from cytoloop.evaluation.evaluate import Evaluation, Settings, evaluate
 from cytoloop.evaluation.overlays import panel, write_overlays
+from cytoloop.evaluation.report import write_report
 from cytoloop.evaluation.tables import more_scores, summary_table, write_tables
 
 __all__ = [
@@ -11,6 +13,8 @@ __all__ = [
     "more_scores",
     "panel",
     "summary_table",
+    "write_charts",
     "write_overlays",
+    "write_report",
     "write_tables",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,18 +19,19 @@ from cytoloop.remote import local
 log = logging.getLogger(__name__)
 
 
+def worst_first(rows: Sequence[Mapping[str, Any]]) -> list[int]:
+    """Return the places of rows in the order of F1 at .5, then Dice."""
+    return sorted(range(len(rows)), key=lambda i: (rows[i]["f1_50"], rows[i]["dice"]))
+
+
 def write_overlays(evaluation: Evaluation, folder: str | Path, worst: int = 8) -> list[Path]:
     """Draw the worst images (by F1 at .5, then Dice) and return the PNG files.
 
     A raw image or probability that is not known, cannot be read or is of another shape is left
     out of the picture, which is said in the log: the scores do not depend on it.
     """
-    order = sorted(
-        range(len(evaluation.rows)),
-        key=lambda i: (evaluation.rows[i]["f1_50"], evaluation.rows[i]["dice"]),
-    )
     written = []
-    for rank, i in enumerate(order[: max(worst, 0)], start=1):
+    for rank, i in enumerate(worst_first(evaluation.rows)[: max(worst, 0)], start=1):
         row, (prediction, true) = evaluation.rows[i], evaluation.pairs[i]
         truth, valid, _ = read_truth(true)
         raw = _read(row, "raw", truth.shape)

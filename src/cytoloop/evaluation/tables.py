@@ -17,6 +17,7 @@ from cytoloop.errors import OutputError
 from cytoloop.evaluation.census import COLUMNS, object_rows
 from cytoloop.evaluation.evaluate import Evaluation
 from cytoloop.evaluation.names import HEADS, SCORES
+from cytoloop.evaluation.overlays import worst_first
 from cytoloop.evaluation.sizes import QUARTILES
 from cytoloop.manifest import write_manifest
 
@@ -67,7 +68,7 @@ def write_tables(evaluation: Evaluation, folder: str | Path) -> list[Path]:
 
 def summary_table(evaluation: Evaluation) -> Table:
     """Return the scores for the terminal: the worst images, their mean, and all pooled."""
-    rows = sorted(evaluation.rows, key=lambda row: (row["f1_50"], row["dice"]))
+    rows = [evaluation.rows[i] for i in worst_first(evaluation.rows)]
     summary = evaluation.summary
     shown = rows[:_MOST_ROWS]
     title = f"{len(rows)} image(s)"
