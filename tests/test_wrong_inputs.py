@@ -56,7 +56,7 @@ def test_help_and_version(capfd: pytest.CaptureFixture[str]) -> None:
     assert "cytoloop train experiment=nuclei_3d" in capfd.readouterr().out
 
 
-@pytest.mark.parametrize("verb", ["curate", "check", "train", "predict", "evaluate"])
+@pytest.mark.parametrize("verb", ["curate", "check", "train", "predict", "evaluate", "compare"])
 def test_missing_values_are_named_as_they_are_typed(tell: Callable, verb: str) -> None:
     text = tell(verb)
     key = {"check": "data.path", "train": "data.path", "predict": "model"}.get(verb, "output")

@@ -20,6 +20,7 @@ _TEXT = {
     "train": ("data.path", "output", "init_from", "resume"),
     "predict": ("input", "output", "model"),
     "evaluate": ("predictions", "truth", "annotator2", "output"),
+    "compare": ("a", "b", "output"),
 }
 _PLAIN = re.compile(r"null|true|false|'.*'|\".*\"|\$\{.*\}|", re.IGNORECASE | re.DOTALL)
 

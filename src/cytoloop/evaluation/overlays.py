@@ -14,6 +14,7 @@ from cytoloop.evaluation.evaluate import Evaluation
 from cytoloop.evaluation.objects import read_prediction, read_truth, voxel_size
 from cytoloop.evaluation.panels import panel
 from cytoloop.images import read_image, safe_name, write_png
+from cytoloop.manifest import Row
 from cytoloop.remote import local
 
 log = logging.getLogger(__name__)
@@ -34,11 +35,11 @@ def write_overlays(evaluation: Evaluation, folder: str | Path, worst: int = 8) -
     for rank, i in enumerate(worst_first(evaluation.rows)[: max(worst, 0)], start=1):
         row, (prediction, true) = evaluation.rows[i], evaluation.pairs[i]
         truth, valid, _ = read_truth(true)
-        raw = _read(row, "raw", truth.shape)
+        raw = read_beside(row, "raw", truth.shape)
         figure = panel(
             (truth > 0).astype(np.float32) if raw is None else raw,
             truth,
-            _read(row, "probability", truth.shape),
+            read_beside(row, "probability", truth.shape),
             read_prediction(prediction),
             None if valid.all() else valid,
             f"{row['id']}   Dice {row['dice']:.3f}   F1 {row['f1_50']:.3f}",
@@ -51,7 +52,9 @@ def write_overlays(evaluation: Evaluation, folder: str | Path, worst: int = 8) -
     return written
 
 
-def _read(row: Mapping[str, Any], column: str, shape: tuple[int, ...]) -> np.ndarray | None:
+def read_beside(
+    row: Row | Mapping[str, Any], column: str, shape: tuple[int, ...]
+) -> np.ndarray | None:
     """Return the first channel of a file of the row, None where it is of no use."""
     if not row[column]:
         return None

@@ -81,7 +81,7 @@ def summary_table(evaluation: Evaluation) -> Table:
         box=box.SIMPLE,
         padding=(0, 0),
     )
-    table.add_column("image", overflow="fold", min_width=10)
+    table.add_column("image", overflow="fold", min_width=11)
     for name in (*_SHOWN, *_ERRORS):
         table.add_column(_SHORT.get(name, name), justify="right", no_wrap=True, min_width=5)
     for row in shown:
@@ -89,7 +89,7 @@ def summary_table(evaluation: Evaluation) -> Table:
     table.add_section()
     table.add_row("mean", *_numbers(summary["mean"]))
     intervals = summary["intervals"]["mean"]
-    for place, label in enumerate(("  95 % from", "  to")):
+    for place, label in enumerate((" 95 % low", " 95 % high")):
         if intervals:
             ends = {k: v[place] for k, v in intervals.items() if v is not None}
             table.add_row(label, *_numbers(ends), style="dim")
@@ -99,8 +99,8 @@ def summary_table(evaluation: Evaluation) -> Table:
     if "annotator2" in summary:
         people = summary["annotator2"]
         table.add_section()
-        table.add_row(f"people ({len(people['images'])})", *_numbers(people["mean"]))
-        table.add_row("the model there", *_numbers(people["model"]))
+        table.add_row("annotator 2", *_numbers(people["mean"]))
+        table.add_row("  the model", *_numbers(people["model"]))
     return table
 
 
@@ -133,7 +133,10 @@ def show_interval(bounds: list[float] | None) -> str:
 def _caption(summary: Mapping[str, Any]) -> str:
     """Return what was not scored."""
     unscored = {name: len(ids) for name, ids in summary["unscored"].items() if ids}
-    return "; ".join(f"{n} {name.replace('_', ' ')}" for name, n in unscored.items())
+    told = [f"{n} {name.replace('_', ' ')}" for name, n in unscored.items()]
+    if "annotator2" in summary:
+        told.append(f"annotator 2 on {len(summary['annotator2']['images'])} image(s)")
+    return "; ".join(told)
 
 
 def _numbers(row: Mapping[str, Any]) -> list[str]:

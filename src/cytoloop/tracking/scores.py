@@ -1,15 +1,20 @@
-"""Test scores into the run that made the model."""
+"""Test scores into the run that made the model, and out of it again."""
 
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from cytoloop.errors import ModelError
+from cytoloop.tracking.checkpoints import fetch_artifact
 from cytoloop.tracking.run import open_run
 
 log = logging.getLogger(__name__)
+
+_FOLDER = "evaluation"
 
 
 def record_scores(
@@ -35,5 +40,31 @@ def record_scores(
     run = open_run(runs.pop())
     values = {f"test/{name}": v for name, v in means.items() if isinstance(v, (int, float))}
     run.metrics(values)
-    run.files(files, "evaluation")
+    run.files(files, _FOLDER)
     log.info("scores are in MLflow run %s as test/...", run.run_id)
+
+
+def fetch_scores(uri: str) -> Path:
+    """Return ``metrics.csv`` of the last evaluation of a run.
+
+    Parameters
+    ----------
+    uri : str
+        ``runs:/ID``.
+
+    Raises
+    ------
+    ModelError
+        No run URI, no such run, or none that was evaluated.
+    """
+    match = re.fullmatch(r"runs:/([0-9a-f]{32})/?", uri.strip())
+    if match is None:
+        raise ModelError(uri, "is no run URI", "Expected runs:/ID (32 hex).")
+    try:
+        return fetch_artifact(match[1], f"{_FOLDER}/metrics.csv")
+    except FileNotFoundError as error:
+        raise ModelError(
+            uri,
+            "the run has no evaluation",
+            "Predict with its model and run `cytoloop evaluate` on the predictions.",
+        ) from error
