@@ -152,6 +152,7 @@ def _score_all(
 ) -> tuple[list[tuple[Scored, tuple[Row, Row]]], list[str]]:
     """Return what each image gave, with its rows, and the ids of those excluded as a whole."""
     scored, excluded, problems = [], [], []
+    repairs: dict[str, None] = {}
     shown = track(
         paired.pairs, "scoring", console=events, transient=True, disable=not events.is_terminal
     )
@@ -163,13 +164,13 @@ def _score_all(
             else:
                 scored.append((one, (prediction, true)))
         except CytoloopError as error:
-            problems += [
-                f"{prediction.id}: {error.where}: {text} {error.repair}".rstrip()
-                for text in error.problems
-            ]
+            problems += [f"{prediction.id}: {error.where}: {text}" for text in error.problems]
+            repairs[error.repair] = None
     if problems:
         raise ManifestError(
-            source, problems, "Mend these files, or take the images out of both tables."
+            source,
+            problems,
+            " ".join([*filter(None, repairs), "Mend these files, or take the images out of both tables."]),
         )
     return scored, excluded
 
