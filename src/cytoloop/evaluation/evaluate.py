@@ -170,7 +170,9 @@ def _score_all(
         raise ManifestError(
             source,
             problems,
-            " ".join([*filter(None, repairs), "Mend these files, or take the images out of both tables."]),
+            " ".join(
+                [*filter(None, repairs), "Mend these files, or take the images out of both tables."]
+            ),
         )
     return scored, excluded
 
