@@ -12,6 +12,7 @@ from monai.metrics import compute_hausdorff_distance, compute_surface_dice
 from scipy import ndimage
 from scipy.spatial.distance import cdist
 
+from cytoloop.evaluation.distances import near_distances
 from cytoloop.evaluation.overlap import overlap_counts, overlap_scores
 from cytoloop.evaluation.surface import surface_scores
 
@@ -68,6 +69,26 @@ def test_sides_are_alike_and_the_excluded_region_counts_for_nothing(
         np.testing.assert_allclose(other[name], ours[name])
     same = surface_scores(truth, truth, valid, SPACING, 0.0)
     assert (same["surface_dice"], same["hd95"]) == (1, 0)
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 2), st.integers(0, 29), st.integers(0, 39)), min_size=1),
+    st.lists(st.tuples(st.integers(0, 2), st.integers(0, 29), st.integers(0, 39)), min_size=1),
+    st.sampled_from([(1.0, 1.0, 1.0), SPACING]),
+    st.sampled_from([0.0, 1.0, 9.0]),
+)
+@settings(max_examples=100, deadline=None)
+def test_distances_are_right_near_and_far(
+    one: list, other: list, spacing: tuple, least: float
+) -> None:
+    start, end = np.zeros((3, 30, 40), bool), np.zeros((3, 30, 40), bool)
+    start[tuple(np.array(one).T)], end[tuple(np.array(other).T)] = True, True
+    true = cdist(np.argwhere(start) * spacing, np.argwhere(end) * spacing).min(axis=1)
+    found = np.sort(near_distances(start, end, spacing, least))
+    np.testing.assert_allclose(np.percentile(found, 95), np.percentile(true, 95), rtol=1e-5)
+    known = np.isfinite(found)
+    np.testing.assert_allclose(found[known], np.sort(true)[known], rtol=1e-5)
+    assert (true <= least).sum() <= known.sum()
 
 
 def blob(shift: int = 0) -> np.ndarray:

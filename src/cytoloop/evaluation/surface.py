@@ -13,8 +13,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-import edt
 import numpy as np
+
+from cytoloop.evaluation.distances import near_distances
 
 COUNTS = ("surface_true", "surface_predicted", "surface_near")
 
@@ -54,16 +55,14 @@ def surface_scores(
     surfaces = [_surface(side > 0, valid) for side in (truth, prediction)]
     sizes = [int(np.count_nonzero(surface)) for surface in surfaces]
     near, far = 0, math.nan
+    within = tolerance * (1 + 1e-6)  # what lies at the tolerance must not fall beyond by rounding
     if all(sizes):
         box = _box(surfaces[0] | surfaces[1])
         true, predicted = (surface[box] for surface in surfaces)
         tails = []
         for start, end in ((true, predicted), (predicted, true)):
-            # squared, for the root of every voxel of the image takes as long as the rest
-            squared = edt.edtsq(~end, anisotropy=tuple(spacing), black_border=False, parallel=1)
-            distances = np.sqrt(squared[start])
-            # edt reckons in float32: what lies at the tolerance must not fall beyond it
-            near += int(np.count_nonzero(distances <= tolerance * (1 + 1e-6)))
+            distances = near_distances(start, end, spacing, within)
+            near += int(np.count_nonzero(distances <= within))
             tails.append(float(np.percentile(distances, 95)))
         far = max(tails)
     elif not any(sizes):
