@@ -126,9 +126,9 @@ def comparison_table(one: Comparison) -> Table:
         caption=_caption(one),
         caption_style=_STYLES.get(one.verdict, "bold yellow"),
         box=box.SIMPLE,
-        padding=(0, 1),
+        padding=(0, 0),
     )
-    table.add_column("score", no_wrap=True)
+    table.add_column("score", overflow="fold", min_width=14)
     for head in (*map(escape, names), "better by", "95 %", "p", "images"):
         table.add_column(head, justify="right", no_wrap=True)
     for name, score in one.scores.items():
