@@ -45,6 +45,8 @@ def test_calibration_error_is_that_of_its_definition(guess: tuple) -> None:
     bins = reliability(counts)
     assert sum(one["voxels"] for one in bins) == valid.sum()
     assert all(one["from"] <= one["probability"] <= one["to"] for one in bins)
+    edge = np.full((2, 2), 51, np.uint8)  # 0.2 belongs to the bin above
+    assert reliability(level_counts(edge, edge))[0]["from"] == 0.2
 
 
 def test_a_perfect_map_has_no_calibration_error_and_a_sure_wrong_one_all(guess: tuple) -> None:

@@ -115,11 +115,22 @@ def test_the_census_agrees_with_the_matching_and_scikit_image(
             assert partner[true.match[i]] == label and true.iou[i] >= 0.5
             assert true.nearest[i] == true.match[i]
         assert (true.nearest[i] == 0) == (true.iou[i] == 0)
+        if not true.match[i]:
+            pairs = matching.overlaps.pairs[:, 0] == i
+            assert true.iou[i] == max(matching.overlaps.iou[pairs], default=0)
     for prop in regionprops(np.where(valid, truth, 0).astype(int)):
         place = np.flatnonzero(true.ids == prop.label)
         if len(place):  # at least half of it is not excluded
             assert true.voxels[place[0]] == prop.area
             np.testing.assert_allclose(true.centres[place[0]], prop.centroid)
+
+
+def test_of_two_equal_partners_the_match_is_the_nearest() -> None:
+    truth = np.array([[1, 1, 1, 1], [0, 0, 0, 0], [2, 2, 2, 2]])
+    for found in ([[3, 3, 4, 4]], [[4, 4, 3, 3]]):
+        both = np.array([*found, [0] * 4, *found]) + np.array([[0], [0], [5]])
+        true, _ = take_census(truth, both, None, match_instances(truth, both))
+        np.testing.assert_array_equal(true.nearest, true.match)
 
 
 def test_recall_by_size_is_that_of_the_quarters_of_all_objects() -> None:
@@ -180,3 +191,15 @@ def test_without_a_voxel_size_distances_and_volumes_are_in_voxels(tmp_path: Path
     assert in_um.summary["mean"]["surface_dice"] == 1
     assert in_um.summary["recall_by_size"]["unit"] == "um2"
     assert in_um.rows[0]["spacing_um"] == "1 0.25 0.25"
+
+
+def test_the_voxel_size_of_a_table_wins_over_that_of_the_files(
+    tmp_path: Path, tiff: Callable
+) -> None:
+    labels = np.zeros((4, 20, 20), np.uint8)
+    labels[1:3, 2:6, 2:6] = 1
+    tiff(tmp_path / "truth.tif", labels)
+    row = {"id": "a", "seg1": "truth.tif", "labels": "truth.tif", "spacing_um": "3 2 2"}
+    write_manifest(tmp_path / "t.csv", [row])
+    evaluation = evaluate(tmp_path / "t.csv", tmp_path / "t.csv")
+    assert evaluation.voxels_um3 == [12] and evaluation.rows[0]["spacing_um"] == "3 2 2"

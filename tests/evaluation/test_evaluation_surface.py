@@ -91,6 +91,19 @@ def test_distances_are_right_near_and_far(
     assert (true <= least).sum() <= known.sum()
 
 
+def test_a_nearer_voxel_outside_the_looked_at_box_is_not_overlooked() -> None:
+    start, end = np.zeros((9, 3, 20), bool), np.zeros((9, 3, 20), bool)
+    start[4, 1, 5] = end[6, 1, 5] = end[4, 1, 10] = True
+    found = near_distances(start, end, (2.0, 0.5, 0.5), 0.0)
+    np.testing.assert_allclose(found, [2.5])  # not the 4 um to the one two planes below
+
+
+def test_every_voxel_within_the_tolerance_is_counted_however_few() -> None:
+    start, end = np.zeros((4, 50), bool), np.zeros((4, 50), bool)
+    start[0, :40] = end[0, :40] = start[2, 39] = True
+    assert near_distances(start, end, (1.0, 1.0), 2.0).max() == 2
+
+
 def blob(shift: int = 0) -> np.ndarray:
     mask = np.zeros((12, 24, 24), bool)
     mask[3:9, 4:16, 5 + shift : 18 + shift] = True

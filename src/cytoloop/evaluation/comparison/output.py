@@ -60,8 +60,8 @@ def write_comparison(
     }
     report = write_page(
         folder / "report.html",
-        "cytoloop.evaluation",
-        "comparison/report.html.jinja",
+        "cytoloop.evaluation.comparison",
+        "report.html.jinja",
         comparisons=comparisons,
         pictures=shown,
         heads=HEADS,
