@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +46,7 @@ def run(cfg: Any) -> ExitStatus:
 
 def _locate(source: str) -> str | Path:
     """Return the folder or table of an evaluation; that of an MLflow run is fetched."""
-    if not re.match(r"runs:", source):
+    if not source.startswith("runs:"):
         return source
     from cytoloop.tracking.scores import fetch_scores
 

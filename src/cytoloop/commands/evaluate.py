@@ -8,6 +8,7 @@ from typing import Any
 
 from cytoloop.evaluation import (
     Settings,
+    as_metrics,
     evaluate,
     more_scores,
     summary_table,
@@ -43,4 +44,4 @@ def run(cfg: Any) -> None:
         from cytoloop.tracking.scores import record_scores
 
         everything = [*files, report, *charts, *overlays]
-        record_scores(evaluation.rows, evaluation.summary["mean"], everything)
+        record_scores(evaluation.rows, as_metrics(evaluation.summary), everything)

@@ -4,11 +4,13 @@ from cytoloop.evaluation.charts import write_charts
 from cytoloop.evaluation.evaluate import Evaluation, Settings, evaluate
 from cytoloop.evaluation.overlays import panel, write_overlays
 from cytoloop.evaluation.report import write_report
+from cytoloop.evaluation.summary import as_metrics
 from cytoloop.evaluation.tables import more_scores, summary_table, write_tables
 
 __all__ = [
     "Evaluation",
     "Settings",
+    "as_metrics",
     "evaluate",
     "more_scores",
     "panel",

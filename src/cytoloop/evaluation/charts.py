@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,14 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from cytoloop.evaluation.evaluate import Evaluation
+
+TITLES = {
+    "f1_against_iou": "F1 against IoU",
+    "scores": "Score by image and group",
+    "reliability": "Reliability of the probability",
+    "dice_against_threshold": "Dice against threshold",
+}
+"""What a chart is called, by the name of its file."""
 
 _BLUE, _ORANGE, _GREY = "#0072B2", "#D55E00", "#888888"
 _MOST_GROUPS = 30
@@ -52,17 +61,16 @@ def f1_against_iou(points: Sequence[Mapping[str, float]]) -> Figure:
 
 def score_by_group(rows: Sequence[Mapping[str, Any]]) -> Figure:
     """Return F1 and Dice of every image, in rows by group; the groups with the lowest F1 first."""
-    names = sorted({str(row["group"] or "") for row in rows})
-    if len(names) > 1 and len(names) == len(rows):
-        names, member = [""], {id(row): "" for row in rows}  # no group has several images
-    else:
-        member = {id(row): str(row["group"] or "") for row in rows}
-    mean = {n: np.mean([r["f1_50"] for r in rows if member[id(r)] == n]) for n in names}
-    names.sort(key=lambda n: float(mean[n]))
+    sizes = Counter(str(row["group"] or "") for row in rows)
+    alone = max(sizes.values()) == 1  # no group has several images: they are shown as one
+    groups: dict[str, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault("" if alone else str(row["group"] or ""), []).append(row)
+    names = sorted(groups, key=lambda n: float(np.mean([row["f1_50"] for row in groups[n]])))
     shown = names[:_MOST_GROUPS]
     figure, axis = _chart("score of an image", "", height=1.4 + 0.32 * len(shown))
     for place, name in enumerate(reversed(shown)):
-        own = [row for row in rows if member[id(row)] == name]
+        own = groups[name]
         spread = np.linspace(-0.12, 0.12, len(own)) if len(own) > 1 else np.zeros(1)
         for key, colour, shift in (("dice", _ORANGE, 0.18), ("f1_50", _BLUE, -0.18)):
             values = [float(row[key]) for row in own]

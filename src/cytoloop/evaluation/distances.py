@@ -58,7 +58,8 @@ def _look_around(
     strides = np.array(padded.strides) // padded.itemsize
     places = np.flatnonzero(np.pad(start, _REACH))
     total, looked = len(places), 0
-    needed = math.ceil(_TAIL * (total - 1)) + 1  # the percentile lies between this one and the last
+    # NumPy's percentile looks at two neighbours, and its place may be rounded to the next
+    needed = min(int(_TAIL * (total - 1)) + 3, total)
     flat = padded.ravel()
     distances: list[np.ndarray] = []
     for number in np.argsort(lengths, kind="stable"):

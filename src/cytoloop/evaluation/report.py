@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from cytoloop.evaluation.charts import TITLES
 from cytoloop.evaluation.evaluate import Evaluation
 from cytoloop.evaluation.names import HEADS
 from cytoloop.evaluation.overlays import worst_first
@@ -55,7 +56,7 @@ def write_report(
         sizes=summary["recall_by_size"],
         people=summary.get("annotator2"),
         groups={g: {n: number(means.get(n)) for n in _COLUMNS} for g, means in _groups(summary)},
-        charts={path.stem.replace("_", " "): picture(path) for path in charts},
+        charts={TITLES[path.stem]: picture(path) for path in charts},
         worst=[(row, picture(path)) for row, path in zip(rows, overlays, strict=False)],
         rows=[{"id": row["id"], "group": row["group"], **_cells(row)} for row in rows[:MOST_ROWS]],
         left_out=max(len(rows) - MOST_ROWS, 0),

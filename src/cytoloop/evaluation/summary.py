@@ -57,6 +57,25 @@ def summarise(rows: Rows, resamples: int, seed: int) -> dict[str, Any]:
     }
 
 
+def as_metrics(summary: Mapping[str, Any]) -> dict[str, float | None]:
+    """Return the numbers of a summary that runs can be sorted by.
+
+    Means by the names of the scores, pooled ones as ``pooled/...``, recall by size, and how many
+    images were scored and were not.
+    """
+    sizes = summary["recall_by_size"] or {"quartiles": []}
+    return {
+        **summary["mean"],
+        **{f"pooled/{name}": value for name, value in summary["pooled"].items()},
+        **{
+            f"pooled/recall_{name}": one["recall"]
+            for name, one in zip(QUARTILES, sizes["quartiles"], strict=False)
+        },
+        "scored": summary["scored"],
+        "unscored": sum(len(ids) for ids in summary["unscored"].values()),
+    }
+
+
 def measured(rows: Rows) -> tuple[str, ...]:
     """Return the names of the scores that were measured: those of probability only where given."""
     given = any(row.get("probability") for row in rows)

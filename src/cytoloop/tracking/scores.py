@@ -18,9 +18,9 @@ _FOLDER = "evaluation"
 
 
 def record_scores(
-    rows: Sequence[Mapping[str, Any]], means: Mapping[str, Any], files: Iterable[str | Path]
+    rows: Sequence[Mapping[str, Any]], scores: Mapping[str, Any], files: Iterable[str | Path]
 ) -> None:
-    """Log means as ``test/...`` metrics and the files as artifacts of the run.
+    """Log scores as ``test/...`` metrics and the files as artifacts of the run.
 
     Predictions of other tools, or of a model file without a run, have none: nothing is logged,
     and that is said.
@@ -29,8 +29,8 @@ def record_scores(
     ----------
     rows : sequence of mappings
         One an image, with ``run_id`` where it is known.
-    means : mapping
-        Score name to mean; None is left out.
+    scores : mapping
+        Name to value; None is left out.
     files : iterable of paths
     """
     runs = {str(row.get("run_id") or "") for row in rows}
@@ -38,7 +38,7 @@ def record_scores(
         log.info("the predictions are not of one MLflow run: scores are in the files only")
         return
     run = open_run(runs.pop())
-    values = {f"test/{name}": v for name, v in means.items() if isinstance(v, (int, float))}
+    values = {f"test/{name}": v for name, v in scores.items() if isinstance(v, (int, float))}
     run.metrics(values)
     run.files(files, _FOLDER)
     log.info("scores are in MLflow run %s as test/...", run.run_id)
