@@ -59,6 +59,7 @@ def panel(
     matching = match_instances(truth, labels, valid, (0.5,))
     kinds = kinds_of(matching)
     true, predicted = _object_colours(matching)
+    truth, labels = _counted(truth, valid), _counted(labels, valid)
     columns: dict[str, _Paint] = {
         "raw": lambda axis, view: None,
         "truth": lambda axis, view: fill(axis, view(truth), true),
@@ -98,14 +99,20 @@ def side_by_side(
     """
     columns: dict[str, _Paint] = {"raw": lambda axis, view: None}
     counts = []
+    seen = _counted(truth, valid)
     for name, found in labels.items():
         kinds = kinds_of(match_instances(truth, found, valid, (0.5,)))
         counts.append(_kind_counts(*kinds))
-        columns[f"errors of {name}"] = _outliner(truth, found, kinds)
+        columns[f"errors of {name}"] = _outliner(seen, _counted(found, valid), kinds)
     first = next(iter(labels.values()))
     figure = _draw(raw, truth, first, valid, title, spacing, columns)
     _legend(figure, [(kind, " / ".join(str(one[kind]) for one in counts)) for kind in COLOURS])
     return figure
+
+
+def _counted(labels: np.ndarray, valid: np.ndarray | None) -> np.ndarray:
+    """Return labels without what is excluded, which would hide others in a projection."""
+    return labels if valid is None else np.where(valid, labels, 0)
 
 
 def _outliner(

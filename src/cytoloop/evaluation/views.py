@@ -64,7 +64,7 @@ def views_of(shown: np.ndarray, spacing: Sequence[float] | None = None) -> list[
     z = int(planes[len(planes) // 2]) if len(planes) else shown.shape[0] // 2
     pixel = spacing[0] / spacing[2] if spacing else 1.0
     return [
-        View(f"middle, z = {z}", plane=z),
-        View("maximum through z"),
-        View("maximum through y", axis=1, pixel=pixel),
+        View(f"z = {z}", plane=z),
+        View("max. z"),
+        View("max. y", axis=1, pixel=pixel),
     ]
