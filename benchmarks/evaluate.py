@@ -1,7 +1,11 @@
-"""Time and memory of scoring a crowded stack: `python benchmarks/evaluate.py [--json PATH]`.
+"""Time and memory of scoring: `python benchmarks/evaluate.py [--json PATH] [--images FOLDER]`.
 
-A 64 x 512 x 512 stack with 2 000 objects, scored by sparse matching and, in the same run, by a
-dense matrix of all pairs (the way of `stardist.matching`), each in a process of its own.
+A 64 x 512 x 512 stack with 2 000 objects, each way in a process of its own: sparse matching; the
+dense matrix of all pairs in the way of `stardist.matching`; surface scores; all scores of voxels,
+surfaces, objects and probability with the table of objects.
+
+With a folder that has ``images/`` and ``masks/`` (a picture of labels each, as our copy of DSB
+2018): all of `cytoloop evaluate` on a threshold's pieces, tables, charts, overlays and report.
 """
 
 from __future__ import annotations
@@ -10,13 +14,19 @@ import argparse
 import json
 import multiprocessing
 import resource
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from cytoloop.evaluation.calibration import calibration_error, level_counts
+from cytoloop.evaluation.census import take_census
 from cytoloop.evaluation.matching import match_instances
+from cytoloop.evaluation.overlap import overlap_counts
+from cytoloop.evaluation.scores import instance_counts, instance_scores
+from cytoloop.evaluation.surface import surface_scores
 
 SHAPE = (64, 512, 512)
 OBJECTS = 2000
@@ -47,6 +57,23 @@ def sparse(truth: np.ndarray, prediction: np.ndarray) -> int:
     return len(match_instances(truth, prediction).matched[0.5])
 
 
+def all_scores(truth: np.ndarray, prediction: np.ndarray) -> int:
+    """Compute all that an image is scored by."""
+    overlap_counts(truth, prediction)
+    surfaces(truth, prediction)
+    matching = match_instances(truth, prediction)
+    instance_scores(instance_counts(matching))
+    take_census(truth, prediction, None, matching)
+    levels = (prediction > 0).view(np.uint8) * np.uint8(200)
+    calibration_error(level_counts(levels, truth))
+    return len(matching.matched[0.5])
+
+
+def surfaces(truth: np.ndarray, prediction: np.ndarray) -> int:
+    surface_scores(truth, prediction, None, (1.0, 0.3, 0.3), 0.6)
+    return 0
+
+
 def dense(truth: np.ndarray, prediction: np.ndarray) -> int:
     """Count matches at IoU .5 from a full table of label pairs."""
     table = np.zeros((int(truth.max()) + 1, int(prediction.max()) + 1), np.int64)
@@ -56,9 +83,17 @@ def dense(truth: np.ndarray, prediction: np.ndarray) -> int:
     return int((iou[1:, 1:] >= 0.5).sum())
 
 
+WAYS = {
+    "sparse matching": sparse,
+    "dense matching": dense,
+    "surfaces alone": surfaces,
+    "all scores": all_scores,
+}
+
+
 def measure(method: str, queue: Any) -> None:
     truth, prediction = make_stack(0)
-    work = {"sparse": sparse, "dense": dense}[method]
+    work = WAYS[method]
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     started = time.perf_counter()
     matches = work(truth, prediction)
@@ -75,22 +110,70 @@ def measure(method: str, queue: Any) -> None:
     )
 
 
+def measure_folder(folder: Path, queue: Any) -> None:
+    """Evaluate pieces above Otsu's threshold against the masks of a folder."""
+    from scipy import ndimage
+    from skimage.filters import gaussian, threshold_otsu
+
+    from cytoloop.commands.evaluate import run
+    from cytoloop.images import read_image, write_image
+
+    with tempfile.TemporaryDirectory() as work:
+        for path in sorted((folder / "images").iterdir()):
+            smooth = gaussian(read_image(path).data[0].astype(np.float32), 1.0)
+            labels, _ = ndimage.label(smooth > threshold_otsu(smooth))
+            write_image(Path(work) / "found" / path.name, labels.astype(np.uint16), "YX")
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        started = time.perf_counter()
+        run(_config(folder, Path(work)))
+        queue.put(
+            {
+                "method": f"evaluate {len(list((folder / 'images').iterdir()))} images",
+                "seconds": round(time.perf_counter() - started, 1),
+                "peak_rss_gib": round(
+                    resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 3
+                ),
+                "of_it_inputs_gib": round(before / 2**20, 3),
+                "matches": "",
+            }
+        )
+
+
+def _config(folder: Path, work: Path) -> Any:
+    from hydra import compose, initialize_config_module
+
+    with initialize_config_module("cytoloop.configs", version_base="1.3"):
+        return compose(
+            "evaluate",
+            [
+                f"predictions={work}/found",
+                f"truth={folder}/masks",
+                f"output={work}/evaluation",
+                "log_to_mlflow=false",
+            ],
+        )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--images", type=Path)
     options = parser.parse_args()
     context = multiprocessing.get_context("spawn")
     rows = []
-    for method in ("sparse", "dense"):
+    jobs = [(measure, name) for name in WAYS]
+    if options.images:
+        jobs.append((measure_folder, options.images))
+    for work, what in jobs:
         queue = context.Queue()
-        process = context.Process(target=measure, args=(method, queue))
+        process = context.Process(target=work, args=(what, queue))
         process.start()
         rows.append(queue.get())
         process.join()
-    print(f"{'method':<8} {'seconds':>8} {'peak RSS':>10} {'inputs':>10} {'matches':>8}")
+    print(f"{'method':<20} {'seconds':>8} {'peak RSS':>10} {'inputs':>10} {'matches':>8}")
     for row in rows:
         print(
-            f"{row['method']:<8} {row['seconds']:>8.2f} {row['peak_rss_gib']:>6.2f} GiB "
+            f"{row['method']:<20} {row['seconds']:>8.2f} {row['peak_rss_gib']:>6.2f} GiB "
             f"{row['of_it_inputs_gib']:>6.2f} GiB {row['matches']:>8}"
         )
     if options.json:

@@ -19,6 +19,7 @@ SHARED = {
     "manifest",
     "images",
     "instances",
+    "pages",
     "parallel",
     "regions",
     "remote",
@@ -108,7 +109,9 @@ def test_help_loads_only_the_standard_library() -> None:
     assert not loaded_by("--help") & heavy
 
 
-@pytest.mark.parametrize("verb", ["curate", "annotate", "check", "train", "predict", "evaluate"])
+@pytest.mark.parametrize(
+    "verb", ["curate", "annotate", "check", "train", "predict", "evaluate", "compare"]
+)
 @pytest.mark.parametrize("flags", [["--help"], ["--cfg", "job"]])
 def test_verb_help_and_config_load_no_torch(verb: str, flags: list[str]) -> None:
     loaded = loaded_by(verb, *flags)

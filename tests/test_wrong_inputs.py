@@ -56,10 +56,11 @@ def test_help_and_version(capfd: pytest.CaptureFixture[str]) -> None:
     assert "cytoloop train experiment=nuclei_3d" in capfd.readouterr().out
 
 
-@pytest.mark.parametrize("verb", ["curate", "check", "train", "predict", "evaluate"])
+@pytest.mark.parametrize("verb", ["curate", "check", "train", "predict", "evaluate", "compare"])
 def test_missing_values_are_named_as_they_are_typed(tell: Callable, verb: str) -> None:
     text = tell(verb)
-    key = {"check": "data.path", "train": "data.path", "predict": "model"}.get(verb, "output")
+    keys = {"check": "data.path", "train": "data.path", "predict": "model", "compare": "b"}
+    key = keys.get(verb, "output")
     assert f"{key}=... is missing" in text and f"cytoloop {verb} --help" in text
 
 

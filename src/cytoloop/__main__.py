@@ -14,7 +14,8 @@ VERBS = {
     "check": "report every problem of a data set at once, before anything is trained",
     "train": "train or fine-tune a U-Net, resume a stopped run: leaves best.ckpt and last.ckpt",
     "predict": "apply a model to images: leaves probability, mask, labels and predictions.csv",
-    "evaluate": "score predictions against truth: leaves metrics.csv, summary.json and overlays",
+    "evaluate": "score predictions against truth: leaves metrics.csv, objects.csv and report.html",
+    "compare": "tell whether one evaluation is better than another: leaves comparison.json",
     "demo": "the whole loop on a real confocal stack, in a few minutes",
     "ui": "open the MLflow UI on this project's runs",
 }
@@ -38,11 +39,14 @@ Example:
   cytoloop train experiment=nuclei_3d data.path=dataset/
   cytoloop predict model=runs:/RUN_ID input=new_images/ output=preds/
   cytoloop evaluate predictions=preds/predictions.csv truth=dataset/test.csv output=eval/
+  cytoloop compare a=eval_before/ b=eval/
 """
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run one verb and return the exit status: 0 done, 2 a mistake that the user can repair.
+
+    See `cytoloop.app.run_verb` for the others.
 
     Parameters
     ----------

@@ -30,6 +30,10 @@ class StoppedError(Exception):
     """The user (or the system) stopped the work; the message says how to go on."""
 
 
+class ExitStatus(int):
+    """An exit status that a verb returns as its result: no mistake, no bug."""
+
+
 def run_verb(verb: str, argv: list[str]) -> int:
     """Compose the verb's config and run it.
 
@@ -43,7 +47,8 @@ def run_verb(verb: str, argv: list[str]) -> int:
     Returns
     -------
     int
-        0 done; 2 a mistake that the user can repair; 1 a bug of ours; 130 stopped.
+        0 done; 2 a mistake that the user can repair; 1 a bug of ours; 130 stopped; else what
+        the verb says (`ExitStatus`).
     """
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # let exceptions out: we report them
     os.environ.setdefault("TORCH_FORCE_WEIGHTS_ONLY_LOAD", "1")  # no code from a checkpoint
@@ -93,7 +98,8 @@ def _run_job(verb: str, cfg: Any) -> tuple[int, Any]:
                 f"See `cytoloop {verb} --help` for an example.",
             )
         _check_output(cfg.get("output", "."))
-        return 0, importlib.import_module(f"cytoloop.commands.{verb}").run(cfg)
+        value = importlib.import_module(f"cytoloop.commands.{verb}").run(cfg)
+        return (int(value) if isinstance(value, ExitStatus) else 0), value
     except StoppedError as stop:
         log.info("%s", stop)
         return _STOPPED, None

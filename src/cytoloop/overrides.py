@@ -19,7 +19,8 @@ _TEXT = {
     "check": ("data.path",),
     "train": ("data.path", "output", "init_from", "resume"),
     "predict": ("input", "output", "model", "from"),
-    "evaluate": ("predictions", "truth", "output"),
+    "evaluate": ("predictions", "truth", "annotator2", "output"),
+    "compare": ("a", "b", "output"),
 }
 _PLAIN = re.compile(r"null|true|false|'.*'|\".*\"|\$\{.*\}|", re.IGNORECASE | re.DOTALL)
 

@@ -40,7 +40,7 @@ def test_a_folder_is_scored_against_a_folder_by_name(pictures: Path) -> None:
 
 def test_tables_can_be_read_by_the_next_verb_and_by_people(pictures: Path, tmp_path: Path) -> None:
     evaluation = evaluate(pictures / "found", pictures / "seg")
-    table, summary = write_tables(evaluation, tmp_path / "out")
+    table, _, summary = write_tables(evaluation, tmp_path / "out")
     with table.open() as file:
         rows = list(csv.DictReader(file))
     assert rows[2]["precision"] == "" and float(rows[0]["dice"]) == 1
@@ -143,5 +143,5 @@ def test_a_panel_shows_two_and_three_dimensions() -> None:
         "labels",
         "errors",
     ]
-    assert len(stack.axes) == 10
+    assert len(stack.axes) == 15
     assert len(panel(truth[2], truth[2], None, truth[2]).axes) == 4

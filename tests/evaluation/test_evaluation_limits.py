@@ -18,10 +18,11 @@ from rich.console import Console
 
 from cytoloop.errors import ConfigError, ImageError, ManifestError, OutputError
 from cytoloop.evaluation import evaluate, panel, summary_table, write_tables
+from cytoloop.evaluation.kinds import kinds_of
 from cytoloop.evaluation.matching import Matching, find_overlaps, match_instances
 from cytoloop.evaluation.objects import split_mask
 from cytoloop.evaluation.overlap import overlap_counts, overlap_scores
-from cytoloop.evaluation.panels import COLOURS, kinds_of
+from cytoloop.evaluation.painting import COLOURS
 from cytoloop.images import read_labels
 from cytoloop.manifest import write_manifest
 
@@ -108,7 +109,8 @@ def test_an_image_excluded_as_a_whole_is_named_and_lifts_no_mean(
     assert evaluation.summary["scored"] == len(evaluation.pairs) == 1
     assert evaluation.summary["unscored"]["excluded_as_a_whole"] == ["b"]
     assert evaluation.summary["mean"]["dice"] == 0
-    assert evaluation.summary["undefined"] == {"precision": 1, "precision_50": 1}
+    undefined = {"precision": 1, "precision_50": 1, "hd95": 1}
+    assert evaluation.summary["undefined"] == undefined
     write_manifest(tmp_path / "truth.csv", rows[1:])
     with pytest.raises(ManifestError, match="every image is excluded as a whole"):
         evaluate(tmp_path / "found", tmp_path / "truth.csv")

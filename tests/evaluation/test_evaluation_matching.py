@@ -1,21 +1,18 @@
 from __future__ import annotations
 
 import itertools
-from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from scipy import ndimage
-from skimage.filters import gaussian, threshold_otsu
 
+from cytoloop.evaluation.kinds import error_kinds
 from cytoloop.evaluation.matching import THRESHOLDS, find_overlaps, match_instances
 from cytoloop.evaluation.overlap import overlap_counts, overlap_scores
-from cytoloop.evaluation.overlays import error_kinds
 from cytoloop.evaluation.scores import instance_counts, instance_scores, pooled_scores
-from cytoloop.images import read_image, read_labels
+from cytoloop.evaluation.surface import surface_scores
 
 LABELS = hnp.arrays(np.uint8, (6, 7), elements=st.integers(0, 4))
 
@@ -172,7 +169,14 @@ def test_overlap_scores_are_those_of_their_definitions(
 def test_pooled_scores_are_those_of_one_large_image() -> None:
     rng = np.random.default_rng(0)
     images = [(rng.integers(0, 5, (9, 9)), rng.integers(0, 5, (9, 9))) for _ in range(3)]
-    rows = [{**overlap_counts(t, p), **instance_counts(match_instances(t, p))} for t, p in images]
+    rows = [
+        {
+            **overlap_counts(t, p),
+            **surface_scores(t, p, None, (1, 1), 1),
+            **instance_counts(match_instances(t, p)),
+        }
+        for t, p in images
+    ]
     large = [
         np.concatenate(
             [np.where(im[side] > 0, im[side] + 10 * n, 0) for n, im in enumerate(images)]
@@ -191,22 +195,3 @@ def test_many_objects_are_compared_only_where_they_overlap() -> None:
         labels[y : y + 6, x : x + 6] = 1000 * number
     overlaps = find_overlaps(labels, np.roll(labels, 1, axis=1))
     assert len(overlaps.true_ids) == 2500 and len(overlaps.pairs) < 3 * 2500
-
-
-@pytest.mark.realdata
-def test_a_classical_baseline_on_a_real_stack_equals_brute_force(real_data: Path) -> None:
-    raw = read_image(real_data / "bbbc050/images/Emb09_t351.tif").data[0]
-    truth = read_labels(real_data / "bbbc050/labels/Emb09_t351.tif")
-    smooth = gaussian(np.log1p(raw.astype(float)), 1.5)
-    found, _ = ndimage.label(smooth > threshold_otsu(smooth))
-    sizes = np.bincount(found.ravel())
-    found = np.where(sizes[found] >= 2000, found, 0)  # few enough for brute force
-    counts = instance_counts(match_instances(truth, found))
-    ours = {**counts, **instance_scores(counts)}
-    true = [truth == i for i in np.unique(truth) if i]
-    predicted = [found == i for i in np.unique(found) if i]
-    iou = np.array([[(t & p).sum() / (t | p).sum() for p in predicted] for t in true])
-    assert ours["tp_60"] == (iou >= 0.6).sum()
-    covers = np.array([[(t & p).sum() > 0.5 * t.sum() for p in predicted] for t in true])
-    assert ours["seg"] == pytest.approx((iou * covers).sum() / len(true))
-    assert ours["tp_60"] > 0

@@ -145,6 +145,14 @@ def test_predict_and_evaluate_by_run_id(project: Path) -> None:
     assert list((project / "eval/overlays").glob("*.png"))
     scores = client(project).get_run(run_id(project / "m0")).data.metrics
     assert scores["test/dice"] == pytest.approx(summary["mean"]["dice"])
+    assert scores["test/ece"] == pytest.approx(summary["calibration"]["ece"])
+    assert scores["test/pooled/n_truth"] == summary["pooled"]["n_truth"]
+    assert (scores["test/scored"], scores["test/unscored"]) == (1, 0)
+    stored = client(project).list_artifacts(run_id(project / "m0"), "evaluation")
+    names = {Path(one.path).name for one in stored}
+    assert {"metrics.csv", "objects.csv", "report.html", "reliability.png"} <= names
+    words = [f"a=runs:/{run_id(project / 'm0')}", "b=eval", "output=comparison"]
+    assert run("compare", *words) == 3  # the same scores, of one image
 
 
 def test_fine_tuning_starts_where_the_parent_ended(project: Path) -> None:

@@ -10,7 +10,7 @@ from cytoloop.tracking.checkpoints import locate_checkpoint
 from cytoloop.tracking.lineage import flatten
 from cytoloop.tracking.resume import FINISHED, find_resumable, note_training
 from cytoloop.tracking.run import ending, open_run, start_run
-from cytoloop.tracking.scores import record_scores
+from cytoloop.tracking.scores import fetch_scores, record_scores
 from cytoloop.tracking.store import connect, tracking_uri
 
 
@@ -170,3 +170,16 @@ def test_flattening_keeps_lists_whole() -> None:
         "a.c": {},
         "d": None,
     }
+
+
+def test_the_scores_of_a_run_are_found_again(project: Path) -> None:
+    run = start_run("exp", "scored")
+    with pytest.raises(ModelError, match="the run has no evaluation"):
+        fetch_scores(f"runs:/{run.run_id}")
+    (project / "metrics.csv").write_text("id,dice\na,0.5\n")
+    record_scores([{"id": "a", "run_id": run.run_id}], {"dice": 0.5}, ["metrics.csv"])
+    assert fetch_scores(f"runs:/{run.run_id}").read_text() == "id,dice\na,0.5\n"
+    with pytest.raises(ModelError, match="no such run"):
+        fetch_scores(f"runs:/{'0' * 32}")
+    with pytest.raises(ModelError, match="is no run URI"):
+        fetch_scores("runs:/123")

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from cytoloop.atomic import replacing
 from cytoloop.curation.quality import Limit
 from cytoloop.curation.thumbnails import thumbnail
 from cytoloop.curation.writing import Dataset
-from cytoloop.errors import CytoloopError, OutputError
+from cytoloop.errors import CytoloopError
 from cytoloop.manifest import Row, read_manifest
+from cytoloop.pages import write_page
 
 log = logging.getLogger(__name__)
 
@@ -52,8 +51,6 @@ def write_report(
     OutputError
         The file cannot be written.
     """
-    import jinja2
-
     rows, facts, ranking = dataset.rows, dataset.facts, dataset.ranking
     by_id = {row.id: row for row in rows}
     ranked = {one.id: one for one in ranking}
@@ -78,11 +75,10 @@ def write_report(
                 "figures": {k: f"{figures[k]:.3g}" for k in _SHOWN if k in figures},
             }
         )
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    template = environment.from_string(
-        files("cytoloop.curation").joinpath("report.html.jinja").read_text(encoding="utf-8")
-    )
-    text = template.render(
+    return write_page(
+        output / REPORT,
+        "cytoloop.curation",
+        "report.html.jinja",
         name=output.resolve().name,
         cards=cards,
         counts=dataset.counts,
@@ -92,15 +88,6 @@ def write_report(
         pictures=PICTURES,
         predicted=bool(guesses),
     )
-    path = output / REPORT
-    try:
-        with replacing(path) as temporary:
-            temporary.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise OutputError(
-            str(path), f"cannot be written: {error.strerror}", "The data set itself is complete."
-        ) from error
-    return path
 
 
 def _guesses(predictions: str | Path | None) -> dict[str, Path]:

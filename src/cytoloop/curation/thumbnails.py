@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import io
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import numpy as np
 
 from cytoloop.images import read_image, read_labels
 from cytoloop.manifest import Row
+from cytoloop.pages import data_uri
 from cytoloop.targets import read_target, row_file
 
 EDGE = 288
@@ -62,7 +62,7 @@ def thumbnail(row: Row, predicted: Path | None = None) -> str:
     buffer = io.BytesIO()
     picture = np.concatenate([left, gap, right], axis=1)
     Image.fromarray(picture).save(buffer, "WEBP", quality=82, method=4)
-    return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
+    return data_uri(buffer.getvalue(), "image/webp")
 
 
 def _rgb(plane: np.ndarray) -> np.ndarray:

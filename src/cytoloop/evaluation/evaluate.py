@@ -2,33 +2,63 @@
 
 from __future__ import annotations
 
+import logging
 import math
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.progress import track
 
-from cytoloop.errors import CytoloopError, ImageError, ManifestError
-from cytoloop.evaluation.matching import match_instances
-from cytoloop.evaluation.objects import GUESS, PICTURES, read_objects, read_truth
-from cytoloop.evaluation.overlap import overlap_counts, overlap_scores
-from cytoloop.evaluation.pairs import PairedRows, pair_rows
-from cytoloop.evaluation.scores import instance_counts, instance_scores, pooled_scores
+from cytoloop.errors import ConfigError, CytoloopError, ManifestError
+from cytoloop.evaluation.calibration import summarise_levels
+from cytoloop.evaluation.census import Census
+from cytoloop.evaluation.pairs import PairedRows, annotation_rows, pair_rows, pair_tables
+from cytoloop.evaluation.score import Scored, score_pair
+from cytoloop.evaluation.sizes import recall_by_size
+from cytoloop.evaluation.summary import means, summarise, summarise_sizes
 from cytoloop.manifest import Row
 from cytoloop.terminal import events
 
-SCORES = (
-    *("dice", "iou", "precision", "recall"),
-    *("f1_50", "ap_50", "f1_75", "ap_75", "mean_ap", "seg", "sq", "pq", "count_error"),
-    *("precision_50", "recall_50"),
-)
-_TRUE_FILES = ("seg1", "seg2", "merge_mask", "exclude_mask")
-_PREDICTED_FILES = ("labels", "mask", "probability")
-_CHOICES = ("base_image", "channel_seg1", "channel_seg2", "split", "spacing_um")
-_RAW_CHOICES = ("channel", "scene", "time")
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How an evaluation is done.
+
+    Attributes
+    ----------
+    tolerance_um : float
+        Of surface Dice; in voxels where the voxel size is not known.
+    spacing_um : sequence of float or None
+        (Z, Y, X) voxel size where neither tables nor files state it.
+    resamples : int
+        Of the bootstrap; 0 for none.
+    seed : int
+        Of the bootstrap.
+    """
+
+    tolerance_um: float = 1.0
+    spacing_um: Sequence[float] | None = None
+    resamples: int = 2000
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        spacing = self.spacing_um
+        problems = []
+        if not 0 <= self.tolerance_um < math.inf:
+            problems.append(f"tolerance_um={self.tolerance_um:g}: expected 0 or more")
+        if spacing is not None and (
+            len(spacing) != 3 or not all(0 < s < math.inf for s in spacing)
+        ):
+            problems.append(f"spacing_um={list(spacing)}: expected [z,y,x] in um, above 0")
+        if self.resamples < 0:
+            problems.append(f"resamples={self.resamples}: expected 0 or more")
+        if problems:
+            raise ConfigError("evaluate", problems, "See docs/evaluation.md.")
 
 
 @dataclass(frozen=True)
@@ -41,23 +71,38 @@ class Evaluation:
         One an image: id, group, run_id, files, counts, scores.
     summary : dict
         ``scored`` and ``unscored`` images, ``mean`` over images, ``groups`` (means of each),
-        ``pooled`` over all objects; see `summarise`.
+        ``pooled`` over all objects, ``intervals``; see docs/evaluation.md.
     pairs : list of (Row, Row)
         Prediction and truth of each row.
+    objects : list of (Census, Census)
+        True and predicted objects of each row.
+    voxels_um3 : list of float or None
+        Volume of a voxel of each row.
     """
 
     rows: list[dict[str, Any]]
     summary: dict[str, Any]
     pairs: list[tuple[Row, Row]]
+    objects: list[tuple[Census, Census]]
+    voxels_um3: list[float | None]
 
 
-def evaluate(predictions: str | Path, truth: str | Path) -> Evaluation:
+def evaluate(
+    predictions: str | Path,
+    truth: str | Path,
+    settings: Settings | None = None,
+    annotator2: str | Path | None = None,
+) -> Evaluation:
     """Score every prediction that has a truth.
 
     Parameters
     ----------
     predictions, truth : str or Path
         See `cytoloop.evaluation.pairs.pair_rows`.
+    settings : Settings, optional
+    annotator2 : str or Path, optional
+        The same images, segmented by another person: a manifest, folder or glob. It is scored as
+        a prediction is, which tells how well people agree.
 
     Raises
     ------
@@ -65,95 +110,81 @@ def evaluate(predictions: str | Path, truth: str | Path) -> Evaluation:
         No pairs, files that cannot be scored (all of them at once), or nothing but images
         that are excluded as a whole.
     """
+    settings = settings or Settings()
     paired = pair_rows(predictions, truth)
-    rows, pairs, problems = [], [], []
-    excluded = []
+    rivals = None
+    if annotator2 is not None:
+        rivals = pair_tables(annotation_rows(annotator2), str(annotator2), str(truth))
+    scored, excluded = _score_all(paired, str(predictions), settings)
+    if not scored:
+        raise ManifestError(
+            str(truth), "every image is excluded as a whole", "Check the column 'exclude_mask'."
+        )
+    rows = [one.row for one, _ in scored]
+    summary = _accounts(rows, paired, excluded)
+    limits, unit = _add_sizes([one for one, _ in scored])
+    summary |= summarise(rows, settings.resamples, settings.seed)
+    summary["tolerance"] = settings.tolerance_um
+    summary["recall_by_size"] = summarise_sizes(
+        rows, limits, unit, settings.resamples, settings.seed
+    )
+    tables = [one.levels for one, _ in scored if one.levels is not None]
+    if tables:
+        summary["calibration"] = summarise_levels(np.sum(tables, axis=0), len(tables))
+    if rivals is not None:
+        summary["annotator2"] = _ceiling(rows, rivals, str(annotator2), settings)
+    if summary["unit"] == "mixed":
+        log.warning(
+            "the voxel size of some images is not known: surface Dice and HD95 have no mean; "
+            "give spacing_um='[z,y,x]'"
+        )
+    return Evaluation(
+        rows,
+        summary,
+        [pair for _, pair in scored],
+        [one.objects for one, _ in scored],
+        [one.voxel_um3 for one, _ in scored],
+    )
+
+
+def _score_all(
+    paired: PairedRows, source: str, settings: Settings
+) -> tuple[list[tuple[Scored, tuple[Row, Row]]], list[str]]:
+    """Return what each image gave, with its rows, and the ids of those excluded as a whole."""
+    scored, excluded, problems = [], [], []
+    repairs: dict[str, None] = {}
     shown = track(
         paired.pairs, "scoring", console=events, transient=True, disable=not events.is_terminal
     )
     for prediction, true in shown:
         try:
-            row = score_pair(prediction, true)
-            if row is None:
+            one = score_pair(prediction, true, settings.tolerance_um, settings.spacing_um)
+            if one is None:
                 excluded.append(prediction.id)
             else:
-                rows.append(row)
-                pairs.append((prediction, true))
+                scored.append((one, (prediction, true)))
         except CytoloopError as error:
             problems += [f"{prediction.id}: {error.where}: {text}" for text in error.problems]
+            repairs[error.repair] = None
     if problems:
         raise ManifestError(
-            str(predictions), problems, "Mend these files, or take the images out of both tables."
+            source,
+            problems,
+            " ".join(
+                [*filter(None, repairs), "Mend these files, or take the images out of both tables."]
+            ),
         )
-    if not rows:
-        raise ManifestError(
-            str(truth), "every image is excluded as a whole", "Check the column 'exclude_mask'."
-        )
-    return Evaluation(rows, summarise(rows, paired, excluded), pairs)
+    return scored, excluded
 
 
-def score_pair(prediction: Row, true: Row) -> dict[str, Any] | None:
-    """Return the row of one image: files, counts, scores; None if all of it is excluded.
-
-    Raises
-    ------
-    ImageError
-        Unreadable, no labels, or of another shape.
-    """
-    labels, pieces = read_objects(prediction)
-    truth, valid, from_mask = read_truth(true)
-    if labels.shape != truth.shape:
-        path = next(prediction.file(name) for name in PICTURES if prediction[name])
-        raise ImageError(
-            str(path),
-            f"shape {labels.shape} but the truth is {truth.shape}",
-            "Prediction and truth must be the same picture.",
-        )
-    if not valid.any():
-        return None  # an empty image is a perfect one: it must not lift the mean
-    voxels = overlap_counts(truth, labels, valid)
-    counts = instance_counts(match_instances(truth, labels, valid))
-    return {
-        "id": prediction.id,
-        "group": true["group"] or prediction["group"],
-        **overlap_scores(voxels),
-        **instance_scores(counts),
-        **counts,
-        **voxels,
-        "truth_is_binary": from_mask,
-        "prediction_is_binary": pieces,
-        "run_id": prediction["run_id"],
-        **_manifest_cells(prediction, true, "mask" if pieces else "labels"),
-    }
-
-
-def _manifest_cells(prediction: Row, true: Row, kind: str) -> dict[str, str]:
-    """Return what makes a row of scores a manifest row: the same truth, read the same way."""
-    cells = {name: _path(true, name) for name in _TRUE_FILES}
-    cells |= {name: _path(prediction, name) for name in _PREDICTED_FILES}
-    cells[kind] = cells[kind] or _path(prediction, GUESS)
-    cells["raw"] = _path(prediction, "raw") or _path(true, "raw")
-    cells |= {name: true[name] or prediction[name] for name in _CHOICES}
-    return cells | {name: prediction[name] or true[name] for name in _RAW_CHOICES}
-
-
-def _path(row: Row, column: str) -> str:
-    return row.named(column)
-
-
-def summarise(
-    rows: Sequence[Mapping[str, Any]], paired: PairedRows, excluded: Sequence[str] = ()
+def _accounts(
+    rows: Sequence[dict[str, Any]], paired: PairedRows, excluded: Sequence[str]
 ) -> dict[str, Any]:
-    """Return means over images, over each group's images, and the pooled scores.
+    """Return what was scored and what was not.
 
-    A mean leaves out images where a score is undefined (NaN): ``undefined`` counts them. It is
-    None where the score is so in all. Groups are there if any has several images. Every image
-    that is not scored is in one list of ``unscored``; ``failures`` has the reasons of
-    predictions that have no picture.
+    Every image that is not scored is in one list of ``unscored``; ``failures`` has the reasons
+    of predictions that have no picture.
     """
-    sizes = Counter(str(row["group"]) for row in rows if row["group"])
-    groups = sorted(sizes) if any(size > 1 for size in sizes.values()) else []
-    undefined = {name: sum(math.isnan(row[name]) for row in rows) for name in SCORES}
     return {
         "scored": len(rows),
         "unscored": {
@@ -163,22 +194,49 @@ def summarise(
             "excluded_as_a_whole": list(excluded),
         },
         "failures": paired.failures,
-        "truth_is_binary": sum(bool(row["truth_is_binary"]) for row in rows),
-        "prediction_is_binary": sum(bool(row["prediction_is_binary"]) for row in rows),
-        "mean": _means(rows),
-        "undefined": {name: count for name, count in undefined.items() if count},
-        "groups": {g: _means([row for row in rows if row["group"] == g]) for g in groups},
-        "pooled": {k: _known(v) for k, v in pooled_scores(rows).items()},
     }
 
 
-def _means(rows: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
-    means: dict[str, float | None] = {}
-    for name in SCORES:
-        values = [float(row[name]) for row in rows if not math.isnan(row[name])]
-        means[name] = math.fsum(values) / len(values) if values else None
-    return means
+def _add_sizes(scored: Sequence[Scored]) -> tuple[list[float], str]:
+    """Add recall by size to the rows; return the limits of the quartiles and their unit.
+
+    Volumes are in um3 (of 2D images um2) where the voxel sizes of all images are known, else in
+    voxels.
+    """
+    known = all(one.voxel_um3 is not None for one in scored)
+    volumes = [one.objects[0].voxels * (one.voxel_um3 if known else 1) for one in scored]
+    found = [one.objects[0].match > 0 for one in scored]
+    limits, cells = recall_by_size(volumes, found)
+    for one, own in zip(scored, cells, strict=True):
+        one.row.update(own)
+    flat = all(one.objects[0].centres.shape[1] == 2 for one in scored)
+    return limits, ("um2" if flat else "um3") if known else "voxels"
 
 
-def _known(value: float) -> float | None:
-    return None if math.isnan(value) else value
+def _ceiling(
+    rows: Sequence[dict[str, Any]], rivals: PairedRows, source: str, settings: Settings
+) -> dict[str, Any]:
+    """Return how the second annotator scores, beside the model on the same images."""
+    wanted = {row["id"] for row in rows}
+    rivals = PairedRows(
+        [pair for pair in rivals.pairs if pair[0].id in wanted],
+        *(rivals.without_truth, rivals.without_prediction, rivals.rejected, rivals.failures),
+    )
+    scored, _ = _score_all(rivals, source, settings)
+    people = [one.row for one, _ in scored]
+    if not people:
+        raise ManifestError(
+            source, "holds none of the images that are scored", "Give the same images."
+        )
+    both = {row["id"] for row in people}
+    model = [row for row in rows if row["id"] in both]
+    found = summarise(people, settings.resamples, settings.seed)
+    return {
+        "source": source,
+        "images": sorted(both),
+        "missing": sorted(wanted - both),
+        "mean": found["mean"],
+        "pooled": found["pooled"],
+        "intervals": found["intervals"],
+        "model": means(model),
+    }

@@ -25,6 +25,8 @@ from scipy.sparse.csgraph import connected_components
 
 from cytoloop.errors import ConfigError, ImageError
 
+_PART = 1 << 20
+
 THRESHOLDS = tuple(round(0.5 + 0.05 * i, 2) for i in range(10))
 
 
@@ -151,16 +153,28 @@ def _objects(
     labels: np.ndarray, counted: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Return ids (0 first), each voxel's place in them, sizes inside, and which objects count."""
-    # fastremap takes neither bool nor the byte order of another machine
-    plain = np.uint8 if labels.dtype == bool else labels.dtype.newbyteorder("=")
-    flat = np.ascontiguousarray(labels, dtype=plain).ravel()
+    flat = plain_labels(labels).ravel()
     places, names = fastremap.renumber(flat, preserve_zero=True)
-    ids = np.zeros(len(names) + (0 not in names), plain)
+    ids = np.zeros(len(names) + (0 not in names), flat.dtype)
     for name, place in names.items():
         ids[int(place)] = name
-    whole = np.bincount(places, minlength=len(ids))
-    inside = whole if counted.all() else np.bincount(places[counted], minlength=len(ids))
+    whole = _count(places, len(ids))
+    inside = whole if counted.all() else _count(places[counted], len(ids))
     return ids, places, inside, (ids > 0) & (2 * inside >= whole)
+
+
+def _count(places: np.ndarray, length: int) -> np.ndarray:
+    """Return how often each place occurs; in parts, as NumPy makes eight bytes of each voxel."""
+    counts = np.zeros(length, np.int64)
+    for start in range(0, len(places), _PART):
+        counts += np.bincount(places[start : start + _PART], minlength=length)
+    return counts
+
+
+def plain_labels(labels: np.ndarray) -> np.ndarray:
+    """Return labels as fastremap takes them: neither bool nor in another machine's byte order."""
+    plain = np.uint8 if labels.dtype == bool else labels.dtype.newbyteorder("=")
+    return np.ascontiguousarray(labels, dtype=plain)
 
 
 def _check(**arrays: np.ndarray | None) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import cc3d
 import fastremap
 import numpy as np
 
 from cytoloop.errors import ImageError
-from cytoloop.images import read_labels
+from cytoloop.images import Spacing, read_header, read_labels
 from cytoloop.manifest import Row
+from cytoloop.remote import is_remote
 from cytoloop.targets import read_segmentation, read_target
 
 GUESS = "labels_or_mask"
@@ -45,6 +48,12 @@ def read_objects(row: Row) -> tuple[np.ndarray, bool]:
     path = row.file(column) if column else None
     if path is None:
         raise ImageError(row.id, "has neither labels nor mask", "Predict it again.")
+    if column == GUESS and read_header(path).channels == ("probability",):
+        raise ImageError(
+            str(path),
+            "is a probability map, which has no objects",
+            "Give predictions.csv, or the folder of masks or labels beside this one.",
+        )
     labels = read_labels(path)
     from_mask = column == "mask" or (column == GUESS and labels.any() and is_mask(labels))
     return (split_mask(labels) if from_mask else labels), bool(from_mask)
@@ -73,6 +82,35 @@ def read_truth(row: Row) -> tuple[np.ndarray, np.ndarray, bool]:
         from_mask = all(is_mask(read_segmentation(row, name)) for name in ("seg1", "seg2"))
     from_mask = from_mask and bool(truth.any())
     return (split_mask(truth) if from_mask else truth), valid, from_mask
+
+
+def voxel_size(
+    prediction: Row, true: Row, default: Sequence[float] | None = None
+) -> Spacing | None:
+    """Return the voxel size (Z, Y, X) in um of an image, None where nobody states it.
+
+    What the tables say comes first (that of the truth before that of the prediction), then the
+    files: segmentation, prediction, raw image; then the default.
+    """
+    known = true.spacing_um or prediction.spacing_um
+    columns = ((true, true["base_image"] or "seg1"), *((prediction, c) for c in PICTURES))
+    for row, column in (*columns, (prediction, "raw"), (true, "raw")):
+        if known is None and row[column] and not is_remote(row[column]):
+            known = _spacing_of_file(row, column)
+    return known or (_triple(default) if default else None)
+
+
+def _spacing_of_file(row: Row, column: str) -> Spacing | None:
+    path = row.file(column)
+    try:
+        return read_header(path).spacing_um if path is not None else None
+    except ImageError:  # a raw image that is gone is not needed for scores
+        return None
+
+
+def _triple(spacing: Sequence[float]) -> Spacing:
+    z, y, x = (float(s) for s in spacing)
+    return (z, y, x)
 
 
 def is_mask(labels: np.ndarray) -> bool:

@@ -38,12 +38,13 @@ def overlap_counts(
     }
 
 
-def overlap_scores(counts: Mapping[str, int]) -> dict[str, float]:
-    """Return Dice, IoU, precision and recall.
+def overlap_scores(counts: Mapping[str, float]) -> dict[str, float]:
+    """Return Dice, IoU, precision, recall and volume error.
 
     Dice = 2 |T and P| / (|T| + |P|), IoU = |T and P| / |T or P|, precision = |T and P| / |P|,
-    recall = |T and P| / |T|. Where both are empty the image is right: Dice = IoU = 1. Precision
-    without prediction and recall without truth are undefined: NaN.
+    recall = |T and P| / |T|, volume error = (|P| - |T|) / |T|. Where both are empty the image is
+    right: Dice = IoU = 1. Precision without prediction, recall and volume error without truth
+    are undefined: NaN.
     """
     true, predicted, both = (counts[name] for name in COUNTS)
     total = true + predicted
@@ -52,4 +53,5 @@ def overlap_scores(counts: Mapping[str, int]) -> dict[str, float]:
         "iou": both / (total - both) if total else 1.0,
         "precision": both / predicted if predicted else math.nan,
         "recall": both / true if true else math.nan,
+        "volume_error": (predicted - true) / true if true else math.nan,
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +11,18 @@ import numpy as np
 
 from cytoloop.errors import CytoloopError
 from cytoloop.evaluation.evaluate import Evaluation
-from cytoloop.evaluation.objects import read_prediction, read_truth
-from cytoloop.evaluation.panels import COLOURS, error_kinds, panel
+from cytoloop.evaluation.objects import read_prediction, read_truth, voxel_size
+from cytoloop.evaluation.panels import panel
 from cytoloop.images import read_image, safe_name, write_png
+from cytoloop.manifest import Row
 from cytoloop.remote import local
 
-__all__ = ["COLOURS", "error_kinds", "panel", "write_overlays"]
-
 log = logging.getLogger(__name__)
+
+
+def worst_first(rows: Sequence[Mapping[str, Any]]) -> list[int]:
+    """Return the places of rows in the order of F1 at .5, then Dice."""
+    return sorted(range(len(rows)), key=lambda i: (rows[i]["f1_50"], rows[i]["dice"]))
 
 
 def write_overlays(evaluation: Evaluation, folder: str | Path, worst: int = 8) -> list[Path]:
@@ -27,22 +31,19 @@ def write_overlays(evaluation: Evaluation, folder: str | Path, worst: int = 8) -
     A raw image or probability that is not known, cannot be read or is of another shape is left
     out of the picture, which is said in the log: the scores do not depend on it.
     """
-    order = sorted(
-        range(len(evaluation.rows)),
-        key=lambda i: (evaluation.rows[i]["f1_50"], evaluation.rows[i]["dice"]),
-    )
     written = []
-    for rank, i in enumerate(order[: max(worst, 0)], start=1):
+    for rank, i in enumerate(worst_first(evaluation.rows)[: max(worst, 0)], start=1):
         row, (prediction, true) = evaluation.rows[i], evaluation.pairs[i]
         truth, valid, _ = read_truth(true)
-        raw = _read(row, "raw", truth.shape)
+        raw = read_beside(row, "raw", truth.shape)
         figure = panel(
             (truth > 0).astype(np.float32) if raw is None else raw,
             truth,
-            _read(row, "probability", truth.shape),
+            read_beside(row, "probability", truth.shape),
             read_prediction(prediction),
             None if valid.all() else valid,
             f"{row['id']}   Dice {row['dice']:.3f}   F1 {row['f1_50']:.3f}",
+            voxel_size(prediction, true),
         )
         name = safe_name(str(row["id"]))
         path = Path(folder) / f"{rank:02d}_{name[:80]}.png"
@@ -51,7 +52,9 @@ def write_overlays(evaluation: Evaluation, folder: str | Path, worst: int = 8) -
     return written
 
 
-def _read(row: Mapping[str, Any], column: str, shape: tuple[int, ...]) -> np.ndarray | None:
+def read_beside(
+    row: Row | Mapping[str, Any], column: str, shape: tuple[int, ...]
+) -> np.ndarray | None:
     """Return the first channel of a file of the row, None where it is of no use."""
     if not row[column]:
         return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,16 +51,35 @@ def pair_rows(predictions: str | Path, truth: str | Path) -> PairedRows:
     ManifestError, ImageError
         Nothing there, two files of one name, or no pair at all.
     """
-    predicted = _by_id(str(predictions), GUESS)
+    return pair_tables(_by_id(str(predictions), GUESS), str(predictions), str(truth))
+
+
+def annotation_rows(source: str | Path) -> dict[str, Row]:
+    """Return rows by id whose segmentation (column ``seg1``) is read as if it were predicted.
+
+    Parameters
+    ----------
+    source : str or Path
+        A manifest, or a folder, glob, file or URL of label images.
+    """
+    rows = _by_id(str(source), GUESS)
+    for row in rows.values():
+        if not any(row[column] for column in PICTURES):
+            row.values[GUESS] = row["seg1"]
+    return rows
+
+
+def pair_tables(predicted: Mapping[str, Row], predictions: str, truth: str) -> PairedRows:
+    """Pair rows by id with truths, see `pair_rows`; `predictions` names where they come from."""
     predicted = {k: row for k, row in predicted.items() if row["status"] != "reject"}
-    known = _by_id(str(truth), "seg1")
+    known = _by_id(truth, "seg1")
     true = {k: row for k, row in known.items() if row["status"] != "reject"}
     # a prediction that failed has a row in predictions.csv but no picture
     usable = {k: row for k, row in predicted.items() if any(row[c] for c in PICTURES)}
     both = [name for name in true if name in usable]
     if not both:
         raise ManifestError(
-            str(predictions),
+            predictions,
             [
                 "no prediction has a truth of the same id",
                 f"predictions: {_some(list(predicted))}",

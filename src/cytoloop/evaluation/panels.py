@@ -1,61 +1,25 @@
-"""The picture of one image: raw, truth, probability, labels, and what became of each object."""
+"""Pictures of one image: what was predicted, and what became of each object."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import ndimage
-from skimage.measure import find_contours
 
+from cytoloop.evaluation.kinds import kinds_of
 from cytoloop.evaluation.matching import Matching, match_instances
+from cytoloop.evaluation.painting import COLOURS, fill, outline_errors, veil
+from cytoloop.evaluation.views import View, views_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito's palette: told apart by colour-blind readers too
-COLOURS = {
-    "matched": "#009E73",
-    "inexact": "#EEEEEE",
-    "missed": "#56B4E9",
-    "spurious": "#D55E00",
-    "merged": "#CC79A7",
-    "split": "#F0E442",
-}
 _BACKGROUND, _TEXT = "#101014", "#F0F0F0"
-
-
-def error_kinds(
-    truth: np.ndarray, labels: np.ndarray, valid: np.ndarray | None = None
-) -> tuple[dict[int, str], dict[int, str]]:
-    """Return what became of each object: a kind of `COLOURS` for true and predicted labels.
-
-    A predicted object that covers more than half of two or more true ones is merged (and so are
-    those); a true object that holds two or more predicted ones is split (and so are those). A
-    pair that shares more than half of one of them is matched, or inexact where the IoU is below
-    0.5. What is left is missed or spurious, as in the counts of `match_instances`.
-    """
-    return kinds_of(match_instances(truth, labels, valid, (0.5,)))
-
-
-def kinds_of(matching: Matching) -> tuple[dict[int, str], dict[int, str]]:
-    """Return the kinds of `error_kinds` for a matching that has the threshold 0.5."""
-    found = matching.overlaps
-    true_kinds = {int(i): "missed" for i in found.true_ids}
-    predicted_kinds = {int(i): "spurious" for i in found.predicted_ids}
-    for kind, places in (
-        ("inexact", np.flatnonzero(found.covers_true | found.lies_in_true)),
-        ("matched", matching.matched[0.5]),
-        ("split", np.flatnonzero(found.splitting)),
-        ("merged", np.flatnonzero(found.merging)),
-    ):
-        for t, p in found.pairs[places]:
-            true_kinds[int(found.true_ids[t])] = kind
-            predicted_kinds[int(found.predicted_ids[p])] = kind
-    return true_kinds, predicted_kinds
+_DIMMED = 1.6  # white of pictures with outlines: thin lines must stand out
+_Paint = Callable[["Axes", View], object]
 
 
 def panel(
@@ -65,6 +29,7 @@ def panel(
     labels: np.ndarray,
     valid: np.ndarray | None = None,
     title: str = "",
+    spacing: Sequence[float] | None = None,
 ) -> Figure:
     """Return a figure: raw, truth, probability, labels, errors.
 
@@ -73,8 +38,9 @@ def panel(
     Parameters
     ----------
     raw : ndarray
-        ([Z,] Y, X). Of a stack the plane with the most counted truth and, below, the maximum
-        through z are shown, with grey levels stretched between percentiles 1 and 99.8.
+        ([Z,] Y, X). Of a stack the middle one of the planes with counted truth, the maximum
+        through z and that through y are shown, with grey levels stretched between percentiles 1
+        and 99.8.
     truth, labels : ndarray of unsigned integers
         Same shape.
     probability : ndarray, optional
@@ -82,80 +48,119 @@ def panel(
     valid : ndarray of bool, optional
         Same shape; excluded places are dimmed and hatched.
     title : str
+    spacing : sequence of float, optional
+        (Z, Y, X) voxel size.
 
     Raises
     ------
     ImageError
         Truth, labels and valid differ in shape.
     """
-    from matplotlib.figure import Figure  # no pyplot: the caller's backend stays as it is
-
     matching = match_instances(truth, labels, valid, (0.5,))
     kinds = kinds_of(matching)
-    colours = _object_colours(truth, labels, matching)
-    views = _views(truth, labels, valid)
-    columns = ["raw", "truth", *(["probability"] if probability is not None else [])]
-    columns += ["labels", "errors"]
-    high, wide = truth.shape[-2:]
-    size = (2.9 * len(columns), len(views) * 2.9 * min(max(high / wide, 0.4), 1.6) + 1.1)
+    true, predicted = _object_colours(matching)
+    truth, labels = _counted(truth, valid), _counted(labels, valid)
+    columns: dict[str, _Paint] = {
+        "raw": lambda axis, view: None,
+        "truth": lambda axis, view: fill(axis, view(truth), true),
+    }
+    if probability is not None:
+        columns["probability"] = lambda axis, view: axis.imshow(
+            view(probability), cmap="magma", vmin=0
+        )
+    columns["labels"] = lambda axis, view: fill(axis, view(labels), predicted)
+    columns["errors"] = lambda axis, view: outline_errors(axis, view(truth), view(labels), *kinds)
+    figure = _draw(raw, truth, labels, valid, title, spacing, columns)
+    _legend(figure, [(kind, str(count)) for kind, count in _kind_counts(*kinds).items()])
+    return figure
+
+
+def side_by_side(
+    raw: np.ndarray,
+    truth: np.ndarray,
+    labels: Mapping[str, np.ndarray],
+    valid: np.ndarray | None = None,
+    title: str = "",
+    spacing: Sequence[float] | None = None,
+) -> Figure:
+    """Return a figure: raw, and the errors of several segmentations of one image.
+
+    Parameters
+    ----------
+    raw, truth, valid, title, spacing
+        See `panel`.
+    labels : mapping of str to ndarray
+        Name to labels ([Z,] Y, X).
+
+    Raises
+    ------
+    ImageError
+        Shapes differ.
+    """
+    columns: dict[str, _Paint] = {"raw": lambda axis, view: None}
+    counts = []
+    seen = _counted(truth, valid)
+    for name, found in labels.items():
+        kinds = kinds_of(match_instances(truth, found, valid, (0.5,)))
+        counts.append(_kind_counts(*kinds))
+        columns[f"errors of {name}"] = _outliner(seen, _counted(found, valid), kinds)
+    first = next(iter(labels.values()))
+    figure = _draw(raw, truth, first, valid, title, spacing, columns)
+    _legend(figure, [(kind, " / ".join(str(one[kind]) for one in counts)) for kind in COLOURS])
+    return figure
+
+
+def _counted(labels: np.ndarray, valid: np.ndarray | None) -> np.ndarray:
+    """Return labels without what is excluded, which would hide others in a projection."""
+    return labels if valid is None else np.where(valid, labels, 0)
+
+
+def _outliner(
+    truth: np.ndarray, labels: np.ndarray, kinds: tuple[dict[int, str], dict[int, str]]
+) -> _Paint:
+    return lambda axis, view: outline_errors(axis, view(truth), view(labels), *kinds)
+
+
+def _draw(
+    raw: np.ndarray,
+    truth: np.ndarray,
+    labels: np.ndarray,
+    valid: np.ndarray | None,
+    title: str,
+    spacing: Sequence[float] | None,
+    columns: Mapping[str, _Paint],
+) -> Figure:
+    """Return a figure with a row for each view and a column for each way to paint it."""
+    from matplotlib.figure import Figure  # no pyplot: the caller's backend stays as it is
+
+    shown = (truth if truth.any() else labels) > 0
+    views = views_of(shown if valid is None else shown & valid, spacing)
+    heights = [min(max(view.height(truth.shape), 0.25), 1.6) for view in views]
+    size = (2.9 * len(columns), 2.9 * sum(heights) + 1.1)
     figure = Figure(figsize=size, facecolor=_BACKGROUND)
-    axes = figure.subplots(len(views), len(columns), squeeze=False)
+    axes = figure.subplots(
+        len(views), len(columns), squeeze=False, gridspec_kw={"height_ratios": heights}
+    )
     low, top = np.percentile(raw, [1, 99.8])
-    for number, (row, (view, cut)) in enumerate(zip(axes, views, strict=True)):
-        grey = np.clip((cut(raw) - low) / max(top - low, 1e-6), 0, 1)
-        for axis, name in zip(row, columns, strict=True):
-            dimmed = 1.6 if name == "errors" else 1.0  # thin lines must stand out
-            axis.imshow(grey, cmap="gray", vmin=0, vmax=dimmed)
-            if name == "truth":
-                _fill(axis, cut(truth), colours[0])
-            elif name == "labels":
-                _fill(axis, cut(labels), colours[1])
-            elif name == "probability" and probability is not None:
-                axis.imshow(cut(probability), cmap="magma", vmin=0)
-            elif name == "errors":
-                _errors(axis, cut(truth), cut(labels), *kinds)
+    for number, (row, view) in enumerate(zip(axes, views, strict=True)):
+        grey = np.clip((view(raw) - low) / max(top - low, 1e-6), 0, 1)
+        for axis, (name, paint) in zip(row, columns.items(), strict=True):
+            axis.imshow(grey, cmap="gray", vmin=0, vmax=_DIMMED if "errors" in name else 1.0)
+            paint(axis, view)
             if valid is not None:
-                _veil(axis, ~cut(valid))
-            axis.set(xticks=[], yticks=[])
+                veil(axis, ~view(valid))
+            axis.set(xticks=[], yticks=[], aspect=view.pixel)
             for spine in axis.spines.values():
                 spine.set_color("#3A3A40")
             if number == 0:
                 axis.set_title(name, color=_TEXT, fontsize=12)
-        row[0].set_ylabel(view, color=_TEXT)
-    _legend(figure, kinds)
+        row[0].set_ylabel(view.name, color=_TEXT)
     figure.suptitle(title, y=1 - 0.1 / size[1], va="top", color=_TEXT, fontsize=13)
     figure.tight_layout(rect=(0, 0.35 / size[1], 1, 1 - 0.1 / size[1]), w_pad=0.4, h_pad=0.4)
     return figure
 
 
-def _views(
-    truth: np.ndarray, labels: np.ndarray, valid: np.ndarray | None
-) -> list[tuple[str, _Cut]]:
-    """Return the named views of an image: itself in 2D; a plane and the maximum in 3D."""
-    if truth.ndim == 2:
-        return [("", _Cut(None))]
-    shown = (truth if truth.any() else labels) > 0
-    if valid is not None:
-        shown = shown & valid
-    z = int(np.argmax(shown.sum(axis=(1, 2)))) if shown.any() else len(truth) // 2
-    return [(f"z = {z}", _Cut(z)), ("maximum through z", _Cut(-1))]
-
-
-class _Cut:
-    """A plane of a stack (or -1: the maximum through z); a 2D image stays as it is."""
-
-    def __init__(self, z: int | None) -> None:
-        self.z = z
-
-    def __call__(self, image: np.ndarray) -> np.ndarray:
-        if self.z is None:
-            return image
-        return image[self.z] if self.z >= 0 else np.asarray(image.max(axis=0))
-
-
-def _object_colours(
-    truth: np.ndarray, labels: np.ndarray, matching: Matching
-) -> tuple[dict[int, int], dict[int, int]]:
+def _object_colours(matching: Matching) -> tuple[dict[int, int], dict[int, int]]:
     """Return a colour number for each label; a matched pair shares one."""
     found = matching.overlaps
     true = {int(label): i for i, label in enumerate(found.true_ids)}
@@ -166,79 +171,23 @@ def _object_colours(
     return true, predicted
 
 
-def _fill(axis: Axes, labels: np.ndarray, numbers: Mapping[int, int]) -> None:
-    """Colour each object that counts; hues a golden angle apart keep neighbours different."""
-    from matplotlib.colors import hsv_to_rgb
-
-    ids, places = np.unique(labels, return_inverse=True)
-    number = np.array([numbers.get(int(i), -1) for i in ids])
-    hues = (number * 0.618034) % 1
-    shades = np.stack([hues, np.full(len(ids), 0.7), np.where(number % 2, 1.0, 0.85)], axis=1)
-    table = np.concatenate([hsv_to_rgb(shades), np.where(number < 0, 0, 0.6)[:, None]], axis=1)
-    axis.imshow(table[places.reshape(labels.shape)])
+def _kind_counts(
+    true_kinds: Mapping[int, str], predicted_kinds: Mapping[int, str]
+) -> dict[str, int]:
+    """Return the number of objects of each kind: merged and spurious ones are predicted."""
+    true, predicted = Counter(true_kinds.values()), Counter(predicted_kinds.values())
+    return {kind: (predicted if kind in ("spurious", "merged") else true)[kind] for kind in COLOURS}
 
 
-def _errors(
-    axis: Axes,
-    truth: np.ndarray,
-    labels: np.ndarray,
-    true_kinds: Mapping[int, str],
-    predicted_kinds: Mapping[int, str],
-) -> None:
-    """Outline objects in the colour of their kind: predicted ones solid, missed ones dashed."""
-    outlines = _outlines(labels, predicted_kinds)
-    for kind in ("matched", "inexact", "split", "merged", "spurious"):
-        _lines(axis, outlines.get(kind, []), kind, "solid", 1.3)
-    outlines = _outlines(truth, true_kinds)
-    for kind, style, width in (("merged", "dotted", 0.8), ("missed", "dashed", 1.3)):
-        _lines(axis, outlines.get(kind, []), kind, style, width)
-
-
-def _outlines(labels: np.ndarray, kinds: Mapping[int, str]) -> dict[str, list[np.ndarray]]:
-    """Return the outlines (N, 2) as (x, y) of a plane's objects, by kind."""
-    ids, places = np.unique(labels, return_inverse=True)
-    numbered = places.reshape(labels.shape) + 1  # find_objects passes over 0
-    found: dict[str, list[np.ndarray]] = {}
-    for label, window in zip(ids, ndimage.find_objects(numbered), strict=True):
-        kind = kinds.get(int(label)) if label else None
-        if kind is not None:
-            crop = np.pad(labels[window] == label, 1).astype(np.float32)
-            corner = np.array([part.start - 1 for part in window])
-            found.setdefault(kind, []).extend(
-                (line + corner)[:, ::-1] for line in find_contours(crop, 0.5)
-            )
-    return found
-
-
-def _lines(axis: Axes, lines: list[np.ndarray], kind: str, style: str, width: float) -> None:
-    from matplotlib.collections import LineCollection
-
-    axis.add_collection(
-        LineCollection(lines, colors=COLOURS[kind], linewidths=width, linestyles=style),
-        autolim=False,
-    )
-
-
-def _veil(axis: Axes, excluded: np.ndarray) -> None:
-    """Dim and hatch what is excluded."""
-    y, x = np.indices(excluded.shape)
-    period = max(4, max(excluded.shape) // 24)
-    stripe = (x + y) % period < max(1, period // 4)
-    veil = np.zeros((*excluded.shape, 4))
-    veil[excluded] = (0.06, 0.06, 0.08, 0.65)
-    veil[excluded & stripe] = (0.55, 0.55, 0.6, 0.45)
-    axis.imshow(veil)
-
-
-def _legend(figure: Figure, kinds: tuple[dict[int, str], dict[int, str]]) -> None:
+def _legend(figure: Figure, counts: Sequence[tuple[str, str]]) -> None:
     """Explain the colours of the errors, with the number of objects of each kind."""
     from matplotlib.patches import Patch
 
-    true, predicted = (Counter(side.values()) for side in kinds)
-    handles = []
-    for kind, colour in COLOURS.items():
-        count = predicted[kind] if kind in ("spurious", "merged") else true[kind]
-        handles.append(Patch(color=colour, label=f"{kind} {count}"))
+    handles = [Patch(color=COLOURS[kind], label=f"{kind} {count}") for kind, count in counts]
     figure.legend(
-        handles=handles, loc="lower center", ncols=len(handles), frameon=False, labelcolor=_TEXT
+        handles=handles,
+        loc="lower center",
+        ncols=min(len(handles), 6),
+        frameon=False,
+        labelcolor=_TEXT,
     )

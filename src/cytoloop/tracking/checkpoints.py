@@ -99,7 +99,16 @@ def run_of_file(path: Path) -> str | None:
     return None
 
 
-def _from_run(uri: str, run_id: str, artifact: str, tracking_uri: str | None) -> Path:
+def fetch_artifact(run_id: str, artifact: str, tracking_uri: str | None = None) -> Path:
+    """Return a file of a run as a local one; where the store is on this machine, the file itself.
+
+    Raises
+    ------
+    ModelError
+        No such run.
+    FileNotFoundError
+        The run has no such file.
+    """
     client = open_run(run_id, tracking_uri).client
     if str(client.tracking_uri).startswith("sqlite"):  # artifacts are files here: no copy
         folder = client.get_run(run_id).info.artifact_uri
@@ -108,10 +117,17 @@ def _from_run(uri: str, run_id: str, artifact: str, tracking_uri: str | None) ->
             if path.is_file():
                 return path
     try:
-        target = tempfile.mkdtemp(prefix="cytoloop-model-")
+        target = tempfile.mkdtemp(prefix="cytoloop-artifact-")
         atexit.register(shutil.rmtree, target, ignore_errors=True)
         return Path(client.download_artifacts(run_id, artifact, target))
     except (MlflowException, OSError) as error:
+        raise FileNotFoundError(artifact) from error
+
+
+def _from_run(uri: str, run_id: str, artifact: str, tracking_uri: str | None) -> Path:
+    try:
+        return fetch_artifact(run_id, artifact, tracking_uri)
+    except FileNotFoundError as error:
         raise ModelError(
             uri,
             f"the run has no {artifact}",

@@ -1,0 +1,125 @@
+"""Probability maps: calibration, Dice against threshold, and maps that are taken for labels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+
+from cytoloop.errors import ImageError, ManifestError
+from cytoloop.evaluation import evaluate
+from cytoloop.evaluation.calibration import (
+    calibration_error,
+    dice_by_threshold,
+    level_counts,
+    read_levels,
+    reliability,
+)
+from cytoloop.images import read_labels, write_image
+from cytoloop.manifest import write_manifest
+
+
+@pytest.fixture
+def guess() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Levels, truth and what counts, (20, 30)."""
+    rng = np.random.default_rng(3)
+    levels = rng.integers(0, 256, (20, 30), np.uint8)
+    return levels, rng.random((20, 30)) < (levels / 255) ** 2, rng.random((20, 30)) < 0.8
+
+
+def test_calibration_error_is_that_of_its_definition(guess: tuple) -> None:
+    levels, truth, valid = guess
+    counts = level_counts(levels, truth, valid)
+    assert counts.sum() == valid.sum() and counts[1].sum() == (truth & valid).sum()
+    p, y = levels[valid] / 255, truth[valid]
+    place = np.minimum((p * 10 + 1e-9).astype(int), 9)
+    error = sum(
+        (place == b).mean() * abs(p[place == b].mean() - y[place == b].mean())
+        for b in range(10)
+        if (place == b).any()
+    )
+    assert calibration_error(counts) == pytest.approx(error)
+    bins = reliability(counts)
+    assert sum(one["voxels"] for one in bins) == valid.sum()
+    assert all(one["from"] <= one["probability"] <= one["to"] for one in bins)
+    edge = np.full((2, 2), 51, np.uint8)  # 0.2 belongs to the bin above
+    assert reliability(level_counts(edge, edge))[0]["from"] == 0.2
+
+
+def test_a_perfect_map_has_no_calibration_error_and_a_sure_wrong_one_all(guess: tuple) -> None:
+    _, truth, valid = guess
+    right = (truth * 255).astype(np.uint8)
+    assert calibration_error(level_counts(right, truth, valid)) == 0
+    assert calibration_error(level_counts(255 - right, truth, valid)) == 1
+    assert all(point["dice"] == 1 for point in dice_by_threshold(level_counts(right, truth)))
+
+
+def test_dice_by_threshold_is_dice_of_the_voxels_above_it(guess: tuple) -> None:
+    levels, truth, valid = guess
+    for point in dice_by_threshold(level_counts(levels, truth, valid)):
+        found = (levels / 255 > point["threshold"]) & valid
+        true = truth & valid
+        dice = 2 * (found & true).sum() / (found.sum() + true.sum())
+        assert point["dice"] == pytest.approx(dice)
+    nothing = level_counts(np.zeros((3, 3), np.uint8), np.zeros((3, 3), bool))
+    assert dice_by_threshold(nothing)[0]["dice"] == 1
+
+
+@pytest.mark.parametrize("kind", ["uint8", "uint16", "float32"])
+def test_maps_of_any_usual_kind_are_the_same_map(kind: str, tmp_path: Path) -> None:
+    levels = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    data = {"uint8": levels, "uint16": levels * np.uint16(257), "float32": levels / 255}[kind]
+    tifffile.imwrite(tmp_path / "p.tif", data.astype(kind))
+    np.testing.assert_array_equal(read_levels(tmp_path / "p.tif"), levels)
+
+
+@pytest.mark.parametrize("top", [np.float32(1.2), np.float32(np.nan), np.int16(3)])
+def test_what_is_no_probability_is_refused(top: np.generic, tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "p.tif", np.full((8, 8), top))
+    with pytest.raises(ImageError, match="is no probability map"):
+        read_levels(tmp_path / "p.tif")
+
+
+@pytest.fixture
+def predicted(images_3d: Path) -> Path:
+    """``predictions.csv`` of two images, the truth itself with a map that is too unsure."""
+    rows = []
+    for number in range(2):
+        truth = read_labels(images_3d / f"seg/img_{number}.tif")
+        levels = np.where(truth > 0, 180, 20).astype(np.uint8)
+        name = f"prob/img_{number}.ome.tif"
+        write_image(images_3d / name, levels, "ZYX", None, ["probability"])
+        rows.append({"id": f"img_{number}", "labels": f"seg/img_{number}.tif", "probability": name})
+    write_manifest(images_3d / "predictions.csv", rows)
+    return images_3d / "predictions.csv"
+
+
+def test_probability_is_scored_where_the_table_names_it(predicted: Path) -> None:
+    evaluation = evaluate(predicted, predicted.parent / "seg")
+    found = evaluation.summary["calibration"]
+    assert found["images"] == 2 and found["best_dice"] == 1
+    assert 0.05 < found["ece"] < 0.15
+    assert evaluation.rows[0]["ece"] == pytest.approx(found["ece"], abs=0.02)
+    assert evaluation.summary["mean"]["ece"] is not None
+    plain = evaluate(predicted.parent / "seg", predicted.parent / "seg").summary
+    assert "calibration" not in plain and "ece" not in plain["mean"]
+
+
+def test_a_map_of_another_shape_is_refused(predicted: Path) -> None:
+    path = predicted.parent / "prob/img_1.ome.tif"
+    write_image(path, np.zeros((12, 40, 39), np.uint8), "ZYX")
+    with pytest.raises(ManifestError, match=r"shape \(12, 40, 39\) but the truth"):
+        evaluate(predicted, predicted.parent / "seg")
+
+
+def test_a_folder_of_maps_is_not_taken_for_labels(predicted: Path, tiff: Callable) -> None:
+    with pytest.raises(ManifestError, match="is a probability map(.|\n)*predictions.csv"):
+        evaluate(predicted.parent / "prob", predicted.parent / "seg")
+    for number in range(2):
+        path = predicted.parent / f"float/img_{number}.tif"
+        tiff(path, np.full((12, 40, 40), 0.3, np.float32))
+    with pytest.raises(ManifestError, match="holds fractions(.|\n)*Threshold it first"):
+        evaluate(predicted.parent / "float", predicted.parent / "seg")

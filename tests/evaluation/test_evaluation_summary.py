@@ -1,0 +1,216 @@
+"""Intervals, groups, a second annotator, and input that is not as it should be."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from cytoloop.errors import ConfigError, ManifestError
+from cytoloop.evaluation import (
+    Settings,
+    evaluate,
+    more_scores,
+    summary_table,
+    write_charts,
+    write_overlays,
+    write_report,
+    write_tables,
+)
+from cytoloop.evaluation.bootstrap import (
+    draw_weights,
+    interval,
+    p_value,
+    resample_means,
+    units_of,
+)
+from cytoloop.images import read_labels
+from cytoloop.manifest import write_manifest
+
+
+@pytest.fixture
+def shifted(images_3d: Path, tiff: Callable) -> Path:
+    """Five images, predictions moved by 0 to 4 voxels, in two groups."""
+    rows = []
+    for number in range(5):
+        labels = read_labels(images_3d / f"seg/img_{number}.tif")
+        tiff(images_3d / f"found/img_{number}.tif", np.roll(labels, number, 2))
+        tiff(images_3d / f"person/img_{number}.tif", np.roll(labels, 1, 1))
+        cells = {"id": f"img_{number}", "seg1": f"seg/img_{number}.tif"}
+        rows.append({**cells, "raw": f"raw/img_{number}.tif", "group": "ab"[number > 2]})
+    write_manifest(images_3d / "truth.csv", rows)
+    return images_3d
+
+
+def test_the_bootstrap_of_a_mean_is_that_of_theory() -> None:
+    values = np.random.default_rng(0).normal(3, 2, (400, 1))
+    drawn = resample_means(values, draw_weights([str(i) for i in range(400)], 4000, 1))
+    error = values.std() / 20
+    low, high = interval(drawn[:, 0])
+    assert low == pytest.approx(values.mean() - 1.96 * error, abs=0.15 * error)
+    assert high == pytest.approx(values.mean() + 1.96 * error, abs=0.15 * error)
+    from scipy import stats
+
+    shift = values - values.mean() + 2 * error
+    drawn = resample_means(shift, draw_weights([str(i) for i in range(400)], 20000, 1))
+    assert p_value(drawn[:, 0]) == pytest.approx(2 * stats.norm.sf(2), abs=0.01)
+
+
+def test_units_that_belong_together_are_drawn_together() -> None:
+    rows = [{"id": str(i), "group": "ab"[i % 2]} for i in range(6)] + [{"id": "7", "group": ""}]
+    units, kind = units_of(rows)
+    assert kind == "group" and len(set(units)) == 3
+    weights = draw_weights(units, 50, 0)
+    assert (weights[:, 0] == weights[:, 2]).all() and (weights[:, 0] != weights[:, 1]).any()
+    np.testing.assert_array_equal(weights, draw_weights(units, 50, 0))
+    assert (weights != draw_weights(units, 50, 1)).any()
+    assert units_of([{"id": str(i), "group": "one"} for i in range(4)])[1] == "image"
+    assert units_of([{"id": str(i), "group": str(i)} for i in range(4)])[1] == "image"
+
+
+def test_undefined_values_are_left_out_of_resampled_means() -> None:
+    values = np.array([[1.0, np.nan], [3.0, 5.0]])
+    weights = np.array([[1.0, 1.0], [2.0, 0.0]])
+    np.testing.assert_equal(resample_means(values, weights), [[2, 5], [1, np.nan]])
+    assert interval(np.array([np.nan])) is None
+    assert p_value(np.zeros(99)) == 1 and p_value(np.ones(99)) == pytest.approx(0.02)
+
+
+def test_intervals_hold_the_mean_and_are_the_same_again(shifted: Path) -> None:
+    first, again = (evaluate(shifted / "found", shifted / "seg").summary for _ in range(2))
+    assert json.dumps(first) == json.dumps(again)
+    bounds = first["intervals"]
+    assert (bounds["resampled"], bounds["units"], bounds["level"]) == ("image", 5, 0.95)
+    for kind in ("mean", "pooled"):
+        for name, (low, high) in bounds[kind].items():
+            assert low <= first[kind][name] + 1e-9 and first[kind][name] <= high + 1e-9, name
+    few = [
+        evaluate(shifted / "found", shifted / "seg", Settings(resamples=20, seed=seed)).summary
+        for seed in (0, 1)
+    ]
+    assert few[0]["intervals"]["pooled"] != few[1]["intervals"]["pooled"]
+    none = evaluate(shifted / "found", shifted / "seg", Settings(resamples=0)).summary
+    assert none["intervals"]["mean"] == {}
+
+
+def test_groups_are_resampled_and_have_intervals_of_their_own(shifted: Path) -> None:
+    summary = evaluate(shifted / "found", shifted / "truth.csv").summary
+    assert summary["intervals"]["resampled"] == "group" and summary["intervals"]["units"] == 2
+    assert set(summary["intervals"]["groups"]) == {"a", "b"}
+    low, high = summary["intervals"]["groups"]["b"]["dice"]
+    assert low < summary["groups"]["b"]["dice"] < high
+
+
+def test_a_second_annotator_is_shown_beside_the_model(shifted: Path) -> None:
+    (shifted / "person/img_4.tif").unlink()
+    evaluation = evaluate(shifted / "found", shifted / "truth.csv", annotator2=shifted / "person")
+    people = evaluation.summary["annotator2"]
+    assert people["images"] == [f"img_{n}" for n in range(4)] and people["missing"] == ["img_4"]
+    alone = evaluate(shifted / "person", shifted / "truth.csv").summary
+    assert people["mean"] == alone["mean"]
+    dice = [row["dice"] for row in evaluation.rows[:4]]
+    assert people["model"]["dice"] == pytest.approx(np.mean(dice))
+    console = Console(width=120, record=True, file=io.StringIO())
+    console.print(summary_table(evaluation))
+    assert "annotator 2" in console.export_text()
+    rows = [{"id": f"img_{n}", "seg1": f"person/img_{n}.tif"} for n in range(4)]
+    write_manifest(shifted / "second.csv", rows)
+    table = evaluate(shifted / "found", shifted / "truth.csv", annotator2=shifted / "second.csv")
+    assert table.summary["annotator2"]["mean"] == people["mean"]
+
+
+def test_an_annotator_of_other_images_is_refused(shifted: Path, tiff: Callable) -> None:
+    tiff(shifted / "strange/zebra.tif", np.ones((12, 40, 40), np.uint8))
+    with pytest.raises(ManifestError, match="no prediction has a truth of the same id"):
+        evaluate(shifted / "found", shifted / "seg", annotator2=shifted / "strange")
+    (shifted / "found/img_4.tif").unlink()
+    with pytest.raises(ManifestError, match="holds none of the images that are scored"):
+        evaluate(shifted / "found", shifted / "seg", annotator2=shifted / "person/img_4.tif")
+
+
+def test_settings_that_cannot_work_are_all_told_at_once() -> None:
+    with pytest.raises(ConfigError, match=r"3 problems(.|\n)*tolerance(.|\n)*spacing(.|\n)*resam"):
+        Settings(tolerance_um=-1, spacing_um=(1, 0, 1), resamples=-1)
+
+
+def test_distances_in_um_and_in_voxels_have_no_mean(shifted: Path) -> None:
+    import tifffile
+
+    labels = read_labels(shifted / "seg/img_0.tif")
+    for name in ("seg", "found"):  # without a voxel size
+        tifffile.imwrite(shifted / name / "img_0.tif", labels)
+    summary = evaluate(shifted / "found", shifted / "seg").summary
+    assert summary["unit"] == "mixed"
+    assert summary["mean"]["hd95"] is summary["pooled"]["surface_dice"] is None
+    assert summary["intervals"]["mean"]["surface_dice"] is None
+    assert summary["mean"]["dice"] is not None
+
+
+@pytest.mark.parametrize(
+    "change, match",
+    [
+        (lambda a: a[:, :, :39], r"shape \(12, 40, 39\) but the truth"),
+        (lambda a: a / np.float32(3), "holds fractions"),
+        (lambda a: -a.astype(np.int16), "holds negative labels"),
+    ],
+)
+def test_pictures_that_are_no_labels_are_refused(
+    shifted: Path, tiff: Callable, change: Callable, match: str
+) -> None:
+    import tifffile
+
+    labels = read_labels(shifted / "found/img_3.tif")
+    tifffile.imwrite(shifted / "found/img_3.tif", change(labels))
+    with pytest.raises(ManifestError, match=match):
+        evaluate(shifted / "found", shifted / "seg")
+
+
+def test_duplicate_ids_are_refused(shifted: Path) -> None:
+    rows = [{"id": "x", "labels": "found/img_0.tif"}, {"id": "x", "labels": "found/img_1.tif"}]
+    write_manifest(shifted / "twice.csv", rows)
+    with pytest.raises(ManifestError, match="'x'"):
+        evaluate(shifted / "twice.csv", shifted / "seg")
+
+
+def test_an_empty_truth_or_prediction_has_documented_scores(tmp_path: Path, tiff: Callable) -> None:
+    some = np.zeros((20, 20), np.uint8)
+    some[4:9, 4:9] = 1
+    cases = {"neither": (0, 0), "no_truth": (0, 1), "no_prediction": (1, 0)}
+    for name, (true, found) in cases.items():
+        tiff(tmp_path / f"truth/{name}.tif", some * np.uint8(true))
+        tiff(tmp_path / f"found/{name}.tif", some * np.uint8(found))
+    evaluation = evaluate(tmp_path / "found", tmp_path / "truth")
+    rows = {row["id"]: row for row in evaluation.rows}
+    for name in ("dice", "iou", "surface_dice", "f1_50", "mean_ap", "rq", "pq", "aji"):
+        found = [rows[case][name] for case in cases]
+        assert found == [1, 0, 0], name
+    assert rows["neither"]["hd95"] == 0 and np.isnan(rows["no_truth"]["hd95"])
+    assert np.isnan(rows["no_truth"]["volume_error"]) and np.isnan(rows["no_truth"]["seg"])
+    assert rows["no_prediction"]["volume_error"] == -1 and rows["no_prediction"]["seg"] == 0
+    table, _, _ = write_tables(evaluation, tmp_path / "out")
+    with table.open() as file:
+        assert {row["id"]: row["hd95"] for row in csv.DictReader(file)}["no_truth"] == ""
+
+
+def test_the_report_is_one_page_with_everything_inside(shifted: Path, tmp_path: Path) -> None:
+    (shifted / "found/img_1.tif").unlink()
+    rows = [{"id": f"<b>{n}", "seg1": f"seg/img_{n}.tif", "group": "g<h"} for n in range(2)]
+    rows = [{**row, "labels": f"person/img_{n}.tif"} for n, row in enumerate(rows)]
+    write_manifest(shifted / "odd.csv", rows)
+    evaluation = evaluate(shifted / "odd.csv", shifted / "odd.csv")
+    charts = write_charts(evaluation, tmp_path / "figures")
+    assert [path.stem for path in charts] == ["f1_against_iou", "scores"]
+    overlays = write_overlays(evaluation, tmp_path / "overlays", 1)
+    page = write_report(evaluation, tmp_path, charts, overlays).read_text()
+    assert page.count('src="data:image/webp;base64,') == 3 and "<script" not in page
+    assert "http" not in page and "&lt;b&gt;0" in page and "<b>0" not in page
+    assert "Recall by object size" in page and "g&lt;h" in page
+    console = Console(width=120, record=True, file=io.StringIO())
+    console.print(more_scores(evaluation))
+    assert "HD95 (um)" in console.export_text()
