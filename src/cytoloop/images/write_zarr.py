@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from cytoloop.atomic import replacing_folder
+from cytoloop.errors import OutputError
 from cytoloop.images.spacing import Spacing
 
 CHUNK = {"Z": 16, "Y": 256, "X": 256}
@@ -43,8 +44,20 @@ def write_zarr(
         Of the image and its channel.
     boxes : iterator of tuple of slice, optional
         In which steps it is written; default in slabs of 64 planes (rows in 2D).
+
+    Raises
+    ------
+    OutputError
+        The libraries are too old to write it (Python 3.10).
     """
-    from bioio_ome_zarr.writers import Channel, OMEZarrWriter
+    try:
+        from bioio_ome_zarr.writers import Channel, OMEZarrWriter
+    except ImportError as error:  # an older bioio-ome-zarr, on Python 3.10
+        raise OutputError(
+            str(path),
+            "this installation cannot write OME-Zarr",
+            "Take format=ome-tiff, or Python 3.11.",
+        ) from error
 
     shape = tuple(int(n) for n in data.shape)
     dtype = np.dtype(np.uint8) if data.dtype == bool else np.dtype(data.dtype)

@@ -77,8 +77,8 @@ class Scratch:
             return self.attach(self.folder, name)
         shutil.rmtree(path, ignore_errors=True)
         chunks = tuple(min(c, n) for c, n in zip(CHUNK[-len(shape) :], shape, strict=True))
-        return zarr.create_array(
-            store=str(path), shape=shape, dtype=dtype, chunks=chunks, fill_value=0
+        return zarr.open_array(
+            store=str(path), mode="w", shape=shape, dtype=dtype, chunks=chunks, fill_value=0
         )
 
     def done(self, name: str) -> int:
