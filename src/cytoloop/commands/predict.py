@@ -22,10 +22,10 @@ def run(cfg: Any) -> None:
     _check_given(values)
     settings = settings_of(values)
     check_settings(settings, values["engine"], values["workers"])
+    output = Path(values["output"] or Path(cfg.predictions).parent)
     if values["predictions"] is not None:
         from cytoloop.inference.again import segment_again
 
-        output = values["output"] or Path(cfg.predictions).parent
         results = segment_again(cfg.predictions, output, settings)
     else:
         from cytoloop.inference.engine import Model
@@ -44,8 +44,8 @@ def run(cfg: Any) -> None:
         scheduler = values["scheduler"] if values["engine"] == "dask" else None
         log.info("predicting %d image(s) with %s", len(rows), named["model"])
         engine = Engine(values["workers"], scheduler)
-        results = predict_rows(rows, model, cfg.output, named, settings, engine)
-    log.info("wrote %s", results.folder / "predictions.csv")
+        results = predict_rows(rows, model, output, named, settings, engine)
+    log.info("wrote %s", output / "predictions.csv")
     error = results.failures()
     if error is not None:
         raise error
