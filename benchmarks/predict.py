@@ -3,8 +3,8 @@
 The network alone on the same windows, `cytoloop predict` around it, and MONAI's
 `sliding_window_inference` between tifffile's reading and writing, in turn, on the same image with
 the same network and overlap. Then peak memory against the size of a synthetic OME-Zarr, each in a
-process of its own. The small network learns the discs of the images in a few steps, so that there
-are objects to part; the other one has random weights.
+process of its own. The networks learn the discs of the images in a few steps, so that there are
+objects to part.
 """
 
 from __future__ import annotations
@@ -41,10 +41,11 @@ def make_model(folder: Path, name: str) -> Path:
         "spatial_dims": 3,
         "in_channels": 1,
         "out_channels": 1,
-        "strides": [1, 2, 2] if name == "small" else [1, 4, 2],
+        "strides": [1, 2, 2],
         "kernel_size": [3, 3, 3] if name == "small" else [1, 1, 1],
-        "upsample_kernel_size": [2, 2] if name == "small" else [4, 2],
+        "upsample_kernel_size": [2, 2],
         "filters": FILTERS[name],
+        "norm_name": "batch",
         "res_block": name == "small",
     }
     image = {
@@ -55,8 +56,7 @@ def make_model(folder: Path, name: str) -> Path:
         "normalization": {"method": "percentile", "lower": 1.0, "upper": 99.8},
     }
     network = DynUNet(**backbone)
-    if name == "small":
-        learn_discs(network)
+    learn_discs(network)
     weights = {f"backbone.{k}": v for k, v in network.state_dict().items()}
     target = {"_target_": "monai.networks.nets.DynUNet", **backbone}
     content = {"state_dict": weights, "hyper_parameters": {"backbone": target, "image": image}}
@@ -75,7 +75,7 @@ def learn_discs(network: Any) -> None:
     image = torch.from_numpy((data - np.float32(low)) / np.float32(high - low))
     optimizer = torch.optim.AdamW(network.parameters(), 5e-3)
     rng = np.random.default_rng(0)
-    for _ in range(30):
+    for _ in range(60):
         y, x = rng.integers(0, SHAPE[1] - PATCH[1], 2)
         window = (slice(None), slice(y, y + PATCH[1]), slice(x, x + PATCH[2]))
         logits = network(image[window][None, None])
@@ -88,12 +88,13 @@ def learn_discs(network: Any) -> None:
 
 
 def make_planes(first: int, count: int, plane: tuple[int, int]) -> np.ndarray:
-    """Return planes of noise with bright discs through all of them."""
+    """Return planes of noise with bright discs, twelve planes thick."""
     rng = np.random.default_rng(first)
     y, x = np.indices(plane)
     discs = ((y % 64 - 32) ** 2 + (x % 64 - 32) ** 2) < 200
     noise = rng.integers(90, 130, (count, *plane), dtype=np.uint16)
-    return noise + (800 * discs).astype(np.uint16)
+    inside = np.arange(first, first + count) % 16 < 12
+    return noise + (800 * discs).astype(np.uint16) * inside[:, None, None]
 
 
 def settings_of(**values: Any) -> Any:
