@@ -1,0 +1,98 @@
+"""What is predicted: rows with names of their own, channels in order, sizes in um."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cytoloop.errors import ManifestError
+from cytoloop.inference.inputs import list_inputs, unique_names
+from cytoloop.inference.job import _channels_by_name
+from cytoloop.inference.postprocess import TUNED, Trained, resolved, rule_for
+from cytoloop.manifest import Row, write_manifest
+
+SETTINGS = {
+    "instances": True, "threshold": "tuned", "smoothing": 0.0, "seed_smoothing": "tuned",
+    "min_depth": 0.3, "min_volume_um3": None, "max_volume_um3": None, "fill_holes": True,
+    "border": "none",
+}  # fmt: skip
+
+
+def test_images_of_one_name_get_names_of_their_own(tmp_path: Path, tiff: Callable) -> None:
+    for name in ("a/img.tif", "b/img.tif", "b/IMG.tiff", "b/other.tif"):
+        tiff(tmp_path / name, np.zeros((4, 4), np.uint8))
+    rows = list_inputs(f"{tmp_path}/*/*.tif*")
+    names = [row["name"] for row in rows]
+    assert len({name.lower() for name in names}) == 4
+    assert "a__img" in names and "other" in names
+    assert len({row.id for row in rows}) == 4
+    assert [row.file("raw") for row in rows] == sorted(tmp_path.glob("*/*.tif*"))
+
+
+def test_names_never_lead_out_of_the_folder(tmp_path: Path) -> None:
+    rows = [Row({"id": text, "raw": "x.tif"}, tmp_path) for text in ("../../etc", "a/b", "..", "")]
+    assert unique_names(rows) == ["etc", "a_b", "image", "x"]
+
+
+def test_rejected_rows_are_not_predicted(tmp_path: Path) -> None:
+    rows = [{"raw": "a.tif", "status": "reject"}, {"raw": "b.tif"}]
+    write_manifest(tmp_path / "m.csv", rows)
+    assert [row.id for row in list_inputs(tmp_path / "m.csv")] == ["b"]
+    write_manifest(tmp_path / "none.csv", rows[:1])
+    with pytest.raises(ManifestError, match="has no rows"):
+        list_inputs(tmp_path / "none.csv")
+
+
+def test_ids_of_a_manifest_stay_and_only_file_names_are_made_safe(tmp_path: Path) -> None:
+    rows = [{"raw": "a.tif", "id": "cell (1)"}, {"raw": "b.tif", "id": "a#5"}]
+    write_manifest(tmp_path / "m.csv", rows)
+    found = list_inputs(tmp_path / "m.csv")
+    assert [row.id for row in found] == ["cell (1)", "a#5"]
+    assert [row["name"] for row in found] == ["cell _1_", "a_5"]
+
+
+def test_channels_are_put_into_the_order_of_training(caplog: pytest.LogCaptureFixture) -> None:
+    assert _channels_by_name("a", ("GFP", "DAPI"), ["DAPI", "GFP"]) == ["DAPI", "GFP"]
+    assert _channels_by_name("a", ("GFP", "DAPI"), ["DAPI"]) == ["DAPI"]
+    assert _channels_by_name("a", ("DAPI",), ["DAPI"]) is None
+    assert not caplog.records
+    assert _channels_by_name("a", ("GFP", "DAPI"), ["DAPI", "RFP"]) is None
+    assert "channels are GFP, DAPI, the model was trained on DAPI, RFP" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "trained, known, volume, expected",
+    [
+        ((1.0, 1.0, 1.0), (0.5, 0.5, 0.5), None, 0.05 * 800 * 8),
+        ((1.0, 1.0, 1.0), None, None, 0.05 * 800),  # an unknown voxel size is taken as that
+        (None, (0.02, 0.02, 0.02), None, 0.05 * 800),  # of training, never as 1 um
+        (None, (0.5, 0.5, 0.5), 10.0, 80.0),
+    ],
+)
+def test_crumbs_are_told_from_objects_in_um_where_both_sizes_are_known(
+    trained: tuple | None, known: tuple | None, volume: float | None, expected: float
+) -> None:
+    settings = resolved({**SETTINGS, "min_volume_um3": volume}, Trained(trained, 800))
+    rule = rule_for(settings, 0.5, known, Trained(trained, 800), 3)
+    assert rule.min_voxels == pytest.approx(expected)
+
+
+def test_what_training_chose_stands_for_tuned_unless_it_cannot_be() -> None:
+    chosen = {"threshold": 0.41, "seed_smoothing": 2.0, "min_depth": 0.1, "dice": 0.9}
+    found = resolved(SETTINGS, Trained.of({"tuned": chosen}))
+    assert (found["threshold"], found["seed_smoothing"], found["min_depth"]) == (0.41, 2.0, 0.3)
+    for odd in (None, {}, {"threshold": 7.0}, {"threshold": "high"}, "yes"):
+        assert resolved(SETTINGS, Trained.of({"tuned": odd}))["threshold"] == TUNED["threshold"]
+
+
+@pytest.mark.realdata
+def test_scenes_and_time_points_become_rows_of_their_own(real_data: Path) -> None:
+    czi = real_data / "formats/czi"
+    two = list_inputs(czi / "WellD6-7_S2.czi")
+    assert [row["scene"] for row in two] == ["D6-D6", "D7-D7"]
+    three = list_inputs(czi / "CellDivision_T3_Z5_CH2_X240_Y170.czi")
+    assert [row["time"] for row in three] == ["0", "1", "2"]
+    assert len({row["name"] for row in [*two, *three]}) == 5

@@ -1,0 +1,59 @@
+"""Post-processing chosen on validation images: the best there is among what is tried."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from cytoloop import tuning
+from cytoloop.inference.api import POSTPROCESS
+from cytoloop.inference.postprocess import Trained
+
+
+def example(labels: np.ndarray, valid: np.ndarray | None = None) -> Any:
+    valid = np.ones(labels.shape, bool) if valid is None else valid
+    return SimpleNamespace(id="a", labels=labels, valid=valid, spacing_um=None)
+
+
+def test_the_threshold_is_that_of_the_best_dice_over_voxels_that_count() -> None:
+    rng = np.random.default_rng(0)
+    truth = rng.random((40, 50)) < 0.3
+    levels = np.where(truth, rng.integers(90, 256, truth.shape), rng.integers(0, 130, truth.shape))
+    levels = levels.astype(np.uint8)
+    valid = np.ones(truth.shape, bool)
+    valid[:, 30:] = False
+    levels[:, 30:] = 255 * ~truth[:, 30:]  # nonsense, where nothing counts
+    threshold, dice = tuning.best_threshold([levels], [example(truth.astype(np.uint8), valid)])
+
+    def score(cut: float) -> float:
+        found = (levels > cut * 255) & valid
+        true = truth & valid
+        return 2 * (found & true).sum() / (found.sum() + true.sum())
+
+    best = max(score((level + 0.5) / 255) for level in range(26, 230))
+    assert dice == pytest.approx(score(threshold)) and dice > best - 0.002
+
+
+def test_touching_objects_ask_for_another_watershed_than_lobed_ones() -> None:
+    shape = (60, 120)
+    grid = np.indices(shape)
+
+    def disc(y: float, x: float, r: float) -> np.ndarray:
+        return (grid[0] - y) ** 2 + (grid[1] - x) ** 2 <= r * r
+
+    mask = disc(30, 30, 12) | disc(30, 49, 12) | disc(30, 90, 12)
+    apart = np.zeros(shape, np.uint8)
+    apart[disc(30, 30, 12) & (grid[1] < 40)] = 1
+    apart[disc(30, 49, 12) & (grid[1] >= 40)] = 2
+    apart[disc(30, 90, 12)] = 3
+    lobed, _ = ndimage.label(mask)
+    levels = mask.astype(np.uint8) * 255
+    settings = dict(POSTPROCESS)
+    parted = tuning._best_watershed([levels], [example(apart)], settings, Trained(), 0.5)
+    whole = tuning._best_watershed([levels], [example(lobed)], settings, Trained(), 0.5)
+    assert parted["ap_50"] == whole["ap_50"] == 1.0
+    assert parted["min_depth"] < whole["min_depth"]
