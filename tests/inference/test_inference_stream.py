@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -107,17 +108,15 @@ def test_boxes_side_by_side_give_the_map_of_the_whole(make_model: Callable) -> N
     windows = predictor.windows(pixels.shape)
     levels = predictor.levels("x", pixels)
 
-    def network(some: np.ndarray) -> np.ndarray:
-        return predictor.predict(some, levels)
-
+    ready = partial(predictor.prepare, levels=levels), partial(predictor.predict, levels=levels)
     whole_box = tuple(slice(0, n) for n in pixels.shape)
     expected = np.zeros(pixels.shape, np.float32)
-    for box, maps in stream(pixels, windows, network, whole_box, 1, 3):
+    for box, maps in stream(pixels, windows, *ready, whole_box, 1, 3):
         expected[box] = maps[0]
     found = np.full(pixels.shape, np.nan, np.float32)
     for z in (slice(0, 7), slice(7, 30)):
         for y in (slice(0, 40), slice(40, 80)):
-            for box, maps in stream(pixels, windows, network, (z, y, slice(0, 100)), 1, 4):
+            for box, maps in stream(pixels, windows, *ready, (z, y, slice(0, 100)), 1, 4):
                 assert np.isnan(found[box]).all()  # nothing twice
                 found[box] = maps[0]
     np.testing.assert_allclose(found, expected, atol=1e-5)
@@ -167,7 +166,8 @@ def test_augmentation_makes_the_answer_symmetric(make_model: Callable) -> None:
 
 
 def test_an_ensemble_is_the_mean_of_its_members(make_model: Callable) -> None:
-    models = [make_model(2, seed=n) for n in (1, 2)]
+    zscore = {"method": "zscore"}  # each network sees the image in its own units
+    models = [make_model(2, seed=1), make_model(2, seed=2, normalization=zscore)]
     pixels = pixels_of((40, 50))
     members = [mapped(predictor_of(m, overlap=0.25), pixels) for m in models]
     together = Predictor(

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -223,7 +223,8 @@ def _predict_box(
     for where, maps in stream(
         pixels,
         windows,
-        lambda some: predictor.predict(some, levels),
+        partial(predictor.prepare, levels=levels),
+        partial(predictor.predict, levels=levels),
         box,
         1,
         settings.batch_size,

@@ -60,6 +60,7 @@ def predict_map(
     if levels is None:  # nothing is to be seen there
         return volume
     windows = predictor.windows(pixels.shape)
+    prepare = partial(predictor.prepare, levels=levels)
     network = partial(_network, predictor, levels, skip_empty)
     boxes = regions(windows, len(pixels.channels), 1)
     planes = windows.shape[0]
@@ -71,7 +72,7 @@ def predict_map(
             if first >= planes:
                 continue
             rest = (slice(first, planes), *box[1:])
-            for where, found in stream(pixels, windows, network, rest, 1, batch_size):
+            for where, found in stream(pixels, windows, prepare, network, rest, 1, batch_size):
                 if writing is not None:
                     writing.result()
                 reached = number * planes + where[0].stop

@@ -156,14 +156,18 @@ class Predictor:
         sample = np.concatenate(taken, axis=1)
         return [intensity_statistics(sample, c.image["normalization"]) for c in self.checkpoints]
 
+    def prepare(self, planes: np.ndarray, levels: Sequence[Levels]) -> np.ndarray:
+        """Return planes (C, ...) in the units of the first network, float32."""
+        return normalize(planes, *levels[0])
+
     @torch.inference_mode()
     def predict(self, windows: np.ndarray, levels: Sequence[Levels]) -> np.ndarray:
         """Return the maps of some windows: the mean over networks and views.
 
         Parameters
         ----------
-        windows : ndarray
-            (B, C, *window), grey levels as in the file.
+        windows : ndarray of float32
+            (B, C, *window), prepared.
         levels : sequence of (ndarray, ndarray)
             See `levels`.
 
@@ -174,8 +178,12 @@ class Predictor:
         """
         total: Tensor | None = None
         for network, (offset, scale) in zip(self.networks, levels, strict=True):
-            channels_first = normalize(windows.swapaxes(0, 1), offset, scale)
-            image = torch.from_numpy(channels_first).transpose(0, 1).to(self.device)
+            image = torch.from_numpy(windows).to(self.device)
+            if network is not self.networks[0]:  # from the units of the first to its own
+                spread = (-1, *[1] * (windows.ndim - 2))
+                times = torch.from_numpy((levels[0][1] / scale).reshape(spread)).to(image)
+                plus = torch.from_numpy(((levels[0][0] - offset) / scale).reshape(spread))
+                image = image * times + plus.to(image)
             for view in self.views:
                 with torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None):
                     logits = network(view.there(image))

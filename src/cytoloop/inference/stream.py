@@ -20,8 +20,11 @@ from cytoloop.instances.blocks import Box
 SLAB_BYTES = 2**29
 """Memory of a slab, about; larger planes are predicted in parts."""
 
+Prepare = Callable[[np.ndarray], np.ndarray]
+"""Grey levels (C, *planes) to what the network takes, float32."""
+
 Network = Callable[[np.ndarray], np.ndarray]
-"""Windows (B, C, *window) in grey levels to maps (B, K, *window), float32 in [0, 1]."""
+"""Prepared windows (B, C, *window) to maps (B, K, *window), float32 in [0, 1]."""
 
 
 def regions(windows: Windows, channels: int, maps: int, most: float = SLAB_BYTES) -> list[Box]:
@@ -36,7 +39,7 @@ def regions(windows: Windows, channels: int, maps: int, most: float = SLAB_BYTES
         Bytes of a slab.
     """
     shape = windows.shape
-    a_voxel = 4 * maps + 8 * channels  # sums; grey levels, read ahead as well
+    a_voxel = 4 * maps + 12 * channels  # sums; what is read, as it is and ahead
     most_area = max(most / (a_voxel * windows.size[0]), math.prod(windows.size[1:]))
     sides = list(shape[1:])
     for axis in range(len(sides)):
@@ -55,7 +58,13 @@ def regions(windows: Windows, channels: int, maps: int, most: float = SLAB_BYTES
 
 
 def stream(
-    pixels: Pixels, windows: Windows, network: Network, box: Box, maps: int, batch_size: int
+    pixels: Pixels,
+    windows: Windows,
+    prepare: Prepare,
+    network: Network,
+    box: Box,
+    maps: int,
+    batch_size: int,
 ) -> Iterator[tuple[Box, np.ndarray]]:
     """Predict a box of an image; yield its planes as they are done.
 
@@ -67,7 +76,8 @@ def stream(
     pixels : Pixels
     windows : Windows
         Of the image.
-    network : callable
+    prepare, network : callable
+        Planes are prepared once, while the network works on those before.
     box : tuple of slice
         In the coordinates of the windows: those of the image, mirrored where it is small.
     maps : int
@@ -93,7 +103,7 @@ def stream(
     weight = windows.weight()
     sums = np.zeros((maps, thick, *(s.stop - s.start for s in box[1:])), np.float32)
     with ThreadPoolExecutor(1, "read") as ahead:
-        read = _slab_reader(pixels, windows, hull)
+        read = _slab_reader(pixels, windows, hull, prepare)
         coming = ahead.submit(read, rows[0])
         for number, row in enumerate(rows):
             slab = coming.result()
@@ -119,9 +129,9 @@ def stream(
 
 
 def _slab_reader(
-    pixels: Pixels, windows: Windows, hull: Sequence[slice]
+    pixels: Pixels, windows: Windows, hull: Sequence[slice], prepare: Prepare
 ) -> Callable[[int], np.ndarray]:
-    """Return a function that reads the planes of a row of windows, each plane once."""
+    """Return a function that reads and prepares the planes of a row of windows, each once."""
     thick = windows.size[0]
     held: list[tuple[int, np.ndarray]] = []
 
@@ -130,7 +140,7 @@ def _slab_reader(
         if held and held[0][0] <= row < held[0][0] + thick:
             kept = held[0][1][:, row - held[0][0] :]
             start = row + kept.shape[1]
-        new = _mirrored(pixels, windows, (slice(start, row + thick), *hull))
+        new = prepare(_mirrored(pixels, windows, (slice(start, row + thick), *hull)))
         slab = new if kept is None else np.concatenate([kept, new], axis=1)
         held[:] = [(row, slab)]
         return slab
