@@ -114,7 +114,7 @@ def predict_file(folder: Path, model: Path, source: Path, output: str, **values:
     start = time.perf_counter()
     results = predict_rows(
         list_inputs(source),
-        Model((str(model),), OVERLAP, accelerator="cpu"),
+        Model((str(model),), OVERLAP, accelerator="cpu", window="patch"),
         folder / output,
         {"model": "m"},
         settings_of(**values),
@@ -140,7 +140,7 @@ def speed(folder: Path, _: float) -> dict[str, float]:
     data = make_planes(0, SHAPE[0], SHAPE[1:])
     source = folder / "in.tif"
     tifffile.imwrite(source, data, imagej=True, metadata={"axes": "ZYX"})
-    predictor = Model((str(model),), OVERLAP, accelerator="cpu").load()
+    predictor = Model((str(model),), OVERLAP, accelerator="cpu", window="patch").load()
     network, dtype = predictor.networks[0], predictor.dtype
     pixels = MemoryPixels(data[None], None, ["0"])
     windows = predictor.windows(pixels.shape).count()

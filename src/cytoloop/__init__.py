@@ -22,7 +22,7 @@ def predict(array: Any, model: Any, **options: Any) -> Prediction:
         A checkpoint, ``runs:/ID``, ``models:/NAME@ALIAS`` ...; several are an ensemble.
     **options
         ``spacing_um`` (Z, Y, X), ``channel_axis``, ``resample``, ``tta``, ``overlap``,
-        ``batch_size``, ``accelerator``, ``precision``; and the keys of ``postprocess``:
+        ``window``, ``batch_size``, ``accelerator``, ``precision``; and the keys of ``postprocess``:
         ``threshold``, ``smoothing``, ``seed_smoothing``, ``min_depth``, ``min_volume_um3``,
         ``max_volume_um3``, ``fill_holes``, ``border``. See ``cytoloop predict --help``.
 

@@ -31,7 +31,7 @@ def pixels_of(shape: tuple[int, ...], seed: int = 0, dtype: Any = np.uint16) -> 
 
 
 def predictor_of(model: Path, **options: Any) -> Predictor:
-    options = {"precision": "32", "accelerator": "cpu", **options}
+    options = {"precision": "32", "accelerator": "cpu", "window": "patch", **options}
     return Predictor([read_checkpoint(model)], **options)
 
 
@@ -171,7 +171,11 @@ def test_an_ensemble_is_the_mean_of_its_members(make_model: Callable) -> None:
     pixels = pixels_of((40, 50))
     members = [mapped(predictor_of(m, overlap=0.25), pixels) for m in models]
     together = Predictor(
-        [read_checkpoint(m) for m in models], overlap=0.25, precision="32", accelerator="cpu"
+        [read_checkpoint(m) for m in models],
+        overlap=0.25,
+        precision="32",
+        accelerator="cpu",
+        window="patch",
     )
     np.testing.assert_allclose(mapped(together, pixels), np.mean(members, 0), atol=2e-3)
     assert np.abs(members[0] - members[1]).max() > 0.01

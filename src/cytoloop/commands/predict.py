@@ -35,7 +35,7 @@ def run(cfg: Any) -> None:
         located = [locate_checkpoint(uri) for uri in _models(str(cfg.model_uri))]
         model = Model(
             tuple(str(one.path) for one in located),
-            *(settings.overlap, settings.tta, cfg.accelerator, str(cfg.precision)),
+            *(settings.overlap, settings.tta, cfg.accelerator, settings.precision, settings.window),
         )
         named = {
             "model": "; ".join(one.uri for one in located),

@@ -66,6 +66,7 @@ def predict_array(
     resample: bool = False,
     tta: str = "none",
     overlap: float | str = "auto",
+    window: str = "auto",
     batch_size: int = 4,
     accelerator: str = "auto",
     precision: str = "auto",
@@ -73,12 +74,12 @@ def predict_array(
 ) -> Prediction:
     """Predict an array; see `cytoloop.predict`."""
     settings = Settings(
-        {**POSTPROCESS, **postprocess}, resample=resample, tta=tta, overlap=overlap,
+        {**POSTPROCESS, **postprocess}, resample=resample, tta=tta, overlap=overlap, window=window,
         batch_size=batch_size, spacing_um=_spacing(spacing_um),
     )  # fmt: skip
     check_settings(settings)
     paths = tuple(str(path) for path in checkpoints)
-    predictor = Model(paths, overlap, tta, accelerator, precision).load()
+    predictor = Model(paths, overlap, tta, accelerator, precision, window).load()
     pixels = array_pixels(array, settings.spacing_um, channel_axis)
     predictor.check("array", pixels)
     scratch = Scratch(None)

@@ -23,7 +23,7 @@ import numpy as np
 from cytoloop.errors import ConfigError, ImageError, ManifestError
 from cytoloop.images import read_header
 from cytoloop.inference.job import finish_row, open_input, predict_row, writing
-from cytoloop.inference.maps import DTYPES, write_box
+from cytoloop.inference.maps import DTYPES, batch_of, write_box
 from cytoloop.inference.postprocess import Trained
 from cytoloop.inference.predictor import Predictor
 from cytoloop.inference.scratch import CHUNK, IN_MEMORY_VOXELS, Scratch
@@ -48,7 +48,7 @@ class Model:
     ----------
     paths : tuple of str
         Checkpoints.
-    overlap, tta, accelerator, precision
+    overlap, tta, accelerator, precision, window
         See `Predictor`.
     """
 
@@ -57,6 +57,7 @@ class Model:
     tta: str = "none"
     accelerator: str = "auto"
     precision: str = "auto"
+    window: str = "auto"
 
     def load(self) -> Predictor:
         """Return the predictor."""
@@ -66,7 +67,9 @@ class Model:
 @lru_cache(maxsize=1)
 def _load(model: Model) -> Predictor:
     checkpoints = [read_checkpoint(path) for path in model.paths]
-    return Predictor(checkpoints, model.overlap, model.tta, model.accelerator, model.precision)
+    return Predictor(
+        checkpoints, model.overlap, model.tta, model.accelerator, model.precision, model.window
+    )
 
 
 @dataclass(frozen=True)
@@ -227,7 +230,7 @@ def _predict_box(
         partial(predictor.predict, levels=levels),
         box,
         1,
-        settings.batch_size,
+        batch_of(settings.batch_size, predictor, windows),
     ):
         found[where[0].start - box[0].start : where[0].stop - box[0].start] = maps[0]
     write_box(volume, windows, box, found)  # whole chunks, at once

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
@@ -62,6 +63,7 @@ def predict_map(
     windows = predictor.windows(pixels.shape)
     prepare = partial(predictor.prepare, levels=levels)
     network = partial(_network, predictor, levels, skip_empty)
+    batch = batch_of(batch_size, predictor, windows)
     boxes = regions(windows, len(pixels.channels), 1)
     planes = windows.shape[0]
     done = scratch.done("probability")  # planes of one box after the other
@@ -72,7 +74,7 @@ def predict_map(
             if first >= planes:
                 continue
             rest = (slice(first, planes), *box[1:])
-            for where, found in stream(pixels, windows, prepare, network, rest, 1, batch_size):
+            for where, found in stream(pixels, windows, prepare, network, rest, 1, batch):
                 if writing is not None:
                     writing.result()
                 reached = number * planes + where[0].stop
@@ -94,6 +96,11 @@ def _network(
     if shows.any():
         maps[shows] = predictor.predict(stacked[shows], levels)
     return maps
+
+
+def batch_of(size: int, predictor: Predictor, windows: Windows) -> int:
+    """Return how many windows hold as many voxels as a batch of training patches, at least one."""
+    return max(size * math.prod(predictor.size) // math.prod(windows.size), 1)
 
 
 def write_box(volume: Volume, windows: Windows, box: Box, probability: np.ndarray) -> None:

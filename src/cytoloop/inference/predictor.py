@@ -13,7 +13,7 @@ from torch import Tensor
 from cytoloop.errors import ConfigError, ImageError, ModelError
 from cytoloop.images import Pixels, Spacing, slabs
 from cytoloop.inference.augmented import views
-from cytoloop.inference.windows import Windows, overlap_of, receptive_radius
+from cytoloop.inference.windows import Windows, grown_window, overlap_of, receptive_radius
 from cytoloop.intensity import SAMPLE, Levels, intensity_statistics, normalize
 from cytoloop.model.checkpoint import Checkpoint, build_network
 from cytoloop.model.hardware import choose_precision
@@ -37,6 +37,10 @@ class Predictor:
         auto, cpu or gpu.
     precision : str
         auto, 32, bf16 or 16.
+    window : str
+        ``patch``: of the size of the training patches. ``auto``: larger, up to a million voxels
+        and no larger than the image. A network with instance norm takes contrast from its window:
+        in a small one that is empty it makes objects of the noise.
 
     Raises
     ------
@@ -51,6 +55,7 @@ class Predictor:
         tta: str = "none",
         accelerator: str = "auto",
         precision: str = "auto",
+        window: str = "auto",
     ) -> None:
         self.checkpoints = list(checkpoints)
         self.image: Mapping[str, Any] = self.checkpoints[0].image
@@ -72,8 +77,9 @@ class Predictor:
             receptive_radius(network, int(self.image["channels"]), self.size)
             for network in (self.networks if overlap == "auto" else ())
         ]
-        radius = [max(r) for r in zip(*radii, strict=True)] or [0] * len(self.size)
-        self.overlap = overlap_of(overlap, self.size, radius)
+        self.radius = [max(r) for r in zip(*radii, strict=True)] or [0] * len(self.size)
+        self.overlap = overlap
+        self.window = window
 
     @property
     def spacing_um(self) -> Spacing | None:
@@ -118,7 +124,13 @@ class Predictor:
 
     def windows(self, shape: Sequence[int]) -> Windows:
         """Return the windows that cover an image."""
-        return Windows(shape, self.size, self.overlap, self.stride)
+        size = self.size
+        if self.window == "auto":
+            size = grown_window(shape, self.size, self.stride)
+        if any(view.turns for view in self.views):  # a turned window must be one of the same sides
+            size = (*size[:-2], min(size[-2:]), min(size[-2:]))
+        overlap = overlap_of(self.overlap, size, self.radius)
+        return Windows(shape, size, overlap, self.stride)
 
     def levels(self, name: str, pixels: Pixels) -> list[Levels] | None:
         """Return what each network's normalisation takes from an image; None if it shows nothing.

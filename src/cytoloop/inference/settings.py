@@ -41,7 +41,7 @@ class Settings:
         Of stored probabilities: uint8 (0..255) or float16 (0..1).
     format : str
         One of `FORMATS`; auto: OME-Zarr where an image does not fit into memory.
-    overlap, tta, precision
+    overlap, tta, precision, window
         As the predictor was told: they are part of what results depend on.
     batch_size : int
         Windows at a time.
@@ -60,6 +60,7 @@ class Settings:
     overlap: float | str = "auto"
     tta: str = "none"
     precision: str = "auto"
+    window: str = "auto"
     batch_size: int = 4
     skip_empty: bool = False
 
@@ -86,6 +87,7 @@ def settings_of(values: Mapping[str, Any]) -> Settings:
         overlap=values["overlap"],
         tta=str(values["tta"]),
         precision=str(values["precision"]),
+        window=str(values["window"]),
         batch_size=values["batch_size"],
         skip_empty=bool(values["skip_empty"]),
     )
@@ -110,6 +112,7 @@ def check_settings(settings: Settings, engine: str = "local", workers: Any = 1) 
     for name, value, known in (
         ("tta", settings.tta, CHOICES),
         ("format", settings.format, FORMATS),
+        ("window", settings.window, ("auto", "patch")),
         ("probability_dtype", settings.dtype, tuple(DTYPES)),
         ("engine", engine, ("local", "dask")),
     ):
