@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -84,3 +85,49 @@ def real_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"real data not found at {folder} (set CYTOLOOP_TEST_DATA)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def make_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Return a maker of checkpoints with random weights, without instance statistics.
+
+    Batch norm in evaluation is a fixed scale: a window's answer does not depend on its size.
+    """
+
+    import torch
+    from monai.networks.nets import DynUNet
+
+    def make(
+        ndim: int = 3, patch: Any = None, seed: int = 0, channels: int = 1, **image: Any
+    ) -> Path:
+        torch.manual_seed(seed)
+        backbone = {
+            "spatial_dims": ndim, "in_channels": channels, "out_channels": 1,
+            "strides": [1, 1, 2], "kernel_size": [3] * 3, "upsample_kernel_size": [1, 2],
+            "filters": [4, 4, 8], "norm_name": "batch",
+        }  # fmt: skip
+        network = DynUNet(**backbone)
+        facts = {
+            "spatial_dims": ndim,
+            "channels": channels,
+            "channel_names": [],
+            "spacing_um": [1.0, 0.5, 0.5],
+            "patch_size": patch or [8, 32, 32][-ndim:],
+            "normalization": {"method": "percentile", "lower": 1.0, "upper": 99.8},
+            "object_voxels": 0,
+            **image,
+        }
+        content = {
+            "state_dict": {f"backbone.{k}": v for k, v in network.state_dict().items()},
+            "hyper_parameters": {
+                "backbone": {"_target_": "monai.networks.nets.DynUNet", **backbone},
+                "image": facts,
+            },
+            "epoch": 1,
+            "global_step": 2,
+        }
+        path = tmp_path_factory.mktemp("model") / "best.ckpt"
+        torch.save(content, path)
+        return path
+
+    return make
