@@ -258,7 +258,7 @@ def reached(note: Path) -> int:
 @pytest.mark.slow
 def test_a_killed_run_goes_on_with_the_next_block(make_model: Callable, place: Path) -> None:
     write(place / "in/a.ome.tif", noise((60, 90, 90)))
-    words = [f"model={make_model()}", "input=in", "output=p", "accelerator=cpu"]
+    words = [f"model={make_model()}", "input=in", "window=patch", "output=p", "accelerator=cpu"]
     command = [sys.executable, "-c", SLOWLY.format(wait=0.2), "predict", *words]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     note = place / "p/.partial/a/progress.json"
