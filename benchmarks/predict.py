@@ -132,7 +132,7 @@ def speed(folder: Path, _: float) -> dict[str, float]:
 
     from cytoloop.images import MemoryPixels
     from cytoloop.inference.engine import Model
-    from cytoloop.inference.maps import predict_map
+    from cytoloop.inference.maps import predict_maps
     from cytoloop.inference.scratch import Scratch
     from cytoloop.intensity import intensity_statistics, normalize
 
@@ -153,7 +153,7 @@ def speed(folder: Path, _: float) -> dict[str, float]:
                 torch.sigmoid(network(batch[: min(4, windows - first)]).float())
 
     def ours_map() -> None:
-        predict_map("x", pixels, predictor, Scratch(None))
+        predict_maps("x", pixels, predictor, Scratch(None))
 
     calls = iter(range(1000))
 

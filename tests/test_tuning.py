@@ -53,7 +53,7 @@ def test_touching_objects_ask_for_another_watershed_than_lobed_ones() -> None:
     lobed, _ = ndimage.label(mask)
     levels = mask.astype(np.uint8) * 255
     settings = dict(POSTPROCESS)
-    parted = tuning._best_watershed([levels], [example(apart)], settings, Trained(), 0.5)
-    whole = tuning._best_watershed([levels], [example(lobed)], settings, Trained(), 0.5)
+    parted = tuning._best_watershed([levels], [None], [example(apart)], settings, Trained(), 0.5)
+    whole = tuning._best_watershed([levels], [None], [example(lobed)], settings, Trained(), 0.5)
     assert parted["ap_50"] == whole["ap_50"] == 1.0
     assert parted["min_depth"] < whole["min_depth"]

@@ -15,11 +15,12 @@ import numpy as np
 from cytoloop.evaluation.matching import match_instances
 from cytoloop.evaluation.scores import instance_counts, instance_scores
 from cytoloop.images import MemoryPixels
-from cytoloop.inference.maps import predict_map
+from cytoloop.inference.maps import predict_maps
 from cytoloop.inference.postprocess import Trained, resolved, rule_for
 from cytoloop.inference.predictor import Predictor
 from cytoloop.inference.scratch import Scratch
 from cytoloop.instances import Landscape
+from cytoloop.instances.blocks import Volume
 from cytoloop.instances.thresholds import BINS
 from cytoloop.model.checkpoint import read_checkpoint, write_tuned
 
@@ -81,14 +82,16 @@ def tune(checkpoint: str | Path, examples: Sequence[Example], settings: dict[str
     examples = list(examples)[::step] if step > 1 else list(examples)
     predictor = Predictor([read_checkpoint(checkpoint)])
     trained = Trained.of(predictor.image)
-    maps = []
+    found = []
     for one in examples:
         pixels = MemoryPixels(one.image, one.spacing_um, [str(c) for c in range(len(one.image))])
-        maps.append(np.asarray(predict_map(one.id, pixels, predictor, Scratch(None))))
+        found.append(predict_maps(one.id, pixels, predictor, Scratch(None)))
+    maps = [np.asarray(one["probability"]) for one in found]
+    depths = [one.get("distance") for one in found]
     threshold, dice = best_threshold(maps, examples)
     chosen = {"threshold": threshold, "dice": dice}
     if any(len(np.unique(one.labels)) > 2 for one in examples):
-        chosen |= _best_watershed(maps, examples, settings, trained, threshold)
+        chosen |= _best_watershed(maps, depths, examples, settings, trained, threshold)
     chosen = {name: round(float(value), 4) for name, value in chosen.items()}
     write_tuned(checkpoint, chosen)
     listed = ", ".join(f"{name} {value:g}" for name, value in chosen.items())
@@ -116,6 +119,7 @@ def best_threshold(maps: Sequence[np.ndarray], examples: Sequence[Example]) -> t
 
 def _best_watershed(
     maps: Sequence[np.ndarray],
+    depths: Sequence[Volume | None],
     examples: Sequence[Example],
     settings: dict[str, Any],
     trained: Trained,
@@ -126,17 +130,17 @@ def _best_watershed(
         pair: [] for pair in itertools.product(SEED_SMOOTHING, MIN_DEPTH)
     }
     plain = resolved(settings, trained)
-    for levels, one in zip(maps, examples, strict=True):
+    for levels, depth, one in zip(maps, depths, examples, strict=True):
         known = one.spacing_um or trained.spacing_um
         rule = rule_for(plain, threshold, one.spacing_um, trained, levels.ndim)
         truth, valid = np.asarray(one.labels), np.asarray(one.valid)
         for smoothing in SEED_SMOOTHING:
             rule = replace(rule, seed_smoothing=smoothing)
-            land = Landscape(levels, rule, known)
-            for depth in MIN_DEPTH:
-                labels, _ = land.objects(replace(rule, min_depth=depth))
+            land = Landscape(levels, rule, known, depth=depth)
+            for fall in MIN_DEPTH:
+                labels, _ = land.objects(replace(rule, min_depth=fall))
                 matching = match_instances(truth, np.asarray(labels), valid)
-                counts[smoothing, depth].append(instance_counts(matching))
+                counts[smoothing, fall].append(instance_counts(matching))
     scores = {pair: _pooled(found) for pair, found in counts.items()}
     best = max(scores, key=lambda pair: (_mean(scores[pair]), -pair[0], pair[1]))
     found = scores[best]

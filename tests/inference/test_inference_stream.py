@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from cytoloop.errors import ConfigError, ImageError, ModelError
 from cytoloop.images import MemoryPixels
 from cytoloop.inference.augmented import views
-from cytoloop.inference.maps import predict_map
+from cytoloop.inference.maps import predict_maps
 from cytoloop.inference.predictor import Predictor
 from cytoloop.inference.scratch import Scratch
 from cytoloop.inference.stream import regions, stream
@@ -47,7 +47,9 @@ def whole(model: Path, pixels: MemoryPixels) -> np.ndarray:
 
 def mapped(predictor: Predictor, pixels: MemoryPixels, **options: Any) -> np.ndarray:
     options = {"dtype": "float16", **options}
-    return np.asarray(predict_map("x", pixels, predictor, Scratch(None), **options), np.float32)
+    return np.asarray(
+        predict_maps("x", pixels, predictor, Scratch(None), **options)["probability"], np.float32
+    )
 
 
 @settings(max_examples=60, deadline=None)

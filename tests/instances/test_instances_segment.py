@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 from skimage.measure import regionprops
-from skimage.morphology import h_maxima
+from skimage.morphology import local_maxima, reconstruction
 from skimage.segmentation import watershed
 
 from cytoloop.instances import InstanceRule, segment
@@ -149,8 +149,9 @@ def test_any_blocks_of_any_noise(seed: int, high: int, wide: int, depth: float) 
     np.testing.assert_array_equal(whole, segment(levels, rule, block=(high, wide))[0])
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.integers(0, 10_000), st.integers(1, 60))
+@example(332, 2)
 def test_basins_are_those_of_h_maxima(seed: int, fall: int) -> None:
     rng = np.random.default_rng(seed)
     smooth = ndimage.gaussian_filter(rng.random((20, 22)), 1.5)
@@ -165,7 +166,9 @@ def test_basins_are_those_of_h_maxima(seed: int, fall: int) -> None:
     peaks = np.where(places < 0, 0, heights.ravel()[places]).astype(np.int32)
     pairs, passes = saddles(ends, heights, blocks, leading)
     basins = merge_basins(pairs, passes, peaks, places, fall)[leading][ends]
-    seeds, _ = ndimage.label(h_maxima(heights, fall) * mask, np.ones((3, 3)))
+    # by reconstruction: scikit-image's h_maxima counts two equal peaks of one dome twice
+    domes = reconstruction(heights - (fall - 0.5), heights, footprint=np.ones((3, 3)))
+    seeds, _ = ndimage.label(local_maxima(domes, connectivity=2) & mask, np.ones((3, 3)))
     flooded = watershed(-heights, seeds, mask=mask, connectivity=2)
     found = {n for n in np.unique(basins) if n}
     lower = [  # a piece whose peak is no higher than the fall is no maximum for h_maxima

@@ -20,7 +20,7 @@ from monai.networks import nets
 from cytoloop.errors import ModelError
 from cytoloop.intensity import intensity_statistics, normalize
 from cytoloop.model.checkpoint import build_network, read_checkpoint
-from cytoloop.model.heads import ForegroundHead
+from cytoloop.model.heads import Head
 from cytoloop.model.losses import DiceCELoss
 from cytoloop.model.module import SegmentationModule
 from cytoloop.model.warmstart import WarmStart
@@ -456,7 +456,7 @@ def test_training_starts_from_all_weights_of_a_cytodl_model(
     arguments = {k: v for k, v in checkpoint.backbone.items() if k != "_target_"}
     ours = SegmentationModule(
         backbone=nets.DynUNet(**arguments),
-        task_heads={"seg": ForegroundHead(DiceCELoss())},
+        task_heads={"seg": Head(DiceCELoss())},
         inferer=None,
         image={"normalization": {"method": "percentile", "lower": 1.0, "upper": 99.8}},
     )

@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 from cytoloop.errors import ConfigError, ModelError
 from cytoloop.model import hardware
 from cytoloop.model.fit import complete_config
-from cytoloop.model.heads import ForegroundHead
+from cytoloop.model.heads import Head
 from cytoloop.model.losses import DiceCELoss
 from cytoloop.model.module import SegmentationModule
 from cytoloop.model.progress import Progress
@@ -36,7 +36,7 @@ class Half(torch.nn.Module):
 def make_module(**kwargs: Any) -> SegmentationModule:
     return SegmentationModule(
         backbone=Half(),
-        task_heads={"seg": ForegroundHead(DiceCELoss())},
+        task_heads={"seg": Head(DiceCELoss())},
         inferer=lambda image, network: network(image),
         image={"spatial_dims": 2},
         **kwargs,

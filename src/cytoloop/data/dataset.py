@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import threading
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from torch.utils.data import Dataset
 from cytoloop.data.augmentation import Augmentation, Warp
 from cytoloop.data.augmentation.warp import bounds, inside, interpolate, nearest, place
 from cytoloop.data.entry import Entry
+from cytoloop.data.heads import FULL
 from cytoloop.data.sampling import PatchSchedule, draw_centre
 from cytoloop.intensity import Levels, normalize
 
@@ -37,6 +39,8 @@ class PatchDataset:
         See `draw_centre`.
     augmentation : Augmentation
     seed : int
+    heads : sequence of str
+        What the channels of a target are: ``foreground``, or a map of `cytoloop.data.heads`.
     """
 
     def __init__(
@@ -48,9 +52,12 @@ class PatchDataset:
         foreground_share: float,
         augmentation: Augmentation,
         seed: int,
+        heads: Sequence[str] = ("foreground",),
     ) -> None:
         self.entries = list(entries)
         self.levels = list(levels)
+        self.heads = tuple(heads)
+        self.maps = [{h: e.map(h) for h in self.heads if h != "foreground"} for e in entries]
         self.patch_size = list(patch_size)
         self.schedule = schedule
         self.foreground_share = foreground_share
@@ -59,7 +66,7 @@ class PatchDataset:
         self._own = threading.local()
 
     def __getitem__(self, index: tuple[int, int]) -> Sample:
-        """Return image (C, *patch), target (1, *patch) and weight (1, *patch), float32."""
+        """Return image (C, *patch), target (K, *patch) and weight (1, *patch), float32."""
         rng = np.random.default_rng((self.seed, *index))
         number = self.schedule.image(*index)
         return self.draw(number, rng)
@@ -73,7 +80,10 @@ class PatchDataset:
             warp.turns -= warp.turns % 2  # a long patch, turned, does not fit into a narrow image
         size = warp.source_size(self.patch_size)
         centre = draw_centre(entry, size, rng, self.foreground_share)
-        sample = _sample(*warped_patch(entry, levels, warp, centre, size), entry.id)
+        image, labels, valid, maps = warped_patch(
+            entry, levels, warp, centre, size, self.maps[number]
+        )
+        sample = _sample(image, target_of(self.heads, labels, maps), valid, entry.id)
         sample["image"] = augmentation.change_levels(sample["image"], rng).contiguous()
         return sample
 
@@ -93,25 +103,42 @@ class WholeImages(Dataset):
     entries : sequence of Entry
     rule : mapping
         Normalisation, see `cytoloop.intensity`.
+    heads : sequence of str
+        As for `PatchDataset`.
     """
 
-    def __init__(self, entries: Sequence[Entry], rule: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        entries: Sequence[Entry],
+        rule: Mapping[str, Any],
+        heads: Sequence[str] = ("foreground",),
+    ) -> None:
         self.entries = list(entries)
+        self.heads = tuple(heads)
         self.levels = [entry.levels(rule) for entry in entries]
 
     def __len__(self) -> int:
         return len(self.entries)
 
     def __getitem__(self, number: int) -> Sample:
-        """Return image (C, ...), target (1, ...) and weight (1, ...), float32."""
+        """Return image (C, ...), target (K, ...), weight (1, ...), float32; labels (...), int32."""
         entry = self.entries[number]
         image = normalize(entry.image, *self.levels[number])
-        return _sample(image, entry.labels, entry.valid, entry.id)
+        labels = np.asarray(entry.labels)
+        maps = {h: np.asarray(entry.map(h)) for h in self.heads if h != "foreground"}
+        sample = _sample(image, target_of(self.heads, labels, maps), entry.valid, entry.id)
+        sample["labels"] = torch.from_numpy(labels.astype(np.int32))
+        return sample
 
 
 def warped_patch(
-    entry: Entry, levels: Levels, warp: Warp, centre: np.ndarray, size: Sequence[int]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    entry: Entry,
+    levels: Levels,
+    warp: Warp,
+    centre: np.ndarray,
+    size: Sequence[int],
+    maps: Mapping[str, np.ndarray] = MappingProxyType({}),
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, dict[str, np.ndarray]]:
     """Return a patch of an image as a warp takes it.
 
     A patch that would not have a single voxel that counts is turned and mirrored only.
@@ -126,6 +153,8 @@ def warped_patch(
         (ndim,), of the patch, in voxels.
     size : sequence of int
         Of the patch, before quarter turns.
+    maps : mapping of str to ndarray of uint8
+        ([Z,] Y, X) of the image, moved with it.
 
     Returns
     -------
@@ -135,6 +164,8 @@ def warped_patch(
         (*patch); a view where nothing was interpolated.
     valid : ndarray of bool
         (*patch); False where voxels are excluded or outside the image.
+    maps : dict of str to ndarray
+        (*patch), 0..255.
     """
     corner = np.rint(centre - (np.asarray(size) - 1) / 2).astype(int)
     window = tuple(slice(c, c + s) for c, s in zip(corner, size, strict=True))
@@ -151,17 +182,44 @@ def warped_patch(
         if valid.any():
             image = interpolate(normalize(entry.image[(slice(None), *source)], *levels), local)
             labels = nearest(entry.labels[source], local)
-            return np.ascontiguousarray(warp.finish(image)), warp.finish(labels), warp.finish(valid)
+            moved = {
+                name: warp.finish(interpolate(one[source][None].astype(np.float32), local)[0])
+                for name, one in maps.items()
+            }
+            image = np.ascontiguousarray(warp.finish(image))
+            return image, warp.finish(labels), warp.finish(valid), moved
     image = normalize(warp.finish(entry.image[(slice(None), *window)]), *levels)
-    return image, warp.finish(entry.labels[window]), warp.finish(entry.valid[window])
+    moved = {name: warp.finish(one[window]) for name, one in maps.items()}
+    return image, warp.finish(entry.labels[window]), warp.finish(entry.valid[window]), moved
 
 
-def _sample(image: np.ndarray, labels: np.ndarray, valid: np.ndarray, name: str) -> Sample:
-    """Return what the network is given: target and weight with a channel axis, float32."""
-    target = np.greater(labels, 0, order="C")
+def target_of(
+    heads: Sequence[str], labels: np.ndarray, maps: Mapping[str, np.ndarray]
+) -> np.ndarray:
+    """Return what the heads should say, (K, ...) float32 in [0, 1].
+
+    Parameters
+    ----------
+    heads : sequence of str
+    labels : ndarray of unsigned integers
+        (...).
+    maps : mapping of str to ndarray
+        (...), 0..255: of every head but ``foreground``.
+    """
+    target = np.empty((len(heads), *labels.shape), np.float32)
+    for channel, head in zip(target, heads, strict=True):
+        if head == "foreground":
+            np.greater(labels, 0, out=channel, casting="unsafe")
+        else:
+            np.divide(maps[head], FULL, out=channel, casting="unsafe")
+    return target
+
+
+def _sample(image: np.ndarray, target: np.ndarray, valid: np.ndarray, name: str) -> Sample:
+    """Return what the network is given: the weight with a channel axis, float32."""
     return {
         "image": torch.from_numpy(image),
-        "target": torch.from_numpy(target[None].astype(np.float32)),
+        "target": torch.from_numpy(target),
         "weight": torch.from_numpy(np.array(valid[None], np.float32, order="C")),
         "id": name,
     }

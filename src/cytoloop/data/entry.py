@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from cytoloop.atomic import replacing
+from cytoloop.data.heads import MAKERS
 from cytoloop.intensity import intensity_statistics
 
 FACTS = "entry.json"
@@ -86,6 +87,28 @@ class Entry:
                 temporary.write_text(json.dumps([one.tolist() for one in found]))
         offset, scale = json.loads(path.read_text())
         return np.asarray(offset, np.float32), np.asarray(scale, np.float32)
+
+    def map(self, name: str) -> np.ndarray:
+        """Return what a head learns, made from the labels once and kept beside them.
+
+        Parameters
+        ----------
+        name : str
+            One of `cytoloop.data.heads.MAKERS`.
+
+        Returns
+        -------
+        ndarray of uint8
+            ([Z,] Y, X), 0..255 for 0..1; memory-mapped where the entry is on disk.
+        """
+        if self.folder is None:
+            return MAKERS[name](np.asarray(self.labels), self.spacing_um)
+        path = self.folder / f"{name}.npy"
+        if not path.is_file():
+            made = MAKERS[name](np.asarray(self.labels), self.spacing_um)
+            with replacing(path) as temporary, temporary.open("wb") as file:
+                np.save(file, made)
+        return np.load(path, mmap_mode="r")
 
 
 def write_entry(

@@ -14,11 +14,13 @@ from torch.utils.data import DataLoader
 from cytoloop.data.augmentation import Augmentation
 from cytoloop.data.dataset import PatchDataset, WholeImages
 from cytoloop.data.entry import Entry
+from cytoloop.data.heads import MAKERS
 from cytoloop.data.loader import PatchLoader, default_workers
 from cytoloop.data.sampling import PatchSchedule
 from cytoloop.data.store import ImageStore
 from cytoloop.errors import ConfigError, ManifestError
 from cytoloop.manifest import Manifest, read_dataset
+from cytoloop.parallel import run_parallel
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +52,8 @@ class ManifestDataModule(LightningDataModule):
     augmentation : Augmentation
     fold : int, optional
         Fold of cross-validation that is for validation.
+    heads : sequence of str
+        What the network learns: ``foreground``, and maps of `cytoloop.data.heads`.
     """
 
     def __init__(
@@ -67,6 +71,7 @@ class ManifestDataModule(LightningDataModule):
         normalization: Mapping[str, Any],
         augmentation: Augmentation,
         fold: int | None = None,
+        heads: Sequence[str] = ("foreground",),
     ) -> None:
         super().__init__()
         if not 0 <= foreground_share <= 1:
@@ -90,6 +95,11 @@ class ManifestDataModule(LightningDataModule):
         self.store = ImageStore(store_dir, store_limit_gib)
         self.rule = dict(normalization)
         self.augmentation = augmentation
+        if unknown := sorted(set(heads) - {"foreground", *MAKERS}):
+            raise ConfigError(
+                "data.heads", f"{', '.join(unknown)}", f"Expected foreground, {', '.join(MAKERS)}."
+            )
+        self.heads = tuple(heads)
         self._train: PatchDataset | None = None
         self._valid: WholeImages | None = None
 
@@ -101,6 +111,12 @@ class ManifestDataModule(LightningDataModule):
         count = len(dataset["train"])
         entries = self.store.entries([*dataset["train"], *dataset["valid"]], progress=True)
         _refuse_excluded(dataset["train"], entries[:count])
+        made = [head for head in self.heads if head != "foreground"]
+        if made:
+            log.info("objects of %d images: %s", len(entries), ", ".join(made))
+            jobs = [(entry, head) for entry in entries for head in made]
+            for _ in run_parallel(_make_map, jobs, large=True):
+                pass
         schedule = PatchSchedule(
             [entry.shape for entry in entries[:count]],
             self.patch_size,
@@ -117,8 +133,9 @@ class ManifestDataModule(LightningDataModule):
             self.foreground_share,
             self.augmentation,
             self.seed,
+            self.heads,
         )
-        self._valid = WholeImages(entries[count:], self.rule)
+        self._valid = WholeImages(entries[count:], self.rule, self.heads)
         log.info(
             "%d patches an epoch, %d to %d from an image",
             schedule.length,
@@ -135,7 +152,7 @@ class ManifestDataModule(LightningDataModule):
         return self._train
 
     def train_dataloader(self) -> PatchLoader:
-        """Return batches of patches: image (B, C, ...), target and weight (B, 1, ...)."""
+        """Return batches: image (B, C, ...), target (B, K, ...), weight (B, 1, ...)."""
         trainer = self.trainer
         on_gpu = trainer is not None and trainer.strategy.root_device.type == "cuda"
         accelerated = trainer is not None and trainer.strategy.root_device.type != "cpu"
@@ -154,6 +171,12 @@ class ManifestDataModule(LightningDataModule):
         if self._valid is None:
             self.setup("fit")
         return DataLoader(self._valid, batch_size=1)  # type: ignore[arg-type]
+
+
+def _make_map(job: tuple[Entry, str]) -> None:
+    """Make what a head learns of an image, unless it is there."""
+    entry, head = job
+    entry.map(head)
 
 
 def _refuse_excluded(manifest: Manifest, entries: Sequence[Entry]) -> None:

@@ -93,6 +93,7 @@ def _part_by_part(
             1.0,  # around an object: something to see
             Augmentation(**kept),
             seed,
+            patches.heads,
         )
         return alone.draw(number, np.random.default_rng(seed))
 

@@ -15,7 +15,7 @@ from cytoloop.inference.engine import told
 from cytoloop.inference.inputs import unique_names
 from cytoloop.inference.job import finish_row, writing
 from cytoloop.inference.maps import PixelVolume
-from cytoloop.inference.results import Results, read_model, write_model
+from cytoloop.inference.results import MAPS, Results, read_model, write_model
 from cytoloop.inference.scratch import Scratch
 from cytoloop.inference.settings import Settings
 from cytoloop.instances.blocks import Volume
@@ -61,16 +61,18 @@ def segment_again(table: str | Path, output: str | Path, settings: Settings) -> 
     try:
         for number, row in enumerate(rows):
             kept = {k: row[k] for k in ("model", "run_id", "model_sha256", "input_sha256")}
-            kept["probability"] = str(row.file("probability"))
+            kept |= {name: str(row.file(name)) for name in MAPS if row[name]}
 
             def work(row: Row = row) -> dict[str, Any]:
-                volume, spacing = _stored(row)
-                key = hashlib.sha256(
-                    f"{file_hash(row.file('probability') or '')} {again.digest()}".encode()
-                ).hexdigest()
-                scratch = Scratch.beside(output, row["name"], tuple(volume.shape), key)
+                found = {name: _stored(row, name) for name in MAPS if row[name]}
+                maps = {name: volume for name, (volume, _) in found.items()}
+                spacing = found["probability"][1]
+                hashes = [file_hash(row.file(name) or "") for name in found]
+                key = hashlib.sha256(f"{hashes} {again.digest()}".encode()).hexdigest()
+                shape = tuple(maps["probability"].shape)
+                scratch = Scratch.beside(output, row["name"], shape, key)
                 with writing(output):
-                    return finish_row(row, volume, spacing, trained, again, output, scratch)
+                    return finish_row(row, maps, spacing, trained, again, output, scratch)
 
             results.finish(number, {**kept, **told(work)})
     finally:
@@ -78,14 +80,14 @@ def segment_again(table: str | Path, output: str | Path, settings: Settings) -> 
     return results
 
 
-def _stored(row: Row) -> tuple[Volume, Spacing | None]:
+def _stored(row: Row, name: str) -> tuple[Volume, Spacing | None]:
     """Return a stored map and its voxel size."""
-    path = row.file("probability")
+    path = row.file(name)
     pixels = open_pixels(path or "", 0)
     if pixels.dtype != np.uint8 and pixels.dtype.kind != "f":
         raise ImageError(
             str(path),
-            f"holds {pixels.dtype}, no probabilities",
+            f"holds {pixels.dtype}, no map of a network",
             "Expected 0..255 (uint8) or 0..1 (floats), as `cytoloop predict` writes them.",
         )
     return PixelVolume(pixels), row.spacing_um or pixels.spacing_um

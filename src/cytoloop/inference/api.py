@@ -11,7 +11,7 @@ import numpy as np
 
 from cytoloop.images import array_pixels
 from cytoloop.inference.engine import Model
-from cytoloop.inference.maps import at_training_size, predict_map, resampled_back
+from cytoloop.inference.maps import at_training_size, predict_maps, resampled_back
 from cytoloop.inference.postprocess import Trained, resolved, rule_for
 from cytoloop.inference.scratch import Scratch
 from cytoloop.inference.settings import Settings, check_settings
@@ -84,14 +84,16 @@ def predict_array(
     predictor.check("array", pixels)
     scratch = Scratch(None)
     seen = at_training_size(pixels, predictor) if resample else pixels
-    stored = predict_map("array", seen, predictor, scratch, batch_size=batch_size)
-    levels = np.asarray(resampled_back(stored, pixels.shape, scratch))
+    stored = predict_maps("array", seen, predictor, scratch, batch_size=batch_size)
+    maps = resampled_back(stored, pixels.shape, scratch)
+    levels = np.asarray(maps["probability"])
     trained = Trained.of(predictor.image)
     rules = resolved(settings.postprocess, trained)
     counts = histogram(levels, Blocks(levels.shape, levels.shape))
     threshold = choose_threshold(rules["threshold"], counts)
     rule = rule_for(rules, threshold, settings.spacing_um, trained, levels.ndim)
-    labels, sums = segment(levels, rule, settings.spacing_um or trained.spacing_um)
+    assumed = settings.spacing_um or trained.spacing_um
+    labels, sums = segment(levels, rule, assumed, depth=maps.get("distance"))
     return Prediction(
         levels.astype(np.float32) / 255,
         levels > threshold * 255,

@@ -29,7 +29,7 @@ from cytoloop.inference.predictor import Predictor
 from cytoloop.inference.scratch import CHUNK, IN_MEMORY_VOXELS, Scratch
 from cytoloop.inference.settings import Settings
 from cytoloop.inference.stream import stream
-from cytoloop.instances.blocks import Blocks, Box, Volume
+from cytoloop.instances.blocks import Blocks, Box
 from cytoloop.intensity import Levels
 from cytoloop.manifest import Row
 from cytoloop.model.checkpoint import read_checkpoint
@@ -184,8 +184,10 @@ def _predict_blocks(
         pixels = open_input(job.row, settings, predictor)
         scratch = Scratch(output / ".partial" / job.row["name"], job.key)
         with writing(output):
-            volume = scratch.new("probability", pixels.shape, DTYPES[settings.dtype])
-            scratch.note("probability", scratch.done("probability"))  # it is there from now on
+            maps = {}
+            for name in predictor.maps:
+                maps[name] = scratch.new(name, pixels.shape, DTYPES[settings.dtype])
+                scratch.note(name, scratch.done(name))  # it is there from now on
             levels = client.submit(_levels, job, model, settings, pure=False).result()
             if levels is not None:
                 shape = predictor.windows(pixels.shape).shape
@@ -202,9 +204,7 @@ def _predict_blocks(
                     scratch.note(f"box {tasks[future]}", 1)
                     advance(sum(scratch.done(f"box {n}") for n in range(len(boxes))) / len(boxes))
             trained = Trained.of(predictor.image)
-            return finish_row(
-                job.row, volume, pixels.spacing_um, trained, settings, output, scratch
-            )
+            return finish_row(job.row, maps, pixels.spacing_um, trained, settings, output, scratch)
 
     return told(work)
 
@@ -220,20 +220,22 @@ def _predict_box(
     """Predict a block of a large image into its Zarr."""
     predictor = model.load()
     pixels = open_input(job.row, settings, predictor)
-    volume: Volume = Scratch.attach(output / ".partial" / job.row["name"], "probability")
+    folder = output / ".partial" / job.row["name"]
     windows = predictor.windows(pixels.shape)
-    found = np.zeros([s.stop - s.start for s in box], np.float32)
+    count = len(predictor.maps)
+    found = np.zeros((count, *(s.stop - s.start for s in box)), np.float32)
     for where, maps in stream(
         pixels,
         windows,
         partial(predictor.prepare, levels=levels),
         partial(predictor.predict, levels=levels),
         box,
-        1,
+        count,
         batch_of(settings.batch_size, predictor, windows),
     ):
-        found[where[0].start - box[0].start : where[0].stop - box[0].start] = maps[0]
-    write_box(volume, windows, box, found)  # whole chunks, at once
+        found[:, where[0].start - box[0].start : where[0].stop - box[0].start] = maps
+    for name, one in zip(predictor.maps, found, strict=True):
+        write_box(Scratch.attach(folder, name), windows, box, one)  # whole chunks, at once
 
 
 def _is_large(job: Job, settings: Settings) -> bool:

@@ -21,7 +21,7 @@ from cytoloop.images import (
     write_image,
     write_zarr,
 )
-from cytoloop.inference.maps import at_training_size, predict_map, resampled_back
+from cytoloop.inference.maps import Maps, at_training_size, predict_maps, resampled_back
 from cytoloop.inference.postprocess import Trained, resolved, rule_for
 from cytoloop.inference.predictor import Predictor
 from cytoloop.inference.scratch import Scratch
@@ -111,7 +111,7 @@ def predict_row(
     scratch = Scratch.beside(output, row["name"], pixels.shape, key)
     with writing(output):
         seen = at_training_size(pixels, predictor) if settings.resample else pixels
-        found = predict_map(
+        found = predict_maps(
             row.id,
             seen,
             predictor,
@@ -129,25 +129,28 @@ def predict_row(
 
 def finish_row(
     row: Row,
-    probability: Volume,
+    maps: Maps,
     spacing_um: Spacing | None,
     trained: Trained,
     settings: Settings,
     output: Path,
     scratch: Scratch,
 ) -> dict[str, Any]:
-    """Turn a map into mask, labels and table, and write what is asked for."""
+    """Turn maps into mask, labels and table, and write what is asked for."""
+    probability, depth = maps["probability"], maps.get("distance")
     rules = resolved(settings.postprocess, trained)
     shape = tuple(probability.shape)
-    volumes: dict[str, Volume] = {"probability": probability}
+    volumes = dict(maps)
     cells: dict[str, Any] = {"spacing_um": format_spacing(spacing_um)}
     kinds = [kind for kind in settings.save if kind == "probability" or rules["instances"]]
-    if set(kinds) - {"probability"}:
+    if "probability" in kinds:  # all that objects can be made from again
+        kinds = [*maps, *(kind for kind in kinds if kind != "probability")]
+    if set(kinds) - set(maps):
         blocks = Blocks.of(shape, BLOCK_VOXELS)
         threshold = choose_threshold(rules["threshold"], histogram(probability, blocks))
         rule = rule_for(rules, threshold, spacing_um, trained, len(shape))
         assumed = spacing_um or trained.spacing_um
-        labels, sums = segment(probability, rule, assumed, scratch.new, blocks.size)
+        labels, sums = segment(probability, rule, assumed, scratch.new, blocks.size, depth)
         cells |= {"objects": len(sums.voxels) - 1, "threshold": round(threshold, 4)}
         volumes["labels"] = labels
         if "mask" in kinds:

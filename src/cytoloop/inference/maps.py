@@ -1,4 +1,4 @@
-"""The map of probability of an image, from the network to a volume."""
+"""The maps of an image, from the network to volumes: probability, and what other heads say."""
 
 from __future__ import annotations
 
@@ -22,7 +22,11 @@ DTYPES = {"uint8": np.uint8, "float16": np.float16}
 _PLANES = 64
 
 
-def predict_map(
+Maps = dict[str, Volume]
+"""Volumes by name: ``probability`` first; ``distance`` where a network says the depth."""
+
+
+def predict_maps(
     name: str,
     pixels: Pixels,
     predictor: Predictor,
@@ -31,8 +35,8 @@ def predict_map(
     batch_size: int = 4,
     skip_empty: bool = False,
     advance: Callable[[float], None] = lambda share: None,
-) -> Volume:
-    """Return the probability of foreground of each voxel.
+) -> Maps:
+    """Return the probability of foreground of each voxel, and what other heads say of it.
 
     Parameters
     ----------
@@ -53,18 +57,19 @@ def predict_map(
 
     Returns
     -------
-    Volume
-        ([Z,] Y, X).
+    dict of str to Volume
+        ([Z,] Y, X) each, see `Predictor.maps`.
     """
-    volume = scratch.new("probability", pixels.shape, DTYPES[dtype])
+    volumes = {one: scratch.new(one, pixels.shape, DTYPES[dtype]) for one in predictor.maps}
     levels = predictor.levels(name, pixels)
     if levels is None:  # nothing is to be seen there
-        return volume
+        return volumes
     windows = predictor.windows(pixels.shape)
     prepare = partial(predictor.prepare, levels=levels)
     network = partial(_network, predictor, levels, skip_empty)
     batch = batch_of(batch_size, predictor, windows)
-    boxes = regions(windows, len(pixels.channels), 1)
+    count = len(volumes)
+    boxes = regions(windows, len(pixels.channels), count)
     planes = windows.shape[0]
     done = scratch.done("probability")  # planes of one box after the other
     with ThreadPoolExecutor(1, "write") as behind:
@@ -74,15 +79,15 @@ def predict_map(
             if first >= planes:
                 continue
             rest = (slice(first, planes), *box[1:])
-            for where, found in stream(pixels, windows, prepare, network, rest, 1, batch):
+            for where, found in stream(pixels, windows, prepare, network, rest, count, batch):
                 if writing is not None:
                     writing.result()
                 reached = number * planes + where[0].stop
-                writing = behind.submit(_write, volume, windows, where, found[0], scratch, reached)
+                writing = behind.submit(_write, volumes, windows, where, found, scratch, reached)
                 advance(reached / (planes * len(boxes)))
         if writing is not None:
             writing.result()
-    return volume
+    return volumes
 
 
 def _network(
@@ -92,7 +97,7 @@ def _network(
         return predictor.predict(stacked, levels)
     flat = stacked.reshape(len(stacked), -1)
     shows = flat.min(axis=1) < flat.max(axis=1)
-    maps = np.zeros((len(stacked), 1, *stacked.shape[2:]), np.float32)
+    maps = np.zeros((len(stacked), len(predictor.maps), *stacked.shape[2:]), np.float32)
     if shows.any():
         maps[shows] = predictor.predict(stacked[shows], levels)
     return maps
@@ -127,15 +132,12 @@ def write_box(volume: Volume, windows: Windows, box: Box, probability: np.ndarra
 
 
 def _write(
-    volume: Volume,
-    windows: Windows,
-    box: Box,
-    probability: np.ndarray,
-    scratch: Scratch,
-    reached: int,
+    volumes: Maps, windows: Windows, box: Box, found: np.ndarray, scratch: Scratch, reached: int
 ) -> None:
-    write_box(volume, windows, box, probability)
-    scratch.note("probability", reached)
+    for volume, one in zip(volumes.values(), found, strict=True):
+        write_box(volume, windows, box, one)
+    for name in reversed(volumes):  # how far the work is says the first one, once all are written
+        scratch.note(name, reached)
 
 
 def quantised(probability: np.ndarray, dtype: np.dtype) -> np.ndarray:
@@ -154,13 +156,17 @@ def at_training_size(pixels: Pixels, predictor: Predictor) -> Pixels:
     return pixels if shape == tuple(pixels.shape) else ResampledPixels(pixels, shape)
 
 
-def resampled_back(probability: Volume, shape: tuple[int, ...], scratch: Scratch) -> Volume:
-    """Return a map on the grid of the image."""
-    if tuple(probability.shape) == tuple(shape):
-        return probability
-    source = ResampledPixels(_VolumePixels(probability), shape)
-    volume = scratch.new("resampled", shape, probability.dtype)
-    whole = probability.dtype == np.uint8
+def resampled_back(maps: Maps, shape: tuple[int, ...], scratch: Scratch) -> Maps:
+    """Return maps on the grid of the image."""
+    return {name: _resampled(name, one, shape, scratch) for name, one in maps.items()}
+
+
+def _resampled(name: str, stored: Volume, shape: tuple[int, ...], scratch: Scratch) -> Volume:
+    if tuple(stored.shape) == tuple(shape):
+        return stored
+    source = ResampledPixels(_VolumePixels(stored), shape)
+    volume = scratch.new(f"{name}_resampled", shape, stored.dtype)
+    whole = stored.dtype == np.uint8
     for start in range(0, shape[0], _PLANES):
         box = (slice(start, min(start + _PLANES, shape[0])), *(slice(0, n) for n in shape[1:]))
         found = source.read(box)[0]

@@ -20,6 +20,8 @@ from cytoloop.model.hardware import choose_precision
 
 _DTYPES = {"bf16": torch.bfloat16, "16": torch.float16}
 _READ_VOXELS = 2**23
+OTHER_HEADS = ("distance", "contour")
+"""What a network may say beside the foreground, see `cytoloop.data.heads`."""
 
 
 class Predictor:
@@ -86,6 +88,11 @@ class Predictor:
         """Voxel size (Z, Y, X) of the training images, None where it was unknown."""
         spacing = self.image.get("spacing_um")
         return (float(spacing[0]), float(spacing[1]), float(spacing[2])) if spacing else None
+
+    @property
+    def maps(self) -> tuple[str, ...]:
+        """Names of the maps: ``probability`` of foreground, and what other heads say."""
+        return map_names(self.image)
 
     @property
     def model_sha256(self) -> str:
@@ -200,11 +207,37 @@ class Predictor:
                 with torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None):
                     logits = network(view.there(image))
                 logits = logits[0] if isinstance(logits, (tuple, list)) else logits
+                logits = logits[:, : len(self.maps)]
                 maps = view.back(logits.float().sigmoid())
                 total = maps if total is None else total + maps
         if total is None:
             raise ModelError("predict", "there is no network", "Give model=.")
         return (total / (len(self.networks) * len(self.views))).cpu().numpy()
+
+
+def map_names(image: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the names of the maps that a network makes.
+
+    Parameters
+    ----------
+    image : mapping
+        What a checkpoint says of images; ``heads`` is the list of its outputs, the first one the
+        foreground.
+
+    Raises
+    ------
+    ModelError
+        A head that we do not know, or one twice.
+    """
+    heads = image.get("heads") or ["foreground"]
+    listed = [str(head) for head in heads] if isinstance(heads, (list, tuple)) else []
+    if not listed or listed[0] != "foreground" or not set(listed[1:]) <= set(OTHER_HEADS):
+        raise ModelError(
+            "model",
+            f"its heads are {heads!r}"[:120],
+            f"Known: foreground, {', '.join(OTHER_HEADS)}.",
+        )
+    return ("probability", *dict.fromkeys(listed[1:]))
 
 
 def _stride(backbone: Mapping[str, Any], size: Sequence[int]) -> tuple[int, ...]:
@@ -216,7 +249,7 @@ def _stride(backbone: Mapping[str, Any], size: Sequence[int]) -> tuple[int, ...]
 
 
 def _go_together(one: Checkpoint, other: Checkpoint) -> None:
-    keys = ("spatial_dims", "channels", "patch_size")
+    keys = ("spatial_dims", "channels", "patch_size", "heads")
     different = [
         f"{key} is {other.image.get(key)}, that of {one.path.name} is {one.image.get(key)}"
         for key in keys

@@ -13,6 +13,7 @@ from cytoloop.atomic import replacing
 from cytoloop.errors import ImageError
 from cytoloop.inference.job import writing
 from cytoloop.inference.postprocess import Trained
+from cytoloop.inference.predictor import OTHER_HEADS
 from cytoloop.inference.settings import OUTPUTS
 from cytoloop.manifest import Row, read_manifest, write_manifest
 
@@ -23,8 +24,10 @@ JOURNAL = ".finished.jsonl"
 MODEL = "model.json"
 """What the model knows of its training images: post-processing needs it again."""
 FILES = tuple("objects_table" if kind == "objects" else kind for kind in OUTPUTS)
+MAPS = ("probability", *OTHER_HEADS)
+"""Columns of what the heads of a network say."""
 COLUMNS = (
-    *("id", "raw", *FILES, "group", "split", "channel", "scene", "time", "spacing_um"),
+    *("id", "raw", *FILES, *MAPS[1:], "group", "split", "channel", "scene", "time", "spacing_um"),
     *("objects", "threshold", "seconds", "status", "reason", "model", "run_id", "model_sha256"),
     *("input_sha256", "settings"),
 )
@@ -73,7 +76,7 @@ class Results:
             return False
         if any(str(former.get(name) or "") != str(cells.get(name) or "") for name in _SAME):
             return False
-        files = [former[name] for name in FILES if former.get(name)]
+        files = [former[name] for name in (*FILES, *MAPS[1:]) if former.get(name)]
         if not files or not all((self.folder / file).exists() for file in files):
             return False
         cells |= {k: v for k, v in former.items() if k in COLUMNS and v not in ("", None)}

@@ -17,15 +17,25 @@ from cytoloop.instances.rule import InstanceRule
 
 FARTHEST = 64.0
 """Distances beyond so many steps of the finest axis are cut: there is nothing to part so deep."""
+DEEPEST = 8.0
+"""What the deepest voxel of an object is worth where a network says the depth."""
 _SCALE = 4096.0
 """Levels of height for a factor of e in distance: heights are compared exactly, as integers."""
 _TRUNCATE = 4.0
 
 
-def reach(rule: InstanceRule, steps: Sequence[float]) -> tuple[int, ...]:
-    """Return how far a height looks, in voxels along each axis."""
+def reach(rule: InstanceRule, steps: Sequence[float], told: bool = False) -> tuple[int, ...]:
+    """Return how far a height looks, in voxels along each axis.
+
+    Parameters
+    ----------
+    rule : InstanceRule
+    steps : sequence of float
+    told : bool
+        Whether a network says the depth: then it is not measured.
+    """
     return tuple(
-        math.ceil(FARTHEST / step)
+        (0 if told else math.ceil(FARTHEST / step))
         + _radius(rule.seed_smoothing, step)
         + _radius(rule.smoothing, step)
         + 1
@@ -63,8 +73,13 @@ def full_scale(dtype: np.dtype) -> float:
     return 255.0 if np.dtype(dtype) == np.uint8 else 1.0
 
 
-def height(mask: np.ndarray, rule: InstanceRule, steps: Sequence[float]) -> np.ndarray:
-    """Return the logarithm of the smoothed distance to background.
+def height(
+    mask: np.ndarray,
+    rule: InstanceRule,
+    steps: Sequence[float],
+    depth: np.ndarray | None = None,
+) -> np.ndarray:
+    """Return the logarithm of the smoothed depth inside objects.
 
     On the logarithm a fall by a fixed number is a fall by a fixed share of the peak.
 
@@ -74,14 +89,20 @@ def height(mask: np.ndarray, rule: InstanceRule, steps: Sequence[float]) -> np.n
         ([Z,] Y, X).
     rule : InstanceRule
     steps : sequence of float
+    depth : ndarray, optional
+        Same shape, 0..255 (uint8) or 0..1 (floats): how deep inside its object a voxel lies, as a
+        network says it. None: the distance to background, which knows nothing of objects.
 
     Returns
     -------
     ndarray of int32
-        4096 log(1 + d); 0 outside of the mask.
+        4096 log(1 + d), where d is in steps, or goes to `DEEPEST`; 0 outside of the mask.
     """
-    distance = edt.edt(np.ascontiguousarray(mask), anisotropy=tuple(steps), black_border=False)
-    np.minimum(distance, FARTHEST, out=distance)  # infinite where there is no background at all
+    if depth is None:
+        distance = edt.edt(np.ascontiguousarray(mask), anisotropy=tuple(steps), black_border=False)
+        np.minimum(distance, FARTHEST, out=distance)  # infinite where there is no background
+    else:
+        distance = depth.astype(np.float32) * (DEEPEST / full_scale(depth.dtype))
     if rule.seed_smoothing > 0:
         sigma = [rule.seed_smoothing / s for s in steps]
         distance = ndimage.gaussian_filter(distance, sigma, truncate=_TRUNCATE)

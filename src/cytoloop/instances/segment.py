@@ -33,6 +33,7 @@ def segment(
     spacing_um: Sequence[float] | None = None,
     new: NewVolume | None = None,
     block: Sequence[int] | None = None,
+    depth: Volume | None = None,
 ) -> tuple[Volume, ObjectSums]:
     """Part the foreground of a map into objects.
 
@@ -47,6 +48,9 @@ def segment(
         Where labels and intermediate volumes are kept; default in memory.
     block : sequence of int, optional
         Size of a block, and with it the memory that is needed.
+    depth : Volume, optional
+        ([Z,] Y, X), 0..255 (uint8) or 0..1 (floats): how deep inside its object each voxel lies.
+        None: the distance to background takes its place.
 
     Returns
     -------
@@ -59,7 +63,7 @@ def segment(
     ImageError
         More pieces than 32 bits can number.
     """
-    return Landscape(probability, rule, spacing_um, new, block).objects(rule)
+    return Landscape(probability, rule, spacing_um, new, block, depth).objects(rule)
 
 
 class Landscape:
@@ -67,7 +71,7 @@ class Landscape:
 
     Parameters
     ----------
-    probability, rule, spacing_um, new, block
+    probability, rule, spacing_um, new, block, depth
         As for `segment`; of the rule threshold, smoothing and seed_smoothing count.
     """
 
@@ -78,13 +82,14 @@ class Landscape:
         spacing_um: Sequence[float] | None = None,
         new: NewVolume | None = None,
         block: Sequence[int] | None = None,
+        depth: Volume | None = None,
     ) -> None:
         shape = tuple(int(n) for n in probability.shape)
         self._probability = probability
         self._new = new or _in_memory
         self._blocks = Blocks(shape, tuple(block)) if block else Blocks.of(shape, BLOCK_VOXELS)
         self._ends, heights, onward, self._places = _climb_all(
-            probability, rule, spacing_um, self._blocks, self._new
+            probability, depth, rule, spacing_um, self._blocks, self._new
         )
         self._leading = follow(self._ends, self._blocks, onward)
         self._peaks = _peaks(heights, self._blocks, self._places)
@@ -118,6 +123,7 @@ class Landscape:
 
 def _climb_all(
     probability: Volume,
+    depth: Volume | None,
     rule: InstanceRule,
     spacing_um: Sequence[float] | None,
     blocks: Blocks,
@@ -126,7 +132,7 @@ def _climb_all(
     """Return ends and heights of all voxels, and of each end its way on and its place."""
     shape = blocks.shape
     steps = finest_steps(spacing_um, len(shape))
-    halo = reach(rule, steps)
+    halo = reach(rule, steps, depth is not None)
     ends = new("ends", shape, np.uint32, blocks.size)
     heights = new("heights", shape, np.int32, blocks.size)
     onward, places, count = [], [np.full(1, -1)], 0
@@ -137,7 +143,8 @@ def _climb_all(
         inner = within(rim, window)
         if not mask[inner].any():
             continue
-        level = height(mask, rule, steps)
+        told = None if depth is None else np.asarray(depth[window])
+        level = height(mask, rule, steps, told)
         local, place, on = climb(level[inner], mask[inner], rim, core, shape)
         numbers = local.astype(np.uint32)
         numbers[local > 0] += count

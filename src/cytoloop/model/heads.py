@@ -9,23 +9,26 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 
-class ForegroundHead(nn.Module):
-    """Probability that a voxel belongs to the structure of interest.
+class Head(nn.Module):
+    """One channel of the network's output, a number in [0, 1] for each voxel.
 
     Parameters
     ----------
     loss : Module
         Called with (logits, target, weight).
+    share : float
+        Of this head's loss in the sum over all heads, above 0.
     """
 
-    def __init__(self, loss: nn.Module) -> None:
+    def __init__(self, loss: nn.Module, share: float = 1.0) -> None:
         super().__init__()
         self.loss = loss
+        self.share = share
 
     def forward(self, features: Tensor) -> Tensor:
-        """Return logits (B, 1, [Z,] Y, X) from the network's output of the same shape."""
+        """Return logits (B, 1, [Z,] Y, X) from this head's channel of the network's output."""
         return features
 
     def probability(self, logits: Tensor) -> Tensor:
-        """Return probabilities in [0, 1], float32, same shape."""
+        """Return values in [0, 1], float32, same shape."""
         return logits.float().sigmoid()

@@ -18,7 +18,8 @@ class SegmentationModule(BaseModel):
     """A network with heads, on CytoDL's BaseModel (which keeps plain values as hparams).
 
     A batch has ``image`` (B, C, [Z,] Y, X) float32, ``target`` (B, K, [Z,] Y, X) float32 and
-    ``weight`` (B, 1, [Z,] Y, X) float32, 0 = excluded. The state dict has `backbone.*` and
+    ``weight`` (B, 1, [Z,] Y, X) float32, 0 = excluded; K is the number of heads. The first head
+    is the foreground. The state dict has `backbone.*` and
     `task_heads.*`, as CytoDL's `MultiTaskIm2Im`.
 
     Parameters
@@ -31,7 +32,8 @@ class SegmentationModule(BaseModel):
         Runs the network over a whole image in validation: ``inferer(image, network)``.
     image : dict
         What the network expects of an image (dims, channels, spacing_um, patch_size,
-        normalization): plain values that prediction reads from the checkpoint.
+        normalization) and says of it (heads): plain values that prediction reads from the
+        checkpoint.
     optimizer, lr_scheduler : partials
         From CytoDL's BaseModel; the scheduler is stepped after every batch.
     """
@@ -53,42 +55,53 @@ class SegmentationModule(BaseModel):
     def forward(self, image: Tensor, **kwargs: Any) -> dict[str, Tensor]:
         """Return the logits of each head, (B, 1, [Z,] Y, X)."""
         features = self.backbone(image)
-        return {name: head(features) for name, head in self.task_heads.items()}
+        return {
+            name: head(features[:, channel : channel + 1])
+            for channel, (name, head) in enumerate(self.task_heads.items())
+        }
 
     def head(self, name: str) -> Any:
-        """Return a head: a module with ``loss`` and ``probability``."""
+        """Return a head: a module with ``loss``, ``share`` and ``probability``."""
         return self.task_heads[name]
 
-    def losses(self, logits: dict[str, Tensor], batch: Batch) -> Tensor:
-        """Return the sum of the heads' losses, a scalar."""
-        parts = [
-            self.head(name).loss(logits[name], batch["target"], batch["weight"])
-            for name in self.task_heads
-        ]
-        return torch.stack(parts).sum()
+    def losses(self, logits: dict[str, Tensor], batch: Batch) -> dict[str, Tensor]:
+        """Return the loss of each head and their sum, ``loss``: scalars."""
+        found = {}
+        for channel, name in enumerate(self.task_heads):
+            target = batch["target"][:, channel : channel + 1]
+            found[name] = self.head(name).loss(logits[name], target, batch["weight"])
+        parts = [self.head(name).share * found[name] for name in found]
+        return {**found, "loss": torch.stack(parts).sum()}
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the loss of a batch of patches; log it per step and per epoch."""
-        loss = self.losses(self(batch["image"]), batch)
-        size = len(batch["image"])
-        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=size)
+        found = self.losses(self(batch["image"]), batch)
+        size, loss = len(batch["image"]), found["loss"]
+        self.log_dict(_named("train", found), on_step=False, on_epoch=True, batch_size=size)
         self.log("train/loss_step", loss, on_step=True, on_epoch=False, batch_size=size)
         return loss
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Score one whole image: loss, and Dice and IoU of probability > 0.5."""
+    def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        """Score one whole image: loss, and Dice and IoU of probability > 0.5.
+
+        Returns
+        -------
+        dict of str to Tensor
+            What each head says, (B, 1, [Z,] Y, X) in [0, 1].
+        """
         logits = self.inferer(batch["image"], self)
-        scores = {"val/loss": self.losses(logits, batch)}
-        name = next(iter(self.task_heads))
+        scores = _named("val", self.losses(logits, batch))
+        maps = {name: self.head(name).probability(logits[name]) for name in self.task_heads}
         counted = batch["weight"] > 0
-        predicted = (self.head(name).probability(logits[name]) > 0.5) & counted
-        true = (batch["target"] > 0.5) & counted
+        predicted = (next(iter(maps.values())) > 0.5) & counted
+        true = (batch["target"][:, :1] > 0.5) & counted
         both, either = (predicted & true).sum(), (predicted | true).sum()
         total = predicted.sum() + true.sum()
         # an image without foreground, in which none is found, is right
         scores["val/dice"] = torch.where(total > 0, 2.0 * both / total.clamp(min=1), 1.0)
         scores["val/iou"] = torch.where(total > 0, both / either.clamp(min=1), 1.0)
         self.log_dict(scores, on_step=False, on_epoch=True, batch_size=1, sync_dist=True)
+        return maps
 
     def configure_optimizers(self) -> Any:
         """Return the optimizer, with a schedule that is stepped after every batch."""
@@ -118,3 +131,13 @@ class SegmentationModule(BaseModel):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Note in the file who wrote it."""
         checkpoint["cytoloop"] = {"version": __version__, "schema": 1}
+
+
+def _named(stage: str, losses: dict[str, Tensor]) -> dict[str, Any]:
+    """Return losses under the names that they are logged by; one head is the sum by itself."""
+    if len(losses) == 2:
+        return {f"{stage}/loss": losses["loss"]}
+    return {
+        f"{stage}/loss" if name == "loss" else f"{stage}/loss_{name}": value
+        for name, value in losses.items()
+    }
