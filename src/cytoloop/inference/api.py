@@ -12,25 +12,12 @@ import numpy as np
 from cytoloop.images import array_pixels
 from cytoloop.inference.engine import Model
 from cytoloop.inference.maps import at_training_size, predict_maps, resampled_back
-from cytoloop.inference.postprocess import Trained, resolved, rule_for
+from cytoloop.inference.postprocess import POSTPROCESS, Trained, resolved, rule_for
 from cytoloop.inference.scratch import Scratch
 from cytoloop.inference.settings import Settings, check_settings
 from cytoloop.instances import segment
 from cytoloop.instances.blocks import Blocks
 from cytoloop.instances.thresholds import choose_threshold, histogram
-
-POSTPROCESS: Mapping[str, Any] = {
-    "instances": True,
-    "threshold": "tuned",
-    "smoothing": 0.0,
-    "seed_smoothing": "tuned",
-    "min_depth": "tuned",
-    "min_volume_um3": None,
-    "max_volume_um3": None,
-    "fill_holes": True,
-    "border": "none",
-}
-"""As configs/postprocess/tuned.yaml."""
 
 
 @dataclass(frozen=True)

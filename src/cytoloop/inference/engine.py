@@ -60,12 +60,23 @@ class Model:
     window: str = "auto"
 
     def load(self) -> Predictor:
-        """Return the predictor."""
-        return _load(self)
+        """Return the predictor; the one of before where its files have not changed since."""
+        return _load(self, tuple(_stamp(Path(path)) for path in self.paths))
+
+
+def _stamp(path: Path) -> tuple[str, int, int]:
+    """Return what tells one state of a file or folder from another."""
+    files = [path, *(p for p in path.rglob("*") if p.is_file())] if path.is_dir() else [path]
+    facts = [file.stat() for file in files if file.exists()]
+    return (
+        str(path.absolute()),
+        max((f.st_mtime_ns for f in facts), default=0),
+        sum(f.st_size for f in facts),
+    )
 
 
 @lru_cache(maxsize=1)
-def _load(model: Model) -> Predictor:
+def _load(model: Model, stamps: tuple[tuple[str, int, int], ...]) -> Predictor:
     checkpoints = [read_checkpoint(path) for path in model.paths]
     return Predictor(
         checkpoints, model.overlap, model.tta, model.accelerator, model.precision, model.window

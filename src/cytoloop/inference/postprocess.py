@@ -13,6 +13,18 @@ from cytoloop.instances.thresholds import AUTOMATIC
 
 TUNED = {"threshold": 0.5, "seed_smoothing": 1.0, "min_depth": 0.2}
 """What training chooses on its validation images (`tuned`); these values where it did not."""
+POSTPROCESS: Mapping[str, Any] = {
+    "instances": True,
+    "threshold": "tuned",
+    "smoothing": 0.0,
+    "seed_smoothing": "tuned",
+    "min_depth": "tuned",
+    "min_volume_um3": None,
+    "max_volume_um3": None,
+    "fill_holes": True,
+    "border": "none",
+}
+"""As configs/postprocess/tuned.yaml."""
 _RANGES = {
     "threshold": (0.0, 1.0),
     "smoothing": (0.0, 100.0),

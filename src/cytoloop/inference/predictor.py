@@ -13,10 +13,11 @@ from torch import Tensor
 from cytoloop.errors import ConfigError, ImageError, ModelError
 from cytoloop.images import Pixels, Spacing, slabs
 from cytoloop.inference.augmented import views
-from cytoloop.inference.windows import Windows, grown_window, overlap_of, receptive_radius
+from cytoloop.inference.windows import Windows, overlap_of, receptive_radius
 from cytoloop.intensity import SAMPLE, Levels, intensity_statistics, normalize
 from cytoloop.model.checkpoint import Checkpoint, build_network
 from cytoloop.model.hardware import choose_precision
+from cytoloop.model.windows import grown_window, shrinkage
 
 _DTYPES = {"bf16": torch.bfloat16, "16": torch.float16}
 _READ_VOXELS = 2**23
@@ -73,7 +74,9 @@ class Predictor:
         self.dtype = _DTYPES.get(precision)
         self.networks = [build_network(c).to(self.device) for c in self.checkpoints]
         self.size = tuple(int(s) for s in self.image["patch_size"])
-        self.stride = _stride(self.checkpoints[0].backbone, self.size)
+        self.shrinkage = shrinkage(self.checkpoints[0].backbone.get("strides"), len(self.size))
+        fits = zip(self.shrinkage or (1,) * len(self.size), self.size, strict=True)
+        self.stride = tuple(t if s % t == 0 else 1 for t, s in fits)
         self.views = views(tta, self.size)
         radii = [
             receptive_radius(network, int(self.image["channels"]), self.size)
@@ -133,7 +136,7 @@ class Predictor:
         """Return the windows that cover an image."""
         size = self.size
         if self.window == "auto":
-            size = grown_window(shape, self.size, self.stride)
+            size = grown_window(shape, self.size, self.shrinkage and self.stride)
         if any(view.turns for view in self.views):  # a turned window must be one of the same sides
             size = (*size[:-2], min(size[-2:]), min(size[-2:]))
         overlap = overlap_of(self.overlap, size, self.radius)
@@ -238,14 +241,6 @@ def map_names(image: Mapping[str, Any]) -> tuple[str, ...]:
             f"Known: foreground, {', '.join(OTHER_HEADS)}.",
         )
     return ("probability", *dict.fromkeys(listed[1:]))
-
-
-def _stride(backbone: Mapping[str, Any], size: Sequence[int]) -> tuple[int, ...]:
-    """Return by how much a network shrinks its input in all; 1 where it is not told, or odd."""
-    total = np.ones(len(size), int)
-    for stride in backbone.get("strides") or ():
-        total = total * np.broadcast_to(np.asarray(stride, int), len(size))
-    return tuple(int(t) if s % t == 0 else 1 for t, s in zip(total, size, strict=True))
 
 
 def _go_together(one: Checkpoint, other: Checkpoint) -> None:

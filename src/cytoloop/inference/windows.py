@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Sequence
 
@@ -12,8 +11,6 @@ from torch import nn
 
 SIGMA = 0.125
 """Of the Gaussian that weights a window, as a share of its side (nnU-Net's and MONAI's)."""
-LARGEST = 2**20
-"""Voxels of a window at most, where it may be larger than a training patch."""
 _SEEN = 0.5
 """Share of the sensitivity of a network that lies within its radius."""
 
@@ -114,31 +111,6 @@ def receptive_radius(network: nn.Module, channels: int, size: Sequence[int]) -> 
         held = np.bincount(distance, along).cumsum()
         radii.append(int(np.searchsorted(held, _SEEN * held[-1])) if held[-1] > 0 else 0)
     return tuple(radii)
-
-
-def grown_window(
-    shape: Sequence[int], patch: Sequence[int], stride: Sequence[int]
-) -> tuple[int, ...]:
-    """Return the largest window of whole patches, or as long as the image, that is not too large.
-
-    Parameters
-    ----------
-    shape : sequence of int
-        Of the image.
-    patch : sequence of int
-    stride : sequence of int
-        Of the network in all.
-    """
-    size = tuple(patch)
-    for times in itertools.count(2):
-        larger = tuple(
-            max(min(p * times, math.ceil(n / s) * s), p)
-            for n, p, s in zip(shape, patch, stride, strict=True)
-        )
-        if larger == size or math.prod(larger) > LARGEST:
-            return size
-        size = larger
-    raise AssertionError  # the count has no end
 
 
 def overlap_of(rule: float | str, size: Sequence[int], radius: Sequence[int]) -> tuple[int, ...]:

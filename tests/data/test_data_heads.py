@@ -1,0 +1,105 @@
+"""What the heads learn, against brute force: anisotropic, touching, cut by a border, 2D and 3D."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cytoloop.data.augmentation import Augmentation
+from cytoloop.data.dataset import PatchDataset, WholeImages, target_of
+from cytoloop.data.entry import Entry
+from cytoloop.data.heads import blurred_contour, object_distance
+from cytoloop.data.points import object_points
+from cytoloop.data.sampling import PatchSchedule
+
+
+def brute_distance(labels: np.ndarray, sides: tuple[float, ...]) -> np.ndarray:
+    """Distance of each voxel to the nearest one of another label, over the object's largest."""
+    places = np.stack(np.indices(labels.shape), -1).reshape(-1, labels.ndim) * np.asarray(sides)
+    flat = labels.ravel()
+    depth = np.zeros(len(flat))
+    for number in np.unique(flat[flat > 0]):
+        own, other = places[flat == number], places[flat != number]
+        if len(other):
+            found = np.sqrt(((own[:, None] - other[None]) ** 2).sum(-1)).min(1)
+        else:
+            found = np.ones(len(own))
+        depth[flat == number] = found / found.max()
+    return depth.reshape(labels.shape)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 10_000), st.sampled_from([(9, 11), (5, 7, 8), (1, 6, 7)]))
+def test_distance_is_that_of_brute_force(seed: int, shape: tuple[int, ...]) -> None:
+    rng = np.random.default_rng(seed)
+    labels = np.zeros(shape, np.uint16)
+    for number in (1, 2, 5, 9):  # boxes that touch, overlap and reach over the border
+        corner = [rng.integers(-2, n) for n in shape]
+        size = [rng.integers(2, 6) for _ in shape]
+        box = [slice(max(c, 0), max(c + s, 0)) for c, s in zip(corner, size, strict=True)]
+        labels[tuple(box)] = number
+    sides = (2.5, 0.5, 1.0)[-len(shape) :]
+    found = object_distance(labels, (2.5, 0.5, 1.0))
+    np.testing.assert_allclose(found / 255, brute_distance(labels, sides), atol=0.0021)
+    assert (found[labels == 0] == 0).all() and (found[labels > 0] > 0).all()
+
+
+def test_an_object_that_fills_the_image_is_deep_everywhere() -> None:
+    assert (object_distance(np.ones((4, 5, 6), np.uint8)) == 255).all()
+
+
+def test_contour_is_a_ridge_on_the_border_of_each_object() -> None:
+    labels = np.zeros((2, 24, 24), np.uint8)
+    labels[:, 4:20, 4:12], labels[:, 4:20, 12:20] = 1, 2
+    contour = blurred_contour(labels)
+    line = contour[0, 12]
+    assert line[4] > 230 and line[8] < 40 and line[0] < 5
+    assert line[11] == line[12] == 255  # two contours side by side, cut at 1
+    np.testing.assert_array_equal(contour[0], contour[1])
+
+
+def entry_of(labels: np.ndarray, folder: Path | None = None) -> Entry:
+    points, starts = object_points(labels, np.ones(labels.shape, bool))
+    image = labels[None].astype(np.float32)
+    valid = np.broadcast_to(np.True_, labels.shape)
+    return Entry("a", image, labels, valid, points, starts, spacing_um=(2.0, 1, 1), folder=folder)
+
+
+def test_a_patch_that_cuts_an_object_has_the_depth_of_the_whole(tmp_path: Path) -> None:
+    labels = np.zeros((16, 40, 40), np.uint8)
+    labels[4:12, 8:32, 8:32] = 7
+    entry = entry_of(labels, tmp_path)
+    levels = (np.zeros(1, np.float32), np.ones(1, np.float32))
+    size = [8, 16, 16]
+    schedule = PatchSchedule([labels.shape], size, 1, 4, 4, 0)
+    patches = PatchDataset(
+        [entry], [levels], size, schedule, 1.0, Augmentation(), 0, ("foreground", "distance")
+    )
+    whole = object_distance(labels, entry.spacing_um)
+    windows = np.lib.stride_tricks.sliding_window_view(whole, size)
+    for number in range(4):
+        depth = np.rint(patches[(0, number)]["target"][1].numpy() * 255).astype(np.uint8)
+        assert (windows == depth).all((3, 4, 5)).any()
+    image = WholeImages([entry], {"method": "none"}, ("foreground", "distance"))[0]
+    np.testing.assert_array_equal(np.rint(image["target"][1].numpy() * 255), whole)
+    np.testing.assert_array_equal(image["labels"].numpy(), labels)
+
+
+def test_heads_are_channels_in_their_order() -> None:
+    labels = np.array([[0, 3], [2, 0]], np.uint16)
+    depth = np.array([[0, 255], [51, 0]], np.uint8)
+    target = target_of(("distance", "foreground"), labels, {"distance": depth})
+    np.testing.assert_allclose(target, [[[0, 1], [0.2, 0]], [[0, 1], [1, 0]]])
+    assert target.dtype == np.float32
+
+
+def test_a_map_is_made_once_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    labels = np.zeros((8, 12, 12), np.uint8)
+    labels[2:6, 3:9, 3:9] = 1
+    first = np.array(entry_of(labels, tmp_path).map("distance"))
+    monkeypatch.setattr("cytoloop.data.entry.MAKERS", {})  # nothing could make it again
+    np.testing.assert_array_equal(entry_of(labels, tmp_path).map("distance"), first)
