@@ -114,11 +114,13 @@ def crowded(shape: tuple[int, ...], count: int, seed: int) -> np.ndarray:
         ((150, 170), (40, 33)),
     ],
 )
-def test_blocks_give_the_objects_of_the_whole(shape: tuple, block: tuple) -> None:
+@pytest.mark.parametrize("told", [False, True], ids=["distance", "depth by a network"])
+def test_blocks_give_the_objects_of_the_whole(shape: tuple, block: tuple, told: bool) -> None:
     probability = crowded(shape, 60, 3)
+    depth = crowded(shape, 90, 4) if told else None
     rule = InstanceRule(0.4, smoothing=0.7, seed_smoothing=1.3, min_depth=0.1, min_voxels=20)
-    whole, sums = segment(probability, rule, (2.0, 1.0, 1.0))
-    parts, added = segment(probability, rule, (2.0, 1.0, 1.0), block=block)
+    whole, sums = segment(probability, rule, (2.0, 1.0, 1.0), depth=depth)
+    parts, added = segment(probability, rule, (2.0, 1.0, 1.0), block=block, depth=depth)
     assert np.asarray(whole).max() > 10
     np.testing.assert_array_equal(whole, parts)  # the numbers too
     for name, column in sums.table((2.0, 1.0, 1.0)).items():

@@ -4,13 +4,30 @@ import math
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from monai.losses import DiceLoss
+from monai.losses import FocalLoss as MonaiFocalLoss
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from cytoloop.model.losses import DiceCELoss
+from cytoloop.model.losses import (
+    CenterlineDiceLoss,
+    DepthLoss,
+    DiceCELoss,
+    FocalLoss,
+    SumLoss,
+    TverskyLoss,
+)
 
+LOSSES = {
+    "dice_ce": DiceCELoss(),
+    "tversky": TverskyLoss(0.3, 0.7),
+    "focal": FocalLoss(),
+    "centerline": CenterlineDiceLoss(2),
+    "depth": DepthLoss(),
+    "depth_squared": DepthLoss(power=2.0),
+    "sum": SumLoss({"a": FocalLoss(), "b": TverskyLoss()}, {"a": 0.5}),
+}
 VALUES = st.one_of(st.floats(-50, 50), st.sampled_from([math.inf, -math.inf, math.nan, 1e30]))
 
 
@@ -24,15 +41,17 @@ def make(seed: int = 0, dims: int = 3) -> tuple[torch.Tensor, torch.Tensor, torc
 
 
 @pytest.mark.parametrize("dims", [2, 3])
+@pytest.mark.parametrize("name", LOSSES)
+@settings(max_examples=20, deadline=None)
 @given(logit=VALUES, label=st.sampled_from([0.0, 1.0, 255.0, math.nan]))
 def test_excluded_voxels_change_neither_loss_nor_gradient(
-    dims: int, logit: float, label: float
+    name: str, dims: int, logit: float, label: float
 ) -> None:
     logits, target, weight = make(dims=dims)
-    loss = DiceCELoss()(logits, target, weight)
+    loss = LOSSES[name](logits, target, weight)
     loss.backward()
     changed = torch.where(weight > 0, logits.detach(), logit).requires_grad_()
-    other = DiceCELoss()(changed, torch.where(weight > 0, target, label), weight)
+    other = LOSSES[name](changed, torch.where(weight > 0, target, label), weight)
     other.backward()
     assert torch.equal(loss, other)
     assert torch.equal(logits.grad, changed.grad)
@@ -56,9 +75,10 @@ def test_excluding_is_the_same_as_cropping_away() -> None:
     torch.testing.assert_close(DiceCELoss()(logits, target, weight), DiceCELoss()(*inside))
 
 
-def test_a_batch_that_is_excluded_as_a_whole_teaches_nothing() -> None:
+@pytest.mark.parametrize("name", LOSSES)
+def test_a_batch_that_is_excluded_as_a_whole_teaches_nothing(name: str) -> None:
     logits, target, weight = make()
-    loss = DiceCELoss()(logits, target, torch.zeros_like(weight))
+    loss = LOSSES[name](logits, target, torch.zeros_like(weight))
     loss.backward()
     assert loss == 0 and (logits.grad == 0).all()
 
@@ -67,3 +87,43 @@ def test_a_perfect_prediction_costs_nothing_and_half_precision_is_finite() -> No
     _, target, weight = make()
     assert DiceCELoss()(target * 60 - 30, target, weight) < 1e-4
     assert torch.isfinite(DiceCELoss()((target * 2e4 - 1e4).half(), target, weight))
+
+
+def test_the_losses_are_those_of_their_papers() -> None:
+    logits, target, _ = make()
+    ones = torch.ones_like(target)
+    entropy = binary_cross_entropy_with_logits(logits, target)
+    torch.testing.assert_close(FocalLoss(0.0)(logits, target, ones), entropy)
+    focal = MonaiFocalLoss(gamma=2.0)(logits, target)
+    torch.testing.assert_close(FocalLoss(2.0)(logits, target, ones), focal)
+    p = logits.sigmoid()
+    hit, false, lost = (p * target).sum(), (p * (1 - target)).sum(), ((1 - p) * target).sum()
+    index = (hit + 0.5) / (hit + 0.3 * false + 0.7 * lost + 0.5)
+    torch.testing.assert_close(TverskyLoss(0.3, 0.7)(logits, target, ones), 1 - index)
+    both = 0.5 * FocalLoss()(logits, target, ones) + TverskyLoss()(logits, target, ones)
+    torch.testing.assert_close(LOSSES["sum"](logits, target, ones), both)
+    depth = torch.rand(target.shape)
+    wrong = (p - depth * target).abs()
+    inside, outside = wrong[target > 0].mean(), wrong[target == 0].mean()
+    expected = 0.7 * inside + 0.3 * outside
+    found = DepthLoss()(logits, depth * target, ones)
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_a_gap_in_a_thin_line_costs_more_on_its_centerline_than_by_dice(dims: int) -> None:
+    target = torch.zeros(1, 1, *(12, 20, 40)[-dims:])
+    line = (
+        (..., slice(9, 12), slice(2, 38))
+        if dims == 2
+        else (..., slice(4, 7), slice(9, 12), slice(2, 38))
+    )
+    target[line] = 1
+    cut, thin = target.clone(), target.clone()
+    cut[..., 18:22] = 0  # the line is broken
+    thin[..., 9, :] = 0  # it is thinner, and whole
+    ones, loss = torch.ones_like(target), CenterlineDiceLoss(3)
+    broken, whole = (loss(60 * one - 30, target, ones) for one in (cut, thin))
+    assert loss(60 * target - 30, target, ones) < 0.01
+    assert broken > 0.03 and broken > 2 * whole
+    assert TverskyLoss()(60 * cut - 30, target, ones) < TverskyLoss()(60 * thin - 30, target, ones)

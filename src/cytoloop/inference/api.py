@@ -80,7 +80,9 @@ def predict_array(
     threshold = choose_threshold(rules["threshold"], counts)
     rule = rule_for(rules, threshold, settings.spacing_um, trained, levels.ndim)
     assumed = settings.spacing_um or trained.spacing_um
-    labels, sums = segment(levels, rule, assumed, depth=maps.get("distance"))
+    labels, sums = segment(
+        levels, rule, assumed, depth=maps.get("distance"), contour=maps.get("contour")
+    )
     return Prediction(
         levels.astype(np.float32) / 255,
         levels > threshold * 255,

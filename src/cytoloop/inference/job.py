@@ -137,7 +137,7 @@ def finish_row(
     scratch: Scratch,
 ) -> dict[str, Any]:
     """Turn maps into mask, labels and table, and write what is asked for."""
-    probability, depth = maps["probability"], maps.get("distance")
+    probability = maps["probability"]
     rules = resolved(settings.postprocess, trained)
     shape = tuple(probability.shape)
     volumes = dict(maps)
@@ -150,7 +150,10 @@ def finish_row(
         threshold = choose_threshold(rules["threshold"], histogram(probability, blocks))
         rule = rule_for(rules, threshold, spacing_um, trained, len(shape))
         assumed = spacing_um or trained.spacing_um
-        labels, sums = segment(probability, rule, assumed, scratch.new, blocks.size, depth)
+        labels, sums = segment(
+            probability, rule, assumed, scratch.new, blocks.size, maps.get("distance"),
+            maps.get("contour"),
+        )  # fmt: skip
         cells |= {"objects": len(sums.voxels) - 1, "threshold": round(threshold, 4)}
         volumes["labels"] = labels
         if "mask" in kinds:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cytoloop.errors import ConfigError
-from cytoloop.instances.rule import BORDERS, InstanceRule
+from cytoloop.instances.rule import BORDERS, METHODS, InstanceRule
 from cytoloop.instances.thresholds import AUTOMATIC
 
 TUNED = {"threshold": 0.5, "seed_smoothing": 1.0, "min_depth": 0.2}
@@ -23,6 +23,9 @@ POSTPROCESS: Mapping[str, Any] = {
     "max_volume_um3": None,
     "fill_holes": True,
     "border": "none",
+    "method": "watershed",
+    "seeds_above": 0.67,
+    "closing": 6,
 }
 """As configs/postprocess/tuned.yaml."""
 _RANGES = {
@@ -32,6 +35,8 @@ _RANGES = {
     "min_depth": (0.0, 1.0),
     "min_volume_um3": (0.0, math.inf),
     "max_volume_um3": (0.0, math.inf),
+    "seeds_above": (0.0, 1.0),
+    "closing": (0, 100),
 }
 _OPTIONAL = ("min_volume_um3", "max_volume_um3")
 _SMALLEST = {2: 10, 3: 30}  # pixels, voxels: below this it is noise, whatever the voxel size
@@ -90,10 +95,11 @@ def check_postprocess(settings: Mapping[str, Any]) -> list[str]:
             problems.append(f"postprocess.{name}={value}: expected a number")
         elif not low <= value < high:
             problems.append(f"postprocess.{name}={value}: expected {low:g} or more, below {high:g}")
-    if settings.get("border") not in BORDERS:
-        problems.append(
-            f"postprocess.border={settings.get('border')}: expected {', '.join(BORDERS)}"
-        )
+    problems += [
+        f"postprocess.{name}={settings.get(name)}: expected {', '.join(known)}"
+        for name, known in (("border", BORDERS), ("method", METHODS))
+        if settings.get(name) not in known
+    ]
     problems += [
         f"postprocess.{name}={settings.get(name)}: expected true or false"
         for name in ("instances", "fill_holes")
@@ -158,4 +164,7 @@ def rule_for(
         max_voxels=math.inf if most is None else float(most) / voxel,
         fill_holes=settings["fill_holes"],
         border=settings["border"],
+        method=settings["method"],
+        seeds_above=float(settings["seeds_above"]),
+        closing=int(settings["closing"]),
     )

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 BORDERS = ("none", "xy", "all")
+METHODS = ("watershed", "hitif")
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,13 @@ class InstanceRule:
         Smaller and larger objects are dropped.
     fill_holes : bool
         Background that one object encloses becomes part of it.
+    method : str
+        ``watershed``: basins of the depth, see `cytoloop.instances.segment`; ``hitif``: see
+        `cytoloop.instances.contours`.
+    seeds_above : float
+        For ``hitif``: depth above which a voxel belongs to a seed.
+    closing : int
+        For ``hitif``: radius in pixels of a closing of the seeds.
     border : str
         ``none``; ``xy``: objects that touch a side of the image are dropped; ``all``: the first
         and last plane count as well.
@@ -40,6 +48,9 @@ class InstanceRule:
     max_voxels: float = float("inf")
     fill_holes: bool = True
     border: str = "none"
+    method: str = "watershed"
+    seeds_above: float = 0.67
+    closing: int = 6
 
 
 def finest_steps(spacing_um: Sequence[float] | None, ndim: int) -> tuple[float, ...]:

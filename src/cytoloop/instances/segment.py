@@ -16,6 +16,7 @@ import numpy as np
 from cytoloop.errors import ImageError
 from cytoloop.instances.basins import climb, follow, merge_basins, saddles
 from cytoloop.instances.blocks import Blocks, Volume, extent, grown, within
+from cytoloop.instances.contours import grow_to_contours
 from cytoloop.instances.heights import fall, foreground, full_scale, height, reach
 from cytoloop.instances.objects import ObjectSums
 from cytoloop.instances.rule import InstanceRule, finest_steps
@@ -34,6 +35,7 @@ def segment(
     new: NewVolume | None = None,
     block: Sequence[int] | None = None,
     depth: Volume | None = None,
+    contour: Volume | None = None,
 ) -> tuple[Volume, ObjectSums]:
     """Part the foreground of a map into objects.
 
@@ -51,6 +53,8 @@ def segment(
     depth : Volume, optional
         ([Z,] Y, X), 0..255 (uint8) or 0..1 (floats): how deep inside its object each voxel lies.
         None: the distance to background takes its place.
+    contour : Volume, optional
+        Same shape: how near to a contour each voxel lies; for the method ``hitif``.
 
     Returns
     -------
@@ -63,6 +67,10 @@ def segment(
     ImageError
         More pieces than 32 bits can number.
     """
+    if rule.method == "hitif":
+        steps = finest_steps(spacing_um, len(probability.shape))
+        grown_ones = grow_to_contours(probability, depth, contour, rule, steps)
+        return _finished(grown_ones, probability, rule, new or _in_memory)
     return Landscape(probability, rule, spacing_um, new, block, depth).objects(rule)
 
 
@@ -101,24 +109,7 @@ class Landscape:
             self._pairs, self._passes, self._peaks, self._places, fall(rule.min_depth)
         )
         number = _numbered(leader[self._leading], self._places)
-        count, shape, ends = int(number.max(initial=0)), self._blocks.shape, self._ends
-        sums = ObjectSums(count, shape)
-        for box in self._blocks:
-            sums.add(number[np.asarray(ends[box])], _unit(self._probability[box]), box)
-        if rule.fill_holes:
-            filled = self._new("filled", shape, np.uint32, self._blocks.size)
-            for box in self._blocks:
-                filled[box] = number[np.asarray(ends[box])].astype(np.uint32)
-            _fill_holes(filled, sums, self._probability)
-            ends, number = filled, np.arange(count + 1)
-        kept = _kept(sums, rule)
-        sums.keep(kept)
-        number = np.where(kept, np.cumsum(kept) - 1, 0)[number]
-        dtype = np.min_scalar_type(int(number.max(initial=0)))
-        labels = self._new("labels", shape, dtype, self._blocks.size)
-        for box in self._blocks:
-            labels[box] = number[np.asarray(ends[box])].astype(dtype)
-        return labels, sums
+        return _finished(self._ends, self._probability, rule, self._new, number, self._blocks)
 
 
 def _climb_all(
@@ -182,6 +173,50 @@ def _numbered(standing: np.ndarray, places: np.ndarray) -> np.ndarray:
     numbered = number[standing]
     numbered[0] = 0
     return numbered
+
+
+def _finished(
+    ends: Volume,
+    probability: Volume,
+    rule: InstanceRule,
+    new: NewVolume,
+    number: np.ndarray | None = None,
+    blocks: Blocks | None = None,
+) -> tuple[Volume, ObjectSums]:
+    """Return labels without holes, crumbs and what touches the border, and their sums.
+
+    Parameters
+    ----------
+    ends : Volume
+        Pieces.
+    probability, rule, new
+        As for `segment`.
+    number : ndarray of int, optional
+        The object of each piece; None: pieces are objects.
+    blocks : Blocks, optional
+        None: the whole volume at once.
+    """
+    shape = tuple(ends.shape)
+    blocks = blocks or Blocks(shape, shape)
+    number = np.arange(int(np.max(ends[:], initial=0)) + 1) if number is None else number
+    count = int(number.max(initial=0))
+    sums = ObjectSums(count, shape)
+    for box in blocks:
+        sums.add(number[np.asarray(ends[box])], _unit(probability[box]), box)
+    if rule.fill_holes:
+        filled = new("filled", shape, np.uint32, blocks.size)
+        for box in blocks:
+            filled[box] = number[np.asarray(ends[box])].astype(np.uint32)
+        _fill_holes(filled, sums, probability)
+        ends, number = filled, np.arange(count + 1)
+    kept = _kept(sums, rule)
+    sums.keep(kept)
+    number = np.where(kept, np.cumsum(kept) - 1, 0)[number]
+    dtype = np.min_scalar_type(int(number.max(initial=0)))
+    labels = new("labels", shape, dtype, blocks.size)
+    for box in blocks:
+        labels[box] = number[np.asarray(ends[box])].astype(dtype)
+    return labels, sums
 
 
 def _fill_holes(labels: Volume, sums: ObjectSums, probability: Volume) -> None:

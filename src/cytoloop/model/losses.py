@@ -1,10 +1,30 @@
-"""Losses that are blind to excluded voxels: their value and gradient do not depend on them."""
+"""Losses that are blind to excluded voxels: their value and gradient do not depend on them.
+
+Each is called with logits (B, K, [Z,] Y, X) of any float dtype, a target of the same shape (0 or 1;
+0 to 1 for depths) and a weight (B, 1, [Z,] Y, X), 0 = excluded, and returns a scalar. A weight that
+is 0 everywhere gives a loss of 0 with zero gradient.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+
+def blinded(logits: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the three in float32 and of one shape, zero where voxels are excluded.
+
+    ``where`` rather than a product: 0 * inf is NaN, and so would be the gradient.
+    """
+    counted = (weight > 0).expand_as(logits)
+    return (
+        torch.where(counted, logits.float(), 0.0),
+        torch.where(counted, target.float(), 0.0),
+        torch.where(counted, weight.float(), 0.0),
+    )
 
 
 class DiceCELoss(nn.Module):
@@ -21,38 +41,106 @@ class DiceCELoss(nn.Module):
 
     def __init__(self, dice: float = 1.0, cross_entropy: float = 1.0) -> None:
         super().__init__()
-        self.dice = dice
-        self.cross_entropy = cross_entropy
+        self.dice = TverskyLoss()
+        self.shares = (dice, cross_entropy)
 
     def forward(self, logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
-        """Return the loss, a scalar.
-
-        Parameters
-        ----------
-        logits : Tensor
-            (B, K, [Z,] Y, X), any float dtype.
-        target : Tensor
-            Same shape, 0 or 1.
-        weight : Tensor
-            (B, 1, [Z,] Y, X); 0 = excluded. All zero gives a loss of 0 with zero gradient.
-        """
-        # where() rather than a product: 0 * inf is NaN, and so would be the gradient
-        counted = (weight > 0).expand_as(logits)
-        logits = torch.where(counted, logits.float(), 0.0)
-        target = torch.where(counted, target.float(), 0.0)
-        weight = torch.where(counted, weight.float(), 0.0)
+        """Return the loss, a scalar."""
+        dice = self.dice(logits, target, weight)
+        logits, target, weight = blinded(logits, target, weight)
         entropy = functional.binary_cross_entropy_with_logits(logits, target, reduction="none")
         entropy = (weight * entropy).sum() / weight.sum().clamp(min=1.0)
+        return self.shares[0] * dice + self.shares[1] * entropy
+
+
+class TverskyLoss(nn.Module):
+    """One minus the Tversky index over the whole batch (Salehi et al. 2017).
+
+    Parameters
+    ----------
+    false_positives, false_negatives : float
+        What each kind of error weighs; 0.5 and 0.5 is Dice. More for false negatives finds more
+        of thin or dim structures.
+    """
+
+    def __init__(self, false_positives: float = 0.5, false_negatives: float = 0.5) -> None:
+        super().__init__()
+        self.false_positives = false_positives
+        self.false_negatives = false_negatives
+
+    def forward(self, logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+        """Return the loss, a scalar."""
+        logits, target, weight = blinded(logits, target, weight)
         probability = weight * logits.sigmoid()
         axes = [0, *range(2, logits.ndim)]
         both = (probability * target).sum(axes)
-        total = probability.sum(axes) + (weight * target).sum(axes)
-        dice = 1.0 - (2.0 * both + 1.0) / (total + 1.0)
-        return self.dice * dice.mean() + self.cross_entropy * entropy
+        wrong = self.false_positives * (probability.sum(axes) - both)
+        wrong = wrong + self.false_negatives * ((weight * target).sum(axes) - both)
+        return (1.0 - (both + 0.5) / (both + wrong + 0.5)).mean()
+
+
+class FocalLoss(nn.Module):
+    """Cross-entropy of the voxels that are hard to tell (Lin et al. 2017).
+
+    Parameters
+    ----------
+    gamma : float
+        How little voxels count that are told well; 0 is cross-entropy.
+    """
+
+    def __init__(self, gamma: float = 2.0) -> None:
+        super().__init__()
+        self.gamma = gamma
+
+    def forward(self, logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+        """Return the loss, a scalar."""
+        logits, target, weight = blinded(logits, target, weight)
+        entropy = functional.binary_cross_entropy_with_logits(logits, target, reduction="none")
+        missing = (logits.sigmoid() - target).abs()
+        return (weight * missing**self.gamma * entropy).sum() / weight.sum().clamp(min=1.0)
+
+
+class CenterlineDiceLoss(nn.Module):
+    """One minus clDice: whether thin structures are connected (Shit et al. 2021).
+
+    Parameters
+    ----------
+    thickness : int
+        Steps of erosion that make a skeleton: half the width of the thickest structure, in voxels.
+    """
+
+    def __init__(self, thickness: int = 5) -> None:
+        super().__init__()
+        self.thickness = thickness
+
+    def forward(self, logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+        """Return the loss, a scalar."""
+        logits, target, weight = blinded(logits, target, weight)
+        counted = (weight > 0).float()
+        found = logits.sigmoid() * counted
+        axes = [0, *range(2, logits.ndim)]
+
+        def share(line: Tensor, body: Tensor) -> Tensor:
+            """How much of a line lies in a body."""
+            return ((line * body).sum(axes) + 1.0) / (line.sum(axes) + 1.0)
+
+        precision = share(self._skeleton(found) * counted, target)
+        recall = share(self._skeleton(target) * counted, found)
+        loss = 1.0 - 2.0 * precision * recall / (precision + recall)
+        return loss.mean() * counted.amax()
+
+    def _skeleton(self, body: Tensor) -> Tensor:
+        """Return a soft skeleton: what opening takes away at each step of erosion."""
+        line = functional.relu(body - _dilated(_eroded(body)))
+        for _ in range(self.thickness):
+            body = _eroded(body)
+            rest = functional.relu(body - _dilated(_eroded(body)))
+            line = line + functional.relu(rest - line * rest)
+        return line
 
 
 class DepthLoss(nn.Module):
-    """Mean absolute error of a map in [0, 1], in and around objects as much as elsewhere.
+    """Mean error of a map in [0, 1], in objects as much as elsewhere.
 
     Most voxels are background, where the map is 0: without a balance the error inside objects
     would hardly count.
@@ -61,31 +149,63 @@ class DepthLoss(nn.Module):
     ----------
     background : float
         Share of the error in the background, [0, 1).
+    power : float
+        1: absolute error; 2: squared error.
     """
 
-    def __init__(self, background: float = 0.3) -> None:
+    def __init__(self, background: float = 0.3, power: float = 1.0) -> None:
         super().__init__()
         self.background = background
+        self.power = power
 
     def forward(self, logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
-        """Return the loss, a scalar.
-
-        Parameters
-        ----------
-        logits : Tensor
-            (B, K, [Z,] Y, X), any float dtype.
-        target : Tensor
-            Same shape, 0 to 1.
-        weight : Tensor
-            (B, 1, [Z,] Y, X); 0 = excluded. All zero gives a loss of 0 with zero gradient.
-        """
-        counted = (weight > 0).expand_as(logits)
-        logits = torch.where(counted, logits.float(), 0.0)
-        target = torch.where(counted, target.float(), 0.0)
-        weight = torch.where(counted, weight.float(), 0.0)
-        error = (logits.sigmoid() - target).abs()
+        """Return the loss, a scalar."""
+        logits, target, weight = blinded(logits, target, weight)
+        error = (logits.sigmoid() - target).abs() ** self.power
         inside = weight * (target > 0)
         outside = weight - inside
         return (1 - self.background) * (inside * error).sum() / inside.sum().clamp(min=1.0) + (
             self.background * (outside * error).sum() / outside.sum().clamp(min=1.0)
         )
+
+
+class SumLoss(nn.Module):
+    """Several losses added up.
+
+    Parameters
+    ----------
+    losses : mapping of str to Module
+    shares : mapping of str to float, optional
+        Of each in the sum; 1 where none is given.
+    """
+
+    def __init__(
+        self, losses: Mapping[str, nn.Module], shares: Mapping[str, float] | None = None
+    ) -> None:
+        super().__init__()
+        self.losses = nn.ModuleDict(dict(losses))
+        self.shares = dict(shares or {})
+
+    def forward(self, logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+        """Return the loss, a scalar."""
+        parts = [
+            self.shares.get(name, 1.0) * loss(logits, target, weight)
+            for name, loss in self.losses.items()
+        ]
+        return torch.stack(parts).sum()
+
+
+def _eroded(body: Tensor) -> Tensor:
+    """Return the least of each voxel's neighbours along the axes."""
+    pool = functional.max_pool2d if body.ndim == 4 else functional.max_pool3d
+    axes = body.ndim - 2
+    found = body
+    for axis in range(axes):
+        size = [3 if a == axis else 1 for a in range(axes)]
+        found = torch.minimum(found, -pool(-body, size, 1, [n // 2 for n in size]))
+    return found
+
+
+def _dilated(body: Tensor) -> Tensor:
+    pool = functional.max_pool2d if body.ndim == 4 else functional.max_pool3d
+    return pool(body, 3, 1, 1)

@@ -54,11 +54,23 @@ class SegmentationModule(BaseModel):
 
     def forward(self, image: Tensor, **kwargs: Any) -> dict[str, Tensor]:
         """Return the logits of each head, (B, 1, [Z,] Y, X)."""
+        return self._depths(image)[0]
+
+    def _depths(self, image: Tensor) -> list[dict[str, Tensor]]:
+        """Return the logits of each head; in training with deep supervision of each depth too.
+
+        MONAI's DynUNet and DynUNet-likes stack the depths in an axis of their own, the finest
+        first, all of the size of the image.
+        """
         features = self.backbone(image)
-        return {
-            name: head(features[:, channel : channel + 1])
-            for channel, (name, head) in enumerate(self.task_heads.items())
-        }
+        stacked = features.ndim > image.ndim
+        return [
+            {
+                name: head(one[:, channel : channel + 1])
+                for channel, (name, head) in enumerate(self.task_heads.items())
+            }
+            for one in (features.unbind(1) if stacked else [features])
+        ]
 
     def head(self, name: str) -> Any:
         """Return a head: a module with ``loss``, ``share`` and ``probability``."""
@@ -75,8 +87,12 @@ class SegmentationModule(BaseModel):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the loss of a batch of patches; log it per step and per epoch."""
-        found = self.losses(self(batch["image"]), batch)
-        size, loss = len(batch["image"]), found["loss"]
+        found, *coarser = [self.losses(one, batch) for one in self._depths(batch["image"])]
+        # each depth counts half as much as the one above (nnU-Net)
+        shares = [0.5**depth for depth in range(len(coarser) + 1)]
+        every = zip(shares, [found, *coarser], strict=True)
+        loss = torch.stack([share * one["loss"] for share, one in every]).sum() / sum(shares)
+        found, size = {**found, "loss": loss}, len(batch["image"])
         self.log_dict(_named("train", found), on_step=False, on_epoch=True, batch_size=size)
         self.log("train/loss_step", loss, on_step=True, on_epoch=False, batch_size=size)
         return loss
