@@ -40,7 +40,7 @@ ALLOWED = {
     "demo": (SHARED | {"evaluation"}, set()),
     "overrides": (set(), set()),
     "tuning": (SHARED | {"inference", "evaluation", "model"}, set()),
-    "validation": (SHARED | {"inference", "evaluation"}, set()),
+    "validation": (SHARED | {"inference", "evaluation"}, {"torch", "lightning"}),
 }
 
 

@@ -226,3 +226,29 @@ def test_the_radius_is_that_of_the_convolutions() -> None:
     assert receptive_radius(one, 1, (9, 15, 15)) == (0, 0, 0)
     assert overlap_of("auto", (16, 64, 64), (3, 5, 90)) == (6, 10, 32)
     assert overlap_of(0.25, (16, 64, 64), (3, 5, 90)) == (4, 16, 16)
+
+
+def test_windows_that_do_not_fit_into_memory_go_in_parts(
+    make_model: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    predictor = Predictor([read_checkpoint(make_model(2))], precision="32", window="patch")
+    pixels = MemoryPixels(np.random.default_rng(0).random((1, 100, 90), np.float32))
+    whole = mapped(predictor, pixels, batch_size=8)
+    at_once, sizes = predictor.predict_at_once, []
+
+    def small(windows: np.ndarray, levels: Any) -> np.ndarray:
+        sizes.append(len(windows))
+        if len(windows) > 3:
+            raise torch.OutOfMemoryError
+        return at_once(windows, levels)
+
+    monkeypatch.setattr(predictor, "predict_at_once", small)
+    np.testing.assert_array_equal(mapped(predictor, pixels, batch_size=8), whole)
+    assert sizes[0] > 3 and max(sizes[2:]) <= 3  # found out once
+
+    def none(windows: np.ndarray, levels: Any) -> np.ndarray:
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(predictor, "predict_at_once", none)
+    with pytest.raises(torch.OutOfMemoryError):
+        mapped(predictor, pixels)

@@ -54,7 +54,7 @@ def predict_array(
     tta: str = "none",
     overlap: float | str = "auto",
     window: str = "auto",
-    batch_size: int = 4,
+    batch_size: int | str = "auto",
     accelerator: str = "auto",
     precision: str = "auto",
     **postprocess: Any,

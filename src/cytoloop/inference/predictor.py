@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,6 +20,8 @@ from cytoloop.intensity import SAMPLE, Levels, intensity_statistics, normalize
 from cytoloop.model.checkpoint import Checkpoint, build_network
 from cytoloop.model.hardware import choose_precision
 from cytoloop.model.windows import grown_window, shrinkage
+
+log = logging.getLogger(__name__)
 
 _DTYPES = {"bf16": torch.bfloat16, "16": torch.float16}
 _READ_VOXELS = 2**23
@@ -85,6 +89,7 @@ class Predictor:
         self.radius = [max(r) for r in zip(*radii, strict=True)] or [0] * len(self.size)
         self.overlap = overlap
         self.window = window
+        self._most = sys.maxsize  # windows at a time, once it is known that more do not fit
 
     @property
     def spacing_um(self) -> Spacing | None:
@@ -182,8 +187,26 @@ class Predictor:
         """Return planes (C, ...) in the units of the first network, float32."""
         return normalize(planes, *levels[0])
 
-    @torch.inference_mode()
     def predict(self, windows: np.ndarray, levels: Sequence[Levels]) -> np.ndarray:
+        """Return the maps of some windows, all at once or, where memory is short, in parts.
+
+        Parameters and result are those of `predict_at_once`.
+        """
+        if len(windows) <= self._most:
+            try:
+                return self.predict_at_once(windows, levels)
+            except torch.OutOfMemoryError:
+                if len(windows) == 1:
+                    raise
+                if self.device.type == "cuda":
+                    torch.cuda.empty_cache()
+                self._most = len(windows) // 2
+                log.info("%d windows at a time fit into the memory", self._most)
+        parts = range(0, len(windows), self._most)
+        return np.concatenate([self.predict(windows[i : i + self._most], levels) for i in parts])
+
+    @torch.inference_mode()
+    def predict_at_once(self, windows: np.ndarray, levels: Sequence[Levels]) -> np.ndarray:
         """Return the maps of some windows: the mean over networks and views.
 
         Parameters

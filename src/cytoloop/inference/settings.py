@@ -43,7 +43,7 @@ class Settings:
         One of `FORMATS`; auto: OME-Zarr where an image does not fit into memory.
     overlap, tta, precision, window
         As the predictor was told: they are part of what results depend on.
-    batch_size : int
+    batch_size : int or ``auto``
         Windows at a time.
     skip_empty : bool
         Windows of one grey level are background.
@@ -61,7 +61,7 @@ class Settings:
     tta: str = "none"
     precision: str = "auto"
     window: str = "auto"
-    batch_size: int = 4
+    batch_size: int | str = "auto"
     skip_empty: bool = False
 
     def digest(self) -> str:
@@ -107,6 +107,8 @@ def check_settings(settings: Settings, engine: str = "local", workers: Any = 1) 
     if not settings.save:
         problems.append("save=[]: nothing would be written")
     for name, value in (("batch_size", settings.batch_size), ("workers", workers)):
+        if (name, value) == ("batch_size", "auto"):
+            continue
         if isinstance(value, bool) or not (isinstance(value, int) and value >= 1):
             problems.append(f"{name}={value}: expected a whole number above 0")
     for name, value, known in (
