@@ -48,6 +48,7 @@ def step_macs(
         taps = math.prod(kernel)
         total += voxels * features * (taps * (before + features) + before)
         if number + 1 < len(filters):  # the way up: a transposed convolution, then two convolutions
+            taps = math.prod(kernels[number + 1])  # MONAI's choice
             total += voxels * features * (taps * 3 * features + filters[number + 1])
         before = features
     return 3 * total

@@ -41,13 +41,13 @@ class Knob:
         if any(value is one or (one is not None and value == one) for one in self.also):
             return None
         kind = "a whole number" if self.whole else "a number"
-        span = f"{self.low:g} to {self.high:g}"
+        span = f"{self.low:.10g} to {self.high:.10g}"
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             return f"is {value!r}, expected {kind}, {span}"
         nearest = min(max(value, self.low), self.high) if value == value else self.low
         if self.whole:
             nearest = round(nearest)
-        return None if nearest == value else f"is {value}, expected {span}; nearest: {nearest:g}"
+        return None if nearest == value else f"is {value}, expected {span}; nearest: {nearest:.10g}"
 
 
 KNOBS = (

@@ -44,7 +44,7 @@ def network_arguments(target: str, network: Planned, spacing: Sequence[float]) -
             "strides": list(strides),
             "kernel_size": list(kernels),
             "upsample_kernel_size": list(strides)[1:],
-            "filters": choose_filters(features, layers, len(spacing)),
+            "filters": choose_filters(features, len(strides), len(spacing)),
             "dropout": 0.0,
             "res_block": True,
         }

@@ -12,6 +12,7 @@ from cytoloop.planning.fingerprint import Fingerprint
 from cytoloop.planning.hardware import Hardware
 from cytoloop.planning.networks import shortened
 from cytoloop.planning.rules import (
+    LAYERS,
     choose_filters,
     choose_layers,
     choose_patch,
@@ -27,6 +28,8 @@ SCALE = "model.image.object_voxels"
 _LEAST_BATCH = {2: 8, 3: 2}
 """A plane holds less than a stack; below two nothing is averaged (nnU-Net)."""
 _MOST_BATCH = 32
+_LEAST_LEVELS = 3
+"""Of MONAI's DynUNet; those that are not wanted shrink nothing."""
 _FULLEST = {"cuda": 1.0}
 """Up to what share of a step's work the batch grows: a GPU is fast when full, elsewhere more and
 shorter steps learn more; half."""
@@ -61,7 +64,7 @@ class Network:
         What was left to the plan.
     features, layers : int
     strides, kernels : list
-        Of each level; a number for all axes, or one an axis.
+        Of each level, three at least; a number for all axes, or one an axis.
     """
 
     choices: list[Choice]
@@ -101,9 +104,11 @@ def plan_network(
         choices.append(Choice(key, value, reason))
         return value
 
-    large_machine = hardware.kind == "cuda" or found.dims == 2
-    machine = "a GPU" if hardware.kind == "cuda" else f"{found.dims}D images on this machine"
-    features = choose("features", 32 if large_machine else 16, f"first level, for {machine}")
+    on_gpu = hardware.kind == "cuda"
+    why = "a step with twice as many takes four times as long, and stacks on a CPU are slow"
+    if on_gpu or found.dims == 2:
+        why = "a GPU has room for them" if on_gpu else "planes are cheap"
+    features = choose("features", 32 if on_gpu or found.dims == 2 else 16, why)
     finest = min(found.spacing)
     extents = found.diameter[2] if found.diameter else ()
     large = [e * s / finest for e, s in zip(extents, found.spacing, strict=False)][-2:]
@@ -114,7 +119,7 @@ def plan_network(
     wanted = settled.get("layers", choose_layers(large))
     sizes = [t or n for t, n in zip(settled[PATCH], smallest, strict=True)]
     steps, reach = choose_strides(found.spacing, sizes, wanted)
-    layers = len(steps)
+    layers = max(len(steps), LAYERS[0])
     if settled.get("layers", layers) != layers:
         raise ConfigError(
             "layers",
@@ -124,6 +129,9 @@ def plan_network(
         )
     wide = f"large objects are {max(large):.0f} pixels wide" if large else "there are no objects"
     choose("layers", layers, f"{wide}; at the bottom a pixel covers {2 ** (layers - 1)}")
+    while len(steps) < _LEAST_LEVELS:
+        steps.append([1] * found.dims)
+        reach.append(reach[-1])
     strides, kernels = shortened(steps), shortened(reach)
     known = f"voxels are {found.anisotropy:.2g} times as long as wide"
     known = known if found.spacing_um else "the voxel size is unknown, taken as cubes"
@@ -156,7 +164,7 @@ def plan_training(
         What a side of a patch must be a multiple of.
     """
     dims = found.dims
-    filters = choose_filters(network.features, network.layers, dims)
+    filters = choose_filters(network.features, len(network.strides), dims)
     strides = [[one] * dims if isinstance(one, int) else one for one in network.strides]
     kernels = [[one] * dims if isinstance(one, int) else one for one in network.kernels]
     batch = settled.get("data.batch_size", _LEAST_BATCH[dims])
@@ -178,7 +186,7 @@ def plan_training(
         cost = step_bytes(patch, batch, filters, strides, hardware.precision) / 2**20
         giga = step_macs(patch, batch, filters, strides, kernels, found.channels) / 1e9
         seconds = f"{giga:.0f} of {hardware.macs / 1e9:.0f} billion multiplications a step"
-        reason = f"{seconds}, {cost:.0f} of {hardware.memory / 2**20:.0f} MB kept"
+        reason = f"{seconds}, {cost:.0f} MB kept for the way back"
         choices.append(Choice("data.batch_size", batch, reason))
     choices += [_foreground(found, patch), _upper(found)]
     why = "mean of the training objects; prediction drops what is below 5 % of it"

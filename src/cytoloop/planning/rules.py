@@ -14,7 +14,7 @@ _ALIKE = 2.0
 _FAR_APART = 3.0
 """No kernel reaches along an axis as much coarser as this (what nnU-Net calls anisotropic)."""
 _MOST_FEATURES = {2: 512, 3: 320}  # of nnU-Net
-CONTEXT = (1.5, 3.0)
+CONTEXT = (1.5, 3.2)
 """Patch over the 95th percentile of the objects' extents: at least, so that large objects are seen
 as a whole; at most, for then their neighbours are too."""
 
@@ -101,8 +101,9 @@ def choose_patch(
     """Return the largest patch that fits, about as long along each axis in um.
 
     nnU-Net's way: as much context as the step can carry, the shape following the spacing. Unlike
-    there it is never larger than the smallest image, or than three large objects; it has room for
-    one and a half where images have, however long the step then takes.
+    there it is never larger than the smallest image, or than three large objects. However long the
+    step then takes, it has room for one and a half of them, and for four voxels at the bottom of
+    the network, where images have.
 
     Parameters
     ----------
@@ -124,16 +125,18 @@ def choose_patch(
         sides = [math.ceil(times * e / m) * m for e, m in zip(extents, multiples, strict=True)]
         return [min(side, limit) for side, limit in zip(sides, whole, strict=True)]
 
-    floor, most = (holding(t) for t in CONTEXT) if extents else (list(multiples), whole)
+    deep = [BOTTOM * step if step > 1 else 1 for step in multiples]
+    floor, most = (holding(t) for t in CONTEXT) if extents else (deep, whole)
+    floor = [min(max(pair), limit) for *pair, limit in zip(floor, deep, whole, strict=True)]
+    most = [max(pair) for pair in zip(floor, most, strict=True)]
 
     def sized(edge: float) -> list[int]:
         sides = [int(edge / s) // m * m for s, m in zip(spacing, multiples, strict=True)]
         within = [min(max(n, f), m) for n, f, m in zip(sides, floor, most, strict=True)]
         return [t or n for t, n in zip(typed, within, strict=True)]
 
-    edges = sorted(
-        {k * m * s for s, m in zip(spacing, multiples, strict=True) for k in range(1, 1 + 512 // m)}
-    )
+    steps = zip(spacing, multiples, most, strict=True)
+    edges = sorted({k * m * s for s, m, limit in steps for k in range(1, 1 + limit // m)})
     patch = sized(0)
     for edge in edges:
         larger = sized(edge * (1 + 1e-6))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -95,8 +94,9 @@ def settle(
     reasons |= dict.fromkeys(former, "as the model has it that this one starts from")
     known = passed | former | given
     if PATCH in passed:
-        pairs = zip_longest(given[PATCH], passed[PATCH])
-        known[PATCH] = [typed or side for typed, side in pairs]
+        sides = passed[PATCH]
+        known[PATCH] = [t or s for t, s in zip(given[PATCH], sides, strict=False)]
+        known[PATCH] += sides[dims:]
     _check_levels(known, dims, str(file or "config"))
 
     found = fingerprint(_training_entries(cfg, dataset))
@@ -178,7 +178,8 @@ def _check_levels(known: Mapping[str, Any], dims: int, where: str) -> None:
     """Refuse strides and kernels of other levels or axes than the rest has."""
     problems = []
     levels = {k: len(known[k]) for k in (STRIDES, KERNELS) if k in known}
-    levels |= {"layers": known["layers"]} if "layers" in known else {}
+    if "layers" in known and (known["layers"], levels.get(STRIDES)) != (2, 3):
+        levels["layers"] = known["layers"]  # a U-Net of 2 levels has a third that shrinks nothing
     if len(set(levels.values())) > 1:
         told = ", ".join(f"{key} {count}" for key, count in levels.items())
         problems.append(f"these have different numbers of levels: {told}")
