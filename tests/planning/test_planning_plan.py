@@ -196,21 +196,21 @@ def test_the_residual_encoder_takes_features_layers_and_spacing(dataset: Path) -
     assert backbone.resolution == pytest.approx([0.6, 0.3, 0.3])
     assert "model.backbone.resolution" in {choice.key for choice in plan.choices}
     cfg.spatial_dims, cfg.in_channels = 3, 1
-    net = instantiate(backbone, _convert_="all")
+    net = instantiate(backbone)
     image = torch.zeros(1, 1, *cfg.data.patch_size)
     assert net(image).shape == image.shape
     with pytest.raises(ConfigError, match="Y = 30 is not divisible by 4"):
         settled("model=residual_encoder", "features=4", "layers=3", "data.patch_size=[8,30,32]")
 
 
-def test_a_finer_tuned_network_is_that_of_its_parent(
+def test_a_fine_tuned_network_is_that_of_its_parent(
     dataset: Path, make_model: Callable[..., Path]
 ) -> None:
     parent = make_model(patch=[8, 32, 32])  # strides 1, 1, 2; filters 4, 4, 8
     cfg, plan = settled(init_from=parent)
     assert cfg.model.backbone.strides == [1, 1, 2] and cfg.features == 4
     reasons = {choice.key: choice.reason for choice in plan.choices}
-    assert "starts from" in reasons["model.backbone.strides"]
+    assert "to start from" in reasons["model.backbone.strides"]
     assert all(side % 2 == 0 for side in cfg.data.patch_size)
 
 

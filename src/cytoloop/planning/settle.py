@@ -91,7 +91,7 @@ def settle(
     if "layers" in given:  # a typed depth makes strides anew
         passed = {k: v for k, v in passed.items() if k not in ("layers", STRIDES, KERNELS)}
     reasons = dict.fromkeys(passed, f"as {file} says")
-    reasons |= dict.fromkeys(former, "as the model has it that this one starts from")
+    reasons |= dict.fromkeys(former, "as in the model to start from")
     known = passed | former | given
     if PATCH in passed:
         sides = passed[PATCH]
