@@ -63,7 +63,7 @@ def complete_config(cfg: DictConfig, facts: DataFacts, init_from: Path | None = 
         if "image" in cfg.model:
             cfg.model.image.channel_names = list(facts.channels)
             cfg.model.image.spacing_um = list(facts.spacing_um) if facts.spacing_um else None
-            if cfg.model.image.object_voxels is None:
+            if cfg.model.image.get("object_voxels") is None:
                 cfg.model.image.object_voxels = round(facts.object_voxels, 1)
         if cfg.trainer.precision == "auto":
             cfg.trainer.precision = choose_precision(str(cfg.trainer.accelerator))
