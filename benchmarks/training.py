@@ -243,6 +243,9 @@ class Stepper:
         from cytoloop.model.hardware import choose_precision
 
         words = ["+model=unet", "model/size=small", "+spatial_dims=3", "+in_channels=1"]
+        net = {"strides": "[1,2,2]", "kernel_size": "[3,3,3]", "upsample_kernel_size": "[2,2]"}
+        net |= {"filters": "[8,16,32]", "dropout": "0.0", "res_block": "true"}
+        words += [f"model.backbone.{name}={value}" for name, value in net.items()]
         torch.manual_seed(0)
         with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
             model = compose(overrides=words).model
@@ -342,6 +345,7 @@ def whole_training(folder: Path) -> dict[str, float]:
     source = [f"raw={folder}/raw", f"seg1={folder}/seg", "spacing_um=[1.75,0.8,0.8]", "test=0"]
     subprocess.run([*command, "curate", *source, "output=dataset"], **quiet)
     words = ["experiment=nuclei_3d", "model/size=small", "data.path=dataset", "output=run"]
+    words += ["data.patch_size=[16,64,64]", "layers=3"]
     words += [f"data.batch_size={BATCH}", "data.steps_per_epoch=40", "trainer.max_epochs=3"]
     before = run(bare_rate, folder)[0]
     subprocess.run([*command, "train", *words], **quiet)

@@ -39,6 +39,7 @@ ALLOWED = {
     "tracking": (SHARED | {"overrides"}, {"mlflow", "lightning"}),
     "demo": (SHARED | {"evaluation"}, set()),
     "overrides": (set(), set()),
+    "planning": (SHARED | {"data", "model"}, {"torch"}),
     "tuning": (SHARED | {"inference", "evaluation", "model"}, set()),
     "validation": (SHARED | {"inference", "evaluation"}, {"torch", "lightning"}),
 }

@@ -14,13 +14,13 @@ FACTS = DatasetFacts(("DNA",), {"a": (12, 40, 50), "b": (20, 38, 60)}, None, 1.0
 
 
 def test_a_patch_that_fits_is_accepted() -> None:
-    check_patch_size([12, 36, 48], [1, 2, 2], FACTS)
-    check_patch_size([9, 36, 48], [1, [1, 2, 2], [1, 2, 2]], FACTS)
+    check_patch_size([12, 36, 48], [4, 4, 4], FACTS)
+    check_patch_size([9, 36, 48], [1, 4, 4], FACTS)
 
 
 def test_every_fault_of_a_patch_is_told_with_sizes_that_would_do() -> None:
     with pytest.raises(ConfigError, match="3 problems") as caught:
-        check_patch_size([16, 40, 30], [1, 2, 2], FACTS)
+        check_patch_size([16, 40, 30], [4, 4, 4], FACTS)
     text = str(caught.value)
     assert "Z = 16 is larger than the smallest image (a: 12); largest that fits: 12" in text
     assert "Y = 40 is larger than the smallest image (b: 38); largest that fits: 36" in text
@@ -31,7 +31,7 @@ def test_a_patch_of_other_dimensions_is_refused() -> None:
     with pytest.raises(
         ConfigError, match=r"has 2 numbers but the images are 3D\nGive one.*Z, Y, X"
     ):
-        check_patch_size([32, 32], [1, 2, 2], FACTS)
+        check_patch_size([32, 32], [4, 4], FACTS)
 
 
 def dataset(folder: Path, tiff: Callable, shapes: list[tuple[int, ...]]) -> Path:
@@ -49,7 +49,7 @@ def dataset(folder: Path, tiff: Callable, shapes: list[tuple[int, ...]]) -> Path
 
 def test_facts_come_from_the_images(tmp_path: Path, tiff: Callable) -> None:
     folder = dataset(tmp_path, tiff, [(6, 16, 20), (8, 16, 16)])
-    _, facts = preflight(folder, [4, 16, 16], [1, 2, 2])
+    _, facts = preflight(folder)
     assert facts.spatial_dims == 3 and len(facts.channels) == 1
     assert facts.shapes == {"train: raw0": (6, 16, 20), "valid: raw1": (8, 16, 16)}
     assert facts.spacing_um == pytest.approx((0.6, 0.3, 0.3))
@@ -60,11 +60,11 @@ def test_facts_come_from_the_images(tmp_path: Path, tiff: Callable) -> None:
 def test_mixed_dimensions_are_refused(tmp_path: Path, tiff: Callable) -> None:
     folder = dataset(tmp_path, tiff, [(6, 16, 20), (6, 16, 16), (16, 16)])
     with pytest.raises(ManifestError, match="raw2.*2D"):
-        preflight(folder, [4, 16, 16], [1, 2, 2])
+        preflight(folder)
 
 
 def test_a_data_set_without_validation_images_is_refused(tmp_path: Path, tiff: Callable) -> None:
     folder = dataset(tmp_path, tiff, [(16, 20), (16, 16)])
     (folder / "valid.csv").unlink()
     with pytest.raises(ManifestError, match="no validation image"):
-        preflight(folder, [16, 16], [1, 2, 2])
+        preflight(folder)

@@ -5,19 +5,20 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from omegaconf import OmegaConf
-
 from cytoloop.data.preflight import preflight
+from cytoloop.planning.knobs import AUTO, check_knobs
 
 log = logging.getLogger(__name__)
 
 
 def run(cfg: Any) -> None:
     """Report every problem of a data set; say what is in it where there is none."""
-    strides = OmegaConf.select(cfg, "model.backbone.strides")
-    dataset, facts = preflight(
-        cfg.data.path, list(cfg.data.patch_size), strides or [], cfg.data.fold
-    )
+    check_knobs(cfg)
+    dataset, facts = preflight(cfg.data.path, cfg.data.fold)
+    if cfg.plan or cfg.preview or cfg.data.patch_size != AUTO:
+        from cytoloop.planning.run import plan_run
+
+        plan_run(cfg, dataset, facts)
     log.info(
         "%s: fine. %s; %dD, %d input channel(s), voxel %s um",
         cfg.data.path,

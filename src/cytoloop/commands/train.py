@@ -13,7 +13,8 @@ from cytoloop.overrides import is_override, quote
 
 log = logging.getLogger(__name__)
 
-_MAY_CHANGE = ("resume", "output", "trainer.max_epochs", "budget_minutes", "data.num_workers")
+_BUDGET = ("trainer.max_epochs", "trainer.max_steps", "budget_minutes")
+_MAY_CHANGE = ("resume", "output", "data.num_workers", *_BUDGET)
 
 
 def expand_resume(words: list[str]) -> list[str]:
@@ -54,7 +55,9 @@ def expand_resume(words: list[str]) -> list[str]:
 def run(cfg: Any) -> float | None:
     """Check the data, train, and return the best score (for `--multirun` searches)."""
     from cytoloop.data.preflight import preflight
+    from cytoloop.planning.knobs import check_knobs
 
+    check_knobs(cfg)
     # the sweep's folder in a sweep, else output=
     output = Path(os.path.relpath(cfg.paths.output_dir))
     checkpoints = output / "checkpoints"
@@ -64,24 +67,25 @@ def run(cfg: Any) -> float | None:
             "the folder holds a trained model",
             "Take another output=, go on with resume=FOLDER, or replace it with overwrite=true.",
         )
-    strides = cfg.model.get("backbone", {}).get("strides") or []
-    dataset, facts = preflight(cfg.data.path, list(cfg.data.patch_size), strides, cfg.data.fold)
+    dataset, facts = preflight(cfg.data.path, cfg.data.fold)
     log.info("starting (%s)", ", ".join(f"{len(m)} {split}" for split, m in dataset.items()))
 
     from cytoloop.app import StoppedError, plain
     from cytoloop.data.store import ImageStore
     from cytoloop.model.fit import complete_config, fit
+    from cytoloop.planning.run import plan_run
     from cytoloop.tracking.checkpoints import locate_checkpoint
     from cytoloop.tracking.lineage import open_training, record_training
     from cytoloop.tracking.resume import FINISHED
     from cytoloop.tracking.run import ending
     from cytoloop.tuning import tune
 
+    parent = locate_checkpoint(cfg.init_from) if cfg.init_from else None
+    plan_run(cfg, dataset, facts, output, parent.path if parent else None)
     if cfg.overwrite and not cfg.resume:  # the new run must not inherit the old one's model
         shutil.rmtree(checkpoints, ignore_errors=True)
         for name in (FINISHED, "progress.jsonl"):
             (output / name).unlink(missing_ok=True)
-    parent = locate_checkpoint(cfg.init_from) if cfg.init_from else None
     complete_config(cfg, facts, init_from=parent.path if parent else None)
     tracked = open_training(cfg)
     cfg.logger.mlflow.run_id = tracked.run_id

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from cytoloop.curation import Facts, check_dataset
 from cytoloop.errors import ConfigError, ManifestError
@@ -41,10 +42,7 @@ class DatasetFacts:
 
 
 def preflight(
-    path: str | Path,
-    patch_size: Sequence[int],
-    strides: Sequence[int | Sequence[int]],
-    fold: int | None = None,
+    path: str | Path, fold: int | None = None
 ) -> tuple[dict[str, Manifest], DatasetFacts]:
     """Check everything that training needs of a data set, before anything is trained.
 
@@ -56,8 +54,8 @@ def preflight(
 
     Raises
     ------
-    ManifestError, ConfigError
-        Every problem of every row; then every problem of the patch size.
+    ManifestError
+        Every problem of every row.
     """
     dataset = read_dataset(path, fold)
     if not len(dataset["valid"]):
@@ -75,27 +73,16 @@ def preflight(
         spacing_um=next((one.spacing_um for _, one in used if one.spacing_um), None),
         object_voxels=_mean_object(checked["train"]),
     )
-    check_patch_size(patch_size, strides, facts)
     return dataset, facts
 
 
-def check_patch_size(
-    patch_size: Sequence[int], strides: Sequence[int | Sequence[int]], facts: DatasetFacts
-) -> None:
-    """Refuse a patch that the images or the network's strides do not allow.
-
-    Parameters
-    ----------
-    patch_size : sequence of int
-        [Z,] Y, X.
-    strides : sequence
-        Of the network, one a level; a number for all axes or one an axis.
-    facts : DatasetFacts
+def check_axes(patch_size: Sequence[Any], facts: DatasetFacts) -> None:
+    """Refuse a patch of other axes than the images have.
 
     Raises
     ------
     ConfigError
-        Every fault, each with sizes that would do.
+        2D or 3D where the images are not.
     """
     dims = facts.spatial_dims
     axes = "ZYX"[-dims:]
@@ -105,12 +92,32 @@ def check_patch_size(
             f"{list(patch_size)} has {len(patch_size)} numbers but the images are {dims}D",
             f"Give one number an axis: [{', '.join(axes)}].",
         )
+
+
+def check_patch_size(
+    patch_size: Sequence[int], multiples: Sequence[int], facts: DatasetFacts
+) -> None:
+    """Refuse a patch that the images or the network's strides do not allow.
+
+    Parameters
+    ----------
+    patch_size : sequence of int
+        [Z,] Y, X.
+    multiples : sequence of int
+        What the network needs each side to be a multiple of.
+    facts : DatasetFacts
+
+    Raises
+    ------
+    ConfigError
+        Every fault, each with sizes that would do.
+    """
+    check_axes(patch_size, facts)
+    dims = facts.spatial_dims
+    axes = "ZYX"[-dims:]
     smallest = [min(shape[i] for shape in facts.shapes.values()) for i in range(dims)]
     problems = []
-    for i, (axis, size) in enumerate(zip(axes, patch_size, strict=True)):
-        step = 1
-        for stride in strides:
-            step *= stride if isinstance(stride, int) else list(stride)[i]
+    for i, (axis, size, step) in enumerate(zip(axes, patch_size, multiples, strict=True)):
         fits = smallest[i] // step * step
         if size % step or size < 1:
             below, above = size // step * step, (size // step + 1) * step

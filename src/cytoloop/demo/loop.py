@@ -65,7 +65,9 @@ def run_demo(folder: Path, epochs: int) -> None:
     started = time.monotonic()
     cut_fields(folder / "round0_images", ["field_a", "field_c", "field_d"])
     cut_fields(folder / "round1_images", ["field_a", "field_b", "field_c", "field_d"])
-    train = ["train", "experiment=nuclei_3d", "paths.store_dir=store"]
+    # small patches and few levels: quick, and the same on every machine
+    train = ["train", "experiment=nuclei_3d", "paths.store_dir=store", "layers=3"]
+    train += ["data.patch_size=[16,64,64]", "data.batch_size=4"]
     tell("Round 0: one field to learn from, one to choose the checkpoint by, one held out")
     _curate(folder, 0)
     _verb(folder, [*train, "data.path=round0", "output=model0", f"trainer.max_epochs={epochs}"])

@@ -102,7 +102,7 @@ def check_fit(
     ValueError
         Names or shapes differ.
     """
-    with _WithoutMemory():
+    with WithoutMemory():
         planned = {name: tuple(t.shape) for name, t in kind(**arguments).state_dict().items()}
     found = {name: tuple(t.shape) for name, t in weights.items()}
     wrong = [f"{k} is only in the file" for k in found if k not in planned]
@@ -129,7 +129,7 @@ def describe(backbone: Mapping[str, Any]) -> str:
     return text
 
 
-class _WithoutMemory(TorchFunctionMode):
+class WithoutMemory(TorchFunctionMode):
     """Tensors are made with a shape and no memory.
 
     Unlike ``torch.device("meta")`` it leaves the numbers alone that a network computes while it

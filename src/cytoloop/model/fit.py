@@ -63,9 +63,12 @@ def complete_config(cfg: DictConfig, facts: DataFacts, init_from: Path | None = 
         if "image" in cfg.model:
             cfg.model.image.channel_names = list(facts.channels)
             cfg.model.image.spacing_um = list(facts.spacing_um) if facts.spacing_um else None
-            cfg.model.image.object_voxels = round(facts.object_voxels, 1)
+            if cfg.model.image.get("object_voxels") is None:
+                cfg.model.image.object_voxels = round(facts.object_voxels, 1)
         if cfg.trainer.precision == "auto":
             cfg.trainer.precision = choose_precision(str(cfg.trainer.accelerator))
+        if cfg.trainer.get("max_steps", -1) > 0:
+            cfg.trainer.max_epochs = -1
         if cfg.budget_minutes is not None:
             cfg.trainer.max_time = _clock(cfg.budget_minutes)
             cfg.trainer.max_epochs = -1

@@ -1,0 +1,64 @@
+"""Which image sizes a network takes: found by laying it out without memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+from cytoloop.errors import CytoloopError
+from cytoloop.model.blueprint import WithoutMemory, network_class
+
+_STEPS = (1, 2, 4, 8, 16, 32, 64)
+_BASE = 128
+
+
+def size_multiples(backbone: Mapping[str, Any], dims: int) -> list[int] | None:
+    """Return what each side of an image must be a multiple of.
+
+    The network is run on tensors that have a shape and no numbers: axis by axis, the smallest
+    power of two by which a side may be longer than 128.
+
+    Parameters
+    ----------
+    backbone : mapping
+        ``_target_`` and arguments of a network of MONAI.
+    dims : int
+        2 or 3.
+
+    Returns
+    -------
+    list of int or None
+        Per axis, [Z,] Y, X. None where no such size was found: the class is not MONAI's, or takes
+        one size only.
+    """
+    arguments = {key: value for key, value in backbone.items() if not key.startswith("_")}
+    try:
+        kind = network_class("model.backbone", str(backbone.get("_target_")))
+        with WithoutMemory():
+            network = kind(**arguments).eval()
+    except (CytoloopError, TypeError, ValueError, RuntimeError, AssertionError):
+        return None  # building it for good will say what is wrong
+    channels = int(arguments.get("in_channels", 1))
+    if not _takes(network, [_BASE] * dims, channels):
+        return None
+    found = []
+    for axis in range(dims):
+        sizes = ([_BASE + (n if i == axis else 0) for i in range(dims)] for n in _STEPS)
+        fitting = (
+            n for n, size in zip(_STEPS, sizes, strict=True) if _takes(network, size, channels)
+        )
+        found.append(next(fitting, _BASE))
+    return found
+
+
+def _takes(network: torch.nn.Module, size: Sequence[int], channels: int) -> bool:
+    """Tell whether the network gives an image of the size that it is given."""
+    try:
+        with torch.inference_mode(), WithoutMemory():
+            out = network.to("meta")(torch.empty(1, channels, *size, device="meta"))
+    except (AssertionError, IndexError, NotImplementedError, RuntimeError, TypeError, ValueError):
+        return False
+    out = out[0] if isinstance(out, (tuple, list)) else out
+    return tuple(out.shape[2:]) == tuple(size)

@@ -1,0 +1,98 @@
+"""The knobs of a training: which values they may have. Every wrong one is told at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from cytoloop.errors import ConfigError
+from cytoloop.planning.rules import LAYERS
+
+AUTO = "auto"
+"""The value that leaves a key to the plan."""
+
+
+@dataclass(frozen=True)
+class Knob:
+    """A number that the user may set.
+
+    Attributes
+    ----------
+    key : str
+    low, high : float
+        Both are allowed.
+    whole : bool
+        A whole number.
+    also : tuple
+        Other values that are allowed.
+    """
+
+    key: str
+    low: float
+    high: float
+    whole: bool = True
+    also: tuple[Any, ...] = (None, AUTO)
+
+    def fault(self, value: Any) -> str | None:
+        """Return what is wrong with a value, with the nearest one that is allowed; else None."""
+        if any(value is one or (one is not None and value == one) for one in self.also):
+            return None
+        kind = "a whole number" if self.whole else "a number"
+        span = f"{self.low:.10g} to {self.high:.10g}"
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            return f"is {value!r}, expected {kind}, {span}"
+        nearest = min(max(value, self.low), self.high) if value == value else self.low
+        if self.whole:
+            nearest = round(nearest)
+        return None if nearest == value else f"is {value}, expected {span}; nearest: {nearest:.10g}"
+
+
+KNOBS = (
+    Knob("features", 4, 256),
+    Knob("layers", *LAYERS),
+    Knob("data.batch_size", 1, 256),
+    Knob("data.patches_per_image", 1, 1000),
+    Knob("model.optimizer.lr", 1e-6, 0.1, whole=False),
+    Knob("trainer.max_epochs", 1, 100_000, also=(None, -1)),
+    Knob("trainer.max_steps", 1, 100_000_000, also=(None, -1)),
+)
+PLANE = Knob("data.patch_size", 8, 512)
+DEPTH = Knob("data.patch_size", 1, 512)
+
+
+def check_knobs(cfg: DictConfig) -> None:
+    """Refuse values beyond their bounds, before any image is read.
+
+    Raises
+    ------
+    ConfigError
+        Every one of them, with the nearest value that is allowed.
+    """
+    faults = [
+        (knob.key, fault)
+        for knob in KNOBS
+        if (fault := knob.fault(OmegaConf.select(cfg, knob.key))) is not None
+    ]
+    faults += [("data.patch_size", fault) for fault in patch_faults(cfg.data.patch_size)]
+    if len(faults) == 1:
+        raise ConfigError(*faults[0], "See docs/configs.md, `Knobs`.")
+    if faults:
+        lines = [f"{key} {fault}" for key, fault in faults]
+        raise ConfigError("settings", lines, "See docs/configs.md, `Knobs`.")
+
+
+def patch_faults(patch: Any) -> Iterator[str]:
+    """Yield what is wrong with a patch size, whatever the images: a number, or one an axis."""
+    if patch is None or patch == AUTO or isinstance(patch, (int, float, bool)):
+        if (fault := PLANE.fault(patch)) is not None:
+            yield fault
+        return
+    if not isinstance(patch, Sequence) or isinstance(patch, str) or len(patch) not in (2, 3):
+        yield f"is {patch}, expected a number, or one an axis: [Z,Y,X] or [Y,X]"
+        return
+    for axis, size in zip("ZYX"[-len(patch) :], patch, strict=True):
+        if (fault := (DEPTH if axis == "Z" else PLANE).fault(size)) is not None:
+            yield f"{axis} {fault}"

@@ -1,0 +1,231 @@
+"""A plan: a value for every key that is left to it, each with its reason in words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from cytoloop.errors import ConfigError
+from cytoloop.planning.cost import step_bytes, step_macs
+from cytoloop.planning.fingerprint import Fingerprint
+from cytoloop.planning.hardware import Hardware
+from cytoloop.planning.networks import shortened
+from cytoloop.planning.rules import (
+    LAYERS,
+    choose_filters,
+    choose_layers,
+    choose_patch,
+    choose_strides,
+)
+
+PATCH = "data.patch_size"
+STRIDES = "model.backbone.strides"
+KERNELS = "model.backbone.kernel_size"
+RESOLUTION = "model.backbone.resolution"
+SCALE = "model.image.object_voxels"
+
+_LEAST_BATCH = {2: 8, 3: 2}
+"""A plane holds less than a stack; below two nothing is averaged (nnU-Net)."""
+_MOST_BATCH = 32
+_LEAST_LEVELS = 3
+"""Of MONAI's DynUNet; those that are not wanted shrink nothing."""
+_FULLEST = {"cuda": 1.0}
+"""Up to what share of a step's work the batch grows: a GPU is fast when full, elsewhere more and
+shorter steps learn more; half."""
+_UPPER = 99.8
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A value and why.
+
+    Attributes
+    ----------
+    key : str
+        Of the config, dotted.
+    value : object
+        Plain: numbers and lists of them.
+    reason : str
+    """
+
+    key: str
+    value: Any
+    reason: str
+
+
+@dataclass(frozen=True)
+class Network:
+    """The network of a plan.
+
+    Attributes
+    ----------
+    choices : list of Choice
+        What was left to the plan.
+    features, layers : int
+    strides, kernels : list
+        Of each level, three at least; a number for all axes, or one an axis.
+    """
+
+    choices: list[Choice]
+    features: int
+    layers: int
+    strides: list[Any]
+    kernels: list[Any]
+
+
+def plan_network(
+    found: Fingerprint,
+    smallest: Sequence[int],
+    settled: Mapping[str, Any],
+    hardware: Hardware,
+) -> Network:
+    """Return features, levels, strides and kernels.
+
+    Parameters
+    ----------
+    found : Fingerprint
+    smallest : sequence of int
+        Smallest size of all images along each axis, [Z,] Y, X.
+    settled : mapping
+        Keys that are not left to the plan; of the patch a number or None for each axis.
+    hardware : Hardware
+
+    Raises
+    ------
+    ConfigError
+        The images or the patch are too small for `layers`.
+    """
+    choices = []
+
+    def choose(key: str, value: Any, reason: str) -> Any:
+        if key in settled:
+            return settled[key]
+        choices.append(Choice(key, value, reason))
+        return value
+
+    on_gpu = hardware.kind == "cuda"
+    why = "a step with twice as many takes four times as long, and stacks on a CPU are slow"
+    if on_gpu or found.dims == 2:
+        why = "a GPU has room for them" if on_gpu else "planes are cheap"
+    features = choose("features", 32 if on_gpu or found.dims == 2 else 16, why)
+    finest = min(found.spacing)
+    extents = found.diameter[2] if found.diameter else ()
+    large = [e * s / finest for e, s in zip(extents, found.spacing, strict=False)][-2:]
+    if STRIDES in settled:
+        strides = settled[STRIDES]
+        kernels = settled.get(KERNELS, [3] * len(strides))
+        return Network(choices, features, len(strides), strides, kernels)
+    wanted = settled.get("layers", choose_layers(large))
+    sizes = [t or n for t, n in zip(settled[PATCH], smallest, strict=True)]
+    steps, reach = choose_strides(found.spacing, sizes, wanted)
+    layers = max(len(steps), LAYERS[0])
+    if settled.get("layers", layers) != layers:
+        raise ConfigError(
+            "layers",
+            f"is {wanted}, but patches of {_by(sizes)} can be halved {layers - 1} times "
+            f"(4 voxels are left then); nearest: {layers}",
+            "Take fewer layers, or a larger data.patch_size where images allow it.",
+        )
+    wide = f"large objects are {max(large):.0f} pixels wide" if large else "there are no objects"
+    choose("layers", layers, f"{wide}; at the bottom a pixel covers {2 ** (layers - 1)}")
+    while len(steps) < _LEAST_LEVELS:
+        steps.append([1] * found.dims)
+        reach.append(reach[-1])
+    strides, kernels = shortened(steps), shortened(reach)
+    known = f"voxels are {found.anisotropy:.2g} times as long as wide"
+    known = known if found.spacing_um else "the voxel size is unknown, taken as cubes"
+    even = all(isinstance(one, int) for one in strides)
+    how = "all axes are halved alike" if even else "a coarse axis is halved later"
+    choose(STRIDES, strides, f"{known}: {how}")
+    choose(RESOLUTION, list(found.spacing), f"{known}: {how}")
+    flat = any(isinstance(one, list) for one in kernels)
+    how = "not along an axis 3 times as coarse" if flat else "no axis is 3 times as coarse"
+    kernels = choose(KERNELS, kernels, how)
+    return Network(choices, features, layers, strides, kernels)
+
+
+def plan_training(
+    found: Fingerprint,
+    smallest: Sequence[int],
+    settled: Mapping[str, Any],
+    hardware: Hardware,
+    network: Network,
+    multiples: Sequence[int],
+) -> tuple[list[int], list[Choice]]:
+    """Return the patch; and patch, batch, sampling, normalisation and the scale of post-processing.
+
+    Parameters
+    ----------
+    found, smallest, settled, hardware
+        See `plan_network`.
+    network : Network
+    multiples : sequence of int
+        What a side of a patch must be a multiple of.
+    """
+    dims = found.dims
+    filters = choose_filters(network.features, len(network.strides), dims)
+    strides = [[one] * dims if isinstance(one, int) else one for one in network.strides]
+    kernels = [[one] * dims if isinstance(one, int) else one for one in network.kernels]
+    batch = settled.get("data.batch_size", _LEAST_BATCH[dims])
+
+    def fits(patch: Sequence[int], count: int = batch, share: float = 1.0) -> bool:
+        step = (patch, count, filters, strides)
+        work = step_macs(*step, kernels, found.channels)
+        kept = step_bytes(*step, hardware.precision)
+        return work <= share * hardware.macs and kept <= hardware.memory
+
+    typed = settled[PATCH]
+    extents = found.diameter[2] if found.diameter else ()
+    patch = choose_patch(found.spacing, smallest, extents, multiples, typed, fits)
+    choices = [Choice(PATCH, patch, _why_patch(found, patch, multiples))]
+    if "data.batch_size" not in settled:
+        fullest = _FULLEST.get(hardware.kind, 0.5)
+        while batch < _MOST_BATCH and fits(patch, batch + 1, fullest):
+            batch += 1
+        cost = step_bytes(patch, batch, filters, strides, hardware.precision) / 2**20
+        giga = step_macs(patch, batch, filters, strides, kernels, found.channels) / 1e9
+        seconds = f"{giga:.0f} of {hardware.macs / 1e9:.0f} billion multiplications a step"
+        reason = f"{seconds}, {cost:.0f} MB kept for the way back"
+        choices.append(Choice("data.batch_size", batch, reason))
+    choices += [_foreground(found, patch), _upper(found)]
+    why = "mean of the training objects; prediction drops what is below 5 % of it"
+    choices.append(Choice(SCALE, round(found.object_voxels, 1), why))
+    return patch, [one for one in choices if one.key == PATCH or one.key not in settled]
+
+
+def _why_patch(found: Fingerprint, patch: Sequence[int], multiples: Sequence[int]) -> str:
+    shape = f"as much as a step carries, of images of {_by(found.shape[1])}"
+    if found.spacing_um:
+        sides = [round(n * s) for n, s in zip(patch, found.spacing, strict=True)]
+        shape += f" ({_by(sides)} um)"
+    if found.diameter:
+        shape += f"; large objects take {_by(round(e) for e in found.diameter[2])}"
+    return f"{shape}; multiples of {_by(multiples)}"
+
+
+def _foreground(found: Fingerprint, patch: Sequence[int]) -> Choice:
+    """Return the share of patches around objects: nnU-Net's third, twice it where most are empty.
+
+    Objects are taken to lie anywhere.
+    """
+    share = 1.0
+    for size, whole in zip(patch, found.shape[1], strict=True):
+        share *= min(size / whole, 1.0)
+    objects = found.objects_per_image[1] * share
+    reason = f"a patch anywhere holds about {objects:.1f} objects"
+    return Choice("data.foreground_share", 0.33 if objects >= 1 else 0.67, reason)
+
+
+def _upper(found: Fingerprint) -> Choice:
+    """Return the upper percentile: a tenth of the object voxels at most is brighter."""
+    upper = round(min(max(_UPPER, 100 - 10 * found.foreground), 99.99), 2)
+    return Choice(
+        "normalization.upper",
+        upper,
+        f"objects are {found.foreground:.2%} of the voxels; the percentile lies among them",
+    )
+
+
+def _by(numbers: Any) -> str:
+    return " x ".join(str(number) for number in numbers)

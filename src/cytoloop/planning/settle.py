@@ -1,0 +1,225 @@
+"""From a config with `auto` in it to one that runs: the plan is made and filled in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from cytoloop.data.entry import Entry
+from cytoloop.data.preflight import DatasetFacts, check_axes, check_patch_size
+from cytoloop.data.store import ImageStore
+from cytoloop.errors import ConfigError
+from cytoloop.manifest import Manifest
+from cytoloop.model.checkpoint import read_checkpoint
+from cytoloop.model.sizes import size_multiples
+from cytoloop.planning.fingerprint import Fingerprint, fingerprint
+from cytoloop.planning.hardware import Hardware, find_hardware
+from cytoloop.planning.knobs import AUTO
+from cytoloop.planning.networks import DYNUNET, network_arguments
+from cytoloop.planning.plan import (
+    KERNELS,
+    PATCH,
+    RESOLUTION,
+    SCALE,
+    STRIDES,
+    Choice,
+    plan_network,
+    plan_training,
+)
+from cytoloop.planning.plan_file import CHECKS, is_plain, read_plan
+from cytoloop.planning.rules import multiples_of
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What was left to the plan, and what it was made from.
+
+    Attributes
+    ----------
+    choices : tuple of Choice
+        Empty where nothing was left to it.
+    fingerprint : Fingerprint or None
+    hardware : Hardware or None
+    """
+
+    choices: tuple[Choice, ...] = ()
+    fingerprint: Fingerprint | None = None
+    hardware: Hardware | None = None
+
+
+def settle(
+    cfg: DictConfig,
+    dataset: Mapping[str, Manifest],
+    facts: DatasetFacts,
+    file: Path | None = None,
+    init_from: Path | None = None,
+) -> Plan:
+    """Fill in every value that is `auto`; what is given stays, and the plan adapts to it.
+
+    Parameters
+    ----------
+    cfg : DictConfig
+        Composed config of `train` or `check`; changed in place.
+    dataset : mapping of str to Manifest
+    facts : DatasetFacts
+        Of the training and validation rows.
+    file : Path, optional
+        A plan to go by (`plan=`): it says what is `auto` in the config.
+    init_from : Path, optional
+        A checkpoint to start from: the network is then its network.
+
+    Raises
+    ------
+    ConfigError
+        A value that the images or the network do not allow, with the nearest that they do.
+    """
+    dims = facts.spatial_dims
+    given = _given(cfg, facts)
+    passed = read_plan(file) if file is not None else {}
+    target = str(OmegaConf.select(cfg, "model.backbone._target_"))
+    free = {key for key in CHECKS if key != PATCH and _is_open(cfg, key)}
+    free |= {PATCH} if None in given[PATCH] else set()
+    if free <= {SCALE} and AUTO not in (OmegaConf.select(cfg, "model.backbone") or {}).values():
+        check_patch_size(given[PATCH], _multiples(cfg, target, dims), facts)
+        return Plan()
+
+    former = _of_checkpoint(init_from, target) if init_from else {}
+    if "layers" in given:  # a typed depth makes strides anew
+        passed = {k: v for k, v in passed.items() if k not in ("layers", STRIDES, KERNELS)}
+    reasons = dict.fromkeys(passed, f"as {file} says")
+    reasons |= dict.fromkeys(former, "as in the model to start from")
+    known = passed | former | given
+    if PATCH in passed:
+        sides = passed[PATCH]
+        known[PATCH] = [t or s for t, s in zip(given[PATCH], sides, strict=False)]
+        known[PATCH] += sides[dims:]
+    _check_levels(known, dims, str(file or "config"))
+
+    found = fingerprint(_training_entries(cfg, dataset))
+    machine = find_hardware(
+        str(OmegaConf.select(cfg, "trainer.accelerator") or AUTO),
+        str(OmegaConf.select(cfg, "trainer.precision") or AUTO),
+        OmegaConf.select(cfg, "budget_minutes"),
+    )
+    smallest = [min(sides) for sides in zip(*facts.shapes.values(), strict=True)]
+    network = plan_network(found, smallest, known, machine)
+    spacing = known.get(RESOLUTION, found.spacing)
+    _fill_backbone(cfg, network_arguments(target, network, spacing))
+    multiples = _multiples(cfg, target, dims)
+    patch, choices = plan_training(found, smallest, known, machine, network, multiples)
+    check_patch_size(patch, multiples, facts)
+    cfg.data.patch_size = patch
+    said = [Choice(key, known[key], why) for key, why in reasons.items()]
+    said += [one for one in [*network.choices, *choices] if one.key not in reasons]
+    # what is not there any more the network has no use for
+    kept = [one for one in said if one.key in free and _is_there(cfg, one.key)]
+    for choice in kept:
+        OmegaConf.update(cfg, choice.key, choice.value)
+    return Plan(tuple(kept), found, machine)
+
+
+def _given(cfg: DictConfig, facts: DatasetFacts) -> dict[str, Any]:
+    """Return what the config says itself; of the patch a number or None for each axis."""
+    given = {}
+    for key in (*CHECKS, "model.backbone.filters"):
+        value = OmegaConf.select(cfg, key)
+        if value is not None and value != AUTO:
+            given[key] = OmegaConf.to_object(value) if OmegaConf.is_config(value) else value
+    if filters := given.pop("model.backbone.filters", None):
+        given |= {"features": int(filters[0]), "layers": len(filters)}
+    patch, dims = given.get(PATCH, AUTO), facts.spatial_dims
+    if isinstance(patch, list):
+        check_axes(patch, facts)
+        given[PATCH] = [None if side == AUTO else side for side in patch]
+    else:  # one number is for Y and X
+        given[PATCH] = [None] * (dims - 2) + [None if patch == AUTO else patch] * 2
+    return given
+
+
+def _is_open(cfg: DictConfig, key: str) -> bool:
+    """Tell whether a key is in the config and left to the plan."""
+    if not _is_there(cfg, key):
+        return False
+    value = OmegaConf.select(cfg, key)
+    return bool(value == AUTO or (key == SCALE and value is None))
+
+
+def _is_there(cfg: DictConfig, key: str) -> bool:
+    group, _, name = key.rpartition(".")
+    table = OmegaConf.select(cfg, group) if group else cfg
+    return table is not None and name in table
+
+
+def _of_checkpoint(path: Path, target: str) -> dict[str, Any]:
+    """Return the plan of a checkpoint's network; it may be anyone's, so plain numbers only."""
+    checkpoint = read_checkpoint(path)
+    backbone = checkpoint.backbone
+    if backbone.get("_target_") != target:
+        return {}
+    filters = backbone.get("filters") or [backbone.get("init_filters")]
+    levels = backbone.get("blocks_down") or backbone.get("filters") or ()
+    rule = checkpoint.image.get("normalization") or {}
+    values = {
+        "features": filters[0],
+        "layers": len(levels),
+        STRIDES: backbone.get("strides"),
+        KERNELS: backbone.get("kernel_size"),
+        RESOLUTION: backbone.get("resolution"),
+        "normalization.upper": rule.get("upper"),
+    }
+    return {key: value for key, value in values.items() if is_plain(key, value)}
+
+
+def _check_levels(known: Mapping[str, Any], dims: int, where: str) -> None:
+    """Refuse strides and kernels of other levels or axes than the rest has."""
+    problems = []
+    levels = {k: len(known[k]) for k in (STRIDES, KERNELS) if k in known}
+    if "layers" in known and (known["layers"], levels.get(STRIDES)) != (2, 3):
+        levels["layers"] = known["layers"]  # a U-Net of 2 levels has a third that shrinks nothing
+    if len(set(levels.values())) > 1:
+        told = ", ".join(f"{key} {count}" for key, count in levels.items())
+        problems.append(f"these have different numbers of levels: {told}")
+    for key in (STRIDES, KERNELS):
+        if any(isinstance(one, list) and len(one) != dims for one in known.get(key, ())):
+            problems.append(f"{key}: the images have {dims} axes")
+    if STRIDES in known and known[STRIDES][0] not in (1, [1] * dims):
+        problems.append(f"{STRIDES}: the first is {known[STRIDES][0]}, expected 1")
+    for key in (PATCH, RESOLUTION):
+        if len(known.get(key, [0] * dims)) != dims:
+            problems.append(f"{key}: {len(known[key])} numbers, the images are {dims}D")
+    if problems:
+        raise ConfigError(where, problems, "Make them alike, or leave them out.")
+
+
+def _training_entries(cfg: DictConfig, dataset: Mapping[str, Manifest]) -> Sequence[Entry]:
+    """Return the store's entries of the training rows; training finds all of them there."""
+    store = ImageStore(cfg.data.store_dir, cfg.data.store_limit_gib)
+    rows = [*dataset["train"], *dataset["valid"]]
+    return store.entries(rows, progress=True)[: len(dataset["train"])]
+
+
+def _fill_backbone(cfg: DictConfig, arguments: Mapping[str, Any]) -> None:
+    """Give the network its arguments; it has no use for what is still left to the plan."""
+    backbone = OmegaConf.select(cfg, "model.backbone") or {}
+    with open_dict(cfg):
+        for name in [name for name in backbone if backbone[name] == AUTO]:
+            if name in arguments:
+                backbone[name] = arguments[name]
+            else:
+                del backbone[name]
+
+
+def _multiples(cfg: DictConfig, target: str, dims: int) -> list[int]:
+    """Return what each side of a patch must be a multiple of; 1 where that cannot be told."""
+    backbone = OmegaConf.select(cfg, "model.backbone")
+    if backbone is None or target == DYNUNET:
+        return multiples_of(OmegaConf.select(cfg, STRIDES) or [], dims)
+    known = {
+        name: backbone[name] for name in backbone if name not in ("spatial_dims", "in_channels")
+    }
+    plain = {k: OmegaConf.to_object(v) if OmegaConf.is_config(v) else v for k, v in known.items()}
+    return size_multiples({**plain, "spatial_dims": dims, "in_channels": 1}, dims) or [1] * dims

@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from omegaconf import DictConfig, OmegaConf
+
+from cytoloop.errors import ConfigError
+from cytoloop.planning.knobs import DEPTH, KNOBS, PLANE, check_knobs
+
+GOOD = {
+    "features": 32,
+    "layers": "auto",
+    "data": {"patch_size": [16, 64, 64], "batch_size": 8, "patches_per_image": None},
+    "model": {"optimizer": {"lr": 1e-3}},
+    "trainer": {"max_epochs": 100, "max_steps": -1},
+}
+
+
+def config(key: str = "", value: Any = None) -> DictConfig:
+    cfg = OmegaConf.create(GOOD)
+    if key:
+        OmegaConf.update(cfg, key, value)
+    return cfg
+
+
+@pytest.mark.parametrize("knob", KNOBS, ids=lambda knob: knob.key)
+def test_every_knob_takes_its_bounds_and_nothing_beyond(knob: Any) -> None:
+    for value in (knob.low, knob.high, *knob.also):
+        check_knobs(config(knob.key, value))
+    step = 1 if knob.whole else 1e-9
+    for value, nearest in ((knob.low - step, knob.low), (knob.high + step, knob.high)):
+        if value in knob.also:
+            continue
+        with pytest.raises(ConfigError, match=f"{knob.key}: is .*; nearest: {nearest:.10g}"):
+            check_knobs(config(knob.key, value))
+    for wrong in ("many", True, [1]):
+        with pytest.raises(ConfigError, match=f"{knob.key}: is .*expected a"):
+            check_knobs(config(knob.key, wrong))
+
+
+@pytest.mark.parametrize(
+    "key, values",
+    [
+        ("features", [32, 48, 64, 96, 128]),
+        ("layers", [2, 3, 4, 5, 6]),
+        ("model.optimizer.lr", [1e-5, 1e-3, 2e-3]),
+        ("trainer.max_epochs", [10, 100, 500]),
+        ("data.patch_size", [32, 48, 64, 96, 128, 256]),
+        ("data.batch_size", [1, 2, 4, 8, 16, 32]),
+        ("data.patches_per_image", [1, 50, 100]),
+    ],
+)
+def test_the_knobs_of_the_segmentation_module_have_their_ranges(key: str, values: list) -> None:
+    for value in values:
+        check_knobs(config(key, value))
+
+
+def test_a_whole_number_is_the_nearest_of_a_fraction() -> None:
+    with pytest.raises(ConfigError, match=r"features: is 30\.6, .*nearest: 31"):
+        check_knobs(config("features", 30.6))
+
+
+@pytest.mark.parametrize(
+    "patch, fault",
+    [
+        (4, "is 4, expected 8 to 512; nearest: 8"),
+        (600, "is 600, expected 8 to 512; nearest: 512"),
+        ([4, 64, 4], "X is 4, expected 8"),
+        ([0, 64, 64], "Z is 0, expected 1 to 512; nearest: 1"),
+        ([64, 64.5], "X is 64.5, expected 8 to 512; nearest: 64"),
+        ([1, 2, 3, 4], "expected a number, or one an axis"),
+        ("large", "is large, expected a number, or one an axis"),
+    ],
+)
+def test_a_patch_beyond_its_bounds(patch: Any, fault: str) -> None:
+    with pytest.raises(ConfigError, match=fault):
+        check_knobs(config("data.patch_size", patch))
+
+
+def test_a_patch_may_be_left_to_the_plan_wholly_or_along_an_axis() -> None:
+    for patch in ("auto", 64, ["auto", 64, 64], [PLANE.low, PLANE.high], [DEPTH.low, 8, 8]):
+        check_knobs(config("data.patch_size", patch))
+
+
+def test_all_faults_are_told_at_once() -> None:
+    cfg = config("features", 1000)
+    cfg.layers, cfg.data.batch_size, cfg.data.patch_size = 7, 0, [2, 2]
+    with pytest.raises(ConfigError, match="5 problems") as caught:
+        check_knobs(cfg)
+    assert "layers is 7, expected 2 to 6; nearest: 6" in str(caught.value)
