@@ -40,6 +40,7 @@ ALLOWED = {
     "demo": (SHARED | {"evaluation"}, set()),
     "overrides": (set(), set()),
     "tuning": (SHARED | {"inference", "evaluation", "model"}, set()),
+    "promotion": (SHARED | {"evaluation", "tracking"}, set()),
 }
 
 

@@ -55,8 +55,7 @@ def run(cfg: Any) -> float | None:
     """Check the data, train, and return the best score (for `--multirun` searches)."""
     from cytoloop.data.preflight import preflight
 
-    # the sweep's folder in a sweep, else output=
-    output = Path(os.path.relpath(cfg.paths.output_dir))
+    output = Path(os.path.relpath(cfg.paths.output_dir))  # the sweep's folder in a sweep
     checkpoints = output / "checkpoints"
     if (checkpoints / "last.ckpt").is_file() and not (cfg.resume or cfg.overwrite):
         raise OutputError(
@@ -70,13 +69,16 @@ def run(cfg: Any) -> float | None:
 
     from cytoloop.app import StoppedError, plain
     from cytoloop.data.store import ImageStore
+    from cytoloop.inference.pyfunc import served
     from cytoloop.model.fit import complete_config, fit
     from cytoloop.tracking.checkpoints import locate_checkpoint
     from cytoloop.tracking.lineage import open_training, record_training
+    from cytoloop.tracking.registry import check_name, register
     from cytoloop.tracking.resume import FINISHED
     from cytoloop.tracking.run import ending
     from cytoloop.tuning import tune
 
+    name = check_name(cfg.register) if cfg.register else None
     if cfg.overwrite and not cfg.resume:  # the new run must not inherit the old one's model
         shutil.rmtree(checkpoints, ignore_errors=True)
         for name in (FINISHED, "progress.jsonl"):
@@ -100,6 +102,8 @@ def run(cfg: Any) -> float | None:
         text = f"go on with: {again}" if saved else "no epoch was finished, nothing to resume"
         raise StoppedError(f"stopped; {text}") from stop
     (output / FINISHED).touch()
+    if name:
+        register(name, served(checkpoints / "best.ckpt"), tracked.run_id)
     best = scores["best"]
     log.info("best %s %.4f: %s", cfg.callbacks.best.monitor, best, checkpoints / "best.ckpt")
     log.info("next: cytoloop predict model=runs:/%s input=... output=preds/", tracked.run_id)

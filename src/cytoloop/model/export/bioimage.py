@@ -92,8 +92,8 @@ def _check(spec: Any, core: Any, package: Path, wanted: np.ndarray) -> float:
             skip_input_padding=True,
             skip_output_cropping=True,
         )
-    found = np.asarray(next(iter(sample.members.values())).data)
-    difference = float(np.abs(found - wanted).max())
+    given = np.asarray(next(iter(sample.members.values())).data)
+    difference = float(np.abs(given - wanted).max())
     if not difference <= _CLOSE * max(float(np.abs(wanted).max()), 1.0):
         raise ModelError(
             package.name, f"its output differs from the model's by {difference:.3g}", "Not kept."

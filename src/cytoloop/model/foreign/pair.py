@@ -168,7 +168,7 @@ def _faults_of_image(config: Mapping[str, Any]) -> list[str]:
         problems.append("object_voxels: expected a number, the mean size of an object")
     tuned = config.get("tuned", {})
     if not isinstance(tuned, Mapping) or not all(_is_number(n) for n in tuned.values()):
-        problems.append("tuned: expected names with numbers, the post-processing chosen in training")
+        problems.append("tuned: expected names with numbers, chosen in training")
     return problems
 
 
