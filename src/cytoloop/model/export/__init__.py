@@ -67,7 +67,7 @@ def export_model(
         The folder is not empty, or cannot be written to.
     """
     if form not in FORMATS:
-        raise ConfigError(f"format={form}", "is unknown", f"One of {', '.join(FORMATS)}.")
+        raise ConfigError(f"format={form}", "is unknown", f"One of {', '.join(FORMATS)}, pyfunc.")
     check_output(output, overwrite)
     try:
         with replacing_folder(output) as temporary:

@@ -15,9 +15,9 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from torch import Tensor, nn
 
 from cytoloop.errors import ModelError
-from cytoloop.model.checkpoint import Checkpoint, build_network, read_checkpoint
+from cytoloop.model.checkpoint import Checkpoint, build_network
 from cytoloop.model.export.about import About
-from cytoloop.model.export.pair import check_image, check_one_logit
+from cytoloop.model.export.pair import check_image, check_one_logit, read_again
 from cytoloop.model.export.sameness import check_same, probes
 from cytoloop.terminal import quiet_libraries
 
@@ -48,7 +48,7 @@ def write_cytodl(checkpoint: Checkpoint, folder: Path, about: About) -> float:
     module = _module(cfg)
     module.load_state_dict(checkpoint.weights)
     _save(module, file)
-    again, network = read_checkpoint(folder), build_network(checkpoint)
+    again, network = read_again(folder), build_network(checkpoint)
     check_image(CONFIG, checkpoint, again)
     module = _module(OmegaConf.load(folder / CONFIG))
     module.load_state_dict(torch.load(file, weights_only=True)["state_dict"])

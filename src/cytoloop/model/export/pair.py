@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -50,11 +51,22 @@ def write_pair(checkpoint: Checkpoint, folder: Path, about: About) -> float:
     torch.save(weights, folder / WEIGHTS)
     write_json(folder / CONFIG, config)
     write_json(folder / RESULTS, results)
-    again, network = read_checkpoint(folder), build_network(checkpoint)
+    again, network = read_again(folder), build_network(checkpoint)
     check_image(CONFIG, checkpoint, again)
     return check_same(
         WEIGHTS, probes(checkpoint, network), network, build_network(again), share=0.0
     )
+
+
+def read_again(folder: Path) -> Checkpoint:
+    """Return the model that was just written, without telling the person about it."""
+    reader = logging.getLogger("cytoloop.model.foreign")
+    former = reader.level
+    reader.setLevel(logging.WARNING)
+    try:
+        return read_checkpoint(folder)
+    finally:
+        reader.setLevel(former)
 
 
 def check_one_logit(checkpoint: Checkpoint, form: str) -> str:
