@@ -174,7 +174,7 @@ def test_the_champion_moves_for_a_better_model_only(
         "promote", f"model={second}", status=4
     )
     assert find_version("race").uri == first
-    assert find_version(second).tags["cytoloop.verdict"].startswith("worse than version 1; F1")
+    assert find_version(second).tags["cytoloop.verdict"].startswith("worse than version 1; f1_50")
 
     evaluated(other, [0.9, *np.linspace(0.5, 0.6, 8)[1:]], project / "second")
     text = tell("promote", f"model={second}", status=3)
@@ -192,7 +192,9 @@ def test_the_champion_moves_for_a_better_model_only(
     assert "stays the champion: worse than version 2" in tell(*words, status=4)
     assert "forced: worse than version 2" in tell(*words, "force=true")
     assert find_version("race").uri == first
-    assert "forced: worse than" in tell("list", "name=race").replace("\n", " ")
+    listed = tell("list", "name=race")
+    assert re.search(r"race +2 .*better", listed) and re.search(r"1 +champion .*forced", listed)
+    assert "forced: worse than version 2; f1_50" in " ".join(tell("show", "model=race").split())
 
 
 def test_a_promotion_rests_on_the_evaluations_of_these_models(

@@ -192,7 +192,7 @@ def _image(given: Any, axes: str) -> np.ndarray:
     """
     try:
         array = np.asarray(given)
-        array = array.astype(np.float32) if array.dtype == object else array
+        array = array if array.dtype.kind in "biuf" else array.astype(np.float32)
     except (TypeError, ValueError) as error:
         raise ImageError("array", f"is no array of numbers: {error}", f"Give {axes}.") from error
     if array.ndim != len(axes):

@@ -113,7 +113,7 @@ def _faults_of_members(members: Sequence[zipfile.ZipInfo]) -> list[str]:
         parts = name.replace("\\", "/").split("/")
         if ".." in parts or not parts[0] or ":" in name or "\0" in name:
             problems.append(f"{name[:80]!r} leads out of the folder")
-        elif member.external_attr >> 16 and not stat.S_ISREG(member.external_attr >> 16):
+        elif stat.S_IFMT(member.external_attr >> 16) not in (0, stat.S_IFREG):
             problems.append(f"{name[:80]!r} is a link, or no file")
     return problems
 

@@ -10,21 +10,23 @@ from rich.table import Table
 
 from cytoloop.tracking.registry import AGAINST, VERDICT, Version
 
-_MAIN = ("test/f1_50", "test/dice", "val/dice")
+_VERDICTS = ("better", "worse", "no evidence", "first", "forced")
+_MAIN = {"test/f1_50": "f1_50", "test/dice": "dice", "val/dice": "val dice"}
 
 
 def versions_table(versions: Sequence[Version]) -> Table:
-    """Return a row for each version: alias, scores, data, run and verdict."""
+    """Return a row for each version: alias, scores, data and verdict, in 80 columns."""
     shown = [score for score in _MAIN if any(score in one.scores for one in versions)]
-    table = Table(box=box.SIMPLE, padding=(0, 1), title="registered models", title_justify="left")
+    table = Table(
+        box=box.SIMPLE, padding=(0, 1, 0, 0), title="registered models", title_justify="left"
+    )
     table.add_column("model", overflow="fold")
     table.add_column("version", justify="right")
-    table.add_column("alias", style="bold green")
+    table.add_column("alias", style="bold green", min_width=8)
     for score in shown:
-        table.add_column(score, justify="right")
-    for head in ("data", "run", "made"):
+        table.add_column(_MAIN[score], justify="right", no_wrap=True)
+    for head in ("data", "made", "verdict"):
         table.add_column(head, no_wrap=True)
-    table.add_column("verdict", overflow="fold")
     for one in versions:
         table.add_row(
             escape(one.name),
@@ -32,9 +34,8 @@ def versions_table(versions: Sequence[Version]) -> Table:
             ", ".join(one.aliases),
             *(f"{one.scores[s]:.3f}" if s in one.scores else "" for s in shown),
             one.tags.get("cytoloop.data_hash", "")[:8],
-            (one.run_id or "")[:8],
-            f"{one.created:%Y-%m-%d %H:%M}",
-            escape(one.tags.get(VERDICT, "").partition(";")[0]),
+            f"{one.created:%Y-%m-%d}",
+            _word(one.tags.get(VERDICT, "")),
         )
     return table
 
@@ -64,3 +65,8 @@ def version_table(version: Version) -> Table:
         if value:
             table.add_row(name, escape(value))
     return table
+
+
+def _word(verdict: str) -> str:
+    """Return the verdict without its reason, which `version_table` tells."""
+    return next((word for word in _VERDICTS if verdict.startswith(word)), "")
