@@ -103,13 +103,14 @@ def test_cytodl_predicts_with_a_model_of_ours(
     words = ["format=cytodl", "output=experiment"]
     assert main(["models", "export", f"model={path}", *words]) == 0
     header = "raw,seg1,seg2,merge_mask,exclude_mask,base_image"
-    (tmp_path / "test.csv").write_text(f"{header}\n{tmp_path}/raw/a.tif,,,,,\n")
+    (tmp_path / "manifest").mkdir()
+    (tmp_path / "manifest" / "test.csv").write_text(f"{header}\n{tmp_path}/raw/a.tif,,,,,\n")
     code = f"""
 from cyto_dl.api.model import CytoDLModel
 model = CytoDLModel()
 model.load_config_from_file({str(tmp_path / "experiment" / "train_config.yaml")!r})
 model.override_config({{
-    "data.path": {str(tmp_path / "test.csv")!r}, "data.split_column": None,
+    "data.path": {str(tmp_path / "manifest")!r},
     "checkpoint.ckpt_path": {str(tmp_path / "experiment/checkpoints/epoch_000.ckpt")!r},
     "paths.output_dir": {str(tmp_path / "theirs")!r}, "trainer.accelerator": "cpu",
     "trainer.precision": 32, "callbacks.saving.save_dir": {str(tmp_path / "theirs")!r},

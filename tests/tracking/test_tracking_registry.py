@@ -242,6 +242,19 @@ def test_models_of_other_tools_become_versions(project: Path, make_model: Make, 
     assert np.array_equal(served_folder.predict(image), expected.labels)
 
 
+def test_an_experiment_of_cytodl_goes_out_and_comes_in(
+    project: Path, make_model: Make, tell: Tell
+) -> None:
+    path = make_model(2, normalization={"method": "zscore"})
+    words = ["format=cytodl", "output=experiment", "name=nuclei"]
+    assert "read again, it differs by 0 at most" in tell("export", f"model={path}", *words)
+    tell("import", "model=experiment", "name=round_trip")
+    image = np.random.default_rng(0).integers(0, 4000, (48, 56)).astype(np.uint16)
+    expected = cytoloop.predict(image, path)
+    found = cytoloop.predict(image, "models:/round_trip/1")
+    assert np.array_equal(found.probability, expected.probability)
+
+
 class Evil:
     """Writes a file when it is unpickled."""
 

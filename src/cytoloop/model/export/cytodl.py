@@ -6,7 +6,8 @@ saved by Lightning from CytoDL's own module.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -63,13 +64,13 @@ def write_cytodl(checkpoint: Checkpoint, folder: Path, about: About) -> float:
 def _config(checkpoint: Checkpoint, about: About) -> DictConfig:
     """Return CytoDL's config of a segmentation with this network and these images."""
     import cyto_dl.train  # registers the resolvers of its configs
-    from hydra import compose, initialize_config_dir
+    from hydra import compose
 
     quiet_libraries()
     image = checkpoint.image
     configs = Path(cyto_dl.__file__).parents[1] / "configs"
     words = ["experiment=im2im/segmentation_plugin", f"spatial_dims={image['spatial_dims']}"]
-    with initialize_config_dir(str(configs), version_base="1.3"):
+    with _hydra_of(configs):
         cfg = compose("train", words)
     backbone = {k: v for k, v in checkpoint.backbone.items() if k == "_target_" or k[0] != "_"}
     with open_dict(cfg):
@@ -84,6 +85,21 @@ def _config(checkpoint: Checkpoint, about: About) -> DictConfig:
         for chain in cfg.data.transforms.values():
             _normalise(chain, image["normalization"])
     return cfg
+
+
+@contextmanager
+def _hydra_of(configs: Path) -> Iterator[None]:
+    """Compose from other configs; the Hydra app that we run in is as before afterwards."""
+    from hydra import initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+
+    former = GlobalHydra.instance().hydra
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(configs), version_base="1.3"):
+            yield
+    finally:
+        GlobalHydra.instance().hydra = former
 
 
 def _normalise(chain: DictConfig, rule: Mapping[str, Any]) -> None:
