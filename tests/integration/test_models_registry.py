@@ -97,7 +97,7 @@ def test_cytodl_predicts_with_a_model_of_ours(
     tiff: Callable[[Path, np.ndarray], Path],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    path = make_model(3, patch=[16, 32, 32], normalization={"method": "zscore"})
+    path = make_model(3, patch=[16, 40, 44], normalization={"method": "zscore"})  # one window
     raw = blobs((16, 40, 44), 5, 0)[0]
     tiff(tmp_path / "raw" / "a.tif", raw)
     words = ["format=cytodl", "output=experiment"]
@@ -128,7 +128,7 @@ model.predict()
     theirs = read_image(written[0]).data[0] > 0
 
     # CytoDL finds its threshold by Otsu on each image's logits: that mask is one of our probability
-    words = ["input=raw", "accelerator=cpu", "precision=32", "overlap=0.2", "window=patch"]
+    words = ["input=raw", "accelerator=cpu", "precision=32", "window=patch"]
     assert main(["predict", f"model={path}", *words, "output=ours"]) == 0
     ours = read_image(tmp_path / "ours" / "probability" / "a.ome.tif").data[0]
     low, high = ours[theirs].min(), ours[~theirs].max()
