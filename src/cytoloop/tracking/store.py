@@ -60,9 +60,11 @@ def connect(explicit: str | None = None) -> MlflowClient:
 
 
 def quiet_mlflow() -> None:
-    """Keep MLflow from drawing bars, and from copying the lock file of the folder it runs in."""
-    for name in ("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "MLFLOW_LOG_UV_FILES"):
-        os.environ.setdefault(name, "false")
+    """Keep MLflow from drawing bars, printing URLs, and copying the lock file of its folder."""
+    quiet = {"MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false", "MLFLOW_LOG_UV_FILES": "false"}
+    quiet |= {"MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true"}
+    for name, value in quiet.items():
+        os.environ.setdefault(name, value)
     quiet_libraries()
 
 
