@@ -98,11 +98,16 @@ def make_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     from monai.networks.nets import DynUNet
 
     def make(
-        ndim: int = 3, patch: Any = None, seed: int = 0, channels: int = 1, **image: Any
+        ndim: int = 3,
+        patch: Any = None,
+        seed: int = 0,
+        channels: int = 1,
+        heads: int = 1,
+        **image: Any,
     ) -> Path:
         torch.manual_seed(seed)
         backbone = {
-            "spatial_dims": ndim, "in_channels": channels, "out_channels": 1,
+            "spatial_dims": ndim, "in_channels": channels, "out_channels": heads,
             "strides": [1, 1, 2], "kernel_size": [3] * 3, "upsample_kernel_size": [1, 2],
             "filters": [4, 4, 8], "norm_name": "batch",
         }  # fmt: skip

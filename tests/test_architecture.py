@@ -42,6 +42,7 @@ ALLOWED = {
     "planning": (SHARED | {"data", "model"}, {"torch"}),
     "tuning": (SHARED | {"inference", "evaluation", "model"}, set()),
     "validation": (SHARED | {"inference", "evaluation"}, {"torch", "lightning"}),
+    "promotion": (SHARED | {"evaluation", "tracking"}, set()),
 }
 
 
@@ -112,7 +113,7 @@ def test_help_loads_only_the_standard_library() -> None:
 
 
 @pytest.mark.parametrize(
-    "verb", ["curate", "annotate", "check", "train", "predict", "evaluate", "compare"]
+    "verb", ["curate", "annotate", "check", "train", "predict", "evaluate", "compare", "models"]
 )
 @pytest.mark.parametrize("flags", [["--help"], ["--cfg", "job"]])
 def test_verb_help_and_config_load_no_torch(verb: str, flags: list[str]) -> None:

@@ -14,7 +14,7 @@ from cytoloop.__main__ import main
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = Path(cytoloop.configs.__file__).parent
-VERBS = ("curate", "annotate", "check", "train", "predict", "evaluate", "compare")
+VERBS = ("curate", "annotate", "check", "train", "predict", "evaluate", "compare", "models")
 EXPERIMENTS = sorted(path.stem for path in (CONFIGS / "experiment").glob("*.yaml"))
 
 

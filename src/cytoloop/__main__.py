@@ -16,6 +16,7 @@ VERBS = {
     "predict": "apply a model to images: leaves probability, mask, labels and predictions.csv",
     "evaluate": "score predictions against truth: leaves metrics.csv, objects.csv and report.html",
     "compare": "tell whether one evaluation is better than another: leaves comparison.json",
+    "models": "list, register, promote, import and export models: the MLflow registry",
     "demo": "the whole loop on a real confocal stack, in a few minutes",
     "ui": "open the MLflow UI on this project's runs",
 }

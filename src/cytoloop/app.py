@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from cytoloop.errors import ConfigError, CytoloopError, ModelError, OutputError
-from cytoloop.overrides import is_override, quote_overrides, typed_name
+from cytoloop.overrides import is_override, name_action, quote_overrides, typed_name
 from cytoloop.remote import is_remote, shown
 
 log = logging.getLogger("cytoloop")
@@ -141,9 +141,9 @@ def plain(cfg: Any) -> dict[str, Any]:
 
 def _expand(verb: str, argv: list[str]) -> list[str]:
     """Add what the verb itself finds out (resume) and where configs are looked for."""
-    words = quote_overrides(verb, argv)
+    words = quote_overrides(verb, name_action(verb, argv))
     if verb == "train":
-        from cytoloop.commands.train import expand_resume
+        from cytoloop.tracking.resume import expand_resume
 
         words = expand_resume(words)
     if not any(word.startswith("hydra.searchpath=") for word in words):

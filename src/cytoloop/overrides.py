@@ -21,11 +21,30 @@ _TEXT = {
     "predict": ("input", "output", "model", "from"),
     "evaluate": ("predictions", "truth", "annotator2", "output"),
     "compare": ("a", "b", "output"),
+    "models": ("model", "name", "output", "a", "b"),
 }
 _PLAIN = re.compile(r"null|true|false|'.*'|\".*\"|\$\{.*\}|", re.IGNORECASE | re.DOTALL)
 
-RENAMED = {"predict": {"model": "model_uri", "from": "predictions"}}
+RENAMED = {
+    "predict": {"model": "model_uri", "from": "predictions"},
+    "models": {"model": "model_uri"},
+}
 """Keys that are also config groups: typed name to name in the config."""
+
+
+_WITH_ACTION = ("models",)
+"""Verbs whose first word is an action: ``cytoloop models list``."""
+
+
+def name_action(verb: str, words: list[str]) -> list[str]:
+    """Return the words with the action as an override, ``action=list``.
+
+    >>> name_action("models", ["show", "model=nuclei"])
+    ['action=show', 'model=nuclei']
+    """
+    if verb in _WITH_ACTION and words and not is_override(words[0]) and words[0][:1] != "-":
+        return [f"action={words[0]}", *words[1:]]
+    return words
 
 
 def quote_overrides(verb: str, words: list[str]) -> list[str]:

@@ -25,12 +25,13 @@ STATUS = {"better": 0, "no evidence": 3, "worse": 4}
 def run(cfg: Any) -> ExitStatus:
     """Compare b and more with a, write, print; return the verdict on b as exit status."""
     from cytoloop.terminal import results
+    from cytoloop.tracking.scores import locate_scores
 
     rule = Rule(cfg.score, float(cfg.least), int(cfg.fewest), int(cfg.resamples), int(cfg.seed))
     more = [cfg.more] if isinstance(cfg.more, str) else list(cfg.more)
     sources = {name: str(cfg[name]) for name in ("a", "b")}
     sources |= {f"more{number}": str(source) for number, source in enumerate(more, start=1)}
-    scored = [read_scored(name, text, _locate(text)) for name, text in sources.items()]
+    scored = [read_scored(name, text, locate_scores(text)) for name, text in sources.items()]
     comparisons = [compare(scored[0], other, rule) for other in scored[1:]]
     output = Path(cfg.output)
     pictures = {
@@ -42,12 +43,3 @@ def run(cfg: Any) -> ExitStatus:
         results.print(comparison_table(one))
     log.info("wrote %s", ", ".join(map(str, files)))
     return ExitStatus(STATUS[comparisons[0].verdict])
-
-
-def _locate(source: str) -> str | Path:
-    """Return the folder or table of an evaluation; that of an MLflow run is fetched."""
-    if not source.startswith("runs:"):
-        return source
-    from cytoloop.tracking.scores import fetch_scores
-
-    return fetch_scores(source)

@@ -8,48 +8,11 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from cytoloop.errors import ConfigError, OutputError
-from cytoloop.overrides import is_override, quote
+from cytoloop.errors import OutputError
 
 log = logging.getLogger(__name__)
 
 _BUDGET = ("trainer.max_epochs", "trainer.max_steps", "budget_minutes")
-_MAY_CHANGE = ("resume", "output", "data.num_workers", *_BUDGET)
-
-
-def expand_resume(words: list[str]) -> list[str]:
-    """Return the overrides of the run that goes on, where ``resume=`` asks for one.
-
-    Raises
-    ------
-    ModelError
-        No such run.
-    ConfigError
-        An override that differs from that run's: it would not be the same run.
-    """
-    given = {word.partition("=")[0]: word for word in words if is_override(word)}
-    which = given.get("resume", "=false").partition("=")[2].strip("'\"")
-    if which.lower() in ("false", "null", ""):
-        return words
-    from omegaconf import OmegaConf
-
-    from cytoloop.tracking.resume import find_resumable
-
-    runs_dir = given.get("paths.runs_dir", "=runs").partition("=")[2]
-    folder = find_resumable(which, runs_dir)
-    stored = OmegaConf.load(folder / ".hydra" / "overrides.yaml")
-    former = {str(word).partition("=")[0]: str(word) for word in stored}
-    if problems := [
-        f"{word} now, {former.get(key, 'the default')} when the run was started"
-        for key, word in sorted(given.items())
-        if key not in _MAY_CHANGE and former.get(key) != word
-    ]:
-        raise ConfigError(
-            "resume", problems, "Leave these out, or start a new run with init_from=FOLDER."
-        )
-    place = {key: f"{key}={quote(str(folder))}" for key in ("resume", "output")}
-    flags = [word for word in words if not is_override(word)]
-    return [*(former | given | place).values(), *flags]
 
 
 def run(cfg: Any) -> float | None:
@@ -58,8 +21,7 @@ def run(cfg: Any) -> float | None:
     from cytoloop.planning.knobs import check_knobs
 
     check_knobs(cfg)
-    # the sweep's folder in a sweep, else output=
-    output = Path(os.path.relpath(cfg.paths.output_dir))
+    output = Path(os.path.relpath(cfg.paths.output_dir))  # the sweep's folder in a sweep
     checkpoints = output / "checkpoints"
     if (checkpoints / "last.ckpt").is_file() and not (cfg.resume or cfg.overwrite):
         raise OutputError(
@@ -72,20 +34,23 @@ def run(cfg: Any) -> float | None:
 
     from cytoloop.app import StoppedError, plain
     from cytoloop.data.store import ImageStore
+    from cytoloop.inference.pyfunc import served
     from cytoloop.model.fit import complete_config, fit
     from cytoloop.planning.run import plan_run
     from cytoloop.tracking.checkpoints import locate_checkpoint
     from cytoloop.tracking.lineage import open_training, record_training
+    from cytoloop.tracking.registry import check_name, register
     from cytoloop.tracking.resume import FINISHED
     from cytoloop.tracking.run import ending
     from cytoloop.tuning import tune
 
+    name = check_name(cfg.register) if cfg.register else None
     parent = locate_checkpoint(cfg.init_from) if cfg.init_from else None
     plan_run(cfg, dataset, facts, output, parent.path if parent else None)
     if cfg.overwrite and not cfg.resume:  # the new run must not inherit the old one's model
         shutil.rmtree(checkpoints, ignore_errors=True)
-        for name in (FINISHED, "progress.jsonl"):
-            (output / name).unlink(missing_ok=True)
+        for file in (FINISHED, "progress.jsonl"):
+            (output / file).unlink(missing_ok=True)
     complete_config(cfg, facts, init_from=parent.path if parent else None)
     tracked = open_training(cfg)
     cfg.logger.mlflow.run_id = tracked.run_id
@@ -104,6 +69,8 @@ def run(cfg: Any) -> float | None:
         text = f"go on with: {again}" if saved else "no epoch was finished, nothing to resume"
         raise StoppedError(f"stopped; {text}") from stop
     (output / FINISHED).touch()
+    if name:
+        register(name, served(checkpoints / "best.ckpt"), tracked.run_id)
     best = scores["best"]
     log.info("best %s %.4f: %s", cfg.callbacks.best.monitor, best, checkpoints / "best.ckpt")
     log.info("next: cytoloop predict model=runs:/%s input=... output=preds/", tracked.run_id)

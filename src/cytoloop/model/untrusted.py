@@ -7,8 +7,13 @@ values only. Neither bounds what a small file may ask for, so that is done here.
 from __future__ import annotations
 
 import json
+import shutil
+import stat
+import tempfile
 import zipfile
-from collections.abc import Mapping
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +25,8 @@ from cytoloop.errors import ModelError
 
 _MOST_TEXT = 512 << 10
 """Bytes of a config: CytoDL's have 12 KiB."""
+_MOST_MEMBERS, _MOST_UNPACKED, _MOST_RATIO = 2000, 8 << 30, 20
+"""Of a zip: files, bytes, bytes for each packed one. Weights hardly pack, CSV up to tenfold."""
 
 
 def load_tensors(path: Path) -> Any:
@@ -58,6 +65,57 @@ def load_tensors(path: Path) -> Any:
             "Only files of tensors and plain values are loaded: copy it again, or save "
             "network.state_dict() instead of the whole network.",
         ) from error
+
+
+@contextmanager
+def unpacked(path: Path) -> Iterator[Path]:
+    """Yield the folder that a zip holds, unpacked aside for as long as the block lasts.
+
+    Raises
+    ------
+    ModelError
+        No zip; or one whose members lead out of the folder, are links, are too many, or unpack to
+        far more than the file.
+    """
+    try:
+        archive = zipfile.ZipFile(path)
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+        raise ModelError(str(path), "is no readable zip", "Copy it again.") from error
+    with archive, tempfile.TemporaryDirectory(prefix="cytoloop-unpacked-") as temporary:
+        members = [member for member in archive.infolist() if not member.is_dir()]
+        if problems := _faults_of_members(members):
+            raise ModelError(str(path), problems[:6], "It is not unpacked; ask for the original.")
+        for member in members:
+            target = Path(temporary, member.filename)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                with archive.open(member) as packed, target.open("wb") as file:
+                    shutil.copyfileobj(packed, file)  # of the size told, sum checked
+            except (zipfile.BadZipFile, EOFError, RuntimeError, zlib.error) as error:
+                raise ModelError(str(path), f"is damaged: {error}", "Copy it again.") from error
+        folder = Path(temporary)
+        while len(inside := list(folder.iterdir())) == 1 and inside[0].is_dir():
+            folder = inside[0]
+        yield folder
+
+
+def _faults_of_members(members: Sequence[zipfile.ZipInfo]) -> list[str]:
+    """Return what is wrong with a zip before anything of it is unpacked."""
+    problems = []
+    if len(members) > _MOST_MEMBERS:
+        problems.append(f"holds {len(members)} files, expected {_MOST_MEMBERS} at most")
+    size = sum(member.file_size for member in members)
+    packed = sum(member.compress_size for member in members)
+    if size > _MOST_UNPACKED or size > _MOST_RATIO * packed + (1 << 20):
+        problems.append(f"unpacks to {size} bytes from {packed}")
+    for member in members:
+        name = member.filename
+        parts = name.replace("\\", "/").split("/")
+        if ".." in parts or not parts[0] or ":" in name or "\0" in name:
+            problems.append(f"{name[:80]!r} leads out of the folder")
+        elif stat.S_IFMT(member.external_attr >> 16) not in (0, stat.S_IFREG):
+            problems.append(f"{name[:80]!r} is a link, or no file")
+    return problems
 
 
 def check_weights(path: Path, weights: Mapping[Any, Any]) -> None:

@@ -4,11 +4,47 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cytoloop.errors import ModelError
+from cytoloop.errors import ConfigError, ModelError
+from cytoloop.overrides import is_override, quote
 
 LAST = "checkpoints/last.ckpt"
 FINISHED = "finished"
 """Name of the file that a finished training leaves in its folder."""
+_BUDGET = ("trainer.max_epochs", "trainer.max_steps", "epochs", "budget_minutes")
+_MAY_CHANGE = ("resume", "output", "data.num_workers", *_BUDGET)
+
+
+def expand_resume(words: list[str]) -> list[str]:
+    """Return the overrides of the run that goes on, where ``resume=`` asks for one.
+
+    Raises
+    ------
+    ModelError
+        No such run.
+    ConfigError
+        An override that differs from that run's: it would not be the same run.
+    """
+    given = {word.partition("=")[0]: word for word in words if is_override(word)}
+    which = given.get("resume", "=false").partition("=")[2].strip("'\"")
+    if which.lower() in ("false", "null", ""):
+        return words
+    from omegaconf import OmegaConf
+
+    runs_dir = given.get("paths.runs_dir", "=runs").partition("=")[2]
+    folder = find_resumable(which, runs_dir)
+    stored = OmegaConf.load(folder / ".hydra" / "overrides.yaml")
+    former = {str(word).partition("=")[0]: str(word) for word in stored}
+    if problems := [
+        f"{word} now, {former.get(key, 'the default')} when the run was started"
+        for key, word in sorted(given.items())
+        if key not in _MAY_CHANGE and former.get(key) != word
+    ]:
+        raise ConfigError(
+            "resume", problems, "Leave these out, or start a new run with init_from=FOLDER."
+        )
+    place = {key: f"{key}={quote(str(folder))}" for key in ("resume", "output")}
+    flags = [word for word in words if not is_override(word)]
+    return [*(former | given | place).values(), *flags]
 
 
 def find_resumable(which: str, runs_dir: str | Path = "runs") -> Path:

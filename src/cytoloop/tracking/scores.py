@@ -44,6 +44,11 @@ def record_scores(
     log.info("scores are in MLflow run %s as test/...", run.run_id)
 
 
+def locate_scores(source: str) -> str | Path:
+    """Return the folder or table of an evaluation; that of a run (``runs:/ID``) is fetched."""
+    return fetch_scores(source) if source.startswith("runs:") else source
+
+
 def fetch_scores(uri: str) -> Path:
     """Return ``metrics.csv`` of the last evaluation of a run.
 

@@ -41,10 +41,9 @@ def connect(explicit: str | None = None) -> MlflowClient:
     scheme = urlparse(uri).scheme.split("+")[0]
     # a server that is not there should be told at once, not after MLflow's minutes of retries
     patience = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}
-    patience |= {"MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"}
     for name, value in patience.items():
         os.environ.setdefault(name, value)
-    quiet_libraries()
+    quiet_mlflow()
     try:
         client = MlflowClient(uri)
         client.search_experiments(max_results=1)
@@ -58,6 +57,15 @@ def connect(explicit: str | None = None) -> MlflowClient:
             else "Check the path and its permissions.",
         ) from error
     return client
+
+
+def quiet_mlflow() -> None:
+    """Keep MLflow from drawing bars, printing URLs, and copying the lock file of its folder."""
+    quiet = {"MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false", "MLFLOW_LOG_UV_FILES": "false"}
+    quiet |= {"MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true"}
+    for name, value in quiet.items():
+        os.environ.setdefault(name, value)
+    quiet_libraries()
 
 
 def experiment_id(client: MlflowClient, name: str) -> str:

@@ -86,6 +86,23 @@ def read_scored(name: str, source: str, path: str | Path) -> Scored:
     return Scored(name, source, {row.id: row for row in rows})
 
 
+def check_run(scored: Scored, run_id: str | None) -> None:
+    """Refuse an evaluation of the predictions of another run's model.
+
+    Raises
+    ------
+    ManifestError
+        Its rows name other runs. Rows that name none (of a model file) are taken.
+    """
+    others = sorted({row["run_id"] for row in scored.rows.values()} - {run_id or "", ""})
+    if others:
+        raise ManifestError(
+            f"{scored.name}={scored.source}",
+            f"scores predictions of run {', '.join(others[:3])}, not of {run_id or 'this model'}",
+            "Predict with this model and evaluate again.",
+        )
+
+
 def _is_number(text: str) -> bool:
     try:
         return math.isfinite(float(text))

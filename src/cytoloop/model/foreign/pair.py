@@ -29,7 +29,8 @@ from cytoloop.model.untrusted import check_weights, read_settings
 WEIGHTS, CONFIG = "best_model.pth", "config.json"
 
 _REQUIRED = ("architecture", "normalization", "patch_size")
-_IMAGE = ("channel_names", "spacing_um", "object_voxels")
+IMAGE_KEYS = ("channel_names", "spacing_um", "object_voxels", "tuned")
+"""What a config may tell of images, besides what it must."""
 _SIZES = ("spatial_dims", "in_channels", "out_channels", "num_features", "num_layers")
 _OF_TRAINING = {  # what the module lets a person set, and no prediction needs
     *("patches_per_image", "batch_size", "augmentation", "learning_rate", "num_epochs"),
@@ -53,7 +54,7 @@ def read_pair(path: Path, content: Mapping[Any, Any]) -> Foreign:
     backbone = check_network(str(where), _backbone(where, config))
     patch = check_patch(f"{where}, patch_size", config["patch_size"], backbone)
     image = image_of(
-        backbone, patch, _normalization(config), **{k: config[k] for k in _IMAGE if k in config}
+        backbone, patch, _normalization(config), **{k: config[k] for k in IMAGE_KEYS if k in config}
     )
     softmax = config.get("activation", "sigmoid") == "softmax"
     backbone, weights = one_logit(str(where), backbone, _weights(path, content), softmax)
@@ -110,7 +111,7 @@ def _check_keys(where: Path, config: Mapping[str, Any]) -> None:
     ModelError
         All of them at once.
     """
-    known = {*_REQUIRED, *_IMAGE, *_SIZES, *_OF_TRAINING, "arguments", "activation"}
+    known = {*_REQUIRED, *IMAGE_KEYS, *_SIZES, *_OF_TRAINING, "arguments", "activation"}
     problems = [f"{key[:60]!r} is not known" for key in config if key not in known]
     problems += [f"{key!r} is missing" for key in _REQUIRED if key not in config]
     if config.get("architecture", NETWORKS[0]) not in NETWORKS:
@@ -165,6 +166,9 @@ def _faults_of_image(config: Mapping[str, Any]) -> list[str]:
     voxels = config.get("object_voxels")
     if voxels is not None and not (_is_number(voxels) and voxels >= 0):
         problems.append("object_voxels: expected a number, the mean size of an object")
+    tuned = config.get("tuned", {})
+    if not isinstance(tuned, Mapping) or not all(_is_number(n) for n in tuned.values()):
+        problems.append("tuned: expected names with numbers, chosen in training")
     return problems
 
 

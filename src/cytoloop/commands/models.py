@@ -1,0 +1,110 @@
+"""`cytoloop models`: the registry, and models from and to other tools."""
+
+from __future__ import annotations
+
+import difflib
+import logging
+from pathlib import Path
+from typing import Any
+
+from cytoloop.app import ExitStatus
+from cytoloop.errors import ConfigError
+
+log = logging.getLogger(__name__)
+
+NEEDED: dict[str, tuple[str, ...]] = {
+    "list": (),
+    "show": ("model",),
+    "register": ("model", "name"),
+    "promote": ("model",),
+    "import": ("model", "name"),
+    "export": ("model", "output"),
+}
+"""What each action cannot do without."""
+
+
+def run(cfg: Any) -> ExitStatus | None:
+    """Do what ``action`` says."""
+    if cfg.action not in NEEDED:
+        near = difflib.get_close_matches(str(cfg.action), NEEDED, n=1)
+        hint = f"Did you mean `cytoloop models {near[0]}`?" if near else "See --help."
+        found = f"is none of {', '.join(NEEDED)}"
+        raise ConfigError(f"cytoloop models {cfg.action}", found, hint)
+    given = {"model": cfg.model_uri, "name": cfg.name, "output": cfg.output}
+    missing = [f"{key}=... is missing" for key in NEEDED[cfg.action] if not given[key]]
+    if missing:
+        raise ConfigError(f"cytoloop models {cfg.action}", missing, "See `cytoloop models --help`.")
+    doing = {"promote": _promote, "export": _export, "register": _register, "import": _register}
+    return doing.get(cfg.action, _tell)(cfg)
+
+
+def _tell(cfg: Any) -> None:
+    """List the versions, or show one."""
+    from cytoloop.terminal import results
+    from cytoloop.tracking.registry import find_version, list_versions
+    from cytoloop.tracking.shown import version_table, versions_table
+
+    if cfg.action == "show":
+        results.print(version_table(find_version(cfg.model_uri)))
+    elif versions := list_versions(cfg.name):
+        results.print(versions_table(versions))
+    else:
+        log.info("nothing is registered: cytoloop models register model=runs:/RUN_ID name=NAME")
+
+
+def _register(cfg: Any) -> None:
+    """Register the model of a run, or import one that no run here has made."""
+    from cytoloop.inference.pyfunc import served
+    from cytoloop.model.own_form import own_form
+    from cytoloop.tracking.checkpoints import Located, locate_checkpoint
+    from cytoloop.tracking.registry import check_name, register
+
+    check_name(cfg.name)
+    if str(cfg.model_uri).lower().endswith(".zip"):
+        located = Located(cfg.model_uri, Path(cfg.model_uri).expanduser(), None)
+    else:
+        located = locate_checkpoint(cfg.model_uri)
+    if cfg.action == "register" and located.run_id is None:
+        found = "no run here has made it, so nobody could tell where it is from"
+        again = f"cytoloop models import model={cfg.model_uri} name={cfg.name}"
+        raise ConfigError(str(cfg.model_uri), found, f"Make a run for it: {again}")
+    with own_form(located.path) as file:
+        run_id = located.run_id if cfg.action == "register" else None
+        version = register(cfg.name, served(file), run_id, str(cfg.model_uri))
+    log.info("next: cytoloop models promote model=%s", version.uri)
+
+
+def _promote(cfg: Any) -> ExitStatus:
+    """Move the champion where the evaluations say so."""
+    from cytoloop.evaluation.comparison import Rule
+    from cytoloop.promotion import promote
+
+    rule = Rule(cfg.score, float(cfg.least), int(cfg.fewest), int(cfg.resamples), int(cfg.seed))
+    return ExitStatus(promote(cfg.model_uri, rule, cfg.a, cfg.b, bool(cfg.force)))
+
+
+def _export(cfg: Any) -> None:
+    """Write the model in another form."""
+    from cytoloop.atomic import replacing_folder
+    from cytoloop.inference.pyfunc import served
+    from cytoloop.model.checkpoint import read_checkpoint
+    from cytoloop.model.export import About, check_output, export_model
+    from cytoloop.model.own_form import own_form
+    from cytoloop.tracking.checkpoints import locate_checkpoint
+    from cytoloop.tracking.packing import pack
+    from cytoloop.tracking.registry import run_scores
+
+    located = locate_checkpoint(cfg.model_uri)
+    scores = run_scores(located.run_id)
+    if cfg.format == "pyfunc":
+        check_output(cfg.output, cfg.overwrite)
+        with own_form(located.path) as file, replacing_folder(cfg.output) as folder:
+            difference = pack(served(file), folder, {})
+    else:
+        about = About(
+            cfg.name or "model", cfg.about.description, list(cfg.about.authors), cfg.about.license,
+            scores,
+        )  # fmt: skip
+        checkpoint = read_checkpoint(located.path)
+        difference = export_model(checkpoint, cfg.format, cfg.output, about, cfg.overwrite)
+    log.info("wrote %s; read again, it differs by %.2g at most", cfg.output, difference)

@@ -1,0 +1,383 @@
+"""The registry: versions that MLflow serves, and a champion that only evidence moves."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import re
+import zipfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pytest
+import torch
+
+import cytoloop
+from cytoloop.__main__ import main
+from cytoloop.errors import ConfigError, ModelError
+from cytoloop.inference.pyfunc import PyFunc, served
+from cytoloop.model.own_form import own_form
+from cytoloop.tracking.checkpoints import locate_checkpoint
+from cytoloop.tracking.packing import pack
+from cytoloop.tracking.registry import check_name, find_version, list_versions, register
+from cytoloop.tracking.run import start_run
+from cytoloop.tracking.scores import record_scores
+
+Make = Callable[..., Path]
+Tell = Callable[..., str]
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return f"sqlite:///{tmp_path_factory.mktemp('registry')}/mlflow.db"
+
+
+@pytest.fixture
+def project(store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", store)
+    monkeypatch.chdir(tmp_path)
+    former = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(store)
+    yield tmp_path
+    mlflow.set_tracking_uri(former)
+
+
+@pytest.fixture
+def tell(project: Path, capfd: pytest.CaptureFixture[str]) -> Tell:
+    """Run `cytoloop models`; return what the user reads."""
+
+    def run(*words: str, status: int = 0) -> str:
+        capfd.readouterr()
+        found = main(["models", *words])
+        text = "".join(capfd.readouterr())
+        assert found == status, text
+        assert "Traceback" not in text
+        return text
+
+    return run
+
+
+def trained(checkpoint: Path, **tags: str) -> str:
+    """Return the id of a run that holds a checkpoint, as training leaves it."""
+    run = start_run("exp", "trained")
+    run.files([checkpoint], "checkpoints")
+    run.text("seed: 1\n", "config.yaml")
+    run.tags({"cytoloop.data_hash": "abcdef0123456789", **tags})
+    run.metrics({"val/dice": 0.8})
+    run.end("FINISHED")
+    return run.run_id
+
+
+def evaluated(run_id: str, scores: Iterable[float], folder: Path, name: str = "img") -> Path:
+    """Write metrics.csv of an evaluation and store it with the run."""
+    folder.mkdir(exist_ok=True)
+    text = io.StringIO()
+    rows = csv.writer(text)
+    columns = ["id", "group", "run_id", "n_truth", "voxels_true", "dice", "f1_50"]
+    rows.writerow([*columns, "truth_is_binary", "unit"])
+    for number, score in enumerate(scores):
+        rows.writerow([f"{name}{number}", "", run_id, 5, 900, score, score, False, "um"])
+    (folder / "metrics.csv").write_text(text.getvalue())
+    record_scores([{"run_id": run_id}], {"f1_50": 0.5}, [folder / "metrics.csv"])
+    return folder
+
+
+def registered(make_model: Make, name: str, seed: int) -> tuple[str, str]:
+    """Return the URI of a new version and its run."""
+    path = make_model(2, seed=seed)
+    run_id = trained(path)
+    return register(name, served(path), run_id).uri, run_id
+
+
+def test_a_version_holds_all_that_is_needed(project: Path, make_model: Make, tell: Tell) -> None:
+    path = make_model(2, tuned={"threshold": 0.4}, channel_names=["DNA"])
+    run_id = trained(path, **{"cytoloop.parent_run": "f" * 32})
+    text = tell("register", f"model=runs:/{run_id}", "name=nuclei")
+    assert "registered models:/nuclei/1" in text and "promote model=models:/nuclei/1" in text
+    version = find_version("models:/nuclei/1")
+    assert version.run_id == run_id and version.scores == {"val/dice": 0.8}
+    assert version.tags["cytoloop.data_hash"] == "abcdef0123456789"
+    assert version.tags["cytoloop.parent_run"] == "f" * 32
+    assert version.tags["cytoloop.channels"] == "DNA"
+    located = locate_checkpoint("models:/nuclei/1")
+    assert located.path.read_bytes() == path.read_bytes() and located.run_id == run_id
+    beside = {file.name: file.read_text() for file in located.path.parent.glob("*.[jy]*")}
+    assert beside["config.yaml"] == "seed: 1\n" and '"val/dice": 0.8' in beside["scores.json"]
+    package = located.path.parents[2]
+    names = {file.name for file in package.rglob("*")}
+    assert {"MLmodel", "input_example.json"} <= names
+    assert not [name for name in names if name.endswith((".pkl", ".lock", ".toml"))]
+    assert "loader_module: cytoloop.inference.pyfunc" in (package / "MLmodel").read_text()
+
+    assert "models:/nuclei/1 is this model already" in tell(
+        "register", f"model=runs:/{run_id}", "name=nuclei"
+    )
+    assert len(list_versions("nuclei")) == 1
+    assert "nuclei" in tell("list") and "0.800" in tell("list", "name=nuclei")
+    shown = tell("show", "model=nuclei")
+    assert "models:/nuclei/1" in shown and run_id in shown and "abcdef" in shown
+
+
+def test_mlflow_predicts_without_us(project: Path, make_model: Make) -> None:
+    path = make_model(2, tuned={"threshold": 0.75})
+    uri = register("served", served(path), trained(path)).uri
+    model = mlflow.pyfunc.load_model(uri)
+    image = np.random.default_rng(0).integers(0, 4000, (48, 56))
+    for dtype in (np.uint16, np.float32, np.int64):
+        expected = cytoloop.predict(image.astype(dtype), path)
+        found = model.predict(image.astype(dtype))
+        assert found.dtype == np.int32 and np.array_equal(found, expected.labels)
+        probability = model.predict(image.astype(dtype), params={"output": "probability"})
+        assert np.array_equal(probability, expected.probability)
+    mask = model.predict(image, params={"output": "mask", "threshold": 0.6})
+    assert np.array_equal(mask, probability > 0.6) and 0 < mask.mean() < 1
+    example = model.input_example
+    assert model.predict(example).shape == example.shape
+    assert model.metadata.metadata["axes"] == "YX"
+
+
+def test_what_mlflow_hands_over_wrongly_is_told(make_model: Make) -> None:
+    model = PyFunc(make_model(2, channels=2))
+    with pytest.raises(ConfigError, match="'maps' is unknown\nOne of labels, probability, mask"):
+        model.predict(np.zeros((2, 40, 40)), {"output": "maps"})
+    with pytest.raises(ValueError, match=r"has shape \(40, 40\), the model takes CYX"):
+        model.predict(np.zeros((40, 40)))
+    with pytest.raises(ValueError, match="is no array of numbers"):
+        model.predict([[["a", "b"]]])
+    with pytest.raises(ConfigError, match="Give all of spacing_z_um"):
+        model.predict(np.zeros((2, 40, 40)), {"spacing_y_um": 0.5})
+    spaced = {"spacing_y_um": 0.5, "spacing_x_um": 0.5}
+    assert model.predict(np.zeros((2, 40, 40)).tolist(), spaced).shape == (40, 40)
+
+
+def test_the_champion_moves_for_a_better_model_only(
+    project: Path, make_model: Make, tell: Tell
+) -> None:
+    first, run = registered(make_model, "race", 0)
+    assert "first champion of race, without a comparison" in tell("promote", "model=race")
+    assert find_version("models:/race@champion").uri == first
+    assert "is the champion already" in tell("promote", f"model={first}")
+    assert "no such version" in tell("show", "model=models:/race@best", status=2)
+
+    second, other = registered(make_model, "race", 1)
+    text = tell("promote", f"model={second}", status=2)
+    assert f"{first}: the run has no evaluation" in text
+    assert f"cytoloop predict model={first} input=... output=preds/" in text
+    evaluated(run, np.linspace(0.5, 0.6, 8), project / "first")
+    assert f"{second}: the run has no evaluation" in tell("promote", f"model={second}", status=2)
+
+    evaluated(other, np.linspace(0.4, 0.55, 8), project / "second")
+    assert "stays the champion: worse than version 1" in tell(
+        "promote", f"model={second}", status=4
+    )
+    assert find_version("race").uri == first
+    assert find_version(second).tags["cytoloop.verdict"].startswith("worse than version 1; f1_50")
+
+    evaluated(other, [0.9, *np.linspace(0.5, 0.6, 8)[1:]], project / "second")
+    text = tell("promote", f"model={second}", status=3)
+    assert "no evidence against version 1" in text and find_version("race").uri == first
+
+    evaluated(other, np.linspace(0.7, 0.8, 8), project / "second")
+    assert f"{second} is the champion now, better than" in tell("promote", "model=race")
+    verdict = find_version("models:/race@champion").tags
+    assert verdict["cytoloop.verdict"].startswith("better than version 1; ")
+    assert "fewest=6, 8 images" in verdict["cytoloop.verdict"]
+    assert verdict["cytoloop.compared_with"] == first
+
+    # back again: worse, and forced
+    words = ["promote", f"model={first}", f"a={project / 'second'}", f"b={project / 'first'}"]
+    assert "stays the champion: worse than version 2" in tell(*words, status=4)
+    assert "forced: worse than version 2" in tell(*words, "force=true")
+    assert find_version("race").uri == first
+    listed = tell("list", "name=race")
+    assert re.search(r"race +2 .*better", listed) and re.search(r"1 +champion .*forced", listed)
+    assert "forced: worse than version 2; f1_50" in " ".join(tell("show", "model=race").split())
+
+
+def test_a_promotion_rests_on_the_evaluations_of_these_models(
+    project: Path, make_model: Make, tell: Tell
+) -> None:
+    first, run = registered(make_model, "own", 0)
+    tell("promote", "model=own")
+    second, other = registered(make_model, "own", 1)
+    better = evaluated(other, np.linspace(0.7, 0.8, 8), project / "better")
+    worse = evaluated(run, np.linspace(0.5, 0.6, 8), project / "worse")
+    text = tell("promote", f"model={second}", f"a={better}", f"b={worse}", status=2)
+    assert f"scores predictions of run {other}, not of {run}" in text
+    far = evaluated(other, [0.9] * 8, project / "far", name="strange")
+    text = tell("promote", f"model={second}", f"a={worse}", f"b={far}", status=2)
+    assert "shares no image with" in text
+    assert find_version("own").uri == first
+    third = register("own", served(make_model(2, seed=2)), other).uri
+    tell("promote", f"model={second}", f"b={better}")
+    text = tell("promote", f"model={third}", status=2)
+    assert "is of the same run as" in text and "give a= and b=" in text
+    text = tell("promote", f"model={third}", "force=true")
+    assert "forced and without a comparison" in text and find_version("own").uri == third
+
+
+def test_models_of_other_tools_become_versions(project: Path, make_model: Make, tell: Tell) -> None:
+    path = make_model(2, tuned={"threshold": 0.4})
+    tell("export", f"model={path}", "format=folder", "output=pair")
+    tell("import", "model=pair", "name=foreign")
+    with zipfile.ZipFile("pair.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        for file in sorted((project / "pair").iterdir()):
+            archive.write(file, f"experiment/{file.name}")
+    assert "is this model already" in tell("import", "model=pair.zip", "name=foreign")
+    text = tell("register", f"model={path}", "name=foreign", status=2)
+    assert "no run here has made it" in text and "cytoloop models import" in text
+    version = find_version("foreign")
+    image = np.random.default_rng(0).integers(0, 4000, (48, 56)).astype(np.uint16)
+    expected = cytoloop.predict(image, path)
+    found = cytoloop.predict(image, version.uri)
+    assert np.array_equal(found.labels, expected.labels)
+    assert np.array_equal(found.probability, expected.probability)
+    run = mlflow.MlflowClient().get_run(version.run_id)
+    assert run.data.tags["cytoloop.parent_model"] == "pair"
+    tell("export", f"model={version.uri}", "format=pyfunc", "output=served")
+    served_folder = mlflow.pyfunc.load_model(str(project / "served"))
+    assert np.array_equal(served_folder.predict(image), expected.labels)
+
+
+def test_an_experiment_of_cytodl_goes_out_and_comes_in(
+    project: Path, make_model: Make, tell: Tell
+) -> None:
+    path = make_model(2, normalization={"method": "zscore"})
+    words = ["format=cytodl", "output=experiment", "name=nuclei"]
+    assert "read again, it differs by 0 at most" in tell("export", f"model={path}", *words)
+    tell("import", "model=experiment", "name=round_trip")
+    image = np.random.default_rng(0).integers(0, 4000, (48, 56)).astype(np.uint16)
+    expected = cytoloop.predict(image, path)
+    found = cytoloop.predict(image, "models:/round_trip/1")
+    assert np.array_equal(found.probability, expected.probability)
+
+
+class Evil:
+    """Writes a file when it is unpickled."""
+
+    def __reduce__(self) -> tuple:
+        return os.system, ("touch exploded",)
+
+
+def hostile(kind: str, folder: Path, checkpoint: Path) -> Path:
+    """Write a model file that means harm."""
+    if kind == "pickle":
+        torch.save({"state_dict": Evil(), "hyper_parameters": {}}, folder / "evil.ckpt")
+        return folder / "evil.ckpt"
+    path = folder / "evil.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        if kind == "pickle in a zip":
+            torch.save({"state_dict": Evil()}, folder / "evil.ckpt")
+            archive.write(folder / "evil.ckpt", "best.ckpt")
+        elif kind == "path":
+            archive.writestr("best.ckpt", checkpoint.read_bytes())
+            archive.writestr("../exploded", "harm")
+        elif kind == "absolute":
+            archive.writestr("/exploded", "harm")
+        elif kind == "windows":
+            archive.writestr("a\\..\\..\\exploded", "harm")
+        elif kind == "link":
+            link = zipfile.ZipInfo("best.ckpt")
+            link.external_attr = 0o120777 << 16
+            archive.writestr(link, "/etc/passwd")
+        elif kind == "bomb":
+            archive.writestr("best.ckpt", b"\0" * (64 << 20))
+        elif kind == "many":
+            for number in range(2001):
+                archive.writestr(f"{number}.txt", "")
+        else:
+            archive.writestr("readme.txt", "nothing")
+    if kind == "damaged":
+        path.write_bytes(path.read_bytes()[:20])
+    return path
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        ("pickle", "damaged, or holds code"),
+        ("pickle in a zip", "damaged, or holds code"),
+        ("path", "'../exploded' leads out of the folder"),
+        ("absolute", "leads out of the folder"),
+        ("windows", "leads out of the folder"),
+        ("link", "'best.ckpt' is a link"),
+        ("bomb", "unpacks to 67108864 bytes"),
+        ("many", "holds 2001 files, expected 2000 at most"),
+        ("nothing", "holds neither"),
+        ("damaged", "is no readable zip"),
+    ],
+)
+def test_hostile_models_are_refused_and_nothing_is_registered(
+    project: Path, make_model: Make, tell: Tell, kind: str, reason: str
+) -> None:
+    path = hostile(kind, project, make_model(2))
+    before = set(project.parent.rglob("*"))
+    assert reason in tell("import", f"model={path}", "name=evil", status=2)
+    made = {file for file in set(project.parent.rglob("*")) - before if "runs" not in file.parts}
+    assert not made
+    with pytest.raises(ModelError, match="no such model"):
+        list_versions("evil")
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (["lst"], "Did you mean `cytoloop models list`?"),
+        (["zzz"], "is none of list, show, register, promote, import, export"),
+        (["register"], "model=... is missing\n  name=... is missing"),
+        (["export", "model=x"], "output=... is missing"),
+        (["list", "name=none"], "models:/none: no such model"),
+        (["show", "model=models:/none/x/y"], "is no model URI"),
+        (["show", "model=none"], "no such model"),
+        (["promote", "model=none"], "no such model"),
+        (["promote", "model=none", "fewest=1"], "fewest=1: expected 2 or more"),
+        (["import", "model=none.ckpt", "name=a/b"], "'a/b' cannot name a model"),
+        (["import", "model=none.ckpt", "name=a"], "no such checkpoint"),
+        (["import", "model=none.zip", "name=a"], "is no readable zip"),
+        (["register", "model=runs:/" + "0" * 32, "name=a"], "no such run"),
+        (["export", "model=none.ckpt", "output=o"], "no such checkpoint"),
+        (["list", "nmae=x"], "Could not override 'nmae'"),
+    ],
+)
+def test_what_a_user_gets_wrong(tell: Tell, words: list[str], reason: str) -> None:
+    assert reason in tell(*words, status=2)
+
+
+def test_an_export_that_cannot_be_leaves_nothing(
+    project: Path, make_model: Make, tell: Tell
+) -> None:
+    path = make_model(2, heads=2)
+    assert "has 2 output channels" in tell(
+        "export", f"model={path}", "format=folder", "output=o", status=2
+    )
+    text = tell("export", f"model={path}", "format=x", "output=o", status=2)
+    assert re.search(r"format=x: is unknown\nOne of folder.*pyfunc", text)
+    assert not (project / "o").exists()
+
+
+def test_names_that_cannot_be_part_of_a_uri() -> None:
+    assert check_name("nuclei 3D_v1.0-b") == "nuclei 3D_v1.0-b"
+    for name in ("", "a/b", "a@b", "a:b", "../a", "x" * 101, "a'b", 'a"b'):
+        with pytest.raises(ConfigError, match="cannot name a model"):
+            check_name(name)
+
+
+def test_a_package_that_predicts_something_else_is_not_kept(
+    tmp_path: Path, make_model: Make
+) -> None:
+    from dataclasses import replace
+
+    model = served(make_model(2))
+    wrong = replace(model, expected=model.expected + 0.01)
+    with pytest.raises(ModelError, match=r"MLflow's prediction differs by 0.01"):
+        pack(wrong, tmp_path / "package", {})
+
+
+def test_a_checkpoint_of_ours_is_copied_bit_by_bit(make_model: Make) -> None:
+    path = make_model(2)
+    with own_form(path) as file:
+        assert file.read_bytes() == path.read_bytes()
+    assert not file.exists()
