@@ -10,6 +10,7 @@ from typing import Any
 
 from cytoloop.errors import ConfigError, OutputError
 from cytoloop.overrides import is_override, quote
+from cytoloop.remote import shown
 
 log = logging.getLogger(__name__)
 
@@ -85,7 +86,7 @@ def run(cfg: Any) -> float | None:
     complete_config(cfg, facts, init_from=parent.path if parent else None)
     tracked = open_training(cfg)
     cfg.logger.mlflow.run_id = tracked.run_id
-    log.info("MLflow run %s (%s)", tracked.run_id, tracked.client.tracking_uri)
+    log.info("MLflow run %s (%s)", tracked.run_id, shown(str(tracked.client.tracking_uri)))
     try:
         with ending(tracked, checkpoints):
             record_training(tracked, cfg, dataset, parent)

@@ -10,6 +10,7 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from cytoloop.errors import ConfigError
+from cytoloop.remote import shown
 from cytoloop.terminal import quiet_libraries
 
 _LOCAL = ("sqlite", "postgresql", "mysql", "mssql")
@@ -51,7 +52,7 @@ def connect(explicit: str | None = None) -> MlflowClient:
     except (MlflowException, OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0][:200]
         raise ConfigError(
-            f"MLflow store {uri}",
+            f"MLflow store {shown(uri)}",
             f"cannot be used: {reason}",
             "Start the server, or unset MLFLOW_TRACKING_URI to use ./mlflow.db."
             if scheme not in _LOCAL
