@@ -44,6 +44,12 @@ def write_tiff(path: Path, data: np.ndarray) -> Path:
     return path
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_state(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Keep the locks of the tests to themselves: a training of the user does not stop them."""
+    os.environ["CYTOLOOP_STATE"] = str(tmp_path_factory.mktemp("state"))
+
+
 @pytest.fixture
 def blobs() -> Callable[..., tuple[np.ndarray, np.ndarray]]:
     """The maker of pictures: ``blobs(shape, count, seed) -> (raw, labels)``."""

@@ -17,7 +17,7 @@ _TEXT = {
     ),
     "annotate": ("data.path", "from", "output", "title"),
     "check": ("data.path",),
-    "train": ("data.path", "output", "init_from", "resume"),
+    "train": ("data.path", "output", "init_from", "resume", "again"),
     "predict": ("input", "output", "model", "from"),
     "evaluate": ("predictions", "truth", "annotator2", "output"),
     "compare": ("a", "b", "output"),

@@ -7,6 +7,7 @@ from pathlib import Path
 from cytoloop.errors import ModelError
 
 LAST = "checkpoints/last.ckpt"
+_BEFORE = "checkpoints/last-1.ckpt"  # kept by cytoloop.model.storage
 FINISHED = "finished"
 """Name of the file that a finished training leaves in its folder."""
 
@@ -34,7 +35,7 @@ def find_resumable(which: str, runs_dir: str | Path = "runs") -> Path:
                 "knows no stopped run to resume",
                 "Name its folder: resume=FOLDER (the output= of that training).",
             )
-        return max(open_, key=lambda folder: (folder / LAST).stat().st_mtime)
+        return max(open_, key=_last_saved)
     if which.startswith("runs:/"):
         from cytoloop.tracking.run import open_run
 
@@ -42,13 +43,18 @@ def find_resumable(which: str, runs_dir: str | Path = "runs") -> Path:
         folder = Path(run.client.get_run(run.run_id).data.tags.get("cytoloop.output", ""))
     else:
         folder = Path(which).expanduser()
-    if not (folder / LAST).is_file():
+    if not has_last(folder):
         raise ModelError(
             which,
             f"no {LAST} in {folder}",
             "A run can be resumed from its first validation on; else start it again.",
         )
     return folder
+
+
+def has_last(folder: Path) -> bool:
+    """Tell whether a training's folder holds a state to go on from."""
+    return (folder / LAST).is_file() or (folder / _BEFORE).is_file()
 
 
 def note_training(folder: Path, runs_dir: str | Path) -> None:
@@ -62,8 +68,17 @@ def note_training(folder: Path, runs_dir: str | Path) -> None:
 _NOTES = "trainings.txt"
 
 
-def _known(runs_dir: str | Path) -> list[Path]:
-    """Return the folders of trainings here that have a last checkpoint."""
+def noted_trainings(runs_dir: str | Path) -> list[Path]:
+    """Return the output folders of the trainings here, in the order of their (last) start."""
     notes = Path(runs_dir, _NOTES)
     noted = notes.read_text(encoding="utf-8").splitlines() if notes.is_file() else []
-    return [folder for folder in map(Path, dict.fromkeys(noted)) if (folder / LAST).is_file()]
+    return [Path(line) for line in reversed(dict.fromkeys(reversed(noted)))]
+
+
+def _known(runs_dir: str | Path) -> list[Path]:
+    """Return the folders of trainings here that have a last checkpoint."""
+    return [folder for folder in noted_trainings(runs_dir) if has_last(folder)]
+
+
+def _last_saved(folder: Path) -> float:
+    return max(p.stat().st_mtime for p in (folder / LAST, folder / _BEFORE) if p.is_file())

@@ -25,6 +25,18 @@ def tracking_uri(explicit: str | None = None) -> str:
     return f"sqlite:///{Path('mlflow.db').absolute().as_posix()}"
 
 
+def uri_of_folder(folder: Path) -> str | None:
+    """Return the tracking URI that a training's own config names, None where it names none."""
+    import yaml
+
+    try:
+        config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+        uri = config["logger"]["mlflow"]["tracking_uri"]
+    except (OSError, yaml.YAMLError, KeyError, TypeError, UnicodeDecodeError):
+        return None
+    return str(uri) if uri else None
+
+
 def connect(explicit: str | None = None) -> MlflowClient:
     """Return a client that has been seen to answer.
 
