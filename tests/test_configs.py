@@ -16,7 +16,10 @@ from cytoloop.__main__ import main
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = Path(cytoloop.configs.__file__).parent
-VERBS = ("curate", "annotate", "check", "train", "predict", "evaluate", "compare")
+VERBS = (
+    *("curate", "annotate", "check", "train", "predict", "evaluate", "compare"),
+    *("history", "status", "cancel"),
+)
 EXPERIMENTS = sorted(path.stem for path in (CONFIGS / "experiment").glob("*.yaml"))
 
 

@@ -21,10 +21,16 @@ _TEXT = {
     "predict": ("input", "output", "model", "from"),
     "evaluate": ("predictions", "truth", "annotator2", "output"),
     "compare": ("a", "b", "output"),
+    "history": ("model", "output"),
+    "status": ("run",),
+    "cancel": ("run",),
 }
 _PLAIN = re.compile(r"null|true|false|'.*'|\".*\"|\$\{.*\}|", re.IGNORECASE | re.DOTALL)
 
-RENAMED = {"predict": {"model": "model_uri", "from": "predictions"}}
+RENAMED = {
+    "predict": {"model": "model_uri", "from": "predictions"},
+    "history": {"model": "model_uri", "output": "file"},
+}
 """Keys that are also config groups: typed name to name in the config."""
 
 

@@ -68,8 +68,9 @@ def _train(
 
     checkpoints = output / "checkpoints"
     if cfg.overwrite and not cfg.resume:  # the new run must not inherit the old one's model
-        shutil.rmtree(checkpoints, ignore_errors=True)
-        for old in (FINISHED, "progress.jsonl"):
+        for folder in (checkpoints, output / "snapshots"):
+            shutil.rmtree(folder, ignore_errors=True)
+        for old in (FINISHED, "progress.jsonl", "curves.png"):
             (output / old).unlink(missing_ok=True)
     dataset, facts = data
     parent = locate_checkpoint(cfg.init_from) if cfg.init_from else None

@@ -7,7 +7,6 @@ The words are then composed with the configs of this machine.
 
 from __future__ import annotations
 
-import logging
 import os
 import re
 from pathlib import Path
@@ -15,12 +14,13 @@ from typing import Any
 
 from cytoloop.errors import ConfigError, ModelError
 from cytoloop.overrides import is_override, quote
+from cytoloop.terminal import events
 from cytoloop.tracking.resume import FINISHED, find_resumable, has_last
 
-log = logging.getLogger(__name__)
-
-_MAY_CHANGE = ("resume", "output", "trainer.max_epochs", "budget_minutes", "data.num_workers")
-_MAY_CHANGE += ("lock", "again")
+_MAY_CHANGE = (
+    *("resume", "output", "trainer.max_epochs", "budget_minutes", "data.num_workers"),
+    *("lock", "again"),
+)
 
 OVERRIDES = "overrides.yaml"
 """The typed words: in ``.hydra/`` of a training's folder, and an artifact of its run."""
@@ -119,7 +119,10 @@ def replayed(words: list[str], source: str) -> list[str]:
         key, _, value = word.partition("=")
         bare = key.lstrip("~+")
         if bare in _OF_THE_PLACE or _PLACES.fullmatch(bare):
-            log.info("again: %s of %s is left out: type it if you want it", key, source)
+            if bare not in _OF_THE_PLACE:
+                events.print(
+                    f"{word} of {source} is left out: type it if you want it", markup=False
+                )
             continue
         if why := _suspicious(word, key, bare, value):
             problems.append(f"{word[:120]!r} {why}")
@@ -162,7 +165,7 @@ def _requeued(given: dict[str, str]) -> str:
         return ""
     if not has_last(Path(folder)) or Path(folder, FINISHED).is_file():
         return ""
-    log.info("SLURM has started this job again: going on in %s", folder)
+    events.print(f"SLURM has started this job again: going on in {folder}", markup=False)
     return folder
 
 

@@ -117,7 +117,7 @@ class Spool:
         if not self.away:
             self.away = True
             log.warning(
-                "the MLflow store %s does not answer; the training goes on, what it logs waits in %s",
+                "the MLflow store %s does not answer: training goes on, what it logs waits in %s",
                 shown(str(self.client.tracking_uri)),
                 self.path,
             )
