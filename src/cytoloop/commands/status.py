@@ -22,6 +22,7 @@ def run(cfg: Any) -> None:
     found = found or standings(cfg.paths.runs_dir)[-int(cfg.most) :]
     running = [one for one in found if one.holder is not None]
     if cfg.watch and running:
+        log.info("watching %s (Ctrl-C ends the watching, not the training)", running[-1].folder)
         try:
             watch(running[-1])
         except KeyboardInterrupt:

@@ -91,6 +91,8 @@ class Standing:
     @property
     def run_id(self) -> str:
         """Id of its MLflow run, "" where it has none yet."""
+        if self.holder is not None and self.holder.run_id:
+            return self.holder.run_id
         try:
             text = (self.folder / "run_id").read_text(encoding="utf-8").strip()
         except OSError:

@@ -28,8 +28,9 @@ _SHOWN = 8  # validations in the live view
 def trainings_table(found: Sequence[Standing]) -> Table:
     """Return a row for each training."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for head in ("training", "run", "state", "epoch", "step", "loss", "best val/dice", "left"):
-        table.add_column(head, justify="left" if head in ("training", "run", "state") else "right")
+    for head in ("training", "run", "state", "epoch", "step", "loss", "best dice", "left or last"):
+        left = head in ("training", "run", "state")
+        table.add_column(head, justify="left" if left else "right", no_wrap=head != "training")
     for one in found:
         best = one.best()
         table.add_row(
@@ -42,7 +43,7 @@ def trainings_table(found: Sequence[Standing]) -> Table:
             "" if best is None else f"{best:.4f}",
             _left(one)
             if one.holder
-            else datetime.fromtimestamp(one.changed).strftime("%d %b %H:%M"),
+            else datetime.fromtimestamp(one.changed).strftime("%m-%d %H:%M"),
         )
     return table
 
