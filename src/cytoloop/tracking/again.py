@@ -118,7 +118,7 @@ def replayed(words: list[str], source: str) -> list[str]:
     for word in words[:_MOST_WORDS]:
         key, _, value = word.partition("=")
         bare = key.lstrip("~+")
-        if bare in _OF_THE_PLACE or _PLACES.fullmatch(bare):
+        if says_where(bare):
             if bare not in _OF_THE_PLACE:
                 events.print(
                     f"{word} of {source} is left out: type it if you want it", markup=False
@@ -132,6 +132,11 @@ def replayed(words: list[str], source: str) -> list[str]:
             source, problems, "Type the words of that training that you trust yourself."
         )
     return kept
+
+
+def says_where(key: str) -> bool:
+    """Tell a key that says where a training runs and writes from one that says what it trains."""
+    return key in _OF_THE_PLACE or _PLACES.fullmatch(key) is not None
 
 
 def _suspicious(word: str, key: str, bare: str, value: str) -> str:
