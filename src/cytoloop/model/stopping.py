@@ -86,10 +86,19 @@ class SaveOnStop(Callback):
             self._stop(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Stop after the last step of an epoch; a validation that followed it has saved."""
+        """Save and stop after the last step of an epoch that no validation follows."""
+        if self.asked and (trainer.current_epoch + 1) % (trainer.check_val_every_n_epoch or 1):
+            trainer.save_checkpoint(self.path)
+            self._stop(trainer)
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Stop after a validation: by now the checkpoint callbacks have saved."""
         if self.asked:
-            if (trainer.current_epoch + 1) % (trainer.check_val_every_n_epoch or 1):
-                trainer.save_checkpoint(self.path)
+            self._stop(trainer)
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Stop after the last epoch: what follows the training waits for a resumed run."""
+        if self.asked:
             self._stop(trainer)
 
     def _stop(self, trainer: Trainer) -> None:

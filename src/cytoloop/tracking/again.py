@@ -28,11 +28,12 @@ OVERRIDES = "overrides.yaml"
 _OF_THE_PLACE = ("output", "resume", "again", "overwrite", "run_name", "lock")
 _PLACES = re.compile(
     r"(hydra|logger|paths|local)\b.*"
-    r"|(?!data\.path$).*\b(path|dirpath|filename|default_root_dir|store_dir|ckpt_path|plugins)"
+    r"|(?!data\.path$).*\.(path|dirpath|folder|progress|filename|\w*_dir|ckpt_path|plugins)(\..*)?"
 )
 _CLASS = re.compile(
     r"(model|callbacks)[\w.]*\._target_=['\"]?"
-    r"(monai\.(networks\.nets|losses|inferers)|torch\.(nn|optim)|cytoloop\.model\.\w+)(\.\w+)+['\"]?"
+    r"(monai\.(networks\.nets|losses|inferers)|torch\.(nn|optim(\.lr_scheduler)?)"
+    r"|cytoloop\.model\.[a-z_]+)\.[A-Z]\w*['\"]?"
 )
 _KEY = re.compile(r"[~+]{0,2}[A-Za-z_][\w./@-]*")
 _MOST_WORDS, _LONGEST_WORD = 300, 4000

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import platform
 import subprocess
 import sys
@@ -45,7 +46,7 @@ def open_training(cfg: DictConfig) -> SpooledRun:
     note.parent.mkdir(parents=True, exist_ok=True)
     note.write_text(run.run_id + "\n")
     note_training(output, cfg.paths.runs_dir)
-    return SpooledRun(run.client, run.run_id, output)
+    return SpooledRun(run.client, run.run_id, Path(os.path.relpath(output)))
 
 
 def record_training(

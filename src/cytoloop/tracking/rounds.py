@@ -82,13 +82,13 @@ def draw_history(root: Round, own: str) -> Figure:
     columns = 1 + max(depth for depth, _ in root.walk())
     figure = Figure(figsize=(3.1 * columns + 0.4, 1.55 * rows + 0.4), facecolor="white")
     axis = figure.add_axes((0, 0, 1, 1))
-    axis.set(xlim=(-0.1, columns), ylim=(rows - 0.4, -0.6))
+    axis.set(xlim=(-0.1, columns - 0.25), ylim=(rows - 0.4, -0.6))
     axis.axis("off")
     for _, one in root.walk():
         x, y = places[one.run_id]
         for child in one.children:
             right, below = places[child.run_id]
-            axis.plot([x + 0.82, right], [y, below], color="#888888", linewidth=1.2, zorder=1)
+            axis.plot([x + 0.1, right + 0.1], [y, below], color="#888888", linewidth=1.2, zorder=1)
         axis.text(
             x + 0.02,
             y,
@@ -166,7 +166,7 @@ def _boxed(one: Round) -> str:
     if one.added or one.removed:
         lines[-1] += f"\n+{len(one.added)} -{len(one.removed)} images"
     if one.changed:
-        lines.append(f"{len(one.changed)} values changed")
+        lines.append(f"{len(one.changed)} value(s) changed")
     shown = [name for name in ("val/dice", "test/dice", "test/f1_50") if name in one.scores]
     lines += [f"{name} {one.scores[name]:.3f}" for name in shown]
     return "\n".join(lines)
