@@ -100,6 +100,13 @@ class Standing:
         return text if re.fullmatch(r"[0-9a-f]{32}", text) else ""
 
     @property
+    def epochs(self) -> int | None:
+        """Number of the epoch that runs, or that was the last one, from 1; None before any."""
+        if "epoch" not in self.last:
+            return None
+        return int(self.last["epoch"]) + (self.last.get("event") != "end")
+
+    @property
     def changed(self) -> float:
         """When it was last heard of, seconds since 1970."""
         files = (self.folder / _PROGRESS, self.folder / NOTE, self.folder)

@@ -27,17 +27,18 @@ _SHOWN = 8  # validations in the live view
 
 def trainings_table(found: Sequence[Standing]) -> Table:
     """Return a row for each training."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for head in ("training", "run", "state", "epoch", "step", "loss", "best dice", "left or last"):
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    for head in ("training", "run", "state", "epoch", "step", "loss", "best", "left"):
         left = head in ("training", "run", "state")
         table.add_column(head, justify="left" if left else "right", no_wrap=head != "training")
+    table.columns[0].overflow, table.columns[0].min_width = "fold", 12
     for one in found:
         best = one.best()
         table.add_row(
             _shown_folder(one.folder),
             one.run_id[:8],
             Text(one.state, style=_STYLES[one.state]),
-            str(one.last["epoch"] + 1) if "epoch" in one.last else "",
+            str(one.epochs or ""),
             str(one.last.get("step", "")),
             "" if math.isnan(one.loss) else f"{one.loss:.3f}",
             "" if best is None else f"{best:.4f}",
@@ -79,7 +80,7 @@ def view(one: Standing) -> Group:
         (one.state, _STYLES[one.state]),
         f" (process {one.holder.pid})" if one.holder else "",
     )
-    facts = [f"epoch {last['epoch'] + 1}", f"step {last['step']}"] if "epoch" in last else []
+    facts = [f"epoch {one.epochs}", f"step {last['step']}"] if one.epochs is not None else []
     facts += [f"loss {one.loss:.3f}"] if not math.isnan(one.loss) else []
     facts += [f"data wait {last['data_wait']:.0%}"] if last.get("data_wait") is not None else []
     facts += [left] if one.holder and (left := _left(one)) else []
