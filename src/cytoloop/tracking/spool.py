@@ -75,13 +75,13 @@ class Spool:
         Parameters
         ----------
         patience : float
-            Seconds without any delivery after which the waiting ends.
+            Seconds that the store may be away; while it answers, large files take their time.
         """
         with self._change:
             self._closing.set()
             self._served = time.monotonic()
             self._change.notify_all()
-            while self._waiting and time.monotonic() - self._served < patience:
+            while self._waiting and not (self.away and time.monotonic() - self._served > patience):
                 self._change.wait(0.2)
             left = len(self._waiting)
         if not left:
@@ -116,6 +116,7 @@ class Spool:
         """Wait before the next try, and say once that the store is away."""
         if not self.away:
             self.away = True
+            self._served = time.monotonic()
             log.warning(
                 "the MLflow store %s does not answer: training goes on, what it logs waits in %s",
                 shown(str(self.client.tracking_uri)),
