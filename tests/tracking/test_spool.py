@@ -82,9 +82,10 @@ def test_the_spool_of_a_killed_process_may_end_in_half_a_line(folder: Path, stor
     lines = [{"kind": "run", "run_id": run_id}, metrics_entry({"loss": 1.0}, 1)]
     text = "".join(json.dumps(line) + "\n" for line in lines) + '{"kind": "metr'
     (folder / SPOOL).write_text(text)
-    spool = Spool(start_run("exp", "x", run_id=run_id).client, run_id, folder / SPOOL)
+    spool = Spool(MlflowClient(AWAY), run_id, folder / SPOOL)
     spool.put(metrics_entry({"loss": 2.0}, 2))
-    assert spool.close() == 0
+    assert spool.close(patience=0.5) == 2
+    assert sync(folder, store) == 2
     assert len(MlflowClient(store).get_metric_history(run_id, "loss")) == 2
 
 
