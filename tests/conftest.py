@@ -44,6 +44,26 @@ def write_tiff(path: Path, data: np.ndarray) -> Path:
     return path
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_state(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Keep the locks of the tests to themselves: a training of the user does not stop them."""
+    os.environ["CYTOLOOP_STATE"] = str(tmp_path_factory.mktemp("state"))
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """An MLflow store that tests share: making one takes seconds."""
+    return f"sqlite:///{tmp_path_factory.mktemp('store')}/mlflow.db"
+
+
+@pytest.fixture
+def project(store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working folder with that store."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", store)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
 @pytest.fixture
 def blobs() -> Callable[..., tuple[np.ndarray, np.ndarray]]:
     """The maker of pictures: ``blobs(shape, count, seed) -> (raw, labels)``."""

@@ -113,7 +113,11 @@ def test_help_loads_only_the_standard_library() -> None:
 
 
 @pytest.mark.parametrize(
-    "verb", ["curate", "annotate", "check", "train", "predict", "evaluate", "compare", "models"]
+    "verb",
+    [
+        *("curate", "annotate", "check", "train", "predict", "evaluate", "compare"),
+        *("models", "history", "status", "cancel"),
+    ],
 )
 @pytest.mark.parametrize("flags", [["--help"], ["--cfg", "job"]])
 def test_verb_help_and_config_load_no_torch(verb: str, flags: list[str]) -> None:

@@ -14,7 +14,10 @@ from cytoloop.__main__ import main
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = Path(cytoloop.configs.__file__).parent
-VERBS = ("curate", "annotate", "check", "train", "predict", "evaluate", "compare", "models")
+VERBS = (
+    *("curate", "annotate", "check", "train", "predict", "evaluate", "compare"),
+    *("models", "history", "status", "cancel"),
+)
 EXPERIMENTS = sorted(path.stem for path in (CONFIGS / "experiment").glob("*.yaml"))
 
 

@@ -181,6 +181,26 @@ def test_nothing_to_resume(tell: Callable) -> None:
     assert "knows no stopped run to resume" in tell("train", "resume=true")
 
 
+def test_nothing_to_repeat(tell: Callable, dataset: Path) -> None:
+    assert "no overrides.yaml in nowhere/.hydra" in tell("train", "again=nowhere", "output=m")
+    assert "no such run" in tell("train", f"again=runs:/{'0' * 32}", "output=m")
+    folder = dataset / "evil" / ".hydra"
+    folder.mkdir(parents=True)
+    (folder / "overrides.yaml").write_text("- model.backbone._target_=os.system\n- seed=${x}\n")
+    text = tell("train", "again=evil", "data.path=.", "output=m")
+    assert "2 problems" in text and "names a class to run" in text
+    assert not (dataset / "m").exists()
+
+
+def test_nothing_to_cancel_watch_or_show(tell: Callable, images_3d: Path) -> None:
+    assert "no such training on this machine" in tell("cancel", "run=abcdef")
+    assert "no training runs there" in tell("cancel", "run=.")
+    assert "no such training on this machine" in tell("status", "run=abcdef", "watch=true")
+    assert "no such run" in tell("history", f"model=runs:/{'0' * 32}")
+    assert "is no page and no picture" in tell("history", "model=x", "output=h.txt")
+    assert not (images_3d / "runs").exists()
+
+
 def test_the_demo_does_not_empty_a_folder_of_yours(
     images_3d: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

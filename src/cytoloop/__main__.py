@@ -17,11 +17,15 @@ VERBS = {
     "evaluate": "score predictions against truth: leaves metrics.csv, objects.csv and report.html",
     "compare": "tell whether one evaluation is better than another: leaves comparison.json",
     "models": "list, register, promote, import and export models: the MLflow registry",
+    "history": "the rounds that a model comes from: data, scores, what changed",
+    "status": "the trainings that run and recent ones; watch=true follows one",
+    "cancel": "stop a training cleanly, with what it has learned",
+    "sync": "send what a training could not tell its MLflow store",
     "demo": "the whole loop on a real confocal stack, in a few minutes",
     "ui": "open the MLflow UI on this project's runs",
 }
 ALIASES = {"eval": "evaluate"}
-PLAIN = ("demo", "ui")
+PLAIN = ("sync", "demo", "ui")
 
 
 def usage() -> str:

@@ -140,12 +140,12 @@ def plain(cfg: Any) -> dict[str, Any]:
 
 
 def _expand(verb: str, argv: list[str]) -> list[str]:
-    """Add what the verb itself finds out (resume) and where configs are looked for."""
+    """Add what the verb itself finds out (resume, again) and where configs are looked for."""
     words = quote_overrides(verb, name_action(verb, argv))
     if verb == "train":
-        from cytoloop.tracking.resume import expand_resume
+        from cytoloop.tracking.again import expand
 
-        words = expand_resume(words)
+        words = expand(words)
     if not any(word.startswith("hydra.searchpath=") for word in words):
         paths = _search_path(verb, help_only="--help" in words or "-h" in words)
         if paths:

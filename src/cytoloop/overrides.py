@@ -17,17 +17,21 @@ _TEXT = {
     ),
     "annotate": ("data.path", "from", "output", "title"),
     "check": ("data.path", "plan"),
-    "train": ("data.path", "output", "init_from", "resume", "plan"),
+    "train": ("data.path", "output", "init_from", "resume", "again", "plan"),
     "predict": ("input", "output", "model", "from"),
     "evaluate": ("predictions", "truth", "annotator2", "output"),
     "compare": ("a", "b", "output"),
     "models": ("model", "name", "output", "a", "b"),
+    "history": ("model", "output"),
+    "status": ("run",),
+    "cancel": ("run",),
 }
 _PLAIN = re.compile(r"null|true|false|'.*'|\".*\"|\$\{.*\}|", re.IGNORECASE | re.DOTALL)
 
 RENAMED = {
     "predict": {"model": "model_uri", "from": "predictions"},
     "models": {"model": "model_uri"},
+    "history": {"model": "model_uri", "output": "file"},
 }
 """Keys that are also config groups: typed name to name in the config."""
 

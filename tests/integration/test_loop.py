@@ -222,7 +222,7 @@ def test_a_stopped_or_killed_run_goes_on_exactly(project: Path, number: signal.S
     command = [sys.executable, "-m", "cytoloop", "train", *base, f"output={name}"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     last = project / name / "checkpoints/last.ckpt"
-    for _ in range(600):
+    for _ in range(3000):
         if last.is_file() or process.poll() is not None:
             break
         time.sleep(0.1)

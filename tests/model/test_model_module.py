@@ -144,11 +144,14 @@ def test_the_config_is_completed_from_the_data() -> None:
     assert cfg.callbacks.warm_start.path == "a.ckpt"
 
 
-def test_a_resumed_run_does_not_start_from_its_parent_again() -> None:
-    cfg = config(resume="m0")
+def test_a_resumed_run_does_not_start_from_its_parent_again(tmp_path: Path) -> None:
+    last = tmp_path / "checkpoints" / "last.ckpt"
+    last.parent.mkdir()
+    torch.save({"state_dict": {}}, last)
+    cfg = config(resume=str(tmp_path))
     complete_config(cfg, FACTS, init_from=Path("a.ckpt"))
     assert "warm_start" not in cfg.callbacks
-    assert cfg.checkpoint.ckpt_path == str(Path("m0/checkpoints/last.ckpt"))
+    assert cfg.checkpoint.ckpt_path == str(last)
 
 
 def test_values_that_contradict_the_data_are_refused() -> None:

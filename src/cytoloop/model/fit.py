@@ -14,6 +14,8 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from cytoloop.errors import ConfigError
 from cytoloop.images import Spacing
 from cytoloop.model.hardware import choose_precision, keep_freed_memory
+from cytoloop.model.stopping import clean_stop
+from cytoloop.model.storage import sound_last
 from cytoloop.terminal import quiet_libraries
 
 
@@ -52,6 +54,8 @@ def complete_config(cfg: DictConfig, facts: DataFacts, init_from: Path | None = 
     ------
     ConfigError
         A value of the config contradicts the data.
+    ModelError
+        The run to resume has no sound checkpoint.
     """
     for key, found in (("spatial_dims", facts.spatial_dims), ("in_channels", len(facts.channels))):
         if cfg[key] not in (None, found):
@@ -76,7 +80,7 @@ def complete_config(cfg: DictConfig, facts: DataFacts, init_from: Path | None = 
             target = "cytoloop.model.warmstart.WarmStart"
             cfg.callbacks.warm_start = {"_target_": target, "path": str(init_from)}
         if cfg.resume:
-            cfg.checkpoint.ckpt_path = str(Path(cfg.resume) / "checkpoints" / "last.ckpt")
+            cfg.checkpoint.ckpt_path = str(sound_last(Path(cfg.resume) / "checkpoints"))
 
 
 def fit(cfg: DictConfig) -> dict[str, float]:
@@ -95,7 +99,7 @@ def fit(cfg: DictConfig) -> dict[str, float]:
     quiet_libraries()
     keep_freed_memory()
     OmegaConf.save(cfg, output / "config.yaml")
-    with _without_pip_freeze():
+    with _without_pip_freeze(), clean_stop():
         # CytoDL resolves and strips the config that it is given
         metrics, objects = cyto_dl.train.train(copy.deepcopy(cfg))
     scores = {name: float(value) for name, value in metrics.items()}

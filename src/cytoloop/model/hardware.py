@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import ctypes
+import os
+import platform
 import sys
+from pathlib import Path
+from typing import Any
 
+import psutil
 import torch
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD of malloc.h
@@ -26,6 +31,49 @@ def choose_precision(accelerator: str = "auto") -> str:
     if accelerator in ("auto", "cpu") and not _has_mps(accelerator):
         return "bf16-mixed" if cpu_has_fast_bf16() else "32"
     return "32"
+
+
+def devices_of(accelerator: str, devices: Any) -> list[str]:
+    """Return names of the accelerators that a training will use, ``cpu``, ``mps`` or ``cuda-ID``.
+
+    Parameters
+    ----------
+    accelerator : str
+        Lightning's name.
+    devices : int, str or list of int
+        Lightning's: so many, ``auto`` or -1 for all, or which.
+    """
+    if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
+        every = range(torch.cuda.device_count())
+        if isinstance(devices, int) and devices >= 0:
+            chosen = list(every)[:devices]
+        else:
+            chosen = list(every) if isinstance(devices, (str, int)) else [int(d) for d in devices]
+        return [f"cuda-{getattr(torch.cuda.get_device_properties(d), 'uuid', d)}" for d in chosen]
+    if accelerator in ("auto", "gpu", "mps") and torch.backends.mps.is_available():
+        return ["mps"]
+    return ["cpu"]
+
+
+def describe_hardware() -> dict[str, str]:
+    """Return what a training ran on: processor, cores, memory, and GPUs with their driver."""
+    memory = psutil.virtual_memory().total / 2**30
+    found = {
+        "cpu": platform.processor() or platform.machine(),
+        "cores": str(os.cpu_count()),
+        "threads": str(torch.get_num_threads()),
+        "memory_gib": f"{memory:.1f}",
+    }
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        names = [line for line in info.read_text().splitlines() if line.startswith("model name")]
+        if names:
+            found["cpu"] = names[0].partition(":")[2].strip()
+    if torch.cuda.is_available():
+        gpus = [torch.cuda.get_device_properties(n) for n in range(torch.cuda.device_count())]
+        found["gpu"] = ", ".join(f"{gpu.name} {gpu.total_memory / 2**30:.0f} GiB" for gpu in gpus)
+        found["cuda"] = str(torch.version.cuda)
+    return found
 
 
 def cpu_has_fast_bf16() -> bool:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
-from cytoloop.tracking.run import TrackedRun, start_run
+from cytoloop.tracking.run import TrackedRun, spooled_run, start_run
 
 
 class RunLogger(Logger):
@@ -38,7 +39,7 @@ class RunLogger(Logger):
         """The run."""
         if self._run is None:
             name, uri, run_id = self._where
-            self._run = start_run(name, name, uri, run_id)
+            self._run = spooled_run(run_id) or start_run(name, name, uri, run_id)
         return self._run
 
     @property
@@ -55,6 +56,11 @@ class RunLogger(Logger):
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Log metrics at a step."""
         self.experiment.metrics(metrics, step or 0)
+
+    @rank_zero_only
+    def log_files(self, paths: Iterable[str | Path], folder: str) -> None:
+        """Store files that exist as artifacts of the run."""
+        self.experiment.files(paths, folder)
 
     @rank_zero_only
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:

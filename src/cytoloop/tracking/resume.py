@@ -4,47 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cytoloop.errors import ConfigError, ModelError
-from cytoloop.overrides import is_override, quote
+from cytoloop.errors import ModelError
 
 LAST = "checkpoints/last.ckpt"
+_BEFORE = "checkpoints/last-1.ckpt"  # kept by cytoloop.model.storage
 FINISHED = "finished"
 """Name of the file that a finished training leaves in its folder."""
-_BUDGET = ("trainer.max_epochs", "trainer.max_steps", "epochs", "budget_minutes")
-_MAY_CHANGE = ("resume", "output", "data.num_workers", *_BUDGET)
-
-
-def expand_resume(words: list[str]) -> list[str]:
-    """Return the overrides of the run that goes on, where ``resume=`` asks for one.
-
-    Raises
-    ------
-    ModelError
-        No such run.
-    ConfigError
-        An override that differs from that run's: it would not be the same run.
-    """
-    given = {word.partition("=")[0]: word for word in words if is_override(word)}
-    which = given.get("resume", "=false").partition("=")[2].strip("'\"")
-    if which.lower() in ("false", "null", ""):
-        return words
-    from omegaconf import OmegaConf
-
-    runs_dir = given.get("paths.runs_dir", "=runs").partition("=")[2]
-    folder = find_resumable(which, runs_dir)
-    stored = OmegaConf.load(folder / ".hydra" / "overrides.yaml")
-    former = {str(word).partition("=")[0]: str(word) for word in stored}
-    if problems := [
-        f"{word} now, {former.get(key, 'the default')} when the run was started"
-        for key, word in sorted(given.items())
-        if key not in _MAY_CHANGE and former.get(key) != word
-    ]:
-        raise ConfigError(
-            "resume", problems, "Leave these out, or start a new run with init_from=FOLDER."
-        )
-    place = {key: f"{key}={quote(str(folder))}" for key in ("resume", "output")}
-    flags = [word for word in words if not is_override(word)]
-    return [*(former | given | place).values(), *flags]
 
 
 def find_resumable(which: str, runs_dir: str | Path = "runs") -> Path:
@@ -70,7 +35,7 @@ def find_resumable(which: str, runs_dir: str | Path = "runs") -> Path:
                 "knows no stopped run to resume",
                 "Name its folder: resume=FOLDER (the output= of that training).",
             )
-        return max(open_, key=lambda folder: (folder / LAST).stat().st_mtime)
+        return max(open_, key=_last_saved)
     if which.startswith("runs:/"):
         from cytoloop.tracking.run import open_run
 
@@ -78,13 +43,18 @@ def find_resumable(which: str, runs_dir: str | Path = "runs") -> Path:
         folder = Path(run.client.get_run(run.run_id).data.tags.get("cytoloop.output", ""))
     else:
         folder = Path(which).expanduser()
-    if not (folder / LAST).is_file():
+    if not has_last(folder):
         raise ModelError(
             which,
             f"no {LAST} in {folder}",
             "A run can be resumed from its first validation on; else start it again.",
         )
     return folder
+
+
+def has_last(folder: Path) -> bool:
+    """Tell whether a training's folder holds a state to go on from."""
+    return (folder / LAST).is_file() or (folder / _BEFORE).is_file()
 
 
 def note_training(folder: Path, runs_dir: str | Path) -> None:
@@ -98,8 +68,17 @@ def note_training(folder: Path, runs_dir: str | Path) -> None:
 _NOTES = "trainings.txt"
 
 
-def _known(runs_dir: str | Path) -> list[Path]:
-    """Return the folders of trainings here that have a last checkpoint."""
+def noted_trainings(runs_dir: str | Path) -> list[Path]:
+    """Return the output folders of the trainings here, in the order of their (last) start."""
     notes = Path(runs_dir, _NOTES)
     noted = notes.read_text(encoding="utf-8").splitlines() if notes.is_file() else []
-    return [folder for folder in map(Path, dict.fromkeys(noted)) if (folder / LAST).is_file()]
+    return [Path(line) for line in reversed(dict.fromkeys(reversed(noted)))]
+
+
+def _known(runs_dir: str | Path) -> list[Path]:
+    """Return the folders of trainings here that have a last checkpoint."""
+    return [folder for folder in noted_trainings(runs_dir) if has_last(folder)]
+
+
+def _last_saved(folder: Path) -> float:
+    return max(p.stat().st_mtime for p in (folder / LAST, folder / _BEFORE) if p.is_file())

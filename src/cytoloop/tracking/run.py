@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -9,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from mlflow import MlflowClient
-from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
-from mlflow.utils.time import get_current_time_millis
 
 from cytoloop.errors import ModelError
+from cytoloop.remote import shown
+from cytoloop.tracking.delivery import LONGEST, Entry, deliver, end_entry, file_entry, metrics_entry
+from cytoloop.tracking.spool import SPOOL, Spool
 from cytoloop.tracking.store import connect, experiment_id
 
 log = logging.getLogger(__name__)
@@ -22,7 +24,7 @@ CHECKPOINTS = "checkpoints"
 
 
 class TrackedRun:
-    """A run in the store.
+    """A run in the store; what is written to it is there when the call returns.
 
     Parameters
     ----------
@@ -34,42 +36,85 @@ class TrackedRun:
         self.client = client
         self.run_id = run_id
 
+    def _put(self, entry: Entry) -> None:
+        deliver(self.client, self.run_id, entry)
+
     def params(self, values: Mapping[str, Any]) -> None:
         """Log parameters (flattened config); those that are there already stay as they are."""
-        known = self.client.get_run(self.run_id).data.params
-        new = [Param(k, str(v)[:6000]) for k, v in values.items() if k not in known]
-        for start in range(0, len(new), 100):
-            self.client.log_batch(self.run_id, params=new[start : start + 100])
+        texts = {k: str(v) for k, v in values.items()}
+        self._put({"kind": "params", "values": texts})
+        if long := {k: v for k, v in texts.items() if len(v) > LONGEST}:
+            self.text(json.dumps(long, indent=1), "long_params.json")
 
     def tags(self, values: Mapping[str, Any]) -> None:
         """Set tags; None is left out."""
-        tags = [RunTag(k, str(v)) for k, v in values.items() if v is not None]
-        self.client.log_batch(self.run_id, tags=tags)
+        texts = {k: str(v) for k, v in values.items() if v is not None}
+        self._put({"kind": "tags", "values": texts})
 
     def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
         """Log metrics at a step; values that are no finite number are left out."""
-        now = get_current_time_millis()
-        rows = [
-            Metric(k, float(v), now, step)
-            for k, v in values.items()
-            if v is not None and float("-inf") < float(v) < float("inf")
-        ]
-        for start in range(0, len(rows), 500):
-            self.client.log_batch(self.run_id, metrics=rows[start : start + 500])
+        self._put(metrics_entry(values, step))
 
     def files(self, paths: Iterable[str | Path], folder: str | None = None) -> None:
         """Store files that exist as artifacts of the run."""
         for path in paths:
             if Path(path).is_file():
-                self.client.log_artifact(self.run_id, str(path), folder)
+                self._put(file_entry(path, folder))
 
     def text(self, text: str, name: str) -> None:
         """Store a text as an artifact."""
-        self.client.log_text(self.run_id, text, name)
+        self._put({"kind": "text", "text": text, "name": name})
+
+    def dataset(self, name: str, digest: str, source: str, profile: str) -> None:
+        """Name the training data as an input of the run."""
+        facts = {"name": name, "digest": digest, "source": source, "profile": profile}
+        self._put({"kind": "dataset", **facts})
 
     def end(self, status: str) -> None:
         """Close the run as FINISHED, FAILED or KILLED."""
-        self.client.set_terminated(self.run_id, status)
+        self._put(end_entry(status))
+
+
+class SpooledRun(TrackedRun):
+    """A run whose store may be away for a while: nothing waits for it, nothing is lost.
+
+    Parameters
+    ----------
+    client : MlflowClient
+    run_id : str
+    folder : Path
+        Output folder of the training, which keeps the spool.
+    """
+
+    def __init__(self, client: MlflowClient, run_id: str, folder: Path) -> None:
+        super().__init__(client, run_id)
+        self.folder = folder
+        self._spool = Spool(client, run_id, folder / SPOOL)
+        _OPEN[run_id] = self
+
+    def _put(self, entry: Entry) -> None:
+        self._spool.put(entry)
+
+    def end(self, status: str) -> None:
+        """Close the run and wait, a bounded time, until the store has everything."""
+        super().end(status)
+        _OPEN.pop(self.run_id, None)
+        if left := self._spool.close():
+            log.warning(
+                "the MLflow store is still away: %d entries wait in %s\n"
+                "Send them when it is back: cytoloop sync %s",
+                left,
+                self._spool.path,
+                self.folder,
+            )
+
+
+_OPEN: dict[str, SpooledRun] = {}
+
+
+def spooled_run(run_id: str | None) -> SpooledRun | None:
+    """Return the run of that id that a training of this process writes to."""
+    return _OPEN.get(run_id or "")
 
 
 def start_run(
@@ -107,7 +152,7 @@ def open_run(run_id: str, uri: str | None = None, client: MlflowClient | None = 
     except MlflowException as error:
         raise ModelError(
             f"runs:/{run_id}",
-            f"no such run in {client.tracking_uri}",
+            f"no such run in {shown(str(client.tracking_uri))}",
             "See the ids with `cytoloop ui`; set MLFLOW_TRACKING_URI if it is in another store.",
         ) from error
     return TrackedRun(client, run_id)

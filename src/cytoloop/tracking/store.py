@@ -10,6 +10,7 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from cytoloop.errors import ConfigError
+from cytoloop.remote import shown
 from cytoloop.terminal import quiet_libraries
 
 _LOCAL = ("sqlite", "postgresql", "mysql", "mssql")
@@ -22,6 +23,18 @@ def tracking_uri(explicit: str | None = None) -> str:
     if os.environ.get("MLFLOW_TRACKING_URI"):
         return os.environ["MLFLOW_TRACKING_URI"]
     return f"sqlite:///{Path('mlflow.db').absolute().as_posix()}"
+
+
+def uri_of_folder(folder: Path) -> str | None:
+    """Return the tracking URI that a training's own config names, None where it names none."""
+    import yaml
+
+    try:
+        config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+        uri = config["logger"]["mlflow"]["tracking_uri"]
+    except (OSError, yaml.YAMLError, KeyError, TypeError, UnicodeDecodeError):
+        return None
+    return str(uri) if uri else None
 
 
 def connect(explicit: str | None = None) -> MlflowClient:
@@ -50,7 +63,7 @@ def connect(explicit: str | None = None) -> MlflowClient:
     except (MlflowException, OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0][:200]
         raise ConfigError(
-            f"MLflow store {uri}",
+            f"MLflow store {shown(uri)}",
             f"cannot be used: {reason}",
             "Start the server, or unset MLFLOW_TRACKING_URI to use ./mlflow.db."
             if scheme not in _LOCAL

@@ -1,0 +1,98 @@
+"""The curves of a training: loss and scores against steps, as a picture."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lightning import Callback, LightningModule, Trainer
+
+from cytoloop.images import write_png
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_BLUE, _ORANGE, _GREEN, _GREY = "#0072B2", "#D55E00", "#009E73", "#888888"
+
+
+class Curves(Callback):
+    """Draw ``curves.png`` when a training ends or is stopped, and hand it to the loggers.
+
+    Parameters
+    ----------
+    progress : str or Path
+        ``progress.jsonl``, see `cytoloop.model.progress_log`; a resumed run's curve is whole.
+    path : str or Path
+    """
+
+    def __init__(self, progress: str | Path, path: str | Path) -> None:
+        self.progress = Path(progress)
+        self.path = Path(path)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Draw."""
+        self._draw(trainer)
+
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
+        """Draw what there is."""
+        if isinstance(exception, (KeyboardInterrupt, SystemExit)):
+            self._draw(trainer)
+
+    def _draw(self, trainer: Trainer) -> None:
+        if not trainer.is_global_zero or not self.progress.is_file():
+            return
+        lines = [json.loads(line) for line in self.progress.read_text().splitlines() if line]
+        if not any(line["event"] == "validation" for line in lines):
+            return
+        write_png(self.path, draw_curves(lines))
+        hand_to_loggers(trainer, [self.path], "figures")
+
+
+def hand_to_loggers(trainer: Trainer, paths: list[Path], folder: str) -> None:
+    """Give files to the loggers that take any."""
+    for logger in trainer.loggers:
+        if hasattr(logger, "log_files"):
+            logger.log_files(paths, folder)
+
+
+def draw_curves(lines: list[dict[str, Any]]) -> Figure:
+    """Return a figure of losses and scores against steps.
+
+    Parameters
+    ----------
+    lines : list of dict
+        Of ``progress.jsonl``.
+    """
+    from matplotlib.figure import Figure  # no pyplot: the caller's backend stays as it is
+
+    figure = Figure(figsize=(9.2, 3.4), facecolor="white", layout="constrained")
+    left, right = figure.subplots(1, 2)
+    steps = [line for line in lines if line.get("loss") is not None]
+    checks = [line for line in lines if line["event"] == "validation"]
+    left.plot([s["step"] for s in steps], [s["loss"] for s in steps], color=_GREY, label="training")
+    _plot(left, checks, "val/loss", _BLUE, "validation")
+    for name, colour in (("val/dice", _ORANGE), ("val/iou", _GREEN)):
+        _plot(right, checks, name, colour, name.removeprefix("val/"))
+    best = max(checks, key=lambda one: one["scores"].get("val/dice") or 0.0)
+    if value := best["scores"].get("val/dice"):
+        right.plot([best["step"]], [value], "o", color=_ORANGE, label=f"best dice {value:.3f}")
+    left.set(xlabel="step", ylabel="loss")
+    right.set(xlabel="step", ylabel="score of validation", ylim=(0, 1.02))
+    for axis in (left, right):
+        axis.grid(color="#DDDDDD", linewidth=0.6)
+        axis.set_axisbelow(True)
+        for side in ("top", "right"):
+            axis.spines[side].set_visible(False)
+        axis.legend(frameon=False)
+    return figure
+
+
+def _plot(axis: Any, checks: list[dict[str, Any]], name: str, colour: str, label: str) -> None:
+    known = [(c["step"], c["scores"][name]) for c in checks if c["scores"].get(name) is not None]
+    marker = "o-" if len(known) < 25 else "-"
+    if known:
+        steps, values = zip(*known, strict=True)
+        axis.plot(steps, values, marker, color=colour, label=label, markersize=3)

@@ -1,0 +1,178 @@
+"""Trainings that are stopped, preempted, damaged, repeated; what their runs hold."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import stat
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from mlflow import MlflowClient
+
+from cytoloop.__main__ import main
+
+TINY = [
+    *("experiment=nuclei_2d", "model/size=small", "data.batch_size=2", "data.steps_per_epoch=8"),
+    *("trainer.precision=32", "augmentation=light", "data.patch_size=[32,32]", "data.path=ds"),
+    *("trainer.max_epochs=6", "tune=false"),
+]
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data set and one whole training."""
+    from conftest import make_images
+
+    folder = tmp_path_factory.mktemp("runs")
+    make_images(folder / "images", 5, (48, 56))
+    former = Path.cwd()
+    os.chdir(folder)
+    try:
+        os.environ.pop("MLFLOW_TRACKING_URI", None)
+        assert main(["curate", "raw=images/raw", "seg1=images/seg", "output=ds"]) == 0
+        assert main(["train", *TINY, "output=whole"]) == 0
+    finally:
+        os.chdir(former)
+    return folder
+
+
+@pytest.fixture
+def project(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(workspace)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    return workspace
+
+
+def run_of(folder: str) -> tuple[MlflowClient, str]:
+    return MlflowClient(f"sqlite:///{Path('mlflow.db').absolute()}"), Path(
+        folder, "run_id"
+    ).read_text().strip()
+
+
+def weights(folder: str) -> dict[str, torch.Tensor]:
+    content = torch.load(Path(folder, "checkpoints/last.ckpt"), weights_only=True)
+    return dict(content["state_dict"])
+
+
+def assert_equal(a: str, b: str) -> None:
+    first, second = weights(a), weights(b)
+    assert all(torch.equal(value, second[name]) for name, value in first.items())
+
+
+def signal_at(folder: str, number: signal.Signals, epochs: int = 2) -> threading.Thread:
+    """Send this process a signal once so many epochs of a training are done."""
+
+    def send() -> None:
+        path = Path(folder, "progress.jsonl")
+        for _ in range(3000):
+            if path.is_file() and path.read_text().count('"validation"') >= epochs:
+                os.kill(os.getpid(), number)
+                return
+            time.sleep(0.01)
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    return thread
+
+
+def test_a_run_tells_speed_memory_lineage_and_shows_pictures(project: Path) -> None:
+    client, run_id = run_of("whole")
+    run = client.get_run(run_id)
+    metrics, tags = run.data.metrics, run.data.tags
+    assert metrics["system/patches_per_s"] > 1 and 0.1 < metrics["system/memory_peak_gib"] < 100
+    assert 0 < metrics["train/lr"] < 0.002
+    assert len(client.get_metric_history(run_id, "system/patches_per_s")) == 6
+    assert (tags["cytoloop.task"], tags["cytoloop.round"]) == ("segmentation_2d", "0")
+    assert tags["cytoloop.data_set"] == "ds" and int(tags["hardware.cores"]) > 0
+    assert "cytoloop.parent_run" not in tags
+    sheets = sorted(p.name for p in (project / "whole/snapshots").iterdir())
+    assert sheets == [f"epoch_{n:04d}.png" for n in range(1, 7)]
+    stored = [f.path for f in client.list_artifacts(run_id, "snapshots")]
+    assert sorted(Path(path).name for path in stored) == sheets
+    assert (project / "whole/curves.png").read_bytes()[:4] == b"\x89PNG"
+    names = {f.path for f in client.list_artifacts(run_id)}
+    assert {"overrides.yaml", "config.yaml", "data", "figures"} <= names
+    assert (
+        not list(project.glob("whole/*spool*")) and not (project / "whole/training.json").exists()
+    )
+
+
+def test_a_training_repeats_another_one(project: Path) -> None:
+    _, run_id = run_of("whole")
+    assert main(["train", f"again=runs:/{run_id}", "output=again"]) == 0
+    assert_equal("whole", "again")
+    words = ["callbacks.snapshots.most=2", "trainer.max_epochs=4", "init_from=whole"]
+    assert main(["train", "again=whole", "output=more", *words]) == 0
+    sheets = sorted(p.name for p in (project / "more/snapshots").iterdir())
+    assert sheets == ["epoch_0001.png", "epoch_0004.png"]  # few, and the last epoch's too
+    client, child = run_of("more")
+    tags = client.get_run(child).data.tags
+    whole = client.get_run(run_id).data.tags
+    assert (tags["cytoloop.parent_run"], tags["cytoloop.round"]) == (run_id, "1")
+    assert tags["cytoloop.parent_data_hash"] == whole["cytoloop.data_hash"]
+    assert run_id in tags["mlflow.note.content"]
+
+
+def test_a_truncated_last_state_falls_back_to_the_one_before(
+    project: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    thread = signal_at("cut", signal.SIGTERM)
+    assert main(["train", *TINY, "output=cut"]) == 130
+    thread.join()
+    last = project / "cut/checkpoints/last.ckpt"
+    last.write_bytes(last.read_bytes()[:20_000])
+    capfd.readouterr()
+    assert main(["train", "resume=cut"]) == 0
+    assert "last.ckpt" in (text := capfd.readouterr().err) and "going on from last-1.ckpt" in text
+    assert_equal("whole", "cut")
+    lines = [json.loads(line) for line in (project / "cut/progress.jsonl").read_text().splitlines()]
+    assert lines[-1]["event"] == "end"
+
+
+def test_a_preempted_slurm_job_is_requeued_and_goes_on_by_itself(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    scontrol = project / "bin" / "scontrol"
+    scontrol.parent.mkdir()
+    scontrol.write_text('#!/bin/sh\necho "$@" >> scontrol.txt\n')
+    scontrol.chmod(scontrol.stat().st_mode | stat.S_IEXEC)
+    monkeypatch.setenv("PATH", f"{scontrol.parent}:{os.environ['PATH']}")
+    facts = {"NTASKS": "1", "JOB_NAME": "train", "JOB_ID": "123", "PROCID": "0", "LOCALID": "0"}
+    facts |= {"NODEID": "0", "NODELIST": "localhost", "NTASKS_PER_NODE": "1"}
+    for name, value in facts.items():
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    before = signal.getsignal(signal.SIGUSR1)
+    thread = signal_at("slurm", signal.SIGUSR1)
+    words = [*TINY, "output=slurm"]
+    assert main(["train", *words]) == 130
+    thread.join()
+    assert (project / "scontrol.txt").read_text() == "requeue 123\n"
+    assert "SLURM job 123 is in the queue again" in capfd.readouterr().err
+    assert signal.getsignal(signal.SIGUSR1) == before
+    assert not list(project.glob("slurm/hpc_ckpt*"))
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+    assert main(["train", *words]) == 0
+    assert "going on in slurm" in capfd.readouterr().err
+    assert_equal("whole", "slurm")
+
+
+def test_a_stop_after_the_last_epoch_does_not_wait_for_a_step(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import cytoloop.tuning
+
+    def stopped(*args: object) -> dict[str, float]:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(5)
+        raise AssertionError("the signal was swallowed")
+
+    monkeypatch.setattr(cytoloop.tuning, "tune", stopped)
+    words = [*TINY, "output=late", "tune=true", "trainer.max_epochs=1"]
+    assert main(["train", *words]) == 130
+    client, run_id = run_of("late")
+    assert client.get_run(run_id).info.status == "KILLED"

@@ -1,0 +1,136 @@
+"""Trainings that repeat another one; what a run must not bring along."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from cytoloop.errors import ConfigError, ModelError
+from cytoloop.tracking.again import expand, read_overrides, replayed, says_where
+from cytoloop.tracking.run import start_run
+
+
+def write_words(folder: Path, words: object) -> Path:
+    (folder / ".hydra").mkdir(parents=True)
+    path = folder / ".hydra" / "overrides.yaml"
+    path.write_text(yaml.safe_dump(words))
+    return path
+
+
+def test_the_words_of_a_training_come_back_with_new_ones_on_top(project: Path) -> None:
+    words = ["experiment=nuclei_3d", "data.path='ds'", "seed=1", "output='m0'", "~model.x"]
+    path = write_words(project / "m0", words)
+    got = expand(["again='m0'", "seed=2", "output=m1", "--cfg", "job"])
+    assert got == [
+        *("experiment=nuclei_3d", "data.path='ds'", "seed=2", "~model.x", "again='m0'"),
+        *("output=m1", "--cfg"),
+        "job",
+    ]
+    run = start_run("exp", "r")
+    with pytest.raises(ModelError, match="keeps no overrides.yaml"):
+        read_overrides(f"runs:/{run.run_id}")
+    run.files([path])
+    assert read_overrides(f"runs:/{run.run_id}") == words
+    assert expand(["seed=1", "again=null"]) == ["seed=1", "again=null"]
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "model.backbone._target_=os.system",
+        "+model.x={_target_:os.system}",
+        "callbacks.best._target_=subprocess.run",
+        "model.backbone._target_=monai.networks.nets.DynUNet(os.system)",
+        "model._target_=cytoloop.model.module.SegmentationModule.__init__.__globals__",
+        "seed=${oc.env:HOME}",
+        "experiment=../../evil",
+        "model=/etc/evil",
+        "trainer=file:///etc/evil",
+        "--config-dir=/etc",
+        "x" * 5000 + "=1",
+        "a b=1",
+    ],
+)
+def test_a_run_brings_no_class_no_resolver_and_no_place(word: str) -> None:
+    with pytest.raises(ConfigError, match=r"runs:/x: "):
+        replayed(["seed=1", word], "runs:/x")
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "hydra.searchpath=[file:///evil]",
+        "hydra/launcher=evil",
+        "hydra.run.dir=/etc",
+        "logger.mlflow.tracking_uri=http://evil",
+        "paths.runs_dir=/evil",
+        "callbacks.best.dirpath=/evil",
+        "callbacks.progress_log.path=/evil",
+        "callbacks.snapshots.folder=/evil",
+        "trainer.default_root_dir=/evil",
+        "data.store_dir=/evil",
+        "output=/evil",
+    ],
+)
+def test_where_to_write_is_not_taken_from_a_run(word: str) -> None:
+    assert replayed(["seed=1", word], "runs:/x") == ["seed=1"]
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "data.path=/data/set",
+        "init_from='runs:/0123'",
+        "model.backbone._target_=monai.networks.nets.SegResNet",
+        "+model.backbone.init_filters=16",
+        "~model.backbone.strides",
+        "data.patch_size=[8,32,32]",
+        "model/size=small",
+    ],
+)
+def test_what_was_trained_is_taken(word: str) -> None:
+    assert replayed([word], "runs:/x") == [word]
+
+
+def test_all_faults_of_a_run_are_told_at_once() -> None:
+    words = ["seed=${a}", "model=../x", "model.y._target_=os.system"]
+    with pytest.raises(ConfigError, match="3 problems"):
+        replayed(words, "runs:/x")
+    with pytest.raises(ConfigError, match="400 words, expected 300"):
+        replayed(["seed=1"] * 400, "runs:/x")
+
+
+def test_runs_that_cannot_be_repeated(project: Path) -> None:
+    with pytest.raises(ModelError, match="no overrides.yaml in nowhere"):
+        expand(["again=nowhere"])
+    with pytest.raises(ModelError, match="is no run URI"):
+        expand(["again=runs:/123"])
+    with pytest.raises(ModelError, match="no such run"):
+        expand(["again=runs:/" + "0" * 32])
+    for number, text in enumerate(({"a": 1}, [1, 2], "!!python/object/apply:os.system [x]")):
+        path = write_words(project / f"bad{number}", text)
+        if isinstance(text, str):
+            path.write_text(text)
+        with pytest.raises(ModelError, match="is damaged"):
+            expand([f"again=bad{number}"])
+
+
+def test_a_job_that_slurm_has_started_again_goes_on(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_words(project / "m0", ["seed=1", "output='m0'"])
+    words = ["seed=1", "output='m0'"]
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+    assert expand(words) == words  # nothing was saved yet
+    (project / "m0" / "checkpoints").mkdir()
+    (project / "m0" / "checkpoints" / "last.ckpt").touch()
+    assert set(expand(words)) == {*words, "resume='m0'"}
+    (project / "m0" / "finished").touch()
+    assert expand(words) == words
+
+
+def test_keys_that_say_where() -> None:
+    assert not any(map(says_where, ("data.path", "seed", "model.optimizer.lr", "target.pathology")))
+    assert all(map(says_where, ("paths.runs_dir", "trainer.default_root_dir", "output")))
