@@ -41,6 +41,7 @@ ALLOWED = {
     "overrides": (set(), set()),
     "planning": (SHARED | {"data", "model"}, {"torch"}),
     "tuning": (SHARED | {"inference", "evaluation", "model"}, set()),
+    "final": (SHARED | {"inference", "evaluation"}, set()),
     "validation": (SHARED | {"inference", "evaluation"}, {"torch", "lightning"}),
     "promotion": (SHARED | {"evaluation", "tracking"}, set()),
 }

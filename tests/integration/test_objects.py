@@ -116,4 +116,6 @@ def test_the_run_holds_the_scores_of_objects(project: Path) -> None:
     for name in ("val/pq", "val/seg", "val/f1_50", "val/dice", "tuned/seg", "tuned/ap_50"):
         assert 0.5 < found.metrics[name] <= 1, name
     assert found.metrics["train/loss_distance"] < 0.2
+    assert found.metrics["test/dice"] > 0.9  # scored once, when training had ended
+    assert (project / "m0" / "test" / "evaluation" / "report.html").is_file()
     assert found.params["callbacks.best.monitor"] == "val/pq"

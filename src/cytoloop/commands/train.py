@@ -62,6 +62,7 @@ def _train(
     """Plan, open the run, train, tune, register; return the best score and the run's id."""
     from cytoloop.app import plain
     from cytoloop.data.store import ImageStore
+    from cytoloop.final import score_test
     from cytoloop.inference.pyfunc import served
     from cytoloop.model.fit import complete_config, fit
     from cytoloop.model.hardware import describe_hardware
@@ -70,6 +71,7 @@ def _train(
     from cytoloop.tracking.lineage import open_training, record_training
     from cytoloop.tracking.registry import register
     from cytoloop.tracking.run import ending
+    from cytoloop.tracking.scores import SCORES
     from cytoloop.tuning import tune
 
     checkpoints = output / "checkpoints"
@@ -93,6 +95,11 @@ def _train(
             entries = ImageStore(cfg.data.store_dir).entries(list(dataset["valid"]))
             tuned = tune(checkpoints / "best.ckpt", entries, plain(cfg.postprocess))
             tracked.metrics({f"tuned/{name}": value for name, value in tuned.items()})
+        if cfg.score_test and (checkpoints / "best.ckpt").is_file():
+            best, rules = checkpoints / "best.ckpt", plain(cfg.postprocess)
+            found, files = score_test(best, dataset, output, tracked.run_id, rules)
+            tracked.metrics({f"test/{name}": value for name, value in found.items()})
+            tracked.files(files, SCORES)
     if cfg.register:
         register(str(cfg.register), served(checkpoints / "best.ckpt"), tracked.run_id)
     return scores["best"], tracked.run_id

@@ -14,7 +14,7 @@ from cytoloop.tracking.run import open_run
 
 log = logging.getLogger(__name__)
 
-_FOLDER = "evaluation"
+SCORES = "evaluation"
 
 
 def record_scores(
@@ -40,7 +40,7 @@ def record_scores(
     run = open_run(runs.pop())
     values = {f"test/{name}": v for name, v in scores.items() if isinstance(v, (int, float))}
     run.metrics(values)
-    run.files(files, _FOLDER)
+    run.files(files, SCORES)
     log.info("scores are in MLflow run %s as test/...", run.run_id)
 
 
@@ -66,7 +66,7 @@ def fetch_scores(uri: str) -> Path:
     if match is None:
         raise ModelError(uri, "is no run URI", "Expected runs:/ID (32 hex).")
     try:
-        return fetch_artifact(match[1], f"{_FOLDER}/metrics.csv")
+        return fetch_artifact(match[1], f"{SCORES}/metrics.csv")
     except FileNotFoundError as error:
         raise ModelError(
             uri,

@@ -1,0 +1,100 @@
+"""The score that a training ends with: its test images, predicted and scored once."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from cytoloop.errors import CytoloopError
+from cytoloop.evaluation import (
+    Evaluation,
+    as_metrics,
+    evaluate,
+    write_charts,
+    write_overlays,
+    write_report,
+    write_tables,
+)
+from cytoloop.evaluation import Settings as Scoring
+from cytoloop.inference.engine import Model
+from cytoloop.inference.inputs import list_inputs
+from cytoloop.inference.run import predict_rows
+from cytoloop.inference.settings import Settings
+from cytoloop.manifest import Manifest
+
+log = logging.getLogger(__name__)
+
+FOLDER = "test"
+
+
+def score_test(
+    checkpoint: Path,
+    dataset: Mapping[str, Manifest],
+    output: Path,
+    run_id: str,
+    postprocess: Mapping[str, Any],
+) -> tuple[dict[str, float], list[Path]]:
+    """Predict and score the test images with what was chosen on the validation images.
+
+    The model is as good where they cannot be scored: that is said, and no error.
+
+    Parameters
+    ----------
+    checkpoint : Path
+        The best one, tuned.
+    dataset : mapping of str to Manifest
+        Test images that are among the others (as in a data set of the plugin's) are not scored.
+    output : Path
+        Of the training; predictions and scores go into ``test/``.
+    run_id : str
+        Of the training.
+    postprocess : mapping
+        The config group.
+
+    Returns
+    -------
+    scores : dict of str to float
+        By name, as `cytoloop evaluate` logs them; empty where nothing was scored.
+    files : list of Path
+        Tables, pictures and the report.
+    """
+    seen = {row.id for split in ("train", "valid") for row in dataset[split]}
+    if not len(dataset["test"]) or seen & {row.id for row in dataset["test"]}:
+        return {}, []
+    try:
+        evaluation = _predicted(checkpoint, dataset["test"], output, run_id, postprocess)
+    except CytoloopError as error:
+        log.warning("the test images are not scored: %s", error)
+        return {}, []
+    folder = output / FOLDER / "evaluation"
+    tables = write_tables(evaluation, folder)
+    charts = write_charts(evaluation, folder / "figures")
+    overlays = write_overlays(evaluation, folder / "overlays", 8)
+    report = write_report(evaluation, folder, charts, overlays)
+    found = as_metrics(evaluation.summary)
+    numbers = {name: float(v) for name, v in found.items() if isinstance(v, (int, float))}
+    told = ", ".join(f"{n} {numbers[n]:.3f}" for n in ("dice", "f1_50", "seg") if n in numbers)
+    log.info("%d test images: %s (%s)", len(evaluation.rows), told, report)
+    return numbers, [*tables, report, *charts, *overlays]
+
+
+def _predicted(
+    checkpoint: Path, manifest: Manifest, output: Path, run_id: str, postprocess: Mapping[str, Any]
+) -> Evaluation:
+    """Return the scores of a manifest's images.
+
+    Raises
+    ------
+    ImageError, ManifestError
+        An image that cannot be predicted or scored.
+    """
+    folder = output.absolute() / FOLDER
+    named = {"model": f"runs:/{run_id}", "run_id": run_id}
+    settings = Settings(dict(postprocess), save=("probability", "labels"))
+    model = Model((str(checkpoint.absolute()),))
+    results = predict_rows(list_inputs(manifest.path), model, folder, named, settings)
+    if (failed := results.failures()) is not None:
+        raise failed
+    return evaluate(folder / "predictions.csv", manifest.path, Scoring())
