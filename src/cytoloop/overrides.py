@@ -17,7 +17,7 @@ _TEXT = {
     ),
     "annotate": ("data.path", "from", "output", "title"),
     "check": ("data.path", "plan"),
-    "train": ("data.path", "output", "init_from", "resume", "again", "plan"),
+    "train": ("data.path", "data.replay_path", "output", "init_from", "resume", "again", "plan"),
     "predict": ("input", "output", "model", "from"),
     "evaluate": ("predictions", "truth", "annotator2", "output"),
     "compare": ("a", "b", "output"),

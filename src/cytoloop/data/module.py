@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import monai
+import numpy as np
 from lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
@@ -19,7 +20,7 @@ from cytoloop.data.loader import PatchLoader, default_workers
 from cytoloop.data.sampling import PatchSchedule
 from cytoloop.data.store import ImageStore
 from cytoloop.errors import ConfigError, ManifestError
-from cytoloop.manifest import Manifest, read_dataset
+from cytoloop.manifest import Manifest, Row, read_dataset
 from cytoloop.parallel import run_parallel
 
 log = logging.getLogger(__name__)
@@ -54,6 +55,11 @@ class ManifestDataModule(LightningDataModule):
         Fold of cross-validation that is for validation.
     heads : sequence of str
         What the network learns: ``foreground``, and maps of `cytoloop.data.heads`.
+    replay : float
+        Share of the patches that are of an earlier data set, [0, 1), so that what was learned
+        there is not forgotten.
+    replay_path : str or Path, optional
+        That data set: of its training images those that are in neither split of the present one.
     """
 
     def __init__(
@@ -72,8 +78,18 @@ class ManifestDataModule(LightningDataModule):
         augmentation: Augmentation,
         fold: int | None = None,
         heads: Sequence[str] = ("foreground",),
+        replay: float = 0.0,
+        replay_path: str | Path | None = None,
     ) -> None:
         super().__init__()
+        if not 0 <= replay < 1:
+            raise ConfigError("data.replay", f"is {replay}", "Expected a share, 0 to below 1.")
+        if (replay > 0) != (replay_path is not None):
+            raise ConfigError(
+                "data.replay",
+                f"is {replay} and data.replay_path is {replay_path}",
+                "Give both: data.replay=0.3 data.replay_path=EARLIER_DATASET/.",
+            )
         if not 0 <= foreground_share <= 1:
             raise ConfigError(
                 "data.foreground_share", f"is {foreground_share}", "Expected 0 to 1 (a share)."
@@ -100,6 +116,8 @@ class ManifestDataModule(LightningDataModule):
                 "data.heads", f"{', '.join(unknown)}", f"Expected foreground, {', '.join(MAKERS)}."
             )
         self.heads = tuple(heads)
+        self.replay = float(replay)
+        self.replay_path = replay_path
         self._train: PatchDataset | None = None
         self._valid: WholeImages | None = None
 
@@ -108,9 +126,11 @@ class ManifestDataModule(LightningDataModule):
         if self._train is not None:
             return
         dataset = read_dataset(self.path, self.fold)
-        count = len(dataset["train"])
-        entries = self.store.entries([*dataset["train"], *dataset["valid"]], progress=True)
-        _refuse_excluded(dataset["train"], entries[:count])
+        earlier = earlier_rows(self.replay_path, dataset) if self.replay_path else []
+        count = len(dataset["train"]) + len(earlier)
+        rows = [*dataset["train"], *earlier, *dataset["valid"]]
+        entries = self.store.entries(rows, progress=True)
+        _refuse_excluded(str(dataset["train"].path), rows[:count], entries[:count])
         made = [head for head in self.heads if head != "foreground"]
         if made:
             log.info("objects of %d images: %s", len(entries), ", ".join(made))
@@ -124,6 +144,8 @@ class ManifestDataModule(LightningDataModule):
             self.patches_per_image,
             self.steps_per_epoch,
             self.seed,
+            len(earlier),
+            self.replay,
         )
         self._train = PatchDataset(
             entries[:count],
@@ -136,12 +158,15 @@ class ManifestDataModule(LightningDataModule):
             self.heads,
         )
         self._valid = WholeImages(entries[count:], self.rule, self.heads)
+        shares = schedule.counts / schedule.counts.sum() * schedule.length
         log.info(
-            "%d patches an epoch, %d to %d from an image",
+            "%d patches an epoch, %.0f to %.0f from an image",
             schedule.length,
-            schedule.counts.min() * schedule.length // schedule.counts.sum(),
-            -(-schedule.counts.max() * schedule.length // schedule.counts.sum()),
+            np.floor(shares.min()),
+            np.ceil(shares.max()),
         )
+        if earlier:
+            log.info("%.0f%% of them from %d earlier images", 100 * self.replay, len(earlier))
 
     @property
     def patches(self) -> PatchDataset:
@@ -179,14 +204,41 @@ def _make_map(job: tuple[Entry, str]) -> None:
     entry.map(head)
 
 
-def _refuse_excluded(manifest: Manifest, entries: Sequence[Entry]) -> None:
+def earlier_rows(path: str | Path, dataset: Mapping[str, Manifest]) -> list[Row]:
+    """Return training rows of an earlier data set that the present one knows nothing of.
+
+    An image, or an image of a group, that validates or tests now must not be trained on; one that
+    trains now counts once.
+
+    Raises
+    ------
+    ManifestError
+        No image is left.
+    """
+    known = {row.file("raw") for manifest in dataset.values() for row in manifest}
+    kept_apart = {
+        row["group"] for split in ("valid", "test") for row in dataset[split] if row["group"]
+    }
+    former = read_dataset(path)["train"]
+    rows = [
+        row for row in former if row.file("raw") not in known and row["group"] not in kept_apart
+    ]
+    if not rows:
+        raise ManifestError(
+            str(former.path),
+            "no image is left to replay: all are in the present data set, or of groups that "
+            "validate or test there",
+            "Leave data.replay out.",
+        )
+    return rows
+
+
+def _refuse_excluded(path: str, rows: Sequence[Row], entries: Sequence[Entry]) -> None:
     """Refuse training images of which nothing counts: no patch could be taken."""
     problems = [
         f"{row.id}: every voxel is excluded"
-        for row, entry in zip(manifest, entries, strict=True)
+        for row, entry in zip(rows, entries, strict=True)
         if entry.places is not None and not len(entry.places)
     ]
     if problems:
-        raise ManifestError(
-            str(manifest.path), problems, "Shrink the excluding mask, or reject these rows."
-        )
+        raise ManifestError(path, problems, "Shrink the excluding mask, or reject these rows.")

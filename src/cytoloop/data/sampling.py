@@ -34,6 +34,10 @@ class PatchSchedule:
         None: as many batches as those patches fill. Else images share the patches of these
         steps in the same proportion.
     seed : int
+    replayed : int
+        So many images, the last ones, are of earlier rounds.
+    replay : float
+        Share of the patches that they give, [0, 1).
 
     Attributes
     ----------
@@ -49,6 +53,8 @@ class PatchSchedule:
         patches_per_image: int | None,
         steps_per_epoch: int | None,
         seed: int,
+        replayed: int = 0,
+        replay: float = 0.0,
     ) -> None:
         for key, value in (
             ("batch_size", batch_size),
@@ -61,11 +67,16 @@ class PatchSchedule:
         if patches_per_image is None:
             patch = math.prod(patch_size)
             fitting = [math.ceil(math.prod(shape) / patch) for shape in shapes]
-            self.counts = np.clip(fitting, 1, MOST_BY_VOLUME)
-            patches = max(int(self.counts.sum()), LEAST_BY_VOLUME)
+            counts = np.clip(fitting, 1, MOST_BY_VOLUME).astype(float)
         else:
-            self.counts = np.full(len(shapes), int(patches_per_image))
-            patches = int(self.counts.sum())
+            counts = np.full(len(shapes), float(patches_per_image))
+        if replayed:
+            fresh = counts[:-replayed].sum()
+            counts[-replayed:] *= fresh * replay / (1 - replay) / counts[-replayed:].sum()
+        self.counts = counts
+        patches = round(counts.sum())
+        if patches_per_image is None:
+            patches = max(patches, LEAST_BY_VOLUME)
         steps = steps_per_epoch or math.ceil(patches / batch_size)
         self.length = steps * batch_size
         self._epoch: tuple[int, np.ndarray] = (-1, np.zeros(0, int))

@@ -78,7 +78,8 @@ def complete_config(cfg: DictConfig, facts: DataFacts, init_from: Path | None = 
             cfg.trainer.max_epochs = -1
         if init_from is not None and not cfg.resume:
             target = "cytoloop.model.warmstart.WarmStart"
-            cfg.callbacks.warm_start = {"_target_": target, "path": str(init_from)}
+            start = {"_target_": target, "path": str(init_from), "strict": cfg.get("strict", True)}
+            cfg.callbacks.warm_start = start
         if cfg.resume:
             cfg.checkpoint.ckpt_path = str(sound_last(Path(cfg.resume) / "checkpoints"))
 

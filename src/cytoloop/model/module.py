@@ -10,6 +10,8 @@ from lightning.pytorch.callbacks import Timer
 from torch import Tensor, nn
 
 from cytoloop import __version__
+from cytoloop.errors import ConfigError
+from cytoloop.model.finetuning import decaying_groups
 
 Batch = dict[str, Any]
 
@@ -34,6 +36,8 @@ class SegmentationModule(BaseModel):
         What the network expects of an image (dims, channels, spacing_um, patch_size,
         normalization) and says of it (heads): plain values that prediction reads from the
         checkpoint.
+    layer_decay : float
+        From each stage of the network to the one before it the learning rate falls so much, (0, 1].
     optimizer, lr_scheduler : partials
         From CytoDL's BaseModel; the scheduler is stepped after every batch.
     """
@@ -45,12 +49,18 @@ class SegmentationModule(BaseModel):
         task_heads: dict[str, nn.Module],
         inferer: Any,
         image: dict[str, Any],
+        layer_decay: float = 1.0,
         **base_kwargs: Any,
     ) -> None:
         super().__init__(metrics={}, **base_kwargs)
         self.backbone = backbone
         self.task_heads = nn.ModuleDict(task_heads)
         self.inferer = inferer
+        if not 0 < layer_decay <= 1:
+            raise ConfigError(
+                "model.layer_decay", f"is {layer_decay}", "Expected above 0, up to 1."
+            )
+        self.layer_decay = layer_decay
 
     def forward(self, image: Tensor, **kwargs: Any) -> dict[str, Tensor]:
         """Return the logits of each head, (B, 1, [Z,] Y, X)."""
@@ -121,7 +131,11 @@ class SegmentationModule(BaseModel):
 
     def configure_optimizers(self) -> Any:
         """Return the optimizer, with a schedule that is stepped after every batch."""
-        optimizer = self.optimizer([p for p in self.parameters() if p.requires_grad])
+        groups: Any = list(self.parameters())
+        if self.layer_decay < 1:
+            lr = self.optimizer([nn.Parameter(torch.zeros(1))]).defaults["lr"]
+            groups = decaying_groups(self.backbone, lr, self.layer_decay)
+        optimizer = self.optimizer(groups)
         if self.lr_scheduler is None:
             return optimizer
         scheduler = self.lr_scheduler(optimizer=optimizer)

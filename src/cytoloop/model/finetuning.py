@@ -1,0 +1,92 @@
+"""Fine-tuning: layers that stay as they are, and rates that fall towards the input."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from lightning import Callback, LightningModule, Trainer
+from torch import nn
+
+from cytoloop.errors import ConfigError
+
+
+class Frozen(Callback):
+    """Keep some weights as they are, for some epochs or to the end.
+
+    The optimizer holds them all the time, so that a run resumes exactly; what gets no gradient it
+    leaves alone. Statistics of batch norm in frozen layers do not move either.
+
+    Parameters
+    ----------
+    names : str
+        Regular expression, searched in the names of the network's weights.
+    epochs : int, optional
+        None: to the end.
+    """
+
+    def __init__(self, names: str, epochs: int | None = None) -> None:
+        try:
+            self.names = re.compile(names)
+        except re.error as error:
+            raise ConfigError("callbacks.frozen.names", f"{names!r}: {error}", "") from error
+        if epochs is not None and epochs < 1:
+            raise ConfigError("callbacks.frozen.epochs", f"is {epochs}", "Expected 1 or more.")
+        self.epochs = epochs
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Freeze or thaw what the epoch asks for.
+
+        Raises
+        ------
+        ConfigError
+            Nothing would be frozen, or nothing would learn.
+        """
+        frozen = self.epochs is None or trainer.current_epoch < self.epochs
+        backbone: Any = pl_module.backbone
+        chosen = {name for name, _ in backbone.named_parameters() if self.names.search(name)}
+        every = len(list(backbone.parameters()))
+        if len(chosen) in (0, every):
+            raise ConfigError(
+                "callbacks.frozen.names",
+                f"fits {len(chosen)} of the network's {every} weights",
+                "Name the layers of your network: some of them, not all.",
+            )
+        for name, parameter in backbone.named_parameters():
+            parameter.requires_grad_(not (frozen and name in chosen))
+        for name, module in backbone.named_modules():
+            if self.names.search(f"{name}.") and isinstance(
+                module, nn.modules.batchnorm._BatchNorm
+            ):
+                module.train(not frozen)
+
+
+def decaying_groups(network: nn.Module, lr: float, decay: float) -> list[dict[str, Any]]:
+    """Return the weights of a network in groups whose rate falls towards the input.
+
+    A stage is a child of the network, or an item of one that is a list; networks register them
+    from the input to the output.
+
+    Parameters
+    ----------
+    network : Module
+    lr : float
+        Of the last stage.
+    decay : float
+        From one stage to the one before it, (0, 1].
+    """
+    seen: set[int] = set()
+    stages = []
+    for stage in _stages(network):
+        own = [p for p in stage.parameters() if id(p) not in seen]
+        seen |= {id(p) for p in own}
+        if own:
+            stages.append(own)
+    last = len(stages) - 1
+    return [{"params": own, "lr": lr * decay ** (last - i)} for i, own in enumerate(stages)]
+
+
+def _stages(network: nn.Module) -> Iterator[nn.Module]:
+    for child in network.children():
+        yield from child if isinstance(child, (nn.ModuleList, nn.Sequential)) else [child]
