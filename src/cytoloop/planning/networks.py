@@ -24,6 +24,8 @@ class Planned(Protocol):
     def strides(self) -> Sequence[Any]: ...  # noqa: D102
     @property
     def kernels(self) -> Sequence[Any]: ...  # noqa: D102
+    @property
+    def norm(self) -> str | None: ...  # noqa: D102
 
 
 def network_arguments(target: str, network: Planned, spacing: Sequence[float]) -> dict[str, Any]:
@@ -47,6 +49,7 @@ def network_arguments(target: str, network: Planned, spacing: Sequence[float]) -
             "filters": choose_filters(features, len(strides), len(spacing)),
             "dropout": 0.0,
             "res_block": True,
+            **({"norm_name": network.norm} if network.norm else {}),
         }
     if target == RESIDUAL_ENCODER:
         return {

@@ -23,6 +23,7 @@ PATCH = "data.patch_size"
 STRIDES = "model.backbone.strides"
 KERNELS = "model.backbone.kernel_size"
 RESOLUTION = "model.backbone.resolution"
+NORM = "model.backbone.norm_name"
 SCALE = "model.image.object_voxels"
 
 _LEAST_BATCH = {2: 8, 3: 2}
@@ -33,7 +34,11 @@ _LEAST_LEVELS = 3
 _FULLEST = {"cuda": 1.0}
 """Up to what share of a step's work the batch grows: a GPU is fast when full, elsewhere more and
 shorter steps learn more; half."""
-_UPPER = 99.8
+_UPPER = 99.5
+_FEW_IMAGES = 8
+"""Fewer are too few for statistics over all of them."""
+_SPARSE = 0.2
+"""Share of object voxels below which the median is surely background."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +70,8 @@ class Network:
     features, layers : int
     strides, kernels : list
         Of each level, three at least; a number for all axes, or one an axis.
+    norm : str or None
+        Of DynUNet's layers; None: its own default, instance norm.
     """
 
     choices: list[Choice]
@@ -72,6 +79,7 @@ class Network:
     layers: int
     strides: list[Any]
     kernels: list[Any]
+    norm: str | None = None
 
 
 def plan_network(
@@ -109,13 +117,17 @@ def plan_network(
     if on_gpu or found.dims == 2:
         why = "a GPU has room for them" if on_gpu else "planes are cheap"
     features = choose("features", 32 if on_gpu or found.dims == 2 else 16, why)
+    norm = settled.get(NORM)
+    if NORM not in settled and found.images >= _FEW_IMAGES:
+        why = f"{found.images} images: their statistics hold for an empty window, too"
+        norm = choose(NORM, "batch", why)
     finest = min(found.spacing)
     extents = found.diameter[2] if found.diameter else ()
     large = [e * s / finest for e, s in zip(extents, found.spacing, strict=False)][-2:]
     if STRIDES in settled:
         strides = settled[STRIDES]
         kernels = settled.get(KERNELS, [3] * len(strides))
-        return Network(choices, features, len(strides), strides, kernels)
+        return Network(choices, features, len(strides), strides, kernels, norm)
     wanted = settled.get("layers", choose_layers(large))
     sizes = [t or n for t, n in zip(settled[PATCH], smallest, strict=True)]
     steps, reach = choose_strides(found.spacing, sizes, wanted)
@@ -142,7 +154,7 @@ def plan_network(
     flat = any(isinstance(one, list) for one in kernels)
     how = "not along an axis 3 times as coarse" if flat else "no axis is 3 times as coarse"
     kernels = choose(KERNELS, kernels, how)
-    return Network(choices, features, layers, strides, kernels)
+    return Network(choices, features, layers, strides, kernels, norm)
 
 
 def plan_training(
@@ -188,7 +200,7 @@ def plan_training(
         seconds = f"{giga:.0f} of {hardware.macs / 1e9:.0f} billion multiplications a step"
         reason = f"{seconds}, {cost:.0f} MB kept for the way back"
         choices.append(Choice("data.batch_size", batch, reason))
-    choices += [_foreground(found, patch), _upper(found)]
+    choices += [_foreground(found, patch), _lower(found), _upper(found)]
     why = "mean of the training objects; prediction drops what is below 5 % of it"
     choices.append(Choice(SCALE, round(found.object_voxels, 1), why))
     return patch, [one for one in choices if one.key == PATCH or one.key not in settled]
@@ -215,6 +227,14 @@ def _foreground(found: Fingerprint, patch: Sequence[int]) -> Choice:
     objects = found.objects_per_image[1] * share
     reason = f"a patch anywhere holds about {objects:.1f} objects"
     return Choice("data.foreground_share", 0.33 if objects >= 1 else 0.67, reason)
+
+
+def _lower(found: Fingerprint) -> Choice:
+    """Return the lower percentile: the median, where it is background, moves with no noise."""
+    sparse = found.foreground < _SPARSE
+    reason = f"objects are {found.foreground:.2%} of the voxels: "
+    reason += "the median is background" if sparse else "the darkest voxels are background"
+    return Choice("normalization.lower", 50.0 if sparse else 1.0, reason)
 
 
 def _upper(found: Fingerprint) -> Choice:

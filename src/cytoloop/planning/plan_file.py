@@ -170,6 +170,11 @@ def _spacing(value: Any) -> str | None:
     return None if fine else f"is {_shown(value)}, expected [Z,Y,X] or [Y,X] in um"
 
 
+def _norm(value: Any) -> str | None:
+    known = ("batch", "instance")
+    return None if value in known else f"is {_shown(value)}, expected {', '.join(known)}"
+
+
 def _shown(value: Any) -> str:
     return repr(value)[:80] if not isinstance(value, (dict, list)) else type(value).__name__
 
@@ -187,7 +192,9 @@ CHECKS: dict[str, Callable[[Any], str | None]] = {
     "data.patch_size": _patch,
     "data.batch_size": _knob("data.batch_size"),
     "data.foreground_share": _between(0, 1),
+    "normalization.lower": _between(0, 50),
     "normalization.upper": _between(50, 100),
+    "model.backbone.norm_name": _norm,
     "model.backbone.strides": _steps((1, 2)),
     "model.backbone.kernel_size": _steps((1, 3, 5)),
     "model.backbone.resolution": _spacing,

@@ -22,6 +22,7 @@ from cytoloop.planning.knobs import AUTO
 from cytoloop.planning.networks import DYNUNET, network_arguments
 from cytoloop.planning.plan import (
     KERNELS,
+    NORM,
     PATCH,
     RESOLUTION,
     SCALE,
@@ -93,6 +94,8 @@ def settle(
     reasons = dict.fromkeys(passed, f"as {file} says")
     reasons |= dict.fromkeys(former, "as in the model to start from")
     known = passed | former | given
+    if former:  # its norm, be it the network's default
+        known.setdefault(NORM, None)
     if PATCH in passed:
         sides = passed[PATCH]
         known[PATCH] = [t or s for t, s in zip(given[PATCH], sides, strict=False)]
@@ -169,6 +172,8 @@ def _of_checkpoint(path: Path, target: str) -> dict[str, Any]:
         STRIDES: backbone.get("strides"),
         KERNELS: backbone.get("kernel_size"),
         RESOLUTION: backbone.get("resolution"),
+        NORM: backbone.get("norm_name"),
+        "normalization.lower": rule.get("lower"),
         "normalization.upper": rule.get("upper"),
     }
     return {key: value for key, value in values.items() if is_plain(key, value)}
