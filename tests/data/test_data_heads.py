@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from cytoloop.data.augmentation import Augmentation
 from cytoloop.data.dataset import PatchDataset, WholeImages, target_of
 from cytoloop.data.entry import Entry
-from cytoloop.data.heads import blurred_contour, object_distance
+from cytoloop.data.heads import blurred_contour, known_labels, object_distance
 from cytoloop.data.points import object_points
 from cytoloop.data.sampling import PatchSchedule
 
@@ -103,3 +103,17 @@ def test_a_map_is_made_once_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyP
     first = np.array(entry_of(labels, tmp_path).map("distance"))
     monkeypatch.setattr("cytoloop.data.entry.MAKERS", {})  # nothing could make it again
     np.testing.assert_array_equal(entry_of(labels, tmp_path).map("distance"), first)
+
+
+def test_what_excluded_voxels_say_changes_no_depth_outside() -> None:
+    rng = np.random.default_rng(0)
+    labels = np.zeros((20, 40), np.uint8)
+    labels[4:16, 5:30] = 3
+    valid = np.ones(labels.shape, bool)
+    valid[:, 18:26] = False
+    other = np.where(valid, labels, rng.integers(0, 9, labels.shape)).astype(np.uint8)
+    one, two = (object_distance(known_labels(each, valid)) for each in (labels, other))
+    np.testing.assert_array_equal(one, two)
+    assert (one[10, 14:18] >= 200).all()  # the object does not end where it is excluded
+    nothing = np.zeros_like(valid)
+    np.testing.assert_array_equal(known_labels(labels, nothing), labels)

@@ -11,14 +11,10 @@ import pytest
 from cytoloop.errors import ManifestError
 from cytoloop.inference.inputs import list_inputs, unique_names
 from cytoloop.inference.job import _channels_by_name
-from cytoloop.inference.postprocess import TUNED, Trained, resolved, rule_for
+from cytoloop.inference.postprocess import POSTPROCESS, TUNED, Trained, resolved, rule_for
 from cytoloop.manifest import Row, write_manifest
 
-SETTINGS = {
-    "instances": True, "threshold": "tuned", "smoothing": 0.0, "seed_smoothing": "tuned",
-    "min_depth": 0.3, "min_volume_um3": None, "max_volume_um3": None, "fill_holes": True,
-    "border": "none",
-}  # fmt: skip
+SETTINGS = {**POSTPROCESS, "min_depth": 0.3}
 
 
 def test_images_of_one_name_get_names_of_their_own(tmp_path: Path, tiff: Callable) -> None:

@@ -232,7 +232,7 @@ def test_windows_that_do_not_fit_into_memory_go_in_parts(
     make_model: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     predictor = Predictor([read_checkpoint(make_model(2))], precision="32", window="patch")
-    pixels = MemoryPixels(np.random.default_rng(0).random((1, 100, 90), np.float32))
+    pixels = MemoryPixels(np.random.default_rng(0).random((1, 100, 90), np.float32), None, "a")
     whole = mapped(predictor, pixels, batch_size=8)
     at_once, sizes = predictor.predict_at_once, []
 

@@ -96,7 +96,7 @@ def test_training_leaves_checkpoints_and_a_run_that_tells_all(project: Path) -> 
     assert stored == {"checkpoints/best.ckpt", "checkpoints/last.ckpt"}
     assert (project / "m0/checkpoints/best.ckpt").is_file()
     log = (project / "m0/train.log").read_text()
-    assert "val/dice" in log and "Traceback" not in log
+    assert "val/pq" in log and "Traceback" not in log
 
 
 def test_training_leaves_its_progress_as_json_lines(project: Path) -> None:

@@ -122,7 +122,7 @@ def test_the_same_images_have_the_same_plan_and_every_value_a_reason(dataset: Pa
     assert "auto" not in first.model.backbone.values()
     assert first.model.backbone.strides == [1, [1, 2, 2], 2]  # voxels twice as long as wide
     assert first.model.backbone.upsample_kernel_size == [[1, 2, 2], 2]
-    assert first.model.backbone.filters == [16, 32, 64] and first.normalization.upper == 99.8
+    assert first.model.backbone.filters == [16, 32, 64] and first.normalization.upper == 99.5
 
 
 def test_what_the_user_says_stays_and_the_plan_adapts(dataset: Path) -> None:
@@ -158,11 +158,13 @@ def test_what_is_fully_given_is_not_planned(dataset: Path) -> None:
     words += [
         "model/size=small",
         "layers=3",
+        "normalization.lower=1",
         "normalization.upper=99",
         "model.image.object_voxels=9",
     ]
     net = {"strides": "[1,2,2]", "kernel_size": "[3,3,3]", "upsample_kernel_size": "[2,2]"}
     net |= {"filters": "[4,8,8]", "dropout": "0", "res_block": "false"}
+    net["norm_name"] = "batch"
     words += [f"model.backbone.{name}={value}" for name, value in net.items()]
     _, plan = settled(*words)
     assert plan.choices == () and not Path(".cytoloop/store").exists()

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from cytoloop.atomic import replacing
-from cytoloop.data.heads import MAKERS
+from cytoloop.data.heads import MAKERS, known_labels
 from cytoloop.intensity import intensity_statistics
 
 FACTS = "entry.json"
@@ -102,10 +102,10 @@ class Entry:
             ([Z,] Y, X), 0..255 for 0..1; memory-mapped where the entry is on disk.
         """
         if self.folder is None:
-            return MAKERS[name](np.asarray(self.labels), self.spacing_um)
+            return MAKERS[name](known_labels(self.labels, self.valid), self.spacing_um)
         path = self.folder / f"{name}.npy"
         if not path.is_file():
-            made = MAKERS[name](np.asarray(self.labels), self.spacing_um)
+            made = MAKERS[name](known_labels(self.labels, self.valid), self.spacing_um)
             with replacing(path) as temporary, temporary.open("wb") as file:
                 np.save(file, made)
         return np.load(path, mmap_mode="r")

@@ -18,6 +18,28 @@ FULL = 255
 _CONTOUR_SIGMA = 1.0
 
 
+def known_labels(labels: np.ndarray, valid: np.ndarray) -> np.ndarray:
+    """Return labels in which excluded voxels say nothing: each has the label of the nearest known.
+
+    An object that an excluded region cuts goes on there, as one does that the image cuts; what
+    the labels there say has no part in what is learned outside.
+
+    Parameters
+    ----------
+    labels : ndarray of unsigned integers
+        ([Z,] Y, X).
+    valid : ndarray of bool
+        Same shape; False = excluded.
+    """
+    labels = np.asarray(labels)
+    if valid.all() or not valid.any():
+        return labels
+    nearest = ndimage.distance_transform_edt(
+        ~np.asarray(valid), return_distances=False, return_indices=True
+    )
+    return labels[tuple(nearest)]
+
+
 def object_distance(labels: np.ndarray, spacing_um: Sequence[float] | None = None) -> np.ndarray:
     """Return how deep inside its object each voxel lies, as a share of the object's depth.
 
