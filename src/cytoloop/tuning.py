@@ -16,7 +16,7 @@ from cytoloop.evaluation.matching import match_instances
 from cytoloop.evaluation.scores import instance_counts, instance_scores
 from cytoloop.images import MemoryPixels
 from cytoloop.inference.maps import predict_maps
-from cytoloop.inference.postprocess import Trained, resolved, rule_for
+from cytoloop.inference.postprocess import TUNED, Trained, resolved, rule_for
 from cytoloop.inference.predictor import Predictor
 from cytoloop.inference.scratch import Scratch
 from cytoloop.instances import Landscape
@@ -142,7 +142,8 @@ def _best_watershed(
                 matching = match_instances(truth, np.asarray(labels), valid)
                 counts[smoothing, fall].append(instance_counts(matching))
     scores = {pair: _pooled(found) for pair, found in counts.items()}
-    best = max(scores, key=lambda pair: (_mean(scores[pair]), -pair[0], pair[1]))
+    steady = _steady({pair: _mean(found) for pair, found in scores.items()})
+    best = max(steady, key=lambda pair: (round(steady[pair], 6), -_strangeness(pair)))
     found = scores[best]
     return {
         "seed_smoothing": best[0],
@@ -150,6 +151,28 @@ def _best_watershed(
         "ap_50": found["ap_50"],
         "seg": found["seg"],
     }
+
+
+def _steady(values: dict[tuple[float, float], float]) -> dict[tuple[float, float], float]:
+    """Return the mean of each setting and its neighbours: a lone peak of few objects is chance."""
+    means = {}
+    for smoothing, depth in values:
+        row, column = SEED_SMOOTHING.index(smoothing), MIN_DEPTH.index(depth)
+        near = [(row, column), (row - 1, column), (row + 1, column)]
+        near += [(row, column - 1), (row, column + 1)]
+        own = [
+            values[SEED_SMOOTHING[r], MIN_DEPTH[c]]
+            for r, c in near
+            if 0 <= r < len(SEED_SMOOTHING) and 0 <= c < len(MIN_DEPTH)
+        ]
+        means[smoothing, depth] = math.fsum(own) / len(own)
+    return means
+
+
+def _strangeness(pair: tuple[float, float]) -> float:
+    """Return how far a setting is from that of a model that is not tuned."""
+    usual = (TUNED["seed_smoothing"], TUNED["min_depth"])
+    return sum(abs(math.log(one / other)) for one, other in zip(pair, usual, strict=True))
 
 
 def _pooled(counts: Sequence[dict[str, float]]) -> dict[str, float]:
