@@ -23,6 +23,7 @@ from cytoloop.instances import Landscape
 from cytoloop.instances.blocks import Volume
 from cytoloop.instances.thresholds import BINS
 from cytoloop.model.checkpoint import read_checkpoint, write_tuned
+from cytoloop.regions import separate_pieces
 
 log = logging.getLogger(__name__)
 
@@ -90,7 +91,7 @@ def tune(checkpoint: str | Path, examples: Sequence[Example], settings: dict[str
     depths = [one.get("distance") for one in found]
     threshold, dice = best_threshold(maps, examples)
     chosen = {"threshold": threshold, "dice": dice}
-    if any(len(np.unique(one.labels)) > 2 for one in examples):
+    if any(len(np.unique(separate_pieces(np.asarray(one.labels)))) > 2 for one in examples):
         chosen |= _best_watershed(maps, depths, examples, settings, trained, threshold)
     chosen = {name: round(float(value), 4) for name, value in chosen.items()}
     write_tuned(checkpoint, chosen)
@@ -133,7 +134,7 @@ def _best_watershed(
     for levels, depth, one in zip(maps, depths, examples, strict=True):
         known = one.spacing_um or trained.spacing_um
         rule = rule_for(plain, threshold, one.spacing_um, trained, levels.ndim)
-        truth, valid = np.asarray(one.labels), np.asarray(one.valid)
+        truth, valid = separate_pieces(np.asarray(one.labels)), np.asarray(one.valid)
         for smoothing in SEED_SMOOTHING:
             rule = replace(rule, seed_smoothing=smoothing)
             land = Landscape(levels, rule, known, depth=depth)

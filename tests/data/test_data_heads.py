@@ -86,7 +86,7 @@ def test_a_patch_that_cuts_an_object_has_the_depth_of_the_whole(tmp_path: Path) 
         assert (windows == depth).all((3, 4, 5)).any()
     image = WholeImages([entry], {"method": "none"}, ("foreground", "distance"))[0]
     np.testing.assert_array_equal(np.rint(image["target"][1].numpy() * 255), whole)
-    np.testing.assert_array_equal(image["labels"].numpy(), labels)
+    np.testing.assert_array_equal(image["labels"].numpy(), labels > 0)  # ids are 1..N
 
 
 def test_heads_are_channels_in_their_order() -> None:
@@ -117,3 +117,21 @@ def test_what_excluded_voxels_say_changes_no_depth_outside() -> None:
     assert (one[10, 14:18] >= 200).all()  # the object does not end where it is excluded
     nothing = np.zeros_like(valid)
     np.testing.assert_array_equal(known_labels(labels, nothing), labels)
+
+
+def test_ids_may_be_sparse_and_large() -> None:
+    labels = np.zeros((20, 30), np.uint32)
+    labels[2:10, 2:10], labels[2:10, 10:22] = 4_000_000_000, 7
+    small = np.select([labels == 7, labels > 7], [1, 2]).astype(np.uint8)
+    np.testing.assert_array_equal(object_distance(labels), object_distance(small))
+    sample = WholeImages([entry_of(labels)], {"method": "none"})[0]
+    assert sorted(np.unique(sample["labels"].numpy())) == [0, 1, 2]
+
+
+def test_of_a_mask_each_piece_is_an_object(tmp_path: Path) -> None:
+    mask = np.zeros((20, 40), np.uint8)
+    mask[4:8, 3:7] = mask[2:18, 15:35] = 255  # a small piece and a large one
+    depth = entry_of(mask, tmp_path).map("distance")
+    assert depth[4:8, 3:7].max() == depth[2:18, 15:35].max() == 255
+    sample = WholeImages([entry_of(mask)], {"method": "none"})[0]
+    assert sample["labels"].max() == 2

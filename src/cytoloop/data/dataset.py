@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
+import fastremap
 import numpy as np
 import torch
 from torch.utils.data import Dataset
@@ -18,6 +19,7 @@ from cytoloop.data.entry import Entry
 from cytoloop.data.heads import FULL
 from cytoloop.data.sampling import PatchSchedule, draw_centre
 from cytoloop.intensity import Levels, normalize
+from cytoloop.regions import separate_pieces
 
 Sample = dict[str, Any]
 
@@ -121,13 +123,17 @@ class WholeImages(Dataset):
         return len(self.entries)
 
     def __getitem__(self, number: int) -> Sample:
-        """Return image (C, ...), target (K, ...), weight (1, ...), float32; labels (...), int32."""
+        """Return image (C, ...), target (K, ...), weight (1, ...), float32; labels (...), int32.
+
+        The labels are 1..N; of a mask each piece is an object.
+        """
         entry = self.entries[number]
         image = normalize(entry.image, *self.levels[number])
         labels = np.asarray(entry.labels)
         maps = {h: np.asarray(entry.map(h)) for h in self.heads if h != "foreground"}
         sample = _sample(image, target_of(self.heads, labels, maps), entry.valid, entry.id)
-        sample["labels"] = torch.from_numpy(labels.astype(np.int32))
+        objects, _ = fastremap.renumber(separate_pieces(labels), in_place=False)
+        sample["labels"] = torch.from_numpy(objects.astype(np.int32))
         return sample
 
 

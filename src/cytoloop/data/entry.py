@@ -14,6 +14,7 @@ import numpy as np
 from cytoloop.atomic import replacing
 from cytoloop.data.heads import MAKERS, known_labels
 from cytoloop.intensity import intensity_statistics
+from cytoloop.regions import separate_pieces
 
 FACTS = "entry.json"
 """The file that makes a folder an entry; it is written last."""
@@ -101,11 +102,13 @@ class Entry:
         ndarray of uint8
             ([Z,] Y, X), 0..255 for 0..1; memory-mapped where the entry is on disk.
         """
-        if self.folder is None:
-            return MAKERS[name](known_labels(self.labels, self.valid), self.spacing_um)
-        path = self.folder / f"{name}.npy"
-        if not path.is_file():
-            made = MAKERS[name](known_labels(self.labels, self.valid), self.spacing_um)
+        path = None if self.folder is None else self.folder / f"{name}.npy"
+        if path is None or not path.is_file():
+            # of a mask each piece is an object
+            objects = separate_pieces(known_labels(self.labels, self.valid))
+            made = MAKERS[name](objects, self.spacing_um)
+            if path is None:
+                return made
             with replacing(path) as temporary, temporary.open("wb") as file:
                 np.save(file, made)
         return np.load(path, mmap_mode="r")

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import edt
+import fastremap
 import numpy as np
 from scipy import ndimage
 from skimage.segmentation import find_boundaries
@@ -37,7 +38,7 @@ def known_labels(labels: np.ndarray, valid: np.ndarray) -> np.ndarray:
     nearest = ndimage.distance_transform_edt(
         ~np.asarray(valid), return_distances=False, return_indices=True
     )
-    return labels[tuple(nearest)]
+    return np.asarray(labels[tuple(nearest)])
 
 
 def object_distance(labels: np.ndarray, spacing_um: Sequence[float] | None = None) -> np.ndarray:
@@ -62,11 +63,9 @@ def object_distance(labels: np.ndarray, spacing_um: Sequence[float] | None = Non
     depth = edt.edt(np.ascontiguousarray(labels), anisotropy=sides, black_border=False)
     # an object that fills the image has no end
     depth = np.where(np.isfinite(depth), depth, 1.0).astype(np.float32)
-    boxes = ndimage.find_objects(labels)
-    for number, box in enumerate(boxes, 1):
-        if box is None:
-            continue
-        own = labels[box] == number
+    numbered, _ = fastremap.renumber(labels, in_place=False)  # ids may be sparse, and large
+    for number, box in enumerate(ndimage.find_objects(numbered.astype(np.int32)), 1):
+        own = numbered[box] == number
         deepest = depth[box][own].max()
         depth[box][own] /= deepest
     return np.rint(depth * FULL).astype(np.uint8)

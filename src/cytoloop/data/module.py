@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import monai
 import numpy as np
@@ -173,8 +173,7 @@ class ManifestDataModule(LightningDataModule):
         """The training patches."""
         if self._train is None:
             self.setup("fit")
-        assert self._train is not None  # noqa: S101 (for mypy: setup made it)
-        return self._train
+        return cast(PatchDataset, self._train)
 
     def train_dataloader(self) -> PatchLoader:
         """Return batches: image (B, C, ...), target (B, K, ...), weight (B, 1, ...)."""
