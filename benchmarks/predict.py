@@ -107,8 +107,8 @@ def settings_of(**values: Any) -> Any:
 
 def predict_file(folder: Path, model: Path, source: Path, output: str, **values: Any) -> float:
     """Predict a file as the verb does; return seconds."""
-    from cytoloop.inference.engine import Model
     from cytoloop.inference.inputs import list_inputs
+    from cytoloop.inference.loading import Model
     from cytoloop.inference.run import predict_rows
 
     start = time.perf_counter()
@@ -131,7 +131,7 @@ def speed(folder: Path, _: float) -> dict[str, float]:
     from monai.inferers import sliding_window_inference
 
     from cytoloop.images import MemoryPixels
-    from cytoloop.inference.engine import Model
+    from cytoloop.inference.loading import Model
     from cytoloop.inference.maps import predict_maps
     from cytoloop.inference.scratch import Scratch
     from cytoloop.intensity import intensity_statistics, normalize

@@ -122,12 +122,12 @@ def make_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
         patch: Any = None,
         seed: int = 0,
         channels: int = 1,
-        heads: int = 1,
+        outputs: int = 1,
         **image: Any,
     ) -> Path:
         torch.manual_seed(seed)
         backbone = {
-            "spatial_dims": ndim, "in_channels": channels, "out_channels": heads,
+            "spatial_dims": ndim, "in_channels": channels, "out_channels": outputs,
             "strides": [1, 1, 2], "kernel_size": [3] * 3, "upsample_kernel_size": [1, 2],
             "filters": [4, 4, 8], "norm_name": "batch",
         }  # fmt: skip

@@ -18,8 +18,8 @@ from cytoloop.evaluation import (
     write_tables,
 )
 from cytoloop.evaluation import Settings as Scoring
-from cytoloop.inference.engine import Model
 from cytoloop.inference.inputs import list_inputs
+from cytoloop.inference.loading import Model
 from cytoloop.inference.run import predict_rows
 from cytoloop.inference.settings import Settings
 from cytoloop.manifest import Manifest

@@ -252,3 +252,27 @@ def test_windows_that_do_not_fit_into_memory_go_in_parts(
     monkeypatch.setattr(predictor, "predict_at_once", none)
     with pytest.raises(torch.OutOfMemoryError):
         mapped(predictor, pixels)
+
+
+@pytest.mark.parametrize(
+    "heads",
+    [
+        ["foreground", "../../x"],
+        ["distance"],
+        "distance",
+        ["foreground", {"_target_": "os.system"}],
+    ],
+)
+def test_heads_that_nobody_knows_are_refused(make_model: Callable[..., Path], heads: Any) -> None:
+    predictor = Predictor([read_checkpoint(make_model(2, heads=heads))], precision="32")
+    pixels = MemoryPixels(np.random.default_rng(0).random((1, 40, 40), np.float32), None, "a")
+    with pytest.raises(ModelError, match="its heads are"):
+        mapped(predictor, pixels)
+
+
+def test_heads_that_the_network_does_not_have_are_refused(make_model: Callable[..., Path]) -> None:
+    told = ["foreground", "distance"]
+    predictor = Predictor([read_checkpoint(make_model(2, heads=told))], precision="32")
+    pixels = MemoryPixels(np.random.default_rng(0).random((1, 40, 40), np.float32), None, "a")
+    with pytest.raises(ModelError, match="has 1 outputs for probability, distance"):
+        mapped(predictor, pixels)

@@ -101,7 +101,7 @@ def test_cytodls_own_module_gives_the_same_bits(
 def test_graphs_give_the_same_logits_at_any_size(
     tmp_path: Path, make_model: Make, form: str, ndim: int
 ) -> None:
-    path = make_model(ndim, channels=2, heads=3)
+    path = make_model(ndim, channels=2, outputs=3)
     if form == "onnx":
         runtime = pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
         pytest.importorskip("onnxscript", reason="the extra onnx is not installed")
@@ -176,7 +176,7 @@ def test_a_form_that_cannot_hold_a_model_refuses_it(
     tmp_path: Path, make_model: Make, form: str
 ) -> None:
     with pytest.raises(ModelError, match="has 2 output channels; this form holds one"):
-        export_model(read_checkpoint(make_model(2, heads=2)), form, tmp_path / "out", About())
+        export_model(read_checkpoint(make_model(2, outputs=2)), form, tmp_path / "out", About())
     if form == "cytodl":
         with pytest.raises(ModelError, match="takes 2 channels; Segmenter ML reads one"):
             export_model(read_checkpoint(make_model(2, channels=2)), form, tmp_path / "o", About())

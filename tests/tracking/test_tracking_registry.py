@@ -349,7 +349,7 @@ def test_what_a_user_gets_wrong(tell: Tell, words: list[str], reason: str) -> No
 def test_an_export_that_cannot_be_leaves_nothing(
     project: Path, make_model: Make, tell: Tell
 ) -> None:
-    path = make_model(2, heads=2)
+    path = make_model(2, outputs=2)
     assert "has 2 output channels" in tell(
         "export", f"model={path}", "format=folder", "output=o", status=2
     )

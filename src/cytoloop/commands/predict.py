@@ -28,7 +28,7 @@ def run(cfg: Any) -> None:
 
         results = segment_again(cfg.predictions, output, settings)
     else:
-        from cytoloop.inference.engine import Model
+        from cytoloop.inference.loading import Model
         from cytoloop.tracking.checkpoints import locate_checkpoint
 
         rows = list_inputs(cfg.input)

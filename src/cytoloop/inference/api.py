@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from cytoloop.images import array_pixels
-from cytoloop.inference.engine import Model
+from cytoloop.inference.loading import Model
 from cytoloop.inference.maps import at_training_size, predict_maps, resampled_back
 from cytoloop.inference.postprocess import POSTPROCESS, Trained, resolved, rule_for
 from cytoloop.inference.scratch import Scratch

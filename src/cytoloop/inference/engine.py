@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,64 +23,20 @@ import numpy as np
 from cytoloop.errors import ConfigError, ImageError, ManifestError
 from cytoloop.images import read_header
 from cytoloop.inference.job import finish_row, open_input, predict_row, writing
+from cytoloop.inference.loading import Model
 from cytoloop.inference.maps import DTYPES, batch_of, write_box
 from cytoloop.inference.postprocess import Trained
-from cytoloop.inference.predictor import Predictor
 from cytoloop.inference.scratch import CHUNK, IN_MEMORY_VOXELS, Scratch
 from cytoloop.inference.settings import Settings
 from cytoloop.inference.stream import stream
 from cytoloop.instances.blocks import Blocks, Box
 from cytoloop.intensity import Levels
 from cytoloop.manifest import Row
-from cytoloop.model.checkpoint import read_checkpoint
 
 log = logging.getLogger(__name__)
 
 _BLOCK = (64, 512, 512)
 """Voxels of a worker's part of a large image: whole chunks, so that no two write the same one."""
-
-
-@dataclass(frozen=True)
-class Model:
-    """What a predictor is made of: plain values, for workers to make their own.
-
-    Attributes
-    ----------
-    paths : tuple of str
-        Checkpoints.
-    overlap, tta, accelerator, precision, window
-        See `Predictor`.
-    """
-
-    paths: tuple[str, ...]
-    overlap: float | str = "auto"
-    tta: str = "none"
-    accelerator: str = "auto"
-    precision: str = "auto"
-    window: str = "auto"
-
-    def load(self) -> Predictor:
-        """Return the predictor; the one of before where its files have not changed since."""
-        return _load(self, tuple(_stamp(Path(path)) for path in self.paths))
-
-
-def _stamp(path: Path) -> tuple[str, int, int]:
-    """Return what tells one state of a file or folder from another."""
-    files = [path, *(p for p in path.rglob("*") if p.is_file())] if path.is_dir() else [path]
-    facts = [file.stat() for file in files if file.exists()]
-    return (
-        str(path.absolute()),
-        max((f.st_mtime_ns for f in facts), default=0),
-        sum(f.st_size for f in facts),
-    )
-
-
-@lru_cache(maxsize=1)
-def _load(model: Model, stamps: tuple[tuple[str, int, int], ...]) -> Predictor:
-    checkpoints = [read_checkpoint(path) for path in model.paths]
-    return Predictor(
-        checkpoints, model.overlap, model.tta, model.accelerator, model.precision, model.window
-    )
 
 
 @dataclass(frozen=True)

@@ -233,6 +233,11 @@ class Predictor:
                 with torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None):
                     logits = network(view.there(image))
                 logits = logits[0] if isinstance(logits, (tuple, list)) else logits
+                if logits.shape[1] < len(self.maps):
+                    found = f"has {logits.shape[1]} outputs for {', '.join(self.maps)}"
+                    raise ModelError(
+                        str(self.checkpoints[0].path), found, "The file is damaged; take another."
+                    )
                 logits = logits[:, : len(self.maps)]
                 maps = view.back(logits.float().sigmoid())
                 total = maps if total is None else total + maps

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cytoloop.inference.engine import Job, Model, run_here, run_on_cluster
+from cytoloop.inference.engine import Job, run_here, run_on_cluster
 from cytoloop.inference.job import input_digest
+from cytoloop.inference.loading import Model
 from cytoloop.inference.postprocess import Trained
 from cytoloop.inference.results import Results, write_model
 from cytoloop.inference.settings import Settings
