@@ -1,0 +1,66 @@
+"""Validation takes its share of a budget of minutes and no more."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import Timer
+
+_NEVER = 2**31
+
+
+class PacedValidation(Callback):
+    """Leave out validations that would take too much of a budget of minutes.
+
+    After an epoch the validation images are predicted only if that, as long as it took the last
+    time, keeps to a share of the time since the start; the first epoch and the end of the budget
+    are always followed by one. Budgets of steps or epochs are left alone: what they give must not
+    hang on how fast a machine is.
+
+    Parameters
+    ----------
+    share : float
+        Of the time since training began, above 0, up to 1.
+    """
+
+    def __init__(self, share: float = 0.1) -> None:
+        self.share = share
+        self._every: int | None = None
+        self._started = self._begun = 0.0
+        self._spent = self._last = 0.0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Look at the clock."""
+        self._every = trainer.check_val_every_n_epoch
+        self._started = time.monotonic()
+        self._spent = self._last = 0.0
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, *args: Any, **kwargs: Any
+    ) -> None:
+        """Decide, for the case that this was the last batch of its epoch."""
+        timers = [one for one in trainer.callbacks if isinstance(one, Timer)]  # type: ignore[attr-defined]
+        left = [timer.time_remaining() for timer in timers]
+        if not left or self._every is None:
+            return
+        elapsed = time.monotonic() - self._started
+        affordable = self._spent + self._last <= self.share * elapsed
+        # the timer looks a little later than this: what it will find over is over
+        over = any(seconds is not None and seconds <= 0.1 for seconds in left)
+        over |= 0 < trainer.max_steps <= trainer.global_step
+        # the clocks of several processes differ
+        affordable, over = trainer.strategy.broadcast((affordable, over))
+        trainer.should_stop = trainer.should_stop or over
+        # Lightning reads this number after each batch
+        trainer.check_val_every_n_epoch = self._every if affordable or over else _NEVER
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Look at the clock."""
+        self._begun = time.monotonic()
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Count what the validation took."""
+        self._last = time.monotonic() - self._begun
+        self._spent += self._last
