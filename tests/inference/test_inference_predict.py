@@ -397,19 +397,27 @@ def test_a_lost_worker_costs_its_block_only(make_model: Callable, place: Path) -
         "x.IN_MEMORY = s.IN_MEMORY_VOXELS = e.IN_MEMORY_VOXELS = 1000\n"
         "e._BLOCK = (16, 256, 256)\n"
     )
-    workers = [
-        subprocess.Popen(
-            [*work, "--preload", str(setup)], stderr=subprocess.DEVNULL, env=environment, cwd=place
-        )
-        for _ in range(2)
-    ]
+    workers: list[subprocess.Popen] = []
     try:
         code = setup.read_text() + (
             "import sys; from cytoloop.__main__ import main; sys.exit(main(sys.argv[1:]))"
         )
         words = [f"model={make_model()}", "input=in/a.ome.zarr", "output=p", "accelerator=cpu"]
         words += ["engine=dask", f"scheduler={address}", "overlap=0.25"]
-        run = subprocess.Popen([sys.executable, "-c", code, "predict", *words], cwd=place)
+        told = place / "told.txt"
+        with told.open("w") as file:
+            command = [sys.executable, "-c", code, "predict", *words]
+            run = subprocess.Popen(command, cwd=place, stderr=file)
+        waited(lambda: f"no worker at {address} yet" in told.read_text())
+        workers += [
+            subprocess.Popen(
+                [*work, "--preload", str(setup)],
+                stderr=subprocess.DEVNULL,
+                env=environment,
+                cwd=place,
+            )
+            for _ in range(2)
+        ]
         note = place / "p/.partial/a/progress.json"
         waited(lambda: note.is_file() and "box " in note.read_text())
         workers[0].kill()

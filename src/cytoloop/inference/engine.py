@@ -238,6 +238,10 @@ def _client(workers: int, scheduler: str | None) -> Iterator[Any]:
                 "Start one: dask scheduler.",
             ) from error
         with client:
+            if not client.scheduler_info()["workers"]:
+                log.warning(
+                    "no worker at %s yet: waiting. Start one: dask worker %s", *2 * [scheduler]
+                )
             yield client
         return
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
