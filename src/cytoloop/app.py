@@ -71,7 +71,11 @@ def run_verb(verb: str, argv: list[str]) -> int:
             task
         )()
     except (HydraException, OmegaConfBaseException) as error:
-        _tell(ConfigError(f"cytoloop {verb}", _flat(error), f"See `cytoloop {verb} --help`."))
+        repair = f"See `cytoloop {verb} --help`."
+        if any(word.startswith("again=") and word != "again=null" for word in sys.argv):
+            repair += " A word of the repeated training may be one that this version does not"
+            repair += " know: then type its other words, without again=."
+        _tell(ConfigError(f"cytoloop {verb}", _flat(error), repair))
         return 2
     except CytoloopError as error:
         _tell(error)

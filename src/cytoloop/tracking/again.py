@@ -74,22 +74,14 @@ def read_overrides(source: str) -> list[str]:
     """
     import yaml
 
-    if source.startswith("runs:"):
-        match = re.fullmatch(r"runs:/([0-9a-f]{32})/?", source)
-        if match is None:
-            raise ModelError(source, "is no run URI", "Expected runs:/ID (32 hex).")
-        from cytoloop.tracking.checkpoints import fetch_artifact
-
-        try:
-            path = fetch_artifact(match[1], OVERRIDES)
-        except FileNotFoundError as error:
-            raise ModelError(
-                source,
-                f"the run keeps no {OVERRIDES}",
-                "It was made by an earlier version; again=FOLDER with its folder may work.",
-            ) from error
-    else:
-        path = Path(source).expanduser() / ".hydra" / OVERRIDES
+    try:
+        path = artifact_of(source, OVERRIDES)
+    except FileNotFoundError as error:
+        raise ModelError(
+            source,
+            f"the run keeps no {OVERRIDES}",
+            "It was made by an earlier version; again=FOLDER with its folder may work.",
+        ) from error
     try:
         if path.stat().st_size > _MOST_WORDS * _LONGEST_WORD:
             raise ValueError("too large")
@@ -103,6 +95,33 @@ def read_overrides(source: str) -> list[str]:
         reason = str(error).splitlines()[0]
         raise ModelError(str(path), f"is damaged: {reason}", "Start from another run.") from error
     return found
+
+
+def artifact_of(source: str, name: str) -> Path:
+    """Return a file that a training has left, of its run or in its folder.
+
+    Parameters
+    ----------
+    source : str
+        ``runs:/ID``, or the folder.
+    name : str
+
+    Raises
+    ------
+    ModelError
+        There is no such run.
+    FileNotFoundError
+        The run has no such file. In a folder it is not looked for.
+    """
+    if not source.startswith("runs:"):
+        folder = Path(source).expanduser()
+        return (folder / ".hydra" if name == OVERRIDES else folder) / name
+    match = re.fullmatch(r"runs:/([0-9a-f]{32})/?", source)
+    if match is None:
+        raise ModelError(source, "is no run URI", "Expected runs:/ID (32 hex).")
+    from cytoloop.tracking.checkpoints import fetch_artifact
+
+    return fetch_artifact(match[1], name)
 
 
 def replayed(words: list[str], source: str) -> list[str]:
