@@ -67,6 +67,7 @@ def _train(
     from cytoloop.model.fit import complete_config, fit
     from cytoloop.model.hardware import describe_hardware
     from cytoloop.planning.run import plan_run
+    from cytoloop.tracking.again import artifact_of
     from cytoloop.tracking.checkpoints import locate_checkpoint
     from cytoloop.tracking.lineage import open_training, record_training
     from cytoloop.tracking.registry import register
@@ -77,19 +78,21 @@ def _train(
     checkpoints = output / "checkpoints"
     dataset, facts = data
     parent = locate_checkpoint(cfg.init_from) if cfg.init_from else None
-    plan_run(cfg, dataset, facts, output, parent.path if parent else None)
+    start = parent.path if parent else None
+    plan = plan_run(cfg, dataset, facts, artifact_of, output, start)
     if cfg.overwrite and not cfg.resume:  # the new run must not inherit the old one's model
         for folder in (checkpoints, output / "snapshots"):
             shutil.rmtree(folder, ignore_errors=True)
         for old in (FINISHED, "progress.jsonl", "curves.png"):
             (output / old).unlink(missing_ok=True)
-    complete_config(cfg, facts, init_from=parent.path if parent else None)
+    complete_config(cfg, facts, init_from=start)
     tracked = open_training(cfg)
     name(tracked.run_id)
     cfg.logger.mlflow.run_id = tracked.run_id
     log.info("MLflow run %s (%s)", tracked.run_id, shown(str(tracked.client.tracking_uri)))
     with ending(tracked, checkpoints):
         record_training(tracked, cfg, dataset, parent, describe_hardware())
+        tracked.files([plan] if plan else [])
         scores = fit(cfg)
         if cfg.tune and (checkpoints / "best.ckpt").is_file():
             entries = ImageStore(cfg.data.store_dir).entries(list(dataset["valid"]))

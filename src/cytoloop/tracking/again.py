@@ -74,14 +74,7 @@ def read_overrides(source: str) -> list[str]:
     """
     import yaml
 
-    try:
-        path = artifact_of(source, OVERRIDES)
-    except FileNotFoundError as error:
-        raise ModelError(
-            source,
-            f"the run keeps no {OVERRIDES}",
-            "It was made by an earlier version; again=FOLDER with its folder may work.",
-        ) from error
+    path = artifact_of(source, OVERRIDES)
     try:
         if path.stat().st_size > _MOST_WORDS * _LONGEST_WORD:
             raise ValueError("too large")
@@ -109,9 +102,7 @@ def artifact_of(source: str, name: str) -> Path:
     Raises
     ------
     ModelError
-        There is no such run.
-    FileNotFoundError
-        The run has no such file. In a folder it is not looked for.
+        There is no such run, or it has no such file. In a folder it is not looked for.
     """
     if not source.startswith("runs:"):
         folder = Path(source).expanduser()
@@ -121,7 +112,14 @@ def artifact_of(source: str, name: str) -> Path:
         raise ModelError(source, "is no run URI", "Expected runs:/ID (32 hex).")
     from cytoloop.tracking.checkpoints import fetch_artifact
 
-    return fetch_artifact(match[1], name)
+    try:
+        return fetch_artifact(match[1], name)
+    except FileNotFoundError as error:
+        raise ModelError(
+            source,
+            f"the run keeps no {name}",
+            "It needed none, or an earlier version made it; its folder may have one.",
+        ) from error
 
 
 def replayed(words: list[str], source: str) -> list[str]:
