@@ -17,7 +17,7 @@ from typing import Any
 
 from cytoloop.errors import ConfigError, CytoloopError, ModelError, OutputError
 from cytoloop.overrides import is_override, name_action, quote_overrides, typed_name
-from cytoloop.remote import is_remote, shown
+from cytoloop.remote import hidden, is_remote, shown
 
 log = logging.getLogger("cytoloop")
 
@@ -212,7 +212,8 @@ def _tell(error: CytoloopError) -> None:
     """Show a user's mistake on standard error, whether logging is set up or not."""
     from cytoloop.terminal import events
 
-    events.print(f"{type(error).__name__}: {error}", style="red", markup=False, soft_wrap=True)
+    text = hidden(f"{type(error).__name__}: {error}")
+    events.print(text, style="red", markup=False, soft_wrap=True)
 
 
 def _log_file() -> str:

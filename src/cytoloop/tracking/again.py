@@ -50,6 +50,11 @@ def expand(words: list[str]) -> list[str]:
         Words that a run must not bring along, or that would make a resumed run another one.
     """
     given = _by_key(words)
+    for key in given:
+        if key.endswith("tracking_uri"):  # before Hydra writes it into the output folder
+            from cytoloop.tracking.store import refuse_password
+
+            refuse_password(_asked(given, key))
     if source := _asked(given, "again"):
         former = _by_key(replayed(read_overrides(source), source))
         flags = [word for word in words if not is_override(word)]

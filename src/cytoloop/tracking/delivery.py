@@ -11,6 +11,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.utils.time import get_current_time_millis
+from sqlalchemy.exc import InterfaceError, OperationalError
 
 Entry = dict[str, Any]
 """One write, as JSON has it: ``{"kind": ..., ...}``, see `deliver`."""
@@ -64,6 +65,8 @@ def is_away(error: BaseException) -> bool:
     """Tell a store that does not answer, which may come back, from one that refuses."""
     if isinstance(error, MlflowException):
         return str(error.error_code) in _AWAY
+    if isinstance(error, (OperationalError, InterfaceError)):  # a database cut MLflow off
+        return True
     return isinstance(error, OSError) and not isinstance(error, FileNotFoundError)
 
 

@@ -23,6 +23,7 @@ from cytoloop.tracking.checkpoints import Located, run_of_file
 from cytoloop.tracking.differences import CONFIG, flatten, tell_differences
 from cytoloop.tracking.resume import note_training
 from cytoloop.tracking.run import SpooledRun, TrackedRun, start_run
+from cytoloop.tracking.store import refuse_password
 from cytoloop.tracking.sync import sync
 
 log = logging.getLogger(__name__)
@@ -38,6 +39,7 @@ def open_training(cfg: DictConfig) -> SpooledRun:
     """
     output = Path(cfg.paths.output_dir)
     uri = cfg.logger.mlflow.tracking_uri
+    refuse_password(uri)
     note = output / "run_id"
     if output.is_dir():
         sync(output, uri)
