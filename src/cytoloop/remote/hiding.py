@@ -6,8 +6,10 @@ import re
 
 USER = re.compile(r"//[^/\s?#]*@")
 _PASSWORD = re.compile(r"//[^/\s?#@]*:[^/\s?#]*@|[?&]password=")
+_DATABASE = re.compile(r"\b((?:postgresql|mysql|mssql)[\w+]*://)[^\s@]*@")
+"""Their passwords may hold a slash."""
 _KEY = re.compile(r"([?&]password=)[^&\s'\"]*")
-_BROKEN_USER = re.compile(r"//[^/\s@]*:(?!\d*(?:[/\s?#]|$))\S*")
+_BROKEN_USER = re.compile(r"(?<!/)//[^/\s@]*:(?!\d*(?:[/\s?#]|$))\S*")
 
 
 def shown(text: str) -> str:
@@ -26,7 +28,7 @@ def hidden(text: str) -> str:
     >>> hidden("cannot reach (postgresql://ann:secret@host:5432/db)")
     'cannot reach (postgresql://host:5432/db)'
     """
-    return _KEY.sub(r"\1***", USER.sub("//", text))
+    return _KEY.sub(r"\1***", USER.sub("//", _DATABASE.sub(r"\1", text)))
 
 
 def has_password(url: str) -> bool:
