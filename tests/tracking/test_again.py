@@ -169,7 +169,8 @@ def test_values_that_have_changed_since_are_told(
         source = f"runs:/{run.run_id}"
     with caplog.at_level("INFO", "cytoloop"):
         tell_differences(source, OmegaConf.create(NOW))
-    lines = [line.strip() for line in caplog.messages]
+    own = [one for one in caplog.records if one.name.startswith("cytoloop")]
+    lines = [one.getMessage().strip() for one in own]
     assert lines == [
         f"not as in {source}: 3 value(s) of the config",
         "model.dropout: it had 0.1, there is no such key now",

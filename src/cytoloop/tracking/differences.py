@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
-from cytoloop.errors import CytoloopError
+from cytoloop.errors import CytoloopError, shortened
 from cytoloop.tracking.again import artifact_of, says_where
 
 log = logging.getLogger(__name__)
@@ -93,15 +93,8 @@ def tell_differences(source: str, cfg: DictConfig) -> None:
         log.info("the same config as %s", source)
         return
     log.warning("not as in %s: %d value(s) of the config", source, len(found))
-    for key, (then, today) in list(found.items())[:_SHOWN]:
-        if then is None:
-            log.info("  %s: %s, a key that it did not have", key, _short(today))
-        elif today is None:
-            log.info("  %s: it had %s, there is no such key now", _short(key), _short(then))
-        else:
-            log.info("  %s: %s, it had %s", key, _short(today), _short(then))
-    if len(found) > _SHOWN:
-        log.info("  ... and %d more", len(found) - _SHOWN)
+    for line in shortened([_told(key, *values) for key, values in found.items()], _SHOWN):
+        log.info("  %s", line)
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -119,6 +112,15 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _texts(config: Mapping[str, Any]) -> dict[str, str]:
     return {key: str(value) for key, value in flatten(config)}
+
+
+def _told(key: str, then: str | None, today: str | None) -> str:
+    """Return what has become of a value, in a line."""
+    if then is None:
+        return f"{key}: {_short(today)}, a key that it did not have"
+    if today is None:
+        return f"{_short(key)}: it had {_short(then)}, there is no such key now"
+    return f"{key}: {_short(today)}, it had {_short(then)}"
 
 
 def _short(value: str | None) -> str:
