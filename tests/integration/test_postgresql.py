@@ -135,6 +135,7 @@ def test_runs_and_models_in_postgresql(server: Postgres, capfd: pytest.CaptureFi
     assert run.info.status == "FINISHED" and run.data.tags["cytoloop.round"] == "0"
     assert len(client.get_metric_history(run_id, "val/dice")) == 30  # each once
     assert {one.path for one in client.list_artifacts(run_id)} > {"checkpoints", "config.yaml"}
+    assert Path("mlartifacts").is_dir() and not Path("mlruns").exists()
 
     child = train("output=m1", "trainer.max_epochs=400", f"init_from=runs:/{run_id}")
     wait_for_validations("m1", 1, child)
@@ -165,5 +166,8 @@ def test_runs_and_models_in_postgresql(server: Postgres, capfd: pytest.CaptureFi
     files = [path for path in Path().rglob("*") if path.is_file()]
     assert len(files) > 50 and not [path for path in files if secret.search(path.read_bytes())]
     server.start()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"postgresql://cyto@127.0.0.1:{server.port}/postgres")
+    monkeypatch.setenv("PGPASSWORD", PASSWORD.replace("%40", "@"))  # as the guide has it
+    assert main(["models", "show", "model=nuclei"]) == 0
     backend = Path(server.data / "base")
     assert not [p for p in backend.rglob("*") if p.is_file() and secret.search(p.read_bytes())]
