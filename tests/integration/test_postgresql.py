@@ -119,7 +119,9 @@ def wait_for_validations(folder: str, count: int, process: subprocess.Popen[str]
     raise AssertionError("no validation")
 
 
-def test_runs_and_models_in_postgresql(server: Postgres, capfd: pytest.CaptureFixture[str]) -> None:
+def test_runs_and_models_in_postgresql(
+    server: Postgres, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     process = train("output=m0", "trainer.max_epochs=30", "register=nuclei")
     wait_for_validations("m0", 2, process)
     server.kill()
