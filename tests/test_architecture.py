@@ -43,7 +43,7 @@ ALLOWED = {
     "tuning": (SHARED | {"inference", "evaluation", "model"}, set()),
     "final": (SHARED | {"inference", "evaluation"}, set()),
     "validation": (SHARED | {"inference", "evaluation"}, {"torch", "lightning"}),
-    "promotion": (SHARED | {"evaluation", "tracking"}, set()),
+    "promotion": (SHARED | {"evaluation", "final", "tracking"}, set()),
 }
 
 

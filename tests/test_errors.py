@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import pickle
 
-from cytoloop.errors import ManifestError
+import pytest
+
+from cytoloop.errors import ManifestError, listed, shortened
 
 
 def test_one_problem_is_one_line_and_a_repair() -> None:
@@ -17,3 +19,16 @@ def test_many_problems_are_listed() -> None:
 def test_errors_survive_a_process_boundary() -> None:
     error = pickle.loads(pickle.dumps(ManifestError("a", ["x", "y"], "z")))
     assert isinstance(error, ManifestError) and error.problems == ["x", "y"] and error.repair == "z"
+
+
+@pytest.mark.parametrize(
+    ("count", "told"),
+    [(0, ""), (1, "0"), (3, "0, 1, 2"), (4, "0, 1, 2 and 1 more"), (9, "0, 1, 2 and 6 more")],
+)
+def test_of_many_names_the_first_are_listed(count: int, told: str) -> None:
+    assert listed(map(str, range(count)), 3) == told
+
+
+def test_of_many_lines_the_first_are_kept() -> None:
+    assert shortened(["a", "b"], 2) == ["a", "b"] and shortened([], 2) == []
+    assert shortened(["a", "b", "c", "d"], 2) == ["a", "b", "... and 2 more"]

@@ -21,14 +21,23 @@ import fsspec
 import numpy as np
 import pytest
 
-from cytoloop import remote
 from cytoloop.__main__ import main
 from cytoloop.curation import Settings, curate
 from cytoloop.errors import ConfigError, ImageError, ManifestError, OutputError
 from cytoloop.images import list_images, read_image, stem
 from cytoloop.inference.inputs import list_inputs
 from cytoloop.manifest import Row, locate, read_manifest, write_manifest
-from cytoloop.remote import cache_folder, fetch, fetch_all, forget, is_remote, plain_path, shown
+from cytoloop.remote import (
+    cache_folder,
+    copies,
+    fetch,
+    fetch_all,
+    forget,
+    is_remote,
+    plain_path,
+    servers,
+    shown,
+)
 
 
 class Handler(SimpleHTTPRequestHandler):
@@ -109,7 +118,7 @@ class Server(ThreadingHTTPServer):
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("CYTOLOOP_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(remote, "_RETRY_S", 60.0)
+    monkeypatch.setattr(copies, "_RETRY_S", 60.0)
     forget()
     return tmp_path / "cache"
 
@@ -233,7 +242,7 @@ def test_remote_former_copies_go_after_a_day(server: Server, cache: Path) -> Non
 def test_remote_failure_is_told_and_leaves_nothing(
     server: Server, cache: Path, monkeypatch: pytest.MonkeyPatch, name: str, problem: str
 ) -> None:
-    monkeypatch.setattr(remote.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(servers.time, "sleep", lambda seconds: None)
     url = server.url(name, "ann:s3cret@") + "?token=t0ken"
     with pytest.raises(ImageError, match=problem) as caught:
         fetch(url)
@@ -252,7 +261,7 @@ def test_remote_failure_is_told_and_leaves_nothing(
 def test_remote_broken_download_is_tried_again(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(remote.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(servers.time, "sleep", lambda seconds: None)
     url = server.put("broken.tif", b"whole")
     former, broken = Handler.tricks, []
 
@@ -474,7 +483,7 @@ def test_remote_s3_with_and_without_credentials(
     if credentials:
         monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-    remote._is_anonymous.cache_clear()
+    servers.is_anonymous.cache_clear()
     fsspec.get_filesystem_class("s3").clear_instance_cache()
     try:
         path = fetch("s3://bucket/a/b.tif")
@@ -492,7 +501,7 @@ def test_remote_s3_with_and_without_credentials(
             fetch("s3://bucket/none.tif")
         assert set(S3Handler.signed) == {credentials}
     finally:
-        remote._is_anonymous.cache_clear()
+        servers.is_anonymous.cache_clear()
         fsspec.get_filesystem_class("s3").clear_instance_cache()
         one.shutdown()
         one.server_close()

@@ -17,7 +17,7 @@ from typing import Any
 
 from cytoloop.errors import ConfigError, CytoloopError, ModelError, OutputError
 from cytoloop.overrides import is_override, name_action, quote_overrides, typed_name
-from cytoloop.remote import is_remote, shown
+from cytoloop.remote import hidden, is_remote, shown
 
 log = logging.getLogger("cytoloop")
 
@@ -71,7 +71,11 @@ def run_verb(verb: str, argv: list[str]) -> int:
             task
         )()
     except (HydraException, OmegaConfBaseException) as error:
-        _tell(ConfigError(f"cytoloop {verb}", _flat(error), f"See `cytoloop {verb} --help`."))
+        repair = f"See `cytoloop {verb} --help`."
+        if any(word.startswith("again=") and word != "again=null" for word in sys.argv):
+            repair += " A word of the repeated training may be one that this version does not"
+            repair += " know: then type its other words, without again=."
+        _tell(ConfigError(f"cytoloop {verb}", _flat(error), repair))
         return 2
     except CytoloopError as error:
         _tell(error)
@@ -208,7 +212,8 @@ def _tell(error: CytoloopError) -> None:
     """Show a user's mistake on standard error, whether logging is set up or not."""
     from cytoloop.terminal import events
 
-    events.print(f"{type(error).__name__}: {error}", style="red", markup=False, soft_wrap=True)
+    text = hidden(f"{type(error).__name__}: {error}")
+    events.print(text, style="red", markup=False, soft_wrap=True)
 
 
 def _log_file() -> str:

@@ -6,7 +6,28 @@ traceback goes to the log file. Anything else is a bug of ours and keeps its tra
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+
+
+def listed(names: Iterable[str], most: int = 5) -> str:
+    """Return names in a row, of many the first ones and how many more there are.
+
+    >>> listed("abcd", 2)
+    'a, b and 2 more'
+    """
+    known = list(names)
+    more = f" and {len(known) - most} more" if len(known) > most else ""
+    return ", ".join(known[:most]) + more
+
+
+def shortened(lines: Sequence[str], most: int) -> list[str]:
+    """Return lines, of many the first ones and a line that says how many more there are.
+
+    >>> shortened(["a", "b", "c"], 2)
+    ['a', 'b', '... and 1 more']
+    """
+    more = [f"... and {len(lines) - most} more"] if len(lines) > most else []
+    return [*lines[:most], *more]
 
 
 class CytoloopError(Exception):

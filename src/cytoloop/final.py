@@ -1,4 +1,4 @@
-"""The score that a training ends with: its test images, predicted and scored once."""
+"""Models scored on annotated images: the end of a training, and versions to choose from."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ from cytoloop.evaluation import (
 from cytoloop.evaluation import Settings as Scoring
 from cytoloop.inference.inputs import list_inputs
 from cytoloop.inference.loading import Model
+from cytoloop.inference.postprocess import POSTPROCESS
+from cytoloop.inference.results import TABLE
 from cytoloop.inference.run import predict_rows
 from cytoloop.inference.settings import Settings
 from cytoloop.manifest import Manifest
@@ -64,7 +66,9 @@ def score_test(
     if not len(dataset["test"]) or seen & {row.id for row in dataset["test"]}:
         return {}, []
     try:
-        evaluation = _predicted(checkpoint, dataset["test"], output, run_id, postprocess)
+        table, named = dataset["test"].path, {"model": f"runs:/{run_id}", "run_id": run_id}
+        place = output.absolute() / FOLDER
+        evaluation = score_model(checkpoint, table, table, place, named, postprocess)
     except CytoloopError as error:
         log.warning("the test images are not scored: %s", error)
         return {}, []
@@ -80,21 +84,36 @@ def score_test(
     return numbers, [*tables, report, *charts, *overlays]
 
 
-def _predicted(
-    checkpoint: Path, manifest: Manifest, output: Path, run_id: str, postprocess: Mapping[str, Any]
+def score_model(
+    checkpoint: Path,
+    images: str | Path,
+    truth: str | Path,
+    folder: Path,
+    named: Mapping[str, str | None],
+    postprocess: Mapping[str, Any] = POSTPROCESS,
 ) -> Evaluation:
-    """Return the scores of a manifest's images.
+    """Return the scores of a model, whose predictions go into a folder.
+
+    Parameters
+    ----------
+    checkpoint : Path
+    images, truth : str or Path
+        As `cytoloop predict` and `cytoloop evaluate` take them.
+    folder : Path
+        What lies there already of the same model and images is not predicted again.
+    named : mapping
+        ``model`` (URI) and ``run_id``, as they go into the tables.
+    postprocess : mapping
+        The config group.
 
     Raises
     ------
     ImageError, ManifestError
-        An image that cannot be predicted or scored.
+        Images that cannot be predicted or scored.
     """
-    folder = output.absolute() / FOLDER
-    named = {"model": f"runs:/{run_id}", "run_id": run_id}
     settings = Settings(dict(postprocess), save=("probability", "labels"))
     model = Model((str(checkpoint.absolute()),))
-    results = predict_rows(list_inputs(manifest.path), model, folder, named, settings)
+    results = predict_rows(list_inputs(images), model, folder, named, settings)
     if (failed := results.failures()) is not None:
         raise failed
-    return evaluate(folder / "predictions.csv", manifest.path, Scoring())
+    return evaluate(folder / TABLE, truth, Scoring())

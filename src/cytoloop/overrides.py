@@ -21,7 +21,7 @@ _TEXT = {
     "predict": ("input", "output", "model", "from"),
     "evaluate": ("predictions", "truth", "annotator2", "output"),
     "compare": ("a", "b", "output"),
-    "models": ("model", "name", "output", "a", "b"),
+    "models": ("model", "name", "output", "a", "b", "truth", "input"),
     "history": ("model", "output"),
     "status": ("run",),
     "cancel": ("run",),

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
+from pathlib import Path
 
-from cytoloop.errors import CytoloopError, ModelError
+from cytoloop.errors import ConfigError, CytoloopError, ModelError
 from cytoloop.evaluation.comparison import (
     Comparison,
     Rule,
+    Scored,
     check_run,
     compare,
     comparison_table,
     read_scored,
 )
+from cytoloop.images import safe_name
 from cytoloop.terminal import results
+from cytoloop.tracking.checkpoints import locate_checkpoint
 from cytoloop.tracking.registry import (
     CHAMPION,
     Version,
@@ -31,9 +36,49 @@ STATUS = {"better": PROMOTED, "no evidence": 3, "worse": 4}
 """Exit status of each verdict; 1 and 2 are errors."""
 
 
-def promote(
-    uri: str, rule: Rule, a: str | None = None, b: str | None = None, force: bool = False
-) -> int:
+@dataclass(frozen=True)
+class Evidence:
+    """What the scores of the champion and of another version are taken from.
+
+    Attributes
+    ----------
+    a, b : str, optional
+        Evaluations of the champion and of the version: folders, tables or ``runs:/ID``. Without
+        them, the last evaluations that their runs hold.
+    truth : str, optional
+        Annotated images, on which both are predicted and scored now: as `cytoloop evaluate`
+        takes them.
+    images : str, optional
+        The images of `truth`; None: it is a table that names them.
+    output : Path
+        Where these predictions and scores go, a folder for each version.
+
+    Raises
+    ------
+    ConfigError
+        What is given contradicts itself, or is not enough.
+    """
+
+    a: str | None = None
+    b: str | None = None
+    truth: str | None = None
+    images: str | None = None
+    output: Path = Path("promotions")
+
+    def __post_init__(self) -> None:
+        problems = []
+        if self.images and not self.truth:
+            problems.append("input=... is given, and truth=... is missing")
+        if self.truth and not self.images and not str(self.truth).lower().endswith(".csv"):
+            problems.append("truth=... is no table that names its images: input=... is missing")
+        if self.truth:
+            given = {"a": self.a, "b": self.b}
+            problems += [f"{k}=... and truth=... exclude each other" for k in given if given[k]]
+        if problems:
+            raise ConfigError("promote", problems, "See `cytoloop models --help`.")
+
+
+def promote(uri: str, rule: Rule, evidence: Evidence, force: bool = False) -> int:
     """Move the alias ``champion`` to a version if it is better than the present one.
 
     The first champion of a model needs no comparison. The verdict is written on the version,
@@ -45,9 +90,7 @@ def promote(
         The version; of a name alone the newest.
     rule : Rule
         How the verdict is reached.
-    a, b : str, optional
-        Evaluations of the champion and of the version: folders, tables or ``runs:/ID``. Without
-        them, the last evaluations that their runs hold.
+    evidence : Evidence
     force : bool
         Move it whatever the verdict.
 
@@ -60,8 +103,9 @@ def promote(
     ------
     ModelError
         No such version, or one of them was not evaluated.
-    ManifestError
-        An evaluation of another model, or two that share no image.
+    ImageError, ManifestError
+        An evaluation of another model, two that share no image, or images that cannot be
+        predicted or scored.
     """
     version = find_version(uri, newest=True)
     former = champion(version.name)
@@ -73,7 +117,7 @@ def promote(
         log.info("%s is the %s already", version.uri, CHAMPION)
         return PROMOTED
     try:
-        found = _compared(former, version, rule, a, b)
+        found = _compared(former, version, rule, evidence)
     except CytoloopError as error:
         if not force:
             raise
@@ -92,28 +136,46 @@ def promote(
     return STATUS[found.verdict]
 
 
-def _compared(
-    former: Version, version: Version, rule: Rule, a: str | None, b: str | None
-) -> Comparison:
+def _compared(former: Version, version: Version, rule: Rule, evidence: Evidence) -> Comparison:
     """Return what the evaluations of two versions come to."""
-    if former.run_id == version.run_id and not (a and b):
+    if evidence.truth:
+        first, second = _scored("a", former, evidence), _scored("b", version, evidence)
+        return compare(first, second, rule)
+    if former.run_id == version.run_id and not (evidence.a and evidence.b):
         raise ModelError(
             version.uri,
             f"is of the same run as {former.uri}, and a run holds one evaluation",
-            "Predict and evaluate both, and give a= and b=.",
+            "Give annotated images, truth=..., or evaluate both and give a= and b=.",
         )
-    scored = []
-    for name, given, one in (("a", a, former), ("b", b, version)):
-        source = given or f"runs:/{one.run_id}"
-        try:
-            table = read_scored(name, source, locate_scores(source))
-        except ModelError as error:
-            steps = f"cytoloop predict model={one.uri} input=... output=preds/, then "
-            steps += "cytoloop evaluate predictions=preds/predictions.csv truth=... output=eval/"
-            raise ModelError(one.uri, error.problems, f"Run {steps}") from error
-        check_run(table, one.run_id)
-        scored.append(table)
-    return compare(scored[0], scored[1], rule)
+    first, second = _read("a", evidence.a, former), _read("b", evidence.b, version)
+    return compare(first, second, rule)
+
+
+def _scored(name: str, one: Version, evidence: Evidence) -> Scored:
+    """Return the scores of a version on annotated images, predicted now."""
+    from cytoloop.evaluation import write_tables
+    from cytoloop.final import score_model
+
+    truth = str(evidence.truth)
+    folder = evidence.output.absolute() / safe_name(f"{one.name}-{one.number}")
+    log.info("predicting and scoring %s: %s", one.uri, folder)
+    path, named = locate_checkpoint(one.uri).path, {"model": one.uri, "run_id": one.run_id}
+    write_tables(score_model(path, evidence.images or truth, truth, folder, named), folder)
+    return read_scored(name, one.uri, folder)
+
+
+def _read(name: str, given: str | None, one: Version) -> Scored:
+    """Return the scores of a version as they were written down earlier."""
+    source = given or f"runs:/{one.run_id}"
+    try:
+        table = read_scored(name, source, locate_scores(source))
+    except ModelError as error:
+        steps = "Give annotated images, truth=dataset/test.csv, on which both are scored; or run "
+        steps += f"cytoloop predict model={one.uri} input=... output=preds/, then "
+        steps += "cytoloop evaluate predictions=preds/predictions.csv truth=... output=eval/"
+        raise ModelError(one.uri, error.problems, steps) from error
+    check_run(table, one.run_id)
+    return table
 
 
 def _told(found: Comparison, former: Version, rule: Rule) -> str:

@@ -11,6 +11,8 @@ import logging
 from rich.console import Console
 from rich.text import Text
 
+from cytoloop.remote.hiding import hidden
+
 events = Console(stderr=True, highlight=False)
 """Progress bars and one line per event (standard error)."""
 
@@ -29,10 +31,18 @@ class TerminalHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print the message without time and level: the log file has those."""
-        text = record.getMessage()
+        text = hidden(record.getMessage())
         if record.levelno == logging.WARNING:
             text = f"warning: {text}"
         events.print(Text(text, style=_STYLES.get(record.levelno, "")), soft_wrap=True)
+
+
+class FileFormatter(logging.Formatter):
+    """Write records, with their tracebacks, without the passwords that URLs in them hold."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the lines of a record."""
+        return hidden(super().format(record))
 
 
 def quiet_libraries() -> None:

@@ -102,12 +102,15 @@ def test_a_run_tells_speed_memory_lineage_and_shows_pictures(project: Path) -> N
     )
 
 
-def test_a_training_repeats_another_one(project: Path) -> None:
+def test_a_training_repeats_another_one(project: Path, capfd: pytest.CaptureFixture[str]) -> None:
     _, run_id = run_of("whole")
     assert main(["train", f"again=runs:/{run_id}", "output=again"]) == 0
     assert_equal("whole", "again")
+    assert f"the same config as runs:/{run_id}" in capfd.readouterr().err
     words = ["callbacks.snapshots.most=2", "trainer.max_epochs=4", "init_from=whole"]
     assert main(["train", "again=whole", "output=more", *words]) == 0
+    text = capfd.readouterr().err
+    assert "not as in whole: 2 value(s)" in text and "trainer.max_epochs: 4, it had 6" in text
     sheets = sorted(p.name for p in (project / "more/snapshots").iterdir())
     assert sheets == ["epoch_0001.png", "epoch_0004.png"]  # few, and the last epoch's too
     client, child = run_of("more")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import math
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,6 +10,7 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import Timer
 from omegaconf import OmegaConf
+from rich.console import Console
 
 from cytoloop.errors import ConfigError, ModelError
 from cytoloop.model import hardware
@@ -194,6 +196,32 @@ def test_progress_remembers_the_best_score(mode: str, scores: list[float], expec
     resumed = Progress("val/x", mode)
     resumed.load_state_dict(progress.state_dict())
     assert resumed._best == expected
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 120])
+def test_the_bar_of_a_training_fits_the_terminal(
+    monkeypatch: pytest.MonkeyPatch, width: int
+) -> None:
+    console = Console(width=width, record=True, file=io.StringIO(), force_terminal=True)
+    monkeypatch.setattr("cytoloop.model.progress.events", console)
+    module = make_module()
+    trainer = SimpleNamespace(
+        callback_metrics={}, sanity_checking=False, max_epochs=1000, current_epoch=500,
+        global_step=123456, callbacks=[], estimated_stepping_batches=200000, is_global_zero=True,
+    )  # fmt: skip
+    module._trainer = trainer  # type: ignore[assignment]
+    progress = Progress("val/dice")
+    progress.load_state_dict({"best": 0.5})
+    progress.on_train_start(trainer, module)  # type: ignore[arg-type]
+    progress.on_validation_start(trainer, module)  # type: ignore[arg-type]
+    bar = progress._bar
+    assert bar is not None
+    bar.stop()
+    plain = Console(width=width, record=True, file=io.StringIO(), color_system=None)
+    plain.print(bar.get_renderable())
+    (line,) = plain.export_text().splitlines()
+    assert line.startswith("validating ") and "…" not in line and len(line.rstrip()) <= width
+    assert ("epoch 501/1000" in line) == (width > 40) and ("best" in line) == (width == 120)
 
 
 def test_waiting_is_the_share_of_time_between_steps(monkeypatch: pytest.MonkeyPatch) -> None:

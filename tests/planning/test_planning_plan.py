@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -25,6 +26,8 @@ from cytoloop.planning.plan import Choice, plan_network, plan_training
 from cytoloop.planning.plan_file import read_plan
 from cytoloop.planning.rules import multiples_of
 from cytoloop.planning.settle import settle
+from cytoloop.tracking.again import artifact_of
+from cytoloop.tracking.run import start_run
 
 LAPTOP = Hardware("cpu", "bf16-mixed", 100e9, 3e9)
 GPU = Hardware("cuda", "bf16-mixed", 3e12, 16e9)
@@ -272,6 +275,13 @@ def test_a_run_leaves_its_plan_takes_an_edited_one_and_goes_on_by_its_own(
     ran = OmegaConf.load("b/config.yaml")
     assert ran.model.backbone.filters[0] == 8 and ran.data.patch_size[1:] == [24, 24]
     assert "as mine.yaml says" in Path("b/plan.yaml").read_text()
+    run_id = Path("b/run_id").read_text().strip()
+    kept = artifact_of(f"runs:/{run_id}", "plan.yaml")
+    assert kept.read_text() == Path("b/plan.yaml").read_text() and kept != Path("b/plan.yaml")
+    capfd.readouterr()
+    assert main(["check", "data.path=.", f"plan=runs:/{run_id}"]) == 0
+    told = capfd.readouterr().out
+    assert re.search(r"features +8 +as", told) and f"runs:/{run_id[:10]}" in told, told
 
     Path("mine.yaml").unlink()  # the run's own plan is enough
     assert main(["train", "resume=b", "trainer.max_epochs=2"]) == 0
@@ -281,6 +291,16 @@ def test_a_run_leaves_its_plan_takes_an_edited_one_and_goes_on_by_its_own(
     capfd.readouterr()
     assert main(["train", "resume=b", "trainer.max_epochs=3"]) == 2
     assert "features is 12 now, the run was started with 8" in capfd.readouterr().err
+
+
+def test_a_run_without_a_plan_has_none_to_give(
+    dataset: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    run = start_run("exp", "without")
+    assert main(["check", "data.path=.", f"plan=runs:/{run.run_id}"]) == 2
+    assert "the run keeps no plan.yaml" in capfd.readouterr().err
+    assert main(["check", "data.path=.", "plan=runs:/else"]) == 2
+    assert "is no run URI" in capfd.readouterr().err
 
 
 def test_a_budget_in_steps(dataset: Path) -> None:

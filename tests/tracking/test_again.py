@@ -6,9 +6,12 @@ from pathlib import Path
 
 import pytest
 import yaml
+from omegaconf import OmegaConf
 
+from cytoloop.__main__ import main
 from cytoloop.errors import ConfigError, ModelError
 from cytoloop.tracking.again import expand, read_overrides, replayed, says_where
+from cytoloop.tracking.differences import tell_differences
 from cytoloop.tracking.run import start_run
 
 
@@ -134,3 +137,88 @@ def test_a_job_that_slurm_has_started_again_goes_on(
 def test_keys_that_say_where() -> None:
     assert not any(map(says_where, ("data.path", "seed", "model.optimizer.lr", "target.pathology")))
     assert all(map(says_where, ("paths.runs_dir", "trainer.default_root_dir", "output")))
+
+
+THEN = {
+    "seed": 1,
+    "model": {"optimizer": {"lr": 1e-5}, "dropout": 0.1},
+    "data": {"patch_size": [8, 32], "path": "then"},
+    "paths": {"output_dir": "/then"},
+    "callbacks": {"note": "/then/note", "best": {"dirpath": "/then/x"}},
+}
+NOW = {
+    "seed": 1,
+    "model": {"optimizer": {"lr": 1e-4}, "loss": "dice"},
+    "data": {"patch_size": [8, 32], "path": "now"},
+    "paths": {"output_dir": "/now"},
+    "callbacks": {"note": "/now/note", "best": {"dirpath": "/now/x"}},
+    "again": "m0",
+}
+
+
+@pytest.mark.parametrize("of_a_run", [True, False])
+def test_values_that_have_changed_since_are_told(
+    project: Path, caplog: pytest.LogCaptureFixture, of_a_run: bool
+) -> None:
+    (project / "m0").mkdir()
+    OmegaConf.save(OmegaConf.create(THEN), project / "m0" / "config.yaml")
+    source = "m0"
+    if of_a_run:
+        run = start_run("exp", "r")
+        run.files([project / "m0" / "config.yaml"])
+        source = f"runs:/{run.run_id}"
+    with caplog.at_level("INFO", "cytoloop"):
+        tell_differences(source, OmegaConf.create(NOW))
+    own = [one for one in caplog.records if one.name.startswith("cytoloop")]
+    lines = [one.getMessage().strip() for one in own]
+    assert lines == [
+        f"not as in {source}: 3 value(s) of the config",
+        "model.dropout: it had 0.1, there is no such key now",
+        "model.loss: dice, a key that it did not have",
+        "model.optimizer.lr: 0.0001, it had 1e-05",
+    ]
+    caplog.clear()
+    with caplog.at_level("INFO", "cytoloop"):
+        tell_differences(source, OmegaConf.create(THEN))
+    assert caplog.messages == [f"the same config as {source}"]
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (None, "FileNotFoundError"),
+        ("a: &a [1]\nb: [*a, *a]\n", "it repeats parts of itself"),
+        ("- 1\n", "it has no keys"),
+        ("a: [", "while parsing"),
+        ("a: " + "x" * 1_000_001, "it is too large"),
+        ("a: !!python/object/apply:os.system [exit]\n", "could not determine a constructor"),
+    ],
+)
+def test_a_config_that_cannot_be_read_stops_no_training(
+    project: Path, caplog: pytest.LogCaptureFixture, content: str | None, reason: str
+) -> None:
+    (project / "m0").mkdir()
+    if content is not None:
+        (project / "m0" / "config.yaml").write_text(content)
+    tell_differences("m0", OmegaConf.create(NOW))
+    assert "what has changed since m0 is not known" in caplog.text and reason in caplog.text
+
+
+def test_what_a_stranger_has_written_does_not_steer_the_terminal(
+    project: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (project / "m0").mkdir()
+    content = {"seed": "\x1b[2J" + "x" * 500, "\x1b]0;key": 1}
+    (project / "m0" / "config.yaml").write_text(yaml.safe_dump(content))
+    with caplog.at_level("INFO", "cytoloop"):
+        tell_differences("m0", OmegaConf.create({"seed": 1}))
+    assert "\x1b" not in caplog.text and max(map(len, caplog.messages)) < 120
+
+
+def test_a_word_that_this_version_does_not_know_is_refused(
+    project: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    write_words(project / "m0", ["data.path=ds", "data.of_long_ago=1"])
+    assert main(["train", "again=m0", "output=m1"]) == 2
+    text = capfd.readouterr().err
+    assert "of_long_ago" in text and "type its other words, without again=" in text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
@@ -11,12 +12,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from cytoloop.__main__ import main
 from cytoloop.errors import ConfigError, ModelError
 from cytoloop.tracking.lock import NOTE, holder_in, holders, training
-from cytoloop.tracking.resume import note_training
+from cytoloop.tracking.resume import note_finished, note_training
 from cytoloop.tracking.standing import Standing, cancel, find_training, standings
+from cytoloop.tracking.watching import view
 
 RUN = "0123456789abcdef" * 2
 HOLD = """
@@ -150,6 +153,40 @@ def test_status_reads_what_trainings_leave(
     assert main(["status", "most=0"]) == 2
     with pytest.raises(ModelError, match="no such training"):
         find_training("0123", "runs")  # too short to be an id
+
+
+def shown(one: Standing, width: int) -> list[str]:
+    """Return the lines of the live view on a terminal of that width."""
+    console = Console(width=width, record=True, file=io.StringIO(), color_system=None)
+    console.print(view(one, width))
+    return [line.rstrip() for line in console.export_text().splitlines()]
+
+
+@pytest.mark.parametrize("width", [50, 60, 80, 120])
+def test_the_live_view_fits_the_terminal(project: Path, width: int) -> None:
+    names = ("loss", "loss_seg", "loss_distance", "dice", "iou", "f1_50", "ap_50", "seg", "pq")
+    scores = {f"val/{name}": 0.123456 for name in names}
+    lines = [{**CHECK, "epoch": 998, "step": 123456, "scores": scores}] * 12
+    write_progress(project / "m0", {**STEP, "data_wait": 0.2}, *lines)
+    one = Standing(project / "m0")
+    told = shown(one, width)
+    assert max(map(len, told)) <= width and len(told) == 12  # 8 validations, nothing is wrapped
+    heads = told[2].split()
+    assert heads[:3] == ["epoch", "step", "dice"] and not [h for h in heads if "…" in h]
+    assert ("loss_distance" in heads) == (width == 120)
+    assert all(line.split()[2:] == ["0.1235"] * (len(heads) - 2) for line in told[4:])
+
+
+def test_the_view_of_a_finished_training_ends_with_its_scores(project: Path) -> None:
+    write_progress(project / "m0", STEP, CHECK)
+    one = Standing(project / "m0")
+    assert one.final == {} and "final" not in shown(one, 80)[-1]
+    final = {"val/dice": 0.9, "test/dice": 0.8, "test/f1_50": 0.7, "test/hd95": 3.0}
+    note_finished(project / "m0", final)
+    assert one.state == "finished" and one.final == final
+    assert shown(one, 80)[-1] == "final  val/dice 0.9000  test/dice 0.8000  test/f1_50 0.7000"
+    (project / "m0" / "finished").write_text("")  # as earlier versions left it
+    assert one.final == {} and one.state == "finished"
 
 
 def test_a_training_is_watched_and_cancelled_from_another_terminal(

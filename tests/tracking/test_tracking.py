@@ -7,7 +7,7 @@ import pytest
 
 from cytoloop.errors import ConfigError, ModelError
 from cytoloop.tracking.checkpoints import locate_checkpoint
-from cytoloop.tracking.lineage import flatten
+from cytoloop.tracking.differences import flatten
 from cytoloop.tracking.resume import FINISHED, find_resumable, note_training
 from cytoloop.tracking.run import ending, open_run, start_run
 from cytoloop.tracking.scores import fetch_scores, record_scores

@@ -13,12 +13,15 @@ from pathlib import Path
 import mlflow
 import numpy as np
 import pytest
+import scipy.ndimage
+import tifffile
 import torch
 
 import cytoloop
 from cytoloop.__main__ import main
 from cytoloop.errors import ConfigError, ModelError
 from cytoloop.inference.pyfunc import PyFunc, served
+from cytoloop.manifest import read_manifest
 from cytoloop.model.own_form import own_form
 from cytoloop.tracking.checkpoints import locate_checkpoint
 from cytoloop.tracking.packing import pack
@@ -217,6 +220,69 @@ def test_a_promotion_rests_on_the_evaluations_of_these_models(
     assert "is of the same run as" in text and "give a= and b=" in text
     text = tell("promote", f"model={third}", "force=true")
     assert "forced and without a comparison" in text and find_version("own").uri == third
+
+
+def annotated(folder: Path, model: Path, count: int = 6) -> Path:
+    """Write images and, as their truth, what a model finds in them; return the table."""
+    lines = ["id,raw,seg1"]
+    for number in range(count):
+        rng = np.random.default_rng(number)
+        image = scipy.ndimage.gaussian_filter(rng.random((48, 56)), 3)
+        image = (image * 50_000).astype(np.uint16)
+        for kind, data in (("raw", image), ("seg", cytoloop.predict(image, model).labels)):
+            (folder / kind).mkdir(parents=True, exist_ok=True)
+            tifffile.imwrite(folder / kind / f"img_{number}.tif", data.astype(np.uint16))
+        lines.append(f"img_{number},raw/img_{number}.tif,seg/img_{number}.tif")
+    (folder / "test.csv").write_text("\n".join(lines) + "\n")
+    return folder / "test.csv"
+
+
+def test_both_versions_are_scored_on_annotated_images(
+    project: Path, make_model: Make, tell: Tell
+) -> None:
+    paths = [make_model(2, seed=seed) for seed in (3, 4)]
+    run_id = trained(paths[0])  # one run: it could hold one evaluation only
+    first, second = (register("judged", served(path), run_id).uri for path in paths)
+    tell("promote", f"model={first}")
+    table = annotated(project / "data", paths[1])
+    words = ["promote", f"model={second}", f"truth={table}"]
+    assert "6 image(s) are too few" in tell(*words, "fewest=7", status=3)
+    assert find_version("judged").uri == first
+    text = tell(*words)
+    assert "6 image(s) are done: same model, input and settings" in text
+    assert f"{second} is the champion now, better than version 1" in text
+    folder = project / "runs" / "promotions"
+    assert {one.name for one in folder.iterdir()} == {"judged-1", "judged-2"}
+    scores = [row["f1_50"] for row in read_manifest(folder / "judged-2" / "metrics.csv", ("id",))]
+    assert scores == ["1.0"] * 6
+    runs = mlflow.MlflowClient().get_run(run_id).data.metrics
+    assert not [name for name in runs if name.startswith("test/")]
+
+    # folders in place of a table; the other way round the verdict is the other one
+    words = ["promote", f"model={first}", f"truth={project}/data/seg", f"input={project}/data/raw"]
+    assert "stays the champion: worse than version 2" in tell(*words, "output=kept", status=4)
+    by_hand = [f"a={project}/kept/judged-2", f"b={project}/kept/judged-1"]
+    assert "worse than version 2" in tell("promote", f"model={first}", *by_hand, status=4)
+
+
+def test_annotated_images_that_do_not_fit_are_told(
+    project: Path, make_model: Make, tell: Tell
+) -> None:
+    paths = [make_model(2, seed=seed) for seed in (0, 1)]
+    first, second = (register("unfit", served(path), trained(path)).uri for path in paths)
+    tell("promote", f"model={first}")
+    words = ["promote", f"model={second}"]
+    assert "truth=dataset/test.csv, on which both" in tell(*words, status=2)
+    assert "truth=... is missing" in tell(*words, "input=raw", status=2)
+    text = tell(*words, "truth=seg", "a=x", "b=y", status=2)
+    assert "3 problems" in text and "input=... is missing" in text and "b=... and truth" in text
+    assert "test.csv" in tell(*words, "truth=test.csv", status=2)
+    table = annotated(project / "data", paths[0], 2)
+    for image in (project / "data" / "raw").iterdir():
+        tifffile.imwrite(image, np.zeros((3, 48, 56), np.uint16), metadata={"axes": "CYX"})
+    text = tell(*words, f"truth={table}", status=2)
+    assert "img_0" in text and "img_1" in text
+    assert find_version("unfit").uri == first
 
 
 def test_models_of_other_tools_become_versions(project: Path, make_model: Make, tell: Tell) -> None:

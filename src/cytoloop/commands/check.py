@@ -17,8 +17,9 @@ def run(cfg: Any) -> None:
     dataset, facts = preflight(cfg.data.path, cfg.data.fold)
     if cfg.plan or cfg.preview or cfg.data.patch_size != AUTO:
         from cytoloop.planning.run import plan_run
+        from cytoloop.tracking.again import artifact_of
 
-        plan_run(cfg, dataset, facts)
+        plan_run(cfg, dataset, facts, artifact_of)
     log.info(
         "%s: fine. %s; %dD, %d input channel(s), voxel %s um",
         cfg.data.path,

@@ -28,11 +28,9 @@ def run(cfg: Any) -> ExitStatus | None:
     if cfg.action not in NEEDED:
         near = difflib.get_close_matches(str(cfg.action), NEEDED, n=1)
         hint = f"Did you mean `cytoloop models {near[0]}`?" if near else "See --help."
-        found = f"is none of {', '.join(NEEDED)}"
-        raise ConfigError(f"cytoloop models {cfg.action}", found, hint)
+        raise ConfigError(f"cytoloop models {cfg.action}", f"is none of {', '.join(NEEDED)}", hint)
     given = {"model": cfg.model_uri, "name": cfg.name, "output": cfg.output}
-    missing = [f"{key}=... is missing" for key in NEEDED[cfg.action] if not given[key]]
-    if missing:
+    if missing := [f"{key}=... is missing" for key in NEEDED[cfg.action] if not given[key]]:
         raise ConfigError(f"cytoloop models {cfg.action}", missing, "See `cytoloop models --help`.")
     doing = {"promote": _promote, "export": _export, "register": _register, "import": _register}
     return doing.get(cfg.action, _tell)(cfg)
@@ -77,10 +75,12 @@ def _register(cfg: Any) -> None:
 def _promote(cfg: Any) -> ExitStatus:
     """Move the champion where the evaluations say so."""
     from cytoloop.evaluation.comparison import Rule
-    from cytoloop.promotion import promote
+    from cytoloop.promotion import Evidence, promote
 
     rule = Rule(cfg.score, float(cfg.least), int(cfg.fewest), int(cfg.resamples), int(cfg.seed))
-    return ExitStatus(promote(cfg.model_uri, rule, cfg.a, cfg.b, bool(cfg.force)))
+    output = cfg.output or f"{cfg.paths.runs_dir}/promotions"
+    evidence = Evidence(cfg.a, cfg.b, cfg.truth, cfg.input, Path(output))
+    return ExitStatus(promote(cfg.model_uri, rule, evidence, bool(cfg.force)))
 
 
 def _export(cfg: Any) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from cytoloop.errors import OutputError
 from cytoloop.remote import shown
-from cytoloop.tracking.resume import FINISHED, LAST
+from cytoloop.tracking.resume import FINISHED, LAST, note_finished
 
 log = logging.getLogger(__name__)
 
@@ -43,13 +43,14 @@ def run(cfg: Any) -> float | None:
     devices = devices_of(str(cfg.trainer.accelerator), cfg.trainer.devices)
     try:
         with clean_stop(), training(output, devices, lock=bool(cfg.lock)) as name:
-            best, run_id = _train(cfg, data, output, name)
+            scores, run_id = _train(cfg, data, output, name)
+            note_finished(output, scores)
     except (KeyboardInterrupt, SystemExit) as stop:
         again = f"cytoloop train resume={output}"
         saved = (output / LAST).is_file()
         text = f"go on with: {again}" if saved else "no epoch was finished, nothing to resume"
         raise StoppedError(f"stopped; {text}") from stop
-    (output / FINISHED).touch()
+    best = scores[cfg.callbacks.best.monitor]
     model = output / "checkpoints" / "best.ckpt"
     log.info("best %s %.4f: %s", cfg.callbacks.best.monitor, best, model)
     log.info("next: cytoloop predict model=runs:/%s input=... output=preds/", run_id)
@@ -58,8 +59,8 @@ def run(cfg: Any) -> float | None:
 
 def _train(
     cfg: Any, data: tuple[Any, Any], output: Path, name: Callable[[str], None]
-) -> tuple[float, str]:
-    """Plan, open the run, train, tune, register; return the best score and the run's id."""
+) -> tuple[dict[str, float], str]:
+    """Plan, open the run, train, tune, register; return the final scores and the run's id."""
     from cytoloop.app import plain
     from cytoloop.data.store import ImageStore
     from cytoloop.final import score_test
@@ -67,6 +68,7 @@ def _train(
     from cytoloop.model.fit import complete_config, fit
     from cytoloop.model.hardware import describe_hardware
     from cytoloop.planning.run import plan_run
+    from cytoloop.tracking.again import artifact_of
     from cytoloop.tracking.checkpoints import locate_checkpoint
     from cytoloop.tracking.lineage import open_training, record_training
     from cytoloop.tracking.registry import register
@@ -77,20 +79,22 @@ def _train(
     checkpoints = output / "checkpoints"
     dataset, facts = data
     parent = locate_checkpoint(cfg.init_from) if cfg.init_from else None
-    plan_run(cfg, dataset, facts, output, parent.path if parent else None)
+    start = parent.path if parent else None
+    plan = plan_run(cfg, dataset, facts, artifact_of, output, start)
     if cfg.overwrite and not cfg.resume:  # the new run must not inherit the old one's model
         for folder in (checkpoints, output / "snapshots"):
             shutil.rmtree(folder, ignore_errors=True)
         for old in (FINISHED, "progress.jsonl", "curves.png"):
             (output / old).unlink(missing_ok=True)
-    complete_config(cfg, facts, init_from=parent.path if parent else None)
+    complete_config(cfg, facts, init_from=start)
     tracked = open_training(cfg)
     name(tracked.run_id)
     cfg.logger.mlflow.run_id = tracked.run_id
     log.info("MLflow run %s (%s)", tracked.run_id, shown(str(tracked.client.tracking_uri)))
     with ending(tracked, checkpoints):
         record_training(tracked, cfg, dataset, parent, describe_hardware())
-        scores = fit(cfg)
+        tracked.files([plan] if plan else [])
+        scores = {str(cfg.callbacks.best.monitor): fit(cfg)["best"]}
         if cfg.tune and (checkpoints / "best.ckpt").is_file():
             entries = ImageStore(cfg.data.store_dir).entries(list(dataset["valid"]))
             tuned = tune(checkpoints / "best.ckpt", entries, plain(cfg.postprocess))
@@ -98,8 +102,9 @@ def _train(
         if cfg.score_test and (checkpoints / "best.ckpt").is_file():
             best, rules = checkpoints / "best.ckpt", plain(cfg.postprocess)
             found, files = score_test(best, dataset, output, tracked.run_id, rules)
-            tracked.metrics({f"test/{name}": value for name, value in found.items()})
+            tracked.metrics(tested := {f"test/{name}": value for name, value in found.items()})
             tracked.files(files, SCORES)
+            scores |= tested
     if cfg.register:
         register(str(cfg.register), served(checkpoints / "best.ckpt"), tracked.run_id)
-    return scores["best"], tracked.run_id
+    return scores, tracked.run_id

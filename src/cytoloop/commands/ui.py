@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 
@@ -20,6 +21,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--port", type=int, default=5000)
     parser.add_argument("--host", default="127.0.0.1", help="default: this machine only")
     options = parser.parse_args(argv)
+    from cytoloop.remote import shown
     from cytoloop.terminal import events
     from cytoloop.tracking.store import connect, tracking_uri
 
@@ -30,12 +32,14 @@ def main(argv: list[str]) -> int:
         events.print(f"{type(error).__name__}: {error}", style="red", markup=False)
         return 2
     if uri.startswith("http"):
-        events.print(f"the store is a server with a UI of its own: {uri}")
+        events.print(f"the store is a server with a UI of its own: {shown(uri)}")
         return 0
     events.print(f"MLflow UI on http://{options.host}:{options.port} (Ctrl-C ends it)")
-    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri]
+    command = [sys.executable, "-m", "mlflow", "server"]
     command += ["--host", options.host, "--port", str(options.port)]
+    # not as an argument: those are seen by everybody on the machine, and it may hold a password
+    environment = {**os.environ, "MLFLOW_BACKEND_STORE_URI": uri}
     try:
-        return subprocess.call(command)
+        return subprocess.call(command, env=environment)
     except KeyboardInterrupt:
         return 0

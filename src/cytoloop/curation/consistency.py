@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from cytoloop.curation.checks import check_row
 from cytoloop.curation.facts import Facts, Problem
-from cytoloop.errors import ManifestError
+from cytoloop.errors import ManifestError, listed
 from cytoloop.manifest import FILE_COLUMNS, Manifest, Row
 from cytoloop.remote import fetch_all
 
@@ -156,10 +156,9 @@ def describe_problems(rows: Sequence[Row], facts: Sequence[Facts]) -> list[str]:
     for problem, owners in shared.items():
         where = owners[0].where(problem.column)
         if len(owners) > 1:
-            more = f" and {len(owners) - _NAMED} more" if len(owners) > _NAMED else ""
-            numbers = ", ".join(str(row.number) for row in owners[:_NAMED])
-            names = ", ".join(row.id for row in owners[:_NAMED])
-            where = f"rows {numbers}{more} ({names}{more and ' ...'}), column {problem.column!r}"
+            numbers = listed((str(row.number) for row in owners), _NAMED)
+            names = listed((row.id for row in owners), _NAMED)
+            where = f"rows {numbers} ({names}), column {problem.column!r}"
         lines.append(f"{where}: {problem.text}")
     return lines
 

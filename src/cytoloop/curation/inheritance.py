@@ -12,6 +12,7 @@ from cytoloop.curation.masks import Regions
 from cytoloop.curation.rounds import Earlier
 from cytoloop.curation.settings import Settings
 from cytoloop.curation.sources import FILLED, Sources, stated_regions
+from cytoloop.errors import listed
 from cytoloop.manifest import Row
 
 log = logging.getLogger(__name__)
@@ -70,7 +71,7 @@ def tell_changed_images(earlier: Earlier, rows: Sequence[Row], facts: Mapping[st
         log.warning(
             "%d raw images have changed since the earlier round, and keep their split: %s",
             len(changed),
-            _some(changed),
+            listed(changed),
         )
 
 
@@ -111,7 +112,3 @@ def inherit(sources: Sources, earlier: Earlier, settings: Settings) -> None:
             sources.regions[row.id].exclude if settings.exclude else regions.exclude,
             sources.regions[row.id].merge if settings.merge else regions.merge,
         )
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

@@ -14,7 +14,7 @@ from cytoloop.curation.masks import Regions
 from cytoloop.curation.quality import find_breaches
 from cytoloop.curation.rounds import AUTOMATIC, Earlier
 from cytoloop.curation.settings import Settings
-from cytoloop.errors import ManifestError
+from cytoloop.errors import ManifestError, listed, shortened
 from cytoloop.manifest import Row, format_spacing, locate
 
 log = logging.getLogger(__name__)
@@ -77,7 +77,7 @@ def apply_verdicts(
         log.warning(
             "decisions about %d images that are not in this data set: %s",
             len(strangers),
-            "; ".join(strangers[:_TOLD]) + (" ..." if len(strangers) > _TOLD else ""),
+            "; ".join(shortened(strangers, _TOLD)),
         )
     return final
 
@@ -154,5 +154,5 @@ def warn_about_spacing(rows: Sequence[Row], facts: Mapping[str, Facts], settings
             "spacing_um=%s is used, but %d files say otherwise: %s",
             format_spacing(settings.spacing_um),
             len(other),
-            ", ".join(other[:5]) + (f" and {len(other) - 5} more" if len(other) > 5 else ""),
+            listed(other),
         )

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from cytoloop.curation.facts import Facts
-from cytoloop.errors import ManifestError
+from cytoloop.errors import ManifestError, listed
 from cytoloop.images import read_image, read_labels, stem
 from cytoloop.manifest import Manifest, Row, read_manifest
 from cytoloop.regions import separate_pieces
@@ -42,7 +42,7 @@ def measure_predictions(
     if not chosen:
         raise ManifestError(
             str(predictions),
-            f"predicts none of these images (it has {', '.join(sorted(known)[:5])} ...)",
+            f"predicts none of these images (it has {listed(sorted(known))})",
             "Predict on this data set first: cytoloop predict input=dataset/dataset.csv ...",
         )
     measured, problems = dict(facts), []

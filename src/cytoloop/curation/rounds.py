@@ -15,7 +15,7 @@ from cytoloop.curation.settings import Settings
 from cytoloop.curation.sources import Sources, absolute, fill_cells, stated_regions
 from cytoloop.curation.split import SPLIT_NAMES, SPLITS
 from cytoloop.digest import file_hash
-from cytoloop.errors import ImageError, ManifestError, OutputError
+from cytoloop.errors import ImageError, ManifestError, OutputError, listed
 from cytoloop.manifest import FILE_COLUMNS, Row, absolute_name, locate, read_manifest
 from cytoloop.remote import shown
 
@@ -117,7 +117,7 @@ def add_earlier(sources: Sources, earlier: Earlier, settings: Settings) -> list[
             log.warning(
                 "%d images of the earlier round are not in the sources and are left out: %s",
                 len(others),
-                _some(sorted(others)),
+                listed(sorted(others)),
             )
         return sorted(others)
     if others and named:
@@ -234,7 +234,3 @@ def _split_in_cytodl(stem: str) -> bool:
     return any(
         stem.startswith(n) or n.startswith(stem) for n in ("train", "val", "test", "predict")
     )
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

@@ -10,7 +10,7 @@ import numpy as np
 from cytoloop.curation.facts import Facts
 from cytoloop.curation.figures import read_signature
 from cytoloop.curation.quality import Limit
-from cytoloop.errors import ManifestError
+from cytoloop.errors import ManifestError, shortened
 
 _BLOCK = 1024
 _LISTED = 20
@@ -87,10 +87,9 @@ def refuse_leaks(
                     f"nearly the same picture (similarity {alike[row, column]:.3f})"
                 )
     if lines:
-        more = [f"... and {len(lines) - _LISTED} more"] if len(lines) > _LISTED else []
         raise ManifestError(
             "splitting",
-            lines[:_LISTED] + more,
+            shortened(lines, _LISTED),
             "Scores on such a split flatter. Give both one group (group=), reject one of them "
             "in decisions.csv, or give split.leakage=allow.",
         )

@@ -14,7 +14,7 @@ from cytoloop.curation.pairing import Unmatched, match_images, refuse_unmatched
 from cytoloop.curation.parts import join_parts, split_parts
 from cytoloop.curation.series import expand
 from cytoloop.curation.settings import Settings
-from cytoloop.errors import ConfigError, ManifestError
+from cytoloop.errors import ConfigError, ManifestError, listed
 from cytoloop.manifest import FILE_COLUMNS, Row, format_spacing, read_manifest
 
 FILLED = (
@@ -205,10 +205,9 @@ def _fill_groups(rows: Sequence[Row], settings: Settings) -> None:
         ]
     lost = [row.id for row, group in zip(rows, found, strict=True) if not group]
     if lost:
-        more = f" and {len(lost) - _LISTED} more" if len(lost) > _LISTED else ""
         raise ManifestError(
             f"group={asked!r}",
-            f"no group found for {', '.join(lost[:_LISTED])}{more}",
+            f"no group found for {listed(lost, _LISTED)}",
             "Every image needs one: widen the pattern, or leave these images out.",
         )
     for row, group in zip(rows, found, strict=True):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from cytoloop.errors import ManifestError
+from cytoloop.errors import ManifestError, listed
 from cytoloop.evaluation.objects import GUESS, PICTURES
 from cytoloop.images import list_images, stem
 from cytoloop.manifest import Row, read_manifest
@@ -82,8 +82,8 @@ def pair_tables(predicted: Mapping[str, Row], predictions: str, truth: str) -> P
             predictions,
             [
                 "no prediction has a truth of the same id",
-                f"predictions: {_some(list(predicted))}",
-                f"truth ({truth}): {_some(list(true))}",
+                f"predictions: {listed(predicted) or 'none'}",
+                f"truth ({truth}): {listed(true) or 'none'}",
             ],
             "Ids are the column `id`, or the file names without suffix.",
         )
@@ -122,8 +122,3 @@ def _by_id(source: str, column: str) -> dict[str, Row]:
     if problems:
         raise ManifestError(source, problems, "Give each an id of its own.")
     return found
-
-
-def _some(names: Sequence[str]) -> str:
-    more = f" ... and {len(names) - 5} more" if len(names) > 5 else ""
-    return (", ".join(names[:5]) or "none") + more

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from cytoloop.errors import ModelError
+from cytoloop.errors import ModelError, shortened
 
 _NETWORKS = "monai.networks.nets"
 _MOST = 4096
@@ -71,7 +71,9 @@ def check_arguments(where: str, kind: type[nn.Module], arguments: Mapping[str, A
         problems += dict.fromkeys(f"{name}: {fault}" for fault in _faults(str(name), value))
     if problems:
         raise ModelError(
-            where, [f"in the architecture, {p}" for p in problems[:12]], "It is not loaded."
+            where,
+            shortened([f"in the architecture, {p}" for p in problems], 12),
+            "It is not loaded.",
         )
 
 
@@ -113,8 +115,7 @@ def check_fit(
         if k in found and found[k] != planned[k]
     ]
     if wrong:
-        more = f", and {len(wrong) - 1} more" if wrong[1:] else ""
-        raise ValueError(wrong[0] + more)
+        raise ValueError("; ".join(shortened(wrong, 1)))
 
 
 def describe(backbone: Mapping[str, Any]) -> str:

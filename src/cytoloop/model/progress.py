@@ -15,6 +15,9 @@ from cytoloop.terminal import events
 
 log = logging.getLogger(__name__)
 
+_DOING, _BAR = len("validating"), 16
+_BESIDE = _DOING + _BAR + 3  # columns of the line, and the gaps, that are not for the facts
+
 
 class Progress(Callback):
     """Show how far the training is.
@@ -56,7 +59,7 @@ class Progress(Callback):
         if events.is_terminal and trainer.is_global_zero:
             self._bar = RichProgress(
                 TextColumn("{task.description}"),
-                BarColumn(bar_width=24),
+                BarColumn(bar_width=_BAR),
                 TextColumn("{task.fields[facts]}"),
                 console=events,
                 transient=True,
@@ -119,15 +122,19 @@ class Progress(Callback):
         self._stop()
 
     def _draw(self, trainer: Trainer, pl_module: LightningModule, doing: str) -> None:
-        best = f"  best {self.monitor} {self._best:.3f}" if self._best is not None else ""
-        wait = f"  data wait {self._wait.share:.0%}"
-        facts = (
-            f"epoch {self._epoch(trainer)}  step {trainer.global_step}  "
-            f"loss {self._loss:.3f}{best}{wait}  {self._left(pl_module)}"
-        )
+        facts = [self._left(pl_module), f"epoch {self._epoch(trainer)}"]
+        facts += [f"step {trainer.global_step}", f"loss {self._loss:.3f}"]
+        facts += [f"best {self.monitor} {self._best:.3f}"] if self._best is not None else []
+        facts += [f"data wait {self._wait.share:.0%}"]
+        told = "  ".join(fact for fact in facts if fact)
+        while len(told) > max(events.width - _BESIDE, 0):  # else rich takes it from the bar
+            told = told.rpartition("  ")[0]
         if self._bar is not None:
             self._bar.update(
-                self._task, completed=self._spent(pl_module), description=doing, facts=facts
+                self._task,
+                completed=self._spent(pl_module),
+                description=f"{doing:<{_DOING}}",
+                facts=told,
             )
 
     def _left(self, pl_module: LightningModule) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cytoloop.errors import ModelError
+from cytoloop.errors import ModelError, listed, shortened
 
 
 @dataclass
@@ -41,11 +41,10 @@ class Transfer:
         lines = [f"{len(self.loaded)} weights loaded as they are"]
         for text in dict.fromkeys(self.fitted.values()):
             names = [name for name, one in self.fitted.items() if one == text]
-            lines.append(f"{len(names)} fitted, {text}: {', '.join(names[:4])}")
+            lines.append(f"{len(names)} fitted, {text}: {listed(names, 4)}")
         for title, names in (("new", self.new), ("skipped", self.skipped)):
             if names:
-                more = f" and {len(names) - 4} more" if names[4:] else ""
-                lines.append(f"{len(names)} {title}: {', '.join(names[:4])}{more}")
+                lines.append(f"{len(names)} {title}: {listed(names, 4)}")
         return lines
 
 
@@ -105,10 +104,9 @@ def transfer(
             found.skipped.append(f"{name} {tuple(weights[name].shape)}")
             problems.append(f"{name}: only in the checkpoint")
     if problems and strict:
-        shown = problems[:6] + ([f"... and {len(problems) - 6} more"] if problems[6:] else [])
         raise ModelError(
             where,
-            ["the weights do not fit this network", *shown],
+            ["the weights do not fit this network", *shortened(problems, 6)],
             "Use the architecture that the checkpoint was trained with, or strict=false: what does "
             "not fit starts anew.",
         )

@@ -21,7 +21,7 @@ import torch
 import yaml
 from torch import Tensor
 
-from cytoloop.errors import ModelError
+from cytoloop.errors import ModelError, shortened
 
 _MOST_TEXT = 512 << 10
 """Bytes of a config: CytoDL's have 12 KiB."""
@@ -84,7 +84,8 @@ def unpacked(path: Path) -> Iterator[Path]:
     with archive, tempfile.TemporaryDirectory(prefix="cytoloop-unpacked-") as temporary:
         members = [member for member in archive.infolist() if not member.is_dir()]
         if problems := _faults_of_members(members):
-            raise ModelError(str(path), problems[:6], "It is not unpacked; ask for the original.")
+            repair = "It is not unpacked; ask for the original."
+            raise ModelError(str(path), shortened(problems, 6), repair)
         for member in members:
             target = Path(temporary, member.filename)
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -138,8 +139,9 @@ def check_weights(path: Path, weights: Mapping[Any, Any]) -> None:
         elif value.is_floating_point() and not bool(torch.isfinite(value).all()):
             problems.append(f"{name}: holds values that are no numbers: the training went wrong")
     if problems:
-        shown = problems[:6] + ([f"... and {len(problems) - 6} more"] if problems[6:] else [])
-        raise ModelError(str(path), shown, "Take another checkpoint of this model.")
+        raise ModelError(
+            str(path), shortened(problems, 6), "Take another checkpoint of this model."
+        )
 
 
 def read_settings(path: Path) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from cytoloop.atomic import replacing
-from cytoloop.errors import ConfigError
+from cytoloop.errors import ConfigError, shortened
 from cytoloop.planning.knobs import DEPTH, KNOBS, PLANE
 from cytoloop.planning.plan import Choice
 
@@ -88,7 +88,9 @@ def read_plan(path: Path) -> dict[str, Any]:
         else:
             values[key] = value
     if problems:
-        raise ConfigError(str(path), problems[:12], f"A plan has the keys {', '.join(CHECKS)}.")
+        raise ConfigError(
+            str(path), shortened(problems, 12), f"A plan has the keys {', '.join(CHECKS)}."
+        )
     return values
 
 

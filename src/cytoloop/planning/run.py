@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
@@ -28,10 +28,11 @@ def plan_run(
     cfg: DictConfig,
     dataset: Mapping[str, Manifest],
     facts: DatasetFacts,
+    fetch: Callable[[str, str], Path],
     output: Path | None = None,
     init_from: Path | None = None,
-) -> None:
-    """Fill in what the config leaves to the plan, and say why.
+) -> Path | None:
+    """Fill in what the config leaves to the plan, and say why; return the file that holds it.
 
     Parameters
     ----------
@@ -39,9 +40,16 @@ def plan_run(
         Changed in place, see `settle`.
     dataset, facts, init_from
         See `settle`.
+    fetch : callable
+        Returns a file (by its name) of an earlier run, for ``plan=runs:/ID``.
     output : Path, optional
         The run's folder, where ``plan.yaml`` is left. A run that is resumed goes by the one that
         lies there.
+
+    Returns
+    -------
+    Path or None
+        The run's ``plan.yaml``; None where nothing is left to a plan, or there is no folder.
 
     Raises
     ------
@@ -49,21 +57,28 @@ def plan_run(
         See `settle`; or the plan of a run that is resumed was edited.
     """
     former = output / PLAN if output is not None and cfg.get("resume") else None
-    given = None if cfg.plan in (None, AUTO, True) else Path(str(cfg.plan))
-    file = former if former is not None and former.is_file() else given
-    if former is not None and former == file:
+    if former is not None and former.is_file():
         _refuse_edited(former)
+        file: Path | None = former
+    elif cfg.plan in (None, AUTO, True):
+        file = None
+    else:
+        named = str(cfg.plan)
+        file = fetch(named, PLAN) if named.startswith("runs:") else Path(named)
     plan = settle(cfg, dataset, facts, file, init_from)
     if plan.fingerprint is None or plan.hardware is None:
-        return
+        return None
     lines = list(describe(plan.fingerprint, plan.hardware))
     for line in lines:
         log.info("%s", line)
     results.print(plan_table(plan.choices))
     _warn_of_small_patch(cfg.data.patch_size, plan.fingerprint)
-    if output is not None and (file is None or file != former):
+    if output is None:
+        return None
+    if file is None or file != former:
         write_plan(output / PLAN, plan.choices, lines)
         log.info("plan: %s", output / PLAN)
+    return output / PLAN
 
 
 def _refuse_edited(path: Path) -> None:

@@ -91,7 +91,8 @@ def settle(
     former = _of_checkpoint(init_from, target) if init_from else {}
     if "layers" in given:  # a typed depth makes strides anew
         passed = {k: v for k, v in passed.items() if k not in ("layers", STRIDES, KERNELS)}
-    reasons = dict.fromkeys(passed, f"as {file} says")
+    source = cfg.plan if str(cfg.plan).startswith("runs:") else file
+    reasons = dict.fromkeys(passed, f"as {source} says")
     reasons |= dict.fromkeys(former, "as in the model to start from")
     known = passed | former | given
     if former:  # its norm, be it the network's default

@@ -50,6 +50,11 @@ def expand(words: list[str]) -> list[str]:
         Words that a run must not bring along, or that would make a resumed run another one.
     """
     given = _by_key(words)
+    for key in given:
+        if key.endswith("tracking_uri"):  # before Hydra writes it into the output folder
+            from cytoloop.tracking.store import refuse_password
+
+            refuse_password(_asked(given, key))
     if source := _asked(given, "again"):
         former = _by_key(replayed(read_overrides(source), source))
         flags = [word for word in words if not is_override(word)]
@@ -74,22 +79,7 @@ def read_overrides(source: str) -> list[str]:
     """
     import yaml
 
-    if source.startswith("runs:"):
-        match = re.fullmatch(r"runs:/([0-9a-f]{32})/?", source)
-        if match is None:
-            raise ModelError(source, "is no run URI", "Expected runs:/ID (32 hex).")
-        from cytoloop.tracking.checkpoints import fetch_artifact
-
-        try:
-            path = fetch_artifact(match[1], OVERRIDES)
-        except FileNotFoundError as error:
-            raise ModelError(
-                source,
-                f"the run keeps no {OVERRIDES}",
-                "It was made by an earlier version; again=FOLDER with its folder may work.",
-            ) from error
-    else:
-        path = Path(source).expanduser() / ".hydra" / OVERRIDES
+    path = artifact_of(source, OVERRIDES)
     try:
         if path.stat().st_size > _MOST_WORDS * _LONGEST_WORD:
             raise ValueError("too large")
@@ -103,6 +93,38 @@ def read_overrides(source: str) -> list[str]:
         reason = str(error).splitlines()[0]
         raise ModelError(str(path), f"is damaged: {reason}", "Start from another run.") from error
     return found
+
+
+def artifact_of(source: str, name: str) -> Path:
+    """Return a file that a training has left, of its run or in its folder.
+
+    Parameters
+    ----------
+    source : str
+        ``runs:/ID``, or the folder.
+    name : str
+
+    Raises
+    ------
+    ModelError
+        There is no such run, or it has no such file. In a folder it is not looked for.
+    """
+    if not source.startswith("runs:"):
+        folder = Path(source).expanduser()
+        return (folder / ".hydra" if name == OVERRIDES else folder) / name
+    match = re.fullmatch(r"runs:/([0-9a-f]{32})/?", source)
+    if match is None:
+        raise ModelError(source, "is no run URI", "Expected runs:/ID (32 hex).")
+    from cytoloop.tracking.checkpoints import fetch_artifact
+
+    try:
+        return fetch_artifact(match[1], name)
+    except FileNotFoundError as error:
+        raise ModelError(
+            source,
+            f"the run keeps no {name}",
+            "It needed none, or an earlier version made it; its folder may have one.",
+        ) from error
 
 
 def replayed(words: list[str], source: str) -> list[str]:

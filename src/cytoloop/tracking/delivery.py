@@ -11,6 +11,9 @@ from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.utils.time import get_current_time_millis
+from sqlalchemy.exc import InterfaceError, OperationalError
+
+from cytoloop.errors import listed
 
 Entry = dict[str, Any]
 """One write, as JSON has it: ``{"kind": ..., ...}``, see `deliver`."""
@@ -64,6 +67,8 @@ def is_away(error: BaseException) -> bool:
     """Tell a store that does not answer, which may come back, from one that refuses."""
     if isinstance(error, MlflowException):
         return str(error.error_code) in _AWAY
+    if isinstance(error, (OperationalError, InterfaceError)):  # a database cut MLflow off
+        return True
     return isinstance(error, OSError) and not isinstance(error, FileNotFoundError)
 
 
@@ -92,7 +97,7 @@ def named(entry: Entry) -> str:
     if entry["kind"] in ("file", "text"):
         return f"file {Path(entry.get('path') or entry['name']).name}"
     names = sorted(entry.get("values", {}))
-    return f"{entry['kind']} {', '.join(names[:4])}{', ...' if len(names) > 4 else ''}".strip()
+    return f"{entry['kind']} {listed(names, 4)}".strip()
 
 
 def as_line(entry: Entry) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from mlflow import MlflowClient
@@ -13,15 +13,14 @@ from mlflow.exceptions import MlflowException
 
 from cytoloop.errors import ManifestError, ModelError
 from cytoloop.manifest import read_manifest
-from cytoloop.tracking.again import says_where
 from cytoloop.tracking.checkpoints import fetch_artifact, locate_checkpoint
+from cytoloop.tracking.differences import differences
 from cytoloop.tracking.run import open_run
 
 SCORES = ("val/dice", "tuned/dice", "tuned/ap_50", "test/dice", "test/f1_50", "test/seg")
 """Scores that are shown; of those of validation the best epoch's."""
 
 _MOST = 300  # rounds of a tree
-_FILLED_IN = re.compile(r"(model\.image|callbacks\.warm_start|init_from|data\.path)(\..*)?")
 
 
 @dataclass
@@ -201,19 +200,6 @@ def _compare(child: Round, parent: Round, run: Run, former: Run) -> None:
     child.removed.sort()
     same = not child.added and not child.removed
     child.relabelled = same and child.data_hash != parent.data_hash
-    before, now = _told(former), _told(run)
-    child.changed = {
-        key: (before.get(key, "-"), now.get(key, "-"))
-        for key in sorted(before.keys() | now.keys())
-        if before.get(key) != now.get(key)
-    }
-
-
-def _told(run: Run) -> Mapping[str, str]:
-    """Return the parameters that say what was trained, not where."""
-    output = run.data.tags.get("cytoloop.output", "\0")
-    return {
-        key: value
-        for key, value in run.data.params.items()
-        if not (says_where(key) or _FILLED_IN.fullmatch(key) or output in value)
-    }
+    folders = tuple(one.data.tags.get("cytoloop.output", "") for one in (former, run))
+    found = differences(former.data.params, run.data.params, (folders[0], folders[1]))
+    child.changed = {key: (then or "-", now or "-") for key, (then, now) in found.items()}

@@ -8,7 +8,7 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,10 @@ from cytoloop.digest import dataset_hash
 from cytoloop.errors import ManifestError
 from cytoloop.manifest import Manifest
 from cytoloop.tracking.checkpoints import Located, run_of_file
+from cytoloop.tracking.differences import CONFIG, flatten, tell_differences
 from cytoloop.tracking.resume import note_training
 from cytoloop.tracking.run import SpooledRun, TrackedRun, start_run
+from cytoloop.tracking.store import refuse_password
 from cytoloop.tracking.sync import sync
 
 log = logging.getLogger(__name__)
@@ -37,6 +39,7 @@ def open_training(cfg: DictConfig) -> SpooledRun:
     """
     output = Path(cfg.paths.output_dir)
     uri = cfg.logger.mlflow.tracking_uri
+    refuse_password(uri)
     note = output / "run_id"
     if output.is_dir():
         sync(output, uri)
@@ -71,9 +74,11 @@ def record_training(
             "the data set has changed since this run was started: it cannot go on exactly",
             "Start a new run with init_from=FOLDER, or restore the data.",
         )
+    if cfg.again and not cfg.resume:
+        tell_differences(str(cfg.again), cfg)
     output = Path(cfg.paths.output_dir)
     run.params(dict(flatten(OmegaConf.to_container(cfg, resolve=True))))
-    run.text(OmegaConf.to_yaml(cfg, resolve=True), "config.yaml")
+    run.text(OmegaConf.to_yaml(cfg, resolve=True), CONFIG)
     run.files([output / ".hydra" / "overrides.yaml"])
     name = Path(str(cfg.data.path)).absolute().name
     run.tags(
@@ -118,15 +123,6 @@ def _lineage(run: TrackedRun, parent: Located | None) -> dict[str, Any]:
         "cytoloop.round": int(number) + 1 if number.isdigit() else 1,
         "mlflow.note.content": f"Starts from [{former.info.run_name}]({link})",
     }
-
-
-def flatten(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield (dotted key, value) pairs of a nested config; lists stay whole."""
-    if isinstance(value, Mapping) and value:
-        for key, item in value.items():
-            yield from flatten(item, f"{prefix}.{key}" if prefix else str(key))
-    elif prefix:
-        yield prefix, value
 
 
 def git_commit() -> str | None:

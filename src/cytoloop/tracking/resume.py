@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
 
+from cytoloop.atomic import replacing
 from cytoloop.errors import ModelError
 
 LAST = "checkpoints/last.ckpt"
 _BEFORE = "checkpoints/last-1.ckpt"  # kept by cytoloop.model.storage
 FINISHED = "finished"
-"""Name of the file that a finished training leaves in its folder."""
+"""Name of the file that a finished training leaves in its folder, with its final scores."""
 
 
 def find_resumable(which: str, runs_dir: str | Path = "runs") -> Path:
@@ -55,6 +58,12 @@ def find_resumable(which: str, runs_dir: str | Path = "runs") -> Path:
 def has_last(folder: Path) -> bool:
     """Tell whether a training's folder holds a state to go on from."""
     return (folder / LAST).is_file() or (folder / _BEFORE).is_file()
+
+
+def note_finished(folder: Path, scores: Mapping[str, float]) -> None:
+    """Leave word that a training has finished, and its final scores (name to value)."""
+    with replacing(folder / FINISHED) as temporary:
+        temporary.write_text(json.dumps(dict(scores)) + "\n", encoding="utf-8")
 
 
 def note_training(folder: Path, runs_dir: str | Path) -> None:

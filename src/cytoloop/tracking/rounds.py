@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from rich.markup import escape
 from rich.tree import Tree
 
-from cytoloop.errors import ConfigError, OutputError
+from cytoloop.errors import ConfigError, OutputError, listed
 from cytoloop.images import write_png
 from cytoloop.pages import data_uri, write_page
 from cytoloop.tracking.history import Round
@@ -119,8 +119,7 @@ def data_of(one: Round) -> str:
 
 def images_of(ids: list[str]) -> str:
     """Return names of images, the first of many."""
-    more = f" and {len(ids) - _SHOWN_IMAGES} more" if len(ids) > _SHOWN_IMAGES else ""
-    return ", ".join(ids[:_SHOWN_IMAGES]) + more
+    return listed(ids, _SHOWN_IMAGES)
 
 
 def _head(one: Round, own: str) -> str:

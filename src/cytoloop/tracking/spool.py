@@ -10,6 +10,7 @@ from pathlib import Path
 
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
+from sqlalchemy.exc import SQLAlchemyError
 
 from cytoloop.remote import shown
 from cytoloop.tracking.delivery import Entry, as_line, deliver, from_line, is_away, named
@@ -141,7 +142,7 @@ class Spool:
     def _answers(self) -> bool:
         try:
             self.client.search_experiments(max_results=1)
-        except (MlflowException, OSError):
+        except (MlflowException, SQLAlchemyError, OSError):
             return False
         return True
 

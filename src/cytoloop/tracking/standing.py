@@ -107,6 +107,16 @@ class Standing:
         return int(self.last["epoch"]) + (self.last.get("event") != "end")
 
     @property
+    def final(self) -> dict[str, float]:
+        """The scores that the training has ended with, by name; empty before."""
+        try:
+            facts = json.loads((self.folder / FINISHED).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        found = facts.items() if isinstance(facts, dict) and self.holder is None else ()
+        return {str(name): value for name, value in found if isinstance(value, float)}
+
+    @property
     def changed(self) -> float:
         """When it was last heard of, seconds since 1970."""
         files = (self.folder / _PROGRESS, self.folder / NOTE, self.folder)

@@ -8,12 +8,13 @@ from urllib.parse import urlparse
 
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
+from sqlalchemy.exc import SQLAlchemyError
 
 from cytoloop.errors import ConfigError
-from cytoloop.remote import shown
+from cytoloop.remote import has_password, shown
 from cytoloop.terminal import quiet_libraries
 
-_LOCAL = ("sqlite", "postgresql", "mysql", "mssql")
+_DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 
 
 def tracking_uri(explicit: str | None = None) -> str:
@@ -58,18 +59,55 @@ def connect(explicit: str | None = None) -> MlflowClient:
         os.environ.setdefault(name, value)
     quiet_mlflow()
     try:
+        if scheme in ("postgresql", "mysql"):
+            _reach(uri)
         client = MlflowClient(uri)
         client.search_experiments(max_results=1)
-    except (MlflowException, OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0][:200]
+    except ImportError as error:
+        package = "'cytoloop[postgresql]'" if scheme == "postgresql" else str(error.name)
+        raise ConfigError(
+            f"MLflow store {shown(uri)}",
+            f"{scheme} needs the package {error.name}",
+            f"Install it: pip install {package}",
+        ) from error
+    except (MlflowException, SQLAlchemyError, OSError, ValueError) as error:
+        text = str(error).strip()
+        reason = (shown(text).splitlines() or [type(error).__name__])[0][:200]
         raise ConfigError(
             f"MLflow store {shown(uri)}",
             f"cannot be used: {reason}",
             "Start the server, or unset MLFLOW_TRACKING_URI to use ./mlflow.db."
-            if scheme not in _LOCAL
-            else "Check the path and its permissions.",
-        ) from error
+            if scheme not in _DATABASES
+            else "Check the path or the address, and the permissions.",
+        ) from (error if shown(text) == text else None)  # its text may hold the password
     return client
+
+
+def _reach(uri: str) -> None:
+    """Connect to a database once: MLflow itself would go on trying for minutes."""
+    from sqlalchemy import create_engine
+
+    engine = create_engine(uri, connect_args={"connect_timeout": 20})
+    try:
+        engine.connect().close()
+    finally:
+        engine.dispose()
+
+
+def refuse_password(uri: str | None) -> None:
+    """Refuse a tracking URI with a password in a config: the run would keep it for all to read.
+
+    Raises
+    ------
+    ConfigError
+        It holds one.
+    """
+    if uri and has_password(str(uri)):
+        raise ConfigError(
+            f"logger.mlflow.tracking_uri={shown(str(uri))}",
+            "holds a password, which would be written into configs and artifacts",
+            "Set MLFLOW_TRACKING_URI to it, or keep the password in PGPASSWORD or ~/.pgpass.",
+        )
 
 
 def quiet_mlflow() -> None:
@@ -82,7 +120,10 @@ def quiet_mlflow() -> None:
 
 
 def experiment_id(client: MlflowClient, name: str) -> str:
-    """Return the id of an experiment, made if need be, with its artifacts beside a SQLite file."""
+    """Return the id of an experiment, made if need be.
+
+    Its artifacts lie beside a SQLite file; with another database in the folder of today's work.
+    """
     found = client.get_experiment_by_name(name)
     if found is not None and found.lifecycle_stage == "deleted":
         raise ConfigError(
@@ -94,7 +135,7 @@ def experiment_id(client: MlflowClient, name: str) -> str:
         return str(found.experiment_id)
     location = None
     uri = str(client.tracking_uri)
-    if uri.startswith("sqlite:///"):
-        folder = Path(uri.removeprefix("sqlite:///")).absolute().parent / "mlartifacts"
-        location = folder.as_uri()
+    if uri.startswith(_DATABASES):  # a server has a place of its own for them
+        beside = uri.removeprefix("sqlite:///") if uri.startswith("sqlite:///") else "mlflow.db"
+        location = (Path(beside).absolute().parent / "mlartifacts").as_uri()
     return str(client.create_experiment(name, artifact_location=location))

@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from rich import box
-from rich.console import Group
+from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -23,6 +24,9 @@ log = logging.getLogger(__name__)
 
 _STYLES = {"running": "bold green", "finished": "", "stopped": "yellow", "ended": "dim"}
 _SHOWN = 8  # validations in the live view
+_FIRST = ("dice", "f1_50", "ap_50", "seg", "pq", "iou", "loss")
+"""Scores in the order in which they get a column, as far as the terminal is wide."""
+_TESTED = ("test/dice", "test/f1_50", "test/seg")
 
 
 def trainings_table(found: Sequence[Standing]) -> Table:
@@ -59,20 +63,27 @@ def watch(one: Standing, every: float = 1.0) -> None:
         Seconds between two looks.
     """
     told = len(one.validations)
-    with Live(view(one), console=events, auto_refresh=False, transient=False) as live:
+    with Live(view(one, events.width), console=events, auto_refresh=False, transient=False) as live:
         while one.update().holder is not None:
             if events.is_terminal:
-                live.update(view(one), refresh=True)
+                live.update(view(one, events.width), refresh=True)
             else:
                 for line in one.validations[told:]:
                     log.info("%s", validation_line(line))
                 told = len(one.validations)
             time.sleep(every)
-        live.update(view(one), refresh=True)
+        live.update(view(one, events.width), refresh=True)
 
 
-def view(one: Standing) -> Group:
-    """Return the live view: where, how far, the losses and scores of the last validations."""
+def view(one: Standing, width: int) -> Group:
+    """Return the live view: where, how far, the losses and scores of the last validations.
+
+    Parameters
+    ----------
+    one : Standing
+    width : int
+        Columns of the terminal.
+    """
     last = one.last
     head = Text.assemble(
         (_shown_folder(one.folder), "bold"),
@@ -80,23 +91,45 @@ def view(one: Standing) -> Group:
         (one.state, _STYLES[one.state]),
         f" (process {one.holder.pid})" if one.holder else "",
     )
-    facts = [f"epoch {one.epochs}", f"step {last['step']}"] if one.epochs is not None else []
+    # what matters most comes first: a narrow terminal cuts the line off
+    facts = [left] if one.holder and (left := _left(one)) else []
+    facts += [f"epoch {one.epochs}", f"step {last['step']}"] if one.epochs is not None else []
     facts += [f"loss {one.loss:.3f}"] if not math.isnan(one.loss) else []
     facts += [f"data wait {last['data_wait']:.0%}"] if last.get("data_wait") is not None else []
-    facts += [left] if one.holder and (left := _left(one)) else []
     bar = Table.grid(padding=(0, 2))
-    spent = float(last.get("spent") or 0.0)
-    bar.add_row(ProgressBar(total=1.0, completed=spent, width=24), "  ".join(facts))
-    scores = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    shown = one.validations[-_SHOWN:]
-    names = sorted({name for line in shown for name in line["scores"]})
-    for name in ("epoch", "step", *names):
-        scores.add_column(name, justify="right")
-    for line in shown:
-        values = [line["scores"].get(name) for name in names]
+    told = Text("  ".join(facts), no_wrap=True, overflow="ellipsis")
+    bar.add_row(ProgressBar(total=1.0, completed=float(last.get("spent") or 0.0), width=20), told)
+    parts: list[RenderableType] = [head, bar]
+    if one.validations:
+        parts.append(_scores_table(one.validations[-_SHOWN:], width))
+    if scores := one.final:
+        shown = [name for name in scores if not name.startswith("test/") or name in _TESTED]
+        parts.append("final  " + "  ".join(f"{name} {scores[name]:.4f}" for name in shown))
+    if one.holder:
+        parts.append("")  # the ^C of who stops watching gets a line of its own
+    return Group(*parts)
+
+
+def _scores_table(lines: Sequence[Mapping[str, Any]], width: int) -> Table:
+    """Return the scores of validations, as many as have room side by side."""
+    names = {name: name.removeprefix("val/") for line in lines for name in line["scores"]}
+    rank = {name: number for number, name in enumerate(_FIRST)}
+    order = sorted(names, key=lambda name: (rank.get(names[name], len(rank)), name))
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
+    for name in ("epoch", "step"):
+        table.add_column(name, justify="right", min_width=6)
+    room = width - 2 * 8
+    shown: list[str] = []
+    for name in order:
+        room -= max(len(names[name]), 6) + 2
+        if room >= 0 or not shown:
+            shown.append(name)
+            table.add_column(names[name], justify="right", min_width=6, no_wrap=True)
+    for line in lines:
+        values = [line["scores"].get(name) for name in shown]
         texts = ["" if value is None else f"{value:.4f}" for value in values]
-        scores.add_row(str(line["epoch"] + 1), str(line["step"]), *texts)
-    return Group(head, bar, *([scores] if shown else []))
+        table.add_row(str(line["epoch"] + 1), str(line["step"]), *texts)
+    return table
 
 
 def validation_line(line: dict[str, object]) -> str:

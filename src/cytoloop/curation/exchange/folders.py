@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cytoloop.digest import file_hash
-from cytoloop.errors import OutputError
+from cytoloop.errors import OutputError, listed
 from cytoloop.manifest import FILE_COLUMNS, Row
 from cytoloop.remote import is_remote
 
@@ -116,7 +116,7 @@ def _check_free(final: Path, kind: str, rows: Iterable[Row]) -> None:
     if strange or not known:
         raise OutputError(
             str(final),
-            f"holds {_some(strange)}, not written by an export ({kind}) or changed since",
+            f"holds {listed(strange)}, not written by an export ({kind}) or changed since",
             repair,
         )
     inside = {
@@ -128,7 +128,7 @@ def _check_free(final: Path, kind: str, rows: Iterable[Row]) -> None:
     if inside:
         raise OutputError(
             str(final),
-            f"would be replaced, but the rows come from it: {_some(sorted(inside))}",
+            f"would be replaced, but the rows come from it: {listed(sorted(inside))}",
             "Take another folder.",
         )
 
@@ -155,7 +155,3 @@ def _swap(new: Path, final: Path) -> None:
         old.rename(final)
         raise
     shutil.rmtree(old, ignore_errors=True)
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

@@ -3,11 +3,12 @@
 from cytoloop.evaluation.comparison.compare import Comparison, Rule, compare
 from cytoloop.evaluation.comparison.output import comparison_table, write_comparison
 from cytoloop.evaluation.comparison.pictures import write_changes
-from cytoloop.evaluation.comparison.scored import check_run, read_scored
+from cytoloop.evaluation.comparison.scored import Scored, check_run, read_scored
 
 __all__ = [
     "Comparison",
     "Rule",
+    "Scored",
     "check_run",
     "compare",
     "comparison_table",

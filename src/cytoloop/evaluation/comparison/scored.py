@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from cytoloop.errors import ManifestError
+from cytoloop.errors import ManifestError, listed
 from cytoloop.evaluation.names import SCORES
 from cytoloop.manifest import Row, read_manifest
 
@@ -98,7 +98,7 @@ def check_run(scored: Scored, run_id: str | None) -> None:
     if others:
         raise ManifestError(
             f"{scored.name}={scored.source}",
-            f"scores predictions of run {', '.join(others[:3])}, not of {run_id or 'this model'}",
+            f"scores predictions of run {listed(others, 3)}, not of {run_id or 'this model'}",
             "Predict with this model and evaluate again.",
         )
 
@@ -148,8 +148,8 @@ def share(first: Scored, second: Scored) -> Shared:
                 f"shares no image with {first.name}={first.source}"
                 if not other
                 else f"was scored against another truth than {first.name}={first.source}",
-                f"{first.name}: {_some(list(first.rows))}",
-                f"{second.name}: {_some(list(second.rows))}",
+                f"{first.name}: {listed(first.rows)}",
+                f"{second.name}: {listed(second.rows)}",
             ],
             "Evaluate both on the same images and truth.",
         )
@@ -163,8 +163,3 @@ def share(first: Scored, second: Scored) -> Shared:
 
 def _truth(scored: Scored, image: str) -> list[float]:
     return [float(scored.rows[image][name] or 0) for name in _TRUTH]
-
-
-def _some(names: Sequence[str]) -> str:
-    more = f" ... and {len(names) - 5} more" if len(names) > 5 else ""
-    return ", ".join(names[:5]) + more

@@ -1,0 +1,129 @@
+"""Passwords in a tracking URI: used, and nowhere to be read."""
+
+from __future__ import annotations
+
+import logging
+import re
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from omegaconf import OmegaConf
+
+from cytoloop.__main__ import main
+from cytoloop.errors import ConfigError
+from cytoloop.remote import has_password, hidden
+from cytoloop.terminal import FileFormatter
+from cytoloop.tracking.lineage import open_training
+from cytoloop.tracking.store import connect
+
+SECRET = "Tulip-4711"
+WITH = f"postgresql://ann:{SECRET}@db.invalid:5432/runs"
+
+
+@settings(max_examples=50)
+@given(st.text(min_size=4, max_size=20))
+def test_no_password_is_left_in_a_line(password: str) -> None:
+    uri = f"postgresql+psycopg://ann:{quote(password, safe='')}@db:5432/runs"
+    assert has_password(uri)
+    line = hidden(f"store ({uri}), http://127.0.0.1:5000, and user@host: {uri}")
+    own = "postgresql+psycopg://db:5432/runs"
+    assert line == f"store ({own}), http://127.0.0.1:5000, and user@host: {own}"
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        WITH,
+        f"postgresql://ann:{SECRET}/x@db/runs",
+        f"postgresql://db/runs?user=ann&password={SECRET}",
+        f"https://ann:{SECRET}@mlflow.invalid",
+    ],
+)
+def test_a_password_in_a_config_is_refused_before_anything_keeps_it(
+    project: Path, capfd: pytest.CaptureFixture[str], uri: str
+) -> None:
+    assert SECRET not in hidden(f"at {uri} now")
+    words = [f"logger.mlflow.tracking_uri='{uri}'", "data.path=ds", "output=m"]
+    assert main(["train", *words]) == 2
+    told = capfd.readouterr()
+    assert "holds a password" in told.err and SECRET not in told.err + told.out
+    for path in (one for one in project.rglob("*") if one.is_file()):
+        assert SECRET.encode() not in path.read_bytes(), path
+    config = {"paths": {"output_dir": "m"}, "logger": {"mlflow": {"tracking_uri": uri}}}
+    with pytest.raises(ConfigError, match="holds a password") as caught:
+        open_training(OmegaConf.create(config))
+    assert SECRET not in str(caught.value) and not (project / "m").exists()
+
+
+def test_a_name_without_a_password_is_fine() -> None:
+    for uri in ("postgresql://ann@db:5432/runs", "http://127.0.0.1:5000", "sqlite:///C:/x.db"):
+        assert not has_password(uri)
+
+
+def test_neither_log_file_nor_terminal_has_it(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def broken() -> None:
+        raise RuntimeError(f"cannot reach {WITH}")
+
+    try:
+        broken()
+    except RuntimeError:
+        record = logging.LogRecord("x", 40, "", 0, "%s", (WITH,), sys.exc_info())
+    text = FileFormatter("%(message)s").format(record)
+    assert "RuntimeError: cannot reach postgresql://db.invalid" in text and SECRET not in text
+
+    from cytoloop.tracking import registry
+
+    def list_versions(name: str | None) -> None:
+        raise RuntimeError(f"cannot reach {WITH}")
+
+    monkeypatch.setattr(registry, "list_versions", list_versions)
+    assert main(["models", "list"]) == 1
+    told = capfd.readouterr().err
+    assert "RuntimeError: cannot reach postgresql://db.invalid" in told and SECRET not in told
+    logs = [path.read_text() for path in project.rglob("*.log")]
+    assert logs and "Traceback" in logs[0] and SECRET not in "".join(logs)
+
+
+def test_a_database_that_is_away_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        uri = f"postgresql://ann:{SECRET}@127.0.0.1:{free.getsockname()[1]}/runs"
+    start = time.monotonic()
+    with pytest.raises(ConfigError, match="postgresql://127.0.0.1.*cannot be used") as caught:
+        connect(uri)
+    assert time.monotonic() - start < 20 and SECRET not in str(caught.value)
+    assert "address" in caught.value.repair
+
+
+@pytest.mark.parametrize("scheme", ["postgresql", "postgresql+psycopg2"])
+def test_a_database_without_its_driver_names_the_package(
+    monkeypatch: pytest.MonkeyPatch, scheme: str
+) -> None:
+    for name in ("psycopg", "psycopg2"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(ConfigError, match=r"postgresql needs the package psycopg") as caught:
+        connect(f"{scheme}://ann:{SECRET}@127.0.0.1:9/runs")
+    assert "cytoloop[postgresql]" in caught.value.repair and SECRET not in str(caught.value)
+
+
+def test_the_ui_is_given_the_store_out_of_sight(
+    project: Path, store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: dict[str, str] = {}
+
+    def call(command: list[str], env: dict[str, str]) -> int:
+        seen.update(words=" ".join(command), uri=env["MLFLOW_BACKEND_STORE_URI"])
+        return 0
+
+    monkeypatch.setattr(subprocess, "call", call)
+    assert main(["ui"]) == 0
+    assert seen["uri"] == store and not re.search("sqlite", seen["words"])
