@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import stat
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from mlflow import MlflowClient
 
 from cytoloop.__main__ import main
+from cytoloop.model.losses import DepthLoss
 
 TINY = [
     *("experiment=nuclei_2d", "model/size=small", "data.batch_size=2", "data.steps_per_epoch=8"),
@@ -159,6 +162,63 @@ def test_a_preempted_slurm_job_is_requeued_and_goes_on_by_itself(
     assert main(["train", *words]) == 0
     assert "going on in slurm" in capfd.readouterr().err
     assert_equal("whole", "slurm")
+
+
+def test_a_loss_that_is_no_number_stops_with_the_last_good_weights_kept(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    forward, calls = DepthLoss.forward, [0]
+
+    def failing(self: DepthLoss, *tensors: torch.Tensor) -> torch.Tensor:
+        calls[0] += self.training
+        return forward(self, *tensors) * (float("nan") if calls[0] > 20 else 1.0)
+
+    monkeypatch.setattr(DepthLoss, "forward", failing)
+    assert main(["train", *TINY, "output=nan"]) == 2
+    text = capfd.readouterr().err
+    assert "ModelError: step 20: the loss is nan (images of the batch: img_" in text
+    assert "lower model.optimizer.lr" in text and "Traceback" not in text
+    client, run_id = run_of("nan")
+    run = client.get_run(run_id)
+    assert run.info.status == "FAILED"
+    assert "step 20: the loss is nan" in run.data.tags["cytoloop.failure"]
+    last = torch.load(project / "nan/checkpoints/last.ckpt", weights_only=True)
+    assert last["global_step"] == 16
+    assert all(bool(torch.isfinite(value).all()) for value in weights("nan").values())
+
+
+def test_weights_that_are_no_numbers_are_not_saved(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The gradients of the last step of an epoch overflow; the loss did not."""
+    step, calls = torch.optim.AdamW.step, [0]
+
+    def overflowing(self: torch.optim.AdamW, closure: Any = None) -> Any:
+        result = step(self, closure)
+        calls[0] += 1
+        if calls[0] == 16:
+            self.param_groups[0]["params"][0].data.fill_(float("inf"))
+        return result
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", overflowing)
+    assert main(["train", *TINY, "output=inf"]) == 2
+    assert re.search(r"step 16: \d+ weights are no numbers", text := capfd.readouterr().err), text
+    for name in ("best", "last"):
+        kept = torch.load(project / f"inf/checkpoints/{name}.ckpt", weights_only=True)
+        assert kept["global_step"] == 8
+
+
+def test_a_training_stops_where_its_score_gains_nothing(
+    project: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    words = ["model.optimizer.lr=1e-6", "callbacks.best.monitor=val/dice", "budget_minutes=5"]
+    assert main(["train", *TINY, *words, "early_stop=1", "output=early"]) == 0
+    assert "no better val/dice in 1 validations: stopped" in capfd.readouterr().err
+    client, run_id = run_of("early")
+    run = client.get_run(run_id)
+    assert run.info.status == "FINISHED" and run.data.params["early_stop"] == "1"
+    scores = [m.value for m in client.get_metric_history(run_id, "val/dice")]
+    assert scores[-1] <= max(scores[:-1])
 
 
 def test_a_stop_after_the_last_epoch_does_not_wait_for_a_step(
