@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from cytoloop.errors import ConfigError
 from cytoloop.images import Spacing
 from cytoloop.model.hardware import choose_precision, keep_freed_memory
+from cytoloop.model.processes import other_processes, process_count
 from cytoloop.model.stopping import clean_stop
 from cytoloop.model.storage import sound_last
 from cytoloop.terminal import quiet_libraries
@@ -69,6 +70,7 @@ def complete_config(cfg: DictConfig, facts: DataFacts, init_from: Path | None = 
             )
         cfg[key] = found
     _check_heads(cfg)
+    several = process_count(cfg.trainer) > 1
     with open_dict(cfg):
         if "image" in cfg.model:
             cfg.model.image.channel_names = list(facts.channels)
@@ -82,6 +84,9 @@ def complete_config(cfg: DictConfig, facts: DataFacts, init_from: Path | None = 
         if cfg.budget_minutes is not None:
             cfg.trainer.max_time = _clock(cfg.budget_minutes)
             cfg.trainer.max_epochs = -1
+        frozen = "frozen" in cfg.callbacks  # what is frozen gets no gradient
+        if several and frozen and cfg.trainer.get("strategy", "auto") in ("auto", "ddp"):
+            cfg.trainer.strategy = "ddp_find_unused_parameters_true"
         if cfg.get("early_stop"):
             cfg.callbacks.early_stop = {
                 "_target_": "lightning.pytorch.callbacks.EarlyStopping",
@@ -137,28 +142,44 @@ def fit(cfg: DictConfig) -> dict[str, float]:
     ------
     ConfigError
         What Lightning finds wrong with the config.
+    ModelError
+        One of several processes has failed.
     """
     output = Path(cfg.paths.output_dir)
     output.mkdir(parents=True, exist_ok=True)  # CytoDL hides errors where it is missing
-    os.environ.setdefault("PROJECT_ROOT", str(output))  # CytoDL looks for one, and uses it little
-    import cyto_dl.train
-
-    quiet_libraries()
-    keep_freed_memory()
     OmegaConf.save(cfg, output / "config.yaml")
-    with _without_pip_freeze(), clean_stop():
-        try:  # CytoDL resolves and strips the config that it is given
-            metrics, objects = cyto_dl.train.train(copy.deepcopy(cfg))
-        except MisconfigurationException as error:  # Lightning's word for a mistake of the user
-            raise ConfigError("trainer", " ".join(str(error).split()), "") from error
-    scores = {name: float(value) for name, value in metrics.items()}
+    with other_processes(cfg, output):
+        metrics, objects = train(cfg)
     for callback in objects["callbacks"]:
         if isinstance(callback, EarlyStopping) and callback.stopped_epoch:
             told = "no better %s in %d validations: stopped"
             log.info(told, callback.monitor, callback.patience)
+    scores = {name: float(value) for name, value in metrics.items()}
     best = objects["trainer"].checkpoint_callback.best_model_score
     scores["best"] = float(best) if best is not None else float("nan")
     return scores
+
+
+def train(cfg: DictConfig) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Train as this process's part: what CytoDL's own `train` returns, metrics and objects.
+
+    Raises
+    ------
+    ConfigError
+        What Lightning finds wrong with the config.
+    """
+    # CytoDL looks for a root, and uses it little
+    os.environ.setdefault("PROJECT_ROOT", str(cfg.paths.output_dir))
+    import cyto_dl.train
+
+    quiet_libraries()
+    keep_freed_memory()
+    with _without_pip_freeze(), clean_stop():
+        try:  # CytoDL resolves and strips the config that it is given
+            found: tuple[dict[str, Any], dict[str, Any]] = cyto_dl.train.train(copy.deepcopy(cfg))
+        except MisconfigurationException as error:  # Lightning's word for a mistake of the user
+            raise ConfigError("trainer", " ".join(str(error).split()), "") from error
+    return found
 
 
 @contextmanager

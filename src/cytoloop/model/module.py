@@ -103,7 +103,8 @@ class SegmentationModule(BaseModel):
         every = zip(shares, [found, *coarser], strict=True)
         loss = torch.stack([share * one["loss"] for share, one in every]).sum() / sum(shares)
         found, size = {**found, "loss": loss}, len(batch["image"])
-        self.log_dict(_named("train", found), on_step=False, on_epoch=True, batch_size=size)
+        means = {"on_step": False, "on_epoch": True, "sync_dist": True}
+        self.log_dict(_named("train", found), batch_size=size, **means)
         self.log("train/loss_step", loss, on_step=True, on_epoch=False, batch_size=size)
         return loss
 
@@ -126,7 +127,10 @@ class SegmentationModule(BaseModel):
         # an image without foreground, in which none is found, is right
         scores["val/dice"] = torch.where(total > 0, 2.0 * both / total.clamp(min=1), 1.0)
         scores["val/iou"] = torch.where(total > 0, both / either.clamp(min=1), 1.0)
-        self.log_dict(scores, on_step=False, on_epoch=True, batch_size=1, sync_dist=True)
+        # as a float, for Lightning rounds the mean of whole numbers over processes down; 0 where
+        # another process scores this image
+        counts: Any = float(batch.get("counts", True))
+        self.log_dict(scores, on_step=False, on_epoch=True, batch_size=counts, sync_dist=True)
         return maps
 
     def configure_optimizers(self) -> Any:
@@ -147,7 +151,8 @@ class SegmentationModule(BaseModel):
     def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
         """Tell a schedule that asks for it how much of the budget is spent, and step it."""
         if hasattr(scheduler, "spent"):
-            scheduler.spent = self.budget_spent()
+            # the clocks of several processes differ, and with them the rates would
+            scheduler.spent = self.trainer.strategy.broadcast(self.budget_spent())
         scheduler.step()
 
     def budget_spent(self) -> float:
