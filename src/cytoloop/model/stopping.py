@@ -69,6 +69,11 @@ class SaveOnStop(Callback):
         if _PREEMPTED is not None and SLURMEnvironment.detect():
             signal.signal(_PREEMPTED, self._preempt)  # Lightning then leaves it to us
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take SIGTERM back: Lightning's handler would wait for the other processes in any step."""
+        if trainer.world_size > 1 and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, self._ask)
+
     def _ask(self, number: int, frame: Any) -> None:
         if self.asked:
             raise KeyboardInterrupt
