@@ -187,6 +187,36 @@ def test_a_loss_that_is_no_number_stops_with_the_last_good_weights_kept(
     assert all(bool(torch.isfinite(value).all()) for value in weights("nan").values())
 
 
+def test_averaged_weights_and_gathered_gradients_go_on_exactly(project: Path) -> None:
+    words = [*TINY, "callbacks=ema", "callbacks.ema.decay=0.5", "trainer.accumulate_grad_batches=3"]
+    words += ["model.channels_last=true", "optimizer=sgd", "schedule=poly"]
+    assert main(["train", *words, "output=mean"]) == 0
+    content = torch.load(project / "mean/checkpoints/last.ckpt", weights_only=True)
+    assert content["global_step"] == 18  # of 8 batches in an epoch: 3, 3 and 2
+    current = content["current_model_state"]
+    assert any(not torch.equal(v, current[name]) for name, v in content["state_dict"].items())
+    lines = [json.loads(line) for line in (project / "mean/progress.jsonl").open()]
+    steps = [line["step"] for line in lines if line["event"] == "step"]
+    assert steps == sorted(set(steps)) and lines[-1]["spent"] == 1
+    client, run_id = run_of("mean")
+    rates = [m.value for m in client.get_metric_history(run_id, "train/lr")]
+    assert rates[-1] < 0.1 * max(rates)  # the schedule ends with the budget
+    assert main(["predict", "model=mean", "input=ds/valid.csv", "output=mean_preds"]) == 0
+    thread = signal_at("mean_cut", signal.SIGTERM)
+    assert main(["train", *words, "output=mean_cut"]) == 130
+    thread.join()
+    assert main(["train", "resume=mean_cut"]) == 0
+    assert_equal("mean", "mean_cut")
+
+
+@pytest.mark.slow
+def test_a_compiled_network_is_kept_as_any_other(project: Path) -> None:
+    words = ["model.compile=true", "trainer.max_epochs=1", "output=compiled"]
+    assert main(["train", *TINY, *words]) == 0
+    assert set(weights("compiled")) == set(weights("whole"))
+    assert main(["predict", "model=compiled", "input=ds/valid.csv", "output=compiled_preds"]) == 0
+
+
 def test_weights_that_are_no_numbers_are_not_saved(
     project: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

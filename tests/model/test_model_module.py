@@ -12,10 +12,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lightning.pytorch.callbacks import Timer
+from monai.networks.nets import DynUNet
 from omegaconf import OmegaConf
 
 from cytoloop.errors import ConfigError, ModelError
-from cytoloop.model import hardware
+from cytoloop.model import hardware, rehearsal
 from cytoloop.model.fit import complete_config
 from cytoloop.model.heads import Head
 from cytoloop.model.losses import DiceCELoss
@@ -37,12 +38,12 @@ class Half(torch.nn.Module):
         return image * self.gain
 
 
-def make_module(**kwargs: Any) -> SegmentationModule:
+def make_module(network: Any = None, image: Any = None, **kwargs: Any) -> SegmentationModule:
     return SegmentationModule(
-        backbone=Half(),
+        backbone=network or Half(),
         task_heads={"seg": Head(DiceCELoss())},
         inferer=lambda image, network: network(image),
-        image={"spatial_dims": 2},
+        image=image or {"spatial_dims": 2},
         **kwargs,
     )
 
@@ -95,6 +96,14 @@ def rates_at(schedule: BudgetSchedule, shares: Sequence[float]) -> list[float]:
         schedule.step()
         rates.append(schedule.get_last_lr()[0])
     return rates
+
+
+def test_torchs_own_schedulers_are_stepped_after_each_batch() -> None:
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=0.4)
+    module = make_module()
+    for _ in range(2):
+        module.lr_scheduler_step(torch.optim.lr_scheduler.StepLR(optimizer, 1, 0.5), None)
+    assert optimizer.param_groups[0]["lr"] == pytest.approx(0.1)
 
 
 @pytest.mark.parametrize(
@@ -155,6 +164,27 @@ def test_the_budget_is_minutes_or_steps_whichever_is_nearer_its_end() -> None:
     assert module.budget_spent() == pytest.approx(0.5)
     trainer.estimated_stepping_batches = 100
     assert module.budget_spent() == pytest.approx(0.7)
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_the_memory_layout_changes_nothing_but_time(dims: int) -> None:
+    image = torch.rand(1, 2, *[8] * dims)
+    answers = []
+    for innermost in (False, True):
+        torch.manual_seed(0)
+        network = DynUNet(dims, 2, 1, [3, 3, 3], [1, 2, 2], [2, 2], filters=[4, 4, 4])
+        module = make_module(network, {"spatial_dims": dims}, channels_last=innermost)
+        answers.append(module(image)["seg"])
+    torch.testing.assert_close(*answers)
+
+
+def test_compiling_is_refused_where_nothing_can_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(function: Any) -> Any:
+        raise RuntimeError("no compiler")
+
+    monkeypatch.setattr(torch, "compile", failing)
+    with pytest.raises(ConfigError, match="nothing can be compiled on this machine: no compiler"):
+        rehearsal._check_compiler()
 
 
 def test_precision_follows_the_hardware(monkeypatch: pytest.MonkeyPatch) -> None:

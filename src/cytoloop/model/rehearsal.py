@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
@@ -62,6 +63,8 @@ def check_parts(cfg: DictConfig) -> None:
     model = build("model", _recursive_=False)
     if isinstance(model, SegmentationModule):
         attempt("model.optimizer", model.configure_optimizers)
+        if cfg.model.get("compile"):
+            attempt("model.compile", _check_compiler)
     for name, node in (cfg.get("callbacks") or {}).items():
         callback = build(f"callbacks.{name}")
         if model is not None and hasattr(callback, "check"):
@@ -71,6 +74,26 @@ def check_parts(cfg: DictConfig) -> None:
             attempt(key, lambda key=key, node=node: _check_monitor(key, node, model))
     build("trainer", callbacks=[], logger=False)
     _raise(errors)
+
+
+def _check_compiler() -> None:
+    """Refuse to compile where nothing can be: the smallest thing is tried.
+
+    Raises
+    ------
+    ConfigError
+        It fails.
+    """
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.compile(lambda x: x.sin() + 1)(torch.ones(64, device=device))
+    except Exception as error:  # of many kinds, by compiler and system
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+        raise ConfigError(
+            "model.compile",
+            f"nothing can be compiled on this machine: {reason}",
+            "Install a C++ compiler (and Triton for a GPU), or leave it out.",
+        ) from error
 
 
 def _check_monitor(key: str, node: Any, model: SegmentationModule) -> None:
