@@ -53,7 +53,13 @@ def test_sizes_are_those_of_the_segmenter_plugin(size: str, features: int) -> No
     assert composed("train", "experiment=nuclei_2d", f"model/size={size}").features == features
 
 
-@pytest.mark.parametrize("group", ["augmentation", "normalization", "trainer", "model", "data"])
+@pytest.mark.parametrize(
+    "group",
+    [
+        *("augmentation", "normalization", "trainer", "model", "data"),
+        *("optimizer", "schedule", "callbacks"),
+    ],
+)
 def test_every_option_of_a_group_composes(group: str) -> None:
     for path in (CONFIGS / group).glob("*.yaml"):
         assert composed("train", f"{group}={path.stem}")

@@ -126,6 +126,36 @@ def test_data_settings_that_cannot_be(tell: Callable, dataset: Path) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "words, faults",
+    [
+        (["data.replay=0.3"], ["give both: data.replay=0.3 data.replay_path"]),
+        (["data.replay=0.3", "data.replay_path=nowhere"], ["nowhere: no such data set"]),
+        (["model=instance", "data.heads=[foreground]"], ["but data.heads is ['foreground']"]),
+        (["+trainer.nonsense=1"], ["trainer: Trainer.__init__() got an unexpected keyword"]),
+        (["+model.backbone.nonsense=1"], ["model: DynUNet.__init__() got an unexpected keyword"]),
+        (["+model.optimizer.rate=1"], ["model.optimizer: AdamW.__init__() got an unexpected"]),
+        (
+            ["model.optimizer._target_=torch.optim.AdamWW", "trainer.precision=17"],
+            ["2 problems", "model.optimizer._target_: 'torch.optim.AdamWW' is", "Precision 17 is"],
+        ),
+        (["model.lr_scheduler.shape=linear"], ["shape is linear, expected cosine, poly, constant"]),
+        (["callbacks.best.monitor=val/nope"], ["val/nope is no score of this model", "val/iou"]),
+        (["callbacks.best.monitor=val/pq"], ["val/pq is no score of this model"]),
+        (["callbacks.best.monitor=val/loss"], ["of val/loss the smallest is the best"]),
+        (["finetune=frozen_encoder", "callbacks.frozen.names=zzz"], ["fits 0 of the network's"]),
+        (["postprocess.threshold=abc"], ["postprocess.threshold=abc: expected a probability"]),
+    ],
+    ids=lambda words: " ".join(words)[:40],
+)
+def test_no_run_is_opened_for_a_mistake(
+    tell: Callable, dataset: Path, words: list[str], faults: list[str]
+) -> None:
+    text = tell("train", "data.path=.", "data.patch_size=[8,32,32]", "output=m", *words)
+    assert all(fault in text for fault in faults), text
+    assert not (dataset / "m/run_id").exists()
+
+
 def test_an_unknown_experiment_lists_the_known_ones(tell: Callable) -> None:
     text = tell("train", "experiment=nuclie", "data.path=.")
     assert "Could not find 'experiment/nuclie'" in text and "nuclei_2d, nuclei_3d" in text

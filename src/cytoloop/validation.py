@@ -10,7 +10,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 
 from cytoloop.evaluation.matching import match_instances
-from cytoloop.evaluation.scores import instance_counts, instance_scores
+from cytoloop.evaluation.scores import INSTANCE_COUNTS, instance_counts, instance_scores
 from cytoloop.inference.postprocess import POSTPROCESS, Trained, resolved, rule_for
 from cytoloop.instances import segment
 
@@ -45,6 +45,9 @@ class ObjectScores(Callback):
         """Part the objects of an image and match them with the true ones."""
         if not isinstance(outputs, dict) or "distance" not in outputs:
             return
+        if not batch.get("counts", True):  # another process has this image
+            self._counts.append({})
+            return
         trained = Trained.of(pl_module.hparams["image"])
         first, depth = (_plain(outputs[name]) for name in (next(iter(outputs)), "distance"))
         settings = resolved(POSTPROCESS, Trained())
@@ -61,12 +64,13 @@ class ObjectScores(Callback):
         """Log the scores over the objects of all images, and of all processes."""
         if not self._counts:
             return
-        names = list(self._counts[0])
-        sums = torch.tensor([sum(one[name] for one in self._counts) for name in names])
+        sums = torch.tensor(
+            [sum(one.get(name, 0) for one in self._counts) for name in INSTANCE_COUNTS]
+        )
         if trainer.world_size > 1:
             gathered: Any = pl_module.all_gather(sums.to(pl_module.device))
             sums = gathered.sum(0).cpu()
-        found = instance_scores(dict(zip(names, sums.tolist(), strict=True)))
+        found = instance_scores(dict(zip(INSTANCE_COUNTS, sums.tolist(), strict=True)))
         # no object anywhere: nothing was wrong
         scores = {f"val/{name}": float(np.nan_to_num(found[name], nan=1.0)) for name in SCORES}
         pl_module.log_dict(scores, rank_zero_only=False)

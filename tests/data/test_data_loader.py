@@ -2,13 +2,16 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from cytoloop.data.augmentation import Augmentation, Elastic, Flip, Noise, QuarterTurn, Rotate
-from cytoloop.data.dataset import PatchDataset, WholeImages
+from cytoloop.data.dataset import PatchDataset, Share, WholeImages
 from cytoloop.data.entry import Entry
 from cytoloop.data.loader import PatchLoader
 from cytoloop.data.points import object_points, valid_places
@@ -88,6 +91,15 @@ def test_two_processes_see_each_patch_once() -> None:
     assert [len(part) for part in parts] == [4, 4]
     together = [batch for pair in zip(*parts, strict=True) for batch in pair]
     assert all(same(a, b) for a, b in zip(alone, together, strict=True))
+
+
+@given(st.integers(1, 12), st.integers(1, 5))
+def test_each_whole_image_counts_in_one_process(images: int, world: int) -> None:
+    whole: Any = [{"id": number} for number in range(images)]
+    shares = [Share(whole, rank, world) for rank in range(world)]
+    assert len({len(share) for share in shares}) == 1  # they validate in step
+    samples = [share[number] for share in shares for number in range(len(share))]
+    assert sorted(s["id"] for s in samples if s["counts"]) == list(range(images))
 
 
 def test_an_error_in_a_thread_is_raised_where_batches_are_taken() -> None:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import stat
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from mlflow import MlflowClient
 
 from cytoloop.__main__ import main
+from cytoloop.model.losses import DepthLoss
 
 TINY = [
     *("experiment=nuclei_2d", "model/size=small", "data.batch_size=2", "data.steps_per_epoch=8"),
@@ -162,6 +165,93 @@ def test_a_preempted_slurm_job_is_requeued_and_goes_on_by_itself(
     assert main(["train", *words]) == 0
     assert "going on in slurm" in capfd.readouterr().err
     assert_equal("whole", "slurm")
+
+
+def test_a_loss_that_is_no_number_stops_with_the_last_good_weights_kept(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    forward, calls = DepthLoss.forward, [0]
+
+    def failing(self: DepthLoss, *tensors: torch.Tensor) -> torch.Tensor:
+        calls[0] += self.training
+        return forward(self, *tensors) * (float("nan") if calls[0] > 20 else 1.0)
+
+    monkeypatch.setattr(DepthLoss, "forward", failing)
+    assert main(["train", *TINY, "output=nan"]) == 2
+    text = capfd.readouterr().err
+    assert "ModelError: step 20: the loss is nan (images of the batch: img_" in text
+    assert "lower model.optimizer.lr" in text and "Traceback" not in text
+    client, run_id = run_of("nan")
+    run = client.get_run(run_id)
+    assert run.info.status == "FAILED"
+    assert "step 20: the loss is nan" in run.data.tags["cytoloop.failure"]
+    last = torch.load(project / "nan/checkpoints/last.ckpt", weights_only=True)
+    assert last["global_step"] == 16
+    assert all(bool(torch.isfinite(value).all()) for value in weights("nan").values())
+
+
+def test_averaged_weights_and_gathered_gradients_go_on_exactly(project: Path) -> None:
+    words = [*TINY, "callbacks=ema", "callbacks.ema.decay=0.5", "trainer.accumulate_grad_batches=3"]
+    words += ["model.channels_last=true", "optimizer=sgd", "schedule=poly"]
+    assert main(["train", *words, "output=mean"]) == 0
+    content = torch.load(project / "mean/checkpoints/last.ckpt", weights_only=True)
+    assert content["global_step"] == 18  # of 8 batches in an epoch: 3, 3 and 2
+    current = content["current_model_state"]
+    assert any(not torch.equal(v, current[name]) for name, v in content["state_dict"].items())
+    lines = [json.loads(line) for line in (project / "mean/progress.jsonl").open()]
+    steps = [line["step"] for line in lines if line["event"] == "step"]
+    assert steps == sorted(set(steps)) and lines[-1]["spent"] == 1
+    client, run_id = run_of("mean")
+    rates = [m.value for m in client.get_metric_history(run_id, "train/lr")]
+    assert rates[-1] < 0.1 * max(rates)  # the schedule ends with the budget
+    assert main(["predict", "model=mean", "input=ds/valid.csv", "output=mean_preds"]) == 0
+    thread = signal_at("mean_cut", signal.SIGTERM)
+    assert main(["train", *words, "output=mean_cut"]) == 130
+    thread.join()
+    assert main(["train", "resume=mean_cut"]) == 0
+    assert_equal("mean", "mean_cut")
+
+
+@pytest.mark.slow
+def test_a_compiled_network_is_kept_as_any_other(project: Path) -> None:
+    words = ["model.compile=true", "trainer.max_epochs=1", "output=compiled"]
+    assert main(["train", *TINY, *words]) == 0
+    assert set(weights("compiled")) == set(weights("whole"))
+    assert main(["predict", "model=compiled", "input=ds/valid.csv", "output=compiled_preds"]) == 0
+
+
+def test_weights_that_are_no_numbers_are_not_saved(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The gradients of the last step of an epoch overflow; the loss did not."""
+    step, calls = torch.optim.AdamW.step, [0]
+
+    def overflowing(self: torch.optim.AdamW, closure: Any = None) -> Any:
+        result = step(self, closure)
+        calls[0] += 1
+        if calls[0] == 16:
+            self.param_groups[0]["params"][0].data.fill_(float("inf"))
+        return result
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", overflowing)
+    assert main(["train", *TINY, "output=inf"]) == 2
+    assert re.search(r"step 16: \d+ weights are no numbers", text := capfd.readouterr().err), text
+    for name in ("best", "last"):
+        kept = torch.load(project / f"inf/checkpoints/{name}.ckpt", weights_only=True)
+        assert kept["global_step"] == 8
+
+
+def test_a_training_stops_where_its_score_gains_nothing(
+    project: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    words = ["model.optimizer.lr=1e-6", "callbacks.best.monitor=val/dice", "budget_minutes=5"]
+    assert main(["train", *TINY, *words, "early_stop=1", "output=early"]) == 0
+    assert "no better val/dice in 1 validations: stopped" in capfd.readouterr().err
+    client, run_id = run_of("early")
+    run = client.get_run(run_id)
+    assert run.info.status == "FINISHED" and run.data.params["early_stop"] == "1"
+    scores = [m.value for m in client.get_metric_history(run_id, "val/dice")]
+    assert scores[-1] <= max(scores[:-1])
 
 
 def test_a_stop_after_the_last_epoch_does_not_wait_for_a_step(

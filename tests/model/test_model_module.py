@@ -1,25 +1,30 @@
 from __future__ import annotations
 
 import io
+import itertools
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from lightning.pytorch.callbacks import Timer
+from monai.networks.nets import DynUNet
 from omegaconf import OmegaConf
 from rich.console import Console
 
 from cytoloop.errors import ConfigError, ModelError
-from cytoloop.model import hardware
+from cytoloop.model import hardware, rehearsal
 from cytoloop.model.fit import complete_config
 from cytoloop.model.heads import Head
 from cytoloop.model.losses import DiceCELoss
 from cytoloop.model.module import SegmentationModule
 from cytoloop.model.progress import Progress
-from cytoloop.model.schedule import WarmupCosine
+from cytoloop.model.schedule import SHAPES, BudgetSchedule
 from cytoloop.model.waiting import LoaderWait
 from cytoloop.model.warmstart import WarmStart
 
@@ -35,12 +40,12 @@ class Half(torch.nn.Module):
         return image * self.gain
 
 
-def make_module(**kwargs: Any) -> SegmentationModule:
+def make_module(network: Any = None, image: Any = None, **kwargs: Any) -> SegmentationModule:
     return SegmentationModule(
-        backbone=Half(),
+        backbone=network or Half(),
         task_heads={"seg": Head(DiceCELoss())},
         inferer=lambda image, network: network(image),
-        image={"spatial_dims": 2},
+        image=image or {"spatial_dims": 2},
         **kwargs,
     )
 
@@ -81,15 +86,73 @@ def test_hparams_are_plain_and_keys_are_cytodls() -> None:
     assert checkpoint["cytoloop"]["schema"] == 1
 
 
-def test_the_rate_warms_up_and_falls_with_the_budget() -> None:
+def make_schedule(**kwargs: Any) -> BudgetSchedule:
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=0.4)
-    schedule = WarmupCosine(optimizer, warmup=0.2, final=0.1)
+    return BudgetSchedule(optimizer, **kwargs)
+
+
+def rates_at(schedule: BudgetSchedule, shares: Sequence[float]) -> list[float]:
     rates = []
-    for spent in (0.0, 0.1, 0.2, 0.6, 1.0):
+    for spent in shares:
         schedule.spent = spent
         schedule.step()
-        rates.append(optimizer.param_groups[0]["lr"])
-    assert rates == pytest.approx([0.04, 0.22, 0.4, 0.22, 0.04])
+        rates.append(schedule.get_last_lr()[0])
+    return rates
+
+
+def test_torchs_own_schedulers_are_stepped_after_each_batch() -> None:
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=0.4)
+    module = make_module()
+    for _ in range(2):
+        module.lr_scheduler_step(torch.optim.lr_scheduler.StepLR(optimizer, 1, 0.5), None)
+    assert optimizer.param_groups[0]["lr"] == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize(
+    "shape, expected",
+    [
+        ("cosine", [0.04, 0.22, 0.4, 0.22, 0.04]),
+        ("poly", [0.04, 0.22, 0.4, 0.04 + 0.36 * 0.5**0.9, 0.04]),
+        ("constant", [0.04, 0.22, 0.4, 0.4, 0.4]),
+    ],
+)
+def test_the_rate_warms_up_and_falls_with_the_budget(shape: str, expected: list[float]) -> None:
+    schedule = make_schedule(shape=shape, warmup=0.2, final=0.1)
+    assert rates_at(schedule, (0.0, 0.1, 0.2, 0.6, 1.0)) == pytest.approx(expected)
+
+
+@given(
+    st.sampled_from(sorted(SHAPES)),
+    st.floats(0, 0.99),
+    st.floats(0, 1),
+    st.lists(st.floats(0, 1), min_size=2, max_size=8),
+)
+@settings(max_examples=50)
+def test_no_schedule_goes_beyond_the_highest_rate_or_up_again(
+    shape: str, warmup: float, final: float, shares: list[float]
+) -> None:
+    schedule = make_schedule(shape=shape, warmup=warmup, final=final)
+    rates = rates_at(schedule, [max(share, warmup) for share in sorted(shares)])
+    assert all(0.4 * final - 1e-9 <= rate <= 0.4 + 1e-9 for rate in rates)
+    assert all(later <= rate + 1e-9 for rate, later in itertools.pairwise(rates))
+
+
+def test_a_schedule_that_cannot_be_is_refused() -> None:
+    with pytest.raises(ConfigError, match="4 problems") as caught:
+        make_schedule(shape="line", warmup=1.0, start=-1, final=2)
+    for part in ("shape is line", "warmup is 1.0", "start is -1", "final is 2"):
+        assert part in str(caught.value)
+
+
+def test_a_schedule_goes_on_from_the_state_of_one_that_had_no_shape() -> None:
+    former = make_schedule()
+    rates_at(former, [0.5])
+    state = former.state_dict()
+    for name in ("shape", "start"):
+        del state[name]
+    resumed = make_schedule()
+    resumed.load_state_dict(state)
+    assert rates_at(resumed, [0.7]) == rates_at(former, [0.7])
 
 
 def test_the_budget_is_minutes_or_steps_whichever_is_nearer_its_end() -> None:
@@ -103,6 +166,27 @@ def test_the_budget_is_minutes_or_steps_whichever_is_nearer_its_end() -> None:
     assert module.budget_spent() == pytest.approx(0.5)
     trainer.estimated_stepping_batches = 100
     assert module.budget_spent() == pytest.approx(0.7)
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_the_memory_layout_changes_nothing_but_time(dims: int) -> None:
+    image = torch.rand(1, 2, *[8] * dims)
+    answers = []
+    for innermost in (False, True):
+        torch.manual_seed(0)
+        network = DynUNet(dims, 2, 1, [3, 3, 3], [1, 2, 2], [2, 2], filters=[4, 4, 4])
+        module = make_module(network, {"spatial_dims": dims}, channels_last=innermost)
+        answers.append(module(image)["seg"])
+    torch.testing.assert_close(*answers)
+
+
+def test_compiling_is_refused_where_nothing_can_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(function: Any) -> Any:
+        raise RuntimeError("no compiler")
+
+    monkeypatch.setattr(torch, "compile", failing)
+    with pytest.raises(ConfigError, match="nothing can be compiled on this machine: no compiler"):
+        rehearsal._check_compiler()
 
 
 def test_precision_follows_the_hardware(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -161,6 +245,18 @@ def test_values_that_contradict_the_data_are_refused() -> None:
         complete_config(config(spatial_dims=2), FACTS)
     with pytest.raises(ConfigError, match="not above 0"):
         complete_config(config(budget_minutes=-1), FACTS)
+
+
+def test_targets_heads_and_channels_that_are_not_each_others_are_refused() -> None:
+    model = {
+        "image": {"channel_names": [], "spacing_um": None, "heads": ["foreground", "distance"]},
+        "task_heads": {"seg": {}},
+        "backbone": {"out_channels": 3},
+    }
+    with pytest.raises(ConfigError, match="3 problems") as caught:
+        complete_config(config(model=model, data={"heads": ["distance", "foreground"]}), FACTS)
+    for part in ("data.heads is", "task_heads has 1 heads", "out_channels is 3"):
+        assert part in str(caught.value)
 
 
 def test_weights_that_do_not_fit_are_listed(tmp_path: Path) -> None:

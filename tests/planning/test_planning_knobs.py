@@ -83,6 +83,23 @@ def test_a_patch_may_be_left_to_the_plan_wholly_or_along_an_axis() -> None:
         check_knobs(config("data.patch_size", patch))
 
 
+@pytest.mark.parametrize("share", [1, -0.1, "half", True])
+def test_a_replayed_share_is_one(share: Any) -> None:
+    with pytest.raises(ConfigError, match=r"data.replay: is .*expected a share"):
+        check_knobs(config("data.replay", share))
+
+
+def test_replay_needs_its_data_set_and_the_other_way_round() -> None:
+    cfg = config("data.replay", 0.3)
+    with pytest.raises(ConfigError, match="data.replay_path is None; give both"):
+        check_knobs(cfg)
+    cfg.data.replay_path = "round0"
+    check_knobs(cfg)
+    cfg.data.replay = 0
+    with pytest.raises(ConfigError, match="is 0 and data.replay_path is round0"):
+        check_knobs(cfg)
+
+
 def test_all_faults_are_told_at_once() -> None:
     cfg = config("features", 1000)
     cfg.layers, cfg.data.batch_size, cfg.data.patch_size = 7, 0, [2, 2]

@@ -60,10 +60,13 @@ def test_a_run_ends_as_its_training_does(
     try:
         with ending(run, project):
             if error:
-                raise error
+                raise error("the reason")
     except BaseException as caught:
         assert type(caught) is error
-    assert run.client.get_run(run.run_id).info.status == status
+    ended = run.client.get_run(run.run_id)
+    assert ended.info.status == status
+    reason = "ValueError: the reason" if status == "FAILED" else None
+    assert ended.data.tags.get("cytoloop.failure") == reason
     located = locate_checkpoint(f"runs:/{run.run_id}/last")
     assert located.path.read_text() == "weights" and located.run_id == run.run_id
     with pytest.raises(ModelError, match=r"no checkpoints/best.ckpt.*\n.*/last"):

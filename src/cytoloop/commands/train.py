@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from cytoloop.errors import OutputError
+from cytoloop.errors import ConfigError, OutputError
 from cytoloop.remote import shown
 from cytoloop.tracking.resume import FINISHED, LAST, note_finished
 
@@ -18,10 +18,14 @@ log = logging.getLogger(__name__)
 
 def run(cfg: Any) -> float | None:
     """Check the data, train, and return the best score (for `--multirun` searches)."""
+    from cytoloop.app import StoppedError, plain
     from cytoloop.data.preflight import preflight
+    from cytoloop.inference.postprocess import check_postprocess
     from cytoloop.planning.knobs import check_knobs
 
     check_knobs(cfg)
+    if problems := check_postprocess(plain(cfg.postprocess)):
+        raise ConfigError("cytoloop train", problems, "See `cytoloop predict --help`.")
     output = Path(os.path.relpath(cfg.paths.output_dir))  # the sweep's folder in a sweep
     if (output / LAST).is_file() and not (cfg.resume or cfg.overwrite):
         raise OutputError(
@@ -30,9 +34,12 @@ def run(cfg: Any) -> float | None:
             "Take another output=, go on with resume=FOLDER, or replace it with overwrite=true.",
         )
     data = preflight(cfg.data.path, cfg.data.fold)
+    if cfg.data.get("replay_path"):
+        from cytoloop.data.module import earlier_rows
+
+        earlier_rows(cfg.data.replay_path, data[0])
     log.info("starting (%s)", ", ".join(f"{len(m)} {split}" for split, m in data[0].items()))
 
-    from cytoloop.app import StoppedError
     from cytoloop.model.hardware import devices_of
     from cytoloop.model.stopping import clean_stop
     from cytoloop.tracking.lock import training
@@ -67,6 +74,7 @@ def _train(
     from cytoloop.inference.pyfunc import served
     from cytoloop.model.fit import complete_config, fit
     from cytoloop.model.hardware import describe_hardware
+    from cytoloop.model.rehearsal import check_parts
     from cytoloop.planning.run import plan_run
     from cytoloop.tracking.again import artifact_of
     from cytoloop.tracking.checkpoints import locate_checkpoint
@@ -87,6 +95,7 @@ def _train(
         for old in (FINISHED, "progress.jsonl", "curves.png"):
             (output / old).unlink(missing_ok=True)
     complete_config(cfg, facts, init_from=start)
+    check_parts(cfg)
     tracked = open_training(cfg)
     name(tracked.run_id)
     cfg.logger.mlflow.run_id = tracked.run_id

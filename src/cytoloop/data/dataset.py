@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import threading
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
@@ -135,6 +136,29 @@ class WholeImages(Dataset):
         objects, _ = fastremap.renumber(separate_pieces(labels), in_place=False)
         sample["labels"] = torch.from_numpy(objects.astype(np.int32))
         return sample
+
+
+class Share(Dataset):
+    """One process's part of the images; all processes have as many, for they validate in step.
+
+    Parameters
+    ----------
+    images : WholeImages
+    rank, world : int
+        This process, and how many there are.
+    """
+
+    def __init__(self, images: WholeImages, rank: int = 0, world: int = 1) -> None:
+        self.images = images
+        self.rank, self.world = rank, world
+
+    def __len__(self) -> int:
+        return math.ceil(len(self.images) / self.world)
+
+    def __getitem__(self, number: int) -> Sample:
+        """Return a whole image; ``counts`` is False where another process has it too."""
+        place = number * self.world + self.rank
+        return {**self.images[place % len(self.images)], "counts": place < len(self.images)}
 
 
 def warped_patch(

@@ -13,7 +13,7 @@ from lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
 from cytoloop.data.augmentation import Augmentation
-from cytoloop.data.dataset import PatchDataset, WholeImages
+from cytoloop.data.dataset import PatchDataset, Share, WholeImages
 from cytoloop.data.entry import Entry
 from cytoloop.data.heads import MAKERS
 from cytoloop.data.loader import PatchLoader, default_workers
@@ -121,6 +121,10 @@ class ManifestDataModule(LightningDataModule):
         self._train: PatchDataset | None = None
         self._valid: WholeImages | None = None
 
+    def prepare_data(self) -> None:
+        """Fill the store in the first process, before the others read it."""
+        self.setup("fit")
+
     def setup(self, stage: str) -> None:
         """Read the manifest and open the images (building their store entries if need be)."""
         if self._train is not None:
@@ -180,21 +184,28 @@ class ManifestDataModule(LightningDataModule):
         trainer = self.trainer
         on_gpu = trainer is not None and trainer.strategy.root_device.type == "cuda"
         accelerated = trainer is not None and trainer.strategy.root_device.type != "cpu"
+        rank, world = self._place()
         return PatchLoader(
             self.patches,
             self.patches.schedule.length,
             self.batch_size,
             default_workers(accelerated) if self.num_workers is None else self.num_workers,
-            rank=trainer.global_rank if trainer is not None else 0,
-            world=trainer.world_size if trainer is not None else 1,
+            rank=rank,
+            world=world,
             pin=on_gpu,
         )
 
     def val_dataloader(self) -> DataLoader:
-        """Return whole images, one at a time."""
+        """Return whole images, one at a time; of several processes each has its share."""
         if self._valid is None:
             self.setup("fit")
-        return DataLoader(self._valid, batch_size=1)  # type: ignore[arg-type]
+        share = Share(cast(WholeImages, self._valid), *self._place())
+        return DataLoader(share, batch_size=1)
+
+    def _place(self) -> tuple[int, int]:
+        """Return which process this is, and how many there are."""
+        trainer = self.trainer
+        return (0, 1) if trainer is None else (trainer.global_rank, trainer.world_size)
 
 
 def _make_map(job: tuple[Entry, str]) -> None:

@@ -13,12 +13,13 @@ from cytoloop.evaluation.matching import THRESHOLDS, Matching, Overlaps
 from cytoloop.evaluation.overlap import overlap_scores
 
 ERRORS = ("merges", "splits", "missed", "spurious")
-_ADDED = (
+INSTANCE_COUNTS = (
     *("n_truth", "n_predicted", "seg_sum", "iou_sum_50", "aji_shared", "aji_union"),
     *(f"tp_{100 * t:.0f}" for t in THRESHOLDS),
     *ERRORS,
 )
-COUNTS = (*overlap.COUNTS, *surface.COUNTS, *_ADDED)
+"""What `instance_counts` returns."""
+COUNTS = (*overlap.COUNTS, *surface.COUNTS, *INSTANCE_COUNTS)
 """What adds up over images; pooled scores are made of the sums."""
 
 

@@ -35,24 +35,31 @@ class Frozen(Callback):
             raise ConfigError("callbacks.frozen.epochs", f"is {epochs}", "Expected 1 or more.")
         self.epochs = epochs
 
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Freeze or thaw what the epoch asks for.
+    def check(self, model: LightningModule) -> None:
+        """Refuse names that leave nothing to freeze or nothing to learn.
 
         Raises
         ------
         ConfigError
-            Nothing would be frozen, or nothing would learn.
+            They fit none of the network's weights, or all.
         """
-        frozen = self.epochs is None or trainer.current_epoch < self.epochs
-        backbone: Any = pl_module.backbone
-        chosen = {name for name, _ in backbone.named_parameters() if self.names.search(name)}
-        every = len(list(backbone.parameters()))
-        if len(chosen) in (0, every):
+        chosen, every = len(self._chosen(model)), len(list(_network(model).parameters()))
+        if chosen in (0, every):
             raise ConfigError(
                 "callbacks.frozen.names",
-                f"fits {len(chosen)} of the network's {every} weights",
+                f"fits {chosen} of the network's {every} weights",
                 "Name the layers of your network: some of them, not all.",
             )
+
+    def _chosen(self, model: LightningModule) -> set[str]:
+        names = (name for name, _ in _network(model).named_parameters())
+        return {name for name in names if self.names.search(name)}
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Freeze or thaw what the epoch asks for; see `check` for what is refused."""
+        self.check(pl_module)
+        frozen = self.epochs is None or trainer.current_epoch < self.epochs
+        backbone, chosen = _network(pl_module), self._chosen(pl_module)
         for name, parameter in backbone.named_parameters():
             parameter.requires_grad_(not (frozen and name in chosen))
         for name, module in backbone.named_modules():
@@ -60,6 +67,11 @@ class Frozen(Callback):
                 module, nn.modules.batchnorm._BatchNorm
             ):
                 module.train(not frozen)
+
+
+def _network(model: LightningModule) -> nn.Module:
+    network: Any = model.backbone
+    return network
 
 
 def decaying_groups(network: nn.Module, lr: float, decay: float) -> list[dict[str, Any]]:

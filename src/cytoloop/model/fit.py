@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import copy
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
+from lightning.pytorch.callbacks import EarlyStopping
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from cytoloop.errors import ConfigError
 from cytoloop.images import Spacing
 from cytoloop.model.hardware import choose_precision, keep_freed_memory
+from cytoloop.model.processes import other_processes, process_count
 from cytoloop.model.stopping import clean_stop
 from cytoloop.model.storage import sound_last
 from cytoloop.terminal import quiet_libraries
+
+log = logging.getLogger(__name__)
 
 
 class DataFacts(Protocol):
@@ -63,6 +69,8 @@ def complete_config(cfg: DictConfig, facts: DataFacts, init_from: Path | None = 
                 key, f"is {cfg[key]} but the images have {found}", f"Leave {key} out."
             )
         cfg[key] = found
+    _check_heads(cfg)
+    several = process_count(cfg.trainer) > 1
     with open_dict(cfg):
         if "image" in cfg.model:
             cfg.model.image.channel_names = list(facts.channels)
@@ -76,12 +84,50 @@ def complete_config(cfg: DictConfig, facts: DataFacts, init_from: Path | None = 
         if cfg.budget_minutes is not None:
             cfg.trainer.max_time = _clock(cfg.budget_minutes)
             cfg.trainer.max_epochs = -1
+        frozen = "frozen" in cfg.callbacks  # what is frozen gets no gradient
+        if several and frozen and cfg.trainer.get("strategy", "auto") in ("auto", "ddp"):
+            cfg.trainer.strategy = "ddp_find_unused_parameters_true"
+        if cfg.get("early_stop"):
+            cfg.callbacks.early_stop = {
+                "_target_": "lightning.pytorch.callbacks.EarlyStopping",
+                "monitor": "${callbacks.best.monitor}",
+                "mode": "${callbacks.best.mode}",
+                "patience": cfg.early_stop,
+            }
         if init_from is not None and not cfg.resume:
             target = "cytoloop.model.warmstart.WarmStart"
             start = {"_target_": target, "path": str(init_from), "strict": cfg.get("strict", True)}
             cfg.callbacks.warm_start = start
         if cfg.resume:
             cfg.checkpoint.ckpt_path = str(sound_last(Path(cfg.resume) / "checkpoints"))
+
+
+def _check_heads(cfg: DictConfig) -> None:
+    """Refuse targets, heads and channels that are not each other's.
+
+    Raises
+    ------
+    ConfigError
+        All that differ.
+    """
+    heads = OmegaConf.select(cfg, "model.image.heads")
+    if heads is None:  # a model that is not ours
+        return
+    targets = OmegaConf.select(cfg, "data.heads")
+    channels = OmegaConf.select(cfg, "model.backbone.out_channels")
+    problems = []
+    if targets is not None and list(targets) != list(heads):
+        problems.append(f"data.heads is {list(targets)}")
+    if (count := len(OmegaConf.select(cfg, "model.task_heads") or heads)) != len(heads):
+        problems.append(f"model.task_heads has {count} heads")
+    if isinstance(channels, int) and channels != len(heads):
+        problems.append(f"model.backbone.out_channels is {channels}")
+    if problems:
+        raise ConfigError(
+            "model.image.heads",
+            [f"is {list(heads)}, but {problem}" for problem in problems],
+            "Choose what is learned with model=, which sets them alike; leave these out.",
+        )
 
 
 def fit(cfg: DictConfig) -> dict[str, float]:
@@ -91,22 +137,49 @@ def fit(cfg: DictConfig) -> dict[str, float]:
     -------
     dict of str to float
         The last logged metrics, and ``best``: the score of the best checkpoint.
+
+    Raises
+    ------
+    ConfigError
+        What Lightning finds wrong with the config.
+    ModelError
+        One of several processes has failed.
     """
     output = Path(cfg.paths.output_dir)
     output.mkdir(parents=True, exist_ok=True)  # CytoDL hides errors where it is missing
-    os.environ.setdefault("PROJECT_ROOT", str(output))  # CytoDL looks for one, and uses it little
-    import cyto_dl.train
-
-    quiet_libraries()
-    keep_freed_memory()
     OmegaConf.save(cfg, output / "config.yaml")
-    with _without_pip_freeze(), clean_stop():
-        # CytoDL resolves and strips the config that it is given
-        metrics, objects = cyto_dl.train.train(copy.deepcopy(cfg))
+    with other_processes(cfg, output):
+        metrics, objects = train(cfg)
+    for callback in objects["callbacks"]:
+        if isinstance(callback, EarlyStopping) and callback.stopped_epoch:
+            told = "no better %s in %d validations: stopped"
+            log.info(told, callback.monitor, callback.patience)
     scores = {name: float(value) for name, value in metrics.items()}
     best = objects["trainer"].checkpoint_callback.best_model_score
     scores["best"] = float(best) if best is not None else float("nan")
     return scores
+
+
+def train(cfg: DictConfig) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Train as this process's part: what CytoDL's own `train` returns, metrics and objects.
+
+    Raises
+    ------
+    ConfigError
+        What Lightning finds wrong with the config.
+    """
+    # CytoDL looks for a root, and uses it little
+    os.environ.setdefault("PROJECT_ROOT", str(cfg.paths.output_dir))
+    import cyto_dl.train
+
+    quiet_libraries()
+    keep_freed_memory()
+    with _without_pip_freeze(), clean_stop():
+        try:  # CytoDL resolves and strips the config that it is given
+            found: tuple[dict[str, Any], dict[str, Any]] = cyto_dl.train.train(copy.deepcopy(cfg))
+        except MisconfigurationException as error:  # Lightning's word for a mistake of the user
+            raise ConfigError("trainer", " ".join(str(error).split()), "") from error
+    return found
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from cytoloop.errors import ConfigError
 from cytoloop.model.finetuning import decaying_groups
 
 Batch = dict[str, Any]
+_INNERMOST = {4: torch.channels_last, 5: torch.channels_last_3d}
 
 
 class SegmentationModule(BaseModel):
@@ -36,6 +37,10 @@ class SegmentationModule(BaseModel):
         What the network expects of an image (dims, channels, spacing_um, patch_size,
         normalization) and says of it (heads): plain values that prediction reads from the
         checkpoint.
+    compile : bool
+        Let torch compile the network at its first step: slow to start, faster steps.
+    channels_last : bool
+        Keep the channels of images and weights innermost in memory.
     layer_decay : float
         From each stage of the network to the one before it the learning rate falls so much, (0, 1].
     optimizer, lr_scheduler : partials
@@ -49,11 +54,18 @@ class SegmentationModule(BaseModel):
         task_heads: dict[str, nn.Module],
         inferer: Any,
         image: dict[str, Any],
+        compile: bool = False,
+        channels_last: bool = False,
         layer_decay: float = 1.0,
         **base_kwargs: Any,
     ) -> None:
         super().__init__(metrics={}, **base_kwargs)
         self.backbone = backbone
+        self.channels_last = channels_last
+        if channels_last:
+            self.backbone.to(memory_format=_INNERMOST[image["spatial_dims"] + 2])  # type: ignore
+        if compile:
+            self.backbone.compile()  # in place: names in a checkpoint stay
         self.task_heads = nn.ModuleDict(task_heads)
         self.inferer = inferer
         if not 0 < layer_decay <= 1:
@@ -72,6 +84,8 @@ class SegmentationModule(BaseModel):
         MONAI's DynUNet and DynUNet-likes stack the depths in an axis of their own, the finest
         first, all of the size of the image.
         """
+        if self.channels_last:
+            image = image.contiguous(memory_format=_INNERMOST[image.ndim])
         features = self.backbone(image)
         stacked = features.ndim > image.ndim
         return [
@@ -103,7 +117,8 @@ class SegmentationModule(BaseModel):
         every = zip(shares, [found, *coarser], strict=True)
         loss = torch.stack([share * one["loss"] for share, one in every]).sum() / sum(shares)
         found, size = {**found, "loss": loss}, len(batch["image"])
-        self.log_dict(_named("train", found), on_step=False, on_epoch=True, batch_size=size)
+        means = {"on_step": False, "on_epoch": True, "sync_dist": True}
+        self.log_dict(_named("train", found), batch_size=size, **means)
         self.log("train/loss_step", loss, on_step=True, on_epoch=False, batch_size=size)
         return loss
 
@@ -126,7 +141,10 @@ class SegmentationModule(BaseModel):
         # an image without foreground, in which none is found, is right
         scores["val/dice"] = torch.where(total > 0, 2.0 * both / total.clamp(min=1), 1.0)
         scores["val/iou"] = torch.where(total > 0, both / either.clamp(min=1), 1.0)
-        self.log_dict(scores, on_step=False, on_epoch=True, batch_size=1, sync_dist=True)
+        # as a float, for Lightning rounds the mean of whole numbers over processes down; 0 where
+        # another process scores this image
+        counts: Any = float(batch.get("counts", True))
+        self.log_dict(scores, on_step=False, on_epoch=True, batch_size=counts, sync_dist=True)
         return maps
 
     def configure_optimizers(self) -> Any:
@@ -147,7 +165,8 @@ class SegmentationModule(BaseModel):
     def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
         """Tell a schedule that asks for it how much of the budget is spent, and step it."""
         if hasattr(scheduler, "spent"):
-            scheduler.spent = self.budget_spent()
+            # the clocks of several processes differ, and with them the rates would
+            scheduler.spent = self.trainer.strategy.broadcast(self.budget_spent())
         scheduler.step()
 
     def budget_spent(self) -> float:

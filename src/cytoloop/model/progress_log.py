@@ -34,6 +34,7 @@ class ProgressLog(Callback):
         self.wait = LoaderWait()
         self._started = 0.0
         self._spent_before = 0.0
+        self._step = 0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Note the start."""
@@ -53,7 +54,9 @@ class ProgressLog(Callback):
         """Note a step."""
         self.wait.batch_ends()
         pl_module.log("train/data_wait", self.wait.share, on_step=False, on_epoch=True)
-        if trainer.global_step % self.every_n_steps == 0:
+        due = trainer.global_step % self.every_n_steps == 0
+        if due and trainer.global_step != self._step:  # several batches make a step
+            self._step = trainer.global_step
             loss = outputs["loss"] if isinstance(outputs, dict) else outputs
             facts = {} if loss is None else {"loss": float(loss)}
             facts |= {"lr": float(trainer.optimizers[0].param_groups[0]["lr"])}

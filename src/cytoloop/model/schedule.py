@@ -3,29 +3,64 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from cytoloop.errors import ConfigError
 
-class WarmupCosine(LRScheduler):
-    """Linear warm-up, then a half cosine down to `final` times the highest rate.
+SHAPES: dict[str, Callable[[float], float]] = {
+    "cosine": lambda done: 0.5 * (1.0 + math.cos(math.pi * done)),
+    "poly": lambda done: (1.0 - done) ** 0.9,  # nnU-Net (Isensee et al. 2021)
+    "constant": lambda done: 1.0,
+}
+"""How the rate goes down: from 1 to 0 as the share of the budget after the warm-up goes up."""
+
+
+class BudgetSchedule(LRScheduler):
+    """Linear warm-up, then down to `final` times the highest rate.
 
     Parameters
     ----------
     optimizer : Optimizer
         Its own rate is the highest one.
+    shape : str
+        One of `SHAPES`.
     warmup : float
         Share of the budget, in [0, 1).
-    final : float
-        Last rate as a share of the highest.
+    start, final : float
+        First and last rate as a share of the highest, in [0, 1].
+
+    Raises
+    ------
+    ConfigError
+        All values that cannot be.
     """
 
     def __init__(
-        self, optimizer: Optimizer, warmup: float = 0.05, final: float = 0.01, **kwargs: Any
+        self,
+        optimizer: Optimizer,
+        shape: str = "cosine",
+        warmup: float = 0.05,
+        start: float = 0.1,
+        final: float = 0.01,
+        **kwargs: Any,
     ) -> None:
+        problems = [] if shape in SHAPES else [f"shape is {shape}, expected {', '.join(SHAPES)}"]
+        if not 0 <= warmup < 1:
+            problems.append(f"warmup is {warmup}, expected a share of the budget, 0 to below 1")
+        problems += [
+            f"{name} is {value}, expected a share of the highest rate, 0 to 1"
+            for name, value in (("start", start), ("final", final))
+            if not 0 <= value <= 1
+        ]
+        if problems:
+            raise ConfigError("model.lr_scheduler", problems, "See configs/schedule/.")
+        self.shape = shape
         self.warmup = warmup
+        self.start = start
         self.final = final
         self.spent = 0.0
         super().__init__(optimizer, **kwargs)
@@ -33,10 +68,14 @@ class WarmupCosine(LRScheduler):
     def factor(self) -> float:
         """Return the present rate as a share of the highest."""
         if self.spent < self.warmup:
-            return 0.1 + 0.9 * self.spent / self.warmup
+            return self.start + (1.0 - self.start) * self.spent / self.warmup
         done = min((self.spent - self.warmup) / (1.0 - self.warmup), 1.0)
-        return self.final + (1.0 - self.final) * 0.5 * (1.0 + math.cos(math.pi * done))
+        return self.final + (1.0 - self.final) * SHAPES[self.shape](done)
 
     def get_lr(self) -> list[Any]:
         """Return the rate of each parameter group."""
         return [base * self.factor() for base in self.base_lrs]
+
+
+WarmupCosine = BudgetSchedule
+"""Its name in configs that are older than the other shapes; the defaults are that schedule."""

@@ -69,6 +69,11 @@ class SaveOnStop(Callback):
         if _PREEMPTED is not None and SLURMEnvironment.detect():
             signal.signal(_PREEMPTED, self._preempt)  # Lightning then leaves it to us
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take SIGTERM back: Lightning's handler would wait for the other processes in any step."""
+        if trainer.world_size > 1 and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, self._ask)
+
     def _ask(self, number: int, frame: Any) -> None:
         if self.asked:
             raise KeyboardInterrupt
@@ -81,25 +86,34 @@ class SaveOnStop(Callback):
 
     def on_train_batch_end(self, trainer: Trainer, *args: Any) -> None:
         """Save and stop, unless validation follows: it saves at its end."""
-        if self.asked and not trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
+        last = trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
+        if self._agreed(trainer) and not last:
             trainer.save_checkpoint(self.path)
             self._stop(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save and stop after the last step of an epoch that no validation follows."""
-        if self.asked and (trainer.current_epoch + 1) % (trainer.check_val_every_n_epoch or 1):
+        validated = (trainer.current_epoch + 1) % (trainer.check_val_every_n_epoch or 1) == 0
+        if self._agreed(trainer) and not validated:
             trainer.save_checkpoint(self.path)
             self._stop(trainer)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Stop after a validation: by now the checkpoint callbacks have saved."""
-        if self.asked:
+        if self._agreed(trainer):
             self._stop(trainer)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Stop after the last epoch: what follows the training waits for a resumed run."""
-        if self.asked:
+        if self._agreed(trainer):
             self._stop(trainer)
+
+    def _agreed(self, trainer: Trainer) -> bool:
+        """Tell whether any process was asked: they stop at the same step, or wait for ever."""
+        if trainer.world_size == 1:
+            return self.asked
+        strategy: Any = trainer.strategy
+        return bool(strategy.reduce_boolean_decision(self.asked, all=False))
 
     def _stop(self, trainer: Trainer) -> None:
         if self._requeue and trainer.is_global_zero:

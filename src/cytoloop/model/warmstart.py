@@ -8,8 +8,8 @@ from pathlib import Path
 from lightning import Callback, LightningModule, Trainer
 
 from cytoloop.model.blueprint import describe
-from cytoloop.model.checkpoint import read_checkpoint
-from cytoloop.model.transfer import transfer
+from cytoloop.model.checkpoint import Checkpoint, read_checkpoint
+from cytoloop.model.transfer import Transfer, transfer
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +30,16 @@ class WarmStart(Callback):
         self.path = Path(path)
         self.strict = strict
 
+    def check(self, model: LightningModule) -> None:
+        """Refuse weights that cannot be fitted, before a run is opened.
+
+        Raises
+        ------
+        ModelError
+            Every one is listed.
+        """
+        self._fit(read_checkpoint(self.path), model)
+
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Load the weights.
 
@@ -39,17 +49,10 @@ class WarmStart(Callback):
             Some cannot be fitted; every one is listed.
         """
         checkpoint = read_checkpoint(self.path)
-        image = dict(pl_module.hparams.get("image") or {})
-        found = transfer(
-            f"{checkpoint.path} ({describe(checkpoint.backbone)})",
-            checkpoint.weights,
-            pl_module.state_dict(),
-            checkpoint.image,
-            image,
-            self.strict,
-        )
+        found = self._fit(checkpoint, pl_module)
         pl_module.load_state_dict(found.state)
-        here, there = image.get("normalization"), checkpoint.image.get("normalization")
+        here = dict(pl_module.hparams.get("image") or {}).get("normalization")
+        there = checkpoint.image.get("normalization")
         if here and there and dict(here) != dict(there):
             log.warning(
                 "%s was trained on images normalised by %s, this training has %s: "
@@ -59,3 +62,13 @@ class WarmStart(Callback):
                 there.get("method"),
             )
         log.info("starting from %s: %s", checkpoint.path, "; ".join(found.told()))
+
+    def _fit(self, checkpoint: Checkpoint, model: LightningModule) -> Transfer:
+        return transfer(
+            f"{checkpoint.path} ({describe(checkpoint.backbone)})",
+            checkpoint.weights,
+            model.state_dict(),
+            checkpoint.image,
+            dict(model.hparams.get("image") or {}),
+            self.strict,
+        )

@@ -55,7 +55,10 @@ KNOBS = (
     Knob("layers", *LAYERS),
     Knob("data.batch_size", 1, 256),
     Knob("data.patches_per_image", 1, 1000),
+    Knob("data.steps_per_epoch", 1, 1_000_000),
     Knob("model.optimizer.lr", 1e-6, 0.1, whole=False),
+    Knob("early_stop", 1, 10_000, also=(None,)),
+    Knob("trainer.accumulate_grad_batches", 1, 1000, also=(None,)),
     Knob("trainer.max_epochs", 1, 100_000, also=(None, -1)),
     Knob("trainer.max_steps", 1, 100_000_000, also=(None, -1)),
 )
@@ -77,6 +80,7 @@ def check_knobs(cfg: DictConfig) -> None:
         if (fault := knob.fault(OmegaConf.select(cfg, knob.key))) is not None
     ]
     faults += [("data.patch_size", fault) for fault in patch_faults(cfg.data.patch_size)]
+    faults += [("data.replay", fault) for fault in replay_faults(cfg.data)]
     if len(faults) == 1:
         raise ConfigError(*faults[0], "See docs/configs.md, `Knobs`.")
     if faults:
@@ -96,3 +100,13 @@ def patch_faults(patch: Any) -> Iterator[str]:
     for axis, size in zip("ZYX"[-len(patch) :], patch, strict=True):
         if (fault := (DEPTH if axis == "Z" else PLANE).fault(size)) is not None:
             yield f"{axis} {fault}"
+
+
+def replay_faults(data: DictConfig) -> Iterator[str]:
+    """Yield what is wrong with the share of replayed patches and the data set they are from."""
+    share, path = data.get("replay", 0.0), data.get("replay_path")
+    if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 <= share < 1:
+        yield f"is {share}, expected a share, 0 to below 1"
+    elif (share > 0) != (path is not None):
+        found = f"is {share} and data.replay_path is {path}"
+        yield f"{found}; give both: data.replay=0.3 data.replay_path=EARLIER_DATASET/"

@@ -21,6 +21,7 @@ from cytoloop.tracking.store import connect, experiment_id
 log = logging.getLogger(__name__)
 
 CHECKPOINTS = "checkpoints"
+_LONGEST_TAG = 1000
 
 
 class TrackedRun:
@@ -162,7 +163,8 @@ def open_run(run_id: str, uri: str | None = None, client: MlflowClient | None = 
 def ending(run: TrackedRun, checkpoints: Path) -> Iterator[None]:
     """Close the run as its training ends: FINISHED, KILLED (stopped) or FAILED.
 
-    Whatever the end, the checkpoints that exist are stored with the run.
+    Whatever the end, the checkpoints that exist are stored with the run. Of a failure the tag
+    ``cytoloop.failure`` tells the reason.
     """
     status = "FAILED"
     try:
@@ -170,6 +172,9 @@ def ending(run: TrackedRun, checkpoints: Path) -> Iterator[None]:
         status = "FINISHED"
     except (KeyboardInterrupt, SystemExit):  # Lightning leaves by SystemExit after a Ctrl-C
         status = "KILLED"
+        raise
+    except Exception as error:
+        run.tags({"cytoloop.failure": f"{type(error).__name__}: {error}"[:_LONGEST_TAG]})
         raise
     finally:
         try:

@@ -1,0 +1,142 @@
+"""Trainings by two real processes: the same as by one, stopped and failing together."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+from mlflow import MlflowClient
+
+from cytoloop.__main__ import main
+
+pytestmark = pytest.mark.slow
+WORDS = [
+    *("train", "experiment=nuclei_2d", "model/size=small", "trainer.precision=32"),
+    *("augmentation=none", "data.patch_size=[32,32]", "data.path=ds", "trainer.max_epochs=4"),
+    *("optimizer=sgd", "model.optimizer.lr=0.1", "model.optimizer.momentum=0.9"),
+    *("+model.task_heads.seg.loss.dice=0", "tune=false", "score_test=false"),
+]
+ONE = [*WORDS, "data.batch_size=2", "data.steps_per_epoch=12"]
+TWO = [*WORDS, "data.batch_size=1", "data.steps_per_epoch=24", "trainer=ddp_cpu"]
+FOREGROUND = "model.task_heads.distance.share=0"  # the depth's loss is balanced over a batch
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data set with three images to validate: two processes cannot share them evenly."""
+    from conftest import make_images
+
+    folder = tmp_path_factory.mktemp("processes")
+    make_images(folder / "images", 7, (48, 56))
+    former = Path.cwd()
+    os.chdir(folder)
+    try:
+        os.environ.pop("MLFLOW_TRACKING_URI", None)
+        words = ["raw=images/raw", "seg1=images/seg", "output=ds", "valid=0.43", "test=0"]
+        assert main(["curate", *words]) == 0
+        assert main([*ONE, "output=model"]) == 0
+        assert main([*TWO, FOREGROUND, "output=two"]) == 0
+    finally:
+        os.chdir(former)
+    return folder
+
+
+@pytest.fixture
+def project(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(workspace)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    return workspace
+
+
+def client() -> MlflowClient:
+    return MlflowClient(f"sqlite:///{Path('mlflow.db').absolute()}")
+
+
+def scores(folder: str) -> dict[str, float]:
+    found = client().get_run(Path(folder, "run_id").read_text().strip()).data.metrics
+    return {name: value for name, value in found.items() if name.startswith("val/")}
+
+
+def weights(folder: str) -> dict[str, torch.Tensor]:
+    content = torch.load(Path(folder, "checkpoints/last.ckpt"), weights_only=True)
+    return dict(content["state_dict"])
+
+
+def when_validated(folder: str, then: object) -> threading.Thread:
+    """Do something after the second validation of a training."""
+
+    def wait() -> None:
+        path = Path(folder, "progress.jsonl")
+        for _ in range(12000):
+            if path.is_file() and path.read_text().count('"validation"') >= 2:
+                then()  # type: ignore[operator]
+                return
+            time.sleep(0.01)
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    return thread
+
+
+def test_two_processes_score_as_one_does(project: Path) -> None:
+    still = ["init_from=model", "model.optimizer.lr=1e-6", "trainer.max_epochs=1"]
+    assert main([*ONE, *still, "output=scored_by_one"]) == 0
+    assert main([*TWO, *still, "output=scored_by_two"]) == 0
+    one, two = scores("scored_by_one"), scores("scored_by_two")
+    assert one["val/pq"] > 0.5 and one["val/pq"] != one["val/f1_50"]
+    assert two == pytest.approx(one, abs=1e-3)
+
+
+def test_two_processes_learn_as_one_does(project: Path) -> None:
+    assert main([*ONE, FOREGROUND, "output=one"]) == 0
+    assert scores("one")["val/dice"] > 0.8
+    assert scores("two")["val/dice"] == pytest.approx(scores("one")["val/dice"], abs=1e-3)
+    other = weights("two")
+    for name, value in weights("one").items():
+        torch.testing.assert_close(other[name], value, atol=1e-3, rtol=1e-2)
+
+
+def test_only_the_first_process_tells_the_run_and_leaves_files(project: Path) -> None:
+    (experiment,) = (e for e in client().search_experiments() if e.name == "cytoloop")
+    runs = client().search_runs([experiment.experiment_id])
+    assert [run.data.tags["cytoloop.output"] for run in runs].count(f"{project}/two") == 1
+    assert (project / "two/progress.jsonl").read_text().count('"validation"') == 4
+    assert sorted(p.name for p in (project / "two/checkpoints").iterdir()) == [
+        *("best.ckpt", "last-1.ckpt", "last.ckpt")
+    ]
+    assert (project / "two/process-1.log").is_file()
+    assert not (set(os.environ) & {"LOCAL_RANK", "MASTER_PORT", "WORLD_SIZE"})
+
+
+def test_a_stopped_training_of_two_processes_goes_on_exactly(project: Path) -> None:
+    thread = when_validated("cut", lambda: os.kill(os.getpid(), signal.SIGTERM))
+    assert main([*TWO, FOREGROUND, "output=cut"]) == 130
+    thread.join()
+    stopped = torch.load("cut/checkpoints/last.ckpt", weights_only=True)
+    assert 24 <= stopped["global_step"] < 48
+    assert main(["train", "resume=cut"]) == 0
+    whole = weights("two")
+    assert all(torch.equal(value, whole[name]) for name, value in weights("cut").items())
+
+
+def test_a_process_that_dies_ends_the_training(
+    project: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def kill() -> None:
+        for child in psutil.Process().children():
+            if "cytoloop.model.process" in child.cmdline():
+                child.kill()
+
+    thread = when_validated("dead", kill)
+    assert main([*TWO, "output=dead"]) == 2
+    thread.join()
+    assert "process 1: " in (text := capfd.readouterr().err) and "process-1.log" in text
+    run = client().get_run(Path("dead/run_id").read_text().strip())
+    assert run.info.status == "FAILED" and "process 1" in run.data.tags["cytoloop.failure"]
+    assert not psutil.Process().children()
