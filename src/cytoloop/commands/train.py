@@ -19,9 +19,11 @@ log = logging.getLogger(__name__)
 def run(cfg: Any) -> float | None:
     """Check the data, train, and return the best score (for `--multirun` searches)."""
     from cytoloop.data.preflight import preflight
+    from cytoloop.planning.classes import check_truth, settle_classes
     from cytoloop.planning.knobs import check_knobs
 
     check_knobs(cfg)
+    settle_classes(cfg)
     output = Path(os.path.relpath(cfg.paths.output_dir))  # the sweep's folder in a sweep
     if (output / LAST).is_file() and not (cfg.resume or cfg.overwrite):
         raise OutputError(
@@ -30,6 +32,7 @@ def run(cfg: Any) -> float | None:
             "Take another output=, go on with resume=FOLDER, or replace it with overwrite=true.",
         )
     data = preflight(cfg.data.path, cfg.data.fold)
+    check_truth(cfg, data[0])
     log.info("starting (%s)", ", ".join(f"{len(m)} {split}" for split, m in data[0].items()))
 
     from cytoloop.app import StoppedError
@@ -61,11 +64,11 @@ def _train(
 ) -> tuple[float, str]:
     """Plan, open the run, train, tune, register; return the best score and the run's id."""
     from cytoloop.app import plain
-    from cytoloop.data.store import ImageStore
     from cytoloop.final import score_test
     from cytoloop.inference.pyfunc import served
     from cytoloop.model.fit import complete_config, fit
     from cytoloop.model.hardware import describe_hardware
+    from cytoloop.planning.classes import store_of
     from cytoloop.planning.run import plan_run
     from cytoloop.tracking.checkpoints import locate_checkpoint
     from cytoloop.tracking.lineage import open_training, record_training
@@ -92,7 +95,7 @@ def _train(
         record_training(tracked, cfg, dataset, parent, describe_hardware())
         scores = fit(cfg)
         if cfg.tune and (checkpoints / "best.ckpt").is_file():
-            entries = ImageStore(cfg.data.store_dir).entries(list(dataset["valid"]))
+            entries = store_of(cfg).entries(list(dataset["valid"]))
             tuned = tune(checkpoints / "best.ckpt", entries, plain(cfg.postprocess))
             tracked.metrics({f"tuned/{name}": value for name, value in tuned.items()})
         if cfg.score_test and (checkpoints / "best.ckpt").is_file():
