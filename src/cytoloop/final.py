@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from cytoloop.classes import class_names
 from cytoloop.errors import CytoloopError
+from cytoloop.evaluation import Settings as Scoring
 from cytoloop.evaluation import (
-    Evaluation,
     as_metrics,
     evaluate,
     write_charts,
@@ -17,7 +18,14 @@ from cytoloop.evaluation import (
     write_report,
     write_tables,
 )
-from cytoloop.evaluation import Settings as Scoring
+from cytoloop.evaluation.classes import (
+    class_metrics,
+    evaluate_classes,
+    stated_classes,
+    write_class_pictures,
+    write_class_report,
+    write_class_tables,
+)
 from cytoloop.inference.inputs import list_inputs
 from cytoloop.inference.loading import Model
 from cytoloop.inference.run import predict_rows
@@ -64,37 +72,49 @@ def score_test(
     if not len(dataset["test"]) or seen & {row.id for row in dataset["test"]}:
         return {}, []
     try:
-        evaluation = _predicted(checkpoint, dataset["test"], output, run_id, postprocess)
+        table = _predicted(checkpoint, dataset["test"], output, run_id, postprocess)
+        found, files = _scored(table, dataset["test"].path, output / FOLDER / "evaluation")
     except CytoloopError as error:
         log.warning("the test images are not scored: %s", error)
         return {}, []
-    folder = output / FOLDER / "evaluation"
+    numbers = {name: float(v) for name, v in found.items() if isinstance(v, (int, float))}
+    told = ", ".join(f"{n} {numbers[n]:.3f}" for n in ("dice", "f1_50", "seg") if n in numbers)
+    log.info("%d test images: %s (%s)", numbers["scored"], told, output / FOLDER / "evaluation")
+    return numbers, files
+
+
+def _scored(table: Path, truth: Path, folder: Path) -> tuple[dict[str, float | None], list[Path]]:
+    """Return the numbers and files of the scores of a table of predictions."""
+    if names := stated_classes(table):
+        classes = evaluate_classes(table, truth, names)
+        pictures = write_class_pictures(classes, folder / "overlays")
+        report = write_class_report(classes, folder, pictures)
+        files = [*write_class_tables(classes, folder), report, *pictures]
+        return class_metrics(classes.summary), files
+    evaluation = evaluate(table, truth, Scoring())
     tables = write_tables(evaluation, folder)
     charts = write_charts(evaluation, folder / "figures")
     overlays = write_overlays(evaluation, folder / "overlays", 8)
     report = write_report(evaluation, folder, charts, overlays)
-    found = as_metrics(evaluation.summary)
-    numbers = {name: float(v) for name, v in found.items() if isinstance(v, (int, float))}
-    told = ", ".join(f"{n} {numbers[n]:.3f}" for n in ("dice", "f1_50", "seg") if n in numbers)
-    log.info("%d test images: %s (%s)", len(evaluation.rows), told, report)
-    return numbers, [*tables, report, *charts, *overlays]
+    return as_metrics(evaluation.summary), [*tables, report, *charts, *overlays]
 
 
 def _predicted(
     checkpoint: Path, manifest: Manifest, output: Path, run_id: str, postprocess: Mapping[str, Any]
-) -> Evaluation:
-    """Return the scores of a manifest's images.
+) -> Path:
+    """Predict a manifest's images; return the table.
 
     Raises
     ------
     ImageError, ManifestError
-        An image that cannot be predicted or scored.
+        An image that cannot be predicted.
     """
     folder = output.absolute() / FOLDER
     named = {"model": f"runs:/{run_id}", "run_id": run_id}
-    settings = Settings(dict(postprocess), save=("probability", "labels"))
     model = Model((str(checkpoint.absolute()),))
+    classes = class_names(model.load().image.get("heads"))
+    settings = Settings(dict(postprocess), save=("probability", "mask" if classes else "labels"))
     results = predict_rows(list_inputs(manifest.path), model, folder, named, settings)
     if (failed := results.failures()) is not None:
         raise failed
-    return evaluate(folder / "predictions.csv", manifest.path, Scoring())
+    return folder / "predictions.csv"
