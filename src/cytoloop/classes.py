@@ -18,7 +18,7 @@ PREFIX = "class_"
 """Of a head: no class, whatever its name, is taken for another kind of head."""
 MOST = 255
 """Classes of an image of uint8."""
-_NAME = r"[A-Za-z][A-Za-z0-9_-]{0,39}"  # a column of a table, a metric, the name of a file
+_NAME = r"[A-Za-z][A-Za-z0-9_]{0,39}"  # in columns of tables, metrics, names of files
 
 
 def class_heads(names: Sequence[str]) -> list[str]:
@@ -116,7 +116,7 @@ def class_image(probabilities: Sequence[np.ndarray], cuts: Sequence[float]) -> n
 def _faults(names: Sequence[str]) -> list[str]:
     """Return what is wrong with the names of classes."""
     faults = [
-        f"{name[:60]!r} is no name: letters, digits, _ and -, a letter first, 40 at most"
+        f"{name[:60]!r} is no name: letters, digits and _, a letter first, 40 at most"
         for name in names
         if not re.fullmatch(_NAME, name)
     ]

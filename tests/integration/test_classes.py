@@ -32,7 +32,7 @@ TINY = [
 
 
 def cells(shape: tuple[int, ...], seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return a picture of three cells and its classes.
+    """Return a picture of a spindle and up to three cells, and its classes.
 
     Nuclei are bright, membranes dim shells around them, spindles bars as dim as membranes: grey
     levels alone do not tell these apart.
@@ -42,9 +42,9 @@ def cells(shape: tuple[int, ...], seed: int) -> tuple[np.ndarray, np.ndarray]:
     grid = np.indices(shape)
     sides = np.array([min(n / 2, 9) for n in shape])
     placed: list[np.ndarray] = []
-    while len(placed) < 4:
+    for _ in range(300):
         centre = np.array([rng.uniform(s, n - s) for s, n in zip(sides, shape, strict=True)])
-        if any(np.linalg.norm((centre - other)[-2:]) < 19 for other in placed):
+        if len(placed) == 4 or any(np.linalg.norm((centre - o)[-2:]) < 19 for o in placed):
             continue
         offsets = [g - c for g, c in zip(grid, centre, strict=True)]
         if not placed:
