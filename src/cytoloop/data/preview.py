@@ -62,10 +62,13 @@ def draw_preview(patches: PatchDataset, augmentation: Augmentation, seed: int) -
         for place, (name, sample) in zip(axes, samples, strict=False):
             _show(place, sample, name, len(class_names(list(patches.heads))) or 1)
     handles = [
-        Line2D([], [], color=_OUTLINES[0], label="target"),
+        *(
+            Line2D([], [], color=_OUTLINES[number % len(_OUTLINES)], label=name)
+            for number, name in enumerate(class_names(list(patches.heads)) or ["target"])
+        ),
         Patch(color=_EXCLUDED, alpha=0.5, label="does not count (excluded, or outside the image)"),
     ]
-    legend = figure.legend(handles=handles, loc="lower center", ncols=2, frameon=False)
+    legend = figure.legend(handles=handles, loc="lower center", ncols=6, frameon=False)
     for text in legend.get_texts():
         text.set_color(_TEXT)
     return figure
