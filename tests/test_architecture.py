@@ -14,6 +14,7 @@ import cytoloop
 SOURCE = Path(cytoloop.__file__).parent
 SHARED = {
     "atomic",
+    "classes",
     "digest",
     "errors",
     "manifest",

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from cytoloop.classes import class_names
 from cytoloop.errors import CytoloopError
+from cytoloop.evaluation import Settings as Scoring
 from cytoloop.evaluation import (
-    Evaluation,
     as_metrics,
     evaluate,
     write_charts,
@@ -17,7 +18,14 @@ from cytoloop.evaluation import (
     write_report,
     write_tables,
 )
-from cytoloop.evaluation import Settings as Scoring
+from cytoloop.evaluation.classes import (
+    class_metrics,
+    evaluate_classes,
+    stated_classes,
+    write_class_pictures,
+    write_class_report,
+    write_class_tables,
+)
 from cytoloop.inference.inputs import list_inputs
 from cytoloop.inference.loading import Model
 from cytoloop.inference.postprocess import POSTPROCESS
@@ -68,20 +76,34 @@ def score_test(
     try:
         table, named = dataset["test"].path, {"model": f"runs:/{run_id}", "run_id": run_id}
         place = output.absolute() / FOLDER
-        evaluation = score_model(checkpoint, table, table, place, named, postprocess)
+        found, files = score_model(
+            checkpoint, table, table, place, named, postprocess, place / "evaluation"
+        )
     except CytoloopError as error:
         log.warning("the test images are not scored: %s", error)
         return {}, []
-    folder = output / FOLDER / "evaluation"
+    numbers = {name: float(v) for name, v in found.items() if isinstance(v, (int, float))}
+    told = ", ".join(f"{n} {numbers[n]:.3f}" for n in ("dice", "f1_50", "seg") if n in numbers)
+    log.info("%d test images: %s (%s)", numbers["scored"], told, output / FOLDER / "evaluation")
+    return numbers, files
+
+
+def _scored(
+    table: Path, truth: str | Path, folder: Path
+) -> tuple[dict[str, float | None], list[Path]]:
+    """Return the numbers and files of the scores of a table of predictions."""
+    if names := stated_classes(table):
+        classes = evaluate_classes(table, truth, names)
+        pictures = write_class_pictures(classes, folder / "overlays")
+        report = write_class_report(classes, folder, pictures)
+        files = [*write_class_tables(classes, folder), report, *pictures]
+        return class_metrics(classes.summary), files
+    evaluation = evaluate(table, truth, Scoring())
     tables = write_tables(evaluation, folder)
     charts = write_charts(evaluation, folder / "figures")
     overlays = write_overlays(evaluation, folder / "overlays", 8)
     report = write_report(evaluation, folder, charts, overlays)
-    found = as_metrics(evaluation.summary)
-    numbers = {name: float(v) for name, v in found.items() if isinstance(v, (int, float))}
-    told = ", ".join(f"{n} {numbers[n]:.3f}" for n in ("dice", "f1_50", "seg") if n in numbers)
-    log.info("%d test images: %s (%s)", len(evaluation.rows), told, report)
-    return numbers, [*tables, report, *charts, *overlays]
+    return as_metrics(evaluation.summary), [*tables, report, *charts, *overlays]
 
 
 def score_model(
@@ -91,8 +113,9 @@ def score_model(
     folder: Path,
     named: Mapping[str, str | None],
     postprocess: Mapping[str, Any] = POSTPROCESS,
-) -> Evaluation:
-    """Return the scores of a model, whose predictions go into a folder.
+    scores: Path | None = None,
+) -> tuple[dict[str, float | None], list[Path]]:
+    """Predict images into a folder, score them, and write tables, pictures and the report.
 
     Parameters
     ----------
@@ -100,20 +123,30 @@ def score_model(
     images, truth : str or Path
         As `cytoloop predict` and `cytoloop evaluate` take them.
     folder : Path
-        What lies there already of the same model and images is not predicted again.
+        Of the predictions. What lies there already of the same model and images is not predicted
+        again.
     named : mapping
         ``model`` (URI) and ``run_id``, as they go into the tables.
     postprocess : mapping
         The config group.
+    scores : Path, optional
+        Folder of the scores; None: that of the predictions.
+
+    Returns
+    -------
+    numbers : dict of str to float or None
+        As `cytoloop evaluate` logs them.
+    files : list of Path
 
     Raises
     ------
     ImageError, ManifestError
         Images that cannot be predicted or scored.
     """
-    settings = Settings(dict(postprocess), save=("probability", "labels"))
     model = Model((str(checkpoint.absolute()),))
+    classes = class_names(model.load().image.get("heads"))
+    settings = Settings(dict(postprocess), save=("probability", "mask" if classes else "labels"))
     results = predict_rows(list_inputs(images), model, folder, named, settings)
     if (failed := results.failures()) is not None:
         raise failed
-    return evaluate(folder / TABLE, truth, Scoring())
+    return _scored(folder / TABLE, truth, scores or folder)

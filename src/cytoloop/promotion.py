@@ -153,14 +153,13 @@ def _compared(former: Version, version: Version, rule: Rule, evidence: Evidence)
 
 def _scored(name: str, one: Version, evidence: Evidence) -> Scored:
     """Return the scores of a version on annotated images, predicted now."""
-    from cytoloop.evaluation import write_tables
     from cytoloop.final import score_model
 
     truth = str(evidence.truth)
     folder = evidence.output.absolute() / safe_name(f"{one.name}-{one.number}")
     log.info("predicting and scoring %s: %s", one.uri, folder)
     path, named = locate_checkpoint(one.uri).path, {"model": one.uri, "run_id": one.run_id}
-    write_tables(score_model(path, evidence.images or truth, truth, folder, named), folder)
+    score_model(path, evidence.images or truth, truth, folder, named)
     return read_scored(name, one.uri, folder)
 
 

@@ -12,8 +12,14 @@ from cytoloop.manifest import Row
 from cytoloop.regions import merge_segmentations, read_region
 
 
-def read_target(row: Row) -> tuple[np.ndarray, np.ndarray]:
+def read_target(row: Row, classes: bool = False) -> tuple[np.ndarray, np.ndarray]:
     """Read the target of a row.
+
+    Parameters
+    ----------
+    row : Row
+    classes : bool
+        The values are classes, which merging keeps; those of objects it numbers apart.
 
     Returns
     -------
@@ -27,7 +33,8 @@ def read_target(row: Row) -> tuple[np.ndarray, np.ndarray]:
     ImageError
         Unreadable, or of another shape than the base segmentation.
     ManifestError
-        A merging mask without a second segmentation, or an unknown base image.
+        A merging mask without a second segmentation, or an unknown base image; classes merged by
+        objects.
     """
     base = row["base_image"] or "seg1"
     if base not in ("seg1", "seg2"):
@@ -42,11 +49,26 @@ def read_target(row: Row) -> tuple[np.ndarray, np.ndarray]:
                 "Both segmentations must be of the same picture.",
             )
         region = read_region(row_file(row, "merge_mask"), labels.shape)
-        labels = merge_segmentations(labels, other, region, row["merge_rule"] or "clip")
+        labels = _merged(row, labels, other, region, classes)
     valid = np.ones(labels.shape, bool)
     if row["exclude_mask"]:
         valid &= ~read_region(row_file(row, "exclude_mask"), labels.shape)
     return labels, valid
+
+
+def _merged(
+    row: Row, labels: np.ndarray, other: np.ndarray, region: np.ndarray, classes: bool
+) -> np.ndarray:
+    rule = row["merge_rule"] or "clip"
+    if not classes:
+        return merge_segmentations(labels, other, region, rule)
+    if rule != "clip":
+        raise ManifestError(
+            row.where("merge_rule"),
+            f"{rule!r} merges objects, these are classes",
+            "Classes are merged with merge_rule=clip.",
+        )
+    return np.where(region, other, labels)
 
 
 def read_segmentation(row: Row, column: str) -> np.ndarray:

@@ -12,11 +12,12 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from cytoloop.classes import class_heads, class_image
 from cytoloop.evaluation.matching import match_instances
 from cytoloop.evaluation.scores import instance_counts, instance_scores
 from cytoloop.images import MemoryPixels
-from cytoloop.inference.maps import predict_maps
-from cytoloop.inference.postprocess import TUNED, Trained, resolved, rule_for
+from cytoloop.inference.maps import Maps, predict_maps
+from cytoloop.inference.postprocess import TUNED, Trained, resolved, rule_for, tuned_name
 from cytoloop.inference.predictor import Predictor
 from cytoloop.inference.scratch import Scratch
 from cytoloop.instances import Landscape
@@ -62,6 +63,8 @@ class Example(Protocol):
 def tune(checkpoint: str | Path, examples: Sequence[Example], settings: dict[str, Any]) -> dict:
     """Choose threshold and watershed on images with truth, and keep them in the checkpoint.
 
+    Of classes the threshold of each.
+
     The threshold is that of the best Dice over all voxels that count. The watershed is that of the
     best mean of AP at IoU .5 and SEG over all objects; where no image has two objects it is left.
 
@@ -77,7 +80,7 @@ def tune(checkpoint: str | Path, examples: Sequence[Example], settings: dict[str
     -------
     dict of str to float
         ``threshold``, ``seed_smoothing``, ``min_depth``, and what they reach: ``dice``, ``ap_50``,
-        ``seg``.
+        ``seg``. Of classes ``threshold_NAME``, ``dice_NAME`` and their mean ``dice``.
     """
     step = -(-len(examples) // MOST_IMAGES)
     examples = list(examples)[::step] if step > 1 else list(examples)
@@ -87,24 +90,71 @@ def tune(checkpoint: str | Path, examples: Sequence[Example], settings: dict[str
     for one in examples:
         pixels = MemoryPixels(one.image, one.spacing_um, [str(c) for c in range(len(one.image))])
         found.append(predict_maps(one.id, pixels, predictor, Scratch(None)))
+    if trained.classes:
+        return _keep(checkpoint, _best_classes(found, examples, trained.classes), len(examples))
     maps = [np.asarray(one["probability"]) for one in found]
     depths = [one.get("distance") for one in found]
     threshold, dice = best_threshold(maps, examples)
     chosen = {"threshold": threshold, "dice": dice}
     if any(len(np.unique(separate_pieces(np.asarray(one.labels)))) > 2 for one in examples):
         chosen |= _best_watershed(maps, depths, examples, settings, trained, threshold)
-    chosen = {name: round(float(value), 4) for name, value in chosen.items()}
+    return _keep(checkpoint, chosen, len(examples))
+
+
+def _keep(checkpoint: str | Path, found: dict[str, float], images: int) -> dict[str, float]:
+    """Write what was chosen into the checkpoint; return it as it stands there."""
+    chosen = {name: round(float(value), 4) for name, value in found.items()}
     write_tuned(checkpoint, chosen)
     listed = ", ".join(f"{name} {value:g}" for name, value in chosen.items())
-    log.info("post-processing chosen on %d validation image(s): %s", len(examples), listed)
+    log.info("post-processing chosen on %d validation image(s): %s", images, listed)
     return chosen
 
 
-def best_threshold(maps: Sequence[np.ndarray], examples: Sequence[Example]) -> tuple[float, float]:
-    """Return the probability of the best Dice over all voxels that count, and that Dice."""
+def _best_classes(
+    found: Sequence[Maps], examples: Sequence[Example], names: Sequence[str]
+) -> dict[str, float]:
+    """Return the threshold of each class, and the Dice of each once all of them decide.
+
+    A class that no image shows keeps the threshold of a model that is not tuned.
+    """
+    chosen = {}
+    for value, (name, head) in enumerate(zip(names, class_heads(names), strict=True), 1):
+        shown = any((np.asarray(one.labels) == value)[np.asarray(one.valid)].any()
+                    for one in examples)  # fmt: skip
+        maps = [np.asarray(one[head]) for one in found]
+        best = best_threshold(maps, examples, value)[0] if shown else TUNED["threshold"]
+        chosen[tuned_name(name)] = best
+    cuts = [chosen[tuned_name(name)] * (BINS - 1) for name in names]
+    counts = np.zeros((len(names), 3), np.int64)
+    for maps_of_one, one in zip(found, examples, strict=True):
+        decided = class_image([np.asarray(v) for v in maps_of_one.values()], cuts)
+        true, valid = np.asarray(one.labels), np.asarray(one.valid)
+        for number in range(len(names)):
+            here, there = (side[valid] == number + 1 for side in (true, decided))
+            counts[number] += [here.sum(), there.sum(), (here & there).sum()]
+    total = counts[:, 0] + counts[:, 1]
+    dice = np.where(total > 0, 2 * counts[:, 2] / np.maximum(total, 1), 1.0)
+    scores = {f"dice_{name}": float(one) for name, one in zip(names, dice, strict=True)}
+    return {**chosen, "dice": float(dice.mean()), **scores}
+
+
+def best_threshold(
+    maps: Sequence[np.ndarray], examples: Sequence[Example], value: int | None = None
+) -> tuple[float, float]:
+    """Return the probability of the best Dice over all voxels that count, and that Dice.
+
+    Parameters
+    ----------
+    maps : sequence of ndarray of uint8
+        ([Z,] Y, X), 0..255.
+    examples : sequence of Example
+    value : int, optional
+        The class that is looked for; default whatever is above 0.
+    """
     inside, outside = np.zeros(BINS, np.int64), np.zeros(BINS, np.int64)
     for levels, one in zip(maps, examples, strict=True):
-        true = np.asarray(one.labels) > 0
+        labels = np.asarray(one.labels)
+        true = labels > 0 if value is None else labels == value
         valid = np.asarray(one.valid)
         inside += np.bincount(levels[true & valid], minlength=BINS)
         outside += np.bincount(levels[~true & valid], minlength=BINS)

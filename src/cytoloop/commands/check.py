@@ -6,6 +6,7 @@ import logging
 from typing import Any
 
 from cytoloop.data.preflight import preflight
+from cytoloop.planning.classes import check_truth, settle_classes
 from cytoloop.planning.knobs import AUTO, check_knobs
 
 log = logging.getLogger(__name__)
@@ -14,7 +15,9 @@ log = logging.getLogger(__name__)
 def run(cfg: Any) -> None:
     """Report every problem of a data set; say what is in it where there is none."""
     check_knobs(cfg)
+    settle_classes(cfg)
     dataset, facts = preflight(cfg.data.path, cfg.data.fold)
+    check_truth(cfg, dataset)
     if cfg.plan or cfg.preview or cfg.data.patch_size != AUTO:
         from cytoloop.planning.run import plan_run
         from cytoloop.tracking.again import artifact_of

@@ -21,9 +21,11 @@ def run(cfg: Any) -> float | None:
     from cytoloop.app import StoppedError, plain
     from cytoloop.data.preflight import preflight
     from cytoloop.inference.postprocess import check_postprocess
+    from cytoloop.planning.classes import check_truth, settle_classes
     from cytoloop.planning.knobs import check_knobs
 
     check_knobs(cfg)
+    settle_classes(cfg)
     if problems := check_postprocess(plain(cfg.postprocess)):
         raise ConfigError("cytoloop train", problems, "See `cytoloop predict --help`.")
     output = Path(os.path.relpath(cfg.paths.output_dir))  # the sweep's folder in a sweep
@@ -38,6 +40,7 @@ def run(cfg: Any) -> float | None:
         from cytoloop.data.module import earlier_rows
 
         earlier_rows(cfg.data.replay_path, data[0])
+    check_truth(cfg, data[0])
     log.info("starting (%s)", ", ".join(f"{len(m)} {split}" for split, m in data[0].items()))
 
     from cytoloop.model.hardware import devices_of
@@ -69,12 +72,12 @@ def _train(
 ) -> tuple[dict[str, float], str]:
     """Plan, open the run, train, tune, register; return the final scores and the run's id."""
     from cytoloop.app import plain
-    from cytoloop.data.store import ImageStore
     from cytoloop.final import score_test
     from cytoloop.inference.pyfunc import served
     from cytoloop.model.fit import complete_config, fit
     from cytoloop.model.hardware import describe_hardware
     from cytoloop.model.rehearsal import check_parts
+    from cytoloop.planning.classes import store_of
     from cytoloop.planning.run import plan_run
     from cytoloop.tracking.again import artifact_of
     from cytoloop.tracking.checkpoints import locate_checkpoint
@@ -89,13 +92,13 @@ def _train(
     parent = locate_checkpoint(cfg.init_from) if cfg.init_from else None
     start = parent.path if parent else None
     plan = plan_run(cfg, dataset, facts, artifact_of, output, start)
+    complete_config(cfg, facts, init_from=start)
+    check_parts(cfg)
     if cfg.overwrite and not cfg.resume:  # the new run must not inherit the old one's model
         for folder in (checkpoints, output / "snapshots"):
             shutil.rmtree(folder, ignore_errors=True)
         for old in (FINISHED, "progress.jsonl", "curves.png"):
             (output / old).unlink(missing_ok=True)
-    complete_config(cfg, facts, init_from=start)
-    check_parts(cfg)
     tracked = open_training(cfg)
     name(tracked.run_id)
     cfg.logger.mlflow.run_id = tracked.run_id
@@ -105,7 +108,7 @@ def _train(
         tracked.files([plan] if plan else [])
         scores = {str(cfg.callbacks.best.monitor): fit(cfg)["best"]}
         if cfg.tune and (checkpoints / "best.ckpt").is_file():
-            entries = ImageStore(cfg.data.store_dir).entries(list(dataset["valid"]))
+            entries = store_of(cfg).entries(list(dataset["valid"]))
             tuned = tune(checkpoints / "best.ckpt", entries, plain(cfg.postprocess))
             tracked.metrics({f"tuned/{name}": value for name, value in tuned.items()})
         if cfg.score_test and (checkpoints / "best.ckpt").is_file():

@@ -134,7 +134,8 @@ def _compare(row: Row, predicted: Row) -> dict[str, float]:
             *(separate_pieces(np.where(valid, one, 0)) for one in (labels, found))
         )
     if predicted["probability"]:
-        stored = read_image(_path(predicted, "probability"), channel=0).data[0]
+        # of classes: that a voxel is of any
+        stored = read_image(_path(predicted, "probability")).data.max(axis=0)
         scale = np.iinfo(stored.dtype).max if stored.dtype.kind == "u" else 1.0
         probability = _fitting(stored, labels).astype(np.float32) / scale
         figures["uncertainty"] = uncertainty(

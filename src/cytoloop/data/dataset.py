@@ -14,10 +14,11 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from cytoloop.classes import PREFIX
 from cytoloop.data.augmentation import Augmentation, Warp
 from cytoloop.data.augmentation.warp import bounds, inside, interpolate, nearest, place
 from cytoloop.data.entry import Entry
-from cytoloop.data.heads import FULL
+from cytoloop.data.heads import FULL, MAKERS
 from cytoloop.data.sampling import PatchSchedule, draw_centre
 from cytoloop.intensity import Levels, normalize
 from cytoloop.regions import separate_pieces
@@ -43,7 +44,8 @@ class PatchDataset:
     augmentation : Augmentation
     seed : int
     heads : sequence of str
-        What the channels of a target are: ``foreground``, or a map of `cytoloop.data.heads`.
+        What the channels of a target are: ``foreground``, or a map of `cytoloop.data.heads`; or
+        classes, see `cytoloop.classes`.
     """
 
     def __init__(
@@ -60,7 +62,7 @@ class PatchDataset:
         self.entries = list(entries)
         self.levels = list(levels)
         self.heads = tuple(heads)
-        self.maps = [{h: e.map(h) for h in self.heads if h != "foreground"} for e in entries]
+        self.maps = [{h: e.map(h) for h in self.heads if h in MAKERS} for e in entries]
         self.patch_size = list(patch_size)
         self.schedule = schedule
         self.foreground_share = foreground_share
@@ -131,7 +133,7 @@ class WholeImages(Dataset):
         entry = self.entries[number]
         image = normalize(entry.image, *self.levels[number])
         labels = np.asarray(entry.labels)
-        maps = {h: np.asarray(entry.map(h)) for h in self.heads if h != "foreground"}
+        maps = {h: np.asarray(entry.map(h)) for h in self.heads if h in MAKERS}
         sample = _sample(image, target_of(self.heads, labels, maps), entry.valid, entry.id)
         objects, _ = fastremap.renumber(separate_pieces(labels), in_place=False)
         sample["labels"] = torch.from_numpy(objects.astype(np.int32))
@@ -231,14 +233,17 @@ def target_of(
     Parameters
     ----------
     heads : sequence of str
+        Those of classes in the order of their values.
     labels : ndarray of unsigned integers
         (...).
     maps : mapping of str to ndarray
-        (...), 0..255: of every head but ``foreground``.
+        (...), 0..255: of the heads of `cytoloop.data.heads`.
     """
     target = np.empty((len(heads), *labels.shape), np.float32)
-    for channel, head in zip(target, heads, strict=True):
-        if head == "foreground":
+    for value, (channel, head) in enumerate(zip(target, heads, strict=True), 1):
+        if head.startswith(PREFIX):
+            np.equal(labels, value, out=channel, casting="unsafe")
+        elif head == "foreground":
             np.greater(labels, 0, out=channel, casting="unsafe")
         else:
             np.divide(maps[head], FULL, out=channel, casting="unsafe")

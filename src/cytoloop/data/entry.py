@@ -46,6 +46,8 @@ class Entry:
         (Z, Y, X).
     folder : Path or None
         Where it is kept.
+    classes : bool
+        The labels are classes; `points` are those of a class, not of an object.
     """
 
     id: str
@@ -57,6 +59,7 @@ class Entry:
     places: np.ndarray | None = None
     spacing_um: tuple[float, float, float] | None = None
     folder: Path | None = None
+    classes: bool = False
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -151,6 +154,7 @@ def open_entry(folder: Path, name: str) -> Entry:
         places=np.asarray(array("places")) if partly else None,
         spacing_um=tuple(spacing) if spacing else None,
         folder=folder,
+        classes=bool(facts.get("classes")),
     )
 
 

@@ -99,4 +99,4 @@ MAKERS: dict[str, Callable[[np.ndarray, Sequence[float] | None], np.ndarray]] = 
     "distance": object_distance,
     "contour": blurred_contour,
 }
-"""Maps by name; ``foreground`` needs none."""
+"""Maps by name; ``foreground`` and classes need none: they are in the labels."""

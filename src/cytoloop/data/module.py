@@ -12,6 +12,7 @@ import numpy as np
 from lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
+from cytoloop.classes import class_heads, class_names
 from cytoloop.data.augmentation import Augmentation
 from cytoloop.data.dataset import PatchDataset, Share, WholeImages
 from cytoloop.data.entry import Entry
@@ -54,7 +55,8 @@ class ManifestDataModule(LightningDataModule):
     fold : int, optional
         Fold of cross-validation that is for validation.
     heads : sequence of str
-        What the network learns: ``foreground``, and maps of `cytoloop.data.heads`.
+        What the network learns: ``foreground``, and maps of `cytoloop.data.heads`; or classes,
+        see `cytoloop.classes`.
     replay : float
         Share of the patches that are of an earlier data set, [0, 1), so that what was learned
         there is not forgotten.
@@ -108,12 +110,15 @@ class ManifestDataModule(LightningDataModule):
         self.foreground_share = float(foreground_share)
         self.num_workers = num_workers
         self.seed = seed
-        self.store = ImageStore(store_dir, store_limit_gib)
+        classes = class_names(list(heads))
+        self.store = ImageStore(store_dir, store_limit_gib, classes=bool(classes))
         self.rule = dict(normalization)
         self.augmentation = augmentation
-        if unknown := sorted(set(heads) - {"foreground", *MAKERS}):
+        if unknown := sorted(set(heads) - {"foreground", *MAKERS, *class_heads(classes)}):
             raise ConfigError(
-                "data.heads", f"{', '.join(unknown)}", f"Expected foreground, {', '.join(MAKERS)}."
+                "data.heads",
+                f"{', '.join(unknown)}",
+                f"Expected foreground, {', '.join(MAKERS)}; or classes, with model=semantic.",
             )
         self.heads = tuple(heads)
         self.replay = float(replay)
@@ -135,7 +140,7 @@ class ManifestDataModule(LightningDataModule):
         rows = [*dataset["train"], *earlier, *dataset["valid"]]
         entries = self.store.entries(rows, progress=True)
         _refuse_excluded(str(dataset["train"].path), rows[:count], entries[:count])
-        made = [head for head in self.heads if head != "foreground"]
+        made = [head for head in self.heads if head in MAKERS]
         if made:
             log.info("objects of %d images: %s", len(entries), ", ".join(made))
             jobs = [(entry, head) for entry in entries for head in made]

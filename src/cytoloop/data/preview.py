@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cytoloop.classes import class_names
 from cytoloop.data.augmentation import Augmentation
 from cytoloop.data.dataset import PatchDataset, Sample
 
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
 
 _COLUMNS = 6
 _RANDOM = 12
-_OUTLINE, _EXCLUDED = "#F0E442", "#56B4E9"  # Okabe and Ito: told apart by colour-blind readers too
+# Okabe and Ito: told apart by colour-blind readers too
+_OUTLINES, _EXCLUDED = ("#F0E442", "#D55E00", "#009E73", "#CC79A7", "#E69F00"), "#56B4E9"
 _BACKGROUND, _TEXT = "#101014", "#F0F0F0"
 
 
@@ -58,12 +60,15 @@ def draw_preview(patches: PatchDataset, augmentation: Augmentation, seed: int) -
         for place in axes:
             place.axis("off")
         for place, (name, sample) in zip(axes, samples, strict=False):
-            _show(place, sample, name)
+            _show(place, sample, name, len(class_names(list(patches.heads))) or 1)
     handles = [
-        Line2D([], [], color=_OUTLINE, label="target"),
+        *(
+            Line2D([], [], color=_OUTLINES[number % len(_OUTLINES)], label=name)
+            for number, name in enumerate(class_names(list(patches.heads)) or ["target"])
+        ),
         Patch(color=_EXCLUDED, alpha=0.5, label="does not count (excluded, or outside the image)"),
     ]
-    legend = figure.legend(handles=handles, loc="lower center", ncols=2, frameon=False)
+    legend = figure.legend(handles=handles, loc="lower center", ncols=6, frameon=False)
     for text in legend.get_texts():
         text.set_color(_TEXT)
     return figure
@@ -101,16 +106,16 @@ def _part_by_part(
     return [("as it is", one(None)), *((titles[name], one(name)) for name in on)]
 
 
-def _show(axes: Axes, sample: Sample, title: str) -> None:
-    """Draw a plane of a patch."""
+def _show(axes: Axes, sample: Sample, title: str, heads: int) -> None:
+    """Draw a plane of a patch, with the outlines of its first heads: foreground, or classes."""
     from matplotlib.colors import ListedColormap
 
     image = sample["image"].numpy()
-    target, counts = sample["target"][0].numpy() > 0, sample["weight"][0].numpy() > 0
-    if target.ndim == 3:
-        plane = int((target & counts).sum((1, 2)).argmax())
+    target, counts = sample["target"][:heads].numpy() > 0, sample["weight"][0].numpy() > 0
+    if counts.ndim == 3:
+        plane = int((target & counts).sum((0, 2, 3)).argmax())
         title = f"{title}\nz = {plane}"
-        image, target, counts = image[:, plane], target[plane], counts[plane]
+        image, target, counts = image[:, plane], target[:, plane], counts[plane]
     if len(image) in (2, 3):  # as red, green, blue
         colours = np.concatenate([image, np.zeros((3 - len(image), *image.shape[1:]))])
         axes.imshow(np.clip(np.moveaxis(colours, 0, -1), 0, 1), interpolation="nearest")
@@ -120,8 +125,10 @@ def _show(axes: Axes, sample: Sample, title: str) -> None:
     if not counts.all():
         tint = np.ma.masked_array(np.ones(counts.shape), counts)
         axes.imshow(tint, cmap=ListedColormap([_EXCLUDED]), alpha=0.5, interpolation="nearest")
-    if target.any() and not target.all():
-        axes.contour(target, [0.5], colors=_OUTLINE, linewidths=0.8)
+    for number, outline in enumerate(target):
+        if outline.any() and not outline.all():
+            colour = _OUTLINES[number % len(_OUTLINES)]
+            axes.contour(outline, [0.5], colors=colour, linewidths=0.8)
     axes.set_title(title, color=_TEXT, fontsize=7)
 
 

@@ -52,14 +52,21 @@ class ImageStore:
         How large the store may become; None = as large as the disk allows.
     workers : int
         Images that are read at the same time; 0: as many as there are cores.
+    classes : bool
+        The values of the segmentations are classes.
     """
 
     def __init__(
-        self, folder: str | Path, limit_gib: float | None = None, workers: int = 0
+        self,
+        folder: str | Path,
+        limit_gib: float | None = None,
+        workers: int = 0,
+        classes: bool = False,
     ) -> None:
         self.folder = Path(folder)
         self.limit_gib = limit_gib
         self.workers = workers
+        self.classes = classes
 
     def entries(self, rows: Sequence[Row], progress: bool = False) -> list[Entry]:
         """Return the entries of manifest rows, building those whose files are new.
@@ -77,7 +84,7 @@ class ImageStore:
         OutputError
             The disk is too small, or the store may not become large enough.
         """
-        folders = [self.folder / row_key(row) for row in rows]
+        folders = [self.folder / row_key(row, self.classes) for row in rows]
         new = {f: r for f, r in zip(folders, rows, strict=True) if not (f / FACTS).is_file()}
         if new:
             self._make_room(list(new.values()), set(folders))
@@ -88,7 +95,7 @@ class ImageStore:
                 os.utime(folder / FACTS)  # used now
                 entries.append(open_entry(folder, row.id))
             except FileNotFoundError:  # another run, short of room, removed it just now
-                _build((folder, row), self.folder)
+                _build((folder, row), self.folder, self.classes)
                 entries.append(open_entry(folder, row.id))
         if new:
             self._prune(set(folders))
@@ -99,7 +106,7 @@ class ImageStore:
         problems: list[CytoloopError] = []
         size = 0
         large = are_large([row.file("raw") for _, row in jobs])
-        build = partial(_build_or_error, store=self.folder)
+        build = partial(_build_or_error, store=self.folder, classes=self.classes)
         with progress_bar("reading images", len(jobs), progress) as advance:
             for _, result in run_parallel(build, jobs, self.workers, large):
                 if isinstance(result, OutputError):
@@ -192,9 +199,15 @@ class ImageStore:
 
 
 def read_row(
-    row: Row,
+    row: Row, classes: bool = False
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, tuple[float, float, float] | None]:
     """Read what a manifest row names.
+
+    Parameters
+    ----------
+    row : Row
+    classes : bool
+        See `read_target`.
 
     Returns
     -------
@@ -214,7 +227,7 @@ def read_row(
         A merging mask without a second segmentation, or an unknown base image.
     """
     raw = read_image(row_file(row, "raw"), row["channel"] or None, row["scene"] or None, row.time)
-    labels, valid = read_target(row)
+    labels, valid = read_target(row, classes)
     if labels.shape != raw.data.shape[1:]:
         raise ImageError(
             row.where(row["base_image"] or "seg1"),
@@ -224,7 +237,7 @@ def read_row(
     return raw.data, labels, valid, row.spacing_um or raw.spacing_um
 
 
-def row_key(row: Row) -> str:
+def row_key(row: Row, classes: bool = False) -> str:
     """Return the name of a row's entry: a digest of all that its pixels depend on.
 
     Raises
@@ -234,6 +247,8 @@ def row_key(row: Row) -> str:
     """
     facts = {column: row[column] for column in CHOICE_COLUMNS}
     facts["format"] = str(_FORMAT)
+    if classes:
+        facts["classes"] = "true"
     for column in FILE_COLUMNS:
         path = row.file(column)
         if path is not None:
@@ -243,19 +258,19 @@ def row_key(row: Row) -> str:
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
 
 
-def _build_or_error(job: tuple[Path, Row], store: Path) -> int | CytoloopError:
+def _build_or_error(job: tuple[Path, Row], store: Path, classes: bool) -> int | CytoloopError:
     """Return the bytes that were written, or why not: an error must not stop other images."""
     try:
-        return _build(job, store)
+        return _build(job, store, classes)
     except CytoloopError as error:
         return error
 
 
-def _build(job: tuple[Path, Row], store: Path) -> int:
+def _build(job: tuple[Path, Row], store: Path, classes: bool) -> int:
     """Write an entry under a temporary name and rename it: readers see it whole or not."""
     folder, row = job
-    image, labels, valid, spacing = read_row(row)
-    points, starts = object_points(labels, valid)
+    image, labels, valid, spacing = read_row(row, classes)
+    points, starts = object_points(labels, valid, classes)
     places = valid_places(valid)
     arrays = {
         "image": image,
@@ -265,7 +280,7 @@ def _build(job: tuple[Path, Row], store: Path) -> int:
         "starts": starts,
         "places": places,
     }
-    facts = {"id": row.id, "raw": str(row.file("raw")), "spacing_um": spacing}
+    facts = {"id": row.id, "raw": str(row.file("raw")), "spacing_um": spacing, "classes": classes}
     store.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(dir=store, prefix=_BUILDING))
     try:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from rich.progress import track
@@ -23,6 +24,8 @@ from cytoloop.manifest import Row
 from cytoloop.terminal import events
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -115,13 +118,14 @@ def evaluate(
     rivals = None
     if annotator2 is not None:
         rivals = pair_tables(annotation_rows(annotator2), str(annotator2), str(truth))
-    scored, excluded = _score_all(paired, str(predictions), settings)
+    score = _scorer(settings)
+    scored, excluded = score_all(paired, str(predictions), score)
     if not scored:
         raise ManifestError(
             str(truth), "every image is excluded as a whole", "Check the column 'exclude_mask'."
         )
     rows = [one.row for one, _ in scored]
-    summary = _accounts(rows, paired, excluded)
+    summary = accounts(rows, paired, excluded)
     limits, unit = _add_sizes([one for one, _ in scored])
     summary |= summarise(rows, settings.resamples, settings.seed)
     summary["tolerance"] = settings.tolerance_um
@@ -147,10 +151,28 @@ def evaluate(
     )
 
 
-def _score_all(
-    paired: PairedRows, source: str, settings: Settings
-) -> tuple[list[tuple[Scored, tuple[Row, Row]]], list[str]]:
-    """Return what each image gave, with its rows, and the ids of those excluded as a whole."""
+def _scorer(settings: Settings) -> Callable[[Row, Row], Scored | None]:
+    return partial(score_pair, tolerance_um=settings.tolerance_um, spacing_um=settings.spacing_um)
+
+
+def score_all(
+    paired: PairedRows, source: str, score: Callable[[Row, Row], T | None]
+) -> tuple[list[tuple[T, tuple[Row, Row]]], list[str]]:
+    """Return what each image gave, with its rows, and the ids of those excluded as a whole.
+
+    Parameters
+    ----------
+    paired : PairedRows
+    source : str
+        Where the predictions come from, for messages.
+    score : callable
+        Prediction and truth to what is kept of an image, None where all of it is excluded.
+
+    Raises
+    ------
+    ManifestError
+        Images that cannot be scored, all of them.
+    """
     scored, excluded, problems = [], [], []
     repairs: dict[str, None] = {}
     shown = track(
@@ -158,7 +180,7 @@ def _score_all(
     )
     for prediction, true in shown:
         try:
-            one = score_pair(prediction, true, settings.tolerance_um, settings.spacing_um)
+            one = score(prediction, true)
             if one is None:
                 excluded.append(prediction.id)
             else:
@@ -177,7 +199,7 @@ def _score_all(
     return scored, excluded
 
 
-def _accounts(
+def accounts(
     rows: Sequence[dict[str, Any]], paired: PairedRows, excluded: Sequence[str]
 ) -> dict[str, Any]:
     """Return what was scored and what was not.
@@ -222,7 +244,7 @@ def _ceiling(
         [pair for pair in rivals.pairs if pair[0].id in wanted],
         *(rivals.without_truth, rivals.without_prediction, rivals.rejected, rivals.failures),
     )
-    scored, _ = _score_all(rivals, source, settings)
+    scored, _ = score_all(rivals, source, _scorer(settings))
     people = [one.row for one, _ in scored]
     if not people:
         raise ManifestError(

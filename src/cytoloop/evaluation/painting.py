@@ -22,6 +22,8 @@ COLOURS = {
     "split": "#F0E442",
 }
 
+_CLASSES = ("#F0E442", "#56B4E9", "#D55E00", "#009E73", "#CC79A7", "#E69F00")
+
 
 def fill(axis: Axes, labels: np.ndarray, numbers: Mapping[int, int]) -> None:
     """Colour each object that counts; hues a golden angle apart keep neighbours different."""
@@ -33,6 +35,19 @@ def fill(axis: Axes, labels: np.ndarray, numbers: Mapping[int, int]) -> None:
     shades = np.stack([hues, np.full(len(ids), 0.7), np.where(number % 2, 1.0, 0.85)], axis=1)
     table = np.concatenate([hsv_to_rgb(shades), np.where(number < 0, 0, 0.6)[:, None]], axis=1)
     axis.imshow(table[places.reshape(labels.shape)])
+
+
+def class_colours(count: int) -> list[str]:
+    """Return a colour for each class; those beyond the palette start anew."""
+    return [_CLASSES[number % len(_CLASSES)] for number in range(count)]
+
+
+def paint_classes(axis: Axes, classes: np.ndarray) -> None:
+    """Colour each class of a view (Y, X); 0 is left as it is."""
+    from matplotlib.colors import to_rgba
+
+    colours = [(0, 0, 0, 0), *(to_rgba(one, 0.6) for one in class_colours(int(classes.max())))]
+    axis.imshow(np.array(colours)[classes])
 
 
 def outline_errors(

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 _BACKGROUND, _TEXT = "#101014", "#F0F0F0"
 _DIMMED = 1.6  # white of pictures with outlines: thin lines must stand out
-_Paint = Callable[["Axes", View], object]
+Paint = Callable[["Axes", View], object]
+"""Draws a view on an axis."""
 
 
 def panel(
@@ -60,7 +61,7 @@ def panel(
     kinds = kinds_of(matching)
     true, predicted = _object_colours(matching)
     truth, labels = _counted(truth, valid), _counted(labels, valid)
-    columns: dict[str, _Paint] = {
+    columns: dict[str, Paint] = {
         "raw": lambda axis, view: None,
         "truth": lambda axis, view: fill(axis, view(truth), true),
     }
@@ -70,8 +71,9 @@ def panel(
         )
     columns["labels"] = lambda axis, view: fill(axis, view(labels), predicted)
     columns["errors"] = lambda axis, view: outline_errors(axis, view(truth), view(labels), *kinds)
-    figure = _draw(raw, truth, labels, valid, title, spacing, columns)
-    _legend(figure, [(kind, str(count)) for kind, count in _kind_counts(*kinds).items()])
+    figure = draw_views(raw, truth, labels, valid, title, spacing, columns)
+    counted = _kind_counts(*kinds).items()
+    legend(figure, [(COLOURS[kind], f"{kind} {count}") for kind, count in counted])
     return figure
 
 
@@ -97,7 +99,7 @@ def side_by_side(
     ImageError
         Shapes differ.
     """
-    columns: dict[str, _Paint] = {"raw": lambda axis, view: None}
+    columns: dict[str, Paint] = {"raw": lambda axis, view: None}
     counts = []
     seen = _counted(truth, valid)
     for name, found in labels.items():
@@ -105,8 +107,9 @@ def side_by_side(
         counts.append(_kind_counts(*kinds))
         columns[f"errors of {name}"] = _outliner(seen, _counted(found, valid), kinds)
     first = next(iter(labels.values()))
-    figure = _draw(raw, truth, first, valid, title, spacing, columns)
-    _legend(figure, [(kind, " / ".join(str(one[kind]) for one in counts)) for kind in COLOURS])
+    figure = draw_views(raw, truth, first, valid, title, spacing, columns)
+    told = {kind: " / ".join(str(one[kind]) for one in counts) for kind in COLOURS}
+    legend(figure, [(COLOURS[kind], f"{kind} {text}") for kind, text in told.items()])
     return figure
 
 
@@ -117,18 +120,18 @@ def _counted(labels: np.ndarray, valid: np.ndarray | None) -> np.ndarray:
 
 def _outliner(
     truth: np.ndarray, labels: np.ndarray, kinds: tuple[dict[int, str], dict[int, str]]
-) -> _Paint:
+) -> Paint:
     return lambda axis, view: outline_errors(axis, view(truth), view(labels), *kinds)
 
 
-def _draw(
+def draw_views(
     raw: np.ndarray,
     truth: np.ndarray,
     labels: np.ndarray,
     valid: np.ndarray | None,
     title: str,
     spacing: Sequence[float] | None,
-    columns: Mapping[str, _Paint],
+    columns: Mapping[str, Paint],
 ) -> Figure:
     """Return a figure with a row for each view and a column for each way to paint it."""
     from matplotlib.figure import Figure  # no pyplot: the caller's backend stays as it is
@@ -179,11 +182,11 @@ def _kind_counts(
     return {kind: (predicted if kind in ("spurious", "merged") else true)[kind] for kind in COLOURS}
 
 
-def _legend(figure: Figure, counts: Sequence[tuple[str, str]]) -> None:
-    """Explain the colours of the errors, with the number of objects of each kind."""
+def legend(figure: Figure, labels: Sequence[tuple[str, str]]) -> None:
+    """Explain colours, each with its label."""
     from matplotlib.patches import Patch
 
-    handles = [Patch(color=COLOURS[kind], label=f"{kind} {count}") for kind, count in counts]
+    handles = [Patch(color=colour, label=label) for colour, label in labels]
     figure.legend(
         handles=handles,
         loc="lower center",

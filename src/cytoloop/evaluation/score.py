@@ -70,7 +70,7 @@ def score_pair(
     """
     labels, pieces = read_objects(prediction)
     truth, valid, from_mask = read_truth(true)
-    _check_shape(prediction, labels, truth)
+    check_shape(prediction, labels, truth)
     levels = _levels(prediction, truth)
     if not valid.any():
         return None  # an empty image is a perfect one: it must not lift the mean
@@ -96,13 +96,19 @@ def score_pair(
         "truth_is_binary": from_mask,
         "prediction_is_binary": pieces,
         "run_id": prediction["run_id"],
-        **_manifest_cells(prediction, true, "mask" if pieces else "labels"),
+        **manifest_cells(prediction, true, "mask" if pieces else "labels"),
         "spacing_um": format_spacing(spacing),
     }
     return Scored(row, take_census(truth, labels, counted, matching), voxel_volume(steps), table)
 
 
-def _check_shape(prediction: Row, labels: np.ndarray, truth: np.ndarray) -> None:
+def check_shape(prediction: Row, labels: np.ndarray, truth: np.ndarray) -> None:
+    """Refuse a prediction of another shape than the truth.
+
+    Raises
+    ------
+    ImageError
+    """
     if labels.shape != truth.shape:
         path = next(prediction.file(name) for name in PICTURES if prediction[name])
         raise ImageError(
@@ -127,7 +133,7 @@ def _levels(prediction: Row, truth: np.ndarray) -> np.ndarray | None:
     return levels
 
 
-def _manifest_cells(prediction: Row, true: Row, kind: str) -> dict[str, str]:
+def manifest_cells(prediction: Row, true: Row, kind: str) -> dict[str, str]:
     """Return what makes a row of scores a manifest row: the same truth, read the same way."""
     cells = {name: true.named(name) for name in _TRUE_FILES}
     cells |= {name: prediction.named(name) for name in _PREDICTED_FILES}

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -48,22 +49,48 @@ def write_tables(evaluation: Evaluation, folder: str | Path) -> list[Path]:
         The folder cannot be written to.
     """
     folder = Path(folder)
-    table, objects, summary = (
-        folder / name for name in ("metrics.csv", "objects.csv", "summary.json")
-    )
-    rows = [{k: _cell(v) for k, v in row.items()} for row in evaluation.rows]
     each = object_rows(evaluation.rows, evaluation.objects, evaluation.voxels_um3)
-    text = json.dumps(evaluation.summary, indent=2, allow_nan=False) + "\n"
+    return [
+        write_rows(evaluation.rows, folder / "metrics.csv", _FIRST),
+        write_rows(each, folder / "objects.csv", COLUMNS),
+        write_summary(evaluation.summary, folder / "summary.json"),
+    ]
+
+
+def write_rows(rows: Iterable[Mapping[str, Any]], path: Path, columns: Sequence[str]) -> Path:
+    """Write a table, these columns first; return its path.
+
+    Raises
+    ------
+    OutputError
+        The folder cannot be written to.
+    """
+    with _written(path):
+        write_manifest(path, [{k: _cell(v) for k, v in row.items()} for row in rows], columns)
+    return path
+
+
+def write_summary(summary: Mapping[str, Any], path: Path) -> Path:
+    """Write a summary as JSON; return its path.
+
+    Raises
+    ------
+    OutputError
+        The folder cannot be written to.
+    """
+    text = json.dumps(summary, indent=2, allow_nan=False) + "\n"
+    with _written(path), replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    return path
+
+
+@contextmanager
+def _written(path: Path) -> Iterator[None]:
     try:
-        write_manifest(table, rows, _FIRST)
-        write_manifest(objects, each, COLUMNS)
-        with replacing(summary) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+        yield
     except OSError as error:
-        raise OutputError(
-            str(folder), f"cannot be written to: {error.strerror}", "Take another output folder."
-        ) from error
-    return [table, objects, summary]
+        found = f"cannot be written to: {error.strerror}"
+        raise OutputError(str(path.parent), found, "Take another output folder.") from error
 
 
 def summary_table(evaluation: Evaluation) -> Table:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from cytoloop.atomic import replacing_folder
 from cytoloop.errors import OutputError
 from cytoloop.images.spacing import Spacing
 
-CHUNK = {"Z": 16, "Y": 256, "X": 256}
+CHUNK = {"C": 1, "Z": 16, "Y": 256, "X": 256}
 _SMALL = 512
 """An axis as short as this is not halved in the next level."""
 
@@ -24,6 +25,7 @@ def write_zarr(
     spacing_um: Spacing | None = None,
     name: str = "image",
     boxes: Iterator[tuple[slice, ...]] | None = None,
+    channels: Sequence[str] = (),
 ) -> None:
     """Write an OME-Zarr; a crash leaves the old one or the new one, never half.
 
@@ -37,13 +39,15 @@ def write_zarr(
     data : array
         Pixels in the order of `axes`, in memory or on disk.
     axes : str
-        ``"ZYX"`` or ``"YX"``.
+        ``"ZYX"`` or ``"YX"``; with channels ``"CZYX"`` or ``"CYX"``.
     spacing_um : tuple of float, optional
         Voxel size (Z, Y, X) in micrometres.
     name : str
-        Of the image and its channel.
+        Of the image; and of its channel, where none are named.
     boxes : iterator of tuple of slice, optional
         In which steps it is written; default in slabs of 64 planes (rows in 2D).
+    channels : sequence of str
+        Names, one for each along C.
 
     Raises
     ------
@@ -61,9 +65,7 @@ def write_zarr(
 
     shape = tuple(int(n) for n in data.shape)
     dtype = np.dtype(np.uint8) if data.dtype == bool else np.dtype(data.dtype)
-    sizes = (
-        [1.0] * len(axes) if spacing_um is None else [float(s) for s in spacing_um[-len(axes) :]]
-    )
+    known = dict(zip("ZYX", spacing_um or (), strict=False))
     chunk = tuple(min(CHUNK[a], n) for a, n in zip(axes, shape, strict=True))
     with replacing_folder(path) as temporary:
         writer = OMEZarrWriter(
@@ -73,13 +75,13 @@ def write_zarr(
             chunk_shape=chunk,
             zarr_format=2,
             image_name=name,
-            channels=[Channel(label=name, color="FFFFFF")],
+            channels=[Channel(label=one, color="FFFFFF") for one in channels or [name]],
             axes_names=[a.lower() for a in axes],
-            axes_types=["space"] * len(axes),
-            axes_units=[None if spacing_um is None else "micrometer"] * len(axes),
-            physical_pixel_size=sizes,
+            axes_types=["channel" if a == "C" else "space" for a in axes],
+            axes_units=["micrometer" if a in known else None for a in axes],
+            physical_pixel_size=[float(known.get(a, 1.0)) for a in axes],
         )
-        for box in boxes or _slabs(shape):
+        for box in boxes or _slabs(shape, axes.index("Y" if "Z" not in axes else "Z")):
             writer.write_region(np.asarray(data[box]).astype(dtype, copy=False), box)
 
 
@@ -91,7 +93,10 @@ def _pyramid(shape: Sequence[int]) -> list[tuple[int, ...]]:
     return levels
 
 
-def _slabs(shape: Sequence[int]) -> Iterator[tuple[slice, ...]]:
-    for start in range(0, shape[0], 64):
-        rest = (slice(0, n) for n in shape[1:])
-        yield (slice(start, min(start + 64, shape[0])), *rest)
+def _slabs(shape: Sequence[int], axis: int) -> Iterator[tuple[slice, ...]]:
+    """Yield boxes along an axis; what comes before it, one by one."""
+    rest = tuple(slice(0, n) for n in shape[axis + 1 :])
+    for place in itertools.product(*(range(n) for n in shape[:axis])):
+        for start in range(0, shape[axis], 64):
+            before = (slice(n, n + 1) for n in place)
+            yield (*before, slice(start, min(start + 64, shape[axis])), *rest)

@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from cytoloop.classes import class_heads
 from cytoloop.digest import file_hash
 from cytoloop.errors import ConfigError, ImageError, ManifestError
 from cytoloop.images import Spacing, open_pixels
+from cytoloop.inference.classes import check_save
 from cytoloop.inference.engine import told
 from cytoloop.inference.inputs import unique_names
 from cytoloop.inference.job import finish_row, writing
@@ -51,6 +53,7 @@ def segment_again(table: str | Path, output: str | Path, settings: Settings) -> 
             "Predict with save=[probability,...], and give its predictions.csv.",
         )
     output, trained = Path(output).absolute(), read_model(Path(table).parent)
+    check_save(settings.save, trained)
     for row, name in zip(rows, unique_names(rows), strict=True):
         row.values["name"] = name
     common = {"settings": settings.digest()}
@@ -64,12 +67,17 @@ def segment_again(table: str | Path, output: str | Path, settings: Settings) -> 
             kept |= {name: str(row.file(name)) for name in MAPS if row[name]}
 
             def work(row: Row = row) -> dict[str, Any]:
-                found = {name: _stored(row, name) for name in MAPS if row[name]}
+                heads = class_heads(trained.classes)
+                stored = [name for name in MAPS if row[name]]
+                if heads:
+                    found = {h: _stored(row, MAPS[0], c) for c, h in enumerate(heads)}
+                else:
+                    found = {name: _stored(row, name) for name in stored}
                 maps = {name: volume for name, (volume, _) in found.items()}
-                spacing = found["probability"][1]
-                hashes = [file_hash(row.file(name) or "") for name in found]
+                spacing = next(iter(found.values()))[1]
+                hashes = [file_hash(row.file(name) or "") for name in stored]
                 key = hashlib.sha256(f"{hashes} {again.digest()}".encode()).hexdigest()
-                shape = tuple(maps["probability"].shape)
+                shape = tuple(next(iter(maps.values())).shape)
                 scratch = Scratch.beside(output, row["name"], shape, key)
                 with writing(output):
                     return finish_row(row, maps, spacing, trained, again, output, scratch)
@@ -80,10 +88,10 @@ def segment_again(table: str | Path, output: str | Path, settings: Settings) -> 
     return results
 
 
-def _stored(row: Row, name: str) -> tuple[Volume, Spacing | None]:
+def _stored(row: Row, name: str, channel: int = 0) -> tuple[Volume, Spacing | None]:
     """Return a stored map and its voxel size."""
     path = row.file(name)
-    pixels = open_pixels(path or "", 0)
+    pixels = open_pixels(path or "", channel)
     if pixels.dtype != np.uint8 and pixels.dtype.kind != "f":
         raise ImageError(
             str(path),

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from cytoloop.images import array_pixels
+from cytoloop.inference.classes import class_volume, thresholds_of
 from cytoloop.inference.loading import Model
-from cytoloop.inference.maps import at_training_size, predict_maps, resampled_back
+from cytoloop.inference.maps import Maps, at_training_size, predict_maps, resampled_back
 from cytoloop.inference.postprocess import POSTPROCESS, Trained, resolved, rule_for
 from cytoloop.inference.scratch import Scratch
 from cytoloop.inference.settings import Settings, check_settings
@@ -27,15 +29,19 @@ class Prediction:
     Attributes
     ----------
     probability : ndarray of float32
-        ([Z,] Y, X), 0 to 1, in steps of 1/255.
+        ([Z,] Y, X), 0 to 1, in steps of 1/255; of classes (C, [Z,] Y, X).
     mask : ndarray of bool
-        ([Z,] Y, X).
+        ([Z,] Y, X); of classes uint8, the class of each voxel, 0 = none.
     labels : ndarray of unsigned integers
-        ([Z,] Y, X), 1..N; 0 = background.
+        ([Z,] Y, X), 1..N; 0 = background. A model of classes tells no objects: 0 everywhere.
     objects : dict of str to ndarray
-        A column for each measure, see `cytoloop.instances.objects.ObjectSums.table`.
+        A column for each measure, see `cytoloop.instances.objects.ObjectSums.table`; empty for
+        classes.
     threshold : float
-        Probability above which a voxel is in the mask.
+        Probability above which a voxel is in the mask; NaN for classes.
+    classes : dict of str to float
+        Names, in the order of the values of the mask, and the threshold of each; empty where the
+        model tells foreground.
     """
 
     probability: np.ndarray
@@ -43,6 +49,7 @@ class Prediction:
     labels: np.ndarray
     objects: Mapping[str, np.ndarray]
     threshold: float
+    classes: Mapping[str, float] = field(default_factory=dict)
 
 
 def predict_array(
@@ -73,8 +80,10 @@ def predict_array(
     seen = at_training_size(pixels, predictor) if resample else pixels
     stored = predict_maps("array", seen, predictor, scratch, batch_size=batch_size)
     maps = resampled_back(stored, pixels.shape, scratch)
-    levels = np.asarray(maps["probability"])
     trained = Trained.of(predictor.image)
+    if trained.classes:
+        return _of_classes(maps, trained, settings)
+    levels = np.asarray(maps["probability"])
     rules = resolved(settings.postprocess, trained)
     counts = histogram(levels, Blocks(levels.shape, levels.shape))
     threshold = choose_threshold(rules["threshold"], counts)
@@ -89,6 +98,19 @@ def predict_array(
         np.asarray(labels),
         sums.table(settings.spacing_um),
         threshold,
+    )
+
+
+def _of_classes(maps: Maps, trained: Trained, settings: Settings) -> Prediction:
+    thresholds = thresholds_of(settings.postprocess, trained, maps)
+    classes = np.asarray(class_volume(maps, thresholds, Scratch(None)))
+    return Prediction(
+        np.stack([np.asarray(one) for one in maps.values()]).astype(np.float32) / 255,
+        classes,
+        np.zeros(classes.shape, np.uint8),
+        {},
+        math.nan,
+        dict(zip(trained.classes, thresholds, strict=True)),
     )
 
 

@@ -18,16 +18,16 @@ from cytoloop.images import (
     Spacing,
     level_spacings,
     open_pixels,
-    write_image,
-    write_zarr,
 )
+from cytoloop.inference.classes import finish_classes
 from cytoloop.inference.maps import Maps, at_training_size, predict_maps, resampled_back
 from cytoloop.inference.postprocess import Trained, resolved, rule_for
 from cytoloop.inference.predictor import Predictor
 from cytoloop.inference.scratch import Scratch
 from cytoloop.inference.settings import Settings
+from cytoloop.inference.volumes import form_of, write_volume
 from cytoloop.instances import segment
-from cytoloop.instances.blocks import Blocks, Volume
+from cytoloop.instances.blocks import Blocks
 from cytoloop.instances.heights import full_scale
 from cytoloop.instances.objects import write_table
 from cytoloop.instances.segment import BLOCK_VOXELS
@@ -35,8 +35,6 @@ from cytoloop.instances.thresholds import choose_threshold, histogram
 from cytoloop.manifest import Row, format_spacing
 
 log = logging.getLogger(__name__)
-
-_ENDINGS = {"ome-tiff": ".ome.tif", "ome-zarr": ".ome.zarr"}
 
 
 def input_digest(row: Row) -> str:
@@ -137,6 +135,8 @@ def finish_row(
     scratch: Scratch,
 ) -> dict[str, Any]:
     """Turn maps into mask, labels and table, and write what is asked for."""
+    if trained.classes:
+        return finish_classes(row, maps, spacing_um, trained, settings, output, scratch)
     probability = maps["probability"]
     rules = resolved(settings.postprocess, trained)
     shape = tuple(probability.shape)
@@ -164,27 +164,12 @@ def finish_row(
         if "objects" in kinds:
             cells["objects_table"] = f"objects/{row['name']}.csv"
             write_table(output / cells["objects_table"], sums.table(spacing_um))
-    form = settings.format
-    if form == "auto":
-        form = "ome-tiff" if scratch.folder is None else "ome-zarr"
-    axes = "ZYX"[-len(shape) :]
+    form = form_of(settings.format, scratch)
     for kind in kinds:
-        if kind == "objects":
-            continue
-        cells[kind] = f"{kind}/{row['name']}{_ENDINGS[form]}"
-        path = output / cells[kind]
-        if form == "ome-tiff":
-            write_image(path, volumes[kind], axes, spacing_um, [kind], _tiff_type(volumes[kind]))
-        else:
-            write_zarr(path, volumes[kind], axes, spacing_um, kind)
+        if kind != "objects":
+            cells[kind] = write_volume(output, kind, row["name"], volumes[kind], spacing_um, form)
     scratch.remove()
     return cells
-
-
-def _tiff_type(volume: Volume) -> np.dtype:
-    """Return the type that OME-TIFF has for a volume: it knows no floats of 16 bits."""
-    dtype = np.dtype(volume.dtype)
-    return np.dtype(np.float32) if dtype == np.float16 else dtype
 
 
 @contextmanager

@@ -23,7 +23,8 @@ _PLANES = 64
 
 
 Maps = dict[str, Volume]
-"""Volumes by name: ``probability`` first; ``distance`` where a network says the depth."""
+"""Volumes by name: ``probability`` first, ``distance`` where a network says the depth; of classes
+one each, ``class_NAME``."""
 
 
 def predict_maps(
@@ -36,7 +37,7 @@ def predict_maps(
     skip_empty: bool = False,
     advance: Callable[[float], None] = lambda share: None,
 ) -> Maps:
-    """Return the probability of foreground of each voxel, and what other heads say of it.
+    """Return the probability of foreground of each voxel, or what other heads say of it.
 
     Parameters
     ----------
@@ -71,7 +72,7 @@ def predict_maps(
     count = len(volumes)
     boxes = regions(windows, len(pixels.channels), count)
     planes = windows.shape[0]
-    done = scratch.done("probability")  # planes of one box after the other
+    done = scratch.done(predictor.maps[0])  # planes of one box after the other
     with ThreadPoolExecutor(1, "write") as behind:
         writing: Future[None] | None = None
         for number, box in enumerate(boxes):

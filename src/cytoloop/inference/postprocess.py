@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from cytoloop.classes import class_names
 from cytoloop.errors import ConfigError
 from cytoloop.instances.rule import BORDERS, METHODS, InstanceRule
 from cytoloop.instances.thresholds import AUTOMATIC
@@ -54,26 +55,33 @@ class Trained:
         Mean size of an object; 0 where unknown.
     tuned : mapping of str to float
         Chosen on the validation images; empty where they were not.
+    classes : tuple of str
+        In the order of their values; empty where the model tells foreground.
     """
 
     spacing_um: Sequence[float] | None = None
     object_voxels: float = 0.0
     tuned: Mapping[str, float] | None = None
+    classes: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, image: Mapping[str, Any]) -> Trained:
         """Return the facts that a checkpoint holds; what cannot be was not tuned by us."""
         found = image.get("tuned")
+        classes = class_names(image.get("heads"))
+        ranges = {name: _RANGES[name] for name in TUNED}
+        ranges |= {tuned_name(name): _RANGES["threshold"] for name in classes}
         tuned = {
             name: float(value)
             for name, value in (found.items() if isinstance(found, Mapping) else ())
-            if name in TUNED and isinstance(value, (int, float))
+            if name in ranges and isinstance(value, (int, float))
         }
-        possible = all(_RANGES[n][0] <= v < _RANGES[n][1] for n, v in tuned.items())
+        possible = all(ranges[n][0] <= v < ranges[n][1] for n, v in tuned.items())
         return cls(
             image.get("spacing_um"),
             float(image.get("object_voxels") or 0),
             tuned if possible else None,
+            classes,
         )
 
 
@@ -115,6 +123,28 @@ def resolved(settings: Mapping[str, Any], trained: Trained) -> dict[str, Any]:
         name: chosen[name] if name in TUNED and value == "tuned" else value
         for name, value in settings.items()
     }
+
+
+def tuned_name(name: str) -> str:
+    """Return what the threshold of a class is called among what was tuned."""
+    return f"threshold_{name}"
+
+
+def class_threshold(settings: Mapping[str, Any], trained: Trained, name: str) -> float | str:
+    """Return the probability above which a voxel may be of a class, or how to find it.
+
+    Parameters
+    ----------
+    settings : mapping
+        Of `postprocess`, ``tuned`` not yet replaced.
+    trained : Trained
+    name : str
+        Of the class.
+    """
+    given = settings["threshold"]
+    if given == "tuned":
+        return float((trained.tuned or {}).get(tuned_name(name), TUNED["threshold"]))
+    return given if isinstance(given, str) else float(given)
 
 
 def rule_for(

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cytoloop.classes import class_heads, class_names
 from cytoloop.errors import ConfigError, ImageError, ModelError
 from cytoloop.images import Pixels, Spacing, slabs
 from cytoloop.inference.augmented import views
@@ -99,7 +100,7 @@ class Predictor:
 
     @property
     def maps(self) -> tuple[str, ...]:
-        """Names of the maps: ``probability`` of foreground, and what other heads say."""
+        """Names of the maps: ``probability`` of foreground and what other heads say; or classes."""
         return map_names(self.image)
 
     @property
@@ -252,8 +253,8 @@ def map_names(image: Mapping[str, Any]) -> tuple[str, ...]:
     Parameters
     ----------
     image : mapping
-        What a checkpoint says of images; ``heads`` is the list of its outputs, the first one the
-        foreground.
+        What a checkpoint says of images; ``heads`` is the list of its outputs: the foreground
+        first, or classes and nothing else (`cytoloop.classes`).
 
     Raises
     ------
@@ -261,12 +262,14 @@ def map_names(image: Mapping[str, Any]) -> tuple[str, ...]:
         A head that we do not know, or one twice.
     """
     heads = image.get("heads") or ["foreground"]
+    if names := class_names(heads):
+        return tuple(class_heads(names))
     listed = [str(head) for head in heads] if isinstance(heads, (list, tuple)) else []
     if not listed or listed[0] != "foreground" or not set(listed[1:]) <= set(OTHER_HEADS):
         raise ModelError(
             "model",
             f"its heads are {heads!r}"[:120],
-            f"Known: foreground, {', '.join(OTHER_HEADS)}.",
+            f"Known: foreground, {', '.join(OTHER_HEADS)}; or classes.",
         )
     return ("probability", *dict.fromkeys(listed[1:]))
 

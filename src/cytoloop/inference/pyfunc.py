@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from cytoloop.classes import class_names, numbered
 from cytoloop.digest import file_hash
 from cytoloop.errors import ConfigError, ImageError, ModelError
 from cytoloop.inference.api import predict_array
@@ -36,7 +37,8 @@ PARAMETERS: Mapping[str, tuple[str, Any]] = {
     "tta": ("string", "none"),
     "accelerator": ("string", "auto"),
 }
-"""Name to MLflow's type and the default; None is as training chose, or not given."""
+"""Name to MLflow's type and the default; None is as training chose, or not given. Of classes the
+``output`` is ``mask`` where none is asked for."""
 _SPACING = ("spacing_z_um", "spacing_y_um", "spacing_x_um")
 _EXAMPLE = (8, 32, 32)
 
@@ -95,6 +97,7 @@ def served(path: str | Path) -> Served:
         "normalization": " ".join(f"{v}" for v in dict(image["normalization"]).values()),
         "patch_size": " ".join(map(str, patch)),
         "spacing_um": " ".join(f"{s:g}" for s in spacing) if spacing else "",
+        "classes": numbered(class_names(image.get("heads"))),
     }
     return Served(
         path=checkpoint.path,
@@ -102,7 +105,7 @@ def served(path: str | Path) -> Served:
         axes=axes,
         example=example,
         expected=PyFunc(checkpoint.path).predict(example, {"output": "probability"}),
-        parameters=PARAMETERS,
+        parameters=_parameters(checkpoint),
         facts={name: text for name, text in facts.items() if text},
     )
 
@@ -118,7 +121,10 @@ class PyFunc:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.axes = _axes(read_checkpoint(path))
+        checkpoint = read_checkpoint(path)
+        self.axes = _axes(checkpoint)
+        self.classes = class_names(checkpoint.image.get("heads"))
+        self.parameters = _parameters(checkpoint)
 
     def predict(self, model_input: Any, params: Mapping[str, Any] | None = None) -> np.ndarray:
         """Return the objects of an image, or the map that ``output`` names.
@@ -134,17 +140,25 @@ class PyFunc:
         -------
         ndarray
             ([Z,] Y, X): ``labels`` int32, 0 = background; ``probability`` float32, 0 to 1;
-            ``mask`` uint8, 0 or 1.
+            ``mask`` uint8, 0 or 1. Of classes: ``mask`` uint8, the class of each voxel;
+            ``probability`` (C, [Z,] Y, X).
 
         Raises
         ------
         CytoloopError
             An array or a parameter that the model cannot take.
         """
-        given = {name: default for name, (_, default) in PARAMETERS.items()} | dict(params or {})
+        given = {name: default for name, (_, default) in self.parameters.items()}
+        given |= params or {}
         if given["output"] not in OUTPUTS:
             raise ConfigError(
                 "output", f"{given['output']!r} is unknown", f"One of {', '.join(OUTPUTS)}."
+            )
+        if self.classes and given["output"] == "labels":
+            raise ConfigError(
+                "output",
+                "'labels': the model tells classes, not objects",
+                "One of mask (the class of each voxel), probability.",
             )
         image = _image(model_input, self.axes)
         spacing = [given.pop(name) for name in _SPACING][-len(self.axes.lstrip("C")) :]
@@ -177,6 +191,13 @@ def _load_pyfunc(path: str, model_config: Mapping[str, Any] | None = None) -> Py
     if not found:
         raise ModelError(str(path), f"holds no {CHECKPOINT}", "Register the model again.")
     return PyFunc(found[0])
+
+
+def _parameters(checkpoint: Checkpoint) -> Mapping[str, tuple[str, Any]]:
+    """Return what a model takes: one of classes has no objects to give by default."""
+    if not class_names(checkpoint.image.get("heads")):
+        return PARAMETERS
+    return {**PARAMETERS, "output": ("string", "mask")}
 
 
 def _axes(checkpoint: Checkpoint) -> str:

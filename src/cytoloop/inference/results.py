@@ -28,7 +28,17 @@ MAPS = ("probability", *OTHER_HEADS)
 """Columns of what the heads of a network say."""
 COLUMNS = (
     *("id", "raw", *FILES, *MAPS[1:], "group", "split", "channel", "scene", "time", "spacing_um"),
-    *("objects", "threshold", "seconds", "status", "reason", "model", "run_id", "model_sha256"),
+    *(
+        "classes",
+        "objects",
+        "threshold",
+        "seconds",
+        "status",
+        "reason",
+        "model",
+        "run_id",
+        "model_sha256",
+    ),
     *("input_sha256", "settings"),
 )
 _SAME = ("model_sha256", "input_sha256", "settings")
@@ -132,6 +142,7 @@ def read_model(folder: Path) -> Trained:
     """Return what `write_model` left; nothing is known of masks of other origin."""
     try:
         facts = json.loads((folder / MODEL).read_text(encoding="utf-8"))
-        return Trained(facts["spacing_um"], float(facts["object_voxels"]), facts["tuned"])
+        classes = tuple(str(name) for name in facts.get("classes", ()))
+        return Trained(facts["spacing_um"], float(facts["object_voxels"]), facts["tuned"], classes)
     except FileNotFoundError:
         return Trained()

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cytoloop.inference.classes import check_save
 from cytoloop.inference.engine import Job, run_here, run_on_cluster
 from cytoloop.inference.job import input_digest
 from cytoloop.inference.loading import Model
@@ -70,6 +71,7 @@ def predict_rows(
     engine = engine or Engine()
     output = Path(output).absolute()
     predictor = model.load()
+    check_save(settings.save, Trained.of(predictor.image))
     digest = settings.digest()
     common = {**named, "model_sha256": predictor.model_sha256, "settings": digest}
     results = Results(output, rows, common)

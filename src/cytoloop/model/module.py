@@ -10,7 +10,9 @@ from lightning.pytorch.callbacks import Timer
 from torch import Tensor, nn
 
 from cytoloop import __version__
+from cytoloop.classes import class_names
 from cytoloop.errors import ConfigError
+from cytoloop.model.class_scores import ClassCounts
 from cytoloop.model.finetuning import decaying_groups
 
 Batch = dict[str, Any]
@@ -22,8 +24,8 @@ class SegmentationModule(BaseModel):
 
     A batch has ``image`` (B, C, [Z,] Y, X) float32, ``target`` (B, K, [Z,] Y, X) float32 and
     ``weight`` (B, 1, [Z,] Y, X) float32, 0 = excluded; K is the number of heads. The first head
-    is the foreground. The state dict has `backbone.*` and
-    `task_heads.*`, as CytoDL's `MultiTaskIm2Im`.
+    is the foreground, or all are classes. The state dict has `backbone.*` and `task_heads.*`, as
+    CytoDL's `MultiTaskIm2Im`.
 
     Parameters
     ----------
@@ -73,6 +75,7 @@ class SegmentationModule(BaseModel):
                 "model.layer_decay", f"is {layer_decay}", "Expected above 0, up to 1."
             )
         self.layer_decay = layer_decay
+        self.class_counts = ClassCounts(class_names(list(image.get("heads") or [])))
 
     def forward(self, image: Tensor, **kwargs: Any) -> dict[str, Tensor]:
         """Return the logits of each head, (B, 1, [Z,] Y, X)."""
@@ -125,6 +128,8 @@ class SegmentationModule(BaseModel):
     def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """Score one whole image: loss, and Dice and IoU of probability > 0.5.
 
+        Of classes voxels are counted; their scores come when all images are seen.
+
         Returns
         -------
         dict of str to Tensor
@@ -134,6 +139,10 @@ class SegmentationModule(BaseModel):
         scores = _named("val", self.losses(logits, batch))
         maps = {name: self.head(name).probability(logits[name]) for name in self.task_heads}
         counted = batch["weight"] > 0
+        if self.class_counts.names:
+            self.class_counts.add(list(maps.values()), batch["target"], counted)
+            self.log_dict(scores, on_step=False, on_epoch=True, batch_size=1, sync_dist=True)
+            return maps
         predicted = (next(iter(maps.values())) > 0.5) & counted
         true = (batch["target"][:, :1] > 0.5) & counted
         both, either = (predicted & true).sum(), (predicted | true).sum()
@@ -146,6 +155,20 @@ class SegmentationModule(BaseModel):
         counts: Any = float(batch.get("counts", True))
         self.log_dict(scores, on_step=False, on_epoch=True, batch_size=counts, sync_dist=True)
         return maps
+
+    def on_validation_epoch_start(self) -> None:
+        """Forget the voxels of the last time."""
+        self.class_counts.forget()
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the scores of classes over the voxels of all images, and of all processes."""
+        if not self.class_counts.names:
+            return
+        counts = self.class_counts.voxels
+        if self.trainer.world_size > 1:
+            gathered: Any = self.all_gather(counts.to(self.device))
+            counts = gathered.sum(0).cpu()
+        self.log_dict(self.class_counts.scores(counts), rank_zero_only=False)
 
     def configure_optimizers(self) -> Any:
         """Return the optimizer, with a schedule that is stepped after every batch."""

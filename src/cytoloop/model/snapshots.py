@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
+from cytoloop.classes import PREFIX
 from cytoloop.images import write_png
 from cytoloop.model.curves import hand_to_loggers
 
@@ -17,7 +19,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_TRUE, _PREDICTED = "#F0E442", "#56B4E9"  # Okabe and Ito: told apart by colour-blind readers too
+# Okabe and Ito: told apart by colour-blind readers too
+_TRUE, _PREDICTED = "#F0E442", "#56B4E9"
+_CLASSES = (_TRUE, _PREDICTED, "#D55E00", "#009E73", "#CC79A7", "#E69F00")
 _BACKGROUND, _TEXT = "#101014", "#F0F0F0"
 _LARGEST = (16, 256, 256)  # voxels of a field: a snapshot costs a few windows
 
@@ -74,7 +78,7 @@ class Snapshots(Callback):
     ) -> None:
         """Keep the field of an image if a sheet is due."""
         if batch_idx < self.fields and self._due(trainer, pl_module):
-            self._batches.append(_field(batch))
+            self._batches.append(_field(batch, len(_shown(outputs))))
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw the sheet if it is due."""
@@ -87,9 +91,11 @@ class Snapshots(Callback):
         for batch in self._batches:
             with torch.no_grad(), trainer.precision_plugin.forward_context():
                 logits = pl_module.inferer(batch["image"], pl_module)  # type: ignore[operator]
-            name = next(iter(logits))
-            probability = pl_module.head(name).probability(logits[name])  # type: ignore[operator]
-            rows.append((batch, probability.float().cpu().numpy()[0, 0]))
+            maps = [
+                pl_module.head(name).probability(logits[name])[0, 0]  # type: ignore[operator]
+                for name in _shown(logits)
+            ]
+            rows.append((batch, torch.stack(maps).float().cpu().numpy()))
         self._batches = []
         title = f"epoch {trainer.current_epoch + 1}, step {trainer.global_step}"
         path = self.folder / f"epoch_{trainer.current_epoch + 1:04d}.png"
@@ -106,11 +112,14 @@ class Snapshots(Callback):
 def draw_sheet(rows: list[tuple[dict[str, Any], np.ndarray]], title: str) -> Figure:
     """Return a figure with a row for each field: image, truth, prediction above 0.5.
 
+    Classes have a colour each, the same in truth and prediction.
+
     Parameters
     ----------
     rows : list of (batch, probability)
         A batch of one with ``image`` (1, C, [Z,] Y, X), ``target`` and ``weight`` (1, K, [Z,] Y,
-        X); the probability is ([Z,] Y, X). Of a stack the plane with most truth is shown.
+        X); the probability is (1, [Z,] Y, X) of the foreground, or of each class. Of a stack the
+        plane with most truth is shown.
     title : str
     """
     from matplotlib.figure import Figure  # no pyplot: the caller's backend stays as it is
@@ -119,35 +128,49 @@ def draw_sheet(rows: list[tuple[dict[str, Any], np.ndarray]], title: str) -> Fig
     axes = figure.subplots(len(rows), 3, squeeze=False)
     for own, (batch, probability) in zip(axes, rows, strict=True):
         image, target, counted = (
-            batch[key][0, 0].float().cpu().numpy() for key in ("image", "target", "weight")
+            batch[key][0].float().cpu().numpy() for key in ("image", "target", "weight")
         )
+        image, target = image[0], target[: len(probability)]
         true, found = (target > 0.5) & (counted > 0), (probability > 0.5) & (counted > 0)
         dice = 2 * (true & found).sum() / max(true.sum() + found.sum(), 1)
         if image.ndim == 3:
-            plane = int(true.sum((1, 2)).argmax())
-            image, true, found = image[plane], true[plane], found[plane]
-        _show(own[0], image, None, _TRUE, str(_name(batch)))
-        _show(own[1], image, true, _TRUE, "truth")
-        _show(own[2], image, found, _PREDICTED, f"prediction, Dice {dice:.3f}")
+            plane = int(true.sum((0, 2, 3)).argmax())
+            image, true, found = image[plane], true[:, plane], found[:, plane]
+        colours = _CLASSES if len(probability) > 1 else (_PREDICTED,)
+        _show(own[0], image, (), (), str(_name(batch)))
+        _show(own[1], image, true, _CLASSES, "truth")
+        _show(own[2], image, found, colours, f"prediction, Dice {dice:.3f}")
     figure.suptitle(title, color=_TEXT, fontsize=11)
     figure.tight_layout(w_pad=0.4, h_pad=0.4)
     return figure
 
 
 def _show(
-    axes: Axes, image: np.ndarray, outline: np.ndarray | None, colour: str, title: str
+    axes: Axes,
+    image: np.ndarray,
+    outlines: Iterable[np.ndarray],
+    colours: Sequence[str],
+    title: str,
 ) -> None:
     low, high = np.percentile(image, [0.5, 99.5])
     axes.imshow(image, cmap="gray", vmin=low, vmax=max(high, low + 1e-6), interpolation="nearest")
-    if outline is not None and outline.any() and not outline.all():
-        axes.contour(outline, [0.5], colors=colour, linewidths=0.9)
+    for number, outline in enumerate(outlines):
+        if outline.any() and not outline.all():
+            colour = colours[number % len(colours)]
+            axes.contour(outline, [0.5], colors=colour, linewidths=0.9)
     axes.axis("off")
     axes.set_title(title, color=_TEXT, fontsize=8)
 
 
-def _field(batch: dict[str, Any]) -> dict[str, Any]:
+def _shown(maps: Mapping[str, Any]) -> list[str]:
+    """Return the heads that are drawn: the foreground, or all classes."""
+    first, *rest = maps
+    return [first, *rest] if first.startswith(PREFIX) else [first]
+
+
+def _field(batch: dict[str, Any], heads: int) -> dict[str, Any]:
     """Return the part of a batch of one around the middle of the truth in its richest plane."""
-    target: Tensor = batch["target"][0, 0] > 0.5
+    target: Tensor = (batch["target"][0, :heads] > 0.5).any(0)
     shape = target.shape
     largest = _LARGEST[-len(shape) :]
     centre = [n // 2 for n in shape]

@@ -132,7 +132,7 @@ def _remembered(entry: Entry) -> dict[str, Any]:
 
 
 def _measure(entry: Entry) -> dict[str, Any]:
-    counted = separate_pieces(np.where(entry.valid, entry.labels, 0))
+    counted = separate_pieces(np.where(entry.valid, entry.labels, 0), entry.classes)
     labels, _ = fastremap.renumber(counted, in_place=False)
     boxes = [box for box in find_objects(labels.astype(np.int32)) if box is not None]
     extents = np.array([[part.stop - part.start for part in box] for box in boxes], int)

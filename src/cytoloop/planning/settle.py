@@ -11,11 +11,11 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from cytoloop.data.entry import Entry
 from cytoloop.data.preflight import DatasetFacts, check_axes, check_patch_size
-from cytoloop.data.store import ImageStore
 from cytoloop.errors import ConfigError
 from cytoloop.manifest import Manifest
 from cytoloop.model.checkpoint import read_checkpoint
 from cytoloop.model.sizes import size_multiples
+from cytoloop.planning.classes import store_of
 from cytoloop.planning.fingerprint import Fingerprint, fingerprint
 from cytoloop.planning.hardware import Hardware, find_hardware
 from cytoloop.planning.knobs import AUTO
@@ -203,7 +203,7 @@ def _check_levels(known: Mapping[str, Any], dims: int, where: str) -> None:
 
 def _training_entries(cfg: DictConfig, dataset: Mapping[str, Manifest]) -> Sequence[Entry]:
     """Return the store's entries of the training rows; training finds all of them there."""
-    store = ImageStore(cfg.data.store_dir, cfg.data.store_limit_gib)
+    store = store_of(cfg)
     rows = [*dataset["train"], *dataset["valid"]]
     return store.entries(rows, progress=True)[: len(dataset["train"])]
 

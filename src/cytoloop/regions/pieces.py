@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 
-def separate_pieces(labels: np.ndarray) -> np.ndarray:
+def separate_pieces(labels: np.ndarray, every: bool = False) -> np.ndarray:
     """Return labels; those of the connected pieces where there is one label only.
 
     One piece keeps its label.
@@ -15,16 +15,20 @@ def separate_pieces(labels: np.ndarray) -> np.ndarray:
     labels : ndarray of unsigned integers
         (Z, Y, X) or (Y, X). One label above 0, be it 1 or 255, is a binary segmentation. Voxels
         connect through faces, edges and corners (26; in 2D 8).
+    every : bool
+        The labels are classes: the pieces of each of them are objects.
 
     Returns
     -------
     ndarray of unsigned integers
         Same shape.
     """
+    from cc3d import connected_components
+
+    if every:
+        return np.asarray(connected_components(np.ascontiguousarray(labels)))
     inside = labels[labels > 0]
     if not inside.size or inside.min() != inside.max():
         return labels
-    from cc3d import connected_components
-
     pieces = np.asarray(connected_components((labels > 0).astype(np.uint8)))
     return pieces if pieces.max() > 1 else labels

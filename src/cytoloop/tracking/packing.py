@@ -118,10 +118,11 @@ def as_text(values: Mapping[str, Any]) -> str:
 
 
 def _signature(model: Model) -> ModelSignature:
-    """Return what goes in and out; labels come out unless ``output`` says otherwise."""
+    """Return what goes in and out: objects, or classes, unless ``output`` says otherwise."""
     sides = (-1,) * len(model.axes.lstrip("C"))
+    dtype = np.dtype("int32" if model.parameters["output"][1] == "labels" else "uint8")
     return ModelSignature(
         Schema([_ANY]),
-        Schema([TensorSpec(np.dtype("int32"), sides)]),
+        Schema([TensorSpec(dtype, sides)]),
         ParamSchema([ParamSpec(n, kind, value) for n, (kind, value) in model.parameters.items()]),
     )

@@ -128,7 +128,7 @@ def compare(first: Scored, second: Scored, rule: Rule | None = None) -> Comparis
     rule = rule or Rule()
     shared = share(first, second)
     main = rule.score or ("dice" if first.is_semantic and second.is_semantic else "f1_50")
-    names = [name for name in SCORES if name in first.scores and name in second.scores]
+    names = [name for name in first.scores if name in second.scores]
     if _mixed_units(first, second, shared):
         names = [name for name in names if name not in ("surface_dice", "hd95")]
     if main not in names:

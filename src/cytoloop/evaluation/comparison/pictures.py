@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from cytoloop.errors import CytoloopError
+from cytoloop.evaluation.classes.pictures import class_panel
 from cytoloop.evaluation.comparison.compare import Comparison
 from cytoloop.evaluation.objects import read_prediction, read_truth, voxel_size
 from cytoloop.evaluation.overlays import read_beside
 from cytoloop.evaluation.panels import side_by_side
 from cytoloop.images import safe_name, write_png
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 log = logging.getLogger(__name__)
 
@@ -35,18 +40,8 @@ def write_changes(one: Comparison, folder: str | Path, most: int) -> list[tuple[
     for rank, (image, change) in enumerate(order[: max(most, 0)], start=1):
         if not change:
             break
-        first, second = one.first.rows[image], one.second.rows[image]
         try:
-            truth, valid, _ = read_truth(first)
-            raw = read_beside(first, "raw", truth.shape)
-            figure = side_by_side(
-                (truth > 0).astype(np.float32) if raw is None else raw,
-                truth,
-                {side.name: read_prediction(side.rows[image]) for side in (one.first, one.second)},
-                None if valid.all() else valid,
-                f"{image}   {one.main} {change:+.3f}",
-                voxel_size(second, first),
-            )
+            figure = _figure(one, image, f"{image}   {one.main} {change:+.3f}")
         except (CytoloopError, OSError) as error:
             log.warning("no picture of %s: %s", image, error)
             continue
@@ -54,3 +49,20 @@ def write_changes(one: Comparison, folder: str | Path, most: int) -> list[tuple[
         write_png(path, figure)
         written.append((image, path))
     return written
+
+
+def _figure(one: Comparison, image: str, title: str) -> Figure:
+    sides = {side.name: side.rows[image] for side in (one.first, one.second)}
+    first, second = sides.values()
+    if one.first.classes:
+        return class_panel(sides, first, one.first.classes, title, first)
+    truth, valid, _ = read_truth(first)
+    raw = read_beside(first, "raw", truth.shape)
+    return side_by_side(
+        (truth > 0).astype(np.float32) if raw is None else raw,
+        truth,
+        {name: read_prediction(row) for name, row in sides.items()},
+        None if valid.all() else valid,
+        title,
+        voxel_size(second, first),
+    )

@@ -35,8 +35,14 @@ class Scored:
 
     @property
     def scores(self) -> tuple[str, ...]:
-        """The scores that any row has."""
-        return tuple(s for s in SCORES if any(row[s] for row in self.rows.values()))
+        """The scores that any row has; of classes the Dice of each as well."""
+        known = (*SCORES, *(f"dice_{name}" for name in self.classes))
+        return tuple(s for s in known if any(row[s] for row in self.rows.values()))
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The classes that are scored; empty for foreground and objects."""
+        return tuple(next(iter(self.rows.values()))["classes"].split())
 
     def value(self, image: str, score: str) -> float:
         """Return a score of an image, NaN where it is undefined."""
@@ -45,8 +51,10 @@ class Scored:
 
     @property
     def is_semantic(self) -> bool:
-        """Whether the truth of every image is a mask: then objects are but its pieces."""
-        return all(row["truth_is_binary"] == "True" for row in self.rows.values())
+        """Whether the truth tells no objects: masks, whose pieces they would be, or classes."""
+        return bool(self.classes) or all(
+            row["truth_is_binary"] == "True" for row in self.rows.values()
+        )
 
 
 def read_scored(name: str, source: str, path: str | Path) -> Scored:
@@ -72,7 +80,7 @@ def read_scored(name: str, source: str, path: str | Path) -> Scored:
             f"no evaluation there (no file {table})",
             "Give an output folder of `cytoloop evaluate`, its metrics.csv, or runs:/ID.",
         )
-    rows = read_manifest(table, ("id", "n_truth", "voxels_true", "dice", "f1_50")).rows
+    rows = read_manifest(table, ("id", "voxels_true", "dice")).rows
     problems = [
         f"row {row.number}, column {column!r}: {row[column]!r} is no number"
         for row in rows
@@ -136,8 +144,15 @@ def share(first: Scored, second: Scored) -> Shared:
     Raises
     ------
     ManifestError
-        They share none.
+        They share none, or score different classes.
     """
+    if first.classes != second.classes:
+        told = [" ".join(one.classes) or "foreground" for one in (first, second)]
+        raise ManifestError(
+            f"{second.name}={second.source}",
+            f"scores {told[1]}, but {first.name}={first.source} {told[0]}",
+            "Compare evaluations of the same classes.",
+        )
     both = [name for name in first.rows if name in second.rows]
     other = [name for name in both if _truth(first, name) != _truth(second, name)]
     same = [name for name in both if name not in set(other)]

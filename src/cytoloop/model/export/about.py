@@ -63,7 +63,8 @@ def write_image(checkpoint: Checkpoint, folder: Path, **shape: Any) -> None:
             "name": "logits",
             "axes": f"BK{axes}",
             "channels": int(checkpoint.backbone.get("out_channels", 1)),
-            "probability": "sigmoid of the foreground's logit",
+            "heads": [str(head) for head in checkpoint.image.get("heads") or ["foreground"]],
+            "probability": "sigmoid of a head's logit",
         },
         "image": checkpoint.image,  # normalisation, voxel size, channels, what was tuned
     }

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from cytoloop import __version__
+from cytoloop.classes import class_heads, class_names, numbered
 from cytoloop.model.blueprint import describe
 from cytoloop.model.checkpoint import Checkpoint
 from cytoloop.model.export.about import About
@@ -20,8 +21,8 @@ _HALO = 8
 
 
 def gives_probability(checkpoint: Checkpoint) -> bool:
-    """Tell whether the one output is the foreground: then a sigmoid follows the network."""
-    return int(checkpoint.backbone.get("out_channels", 1)) == 1
+    """Tell whether the outputs are the foreground, or classes: then a sigmoid follows."""
+    return int(checkpoint.backbone.get("out_channels", 1)) == 1 or bool(_classes(checkpoint))
 
 
 def description(
@@ -48,6 +49,7 @@ def description(
         The zoo does not take a value (pydantic's error).
     """
     one = gives_probability(checkpoint)
+    meant = "to be of each class" if _classes(checkpoint) else "to be foreground"
     tensors = {
         "inputs": [
             v0_5.InputTensorDescr(
@@ -62,7 +64,7 @@ def description(
         "outputs": [
             v0_5.OutputTensorDescr(
                 id="probability" if one else "logits",
-                description="of a voxel to be foreground" if one else "of each head",
+                description=f"of a voxel {meant}" if one else "of each head",
                 axes=_output_axes(v0_5, checkpoint, free),
                 test_tensor=v0_5.FileDescr(source=folder / OUTPUT),
                 data=v0_5.IntervalOrRatioDataDescr(type="float32"),
@@ -111,7 +113,7 @@ def normalization(v0_5: Any, image: Mapping[str, Any]) -> list[Any]:
 def readme(checkpoint: Checkpoint, about: About) -> str:
     """Return the package's documentation."""
     image = checkpoint.image
-    spacing = image.get("spacing_um")
+    spacing, classes = image.get("spacing_um"), numbered(class_names(image.get("heads")))
     lines = [
         f"# {about.name}",
         "",
@@ -120,6 +122,7 @@ def readme(checkpoint: Checkpoint, about: About) -> str:
         f"- {describe(checkpoint.backbone)}, trained with CytoLoop {__version__} or read by it",
         f"- voxel size of the training images (Z, Y, X): {spacing or 'not known'} um",
         f"- grey levels: {image['normalization']}, by the package's own steps",
+        *([f"- classes, from the most probable above its threshold: {classes}"] if classes else []),
         f"- post-processing chosen in training: {image.get('tuned') or 'none'}",
         *(f"- {name}: {value:.4g}" for name, value in sorted(about.scores.items())),
         "",
@@ -127,6 +130,11 @@ def readme(checkpoint: Checkpoint, about: About) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _classes(checkpoint: Checkpoint) -> list[str]:
+    """Return the heads of classes: whatever a class is called, they are identifiers."""
+    return class_heads(class_names(checkpoint.image.get("heads")))
 
 
 def _names(image: Mapping[str, Any]) -> str:
@@ -162,6 +170,7 @@ def _output_axes(v0_5: Any, checkpoint: Checkpoint, free: bool) -> list[Any]:
     image = checkpoint.image
     count = int(checkpoint.backbone.get("out_channels", 1))
     names = ["foreground"] if count == 1 else [f"output{n}" for n in range(count)]
+    names = _classes(checkpoint) or names
     axes: list[Any] = [v0_5.BatchAxis(), v0_5.ChannelAxis(channel_names=names)]
     for name, side, scale in zip(_names(image), image["patch_size"], _scales(image), strict=True):
         size = v0_5.SizeReference(tensor_id="image", axis_id=name)

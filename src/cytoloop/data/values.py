@@ -1,0 +1,94 @@
+"""Whether the values of truth images are what a network is to learn: classes, or objects."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+import fastremap
+import numpy as np
+
+from cytoloop.classes import numbered
+from cytoloop.data.entry import Entry
+from cytoloop.errors import ManifestError
+from cytoloop.regions import separate_pieces
+
+log = logging.getLogger(__name__)
+
+_FEW_VALUES = 10
+_MANY_PIECES = 3
+"""Pieces of a value, on average, from which on it hardly is the id of an object."""
+
+
+def check_classes(
+    where: str, train: Sequence[Entry], valid: Sequence[Entry], names: Sequence[str]
+) -> None:
+    """Refuse truth images that are none of these classes; excluded voxels may hold anything.
+
+    Parameters
+    ----------
+    where : str
+        The data set, for messages.
+    train, valid : sequence of Entry
+    names : sequence of str
+        Of the values 1, 2, ...
+
+    Raises
+    ------
+    ManifestError
+        Values beyond the classes, classes that no training image shows; all of them.
+    """
+    found = {split: [_values(one) for one in part] for split, part in
+             (("train", train), ("valid", valid))}  # fmt: skip
+    problems, ids = [], 0
+    for split, part in (("train", train), ("valid", valid)):
+        for entry, values in zip(part, found[split], strict=True):
+            beyond = [value for value in values if value > len(names)]
+            if beyond:
+                ids += len(beyond) > len(names)
+                some = ", ".join(map(str, beyond[:5])) + (" ..." if beyond[5:] else "")
+                problems.append(f"{split}, {entry.id}: holds values that are no class: {some}")
+    faulty = len(problems)
+    for value, name in enumerate(names, 1):
+        if not any(value in values for values in found["train"]):
+            problems.append(f"train: no image shows class {value} ({name})")
+        elif not any(value in values for values in found["valid"]):
+            log.warning(
+                "no validation image shows class %d (%s): neither its score nor its threshold is "
+                "known",
+                value,
+                name,
+            )
+    if not problems:
+        return
+    repair = f"The classes are {numbered(names)}: name every one, or exclude the voxels of others."
+    if faulty and 2 * ids >= faulty:
+        repair = (
+            f"The classes are {numbered(names)}. So many values look like objects, a number for "
+            "each: these are learned with model=instance, without classes=."
+        )
+    raise ManifestError(where, problems, repair)
+
+
+def hint_classes(train: Sequence[Entry]) -> None:
+    """Warn where images that should hold objects look as if they held classes.
+
+    So it is where no image has more than a few values, and each of them lies in many pieces.
+    """
+    counts = [len(one.starts) - 1 for one in train]
+    if not counts or max(counts) > _FEW_VALUES or max(counts) < 2:
+        return
+    pieces = [int(separate_pieces(np.asarray(one.labels), every=True).max()) for one in train[:4]]
+    values = [len(_values(one)) for one in train[:4]]
+    if sum(pieces) > _MANY_PIECES * max(sum(values), 1) and max(values) > 1:
+        log.warning(
+            "the truth has %d values at most, in %.0f pieces each: if they are classes, not "
+            "objects, train with model=semantic classes=[...]",
+            max(values),
+            sum(pieces) / sum(values),
+        )
+
+
+def _values(entry: Entry) -> list[int]:
+    """Return the values above 0 of the voxels that count."""
+    return [int(v) for v in fastremap.unique(np.where(entry.valid, entry.labels, 0)) if v]

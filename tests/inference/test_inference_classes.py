@@ -1,0 +1,158 @@
+"""Predictions of a model of classes: maps with a channel for each, and the class of each voxel."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from cytoloop.classes import class_image
+from cytoloop.errors import ConfigError, ModelError
+from cytoloop.images import read_image, read_labels
+from cytoloop.inference.again import segment_again
+from cytoloop.inference.inputs import list_inputs
+from cytoloop.inference.loading import Model
+from cytoloop.inference.postprocess import POSTPROCESS, Trained, class_threshold
+from cytoloop.inference.predictor import map_names
+from cytoloop.inference.run import predict_rows
+from cytoloop.inference.settings import Settings
+from cytoloop.manifest import Row, read_manifest
+from cytoloop.model.checkpoint import read_checkpoint
+from cytoloop.model.export import About, bioimage_parts, export_model
+from cytoloop.tuning import best_threshold, tune
+
+NAMES = ("nucleus", "spindle")
+HEADS = [f"class_{name}" for name in NAMES]
+Make = Callable[..., Path]
+
+
+def predicted(folder: Path, model: Path, output: str, **settings: Any) -> Row:
+    """Predict a picture of noise; return its row."""
+    postprocess = {**POSTPROCESS, **settings.pop("postprocess", {})}
+    made = Settings(postprocess, **settings)
+    rows = list_inputs(folder / "raw")
+    named = {"model": "m", "run_id": ""}
+    predict_rows(rows, Model((str(model),)), folder / output, named, made)
+    (row,) = read_manifest(folder / output / "predictions.csv", ("id",))
+    assert row["status"] == "done", row["reason"]
+    return row
+
+
+@pytest.fixture
+def folder(tmp_path: Path, tiff: Callable[[Path, np.ndarray], Path]) -> Path:
+    raw = np.random.default_rng(0).normal(500, 100, (40, 48)).astype(np.uint16)
+    tiff(tmp_path / "raw" / "a.tif", raw)
+    return tmp_path
+
+
+@pytest.fixture
+def model(make_model: Make) -> Path:
+    return make_model(2, outputs=2, heads=HEADS, tuned={"threshold_nucleus": 0.3})
+
+
+@pytest.mark.parametrize("form", ["ome-tiff", "ome-zarr"])
+@pytest.mark.parametrize("dtype", ["uint8", "float16"])
+def test_maps_are_channels_and_the_mask_is_what_they_say(
+    folder: Path, model: Path, form: str, dtype: str
+) -> None:
+    row = predicted(folder, model, "out", format=form, dtype=dtype)
+    assert row["classes"] == "nucleus spindle" and row["threshold"] == "0.3 0.5"
+    assert not row["labels"] and not row["objects_table"] and not row["distance"]
+    found = read_image(row.file("probability") or "")
+    assert found.channels == NAMES and found.data.shape == (2, 40, 48)
+    assert found.spacing_um == pytest.approx((1.0, 0.3, 0.3))
+    full = 255 if dtype == "uint8" else 1
+    wanted = class_image(list(found.data), [0.3 * full, 0.5 * full])
+    np.testing.assert_array_equal(read_labels(row.file("mask") or ""), wanted)
+    assert len(np.unique(wanted)) > 1
+    facts = json.loads((folder / "out" / "model.json").read_text())
+    assert facts["classes"] == list(NAMES)
+
+
+def test_thresholds_are_tuned_given_or_found_in_the_image(folder: Path, model: Path) -> None:
+    trained = Trained.of(read_checkpoint(model).image)
+    assert trained.classes == NAMES
+    assert [class_threshold(POSTPROCESS, trained, n) for n in NAMES] == [0.3, 0.5]
+    assert predicted(folder, model, "o", postprocess={"threshold": 0.7})["threshold"] == "0.7 0.7"
+    found = predicted(folder, model, "o", postprocess={"threshold": "otsu"})["threshold"].split()
+    assert len(found) == 2 and all(0.1 <= float(t) <= 1 for t in found)
+    assert not predicted(folder, model, "o", postprocess={"instances": False})["mask"]
+
+
+def test_what_a_model_of_classes_does_not_tell_is_refused(folder: Path, model: Path) -> None:
+    with pytest.raises(ConfigError, match="tells classes .nucleus, spindle., not objects"):
+        predicted(folder, model, "out", save=("labels", "objects"))
+    predicted(folder, model, "out", save=("probability",))
+    with pytest.raises(ConfigError, match="not objects"):
+        segment_again(folder / "out" / "predictions.csv", folder / "again",
+                      Settings(POSTPROCESS, save=("labels",)))  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "heads", [["foreground", "class_a"], ["class_a"], ["class_../../x", "class_b"], "class_a"]
+)
+def test_heads_of_a_file_that_are_no_classes_are_refused(heads: Any) -> None:
+    assert map_names({"heads": HEADS}) == tuple(HEADS)
+    with pytest.raises(ModelError, match="or classes"):
+        map_names({"heads": heads})
+
+
+def test_a_tuned_value_that_cannot_be_is_not_taken() -> None:
+    image = {"heads": HEADS, "tuned": {"threshold_nucleus": 7.0, "threshold_other": 0.2}}
+    assert Trained.of(image).tuned is None
+
+
+class Example:
+    """An image with its truth."""
+
+    def __init__(self, image: np.ndarray, labels: np.ndarray) -> None:
+        self.id, self.image, self.labels = "a", image, labels
+        self.valid, self.spacing_um = np.ones(labels.shape, bool), None
+
+
+def test_the_threshold_of_each_class_is_tuned_and_kept(model: Path) -> None:
+    image = np.random.default_rng(1).normal(500, 100, (1, 40, 48)).astype(np.float32)
+    labels = np.zeros((40, 48), np.uint8)
+    labels[10:20] = 1  # nobody shows a spindle
+    found = tune(model, [Example(image, labels)], dict(POSTPROCESS))
+    assert set(found) == {"threshold_nucleus", "threshold_spindle", "dice", "dice_nucleus",
+                          "dice_spindle"}  # fmt: skip
+    assert found["threshold_spindle"] == 0.5
+    kept = Trained.of(read_checkpoint(model).image).tuned
+    assert kept == {n: found[n] for n in ("threshold_nucleus", "threshold_spindle")}
+
+
+def test_a_threshold_is_that_of_the_best_dice_of_its_class() -> None:
+    labels = np.repeat([0, 1, 2, 2], 25).reshape(10, 10)
+    levels = np.repeat([20, 60, 200, 220], 25).astype(np.uint8).reshape(10, 10)
+    example = Example(levels[None], labels)
+    threshold, dice = best_threshold([levels], [example], value=2)
+    assert 60 / 255 < threshold < 200 / 255 and dice == 1
+    assert best_threshold([levels], [example])[0] < 60 / 255
+
+
+@pytest.mark.parametrize("form", ["folder", "cytodl"])
+def test_forms_for_one_foreground_refuse_classes(tmp_path: Path, model: Path, form: str) -> None:
+    with pytest.raises(ModelError, match="has 2 output channels; this form holds one"):
+        export_model(read_checkpoint(model), form, tmp_path / "out", About())
+
+
+def test_a_graph_tells_its_classes(tmp_path: Path, model: Path) -> None:
+    export_model(read_checkpoint(model), "torchscript", tmp_path / "out", About())
+    told = json.loads((tmp_path / "out" / "model.json").read_text())
+    assert told["output"]["heads"] == told["image"]["heads"] == HEADS
+    run = torch.jit.load(tmp_path / "out" / "model.ts.pt")
+    assert run(torch.zeros(1, 1, 32, 32)).shape == (1, 2, 32, 32)
+
+
+def test_a_package_of_the_zoo_gives_the_probability_of_each_class(model: Path) -> None:
+    v0_5 = pytest.importorskip("bioimageio.spec.model.v0_5", reason="an extra is not installed")
+    checkpoint = read_checkpoint(model)
+    assert bioimage_parts.gives_probability(checkpoint)
+    assert bioimage_parts._output_axes(v0_5, checkpoint, True)[1].channel_names == HEADS
+    assert "1 = nucleus, 2 = spindle" in bioimage_parts.readme(checkpoint, About())
