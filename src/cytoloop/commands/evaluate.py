@@ -30,6 +30,8 @@ def run(cfg: Any) -> None:
         spacing_um=list(cfg.spacing_um) if cfg.spacing_um else None,
         resamples=int(cfg.resamples),
         seed=int(cfg.seed),
+        predictions_are=str(cfg.predictions_are),
+        threshold=float(cfg.threshold),
     )
     evaluation = evaluate(cfg.predictions, cfg.truth, settings, cfg.annotator2)
     output = Path(cfg.output)
