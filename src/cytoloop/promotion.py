@@ -99,7 +99,7 @@ def _compared(
     if former.run_id == version.run_id and not (a and b):
         raise ModelError(
             version.uri,
-            f"is of the same run as {former.uri}, and a run holds one evaluation",
+            f"is of the same run as {former.uri}: its evaluations do not say of which version",
             "Predict and evaluate both, and give a= and b=.",
         )
     scored = []

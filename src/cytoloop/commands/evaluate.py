@@ -46,4 +46,4 @@ def run(cfg: Any) -> None:
         from cytoloop.tracking.scores import record_scores
 
         everything = [*files, report, *charts, *overlays]
-        record_scores(evaluation.rows, as_metrics(evaluation.summary), everything)
+        record_scores(evaluation.rows, as_metrics(evaluation.summary), everything, str(cfg.truth))
