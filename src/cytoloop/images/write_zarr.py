@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,7 @@ def write_zarr(
     with replacing_folder(path) as temporary:
         writer = OMEZarrWriter(
             str(temporary),
-            level_shapes=_pyramid(shape),
+            level_shapes=[shape],
             dtype=dtype,
             chunk_shape=chunk,
             zarr_format=2,
@@ -81,6 +82,7 @@ def write_zarr(
         )
         for box in boxes or _slabs(shape):
             writer.write_region(np.asarray(data[box]).astype(dtype, copy=False), box)
+        _add_levels(temporary, _pyramid(shape), chunk, sizes)
 
 
 def _pyramid(shape: Sequence[int]) -> list[tuple[int, ...]]:
@@ -89,6 +91,43 @@ def _pyramid(shape: Sequence[int]) -> list[tuple[int, ...]]:
     while max(levels[-1]) > _SMALL:
         levels.append(tuple(n // 2 if n > _SMALL else n for n in levels[-1]))
     return levels
+
+
+def _add_levels(
+    folder: Path, shapes: Sequence[tuple[int, ...]], chunk: Sequence[int], sizes: Sequence[float]
+) -> None:
+    """Add the levels below the full one, of the first of two voxels each.
+
+    bioio's writer takes others where a side is odd, differently from block to block, leaves some
+    out, and states a size that is not double: seen from afar labels would lie beside their image.
+    """
+    import zarr
+
+    group = zarr.open_group(str(folder), mode="r+")
+    attributes: Any = group.attrs.asdict()
+    datasets = attributes["multiscales"][0]["datasets"]
+    above: Any = group["0"]
+    factors = np.ones(len(sizes))
+    for number, shape in enumerate(shapes[1:], start=1):
+        step = [2 if n < m else 1 for n, m in zip(shape, above.shape, strict=True)]
+        level: Any = group.create_array(
+            str(number),
+            shape=shape,
+            chunks=tuple(map(min, chunk, shape)),
+            dtype=above.dtype,
+            compressors=above.compressors,
+            fill_value=0,
+            chunk_key_encoding={"name": "v2", "separator": "/"},
+        )
+        for corner in product(*(range(0, n, 2 * c) for n, c in zip(shape, chunk, strict=True))):
+            ends = [min(i + 2 * c, n) for i, c, n in zip(corner, chunk, shape, strict=True)]
+            wanted = [slice(i * s, j * s, s) for i, j, s in zip(corner, ends, step, strict=True)]
+            level[tuple(map(slice, corner, ends))] = above[tuple(wanted)]
+        factors = factors * step
+        scale = {"type": "scale", "scale": (factors * np.array(sizes)).tolist()}
+        datasets.append({"path": str(number), "coordinateTransformations": [scale]})
+        above = level
+    group.attrs["multiscales"] = attributes["multiscales"]
 
 
 def _slabs(shape: Sequence[int]) -> Iterator[tuple[slice, ...]]:
