@@ -144,7 +144,7 @@ def _compared(former: Version, version: Version, rule: Rule, evidence: Evidence)
     if former.run_id == version.run_id and not (evidence.a and evidence.b):
         raise ModelError(
             version.uri,
-            f"is of the same run as {former.uri}, and a run holds one evaluation",
+            f"is of the same run as {former.uri}: its evaluations do not say of which version",
             "Give annotated images, truth=..., or evaluate both and give a= and b=.",
         )
     first, second = _read("a", evidence.a, former), _read("b", evidence.b, version)

@@ -121,5 +121,5 @@ def test_a_folder_of_maps_is_not_taken_for_labels(predicted: Path, tiff: Callabl
     for number in range(2):
         path = predicted.parent / f"float/img_{number}.tif"
         tiff(path, np.full((12, 40, 40), 0.3, np.float32))
-    with pytest.raises(ManifestError, match="holds fractions(.|\n)*Threshold it first"):
+    with pytest.raises(ManifestError, match="holds fractions(.|\n)*predictions_are=probability"):
         evaluate(predicted.parent / "float", predicted.parent / "seg")

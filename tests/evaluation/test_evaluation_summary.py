@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from rich.console import Console
 from cytoloop.errors import ConfigError, ManifestError
 from cytoloop.evaluation import (
     Settings,
+    bootstrap,
     evaluate,
     more_scores,
     summary_table,
@@ -28,6 +30,7 @@ from cytoloop.evaluation.bootstrap import (
     interval,
     p_value,
     resample_means,
+    resample_sums,
     units_of,
 )
 from cytoloop.images import read_labels
@@ -50,7 +53,7 @@ def shifted(images_3d: Path, tiff: Callable) -> Path:
 
 def test_the_bootstrap_of_a_mean_is_that_of_theory() -> None:
     values = np.random.default_rng(0).normal(3, 2, (400, 1))
-    drawn = resample_means(values, draw_weights([str(i) for i in range(400)], 4000, 1))
+    drawn = resample_means(values, [str(i) for i in range(400)], 4000, 1)
     error = values.std() / 20
     low, high = interval(drawn[:, 0])
     assert low == pytest.approx(values.mean() - 1.96 * error, abs=0.15 * error)
@@ -58,7 +61,7 @@ def test_the_bootstrap_of_a_mean_is_that_of_theory() -> None:
     from scipy import stats
 
     shift = values - values.mean() + 2 * error
-    drawn = resample_means(shift, draw_weights([str(i) for i in range(400)], 20000, 1))
+    drawn = resample_means(shift, [str(i) for i in range(400)], 20000, 1)
     assert p_value(drawn[:, 0]) == pytest.approx(2 * stats.norm.sf(2), abs=0.01)
 
 
@@ -66,20 +69,44 @@ def test_units_that_belong_together_are_drawn_together() -> None:
     rows = [{"id": str(i), "group": "ab"[i % 2]} for i in range(6)] + [{"id": "7", "group": ""}]
     units, kind = units_of(rows)
     assert kind == "group" and len(set(units)) == 3
-    weights = draw_weights(units, 50, 0)
+    (weights,) = draw_weights(units, 50, 0)
     assert (weights[:, 0] == weights[:, 2]).all() and (weights[:, 0] != weights[:, 1]).any()
-    np.testing.assert_array_equal(weights, draw_weights(units, 50, 0))
-    assert (weights != draw_weights(units, 50, 1)).any()
+    np.testing.assert_array_equal(weights, *draw_weights(units, 50, 0))
+    assert (weights != next(draw_weights(units, 50, 1))).any()
     assert units_of([{"id": str(i), "group": "one"} for i in range(4)])[1] == "image"
     assert units_of([{"id": str(i), "group": str(i)} for i in range(4)])[1] == "image"
 
 
 def test_undefined_values_are_left_out_of_resampled_means() -> None:
     values = np.array([[1.0, np.nan], [3.0, 5.0]])
-    weights = np.array([[1.0, 1.0], [2.0, 0.0]])
-    np.testing.assert_equal(resample_means(values, weights), [[2, 5], [1, np.nan]])
+    (weights,) = draw_weights(["a", "b"], 50, 0)
+    expected = {(1, 1): [2, 5], (2, 0): [1, np.nan], (0, 2): [3, 5]}
+    for drawn, found in zip(weights, resample_means(values, ["a", "b"], 50, 0), strict=True):
+        np.testing.assert_equal(found, expected[tuple(drawn)])
     assert interval(np.array([np.nan])) is None
     assert p_value(np.zeros(99)) == 1 and p_value(np.ones(99)) == pytest.approx(0.02)
+
+
+def test_resamples_are_the_same_however_many_are_drawn_at_a_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    units = [f"group {i % 7}" for i in range(40)]
+    (whole,) = draw_weights(units, 90, 0)
+    monkeypatch.setattr(bootstrap, "AT_A_TIME", 400)
+    parts = list(draw_weights(units, 90, 0))
+    assert len(parts) == 9 and max(map(len, parts)) == 10
+    np.testing.assert_array_equal(np.concatenate(parts), whole)
+    values = np.random.default_rng(0).normal(size=(40, 3))
+    np.testing.assert_allclose(resample_sums(values, units, 90, 0), whole @ values)
+
+
+def test_memory_does_not_grow_with_images_times_resamples() -> None:
+    units, values = [str(i) for i in range(20_000)], np.ones((20_000, 2))
+    tracemalloc.start()
+    resample_means(values, units, 150, 0)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 45 * 2**20  # all at once would be 150 x 20 000 x (8 + 8) bytes, 46 MiB
 
 
 def test_intervals_hold_the_mean_and_are_the_same_again(shifted: Path) -> None:

@@ -11,7 +11,15 @@ import pytest
 import zarr
 
 from cytoloop.errors import ImageError
-from cytoloop.images import list_images, read_header, read_image, read_labels, write_image
+from cytoloop.images import (
+    level_spacings,
+    list_images,
+    read_header,
+    read_image,
+    read_labels,
+    write_image,
+    write_zarr,
+)
 
 STACK = np.arange(2 * 3 * 4 * 5 * 6, dtype=np.uint16).reshape(2, 3, 4, 5, 6)  # T C Z Y X
 
@@ -263,3 +271,24 @@ def test_a_real_czi_without_a_scale_is_read(real_data: Path) -> None:
     path = real_data / "formats" / "czi" / "DAPI_GFP.czi"
     assert read_header(path).spacing_um is None
     assert read_image(path).data.shape == (2, 640, 640)
+
+
+@pytest.mark.parametrize("shape", [(3, 515, 1026), (1027, 64), (70, 513, 16)])
+def test_every_level_of_a_written_pyramid_lies_over_the_image(
+    tmp_path: Path, shape: tuple[int, ...]
+) -> None:
+    sizes = (1.75, 0.8, 0.3)
+    for axis in range(len(shape)):
+        step = sizes[-len(shape) :][axis]
+        place = np.indices(shape, np.uint16)[axis]  # each voxel holds where it lies
+        path = tmp_path / f"{axis}.ome.zarr"
+        write_zarr(path, place, "ZYX"[-len(shape) :], sizes)
+        stored = zarr.open_group(path, mode="r")
+        levels = stored.attrs["multiscales"][0]["datasets"]
+        assert len(levels) > 1
+        for level in levels:
+            scale = level["coordinateTransformations"][0]["scale"]
+            data = np.asarray(stored[level["path"]])
+            np.testing.assert_allclose(scale[axis] * np.indices(data.shape)[axis], data * step)
+            assert scale[-1] in [known[-1] for known in level_spacings(path) if known]
+            assert data.dtype == place.dtype

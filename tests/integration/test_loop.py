@@ -148,7 +148,8 @@ def test_predict_and_evaluate_by_run_id(project: Path) -> None:
     assert scores["test/ece"] == pytest.approx(summary["calibration"]["ece"])
     assert scores["test/pooled/n_truth"] == summary["pooled"]["n_truth"]
     assert (scores["test/scored"], scores["test/unscored"]) == (1, 0)
-    stored = client(project).list_artifacts(run_id(project / "m0"), "evaluation")
+    latest = client(project).get_run(run_id(project / "m0")).data.tags["cytoloop.evaluation"]
+    stored = client(project).list_artifacts(run_id(project / "m0"), latest)
     names = {Path(one.path).name for one in stored}
     assert {"metrics.csv", "objects.csv", "report.html", "reliability.png"} <= names
     words = [f"a=runs:/{run_id(project / 'm0')}", "b=eval", "output=comparison"]

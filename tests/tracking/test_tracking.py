@@ -155,6 +155,34 @@ def test_scores_go_into_the_run_that_made_the_model(project: Path) -> None:
     record_scores([{"id": "a"}], {"dice": 0.9}, [])  # of another tool: nothing to do
 
 
+def test_a_second_evaluation_leaves_the_first_as_it_is(project: Path) -> None:
+    run = start_run("exp", "twice")
+    rows, table = [{"id": "a", "run_id": run.run_id}], project / "metrics.csv"
+    table.write_text("first")
+    record_scores(rows, {"dice": 0.9, "ece": 0.1}, [table], "dataset/test.csv")
+    table.write_text("second")
+    record_scores(rows, {"dice": 0.7}, [table], "https://ann:key@host/new/*.tif?token=1")
+    found = run.client.get_run(run.run_id).data
+    assert found.metrics["test/dice"] == 0.7
+    history = run.client.get_metric_history(run.run_id, "test/dice")
+    assert [(one.step, one.value) for one in history] == [(1, 0.9), (2, 0.7)]
+    assert fetch_scores(f"runs:/{run.run_id}").read_text() == "second"
+    assert fetch_scores(f"runs:/{run.run_id}/1_dataset_test").read_text() == "first"
+    assert found.tags["cytoloop.evaluation"] == "evaluation/2_new"
+    assert found.tags["cytoloop.evaluation.1"] == "evaluation/1_dataset_test: dataset/test.csv"
+    assert "key" not in found.tags["cytoloop.evaluation.2"]
+    with pytest.raises(ModelError, match="has no evaluation 3_other"):
+        fetch_scores(f"runs:/{run.run_id}/3_other")
+    with pytest.raises(ModelError, match="is no run URI"):
+        fetch_scores(f"runs:/{run.run_id}/../1_dataset_test")
+
+
+def test_an_evaluation_of_an_earlier_version_is_found(project: Path) -> None:
+    run = start_run("exp", "old")
+    run.text("old", "evaluation/metrics.csv")
+    assert fetch_scores(f"runs:/{run.run_id}").read_text() == "old"
+
+
 def test_flattening_keeps_lists_whole() -> None:
     assert dict(flatten({"a": {"b": [1, 2], "c": {}}, "d": None})) == {
         "a.b": [1, 2],

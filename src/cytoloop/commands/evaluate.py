@@ -42,6 +42,8 @@ def run(cfg: Any) -> None:
         spacing_um=list(cfg.spacing_um) if cfg.spacing_um else None,
         resamples=int(cfg.resamples),
         seed=int(cfg.seed),
+        predictions_are=str(cfg.predictions_are),
+        threshold=float(cfg.threshold),
     )
     given = plain(cfg)["classes"]
     names = stated_classes(cfg.predictions) if given is None else read_names(given)
@@ -49,7 +51,7 @@ def run(cfg: Any) -> None:
     if cfg.log_to_mlflow:
         from cytoloop.tracking.scores import record_scores
 
-        record_scores(rows, metrics, files)
+        record_scores(rows, metrics, files, str(cfg.truth))
 
 
 def _objects(cfg: Any, settings: Settings) -> tuple[Any, Any, list[Path]]:

@@ -84,7 +84,7 @@ def _train(
     from cytoloop.tracking.lineage import open_training, record_training
     from cytoloop.tracking.registry import register
     from cytoloop.tracking.run import ending
-    from cytoloop.tracking.scores import SCORES
+    from cytoloop.tracking.scores import next_number, record_evaluation
     from cytoloop.tuning import tune
 
     checkpoints = output / "checkpoints"
@@ -103,6 +103,7 @@ def _train(
     name(tracked.run_id)
     cfg.logger.mlflow.run_id = tracked.run_id
     log.info("MLflow run %s (%s)", tracked.run_id, shown(str(tracked.client.tracking_uri)))
+    evaluation = next_number(tracked)  # asked now: at the end the store may be away
     with ending(tracked, checkpoints):
         record_training(tracked, cfg, dataset, parent, describe_hardware())
         tracked.files([plan] if plan else [])
@@ -114,9 +115,9 @@ def _train(
         if cfg.score_test and (checkpoints / "best.ckpt").is_file():
             best, rules = checkpoints / "best.ckpt", plain(cfg.postprocess)
             found, files = score_test(best, dataset, output, tracked.run_id, rules)
-            tracked.metrics(tested := {f"test/{name}": value for name, value in found.items()})
-            tracked.files(files, SCORES)
-            scores |= tested
+            if found:
+                record_evaluation(tracked, evaluation, found, files, str(dataset["test"].path))
+                scores |= {f"test/{name}": value for name, value in found.items()}
     if cfg.register:
         register(str(cfg.register), served(checkpoints / "best.ckpt"), tracked.run_id)
     return scores, tracked.run_id

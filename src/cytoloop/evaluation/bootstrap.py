@@ -7,12 +7,14 @@ several, since images of one embryo or slide resemble each other, else images.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 LEVEL = 0.95
+AT_A_TIME = 2**20
+"""Images times resamples that are drawn at a time, whatever their number: some ten MiB."""
 
 
 def units_of(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], str]:
@@ -28,8 +30,8 @@ def units_of(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], str]:
     return names, "group"
 
 
-def draw_weights(units: Sequence[str], resamples: int, seed: int) -> np.ndarray:
-    """Return how often each image is drawn.
+def draw_weights(units: Sequence[str], resamples: int, seed: int) -> Iterator[np.ndarray]:
+    """Yield how often each image is drawn, some resamples at a time.
 
     Parameters
     ----------
@@ -37,26 +39,52 @@ def draw_weights(units: Sequence[str], resamples: int, seed: int) -> np.ndarray:
         (N,) unit of each image.
     resamples, seed : int
 
+    Yields
+    ------
+    ndarray of float
+        (b, N); all b add up to `resamples`. However many are made at a time, they are the same.
+    """
+    names, place = np.unique(np.asarray(units), return_inverse=True)
+    chances = np.full(len(names), 1 / len(names))
+    rng = np.random.default_rng(seed)
+    most = max(AT_A_TIME // len(units), 1)
+    for start in range(0, resamples, most):
+        drawn = rng.multinomial(len(names), chances, size=min(most, resamples - start))
+        yield drawn[:, place].astype(float)
+
+
+def resample_sums(
+    values: np.ndarray, units: Sequence[str], resamples: int, seed: int
+) -> np.ndarray:
+    """Return sums of values over the images of each resample.
+
+    Parameters
+    ----------
+    values : ndarray of float
+        (N, S).
+    units, resamples, seed
+        See `draw_weights`.
+
     Returns
     -------
     ndarray of float
-        (resamples, N).
+        (B, S) for B resamples.
     """
-    names, place = np.unique(np.asarray(units), return_inverse=True)
-    rng = np.random.default_rng(seed)
-    drawn = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=resamples)
-    return np.asarray(drawn[:, place], float)
+    sums = [weights @ values for weights in draw_weights(units, resamples, seed)]
+    return np.concatenate([np.empty((0, values.shape[1])), *sums])
 
 
-def resample_means(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Return weighted means over images that leave out undefined values.
+def resample_means(
+    values: np.ndarray, units: Sequence[str], resamples: int, seed: int
+) -> np.ndarray:
+    """Return means over the images of each resample that leave out undefined values.
 
     Parameters
     ----------
     values : ndarray of float
         (N, S), NaN where undefined.
-    weights : ndarray of float
-        (B, N).
+    units, resamples, seed
+        See `draw_weights`.
 
     Returns
     -------
@@ -64,8 +92,8 @@ def resample_means(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
         (B, S), NaN where all that was drawn is undefined.
     """
     known = ~np.isnan(values)
-    counts = weights @ known
-    sums = weights @ np.where(known, values, 0)
+    both = np.hstack([np.where(known, values, 0), known])
+    sums, counts = np.split(resample_sums(both, units, resamples, seed), 2, axis=1)
     return np.divide(sums, counts, out=np.full(sums.shape, np.nan), where=counts > 0)
 
 

@@ -11,8 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from cytoloop.errors import ImageError
-from cytoloop.images import read_image
+from cytoloop.evaluation.maps import read_map
 
 LEVELS = 256
 BINS = 10
@@ -35,18 +34,8 @@ def read_levels(path: str | Path) -> np.ndarray:
     ImageError
         Unreadable, or neither uint8, uint16 nor fractions from 0 to 1.
     """
-    data = read_image(path, 0).data[0]
-    if data.dtype == np.uint8:
-        return data
-    if data.dtype == np.uint16:
-        return np.round(data / 257.0).astype(np.uint8)
-    if data.dtype.kind == "f" and data.size and data.min() >= 0 and data.max() <= 1:
-        return np.round(data * _TOP).astype(np.uint8)
-    raise ImageError(
-        str(path),
-        f"is no probability map ({data.dtype} from {data.min():g} to {data.max():g})",
-        "Expected fractions from 0 to 1, or uint8 or uint16 over their whole range.",
-    )
+    data, top = read_map(path)
+    return data if data.dtype == np.uint8 else np.round(data / top * _TOP).astype(np.uint8)
 
 
 def level_counts(

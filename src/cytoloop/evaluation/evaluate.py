@@ -16,7 +16,14 @@ from rich.progress import track
 from cytoloop.errors import ConfigError, CytoloopError, ManifestError
 from cytoloop.evaluation.calibration import summarise_levels
 from cytoloop.evaluation.census import Census
-from cytoloop.evaluation.pairs import PairedRows, annotation_rows, pair_rows, pair_tables
+from cytoloop.evaluation.pairs import (
+    AUTO,
+    KINDS,
+    PairedRows,
+    annotation_rows,
+    pair_rows,
+    pair_tables,
+)
 from cytoloop.evaluation.score import Scored, score_pair
 from cytoloop.evaluation.sizes import recall_by_size
 from cytoloop.evaluation.summary import means, summarise, summarise_sizes
@@ -42,12 +49,19 @@ class Settings:
         Of the bootstrap; 0 for none.
     seed : int
         Of the bootstrap.
+    predictions_are : str
+        ``labels``, ``mask`` or ``probability``; ``auto`` looks at them. Of a table it is the
+        column that is scored.
+    threshold : float
+        Probability (0 to 1) above which a voxel is foreground, for probability maps.
     """
 
     tolerance_um: float = 1.0
     spacing_um: Sequence[float] | None = None
     resamples: int = 2000
     seed: int = 0
+    predictions_are: str = AUTO
+    threshold: float = 0.5
 
     def __post_init__(self) -> None:
         spacing = self.spacing_um
@@ -60,6 +74,10 @@ class Settings:
             problems.append(f"spacing_um={list(spacing)}: expected [z,y,x] in um, above 0")
         if self.resamples < 0:
             problems.append(f"resamples={self.resamples}: expected 0 or more")
+        if self.predictions_are not in KINDS:
+            problems.append(f"predictions_are={self.predictions_are}: expected {', '.join(KINDS)}")
+        if not 0 <= self.threshold < 1:
+            problems.append(f"threshold={self.threshold:g}: expected 0 or more, below 1")
         if problems:
             raise ConfigError("evaluate", problems, "See docs/evaluation.md.")
 
@@ -114,7 +132,7 @@ def evaluate(
         that are excluded as a whole.
     """
     settings = settings or Settings()
-    paired = pair_rows(predictions, truth)
+    paired = pair_rows(predictions, truth, settings.predictions_are, settings.threshold)
     rivals = None
     if annotator2 is not None:
         rivals = pair_tables(annotation_rows(annotator2), str(annotator2), str(truth))

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import cc3d
 import fastremap
 import numpy as np
 
-from cytoloop.errors import ImageError
-from cytoloop.images import Spacing, read_header, read_labels
+from cytoloop.errors import ImageError, ManifestError
+from cytoloop.evaluation.maps import describe_map, read_map
+from cytoloop.images import Spacing, as_labels, read_header, read_image, read_labels
 from cytoloop.manifest import Row
 from cytoloop.remote import is_remote
 from cytoloop.targets import read_segmentation, read_target
@@ -19,6 +21,20 @@ GUESS = "labels_or_mask"
 
 PICTURES = ("labels", "mask", GUESS)
 """Columns that a prediction is read from; the first one filled is taken."""
+
+ABOVE = "above"
+"""Column of the threshold (0 to 1): objects are the pieces of ``probability`` above it."""
+
+_WHICH_IS_IT = (
+    "Say predictions_are=probability (with threshold=0.5) if it is a probability map, "
+    "predictions_are=labels if these are labels. Of `cytoloop predict`, give predictions.csv."
+)
+
+
+def picture_column(row: Row) -> str | None:
+    """Return the column that a prediction is read from, None where it has no picture."""
+    names = ("probability",) if row[ABOVE] else PICTURES
+    return next((name for name in names if row[name]), None)
 
 
 def read_prediction(row: Row) -> np.ndarray:
@@ -30,7 +46,8 @@ def read_objects(row: Row) -> tuple[np.ndarray, bool]:
     """Return predicted objects: the labels, else the pieces of the mask.
 
     A ``labels`` cell is taken at its word. A file of which nothing is known (the predictions
-    are a folder or glob) is a mask if it holds one label only.
+    are a folder or glob) is a mask if it holds one label only. Where `ABOVE` is filled, objects
+    are the pieces of the probability above it.
 
     Returns
     -------
@@ -42,21 +59,44 @@ def read_objects(row: Row) -> tuple[np.ndarray, bool]:
     Raises
     ------
     ImageError
-        The row has neither, or the file cannot be read.
+        The row has no picture, the file cannot be read, or it is a map (or photograph) of which
+        nobody says what it is.
+    ManifestError
+        A threshold that is none.
     """
-    column = next((name for name in PICTURES if row[name]), None)
+    column = picture_column(row)
     path = row.file(column) if column else None
     if path is None:
         raise ImageError(row.id, "has neither labels nor mask", "Predict it again.")
-    if column == GUESS and read_header(path).channels == ("probability",):
-        raise ImageError(
-            str(path),
-            "is a probability map, which has no objects",
-            "Give predictions.csv, or the folder of masks or labels beside this one.",
-        )
-    labels = read_labels(path)
+    if column == "probability":
+        data, top = read_map(path)
+        return split_mask(data > _threshold(row) * top), True
+    labels = _read_unknown(path) if column == GUESS else read_labels(path)
     from_mask = column == "mask" or (column == GUESS and labels.any() and is_mask(labels))
     return (split_mask(labels) if from_mask else labels), bool(from_mask)
+
+
+def _read_unknown(path: Path) -> np.ndarray:
+    """Return the labels of a file that may hold something else."""
+    if read_header(path).channels == ("probability",):
+        raise ImageError(str(path), "is a probability map, expected labels", _WHICH_IS_IT)
+    data = read_image(path, 0).data[0]
+    if found := describe_map(data):
+        raise ImageError(
+            str(path),
+            f"{found}: a probability map or a photograph, expected labels (one number an object)",
+            _WHICH_IS_IT,
+        )
+    return as_labels(path, data)
+
+
+def _threshold(row: Row) -> float:
+    try:
+        return float(row[ABOVE])
+    except ValueError as error:
+        raise ManifestError(
+            row.where(ABOVE), f"{row[ABOVE]!r} is no threshold", "Expected a number from 0 to 1."
+        ) from error
 
 
 def read_truth(row: Row) -> tuple[np.ndarray, np.ndarray, bool]:
@@ -93,7 +133,10 @@ def voxel_size(
     files: segmentation, prediction, raw image; then the default.
     """
     known = true.spacing_um or prediction.spacing_um
-    columns = ((true, true["base_image"] or "seg1"), *((prediction, c) for c in PICTURES))
+    columns = (
+        (true, true["base_image"] or "seg1"),
+        *((prediction, c) for c in (*PICTURES, "probability")),
+    )
     for row, column in (*columns, (prediction, "raw"), (true, "raw")):
         if known is None and row[column] and not is_remote(row[column]):
             known = _spacing_of_file(row, column)

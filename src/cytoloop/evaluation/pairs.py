@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cytoloop.errors import ManifestError, listed
-from cytoloop.evaluation.objects import GUESS, PICTURES
+from cytoloop.evaluation.objects import ABOVE, GUESS, PICTURES, picture_column
 from cytoloop.images import list_images, stem
 from cytoloop.manifest import Row, read_manifest
 from cytoloop.remote import is_remote
+
+AUTO = "auto"
+KINDS = (AUTO, "labels", "mask", "probability")
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,9 @@ class PairedRows:
     failures: dict[str, str]
 
 
-def pair_rows(predictions: str | Path, truth: str | Path) -> PairedRows:
+def pair_rows(
+    predictions: str | Path, truth: str | Path, kind: str = AUTO, threshold: float = 0.5
+) -> PairedRows:
     """Pair predictions with truths.
 
     Parameters
@@ -45,13 +50,22 @@ def pair_rows(predictions: str | Path, truth: str | Path) -> PairedRows:
         ``predictions.csv``, or a folder, glob, file or URL of label images.
     truth : str or Path
         A manifest, or a folder, glob, file or URL of label images.
+    kind : str
+        What the predictions are, one of `KINDS`: of a table, the column that is scored.
+    threshold : float
+        Probability (0 to 1) above which a voxel is foreground, for the kind ``probability``.
 
     Raises
     ------
     ManifestError, ImageError
         Nothing there, two files of one name, or no pair at all.
     """
-    return pair_tables(_by_id(str(predictions), GUESS), str(predictions), str(truth))
+    predicted = _by_id(str(predictions), GUESS if kind == AUTO else kind)
+    if kind != AUTO:
+        for row in predicted.values():
+            kept = {k: v for k, v in row.values.items() if k == kind or k not in PICTURES}
+            row.values = {**kept, ABOVE: str(threshold) if kind == "probability" else ""}
+    return pair_tables(predicted, str(predictions), str(truth))
 
 
 def annotation_rows(source: str | Path) -> dict[str, Row]:
@@ -75,7 +89,7 @@ def pair_tables(predicted: Mapping[str, Row], predictions: str, truth: str) -> P
     known = _by_id(truth, "seg1")
     true = {k: row for k, row in known.items() if row["status"] != "reject"}
     # a prediction that failed has a row in predictions.csv but no picture
-    usable = {k: row for k, row in predicted.items() if any(row[c] for c in PICTURES)}
+    usable = {k: row for k, row in predicted.items() if picture_column(row)}
     both = [name for name in true if name in usable]
     if not both:
         raise ManifestError(
@@ -93,7 +107,7 @@ def pair_tables(predicted: Mapping[str, Row], predictions: str, truth: str) -> P
         without_prediction=[name for name in true if name not in usable],
         rejected=[name for name in predicted if name in known and name not in true],
         failures={
-            name: row["reason"] or "neither labels nor mask"
+            name: row["reason"] or "no picture that can be scored"
             for name, row in predicted.items()
             if name in true and name not in usable
         },

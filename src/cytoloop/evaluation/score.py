@@ -13,7 +13,14 @@ from cytoloop.errors import ImageError
 from cytoloop.evaluation.calibration import calibration_error, level_counts, read_levels
 from cytoloop.evaluation.census import Census, take_census, voxel_volume
 from cytoloop.evaluation.matching import match_instances
-from cytoloop.evaluation.objects import GUESS, PICTURES, read_objects, read_truth, voxel_size
+from cytoloop.evaluation.objects import (
+    ABOVE,
+    GUESS,
+    picture_column,
+    read_objects,
+    read_truth,
+    voxel_size,
+)
 from cytoloop.evaluation.overlap import overlap_counts, overlap_scores
 from cytoloop.evaluation.scores import instance_counts, instance_scores
 from cytoloop.evaluation.surface import surface_scores
@@ -110,9 +117,8 @@ def check_shape(prediction: Row, labels: np.ndarray, truth: np.ndarray) -> None:
     ImageError
     """
     if labels.shape != truth.shape:
-        path = next(prediction.file(name) for name in PICTURES if prediction[name])
         raise ImageError(
-            str(path),
+            prediction.named(picture_column(prediction) or GUESS),
             f"shape {labels.shape} but the truth is {truth.shape}",
             "Prediction and truth must be the same picture.",
         )
@@ -137,7 +143,10 @@ def manifest_cells(prediction: Row, true: Row, kind: str) -> dict[str, str]:
     """Return what makes a row of scores a manifest row: the same truth, read the same way."""
     cells = {name: true.named(name) for name in _TRUE_FILES}
     cells |= {name: prediction.named(name) for name in _PREDICTED_FILES}
-    cells[kind] = cells[kind] or prediction.named(GUESS)
+    if prediction[ABOVE]:
+        cells[ABOVE] = prediction[ABOVE]
+    else:
+        cells[kind] = cells[kind] or prediction.named(GUESS)
     cells["raw"] = prediction.named("raw") or true.named("raw")
     cells |= {name: true[name] or prediction[name] for name in _CHOICES}
     return cells | {name: prediction[name] or true[name] for name in _RAW_CHOICES}

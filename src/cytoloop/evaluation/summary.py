@@ -11,9 +11,9 @@ import numpy as np
 
 from cytoloop.evaluation.bootstrap import (
     LEVEL,
-    draw_weights,
     interval,
     resample_means,
+    resample_sums,
     units_of,
 )
 from cytoloop.evaluation.names import PROBABILITY, SCORES
@@ -117,36 +117,29 @@ def _intervals(rows: Rows, groups: Sequence[str], resamples: int, seed: int) -> 
     }
     if found["units"] < 2 or not resamples:
         return found
-    weights = draw_weights(units, resamples, seed)
-    found["mean"] = mean_intervals(rows, weights)
+    found["mean"] = _mean_intervals(rows, units, resamples, seed)
     sums = np.array([[row[name] for name in COUNTS] for row in rows], float)
     samples = [
         scores_of_counts(dict(zip(COUNTS, drawn, strict=True)))
-        for drawn in (weights @ sums).tolist()
+        for drawn in resample_sums(sums, units, resamples, seed).tolist()
     ]
     pooled = {name: interval(np.array([s[name] for s in samples])) for name in samples[0]}
     found["pooled"] = _unmixed(rows, pooled)
     for group in groups:
         own = [row for row in rows if row["group"] == group]
         if len(own) > 1:
-            drawn = draw_weights([str(row["id"]) for row in own], resamples, seed)
-            found["groups"][group] = mean_intervals(own, drawn)
+            images = [str(row["id"]) for row in own]
+            found["groups"][group] = _mean_intervals(own, images, resamples, seed)
     return found
 
 
-def mean_intervals(rows: Rows, weights: np.ndarray) -> dict[str, list[float] | None]:
-    """Return the interval of the mean of each score.
-
-    Parameters
-    ----------
-    rows : sequence of mappings
-        N images.
-    weights : ndarray of float
-        (B, N), see `cytoloop.evaluation.bootstrap`.
-    """
+def _mean_intervals(
+    rows: Rows, units: Sequence[str], resamples: int, seed: int
+) -> dict[str, list[float] | None]:
+    """Return the interval of the mean of each score, see `cytoloop.evaluation.bootstrap`."""
     names = measured(rows)
     values = np.array([[row[name] for name in names] for row in rows], float)
-    samples = resample_means(values, weights)
+    samples = resample_means(values, units, resamples, seed)
     found = {name: interval(samples[:, i]) for i, name in enumerate(names)}
     return _unmixed(rows, found)
 
@@ -169,28 +162,24 @@ def summarise_sizes(
     if not limits:
         return None
     units, _ = units_of(rows)
-    several = len(set(units)) > 1 and resamples
-    weights = draw_weights(units, resamples, seed) if several else None
+    true, hit = (
+        np.array([[row[f"{kind}_{name}"] for name in QUARTILES] for row in rows], float)
+        for kind in ("true", "found")
+    )
+    drawn = resample_sums(np.hstack([hit, true]), units, resamples, seed)
+    samples, drawn = np.split(drawn, 2, axis=1)
+    shares = np.divide(samples, drawn, out=np.full(drawn.shape, np.nan), where=drawn > 0)
+    several = len(set(units)) > 1
     quartiles = []
-    for number, name in enumerate(QUARTILES):
-        true, hit = (
-            np.array([row[f"{kind}_{name}"] for row in rows], float) for kind in ("true", "found")
-        )
-        bounds = None
-        if weights is not None:
-            drawn = weights @ true
-            shares = np.divide(
-                weights @ hit, drawn, out=np.full(len(drawn), np.nan), where=drawn > 0
-            )
-            bounds = interval(shares)
+    for number, (objects, found) in enumerate(zip(true.sum(axis=0), hit.sum(axis=0), strict=True)):
         quartiles.append(
             {
                 "from": limits[number],
                 "to": limits[number + 1],
-                "objects": int(true.sum()),
-                "found": int(hit.sum()),
-                "recall": float(hit.sum() / true.sum()) if true.sum() else None,
-                "interval": bounds,
+                "objects": int(objects),
+                "found": int(found),
+                "recall": float(found / objects) if objects else None,
+                "interval": interval(shares[:, number]) if several else None,
             }
         )
     return {"unit": unit, "quartiles": quartiles}

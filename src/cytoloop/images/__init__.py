@@ -1,6 +1,7 @@
 """Reading and writing of microscopy images: any format bioio reads in, OME-TIFF out."""
 
 from cytoloop.images.files import SUFFIXES, list_images, safe_name, stem
+from cytoloop.images.labels import as_labels, read_labels
 from cytoloop.images.pixels import (
     MemoryPixels,
     Pixels,
@@ -9,7 +10,7 @@ from cytoloop.images.pixels import (
     open_pixels,
     slabs,
 )
-from cytoloop.images.read import Header, Image, read_header, read_image, read_labels
+from cytoloop.images.read import Header, Image, read_header, read_image
 from cytoloop.images.spacing import Spacing
 from cytoloop.images.write import write_image, write_png
 from cytoloop.images.write_zarr import write_zarr
@@ -22,6 +23,7 @@ __all__ = [
     "Pixels",
     "Spacing",
     "array_pixels",
+    "as_labels",
     "level_spacings",
     "list_images",
     "open_pixels",

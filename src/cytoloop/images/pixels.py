@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from cytoloop.images.read import Image, channel_numbers, open_scene, read_image, readable
+from cytoloop.images.opening import channel_numbers, open_scene, readable
+from cytoloop.images.read import Image, read_image
 from cytoloop.images.spacing import Spacing, read_spacing
 
 IN_MEMORY = 2**28

@@ -66,11 +66,12 @@ def write_zarr(
     shape = tuple(int(n) for n in data.shape)
     dtype = np.dtype(np.uint8) if data.dtype == bool else np.dtype(data.dtype)
     known = dict(zip("ZYX", spacing_um or (), strict=False))
+    sizes = [float(known.get(a, 1.0)) for a in axes]
     chunk = tuple(min(CHUNK[a], n) for a, n in zip(axes, shape, strict=True))
     with replacing_folder(path) as temporary:
         writer = OMEZarrWriter(
             str(temporary),
-            level_shapes=_pyramid(shape),
+            level_shapes=[shape],
             dtype=dtype,
             chunk_shape=chunk,
             zarr_format=2,
@@ -79,10 +80,11 @@ def write_zarr(
             axes_names=[a.lower() for a in axes],
             axes_types=["channel" if a == "C" else "space" for a in axes],
             axes_units=["micrometer" if a in known else None for a in axes],
-            physical_pixel_size=[float(known.get(a, 1.0)) for a in axes],
+            physical_pixel_size=sizes,
         )
         for box in boxes or _slabs(shape, axes.index("Y" if "Z" not in axes else "Z")):
             writer.write_region(np.asarray(data[box]).astype(dtype, copy=False), box)
+        _add_levels(temporary, _pyramid(shape), chunk, sizes)
 
 
 def _pyramid(shape: Sequence[int]) -> list[tuple[int, ...]]:
@@ -100,3 +102,42 @@ def _slabs(shape: Sequence[int], axis: int) -> Iterator[tuple[slice, ...]]:
         for start in range(0, shape[axis], 64):
             before = (slice(n, n + 1) for n in place)
             yield (*before, slice(start, min(start + 64, shape[axis])), *rest)
+
+
+def _add_levels(
+    folder: Path, shapes: Sequence[tuple[int, ...]], chunk: Sequence[int], sizes: Sequence[float]
+) -> None:
+    """Add the levels below the full one, of the first of two voxels each.
+
+    bioio's writer takes others where a side is odd, differently from block to block, leaves some
+    out, and states a size that is not double: seen from afar labels would lie beside their image.
+    """
+    import zarr
+
+    group = zarr.open_group(str(folder), mode="r+")
+    attributes: Any = group.attrs.asdict()
+    datasets = attributes["multiscales"][0]["datasets"]
+    above: Any = group["0"]
+    factors = np.ones(len(sizes))
+    for number, shape in enumerate(shapes[1:], start=1):
+        step = [2 if n < m else 1 for n, m in zip(shape, above.shape, strict=True)]
+        level: Any = group.create_array(
+            str(number),
+            shape=shape,
+            chunks=tuple(map(min, chunk, shape)),
+            dtype=above.dtype,
+            compressors=above.compressors,
+            fill_value=0,
+            chunk_key_encoding={"name": "v2", "separator": "/"},
+        )
+        for corner in itertools.product(
+            *(range(0, n, 2 * c) for n, c in zip(shape, chunk, strict=True))
+        ):
+            ends = [min(i + 2 * c, n) for i, c, n in zip(corner, chunk, shape, strict=True)]
+            wanted = [slice(i * s, j * s, s) for i, j, s in zip(corner, ends, step, strict=True)]
+            level[tuple(map(slice, corner, ends))] = above[tuple(wanted)]
+        factors = factors * step
+        scale = {"type": "scale", "scale": (factors * np.array(sizes)).tolist()}
+        datasets.append({"path": str(number), "coordinateTransformations": [scale]})
+        above = level
+    group.attrs["multiscales"] = attributes["multiscales"]

@@ -22,7 +22,6 @@ import numpy as np
 from cytoloop.errors import ConfigError
 from cytoloop.evaluation.bootstrap import (
     LEVEL,
-    draw_weights,
     interval,
     p_value,
     resample_means,
@@ -140,7 +139,7 @@ def compare(first: Scored, second: Scored, rule: Rule | None = None) -> Comparis
     rows = [{"id": image, "group": first.rows[image]["group"]} for image in shared.images]
     units, kind = units_of(rows)
     gains = np.array([[_gain(first, second, i, n) for n in names] for i in shared.images])
-    samples = resample_means(gains, draw_weights(units, rule.resamples, rule.seed))
+    samples = resample_means(gains, units, rule.resamples, rule.seed)
     several = len(set(units)) > 1
     scores = {
         name: {
