@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from cytoloop.errors import ConfigError, OutputError
+from cytoloop.errors import ConfigError
 from cytoloop.remote import shown
-from cytoloop.tracking.resume import FINISHED, LAST, note_finished
+from cytoloop.tracking.folder import forget_former, refuse_trained
+from cytoloop.tracking.resume import LAST, note_finished
 
 log = logging.getLogger(__name__)
 
@@ -29,12 +29,8 @@ def run(cfg: Any) -> float | None:
     if problems := check_postprocess(plain(cfg.postprocess)):
         raise ConfigError("cytoloop train", problems, "See `cytoloop predict --help`.")
     output = Path(os.path.relpath(cfg.paths.output_dir))  # the sweep's folder in a sweep
-    if (output / LAST).is_file() and not (cfg.resume or cfg.overwrite):
-        raise OutputError(
-            str(output),
-            "the folder holds a trained model",
-            "Take another output=, go on with resume=FOLDER, or replace it with overwrite=true.",
-        )
+    if not (cfg.resume or cfg.overwrite):
+        refuse_trained(output)
     data = preflight(cfg.data.path, cfg.data.fold)
     if cfg.data.get("replay_path"):
         from cytoloop.data.module import earlier_rows
@@ -94,11 +90,8 @@ def _train(
     plan = plan_run(cfg, dataset, facts, artifact_of, output, start)
     complete_config(cfg, facts, init_from=start)
     check_parts(cfg)
-    if cfg.overwrite and not cfg.resume:  # the new run must not inherit the old one's model
-        for folder in (checkpoints, output / "snapshots"):
-            shutil.rmtree(folder, ignore_errors=True)
-        for old in (FINISHED, "progress.jsonl", "curves.png"):
-            (output / old).unlink(missing_ok=True)
+    if cfg.overwrite and not cfg.resume:
+        forget_former(output)
     tracked = open_training(cfg)
     name(tracked.run_id)
     cfg.logger.mlflow.run_id = tracked.run_id

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from cytoloop.evaluation.bootstrap import LEVEL, draw_weights, interval, resample_means, units_of
+from cytoloop.evaluation.bootstrap import LEVEL, interval, resample_means, resample_sums, units_of
 from cytoloop.evaluation.classes.score import COUNTS, SCORES, mean_of
 from cytoloop.evaluation.overlap import overlap_scores
 from cytoloop.evaluation.surface import surface_dice
@@ -65,12 +65,11 @@ def summarise_classes(
         },
     }
     if len(set(units)) > 1 and resamples:
-        weights = draw_weights(units, resamples, seed)
         values = np.array([[row[name] for name in scores] for row in rows], float)
-        means = resample_means(values, weights)
+        means = resample_means(values, units, resamples, seed)
         drawn = [
             _pooled(dict(zip(counts, one, strict=True)), names, scores)
-            for one in (weights @ sums).tolist()
+            for one in resample_sums(sums, units, resamples, seed).tolist()
         ]
         found["intervals"]["mean"] = {n: interval(means[:, i]) for i, n in enumerate(scores)}
         found["intervals"]["pooled"] = {

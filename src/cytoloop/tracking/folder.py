@@ -1,0 +1,33 @@
+"""The output folder of a training: it must not hold another one's model, asked or unasked."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from cytoloop.errors import OutputError
+from cytoloop.tracking.resume import FINISHED, LAST
+
+
+def refuse_trained(folder: Path) -> None:
+    """Refuse a folder that holds a trained model.
+
+    Raises
+    ------
+    OutputError
+        It does.
+    """
+    if (folder / LAST).is_file():
+        raise OutputError(
+            str(folder),
+            "the folder holds a trained model",
+            "Take another output=, go on with resume=FOLDER, or replace it with overwrite=true.",
+        )
+
+
+def forget_former(folder: Path) -> None:
+    """Remove what a former training left: the new run must not inherit its model."""
+    for former in (folder / "checkpoints", folder / "snapshots"):
+        shutil.rmtree(former, ignore_errors=True)
+    for name in (FINISHED, "progress.jsonl", "curves.png"):
+        (folder / name).unlink(missing_ok=True)
