@@ -6,7 +6,7 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
-from cytoloop.errors import ConfigError, CytoloopError, ModelError
+from cytoloop.errors import ConfigError, CytoloopError, ModelError, listed
 from cytoloop.evaluation.comparison import (
     Comparison,
     Rule,
@@ -17,8 +17,10 @@ from cytoloop.evaluation.comparison import (
     read_scored,
 )
 from cytoloop.images import safe_name
+from cytoloop.manifest import read_manifest
 from cytoloop.terminal import results
 from cytoloop.tracking.checkpoints import locate_checkpoint
+from cytoloop.tracking.history import seen_images
 from cytoloop.tracking.registry import (
     CHAMPION,
     Version,
@@ -156,11 +158,22 @@ def _scored(name: str, one: Version, evidence: Evidence) -> Scored:
     from cytoloop.final import score_model
 
     truth = str(evidence.truth)
+    _warn_of_seen(one, truth)
     folder = evidence.output.absolute() / safe_name(f"{one.name}-{one.number}")
     log.info("predicting and scoring %s: %s", one.uri, folder)
     path, named = locate_checkpoint(one.uri).path, {"model": one.uri, "run_id": one.run_id}
     score_model(path, evidence.images or truth, truth, folder, named)
     return read_scored(name, one.uri, folder)
+
+
+def _warn_of_seen(one: Version, truth: str) -> None:
+    """Say where a version was trained on images that it is judged by, as far as hashes tell."""
+    if not truth.lower().endswith(".csv") or one.run_id is None:
+        return
+    seen = seen_images(one.run_id)
+    if known := [row.id for row in read_manifest(truth, ()) if row["sha256"] in seen]:
+        text = "%s was trained on %d of these images, which flatters it: %s"
+        log.warning(text, one.uri, len(known), listed(known))
 
 
 def _read(name: str, given: str | None, one: Version) -> Scored:

@@ -26,7 +26,7 @@ from cytoloop.model.own_form import own_form
 from cytoloop.tracking.checkpoints import locate_checkpoint
 from cytoloop.tracking.packing import pack
 from cytoloop.tracking.registry import check_name, find_version, list_versions, register
-from cytoloop.tracking.run import start_run
+from cytoloop.tracking.run import open_run, start_run
 from cytoloop.tracking.scores import record_scores
 
 Make = Callable[..., Path]
@@ -263,6 +263,28 @@ def test_both_versions_are_scored_on_annotated_images(
     assert "stays the champion: worse than version 2" in tell(*words, "output=kept", status=4)
     by_hand = [f"a={project}/kept/judged-2", f"b={project}/kept/judged-1"]
     assert "worse than version 2" in tell("promote", f"model={first}", *by_hand, status=4)
+
+
+def test_a_version_that_was_trained_on_these_images_is_told(
+    project: Path, make_model: Make, tell: Tell
+) -> None:
+    paths = [make_model(2, seed=seed) for seed in (0, 1)]
+    runs = [trained(path) for path in paths]
+    first, second = (
+        register("seen", served(path), run).uri for path, run in zip(paths, runs, strict=True)
+    )
+    tell("promote", f"model={first}")
+    table = annotated(project / "data", paths[0], 3)
+    lines = table.read_text().splitlines()
+    hashed = [f"{lines[0]},sha256", *(f"{line},{n}{'a' * 63}" for n, line in enumerate(lines[1:]))]
+    table.write_text("\n".join(hashed) + "\n")
+    for name, rows in (("train", hashed[1:2]), ("valid", hashed[2:3]), ("test", hashed[3:])):
+        manifest = project / f"{name}.csv"
+        manifest.write_text("\n".join([hashed[0], *rows]) + "\n")
+        open_run(runs[1]).files([manifest], "data")
+    text = " ".join(tell("promote", f"model={second}", f"truth={table}", status=3).split())
+    assert f"{second} was trained on 2 of these images, which flatters it: img_0, img_1" in text
+    assert f"{first} was trained on" not in text
 
 
 def test_annotated_images_that_do_not_fit_are_told(

@@ -12,7 +12,7 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
 from cytoloop.errors import ManifestError, ModelError
-from cytoloop.manifest import read_manifest
+from cytoloop.manifest import Row, read_manifest
 from cytoloop.tracking.checkpoints import fetch_artifact, locate_checkpoint
 from cytoloop.tracking.differences import differences
 from cytoloop.tracking.run import open_run
@@ -163,17 +163,36 @@ def _counts(profile: str | None) -> dict[str, int]:
 
 def _images(client: MlflowClient, run_id: str) -> dict[str, str]:
     """Return the images of the manifests that the run keeps."""
-    found: dict[str, str] = {}
+    return {row["sha256"] or row.id: row.id for _, row in _rows(client, run_id)}
+
+
+def seen_images(run_id: str) -> set[str]:
+    """Return the hashes of the images on which a run has trained or chosen anything.
+
+    Images whose manifest has no hash are left out, and all of a run that is not here.
+    """
+    try:
+        client = open_run(run_id).client
+    except ModelError:
+        return set()
+    return {
+        row["sha256"]
+        for split, row in _rows(client, run_id)
+        if (row["split"] or split) in ("train", "valid") and row["sha256"]
+    }
+
+
+def _rows(client: MlflowClient, run_id: str) -> Iterator[tuple[str, Row]]:
+    """Yield the name and each row of the manifests that the run keeps."""
     for entry in client.list_artifacts(run_id, "data"):
         if entry.is_dir or not entry.path.endswith(".csv"):
             continue
         try:
             path = fetch_artifact(run_id, entry.path, str(client.tracking_uri))
-            rows = [row for row in read_manifest(path) if row["status"] != "reject"]
+            rows = read_manifest(path).rows
         except (ManifestError, FileNotFoundError):  # of an earlier version, or spoiled
             continue
-        found |= {row["sha256"] or row.id: row.id for row in rows}
-    return found
+        yield from ((path.stem, row) for row in rows if row["status"] != "reject")
 
 
 def _scores(client: MlflowClient, run: Run) -> dict[str, float]:
