@@ -33,11 +33,7 @@ def run(cfg: Any) -> float | None:
             "the folder holds a trained model",
             "Take another output=, go on with resume=FOLDER, or replace it with overwrite=true.",
         )
-    data = preflight(cfg.data.path, cfg.data.fold)
-    if cfg.data.get("replay_path"):
-        from cytoloop.data.module import earlier_rows
-
-        earlier_rows(cfg.data.replay_path, data[0])
+    data = preflight(cfg.data.path, cfg.data.fold, cfg.data.get("replay_path"))
     log.info("starting (%s)", ", ".join(f"{len(m)} {split}" for split, m in data[0].items()))
 
     from cytoloop.model.hardware import devices_of
