@@ -137,7 +137,11 @@ def test_data_settings_that_cannot_be(tell: Callable, dataset: Path) -> None:
         (["+model.optimizer.rate=1"], ["model.optimizer: AdamW.__init__() got an unexpected"]),
         (
             ["model.optimizer._target_=torch.optim.AdamWW", "trainer.precision=17"],
-            ["2 problems", "model.optimizer._target_: 'torch.optim.AdamWW' is", "Precision 17 is"],
+            [
+                "2 problems",
+                "model.optimizer._target_: 'torch.optim.AdamWW' is not found",
+                "Precision 17 is",
+            ],
         ),
         (["model.lr_scheduler.shape=linear"], ["shape is linear, expected cosine, poly, constant"]),
         (["callbacks.best.monitor=val/nope"], ["val/nope is no score of this model", "val/iou"]),

@@ -31,11 +31,7 @@ def run(cfg: Any) -> float | None:
     output = Path(os.path.relpath(cfg.paths.output_dir))  # the sweep's folder in a sweep
     if not (cfg.resume or cfg.overwrite):
         refuse_trained(output)
-    data = preflight(cfg.data.path, cfg.data.fold)
-    if cfg.data.get("replay_path"):
-        from cytoloop.data.module import earlier_rows
-
-        earlier_rows(cfg.data.replay_path, data[0])
+    data = preflight(cfg.data.path, cfg.data.fold, cfg.data.get("replay_path"))
     check_truth(cfg, data[0])
     log.info("starting (%s)", ", ".join(f"{len(m)} {split}" for split, m in data[0].items()))
 

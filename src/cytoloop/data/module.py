@@ -18,10 +18,11 @@ from cytoloop.data.dataset import PatchDataset, Share, WholeImages
 from cytoloop.data.entry import Entry
 from cytoloop.data.heads import MAKERS
 from cytoloop.data.loader import PatchLoader, default_workers
+from cytoloop.data.preflight import earlier_rows
 from cytoloop.data.sampling import PatchSchedule
 from cytoloop.data.store import ImageStore
 from cytoloop.errors import ConfigError, ManifestError
-from cytoloop.manifest import Manifest, Row, read_dataset
+from cytoloop.manifest import Row, read_dataset
 from cytoloop.parallel import run_parallel
 
 log = logging.getLogger(__name__)
@@ -217,35 +218,6 @@ def _make_map(job: tuple[Entry, str]) -> None:
     """Make what a head learns of an image, unless it is there."""
     entry, head = job
     entry.map(head)
-
-
-def earlier_rows(path: str | Path, dataset: Mapping[str, Manifest]) -> list[Row]:
-    """Return training rows of an earlier data set that the present one knows nothing of.
-
-    An image, or an image of a group, that validates or tests now must not be trained on; one that
-    trains now counts once.
-
-    Raises
-    ------
-    ManifestError
-        No image is left.
-    """
-    known = {row.file("raw") for manifest in dataset.values() for row in manifest}
-    kept_apart = {
-        row["group"] for split in ("valid", "test") for row in dataset[split] if row["group"]
-    }
-    former = read_dataset(path)["train"]
-    rows = [
-        row for row in former if row.file("raw") not in known and row["group"] not in kept_apart
-    ]
-    if not rows:
-        raise ManifestError(
-            str(former.path),
-            "no image is left to replay: all are in the present data set, or of groups that "
-            "validate or test there",
-            "Leave data.replay out.",
-        )
-    return rows
 
 
 def _refuse_excluded(path: str, rows: Sequence[Row], entries: Sequence[Entry]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,9 +42,18 @@ class DatasetFacts:
 
 
 def preflight(
-    path: str | Path, fold: int | None = None
+    path: str | Path, fold: int | None = None, replayed: str | Path | None = None
 ) -> tuple[dict[str, Manifest], DatasetFacts]:
     """Check everything that training needs of a data set, before anything is trained.
+
+    Parameters
+    ----------
+    path : str or Path
+        See `cytoloop.manifest.read_dataset`.
+    fold : int, optional
+        Of cross-validation, for validation.
+    replayed : str or Path, optional
+        An earlier data set, see `earlier_rows`.
 
     Returns
     -------
@@ -64,6 +73,8 @@ def preflight(
             "no validation image: the best checkpoint could not be chosen",
             "Curate with at least 2 images (or groups), or with a larger share `valid=`.",
         )
+    if replayed is not None:
+        earlier_rows(replayed, dataset)
     # the test rows are `evaluate`'s: a plugin data set, whose test is its validation set, trains
     checked = check_dataset({k: m for k, m in dataset.items() if k != "test"}, progress=True)
     used = [(split, one) for split, facts in checked.items() for one in facts]
@@ -74,6 +85,35 @@ def preflight(
         object_voxels=_mean_object(checked["train"]),
     )
     return dataset, facts
+
+
+def earlier_rows(path: str | Path, dataset: Mapping[str, Manifest]) -> list[Row]:
+    """Return training rows of an earlier data set that the present one knows nothing of.
+
+    An image, or an image of a group, that validates or tests now must not be trained on; one that
+    trains now counts once.
+
+    Raises
+    ------
+    ManifestError
+        No image is left.
+    """
+    known = {row.file("raw") for manifest in dataset.values() for row in manifest}
+    kept_apart = {
+        row["group"] for split in ("valid", "test") for row in dataset[split] if row["group"]
+    }
+    former = read_dataset(path)["train"]
+    rows = [
+        row for row in former if row.file("raw") not in known and row["group"] not in kept_apart
+    ]
+    if not rows:
+        raise ManifestError(
+            str(former.path),
+            "no image is left to replay: all are in the present data set, or of groups that "
+            "validate or test there",
+            "Leave data.replay out.",
+        )
+    return rows
 
 
 def check_axes(patch_size: Sequence[Any], facts: DatasetFacts) -> None:

@@ -153,6 +153,6 @@ def _told(key: str, error: BaseException) -> Iterator[tuple[str, str]]:
         inner = re.search(r"full_key: (\S+)$", text)
         where = f"{key}.{inner[1]}" if inner and inner[1] != key else key
         name = text.removeprefix(_UNKNOWN).partition(", set env var")[0]
-        yield f"{where}._target_", f"{name.strip()} is no class"
+        yield f"{where}._target_", f"{name.strip()} is not found ({error.__cause__})"
     else:
         yield key, text[:500]
