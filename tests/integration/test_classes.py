@@ -24,7 +24,7 @@ TINY = [
     "model/size=small",
     "data.batch_size=4",
     "data.steps_per_epoch=25",
-    "trainer.max_epochs=3",
+    "trainer.max_epochs=4",
     "trainer.precision=32",
     "augmentation=none",
     "model.optimizer.lr=0.01",
@@ -63,7 +63,7 @@ def rows_of(path: str) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-@pytest.fixture(scope="module", params=[(64, 64), (16, 48, 48)], ids=["2D", "3D"])
+@pytest.fixture(scope="module", params=[(64, 64), (12, 48, 48)], ids=["2D", "3D"])
 def project(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a data set and a model trained on it."""
     from conftest import write_tiff
@@ -73,7 +73,7 @@ def project(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         raw, classes = cells(request.param, number)
         write_tiff(folder / "raw" / f"i{number}.tif", raw)
         write_tiff(folder / "seg" / f"i{number}.tif", classes)
-    patch = "[32,32]" if len(request.param) == 2 else "[16,32,32]"
+    patch = "[32,32]" if len(request.param) == 2 else "[8,32,32]"
     former = Path.cwd()
     os.chdir(folder)
     try:
