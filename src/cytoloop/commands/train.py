@@ -48,13 +48,11 @@ def run(cfg: Any) -> float | None:
             scores, run_id = _train(cfg, data, output, name)
             note_finished(output, scores)
     except (KeyboardInterrupt, SystemExit) as stop:
-        again = f"cytoloop train resume={output}"
-        saved = (output / LAST).is_file()
-        text = f"go on with: {again}" if saved else "no epoch was finished, nothing to resume"
+        saved, again = (output / LAST).is_file(), f"go on with: cytoloop train resume={output}"
+        text = again if saved else "no epoch was finished, nothing to resume"
         raise StoppedError(f"stopped; {text}") from stop
     best = scores[cfg.callbacks.best.monitor]
-    model = output / "checkpoints" / "best.ckpt"
-    log.info("best %s %.4f: %s", cfg.callbacks.best.monitor, best, model)
+    log.info("best %s %.4f: %s", cfg.callbacks.best.monitor, best, output / "checkpoints/best.ckpt")
     log.info("next: cytoloop predict model=runs:/%s input=... output=preds/", run_id)
     return best
 
