@@ -23,7 +23,6 @@ TINY = [
     f"classes=[{','.join(NAMES)}]",
     "model/size=small",
     "data.batch_size=4",
-    "data.steps_per_epoch=25",
     "trainer.max_epochs=4",
     "trainer.precision=32",
     "augmentation=none",
@@ -73,15 +72,16 @@ def project(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         raw, classes = cells(request.param, number)
         write_tiff(folder / "raw" / f"i{number}.tif", raw)
         write_tiff(folder / "seg" / f"i{number}.tif", classes)
-    patch = "[32,32]" if len(request.param) == 2 else "[8,32,32]"
+    flat = len(request.param) == 2
+    patch, steps = ("[32,32]", 25) if flat else ("[8,32,32]", 45)
     former = Path.cwd()
     os.chdir(folder)
     try:
         os.environ.pop("MLFLOW_TRACKING_URI", None)
         made = main(["curate", "raw=raw", "seg1=seg", "valid=0.2", "test=0.2", "output=dataset"])
         assert made == 0
-        words = ["train", *TINY, f"data.patch_size={patch}", "data.path=dataset", "output=m0"]
-        assert main(words) == 0
+        words = [f"data.patch_size={patch}", f"data.steps_per_epoch={steps}", "data.path=dataset"]
+        assert main(["train", *TINY, *words, "output=m0"]) == 0
     finally:
         os.chdir(former)
     return folder
