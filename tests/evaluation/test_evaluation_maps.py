@@ -103,8 +103,8 @@ def test_settings_and_cells_that_cannot_be_are_named(maps: Path) -> None:
 @given(
     st.sampled_from([(64, 64), (200, 150), (10, 40, 40)]),
     st.integers(5, 60),
-    st.floats(1.5, 8),
-    st.floats(4, 30),
+    st.floats(1.5, 4),
+    st.floats(6, 30),
     st.sampled_from([(np.uint8, 255), (np.uint16, 65535), (np.uint8, 100)]),
     st.integers(0, 99),
 )

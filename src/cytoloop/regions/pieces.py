@@ -26,7 +26,8 @@ def separate_pieces(labels: np.ndarray, every: bool = False) -> np.ndarray:
     from cc3d import connected_components
 
     if every:
-        return np.asarray(connected_components(np.ascontiguousarray(labels)))
+        # cc3d takes no memory that must not be written to, as that of a mapped file
+        return np.asarray(connected_components(np.require(labels, requirements=["C", "W"])))
     inside = labels[labels > 0]
     if not inside.size or inside.min() != inside.max():
         return labels
