@@ -93,7 +93,11 @@ def complete_config(cfg: DictConfig, facts: DataFacts, init_from: Path | None = 
                 "monitor": "${callbacks.best.monitor}",
                 "mode": "${callbacks.best.mode}",
                 "patience": cfg.early_stop,
+                "check_on_train_epoch_end": False,  # an epoch may have no validation
             }
+        if cfg.get("encoder_weights") and init_from is None and not cfg.resume:
+            start = {"_target_": "cytoloop.model.encoder_start.EncoderStart"}
+            cfg.callbacks.encoder_start = start | {"path": str(cfg.encoder_weights)}
         if init_from is not None and not cfg.resume:
             target = "cytoloop.model.warmstart.WarmStart"
             start = {"_target_": target, "path": str(init_from), "strict": cfg.get("strict", True)}
