@@ -4,6 +4,8 @@
 PYTHON ?= python3
 UV := $(shell command -v uv 2>/dev/null || echo .tools/uv/bin/uv)
 BIN := .venv/bin
+# Two files of tests at a time, each on one core: torch alone is not twice as fast on two.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
 
 # Extra wheel folders that pip is told of are told to uv too (a CPU build of torch may lie there).
 WHEELS := $(or $(PIP_FIND_LINKS),$(shell $(PYTHON) -m pip config get global.find-links 2>/dev/null))
@@ -34,10 +36,10 @@ demo: setup ## the whole loop on a real stack, about 7 minutes on 2 CPU cores; l
 	$(BIN)/cytoloop demo --output demo
 
 test: setup lint ## lint, types, fast and integration tests
-	$(BIN)/pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 test-slow: setup ## whole loops, the wheel, the notebooks
-	$(BIN)/pytest -m slow
+	$(PYTEST) -m slow
 
 lint: setup ## ruff and mypy
 	$(BIN)/ruff check
