@@ -6,7 +6,7 @@ import pytest
 from omegaconf import DictConfig, OmegaConf
 
 from cytoloop.errors import ConfigError
-from cytoloop.planning.knobs import DEPTH, KNOBS, PLANE, check_knobs
+from cytoloop.planning.knobs import DEPTH, KNOBS, PLANE, SWITCHES, check_knobs
 
 GOOD = {
     "features": 32,
@@ -106,3 +106,20 @@ def test_all_faults_are_told_at_once() -> None:
     with pytest.raises(ConfigError, match="5 problems") as caught:
         check_knobs(cfg)
     assert "layers is 7, expected 2 to 6; nearest: 6" in str(caught.value)
+
+
+@pytest.mark.parametrize("key", SWITCHES)
+def test_a_switch_is_true_or_false(key: str) -> None:
+    for value in (True, False):
+        check_knobs(config(key, value))
+    for wrong in ("maybe", 1, "true "):
+        with pytest.raises(ConfigError, match=f"{key}: is .*expected true or false"):
+            check_knobs(config(key, wrong))
+
+
+def test_a_network_has_one_start() -> None:
+    cfg = config("encoder_weights", "resnet18.pth")
+    check_knobs(cfg)
+    cfg.init_from = "runs:/1"
+    with pytest.raises(ConfigError, match="encoder_weights: is given with init_from"):
+        check_knobs(cfg)

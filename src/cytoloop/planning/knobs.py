@@ -58,10 +58,12 @@ KNOBS = (
     Knob("data.steps_per_epoch", 1, 1_000_000),
     Knob("model.optimizer.lr", 1e-6, 0.1, whole=False),
     Knob("early_stop", 1, 10_000, also=(None,)),
+    Knob("callbacks.pacing.share", 0.01, 1, whole=False, also=(None,)),
     Knob("trainer.accumulate_grad_batches", 1, 1000, also=(None,)),
     Knob("trainer.max_epochs", 1, 100_000, also=(None, -1)),
     Knob("trainer.max_steps", 1, 100_000_000, also=(None, -1)),
 )
+SWITCHES = ("model.compile", "model.channels_last")
 PLANE = Knob("data.patch_size", 8, 512)
 DEPTH = Knob("data.patch_size", 1, 512)
 
@@ -79,6 +81,13 @@ def check_knobs(cfg: DictConfig) -> None:
         for knob in KNOBS
         if (fault := knob.fault(OmegaConf.select(cfg, knob.key))) is not None
     ]
+    faults += [
+        (key, f"is {value!r}, expected true or false")
+        for key in SWITCHES
+        if not isinstance(value := OmegaConf.select(cfg, key, default=False), bool)
+    ]
+    if cfg.get("encoder_weights") and cfg.get("init_from"):
+        faults.append(("encoder_weights", "is given with init_from; a network has one start"))
     faults += [("data.patch_size", fault) for fault in patch_faults(cfg.data.patch_size)]
     faults += [("data.replay", fault) for fault in replay_faults(cfg.data)]
     if len(faults) == 1:
