@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from cytoloop.errors import ModelError, shortened
+from cytoloop.model.transfer import averaged
 from cytoloop.model.untrusted import check_weights, load_tensors
 
 log = logging.getLogger(__name__)
@@ -48,7 +48,13 @@ class EncoderStart(Callback):
         self._fitted(model.state_dict())
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Load the weights."""
+        """Load the weights.
+
+        Raises
+        ------
+        ModelError
+            As `check`.
+        """
         found = self._fitted(pl_module.state_dict())
         pl_module.load_state_dict(found, strict=False)
         log.info("encoder: %d weights of %s", len(found), self.path)
@@ -94,11 +100,9 @@ class EncoderStart(Callback):
 
 
 def _of_channels(given: Tensor, wanted: Tensor) -> Tensor:
-    """Return a convolution's weight for as many input channels as wanted."""
+    """Return a weight for as many input channels as wanted, where nothing else differs."""
     if given.ndim < 3 or given.ndim != wanted.ndim or given.shape[1] == wanted.shape[1]:
         return given
     if given.shape[2:] != wanted.shape[2:] or len(given) != len(wanted):
         return given
-    former, count = given.shape[1], wanted.shape[1]
-    mean = given.float().mean(1, keepdim=True) * (former / count)
-    return torch.cat([mean] * count, 1)
+    return averaged(given.float(), wanted.shape[1])

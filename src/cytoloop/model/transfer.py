@@ -147,5 +147,25 @@ def _channels(
     if len(set(names)) == former and set(others) <= set(names):
         picked = [names.index(name) for name in others]
         return given[:, picked].clone(), f"channels {', '.join(others)} of {', '.join(names)}"
-    mean = given.mean(1, keepdim=True) * (former / wanted)
-    return torch.cat([mean] * wanted, 1), f"{former} channels to {wanted} (their mean)"
+    return averaged(given, wanted), f"{former} channels to {wanted} (their mean)"
+
+
+def averaged(weight: Tensor, channels: int) -> Tensor:
+    """Return a convolution's weight for other input channels: each gets the mean of the former.
+
+    It is scaled so that equal channels give the same sum.
+
+    Parameters
+    ----------
+    weight : Tensor
+        (out, in, [kZ,] kY, kX).
+    channels : int
+        Inputs of the new one.
+
+    Returns
+    -------
+    Tensor
+        (out, channels, [kZ,] kY, kX).
+    """
+    mean = weight.mean(1, keepdim=True) * (weight.shape[1] / channels)
+    return torch.cat([mean] * channels, 1)
