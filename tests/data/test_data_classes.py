@@ -11,12 +11,13 @@ import tifffile
 
 from cytoloop.classes import class_heads
 from cytoloop.data.augmentation import Augmentation
+from cytoloop.data.building import read_row, row_key
 from cytoloop.data.dataset import PatchDataset, target_of
 from cytoloop.data.entry import Entry
 from cytoloop.data.module import ManifestDataModule
 from cytoloop.data.points import POINTS_PER_OBJECT, object_points
 from cytoloop.data.sampling import PatchSchedule
-from cytoloop.data.store import ImageStore, read_row, row_key
+from cytoloop.data.store import ImageStore
 from cytoloop.data.values import check_classes, hint_classes
 from cytoloop.errors import ConfigError, ManifestError
 from cytoloop.manifest import Row

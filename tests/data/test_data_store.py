@@ -15,10 +15,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from cytoloop.data import building
 from cytoloop.data import store as store_module
+from cytoloop.data.building import read_row, row_key
 from cytoloop.data.entry import Entry
 from cytoloop.data.points import object_points, valid_places
-from cytoloop.data.store import ImageStore, read_row, row_key
+from cytoloop.data.store import ImageStore
 from cytoloop.errors import ImageError, ManifestError, OutputError
 from cytoloop.manifest import Row, write_manifest
 
@@ -194,7 +196,7 @@ def test_a_disk_that_is_too_small_is_told_before_anything_is_read(
 ) -> None:
     small = SimpleNamespace(total=10**6, used=10**6, free=20_000)
     monkeypatch.setattr(store_module.shutil, "disk_usage", lambda path: small)
-    monkeypatch.setattr(store_module, "read_row", lambda row: pytest.fail("read"))
+    monkeypatch.setattr(building, "read_row", lambda *given: pytest.fail("read"))
     store = ImageStore(tmp_path / "store")
     with pytest.raises(OutputError, match=r"3 image\(s\) need 0 MB, 0 MB are free"):
         store.entries(rows)

@@ -8,34 +8,30 @@ time goes first.
 
 from __future__ import annotations
 
-import errno
-import hashlib
-import json
 import logging
 import os
 import shutil
-import tempfile
 import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-
-from cytoloop.data.entry import FACTS, Entry, measure_entry, open_entry, write_entry
-from cytoloop.data.points import object_points, valid_places
-from cytoloop.digest import file_hash
-from cytoloop.errors import CytoloopError, ImageError, ManifestError, OutputError
-from cytoloop.images import read_header, read_image
-from cytoloop.manifest import CHOICE_COLUMNS, FILE_COLUMNS, Row
+from cytoloop.data.building import (
+    BUILDING,
+    GIB,
+    build,
+    build_or_error,
+    estimate,
+    row_key,
+    size_text,
+)
+from cytoloop.data.entry import FACTS, Entry, measure_entry, open_entry
+from cytoloop.errors import CytoloopError, ManifestError, OutputError
+from cytoloop.manifest import Row
 from cytoloop.parallel import are_large, progress_bar, run_parallel
-from cytoloop.targets import read_target, row_file
 
 log = logging.getLogger(__name__)
 
-_FORMAT = 2
-_GIB = 2**30
-_BUILDING = ".building-"
 _PACKED = 50
 """No image file is compressed by more than this, but for nearly empty ones."""
 _ABANDONED_S = 24 * 3600
@@ -95,7 +91,7 @@ class ImageStore:
                 os.utime(folder / FACTS)  # used now
                 entries.append(open_entry(folder, row.id))
             except FileNotFoundError:  # another run, short of room, removed it just now
-                _build((folder, row), self.folder, self.classes)
+                build((folder, row), self.folder, self.classes)
                 entries.append(open_entry(folder, row.id))
         if new:
             self._prune(set(folders))
@@ -106,9 +102,9 @@ class ImageStore:
         problems: list[CytoloopError] = []
         size = 0
         large = are_large([row.file("raw") for _, row in jobs])
-        build = partial(_build_or_error, store=self.folder, classes=self.classes)
+        one = partial(build_or_error, store=self.folder, classes=self.classes)
         with progress_bar("reading images", len(jobs), progress) as advance:
-            for _, result in run_parallel(build, jobs, self.workers, large):
+            for _, result in run_parallel(one, jobs, self.workers, large):
                 if isinstance(result, OutputError):
                     raise result  # no other image will fit either
                 if isinstance(result, CytoloopError):
@@ -124,7 +120,7 @@ class ImageStore:
                 [line for p in problems for line in p.render().split("\n")],
                 "Mend these rows, or reject them with `cytoloop curate`.",
             )
-        log.info("read %d image(s) into the store %s: %s", len(jobs), self.folder, _size(size))
+        log.info("read %d image(s) into the store %s: %s", len(jobs), self.folder, size_text(size))
 
     def _make_room(self, rows: list[Row], kept: set[Path]) -> None:
         """Say at once that the disk, or the limit, is too small; not after an hour."""
@@ -134,19 +130,21 @@ class ImageStore:
         on_disk = sum(f.stat().st_size for f in files if f is not None and f.is_file())
         if self.limit_gib is None and on_disk * _PACKED < free:
             return  # far from full: no need to open every file for its exact size
-        needed = sum(_estimate(row) for row in rows)
+        needed = sum(estimate(row) for row in rows)
         problems = []
         removable = sum(measure_entry(f) for f in self._stored() if f not in kept)
         if needed > free and self.limit_gib is not None and needed <= free + removable:
             self._prune(kept, needed - free)
             free = shutil.disk_usage(place).free
         if needed > free:
-            problems.append(f"{len(rows)} image(s) need {_size(needed)}, {_size(free)} are free")
+            problems.append(
+                f"{len(rows)} image(s) need {size_text(needed)}, {size_text(free)} are free"
+            )
         if self.limit_gib is not None:
             used = sum(measure_entry(folder) for folder in kept)
-            if used + needed > self.limit_gib * _GIB:
+            if used + needed > self.limit_gib * GIB:
                 problems.append(
-                    f"this data set needs {_size(used + needed)}, "
+                    f"this data set needs {size_text(used + needed)}, "
                     f"data.store_limit_gib allows {self.limit_gib:g} GiB"
                 )
         if problems:
@@ -173,20 +171,20 @@ class ImageStore:
         Entries of this run stay. One that another run has open keeps its data until that ends
         (Linux, macOS) or is not removed (Windows).
         """
-        for path in self.folder.glob(f"{_BUILDING}*"):
+        for path in self.folder.glob(f"{BUILDING}*"):
             if time.time() - path.stat().st_mtime > _ABANDONED_S:
                 shutil.rmtree(path, ignore_errors=True)
         if self.limit_gib is None:
             return
         sizes = {folder: measure_entry(folder) for folder in self._stored()}
-        excess = max(sum(sizes.values()) - self.limit_gib * _GIB, extra)
+        excess = max(sum(sizes.values()) - self.limit_gib * GIB, extra)
         removed = 0
         for folder, size in sizes.items():
             if excess <= 0:
                 break
             if folder in kept:
                 continue
-            aside = folder.with_name(f"{_BUILDING}{os.getpid()}-{folder.name}")
+            aside = folder.with_name(f"{BUILDING}{os.getpid()}-{folder.name}")
             try:
                 folder.rename(aside)  # at once: nobody sees half an entry
             except OSError:
@@ -196,125 +194,3 @@ class ImageStore:
             removed += 1
         if removed:
             log.info("removed %d image(s) from the store that were not used lately", removed)
-
-
-def read_row(
-    row: Row, classes: bool = False
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, tuple[float, float, float] | None]:
-    """Read what a manifest row names.
-
-    Parameters
-    ----------
-    row : Row
-    classes : bool
-        See `read_target`.
-
-    Returns
-    -------
-    image : ndarray
-        (C, [Z,] Y, X), own dtype.
-    labels : ndarray of unsigned integers
-        ([Z,] Y, X): the base segmentation, overwritten by the other one in the merging mask.
-    valid : ndarray of bool
-        ([Z,] Y, X): False in the excluding mask.
-    spacing_um : tuple of float or None
-
-    Raises
-    ------
-    ImageError
-        Unreadable, or of another shape than the raw image.
-    ManifestError
-        A merging mask without a second segmentation, or an unknown base image.
-    """
-    raw = read_image(row_file(row, "raw"), row["channel"] or None, row["scene"] or None, row.time)
-    labels, valid = read_target(row, classes)
-    if labels.shape != raw.data.shape[1:]:
-        raise ImageError(
-            row.where(row["base_image"] or "seg1"),
-            f"shape {labels.shape} but raw is {raw.data.shape[1:]}",
-            "Raw and segmentation must be the same picture.",
-        )
-    return raw.data, labels, valid, row.spacing_um or raw.spacing_um
-
-
-def row_key(row: Row, classes: bool = False) -> str:
-    """Return the name of a row's entry: a digest of all that its pixels depend on.
-
-    Raises
-    ------
-    ImageError
-        A file that is not there.
-    """
-    facts = {column: row[column] for column in CHOICE_COLUMNS}
-    facts["format"] = str(_FORMAT)
-    if classes:
-        facts["classes"] = "true"
-    for column in FILE_COLUMNS:
-        path = row.file(column)
-        if path is not None:
-            if not path.exists():
-                raise ImageError(row.where(column), f"file not found: {path}", "Curate again.")
-            facts[f"{column}_sha256"] = file_hash(path)
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
-
-
-def _build_or_error(job: tuple[Path, Row], store: Path, classes: bool) -> int | CytoloopError:
-    """Return the bytes that were written, or why not: an error must not stop other images."""
-    try:
-        return _build(job, store, classes)
-    except CytoloopError as error:
-        return error
-
-
-def _build(job: tuple[Path, Row], store: Path, classes: bool) -> int:
-    """Write an entry under a temporary name and rename it: readers see it whole or not."""
-    folder, row = job
-    image, labels, valid, spacing = read_row(row, classes)
-    points, starts = object_points(labels, valid, classes)
-    places = valid_places(valid)
-    arrays = {
-        "image": image,
-        "labels": labels.astype(np.min_scalar_type(int(labels.max(initial=0)))),
-        "valid": None if places is None else valid,
-        "points": points,
-        "starts": starts,
-        "places": places,
-    }
-    facts = {"id": row.id, "raw": str(row.file("raw")), "spacing_um": spacing, "classes": classes}
-    store.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=store, prefix=_BUILDING))
-    try:
-        write_entry(temporary, facts, arrays)
-        size = measure_entry(temporary)
-        try:
-            os.rename(temporary, folder)  # noqa: PTH104 (must fail where the folder exists)
-        except OSError:
-            if not (folder / FACTS).is_file():  # else another run was faster
-                raise
-        return size
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise OutputError(
-            str(store),
-            f"the disk is full ({_size(shutil.disk_usage(store).free)} free, "
-            f"{row.id} needs {_size(sum(a.nbytes for a in arrays.values() if a is not None))})",
-            "Free disk space, or name another folder with paths.store_dir=FOLDER.",
-        ) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _estimate(row: Row) -> float:
-    """Return about how many bytes an entry will take, from the header alone."""
-    header = read_header(row_file(row, "raw"), row["scene"] or None)
-    voxels = float(np.prod(header.shape[2:]))
-    channels = 1 if row["channel"] else header.shape[1]
-    # labels of two bytes; a byte more where voxels are excluded
-    excluded = 1 if row["exclude_mask"] else 0
-    return voxels * (channels * np.dtype(header.dtype).itemsize + 2 + excluded)
-
-
-def _size(count: float) -> str:
-    """Return a number of bytes as people read it."""
-    return f"{count / _GIB:.1f} GiB" if count >= 0.1 * _GIB else f"{count / 1e6:.0f} MB"
