@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,25 +35,22 @@ TINY_2D = [*TINY, "experiment=nuclei_2d", "data.patch_size=[32,32]"]
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with images, a data set and one trained model."""
-    from conftest import make_images
+    from conftest import make_images, working_in
 
     folder = tmp_path_factory.mktemp("project")
     make_images(folder / "images", 6)
-    former = Path.cwd()
-    os.chdir(folder)
-    try:
+    with working_in(folder):
         assert run("curate", "raw=images/raw", "seg1=images/seg", "output=dataset") == 0
         assert run("train", *TINY_3D, "data.path=dataset", "output=m0", "trainer.max_epochs=6") == 0
-    finally:
-        os.chdir(former)
     return folder
 
 
 @pytest.fixture
-def project(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(workspace)
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    return workspace
+def project(workspace: Path) -> Iterator[Path]:
+    from conftest import working_in
+
+    with working_in(workspace):
+        yield workspace
 
 
 def run(*words: str) -> int:
@@ -306,7 +303,6 @@ def test_a_stopped_prediction_tells_what_is_done_and_goes_on(
     status = [row["status"] for row in rows_of(project / "stopped/predictions.csv")]
     assert status == ["done", *["pending"] * 5]
     monkeypatch.undo()
-    monkeypatch.chdir(project)
     assert run("predict", "model=m0", *words) == 0
     assert "1 image(s) are done" in capfd.readouterr().err
     assert run("predict", "model=m0/checkpoints/last.ckpt", *words) == 0

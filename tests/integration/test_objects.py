@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
 from pathlib import Path
 
 import numpy as np
@@ -54,7 +53,7 @@ def touching(shape: tuple[int, ...], seed: int) -> tuple[np.ndarray, np.ndarray]
 @pytest.fixture(scope="module", params=[(64, 64), (14, 48, 48)], ids=["2D", "3D"])
 def project(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a data set and a model trained on it."""
-    from conftest import write_tiff
+    from conftest import working_in, write_tiff
 
     folder = tmp_path_factory.mktemp("objects")
     for number in range(7):
@@ -62,16 +61,11 @@ def project(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         write_tiff(folder / "raw" / f"i{number}.tif", raw)
         write_tiff(folder / "seg" / f"i{number}.tif", labels)
     patch = "[32,32]" if len(request.param) == 2 else "[8,32,32]"
-    former = Path.cwd()
-    os.chdir(folder)
-    try:
-        os.environ.pop("MLFLOW_TRACKING_URI", None)
+    with working_in(folder):
         made = main(["curate", "raw=raw", "seg1=seg", "valid=0.2", "test=0.2", "output=dataset"])
         assert made == 0
         words = ["train", *TINY, f"data.patch_size={patch}", "data.path=dataset", "output=m0"]
         assert main(words) == 0
-    finally:
-        os.chdir(former)
     return folder
 
 

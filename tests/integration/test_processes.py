@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -30,28 +31,24 @@ FOREGROUND = "model.task_heads.distance.share=0"  # the depth's loss is balanced
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data set with three images to validate: two processes cannot share them evenly."""
-    from conftest import make_images
+    from conftest import make_images, working_in
 
     folder = tmp_path_factory.mktemp("processes")
     make_images(folder / "images", 7, (48, 56))
-    former = Path.cwd()
-    os.chdir(folder)
-    try:
-        os.environ.pop("MLFLOW_TRACKING_URI", None)
+    with working_in(folder):
         words = ["raw=images/raw", "seg1=images/seg", "output=ds", "valid=0.43", "test=0"]
         assert main(["curate", *words]) == 0
         assert main([*ONE, "output=model"]) == 0
         assert main([*TWO, FOREGROUND, "output=two"]) == 0
-    finally:
-        os.chdir(former)
     return folder
 
 
 @pytest.fixture
-def project(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(workspace)
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    return workspace
+def project(workspace: Path) -> Iterator[Path]:
+    from conftest import working_in
+
+    with working_in(workspace):
+        yield workspace
 
 
 def client() -> MlflowClient:

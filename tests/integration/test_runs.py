@@ -9,6 +9,7 @@ import signal
 import stat
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,26 +30,22 @@ TINY = [
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data set and one whole training."""
-    from conftest import make_images
+    from conftest import make_images, working_in
 
     folder = tmp_path_factory.mktemp("runs")
     make_images(folder / "images", 5, (48, 56))
-    former = Path.cwd()
-    os.chdir(folder)
-    try:
-        os.environ.pop("MLFLOW_TRACKING_URI", None)
+    with working_in(folder):
         assert main(["curate", "raw=images/raw", "seg1=images/seg", "output=ds"]) == 0
         assert main(["train", *TINY, "output=whole"]) == 0
-    finally:
-        os.chdir(former)
     return folder
 
 
 @pytest.fixture
-def project(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(workspace)
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    return workspace
+def project(workspace: Path) -> Iterator[Path]:
+    from conftest import working_in
+
+    with working_in(workspace):
+        yield workspace
 
 
 def run_of(folder: str) -> tuple[MlflowClient, str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 from pathlib import Path
 
 import numpy as np
@@ -65,7 +64,7 @@ def rows_of(path: str) -> list[dict[str, str]]:
 @pytest.fixture(scope="module", params=[(64, 64), (12, 48, 48)], ids=["2D", "3D"])
 def project(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a data set and a model trained on it."""
-    from conftest import write_tiff
+    from conftest import working_in, write_tiff
 
     folder = tmp_path_factory.mktemp("classes")
     for number in range(7):
@@ -74,16 +73,11 @@ def project(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         write_tiff(folder / "seg" / f"i{number}.tif", classes)
     flat = len(request.param) == 2
     patch, steps = ("[32,32]", 25) if flat else ("[8,32,32]", 45)
-    former = Path.cwd()
-    os.chdir(folder)
-    try:
-        os.environ.pop("MLFLOW_TRACKING_URI", None)
+    with working_in(folder):
         made = main(["curate", "raw=raw", "seg1=seg", "valid=0.2", "test=0.2", "output=dataset"])
         assert made == 0
         words = [f"data.patch_size={patch}", f"data.steps_per_epoch={steps}", "data.path=dataset"]
         assert main(["train", *TINY, *words, "output=m0"]) == 0
-    finally:
-        os.chdir(former)
     return folder
 
 
