@@ -189,7 +189,7 @@ def test_a_loss_that_is_no_number_stops_with_the_last_good_weights_kept(
 
 def test_averaged_weights_and_gathered_gradients_go_on_exactly(project: Path) -> None:
     words = [*TINY, "callbacks=ema", "callbacks.ema.decay=0.5", "trainer.accumulate_grad_batches=3"]
-    words += ["model.channels_last=true", "optimizer=sgd", "schedule=poly"]
+    words += ["optimizer=sgd", "schedule=poly"]
     assert main(["train", *words, "output=mean"]) == 0
     content = torch.load(project / "mean/checkpoints/last.ckpt", weights_only=True)
     assert content["global_step"] == 18  # of 8 batches in an epoch: 3, 3 and 2

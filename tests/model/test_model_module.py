@@ -168,16 +168,34 @@ def test_the_budget_is_minutes_or_steps_whichever_is_nearer_its_end() -> None:
     assert module.budget_spent() == pytest.approx(0.7)
 
 
+@pytest.mark.parametrize("norm", ["batch", "instance"])
 @pytest.mark.parametrize("dims", [2, 3])
-def test_the_memory_layout_changes_nothing_but_time(dims: int) -> None:
+def test_the_memory_layout_changes_nothing_but_time(dims: int, norm: str) -> None:
     image = torch.rand(1, 2, *[8] * dims)
-    answers = []
-    for innermost in (False, True):
+    on_cpu = SimpleNamespace(strategy=SimpleNamespace(root_device=torch.device("cpu")))
+    answers, innermost = [], []
+    for wanted in (False, True, "auto"):
         torch.manual_seed(0)
-        network = DynUNet(dims, 2, 1, [3, 3, 3], [1, 2, 2], [2, 2], filters=[4, 4, 4])
-        module = make_module(network, {"spatial_dims": dims}, channels_last=innermost)
+        network = DynUNet(
+            dims, 2, 1, [3, 3, 3], [1, 2, 2], [2, 2], filters=[4, 4, 4], norm_name=norm
+        )
+        module = make_module(network, {"spatial_dims": dims}, channels_last=wanted)
+        module._trainer = on_cpu  # type: ignore[assignment]
+        module.setup("fit")
         answers.append(module(image)["seg"])
-    torch.testing.assert_close(*answers)
+        innermost.append(network.bottleneck.conv1.conv.weight.stride()[1] == 1)
+    assert innermost == [False, True, norm == "batch"]
+    torch.testing.assert_close(answers[0], answers[1])
+    torch.testing.assert_close(answers[0], answers[2])
+
+
+@pytest.mark.parametrize(
+    ("norm", "device", "faster"),
+    [("batch", "cpu", True), ("batch", "cuda", False), ("instance", "cpu", False)],
+)
+def test_the_layout_follows_norm_and_device(norm: str, device: str, faster: bool) -> None:
+    network = DynUNet(2, 1, 1, [3] * 3, [1, 2, 2], [2, 2], filters=[4] * 3, norm_name=norm)
+    assert hardware.faster_channels_last(network, device) is faster
 
 
 def test_compiling_is_refused_where_nothing_can_be(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -109,11 +109,12 @@ def test_all_faults_are_told_at_once() -> None:
 
 
 @pytest.mark.parametrize("key", SWITCHES)
-def test_a_switch_is_true_or_false(key: str) -> None:
-    for value in (True, False):
+def test_a_switch_has_the_values_that_it_names(key: str) -> None:
+    own = ["auto"] if "auto" in SWITCHES[key] else []
+    for value in (True, False, *own):
         check_knobs(config(key, value))
-    for wrong in ("maybe", 1, "true "):
-        with pytest.raises(ConfigError, match=f"{key}: is .*expected true or false"):
+    for wrong in ("maybe", 1, "true ", *({"auto"} - {*own})):
+        with pytest.raises(ConfigError, match=f"{key}: is .*expected {SWITCHES[key]}"):
             check_knobs(config(key, wrong))
 
 

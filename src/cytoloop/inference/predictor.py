@@ -19,7 +19,7 @@ from cytoloop.inference.augmented import views
 from cytoloop.inference.windows import Windows, overlap_of, receptive_radius
 from cytoloop.intensity import SAMPLE, Levels, intensity_statistics, normalize
 from cytoloop.model.checkpoint import Checkpoint, build_network
-from cytoloop.model.hardware import choose_precision
+from cytoloop.model.hardware import choose_precision, faster_channels_last, put_channels_last
 from cytoloop.model.windows import grown_window, shrinkage
 
 log = logging.getLogger(__name__)
@@ -79,6 +79,9 @@ class Predictor:
         self.dtype = _DTYPES.get(precision)
         self.networks = [build_network(c).to(self.device) for c in self.checkpoints]
         self.size = tuple(int(s) for s in self.image["patch_size"])
+        for network in self.networks:
+            if faster_channels_last(network, self.device.type):
+                put_channels_last(network, len(self.size))
         self.shrinkage = shrinkage(self.checkpoints[0].backbone.get("strides"), len(self.size))
         fits = zip(self.shrinkage or (1,) * len(self.size), self.size, strict=True)
         self.stride = tuple(t if s % t == 0 else 1 for t, s in fits)
@@ -244,7 +247,7 @@ class Predictor:
                 total = maps if total is None else total + maps
         if total is None:
             raise ModelError("predict", "there is no network", "Give model=.")
-        return (total / (len(self.networks) * len(self.views))).cpu().numpy()
+        return (total / (len(self.networks) * len(self.views))).contiguous().cpu().numpy()
 
 
 def map_names(image: Mapping[str, Any]) -> tuple[str, ...]:

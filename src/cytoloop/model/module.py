@@ -14,9 +14,9 @@ from cytoloop.classes import class_names
 from cytoloop.errors import ConfigError
 from cytoloop.model.class_scores import ClassCounts
 from cytoloop.model.finetuning import decaying_groups
+from cytoloop.model.hardware import INNERMOST, faster_channels_last, put_channels_last
 
 Batch = dict[str, Any]
-_INNERMOST = {4: torch.channels_last, 5: torch.channels_last_3d}
 
 
 class SegmentationModule(BaseModel):
@@ -41,8 +41,9 @@ class SegmentationModule(BaseModel):
         checkpoint.
     compile : bool
         Let torch compile the network at its first step: slow to start, faster steps.
-    channels_last : bool
-        Keep the channels of images and weights innermost in memory.
+    channels_last : bool or ``auto``
+        Keep the channels of images and weights innermost in memory; ``auto``: where that is
+        faster, see `cytoloop.model.hardware.faster_channels_last`.
     layer_decay : float
         From each stage of the network to the one before it the learning rate falls so much, (0, 1].
     optimizer, lr_scheduler : partials
@@ -57,15 +58,14 @@ class SegmentationModule(BaseModel):
         inferer: Any,
         image: dict[str, Any],
         compile: bool = False,
-        channels_last: bool = False,
+        channels_last: bool | str = "auto",
         layer_decay: float = 1.0,
         **base_kwargs: Any,
     ) -> None:
         super().__init__(metrics={}, **base_kwargs)
         self.backbone = backbone
         self.channels_last = channels_last
-        if channels_last:
-            self.backbone.to(memory_format=_INNERMOST[image["spatial_dims"] + 2])  # type: ignore
+        self._spatial_dims = image.get("spatial_dims", 3)
         if compile:
             self.backbone.compile()  # in place: names in a checkpoint stay
         self.task_heads = nn.ModuleDict(task_heads)
@@ -77,6 +77,14 @@ class SegmentationModule(BaseModel):
         self.layer_decay = layer_decay
         self.class_counts = ClassCounts(class_names(list(image.get("heads") or [])))
 
+    def setup(self, stage: str) -> None:
+        """Lay the weights out for the device that the trainer has chosen."""
+        if self.channels_last == "auto":
+            device = self.trainer.strategy.root_device.type
+            self.channels_last = faster_channels_last(self.backbone, device)
+        if self.channels_last:
+            put_channels_last(self.backbone, self._spatial_dims)
+
     def forward(self, image: Tensor, **kwargs: Any) -> dict[str, Tensor]:
         """Return the logits of each head, (B, 1, [Z,] Y, X)."""
         return self._depths(image)[0]
@@ -87,8 +95,8 @@ class SegmentationModule(BaseModel):
         MONAI's DynUNet and DynUNet-likes stack the depths in an axis of their own, the finest
         first, all of the size of the image.
         """
-        if self.channels_last:
-            image = image.contiguous(memory_format=_INNERMOST[image.ndim])
+        if self.channels_last is True:
+            image = image.contiguous(memory_format=INNERMOST[image.ndim - 2])
         features = self.backbone(image)
         stacked = features.ndim > image.ndim
         return [

@@ -63,7 +63,7 @@ KNOBS = (
     Knob("trainer.max_epochs", 1, 100_000, also=(None, -1)),
     Knob("trainer.max_steps", 1, 100_000_000, also=(None, -1)),
 )
-SWITCHES = ("model.compile", "model.channels_last")
+SWITCHES = {"model.compile": "true or false", "model.channels_last": "true, false or auto"}
 PLANE = Knob("data.patch_size", 8, 512)
 DEPTH = Knob("data.patch_size", 1, 512)
 
@@ -82,9 +82,10 @@ def check_knobs(cfg: DictConfig) -> None:
         if (fault := knob.fault(OmegaConf.select(cfg, knob.key))) is not None
     ]
     faults += [
-        (key, f"is {value!r}, expected true or false")
-        for key in SWITCHES
+        (key, f"is {value!r}, expected {allowed}")
+        for key, allowed in SWITCHES.items()
         if not isinstance(value := OmegaConf.select(cfg, key, default=False), bool)
+        and not (value == AUTO and AUTO in allowed)
     ]
     if cfg.get("encoder_weights") and cfg.get("init_from"):
         faults.append(("encoder_weights", "is given with init_from; a network has one start"))
