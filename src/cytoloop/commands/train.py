@@ -84,8 +84,8 @@ def _train(
     plan = plan_run(cfg, dataset, facts, artifact_of, output, start)
     complete_config(cfg, facts, init_from=start)
     check_parts(cfg)
-    if cfg.overwrite and not cfg.resume:
-        forget_former(output)
+    if cfg.overwrite or cfg.resume:
+        forget_former(output, resumed=bool(cfg.resume))
     tracked = open_training(cfg)
     name(tracked.run_id)
     cfg.logger.mlflow.run_id = tracked.run_id

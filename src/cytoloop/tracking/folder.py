@@ -25,9 +25,19 @@ def refuse_trained(folder: Path) -> None:
         )
 
 
-def forget_former(folder: Path) -> None:
-    """Remove what a former training left: the new run must not inherit its model."""
+def forget_former(folder: Path, resumed: bool = False) -> None:
+    """Remove what a former training left: the new run must not inherit its model.
+
+    Parameters
+    ----------
+    folder : Path
+    resumed : bool
+        The same run goes on: only its word that it has finished is taken back.
+    """
+    (folder / FINISHED).unlink(missing_ok=True)
+    if resumed:
+        return
     for former in (folder / "checkpoints", folder / "snapshots"):
         shutil.rmtree(former, ignore_errors=True)
-    for name in (FINISHED, "progress.jsonl", "curves.png"):
+    for name in ("progress.jsonl", "curves.png"):
         (folder / name).unlink(missing_ok=True)
