@@ -38,6 +38,22 @@ def test_the_threshold_is_that_of_the_best_dice_over_voxels_that_count() -> None
     assert dice == pytest.approx(score(threshold)) and dice > best - 0.002
 
 
+def test_a_low_threshold_is_raised_as_far_as_dice_hardly_falls() -> None:
+    truth = np.zeros((40, 50), np.uint8)
+    truth[:20] = 1
+
+    def chosen(dim: int) -> float:
+        """Of 1000 voxels of objects so many are at 80 of 255, the others at 250; background to 60."""
+        levels = np.where(truth > 0, 250, 10).astype(np.uint8)
+        levels.ravel()[:dim] = 80
+        levels.ravel()[-50:] = 60
+        return tuning.best_threshold([levels], [example(truth, np.ones(truth.shape, bool))])[0]
+
+    assert chosen(0) == pytest.approx(0.61, abs=0.1)  # flat up to the objects: the middle
+    assert chosen(5) == pytest.approx(0.5, abs=0.01)  # costs .0025
+    assert 60 / 255 < chosen(20) < 80 / 255 + 0.01  # would cost .01
+
+
 def test_touching_objects_ask_for_another_watershed_than_lobed_ones() -> None:
     shape = (60, 120)
     grid = np.indices(shape)
