@@ -43,7 +43,7 @@ def test_a_low_threshold_is_raised_as_far_as_dice_hardly_falls() -> None:
     truth[:20] = 1
 
     def chosen(dim: int) -> float:
-        """Of 1000 voxels of objects so many are at 80 of 255, the others at 250; background to 60."""
+        """So many of 1000 voxels of objects are at 80 of 255, the others at 250."""
         levels = np.where(truth > 0, 250, 10).astype(np.uint8)
         levels.ravel()[:dim] = 80
         levels.ravel()[-50:] = 60

@@ -35,8 +35,8 @@ MIN_DEPTH = (0.02, 0.05, 0.1, 0.2, 0.3, 0.45, 0.6)
 _FLAT = 0.001
 """Thresholds whose Dice is this close to the best are as good: the middle one is taken."""
 _CAUTION = 0.003
-"""So much Dice is given for a threshold nearer to 0.5, where the best one is below: noise and blur of
-another microscope raise probabilities around objects, and a low threshold lets them in (measured)."""
+"""So much Dice is given for a threshold nearer to 0.5, where the best one is below: noise and blur
+of another microscope raise probabilities around objects, a low threshold lets them in (measured)."""
 
 
 class Example(Protocol):
@@ -171,7 +171,7 @@ def best_threshold(
     good = np.flatnonzero(dice >= dice.max() - _FLAT)
     level = float(np.clip(np.median(good), 0.1 * (BINS - 1), 0.9 * (BINS - 1)))
     higher = np.flatnonzero(dice[: BINS // 2] >= dice.max() - _CAUTION)
-    level = max([level, *higher[-1:]])
+    level = float(max([level, *higher[-1:]]))
     return (level + 0.5) / (BINS - 1), float(dice[int(level)])
 
 
