@@ -36,7 +36,7 @@ _FLAT = 0.001
 """Thresholds whose Dice is this close to the best are as good: the middle one is taken."""
 _CAUTION = 0.003
 """So much Dice is given for a threshold nearer to 0.5, where the best one is below: noise and blur
-of another microscope raise probabilities around objects, a low threshold lets them in (measured)."""
+of another microscope raise probabilities around objects, which a low one lets in (measured)."""
 
 
 class Example(Protocol):
