@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -31,6 +33,27 @@ def test_a_store_that_does_not_answer_is_told(monkeypatch: pytest.MonkeyPatch) -
         connect("http://127.0.0.1:9")
     with pytest.raises(ConfigError, match="cannot be used"):
         connect("file:///somewhere/mlruns")  # MLflow 3 refuses plain file stores
+
+
+@pytest.mark.slow
+def test_two_that_start_together_make_one_new_store(tmp_path: Path) -> None:
+    code = "import sys; from cytoloop.tracking.store import connect; print('up', flush=True); "
+    code += "sys.stdin.readline(); connect('sqlite:///new.db')"
+    pipe = subprocess.PIPE
+    both = [
+        subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, stdin=pipe, stdout=pipe,
+                         stderr=pipe, text=True)
+        for _ in range(2)
+    ]  # fmt: skip
+    for one in both:
+        assert one.stdout is not None and one.stdout.readline() == "up\n"
+    for one in both:
+        assert one.stdin is not None
+        one.stdin.write("\n")
+        one.stdin.flush()
+    for one in both:
+        _, errors = one.communicate()
+        assert one.returncode == 0, errors
 
 
 def test_a_run_holds_params_metrics_tags_and_files(project: Path, store: str) -> None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlparse
 
+from filelock import FileLock
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
@@ -13,6 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from cytoloop.errors import ConfigError
 from cytoloop.remote import has_password, shown
 from cytoloop.terminal import quiet_libraries
+from cytoloop.tracking.lock import state_folder
 
 _DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 
@@ -61,8 +66,9 @@ def connect(explicit: str | None = None) -> MlflowClient:
     try:
         if scheme in ("postgresql", "mysql"):
             _reach(uri)
-        client = MlflowClient(uri)
-        client.search_experiments(max_results=1)
+        with _alone(uri) if scheme in _DATABASES else nullcontext():
+            client = MlflowClient(uri)
+            client.search_experiments(max_results=1)
     except ImportError as error:
         package = "'cytoloop[postgresql]'" if scheme == "postgresql" else str(error.name)
         raise ConfigError(
@@ -81,6 +87,19 @@ def connect(explicit: str | None = None) -> MlflowClient:
             else "Check the path or the address, and the permissions.",
         ) from (error if shown(text) == text else None)  # its text may hold the password
     return client
+
+
+def _alone(uri: str) -> AbstractContextManager[Any]:
+    """Let one process of a user at a time open a database.
+
+    Whoever is first makes the tables: two that start together would both, and one would fail.
+    """
+    name = hashlib.sha256(uri.encode()).hexdigest()[:16]
+    try:
+        state_folder().mkdir(parents=True, exist_ok=True)
+    except OSError:  # nowhere to keep a lock: as good as without
+        return nullcontext()
+    return FileLock(state_folder() / f"store-{name}.lock")
 
 
 def _reach(uri: str) -> None:
