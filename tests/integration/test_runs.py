@@ -140,13 +140,13 @@ def test_a_truncated_last_state_falls_back_to_the_one_before(
 def test_a_finished_run_that_goes_on_and_is_stopped_has_not_finished(
     project: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["train", *TINY, "output=more", "trainer.max_epochs=1"]) == 0
-    assert (project / "more/finished").is_file()
-    thread = signal_at("more", signal.SIGTERM, epochs=2)
-    assert main(["train", "resume=more", "trainer.max_epochs=40"]) == 130
+    assert main(["train", *TINY, "output=longer", "trainer.max_epochs=1"]) == 0
+    assert (project / "longer/finished").is_file()
+    thread = signal_at("longer", signal.SIGTERM, epochs=2)
+    assert main(["train", "resume=longer", "trainer.max_epochs=40"]) == 130
     thread.join()
     capfd.readouterr()
-    assert main(["status", "run=more"]) == 0
+    assert main(["status", "run=longer"]) == 0
     assert "stopped" in (text := capfd.readouterr().out) and "finished" not in text
 
 
