@@ -155,6 +155,13 @@ def best_threshold(
     examples : sequence of Example
     value : int, optional
         The class that is looked for; default whatever is above 0.
+
+    Returns
+    -------
+    threshold : float
+        Probability, 0.1 to 0.9: a voxel above it is foreground.
+    dice : float
+        0 to 1, of that threshold.
     """
     inside, outside = np.zeros(BINS, np.int64), np.zeros(BINS, np.int64)
     for levels, one in zip(maps, examples, strict=True):

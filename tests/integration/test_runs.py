@@ -19,6 +19,7 @@ from mlflow import MlflowClient
 
 from cytoloop.__main__ import main
 from cytoloop.model.losses import DepthLoss
+from cytoloop.tracking.resume import FINISHED
 
 TINY = [
     *("experiment=nuclei_2d", "model/size=small", "data.batch_size=2", "data.steps_per_epoch=8"),
@@ -203,6 +204,7 @@ def test_a_loss_that_is_no_number_stops_with_the_last_good_weights_kept(
 def test_averaged_weights_and_gathered_gradients_go_on_exactly(project: Path) -> None:
     words = [*TINY, "callbacks=ema", "callbacks.ema.decay=0.5", "trainer.accumulate_grad_batches=3"]
     words += ["optimizer=sgd", "schedule=poly"]
+    words += ["model.backbone.norm_name=batch"]  # on a CPU its channels lie innermost in memory
     assert main(["train", *words, "output=mean"]) == 0
     content = torch.load(project / "mean/checkpoints/last.ckpt", weights_only=True)
     assert content["global_step"] == 18  # of 8 batches in an epoch: 3, 3 and 2
@@ -219,6 +221,17 @@ def test_averaged_weights_and_gathered_gradients_go_on_exactly(project: Path) ->
     thread.join()
     assert main(["train", "resume=mean_cut"]) == 0
     assert_equal("mean", "mean_cut")
+
+
+def test_a_store_that_is_away_costs_no_model(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    former = weights("whole")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    assert main(["train", *TINY, "output=whole", "overwrite=true"]) == 2
+    assert "http://127.0.0.1:9" in capfd.readouterr().err
+    assert all(torch.equal(value, former[name]) for name, value in weights("whole").items())
+    assert (project / "whole" / FINISHED).is_file()
 
 
 @pytest.mark.slow

@@ -84,9 +84,9 @@ def _train(
     plan = plan_run(cfg, dataset, facts, artifact_of, output, start)
     complete_config(cfg, facts, init_from=start)
     check_parts(cfg)
-    if cfg.overwrite or cfg.resume:
-        forget_former(output, resumed=bool(cfg.resume))
     tracked = open_training(cfg)
+    if cfg.overwrite or cfg.resume:  # not before the store has answered: nothing is lost to a typo
+        forget_former(output, resumed=bool(cfg.resume))
     name(tracked.run_id)
     cfg.logger.mlflow.run_id = tracked.run_id
     log.info("MLflow run %s (%s)", tracked.run_id, shown(str(tracked.client.tracking_uri)))

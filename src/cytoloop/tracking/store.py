@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlparse
 
 from filelock import FileLock
@@ -19,7 +20,11 @@ from cytoloop.remote import has_password, shown
 from cytoloop.terminal import quiet_libraries
 from cytoloop.tracking.lock import state_folder
 
+log = logging.getLogger(__name__)
+
 _DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
+_PATIENCE = 120
+"""Seconds to wait for another process that makes the tables of the same database."""
 
 
 def tracking_uri(explicit: str | None = None) -> str:
@@ -89,17 +94,27 @@ def connect(explicit: str | None = None) -> MlflowClient:
     return client
 
 
-def _alone(uri: str) -> AbstractContextManager[Any]:
+@contextmanager
+def _alone(uri: str) -> Iterator[None]:
     """Let one process of a user at a time open a database.
 
     Whoever is first makes the tables: two that start together would both, and one would fail.
+    Without a place for the lock, or after two minutes of waiting for it, it is done without.
+
+    Parameters
+    ----------
+    uri : str
+        Tracking URI of the database.
     """
     name = hashlib.sha256(uri.encode()).hexdigest()[:16]
-    try:
-        state_folder().mkdir(parents=True, exist_ok=True)
-    except OSError:  # nowhere to keep a lock: as good as without
-        return nullcontext()
-    return FileLock(state_folder() / f"store-{name}.lock")
+    with ExitStack() as held:
+        try:
+            state_folder().mkdir(parents=True, exist_ok=True)
+            path = state_folder() / f"store-{name}.lock"
+            held.enter_context(FileLock(path, timeout=_PATIENCE))
+        except OSError as error:
+            log.debug("the store is opened without a lock: %s", error)
+        yield
 
 
 def _reach(uri: str) -> None:
