@@ -64,8 +64,9 @@ class ObjectScores(Callback):
         """Log the scores over the objects of all images, and of all processes."""
         if not self._counts:
             return
-        sums = torch.tensor(
-            [sum(one.get(name, 0) for one in self._counts) for name in INSTANCE_COUNTS]
+        sums = torch.tensor(  # of one type in all processes, also where one has nothing to count
+            [sum(one.get(name, 0) for one in self._counts) for name in INSTANCE_COUNTS],
+            dtype=torch.float32,
         )
         if trainer.world_size > 1:
             gathered: Any = pl_module.all_gather(sums.to(pl_module.device))

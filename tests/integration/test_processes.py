@@ -99,6 +99,16 @@ def test_two_processes_learn_as_one_does(project: Path) -> None:
         torch.testing.assert_close(other[name], value, atol=1e-3, rtol=1e-2)
 
 
+def test_one_image_to_validate_is_scored_by_one_of_two_processes(project: Path) -> None:
+    words = ["raw=images/raw", "seg1=images/seg", "output=few", "valid=0.15", "test=0"]
+    assert main(["curate", *words]) == 0
+    assert len(Path("few/valid.csv").read_text().splitlines()) == 2
+    few = [*TWO, "data.path=few", "model.backbone.norm_name=batch", "trainer.max_epochs=2"]
+    assert main([*few, "output=one_image"]) == 0
+    assert {"val/dice", "val/pq", "val/f1_50"} <= set(scores("one_image"))
+    assert 0 < scores("one_image")["val/dice"] <= 1
+
+
 def test_only_the_first_process_tells_the_run_and_leaves_files(project: Path) -> None:
     (experiment,) = (e for e in client().search_experiments() if e.name == "cytoloop")
     runs = client().search_runs([experiment.experiment_id])
