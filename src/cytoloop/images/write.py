@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,8 @@ from cytoloop.images.spacing import Spacing
 _CLASSIC = 2**32 - 2**25
 """Bytes that a TIFF holds; more make it a BigTIFF."""
 _AT_A_TIME = 16
+_PACKERS = min(os.cpu_count() or 1, 8)
+"""Threads that compress; tifffile's own choice is half the cores."""
 
 
 def write_image(
@@ -74,6 +77,7 @@ def write_image(
             ome=True,
             photometric="minisblack",
             compression="zlib",
+            maxworkers=_PACKERS,
             metadata=metadata,
         )
 
