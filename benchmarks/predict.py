@@ -2,9 +2,9 @@
 
 The network alone on the same windows, `cytoloop predict` around it, and MONAI's
 `sliding_window_inference` between tifffile's reading and writing, in turn, on the same image with
-the same network and overlap. Then peak memory against the size of a synthetic OME-Zarr, each in a
-process of its own. The networks learn the discs of the images in a few steps, so that there are
-objects to part.
+the same network and overlap; for a small network and for that of `nuclei_3d`. Then peak memory
+against the size of a synthetic OME-Zarr, each in a process of its own. The networks learn the discs
+of the images in a few steps, so that there are objects to part.
 """
 
 from __future__ import annotations
@@ -26,33 +26,37 @@ import numpy as np
 SHAPE = (64, 384, 384)
 PATCH = (16, 64, 64)
 OVERLAP = 0.25
-ROUNDS = 7
+ROUNDS = {"small": 7, "recipe": 3}
 PLANE = (1024, 1024)
-FILTERS = {"small": [8, 16, 32], "tiny": [1, 1, 1]}
+FILTERS = {"small": [8, 16, 32], "recipe": [16, 32, 64, 128], "tiny": [1, 1, 1]}
+"""``recipe``: what `experiment=nuclei_3d` plans, with the depth of objects as a second map."""
 
 
 def make_model(folder: Path, name: str) -> Path:
-    """Write a checkpoint: the small network, or one that costs little."""
+    """Write a checkpoint: the small network, that of the recipe, or one that costs little."""
     import torch
     from monai.networks.nets import DynUNet
 
     torch.manual_seed(0)
+    heads = ["foreground", "distance"] if name == "recipe" else ["foreground"]
+    levels = len(FILTERS[name])
     backbone: dict[str, Any] = {
         "spatial_dims": 3,
         "in_channels": 1,
-        "out_channels": 1,
-        "strides": [1, 2, 2],
-        "kernel_size": [3, 3, 3] if name == "small" else [1, 1, 1],
-        "upsample_kernel_size": [2, 2],
+        "out_channels": len(heads),
+        "strides": [1] + [2] * (levels - 1),
+        "kernel_size": [1 if name == "tiny" else 3] * levels,
+        "upsample_kernel_size": [2] * (levels - 1),
         "filters": FILTERS[name],
         "norm_name": "batch",
-        "res_block": name == "small",
+        "res_block": name != "tiny",
     }
     image = {
         "spatial_dims": 3,
         "channels": 1,
         "spacing_um": [1.0, 0.5, 0.5],
         "patch_size": list(PATCH),
+        "heads": heads,
         "normalization": {"method": "percentile", "lower": 1.0, "upper": 99.8},
     }
     network = DynUNet(**backbone)
@@ -66,11 +70,15 @@ def make_model(folder: Path, name: str) -> Path:
 
 
 def learn_discs(network: Any) -> None:
-    """Train a network for some steps on the discs of `make_planes`."""
+    """Train a network for some steps on the discs of `make_planes`, and how deep they are."""
     import torch
+    from scipy import ndimage
 
     data = make_planes(0, PATCH[0], SHAPE[1:])
-    target = torch.from_numpy((data > 500).astype(np.float32))
+    inside = data > 500
+    depth = ndimage.distance_transform_edt(inside)
+    maps = np.stack([inside, depth / depth.max()]).astype(np.float32)
+    target = torch.from_numpy(maps)
     low, high = np.percentile(data, [1, 99.8])
     image = torch.from_numpy((data - np.float32(low)) / np.float32(high - low))
     optimizer = torch.optim.AdamW(network.parameters(), 5e-3)
@@ -80,7 +88,7 @@ def learn_discs(network: Any) -> None:
         window = (slice(None), slice(y, y + PATCH[1]), slice(x, x + PATCH[2]))
         logits = network(image[window][None, None])
         loss = torch.nn.functional.binary_cross_entropy_with_logits(
-            logits, target[window][None, None]
+            logits, target[(slice(None), *window)][None, : logits.shape[1]]
         )
         optimizer.zero_grad()
         loss.backward()
@@ -124,7 +132,7 @@ def predict_file(folder: Path, model: Path, source: Path, output: str, **values:
     return time.perf_counter() - start
 
 
-def speed(folder: Path, _: float) -> dict[str, float]:
+def speed(folder: Path, name: str) -> dict[str, float]:
     """Return voxels per second of the bare network, of ours, and of MONAI's sliding window."""
     import tifffile
     import torch
@@ -136,7 +144,7 @@ def speed(folder: Path, _: float) -> dict[str, float]:
     from cytoloop.inference.scratch import Scratch
     from cytoloop.intensity import intensity_statistics, normalize
 
-    model = make_model(folder, "small")
+    model = make_model(folder, name)
     data = make_planes(0, SHAPE[0], SHAPE[1:])
     source = folder / "in.tif"
     tifffile.imwrite(source, data, imagej=True, metadata={"axes": "ZYX"})
@@ -183,18 +191,18 @@ def speed(folder: Path, _: float) -> dict[str, float]:
         "MONAI's sliding window + tifffile": monai,
     }
     took: dict[str, list[float]] = {name: [] for name in ways}
-    for number in range(ROUNDS + 1):
-        for name, way in ways.items():
+    for number in range(ROUNDS[name] + 1):
+        for title, way in ways.items():
             start = time.perf_counter()
             way()
             if number:  # the first round warms up
-                took[name].append(time.perf_counter() - start)
+                took[title].append(time.perf_counter() - start)
     voxels = float(np.prod(SHAPE))
-    found = {name: voxels / statistics.median(times) for name, times in took.items()}
+    found = {title: voxels / statistics.median(times) for title, times in took.items()}
     base = took["bare network, the same windows"]
-    for name in list(ways)[1:]:
-        ratio = statistics.median(t / b for t, b in zip(took[name], base, strict=True))
-        found[f"{name}: times the bare network"] = ratio
+    for title in list(ways)[1:]:
+        ratio = statistics.median(t / b for t, b in zip(took[title], base, strict=True))
+        found[f"{title}: times the bare network"] = ratio
     files, other = took["ours, file to map in a file"], took["MONAI's sliding window + tifffile"]
     ratios = [t / m for t, m in zip(files, other, strict=True)]
     found["ours, file to map in a file: times MONAI's"] = statistics.median(ratios)
@@ -227,7 +235,7 @@ def memory(folder: Path, gib: float) -> dict[str, float]:
     return {"seconds": seconds, "voxels/s": float(np.prod(shape)) / seconds}
 
 
-def run(part: Callable[[Path, float], Any], folder: Path, value: float = 0) -> tuple[Any, float]:
+def run(part: Callable[[Path, Any], Any], folder: Path, value: str | float) -> tuple[Any, float]:
     """Run a part in a process of its own; return its result and peak RSS in GiB."""
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
@@ -242,7 +250,7 @@ def run(part: Callable[[Path, float], Any], folder: Path, value: float = 0) -> t
         process.join()
 
 
-def _child(part: Callable[[Path, float], Any], folder: Path, value: float, sender: Any) -> None:
+def _child(part: Callable[[Path, Any], Any], folder: Path, value: str | float, sender: Any) -> None:
     logging.disable(logging.WARNING)
     found = part(folder, value)
     sender.send((found, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20))
@@ -256,12 +264,14 @@ def main() -> None:
     options = parser.parse_args()
     results: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as name:
-        print(f"small network, image of {' x '.join(map(str, SHAPE))}, overlap {OVERLAP}")
-        found, _ = run(speed, Path(name))
-        results["speed"] = found
-        for way, value in found.items():
-            shown = f"{value:10.2f}" if "times" in way else f"{value / 1e6:10.2f} Mvoxel/s"
-            print(f"  {way:62} {shown}")
+        for network in ROUNDS:
+            shape = " x ".join(map(str, SHAPE))
+            print(f"\n{network} network, image of {shape}, overlap {OVERLAP}", flush=True)
+            found, _ = run(speed, Path(name), network)
+            results[f"speed, {network}"] = found
+            for way, value in found.items():
+                shown = f"{value:10.2f}" if "times" in way else f"{value / 1e6:10.2f} Mvoxel/s"
+                print(f"  {way:62} {shown}")
         print("\nvolumes on disk, a network that costs nearly nothing")
         for gib in options.gib:
             found, peak = run(memory, Path(name), gib)

@@ -146,6 +146,9 @@ def test_data_settings_that_cannot_be(tell: Callable, dataset: Path) -> None:
         (["model.lr_scheduler.shape=linear"], ["shape is linear, expected cosine, poly, constant"]),
         (["callbacks.best.monitor=val/nope"], ["val/nope is no score of this model", "val/iou"]),
         (["callbacks.best.monitor=val/pq"], ["val/pq is no score of this model"]),
+        (["callbacks.best.monitor=train/lost"], ["train/lost is no score of this model"]),
+        (["+model.task_heads.seg.share=abc"], ["a head's share is 'abc', expected a number"]),
+        (["+model.task_heads.seg.share=-1"], ["a head's share is -1, expected a number, 0"]),
         (["callbacks.best.monitor=val/loss"], ["of val/loss the smallest is the best"]),
         (["finetune=frozen_encoder", "callbacks.frozen.names=zzz"], ["fits 0 of the network's"]),
         (["postprocess.threshold=abc"], ["postprocess.threshold=abc: expected a probability"]),
@@ -202,8 +205,9 @@ def test_a_store_that_is_not_there(
 
 
 def test_a_budget_that_is_no_time(tell: Callable, dataset: Path) -> None:
-    text = tell("train", "data.path=.", "data.patch_size=[8,32,32]", "budget_minutes=0")
-    assert "budget_minutes" in text and "not above 0" in text
+    text = tell("train", "data.path=.", "budget_minutes=-3", "data.batch_size=0")
+    assert "budget_minutes is -3, expected 0.02 to 100000; nearest: 0.02" in text
+    assert "data.batch_size is 0, expected 1 to 256" in text
 
 
 def test_contradicting_dimensions(tell: Callable, dataset: Path) -> None:

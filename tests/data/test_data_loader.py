@@ -46,6 +46,12 @@ def make_loader(workers: int, steps: int = 6, seed: int = 0, **where: int) -> Pa
     return PatchLoader(patches, schedule.length, 2, workers, **where)
 
 
+def test_an_epoch_shorter_than_a_step_of_all_processes_begins_again() -> None:
+    for rank in range(3):
+        (batch,) = make_loader(0, steps=1, rank=rank, world=3)
+        assert len(batch["image"]) == 2
+
+
 def same(one: dict, other: dict) -> bool:
     return one["id"] == other["id"] and all(
         torch.equal(one[key], other[key]) for key in ("image", "target", "weight")

@@ -41,6 +41,22 @@ def test_background_stays_empty(name: str) -> None:
     assert not (np.zeros(9) > choose_threshold(name, np.bincount([0] * 9, minlength=256))).any()
 
 
+@pytest.mark.parametrize("name", AUTOMATIC)
+def test_a_speck_does_not_make_an_object_of_the_background(name: str) -> None:
+    stored = np.rint(np.random.default_rng(0).beta(2, 8, (100, 100)) * 255).astype(np.uint8)
+    stored = np.minimum(stored, 120)
+    stored[50, 50] = 140
+    counts = histogram(stored, Blocks(stored.shape, stored.shape))
+    assert (stored > choose_threshold(name, counts) * 255).sum() <= 1
+
+
+@pytest.mark.parametrize("shape", [(256, 4096, 4096), (4, 9000, 9000), (3000, 100, 100), (50, 60)])
+def test_blocks_hold_no_more_than_they_may(shape: tuple[int, ...]) -> None:
+    blocks = Blocks.of(shape, 2**24)
+    assert np.prod(blocks.size) <= 2**24
+    assert all(size <= side for size, side in zip(blocks.size, shape, strict=True))
+
+
 def test_a_number_is_a_number_and_nonsense_is_refused() -> None:
     assert choose_threshold(0.37, np.zeros(256, np.int64)) == 0.37
     with pytest.raises(ConfigError, match="otsu"):

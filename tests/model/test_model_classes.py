@@ -78,6 +78,54 @@ def test_a_class_that_is_nowhere_and_not_found_is_right() -> None:
     assert scores["val/dice_spindle"] == scores["val/dice"] == 1
 
 
+def test_an_image_of_another_process_is_not_counted() -> None:
+    first = batch_of([[9, 9, -9], [-9, -9, 9]], [1, 1, 1], [1, 1, 1])
+    second = batch_of([[9], [-9]], [2], [1])
+    both = validated(first, {**second, "counts": torch.tensor([False])})
+    assert both["val/dice"] == validated(first)["val/dice"] != validated(first, second)["val/dice"]
+
+
+class Listed(torch.nn.Module):
+    """A network that lists its depths in training, each of its own size, as SegResNetDS does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fine, self.coarse = torch.nn.Conv2d(1, 1, 1), torch.nn.Conv2d(1, 1, 2, stride=2)
+
+    def forward(self, image: torch.Tensor) -> Any:
+        return [self.fine(image), self.coarse(image)] if self.training else self.fine(image)
+
+
+def test_depths_of_any_size_are_learned_the_coarse_by_half() -> None:
+    torch.manual_seed(0)
+    module = SegmentationModule(
+        backbone=Listed(),
+        task_heads={"seg": Head(DiceCELoss())},
+        inferer=lambda image, network: network(image),
+        image={"spatial_dims": 2, "heads": ["foreground"]},
+    )
+    module.log = module.log_dict = lambda *_, **__: None  # type: ignore[assignment,method-assign]
+    batch = {
+        "image": torch.randn(2, 1, 8, 8),
+        "target": (torch.rand(2, 1, 8, 8) > 0.5).float(),
+        "weight": torch.ones(2, 1, 8, 8),
+    }
+    loss = module.training_step(batch, 0)
+    fine, coarse = (
+        module.losses({"seg": logits}, batch)["loss"]
+        for logits in (
+            module.backbone.fine(batch["image"]),
+            torch.nn.functional.interpolate(
+                module.backbone.coarse(batch["image"]), (8, 8), mode="bilinear"
+            ),
+        )
+    )
+    torch.testing.assert_close(loss, (fine + 0.5 * coarse) / 1.5)
+    loss.backward()
+    assert all(p.grad is not None and p.grad.any() for p in module.parameters())
+    assert module.eval()(batch["image"])["seg"].shape == batch["image"].shape
+
+
 def test_no_head_learns_of_excluded_voxels() -> None:
     module = make_module()
     weight = torch.ones(1, 1, 4, 4)

@@ -261,8 +261,6 @@ def test_a_resumed_run_does_not_start_from_its_parent_again(tmp_path: Path) -> N
 def test_values_that_contradict_the_data_are_refused() -> None:
     with pytest.raises(ConfigError, match="is 2 but the images have 3"):
         complete_config(config(spatial_dims=2), FACTS)
-    with pytest.raises(ConfigError, match="not above 0"):
-        complete_config(config(budget_minutes=-1), FACTS)
 
 
 def test_targets_heads_and_channels_that_are_not_each_others_are_refused() -> None:

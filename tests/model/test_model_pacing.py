@@ -65,3 +65,11 @@ def test_the_end_is_always_validated_and_epochs_are_left_alone(tmp_path):
     assert module.validated[0] == 5 < module.validated[1]
     module = _fit(tmp_path, 0.01, max_epochs=3)
     assert module.validated == [5, 10, 15]
+    module = _fit(tmp_path, 0.01, max_epochs=4, check_val_every_n_epoch=3)
+    assert module.validated == [15, 20]
+
+
+@pytest.mark.parametrize("every, validated", [(1, [5, 10, 13]), (3, [13])])
+def test_a_budget_in_steps_that_ends_within_an_epoch_is_validated(tmp_path, every, validated):
+    budget = {"max_epochs": -1, "max_steps": 13, "check_val_every_n_epoch": every}
+    assert _fit(tmp_path, 0.01, **budget).validated == validated

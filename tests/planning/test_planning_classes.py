@@ -34,6 +34,17 @@ def test_classes_make_a_head_each_with_the_loss_of_the_config() -> None:
     assert cfg.data.heads == ["class_c1", "class_c2", "class_c3"]
 
 
+def test_a_class_may_count_more_than_another() -> None:
+    cfg = composed("model=semantic", "classes=[a,b]", "+model.task_heads.class_b.share=3")
+    settle_classes(cfg)
+    assert list(cfg.model.task_heads) == ["class_a", "class_b"]
+    assert cfg.model.task_heads.class_b.share == 3 and "share" not in cfg.model.task_heads.class_a
+    assert cfg.model.task_heads.class_b.loss == cfg.model.task_heads.class_a.loss
+    cfg = composed("model=semantic", "classes=[a,b]", "+model.task_heads.class_c.share=3")
+    with pytest.raises(ConfigError, match="class_c: there is no such class"):
+        settle_classes(cfg)
+
+
 @pytest.mark.parametrize("model", ["unet", "instance"])
 def test_other_models_are_left_as_they_are(model: str) -> None:
     cfg, same = composed(f"model={model}"), composed(f"model={model}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 import shutil
 from collections.abc import Callable, Sequence
@@ -228,6 +229,36 @@ def test_a_plan_of_other_axes_or_levels_is_refused(dataset: Path) -> None:
         settled(file=Path("p.yaml"))
     assert "different numbers of levels" in str(caught.value)
     assert "data.patch_size: 2 numbers, the images are 3D" in str(caught.value)
+
+
+def test_kernels_alone_say_how_many_levels_there_are(dataset: Path) -> None:
+    cfg, _ = settled("model.backbone.kernel_size=[3,3,3,3]")
+    assert len(cfg.model.backbone.strides) == len(cfg.model.backbone.filters) == 4
+    cfg, _ = settled("layers=2", "model.backbone.kernel_size=[3,3,3]")
+    assert len(cfg.model.backbone.strides) == 3
+    with pytest.raises(ConfigError, match="has 2 levels, the network has 3"):
+        settled("layers=2", "model.backbone.kernel_size=[3,3]")
+
+
+def test_a_value_of_a_plan_that_is_not_used_is_told(
+    dataset: Path, make_model: Callable[..., Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    Path("p.yaml").write_text("features: 12\nnormalization: {upper: 99.0}\n")
+    with caplog.at_level(logging.WARNING):
+        cfg, _ = settled("features=6", file=Path("p.yaml"))
+    assert cfg.model.backbone.filters[0] == 6 and cfg.normalization.upper == 99.0
+    assert "features: 12 of p.yaml is not used, 6 is given in the config" in caplog.text
+    assert "99" not in caplog.text
+    caplog.clear()
+    with caplog.at_level(logging.WARNING):
+        settled(file=Path("p.yaml"), init_from=make_model(patch=[8, 32, 32]))
+    assert "features: 12 of p.yaml is not used, 4 is of the model to start from" in caplog.text
+
+
+def test_several_processes_share_the_machine(dataset: Path) -> None:
+    one, two = settled()[1].hardware, settled("trainer=ddp_cpu")[1].hardware
+    assert two.macs == pytest.approx(one.macs / 2)
+    assert two.memory == pytest.approx(one.memory / 2, rel=0.2)
 
 
 def test_a_gpu_takes_more_and_little_memory_less(dataset: Path) -> None:

@@ -41,9 +41,8 @@ def run(cfg: Any) -> None:
             "model": "; ".join(one.uri for one in located),
             "run_id": located[0].run_id if len(located) == 1 else None,
         }
-        scheduler = values["scheduler"] if values["engine"] == "dask" else None
         log.info("predicting %d image(s) with %s", len(rows), named["model"])
-        engine = Engine(values["workers"], scheduler)
+        engine = Engine(values["workers"], values["scheduler"], values["engine"] == "dask")
         results = predict_rows(rows, model, output, named, settings, engine)
     log.info("wrote %s", output / "predictions.csv")
     error = results.failures()
@@ -64,6 +63,8 @@ def _check_given(values: dict[str, Any]) -> None:
     keys = {"model": "model_uri", "input": "input", "output": "output"}
     missing = [name for name, key in keys.items() if values[key] is None]
     problems = [f"{name}=... is missing" for name in missing if not again]
+    if values["scheduler"] is not None and values["engine"] != "dask":
+        problems.append(f"scheduler={values['scheduler']} needs engine=dask")
     if again:
         problems += [
             f"{name}=... and from=... exclude each other: stored probabilities need no {name}"

@@ -119,7 +119,9 @@ class PatchLoader:
 
     def _batch(self, epoch: int, number: int) -> dict[str, Any]:
         first = (number * self.world + self.rank) * self.batch_size
-        samples = [self.patches[(epoch, first + k)] for k in range(self.batch_size)]
+        # an epoch shorter than a step of all processes begins again
+        numbers = [(first + k) % self.length for k in range(self.batch_size)]
+        samples = [self.patches[(epoch, number)] for number in numbers]
         batch: dict[str, Any] = default_collate(samples)
         if self.pin:
             batch = {k: v.pin_memory() if torch.is_tensor(v) else v for k, v in batch.items()}

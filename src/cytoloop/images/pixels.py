@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tifffile
+import zarr
 
 from cytoloop.images.opening import channel_numbers, open_scene, readable
 from cytoloop.images.read import Image, read_image
@@ -90,7 +92,10 @@ class FilePixels(Pixels):
         with readable(path):
             bio = open_scene(path, scene, time, level)
             names, wanted = channel_numbers(path, bio, channel)
-            array = bio.get_image_dask_data("CZYX", T=time)[wanted]
+            array = _planes_of_tiff(path, bio, time, level)
+            if array is None:
+                array = bio.get_image_dask_data("CZYX", T=time)
+            array = array[wanted]
         self._array = array[:, 0] if array.shape[1] == 1 else array
         self.shape = tuple(int(n) for n in self._array.shape[1:])
         self.dtype = np.dtype(self._array.dtype)
@@ -107,6 +112,35 @@ class FilePixels(Pixels):
         """
         with readable(self._path):
             return np.asarray(self._array[(slice(None), *box)].compute())
+
+
+def _planes_of_tiff(path: str | Path, bio: Any, time: int, level: int) -> Any:
+    """Return the stack of a TIFF, (C, Z, Y, X), whose planes are read as they are asked for.
+
+    bioio decodes all of a stack for any box of it, or opens the file anew for each plane.
+
+    Returns
+    -------
+    dask.array.Array or None
+        None where the file is no TIFF, or has other axes than bioio says.
+    """
+    import dask.array
+
+    if Path(path).suffix.lower() not in (".tif", ".tiff"):
+        return None
+    series = tifffile.TiffFile(path).series[bio.current_scene_index]  # open as long as the array
+    axes = str(series.axes)
+    if "Z" not in axes:
+        axes = axes.replace("I", "Z").replace("Q", "Z")  # pages that nothing is said of
+    if len(set(axes)) < len(axes) or set(axes) - set("TCZYX") or not axes.endswith("YX"):
+        return None
+    array = dask.array.from_zarr(zarr.open(series.aszarr(level=level, chunkmode="page"), mode="r"))
+    for axis in "TCZ":
+        array = array if axis in axes else array[None]
+    order = [axis for axis in "ZCT" if axis not in axes] + list(axes)
+    array = array.transpose([order.index(axis) for axis in "TCZYX"])
+    known = tuple(int(bio.dims[axis][0]) for axis in "TCZYX")
+    return array[time] if array.shape == known and array.dtype == bio.dtype else None
 
 
 def open_pixels(

@@ -44,9 +44,10 @@ def segment_again(table: str | Path, output: str | Path, settings: Settings) -> 
     """
     if not settings.postprocess["instances"]:
         raise ConfigError("postprocess", "makes nothing from stored maps", "Take another one.")
-    rows = [row for row in read_manifest(table, ("id",)) if row["status"] != "failed"]
-    without = [f"{row.id}: no probability" for row in rows if not row["probability"]]
-    if without or not rows:
+    rows = list(read_manifest(table, ("id",)))
+    lacking = [row for row in rows if not row["probability"]]
+    without = [f"{row.id}: no probability" for row in lacking if row["status"] != "failed"]
+    if without or len(lacking) == len(rows):
         raise ManifestError(
             str(table),
             without or "has no predictions",
@@ -56,15 +57,24 @@ def segment_again(table: str | Path, output: str | Path, settings: Settings) -> 
     check_save(settings.save, trained)
     for row, name in zip(rows, unique_names(rows), strict=True):
         row.values["name"] = name
-    common = {"settings": settings.digest()}
-    results = Results(output, rows, common)
+    results = Results(output, rows, {})
+    for row, cells in zip(rows, results.table, strict=True):
+        # maps depend on the settings that they were made with: `predict` must not take these
+        # results for those of its own
+        both = f"{row['settings']} {settings.digest()}"
+        cells["settings"] = hashlib.sha256(both.encode()).hexdigest()[:16]
+        cells |= {k: row[k] for k in ("model", "run_id", "model_sha256", "input_sha256")}
+        cells |= {name: str(row.file(name)) for name in MAPS if row[name]}
+        if not row["probability"]:
+            cells |= {"status": "failed", "reason": row["reason"]}
+    results.write()  # a stop leaves the maps in the table, to go on from
     write_model(output, trained)
     kinds = tuple(kind for kind in settings.save if kind != "probability")
     again = Settings(**{**settings.__dict__, "save": kinds})
     try:
         for number, row in enumerate(rows):
-            kept = {k: row[k] for k in ("model", "run_id", "model_sha256", "input_sha256")}
-            kept |= {name: str(row.file(name)) for name in MAPS if row[name]}
+            if not row["probability"]:
+                continue  # it failed
 
             def work(row: Row = row) -> dict[str, Any]:
                 heads = class_heads(trained.classes)
@@ -78,11 +88,11 @@ def segment_again(table: str | Path, output: str | Path, settings: Settings) -> 
                 hashes = [file_hash(row.file(name) or "") for name in stored]
                 key = hashlib.sha256(f"{hashes} {again.digest()}".encode()).hexdigest()
                 shape = tuple(next(iter(maps.values())).shape)
-                scratch = Scratch.beside(output, row["name"], shape, key)
                 with writing(output):
+                    scratch = Scratch.beside(output, row["name"], shape, key)
                     return finish_row(row, maps, spacing, trained, again, output, scratch)
 
-            results.finish(number, {**kept, **told(work)})
+            results.finish(number, told(work))
     finally:
         results.write()
     return results
@@ -98,4 +108,6 @@ def _stored(row: Row, name: str, channel: int = 0) -> tuple[Volume, Spacing | No
             f"holds {pixels.dtype}, no map of a network",
             "Expected 0..255 (uint8) or 0..1 (floats), as `cytoloop predict` writes them.",
         )
-    return PixelVolume(pixels), row.spacing_um or pixels.spacing_um
+    # a table of `predict` knows whether the voxel size was known; a file may state 1 for unknown
+    stated = None if row["status"] else pixels.spacing_um
+    return PixelVolume(pixels), row.spacing_um or stated

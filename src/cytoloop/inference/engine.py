@@ -19,12 +19,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import OutOfMemoryError
 
 from cytoloop.errors import ConfigError, ImageError, ManifestError
 from cytoloop.images import read_header
 from cytoloop.inference.job import finish_row, open_input, predict_row, writing
 from cytoloop.inference.loading import Model
-from cytoloop.inference.maps import DTYPES, batch_of, write_box
+from cytoloop.inference.maps import DTYPES, batch_of, network_of, write_box
 from cytoloop.inference.postprocess import Trained
 from cytoloop.inference.scratch import CHUNK, IN_MEMORY_VOXELS, Scratch
 from cytoloop.inference.settings import Settings
@@ -35,6 +36,7 @@ from cytoloop.manifest import Row
 
 log = logging.getLogger(__name__)
 
+_LESS_MEMORY = "Take fewer workers=, a smaller batch_size=, or a machine with more memory."
 _BLOCK = (64, 512, 512)
 """Voxels of a worker's part of a large image: whole chunks, so that no two write the same one."""
 
@@ -101,12 +103,20 @@ def run_on_cluster(
         small = [job for job in jobs if job not in large]
         tasks = {
             client.submit(
-                _predict, job, model, settings, output, pure=False, key=f"predict-{job.key}"
+                # two files of the same content have the same key
+                _predict,
+                job,
+                model,
+                settings,
+                output,
+                pure=False,
+                key=f"predict-{job.key}-{job.number}",
             ): job
             for job in small
         }
         for future in as_completed(list(tasks)):
-            yield tasks[future].number, future.result()
+            job = tasks[future]
+            yield job.number, _told_or_lost(partial(_result, future, job.row.id))
         for job in large:
             moved = _mover(advance, job.number)
             yield job.number, _predict_blocks(client, job, model, settings, output, moved)
@@ -123,6 +133,35 @@ def _predict(
     return told(lambda: predict_row(job.row, model.load(), settings, output, job.key, advance))
 
 
+def _told_or_lost(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Return the cells that a worker told, or why there are none."""
+    try:
+        return work()
+    except ImageError as error:
+        log.warning("%s", error)
+        return {"status": "failed", "reason": "; ".join(error.problems)}
+
+
+def _result(future: Any, name: str) -> Any:
+    """Return what a worker returned.
+
+    Raises
+    ------
+    ImageError
+        Worker after worker died of this task.
+    """
+    from distributed import KilledWorker
+
+    try:
+        return future.result()
+    except KilledWorker as error:
+        raise ImageError(
+            name,
+            "every worker that tried it was killed, probably for want of memory",
+            _LESS_MEMORY,
+        ) from error
+
+
 def told(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """Return the cells of a row: what the work returns, or why it failed; and how long it took."""
     started = time.perf_counter()
@@ -131,6 +170,9 @@ def told(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     except (ImageError, ManifestError) as error:  # others would fail every image
         log.warning("%s", error)
         cells = {"status": "failed", "reason": "; ".join(error.problems)}
+    except (MemoryError, OutOfMemoryError) as error:
+        log.warning("not enough memory: %s", error)
+        cells = {"status": "failed", "reason": f"does not fit into the memory. {_LESS_MEMORY}"}
     return cells | {"seconds": f"{time.perf_counter() - started:.2f}"}
 
 
@@ -149,16 +191,17 @@ def _predict_blocks(
 
         predictor = model.load()
         pixels = open_input(job.row, settings, predictor)
-        scratch = Scratch(output / ".partial" / job.row["name"], job.key)
         with writing(output):
+            scratch = Scratch(output / ".partial" / job.row["name"], job.key)
             maps = {}
             for name in predictor.maps:
                 maps[name] = scratch.new(name, pixels.shape, DTYPES[settings.dtype])
                 scratch.note(name, scratch.done(name))  # it is there from now on
-            levels = client.submit(_levels, job, model, settings, pure=False).result()
+            asked = client.submit(_levels, job, model, settings, pure=False)
+            levels = _result(asked, job.row.id)
             if levels is not None:
-                shape = predictor.windows(pixels.shape).shape
-                boxes = list(Blocks(shape, _block_of(shape)))
+                windows = predictor.windows(pixels.shape)
+                boxes = list(Blocks(windows.shape, _block_of(windows.shape, windows.before)))
                 tasks = {
                     client.submit(
                         _predict_box, job, model, settings, output, levels, box, pure=False
@@ -167,7 +210,7 @@ def _predict_blocks(
                     if not scratch.done(f"box {number}")
                 }
                 for future in as_completed(list(tasks)):
-                    future.result()
+                    _result(future, job.row.id)
                     scratch.note(f"box {tasks[future]}", 1)
                     advance(sum(scratch.done(f"box {n}") for n in range(len(boxes))) / len(boxes))
             trained = Trained.of(predictor.image)
@@ -195,7 +238,7 @@ def _predict_box(
         pixels,
         windows,
         partial(predictor.prepare, levels=levels),
-        partial(predictor.predict, levels=levels),
+        partial(network_of, predictor, levels, settings.skip_empty),
         box,
         count,
         batch_of(settings.batch_size, predictor, windows),
@@ -214,9 +257,10 @@ def _is_large(job: Job, settings: Settings) -> bool:
     return math.prod(header.spatial) > IN_MEMORY_VOXELS and not settings.resample
 
 
-def _block_of(shape: Sequence[int]) -> tuple[int, ...]:
-    sizes = zip(_BLOCK[-len(shape) :], CHUNK[-len(shape) :], strict=True)
-    return tuple(size - size % chunk for size, chunk in sizes)
+def _block_of(shape: Sequence[int], before: Sequence[int]) -> tuple[int, ...]:
+    """Return the size of blocks: whole chunks; an axis that is mirrored (a short one) whole."""
+    sizes = zip(_BLOCK[-len(shape) :], CHUNK[-len(shape) :], shape, before, strict=True)
+    return tuple(side if mirrored else size - size % chunk for size, chunk, side, mirrored in sizes)
 
 
 def _mover(advance: Callable[[int, float], None], number: int) -> Callable[[float], None]:

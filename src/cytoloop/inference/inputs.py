@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from pathlib import Path
 
@@ -37,12 +38,19 @@ def list_inputs(source: str | Path) -> list[Row]:
         rows = [Row({"raw": str(path)}, path.parent, n) for n, path in enumerate(files, 1)]
     fetch_all(row.named("raw") for row in rows)
     rows = [one for row in rows for one in _scenes_and_times(row)]
-    counts = Counter(row.id for row in rows)
     for row, name in zip(rows, unique_names(rows), strict=True):
         row.values["name"] = name
-        if counts[row.id] > 1:
-            row.values["id"] = name
+    # an id that is given to two rows becomes their names, which may be the id of a third
+    while twice := _repeated(rows):
+        for row in twice:
+            row.values["id"] = row["name"]
     return rows
+
+
+def _repeated(rows: list[Row]) -> list[Row]:
+    """Return the rows whose id is another's as well."""
+    counts = Counter(row.id for row in rows)
+    return [row for row in rows if counts[row.id] > 1]
 
 
 def _scenes_and_times(row: Row) -> list[Row]:
@@ -84,4 +92,11 @@ def unique_names(rows: list[Row]) -> list[str]:
                 names[i] = safe_name(f"{folder}__{stem(row['raw'])}")
             else:
                 names[i] = f"{names[i]}-{seen[names[i].lower()]}"
+    taken: set[str] = set()
+    for i, name in enumerate(names):  # a number may have made the name of another row
+        for number in itertools.count(1):
+            names[i] = name if number == 1 else f"{name}-{number}"
+            if names[i].lower() not in taken:
+                break
+        taken.add(names[i].lower())
     return names

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -106,9 +107,10 @@ def predict_row(
         Results cannot be written; those of other images cannot either.
     """
     pixels = open_input(row, settings, predictor)
-    scratch = Scratch.beside(output, row["name"], pixels.shape, key)
+    seen = at_training_size(pixels, predictor) if settings.resample else pixels
+    largest = max(pixels.shape, seen.shape, key=math.prod)
     with writing(output):
-        seen = at_training_size(pixels, predictor) if settings.resample else pixels
+        scratch = Scratch.beside(output, row["name"], largest, key)
         found = predict_maps(
             row.id,
             seen,
@@ -235,7 +237,16 @@ def _channels_by_name(
                 ", ".join(trained),
             )
         return None
-    return None if tuple(trained) == tuple(found) else list(trained)
+    if tuple(trained) == tuple(found):
+        return None
+    if any(n.startswith(("Channel:", "sample ")) for n in trained):
+        log.warning(
+            "%s: of %s takes %s, by number: the file has no names. Another: channel=NUMBER",
+            name,
+            ", ".join(found),
+            ", ".join(trained),
+        )
+    return list(trained)
 
 
 def _warn_spacing(name: str, known: Spacing | None, predictor: Predictor, resample: bool) -> None:
@@ -250,7 +261,8 @@ def _warn_spacing(name: str, known: Spacing | None, predictor: Predictor, resamp
                 "Give spacing_um=[z,y,x].",
             )
         return
-    if any(max(a / b, b / a) > 2 for a, b in zip(known, trained, strict=True)):
+    pairs = list(zip(known, trained, strict=True))[-int(predictor.image["spatial_dims"]) :]
+    if any(max(a / b, b / a) > 2 for a, b in pairs):  # a plane has no thickness
         log.warning(
             "%s: voxel %s um, but the model was trained on %s um: expect poor results, or predict "
             "with resample=true",

@@ -67,7 +67,7 @@ def predict_maps(
         return volumes
     windows = predictor.windows(pixels.shape)
     prepare = partial(predictor.prepare, levels=levels)
-    network = partial(_network, predictor, levels, skip_empty)
+    network = partial(network_of, predictor, levels, skip_empty)
     batch = batch_of(batch_size, predictor, windows)
     count = len(volumes)
     boxes = regions(windows, len(pixels.channels), count)
@@ -91,9 +91,10 @@ def predict_maps(
     return volumes
 
 
-def _network(
+def network_of(
     predictor: Predictor, levels: list[Levels], skip_empty: bool, stacked: np.ndarray
 ) -> np.ndarray:
+    """Return the maps of prepared windows; with `skip_empty` 0 for those of one grey level."""
     if not skip_empty:
         return predictor.predict(stacked, levels)
     flat = stacked.reshape(len(stacked), -1)

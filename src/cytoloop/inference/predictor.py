@@ -168,12 +168,14 @@ class Predictor:
         for slab in slabs(pixels.shape, _READ_VOXELS):
             rest = tuple(slice(0, n) for n in pixels.shape[1:])
             flat = pixels.read((slab, *rest)).reshape(len(pixels.channels), -1)
+            known = True
+            if flat.dtype.kind == "f":
+                known = bool(np.isfinite(flat).any())
+                flat = np.where(np.isfinite(flat), flat, np.nan)
             taken.append(flat[:, -before % every :: every].copy())
             before += flat.shape[1]
             if flat.dtype.kind == "f":
-                known = np.isfinite(flat).any()
-                finite |= bool(known)
-                flat = np.where(np.isfinite(flat), flat, np.nan)
+                finite |= known
                 if not known:
                     continue
             else:

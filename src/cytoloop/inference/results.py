@@ -72,7 +72,11 @@ class Results:
             cells = {k: row[k] for k in ("group", "split", "channel", "scene", "time")}
             cells |= {"id": row.id, "raw": row.named("raw"), "status": "pending"}
             self.table.append({**cells, **common})
-        self.write()
+        # what is done stays done until it is known not to be: a kill may come before that
+        with writing(self.folder):
+            known = [self._done(cells["id"]) or cells for cells in self.table]
+            write_manifest(self.folder / TABLE, known, COLUMNS)
+            (self.folder / JOURNAL).unlink(missing_ok=True)
         models = {str(cells.get("model_sha256") or "") for cells in self._former.values()}
         if models - {"", str(common.get("model_sha256", ""))} and "model_sha256" in common:
             log.warning("%s holds predictions of another model: they are replaced", self.folder)
@@ -81,15 +85,16 @@ class Results:
         """Take over the results of a row if model, input and settings are those of before."""
         cells = self.table[number]
         cells["input_sha256"] = input_sha256
-        former = self._former.get(cells["id"])
-        if former is None or former.get("status") != "done":
+        former = self._done(cells["id"])
+        if former is None:
             return False
         if any(str(former.get(name) or "") != str(cells.get(name) or "") for name in _SAME):
             return False
         files = [former[name] for name in (*FILES, *MAPS[1:]) if former.get(name)]
         if not files or not all((self.folder / file).exists() for file in files):
             return False
-        cells |= {k: v for k, v in former.items() if k in COLUMNS and v not in ("", None)}
+        kept = set(COLUMNS) - {"raw", "group", "split", "channel", "scene", "time"}
+        cells |= {k: v for k, v in former.items() if k in kept and v not in ("", None)}
         return True
 
     def finish(self, number: int, found: Mapping[str, Any]) -> None:
@@ -114,6 +119,11 @@ class Results:
         return ImageError(
             "predict", failed, f"The other {done} are done; mend these and predict them again."
         )
+
+    def _done(self, row: str) -> dict[str, Any] | None:
+        """Return the cells of a row that an earlier run has done."""
+        former = self._former.get(row)
+        return former if former is not None and former.get("status") == "done" else None
 
     def _read_former(self) -> dict[str, dict[str, Any]]:
         """Return the rows of an earlier run, those of its journal as well."""

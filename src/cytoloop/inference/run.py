@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cytoloop.errors import ImageError, ManifestError
 from cytoloop.inference.classes import check_save
 from cytoloop.inference.engine import Job, run_here, run_on_cluster
 from cytoloop.inference.job import input_digest
@@ -33,10 +34,13 @@ class Engine:
         Processes of this machine; 1: this one.
     scheduler : str or None
         Address of a Dask cluster.
+    dask : bool
+        A cluster also where `workers` is 1.
     """
 
     workers: int = 1
     scheduler: str | None = None
+    dask: bool = False
 
 
 def predict_rows(
@@ -78,10 +82,11 @@ def predict_rows(
     write_model(output, Trained.of(predictor.image))
     jobs = []
     for number, row in enumerate(rows):
-        content = input_digest(row)
-        if not results.reuse(number, content):
+        content = _digest(row)
+        if not (content and results.reuse(number, content)):
             text = f"{predictor.model_sha256} {content} {digest}"
             jobs.append(Job(number, row, hashlib.sha256(text.encode()).hexdigest()[:32]))
+    results.write()
     if len(jobs) < len(rows):
         log.info("%d image(s) are done: same model, input and settings", len(rows) - len(jobs))
     try:
@@ -94,6 +99,14 @@ def predict_rows(
     return results
 
 
+def _digest(row: Row) -> str:
+    """Return the digest of an input; of one that cannot be read "", and its row will tell why."""
+    try:
+        return input_digest(row)
+    except (ImageError, ManifestError, OSError):
+        return ""
+
+
 def _run(
     engine: Engine,
     jobs: Sequence[Job],
@@ -104,7 +117,7 @@ def _run(
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     if not jobs:
         return iter(())
-    if engine.scheduler is None and engine.workers == 1:
+    if engine.scheduler is None and engine.workers == 1 and not engine.dask:
         return run_here(jobs, model, settings, output, advance)
     return run_on_cluster(jobs, model, settings, output, advance, engine.workers, engine.scheduler)
 

@@ -8,10 +8,11 @@ that leave a block are followed when all blocks are done.
 from __future__ import annotations
 
 import itertools
+import math
 
 import numpy as np
 
-from cytoloop.instances.blocks import Blocks, Box, Volume, extent, grown, within
+from cytoloop.instances.blocks import Blocks, Box, Volume, grown, within
 
 
 def offsets(ndim: int) -> np.ndarray:
@@ -46,44 +47,53 @@ def climb(
     onward : ndarray of int64
         (ends,): index of the voxel outside of the core that it points to; -1 for maxima.
     """
-    ndim, size = len(shape), extent(core)
-    inner = within(core, window)
-    keys = np.full([n + 2 for n in size], -1, np.int64)  # lower than any voxel
-    held = tuple(
-        slice(1 - s.start, 1 - s.start + w.stop - w.start)
-        for s, w in zip(inner, window, strict=True)
+    ndim, total = len(shape), math.prod(shape)
+    # one voxel of background around the window: every foreground voxel has all its neighbours
+    padded = np.pad(mask, 1)
+    voxels = np.flatnonzero(padded)
+    row = np.zeros(padded.size, np.int32)  # of each voxel among the foreground's; 0 = background
+    row[voxels] = np.arange(1, len(voxels) + 1)
+    place = np.unravel_index(voxels, padded.shape)
+    index = np.ravel_multi_index(
+        tuple(p + (w.start - 1) for p, w in zip(place, window, strict=True)), shape
     )
-    total = int(np.prod(shape))
-    ranges = np.ix_(*[np.arange(s.start, s.stop) for s in window])
-    index = np.ravel_multi_index(ranges, shape)
-    keys[held] = np.where(mask, heights.astype(np.int64) * total + index, -1)
-    flat = keys.ravel()
-    strides = np.array([int(np.prod(keys.shape[a + 1 :])) for a in range(ndim)])
-    voxels = np.flatnonzero(np.pad(mask[inner], 1))
-    best, to = flat[voxels], voxels.copy()
+    keys = np.empty(len(voxels) + 1, np.int64)
+    keys[0] = -1  # lower than any voxel
+    keys[1:] = heights[mask].astype(np.int64) * total + index
+    inner = within(core, window)
+    cored = np.zeros(len(voxels) + 1, bool)
+    cored[1:] = np.logical_and.reduce(
+        [(p > s.start) & (p <= s.stop) for p, s in zip(place, inner, strict=True)]
+    )
+    rows = np.flatnonzero(cored)
+    at = voxels[rows - 1]
+    strides = np.array([math.prod(padded.shape[axis + 1 :]) for axis in range(ndim)])
+    best, to = keys[rows], rows.astype(np.int32)
     for step in offsets(ndim) @ strides:
-        other = flat[voxels + step]
-        higher = other > best
-        best[higher] = other[higher]
-        to[higher] = voxels[higher] + step
-    # follow the pointers inside the core; voxels of the rim point to themselves
-    point = np.arange(flat.size)
-    point[voxels] = to
-    inside = np.zeros(keys.shape, bool)
-    inside[(slice(1, -1),) * ndim] = True
-    leaves = ~inside.ravel()[to]
-    point[voxels[leaves]] = voxels[leaves]
+        other = row[at + step]
+        key = keys[other]
+        higher = key > best
+        best[higher] = key[higher]
+        to[higher] = other[higher]
+    # follow the pointers inside the core; voxels on the way out point to themselves
+    point = np.arange(len(keys), dtype=np.int32)
+    leaves = ~cored[to]
+    point[rows] = np.where(leaves, rows, to)
     while True:
-        further = point[point[voxels]]
-        if np.array_equal(further, point[voxels]):
+        further = point[point[rows]]
+        if np.array_equal(further, point[rows]):
             break
-        point[voxels] = further
-    roots, number = np.unique(point[voxels], return_inverse=True)
-    ends = np.zeros(keys.shape, np.int32)
-    ends.ravel()[voxels] = number + 1
-    onward = np.full(flat.size, -1, np.int64)
-    onward[voxels[leaves]] = best[leaves] % total
-    return ends[(slice(1, -1),) * ndim], flat[roots] % total, onward[roots]
+        point[rows] = further
+    found = np.zeros(len(keys), np.int32)
+    found[further] = 1
+    roots = np.flatnonzero(found)
+    found[roots] = np.arange(1, len(roots) + 1)
+    ends = np.zeros(padded.size, np.int32)
+    ends[at] = found[further]
+    onward = np.full(len(keys), -1, np.int64)
+    onward[rows[leaves]] = best[leaves] % total
+    cut = tuple(slice(s.start + 1, s.stop + 1) for s in inner)
+    return ends.reshape(padded.shape)[cut], keys[roots] % total, onward[roots]
 
 
 def follow(ends: Volume, blocks: Blocks, onward: np.ndarray) -> np.ndarray:
@@ -133,9 +143,10 @@ def saddles(
     ndim, count = len(blocks.shape), len(leading)
     ahead = [step for step in offsets(ndim) if tuple(step) > (0,) * ndim]
     found: list[tuple[np.ndarray, np.ndarray]] = []
+    leads = leading.astype(np.min_scalar_type(count))  # a volume of it is read 13 times
     for box in blocks:
         window = grown(box, (1,) * ndim, blocks.shape)
-        basin = leading[np.asarray(ends[window])]
+        basin = leads[np.asarray(ends[window])]
         if not basin.any():
             continue
         level = np.asarray(heights[window])
@@ -147,10 +158,12 @@ def saddles(
             )
             there = tuple(slice(h.start + s, h.stop + s) for h, s in zip(here, step, strict=True))
             one, two = basin[here], basin[there]
-            border = (one != two) & (one > 0) & (two > 0)
+            border = one != two
+            border &= one > 0
+            border &= two > 0
             if border.any():
                 low = np.minimum(level[here][border], level[there][border])
-                one, two = one[border], two[border]
+                one, two = one[border].astype(np.int64), two[border].astype(np.int64)
                 pair = np.minimum(one, two) * count + np.maximum(one, two)
                 found.append(_highest(pair, low))
     if not found:

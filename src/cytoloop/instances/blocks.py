@@ -50,8 +50,8 @@ class Blocks:
         """Return blocks of about so many voxels: whole planes first, then parts of planes."""
         size = [int(n) for n in shape]
         for axis in range(len(size)):
-            rest = int(np.prod(size[axis + 1 :]))
-            size[axis] = max(min(size[axis], most_voxels // max(rest, 1)), min(size[axis], 64))
+            others = int(np.prod(size[:axis] + size[axis + 1 :]))
+            size[axis] = max(min(size[axis], most_voxels // max(others, 1)), min(size[axis], 64))
             if np.prod(size) <= most_voxels:
                 break
         return cls(tuple(int(n) for n in shape), tuple(size))

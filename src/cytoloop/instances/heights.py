@@ -106,8 +106,8 @@ def height(
     if rule.seed_smoothing > 0:
         sigma = [rule.seed_smoothing / s for s in steps]
         distance = ndimage.gaussian_filter(distance, sigma, truncate=_TRUNCATE)
-    heights = np.rint(np.log1p(distance, dtype=np.float32) * _SCALE).astype(np.int32)
-    heights[~mask] = 0
+    heights = np.zeros(mask.shape, np.int32)
+    heights[mask] = np.rint(np.log1p(distance[mask], dtype=np.float32) * _SCALE)
     return heights
 
 

@@ -19,6 +19,8 @@ LOWEST, HIGHEST = 0.1, 0.9
 """An automatic threshold beyond these is none: probability says what it says."""
 BINS = 256
 _SAMPLE = 200_000
+_SURE = 0.1
+"""Of the voxels above an automatic threshold, so many at least are more likely than not."""
 
 
 def histogram(probability: Volume, blocks: Blocks) -> np.ndarray:
@@ -44,7 +46,8 @@ def choose_threshold(rule: float | str, counts: np.ndarray, seen: float = 0.5) -
         See `histogram`.
     seen : float
         An automatic threshold parts any image in two, one of pure background as well. Where no
-        voxel reaches this probability there is nothing: the threshold is 1.
+        voxel reaches this probability there is nothing: the threshold is 1. Where hardly any of
+        those above the threshold does, it parts background from background: it is this one then.
 
     Returns
     -------
@@ -69,7 +72,10 @@ def choose_threshold(rule: float | str, counts: np.ndarray, seen: float = 0.5) -
         return 1.0
     if len(levels) == 1:
         return 0.5  # one level: either all of it is foreground, or nothing
-    return float(np.clip(_automatic(rule, counts) / (BINS - 1), LOWEST, HIGHEST))
+    chosen = float(np.clip(_automatic(rule, counts) / (BINS - 1), LOWEST, HIGHEST))
+    share = np.arange(BINS) / (BINS - 1)
+    above, sure = counts[share > chosen].sum(), counts[share >= max(seen, chosen)].sum()
+    return chosen if sure >= _SURE * above else seen
 
 
 def _automatic(name: str, counts: np.ndarray) -> float:

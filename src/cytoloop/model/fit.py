@@ -206,7 +206,5 @@ def _without_pip_freeze() -> Iterator[None]:
 def _clock(minutes: float) -> str:
     """Return Lightning's DD:HH:MM:SS of a number of minutes."""
     seconds = round(float(minutes) * 60)
-    if seconds < 1:
-        raise ConfigError("budget_minutes", f"{minutes} is not above 0", "Give minutes.")
     days, seconds = divmod(seconds, 86400)
     return f"{days:02d}:{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"

@@ -92,19 +92,23 @@ class SegmentationModule(BaseModel):
     def _depths(self, image: Tensor) -> list[dict[str, Tensor]]:
         """Return the logits of each head; in training with deep supervision of each depth too.
 
-        MONAI's DynUNet and DynUNet-likes stack the depths in an axis of their own, the finest
-        first, all of the size of the image.
+        The finest comes first. MONAI's DynUNet stacks the depths in an axis of their own, all of
+        the size of the image; its SegResNetDS lists them, each of its own size.
         """
         if self.channels_last is True:
             image = image.contiguous(memory_format=INNERMOST[image.ndim - 2])
         features = self.backbone(image)
-        stacked = features.ndim > image.ndim
+        if isinstance(features, (list, tuple)):
+            smooth = "bilinear" if image.ndim == 4 else "trilinear"
+            depths = [nn.functional.interpolate(f, image.shape[2:], mode=smooth) for f in features]
+        else:
+            depths = list(features.unbind(1)) if features.ndim > image.ndim else [features]
         return [
             {
                 name: head(one[:, channel : channel + 1])
                 for channel, (name, head) in enumerate(self.task_heads.items())
             }
-            for one in (features.unbind(1) if stacked else [features])
+            for one in depths
         ]
 
     def head(self, name: str) -> Any:
@@ -147,9 +151,14 @@ class SegmentationModule(BaseModel):
         scores = _named("val", self.losses(logits, batch))
         maps = {name: self.head(name).probability(logits[name]) for name in self.task_heads}
         counted = batch["weight"] > 0
+        # as a float, for Lightning rounds the mean of whole numbers over processes down; 0 where
+        # another process scores this image
+        counts: Any = float(batch.get("counts", True))
+        means: Any = {"on_step": False, "on_epoch": True, "batch_size": counts, "sync_dist": True}
         if self.class_counts.names:
-            self.class_counts.add(list(maps.values()), batch["target"], counted)
-            self.log_dict(scores, on_step=False, on_epoch=True, batch_size=1, sync_dist=True)
+            if counts:
+                self.class_counts.add(list(maps.values()), batch["target"], counted)
+            self.log_dict(scores, **means)
             return maps
         predicted = (next(iter(maps.values())) > 0.5) & counted
         true = (batch["target"][:, :1] > 0.5) & counted
@@ -158,10 +167,7 @@ class SegmentationModule(BaseModel):
         # an image without foreground, in which none is found, is right
         scores["val/dice"] = torch.where(total > 0, 2.0 * both / total.clamp(min=1), 1.0)
         scores["val/iou"] = torch.where(total > 0, both / either.clamp(min=1), 1.0)
-        # as a float, for Lightning rounds the mean of whole numbers over processes down; 0 where
-        # another process scores this image
-        counts: Any = float(batch.get("counts", True))
-        self.log_dict(scores, on_step=False, on_epoch=True, batch_size=counts, sync_dist=True)
+        self.log_dict(scores, **means)
         return maps
 
     def on_validation_epoch_start(self) -> None:

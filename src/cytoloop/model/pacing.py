@@ -41,20 +41,26 @@ class PacedValidation(Callback):
         self, trainer: Trainer, pl_module: LightningModule, *args: Any, **kwargs: Any
     ) -> None:
         """Decide, for the case that this was the last batch of its epoch."""
+        if self._every is None:
+            return
         timers = [one for one in trainer.callbacks if isinstance(one, Timer)]  # type: ignore[attr-defined]
         left = [timer.time_remaining() for timer in timers]
-        if not left or self._every is None:
+        spent = 0 < trainer.max_steps <= trainer.global_step
+        last = trainer.current_epoch + 1 == trainer.max_epochs
+        if not left:  # a budget in steps may end within an epoch, one in epochs between two
+            trainer.should_stop = trainer.should_stop or spent
+            trainer.check_val_every_n_epoch = 1 if spent or last else self._every
             return
         elapsed = time.monotonic() - self._started
         affordable = self._spent + self._last <= self.share * elapsed
         # the timer looks a little later than this: what it will find over is over
         over = any(seconds is not None and seconds <= 0.1 for seconds in left)
-        over |= 0 < trainer.max_steps <= trainer.global_step
+        over |= spent
         # the clocks of several processes differ
         affordable, over = trainer.strategy.broadcast((affordable, over))
         trainer.should_stop = trainer.should_stop or over
         # Lightning reads this number after each batch
-        trainer.check_val_every_n_epoch = self._every if affordable or over else _NEVER
+        trainer.check_val_every_n_epoch = 1 if over else self._every if affordable else _NEVER
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Look at the clock."""

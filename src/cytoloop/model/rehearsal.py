@@ -97,7 +97,7 @@ def _check_compiler() -> None:
 
 
 def _check_monitor(key: str, node: Any, model: SegmentationModule) -> None:
-    """Refuse a score that no validation logs, and the largest loss taken for the best.
+    """Refuse a score that nothing logs, and the largest loss taken for the best.
 
     Raises
     ------
@@ -108,10 +108,10 @@ def _check_monitor(key: str, node: Any, model: SegmentationModule) -> None:
     monitor = node.get("monitor") if lightnings else None
     if monitor is None:
         return
-    known = [*_SCORES, *(_OBJECTS if "distance" in model.task_heads else ())]
+    known = [*_SCORES, *(_OBJECTS if "distance" in model.task_heads else ()), "train/loss"]
     # of several heads or classes each has a score of its own, as val/loss_NAME
     names = tuple(f"{one}_" for one in known)
-    if monitor.startswith("val/") and monitor not in known and not monitor.startswith(names):
+    if monitor not in known and not str(monitor).startswith(names):
         raise ConfigError(
             f"{key}.monitor", f"{monitor} is no score of this model", f"One of {', '.join(known)}."
         )

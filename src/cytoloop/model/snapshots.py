@@ -53,7 +53,7 @@ class Snapshots(Callback):
         self.most = int(most)
         self._next = 0.0 if self.most > 1 else 1.0  # share of the budget
         self._last = -self.every_n_epochs
-        self._batches: list[dict[str, Any]] = []
+        self._rows: list[tuple[dict[str, Any], np.ndarray]] = []
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run must remember: when the next sheet is due."""
@@ -65,7 +65,7 @@ class Snapshots(Callback):
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Forget the fields of the last time."""
-        self._batches = []
+        self._rows = []
 
     def on_validation_batch_end(
         self,
@@ -76,27 +76,27 @@ class Snapshots(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Keep the field of an image if a sheet is due."""
-        if batch_idx < self.fields and self._due(trainer, pl_module):
-            self._batches.append(_field(batch, len(_shown(outputs))))
+        """Keep the field of an image, and what is found in it, if a sheet is due."""
+        if batch_idx >= self.fields or not self._due(trainer, pl_module):
+            return
+        field = _field(batch, len(_shown(outputs)))
+        # now, for averaged weights are in place for the validation only
+        with torch.no_grad(), trainer.precision_plugin.forward_context():
+            logits = pl_module.inferer(field["image"], pl_module)  # type: ignore[operator]
+        maps = [
+            pl_module.head(name).probability(logits[name])[0, 0]  # type: ignore[operator]
+            for name in _shown(logits)
+        ]
+        self._rows.append((field, torch.stack(maps).float().cpu().numpy()))
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw the sheet if it is due."""
-        if not self._batches:
+        if not self._rows:
             return
         spent = _spent(pl_module)
         self._last = trainer.current_epoch
         self._next = (int(spent * (self.most - 1) + 1e-6) + 1) / max(self.most - 1, 1)
-        rows = []
-        for batch in self._batches:
-            with torch.no_grad(), trainer.precision_plugin.forward_context():
-                logits = pl_module.inferer(batch["image"], pl_module)  # type: ignore[operator]
-            maps = [
-                pl_module.head(name).probability(logits[name])[0, 0]  # type: ignore[operator]
-                for name in _shown(logits)
-            ]
-            rows.append((batch, torch.stack(maps).float().cpu().numpy()))
-        self._batches = []
+        rows, self._rows = self._rows, []
         title = f"epoch {trainer.current_epoch + 1}, step {trainer.global_step}"
         path = self.folder / f"epoch_{trainer.current_epoch + 1:04d}.png"
         write_png(path, draw_sheet(rows, title))

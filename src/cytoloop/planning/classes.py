@@ -47,9 +47,17 @@ def settle_classes(cfg: DictConfig) -> None:
             "Give their names in the order of the values 1, 2, ...: classes=[nucleus,spindle].",
         )
     names = read_names(OmegaConf.to_object(given) if OmegaConf.is_config(given) else given)
+    own = {name: one for name, one in cfg.model.task_heads.items() if name != "seg"}
+    if unknown := sorted(set(own) - set(class_heads(names))):
+        raise ConfigError(
+            "model.task_heads",
+            [f"{name}: there is no such class" for name in unknown],
+            f"One of {', '.join(class_heads(names))}.",
+        )
     head = cfg.model.task_heads.seg
     with open_dict(cfg):
-        cfg.model.task_heads = {name: copy.deepcopy(head) for name in class_heads(names)}
+        heads = {name: copy.deepcopy(head) for name in class_heads(names)}
+        cfg.model.task_heads = OmegaConf.merge(heads, own)
         cfg.model.backbone.out_channels = len(names)
         cfg.model.image.heads = class_heads(names)
 

@@ -57,6 +57,7 @@ KNOBS = (
     Knob("data.patches_per_image", 1, 1000),
     Knob("data.steps_per_epoch", 1, 1_000_000),
     Knob("model.optimizer.lr", 1e-6, 0.1, whole=False),
+    Knob("budget_minutes", 0.02, 100_000, whole=False, also=(None,)),
     Knob("early_stop", 1, 10_000, also=(None,)),
     Knob("callbacks.pacing.share", 0.01, 1, whole=False, also=(None,)),
     Knob("trainer.accumulate_grad_batches", 1, 1000, also=(None,)),

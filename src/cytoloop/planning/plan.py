@@ -128,7 +128,8 @@ def plan_network(
         strides = settled[STRIDES]
         kernels = settled.get(KERNELS, [3] * len(strides))
         return Network(choices, features, len(strides), strides, kernels, norm)
-    wanted = settled.get("layers", choose_layers(large))
+    typed = settled.get(KERNELS)
+    wanted = settled.get("layers", len(typed) if typed else choose_layers(large))
     sizes = [t or n for t, n in zip(settled[PATCH], smallest, strict=True)]
     steps, reach = choose_strides(found.spacing, sizes, wanted)
     layers = max(len(steps), LAYERS[0])
@@ -154,6 +155,12 @@ def plan_network(
     flat = any(isinstance(one, list) for one in kernels)
     how = "not along an axis 3 times as coarse" if flat else "no axis is 3 times as coarse"
     kernels = choose(KERNELS, kernels, how)
+    if len(kernels) != len(strides):
+        raise ConfigError(
+            KERNELS,
+            f"has {len(kernels)} levels, the network has {len(strides)}",
+            f"Give {len(strides)}, or leave it out.",
+        )
     return Network(choices, features, layers, strides, kernels, norm)
 
 

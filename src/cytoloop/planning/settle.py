@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from cytoloop.data.preflight import DatasetFacts, check_axes, check_patch_size
 from cytoloop.errors import ConfigError
 from cytoloop.manifest import Manifest
 from cytoloop.model.checkpoint import read_checkpoint
+from cytoloop.model.processes import process_count
 from cytoloop.model.sizes import size_multiples
 from cytoloop.planning.classes import store_of
 from cytoloop.planning.fingerprint import Fingerprint, fingerprint
@@ -33,6 +35,8 @@ from cytoloop.planning.plan import (
 )
 from cytoloop.planning.plan_file import CHECKS, is_plain, read_plan
 from cytoloop.planning.rules import multiples_of
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -95,6 +99,9 @@ def settle(
     reasons = dict.fromkeys(passed, f"as {source} says")
     reasons |= dict.fromkeys(former, "as in the model to start from")
     known = passed | former | given
+    for key in (key for key in passed if known[key] != passed[key] and key != PATCH):
+        why = "given in the config" if key in given else "of the model to start from"
+        log.warning("%s: %s of %s is not used, %s is %s", key, passed[key], source, known[key], why)
     if former:  # its norm, be it the network's default
         known.setdefault(NORM, None)
     if PATCH in passed:
@@ -109,6 +116,8 @@ def settle(
         str(OmegaConf.select(cfg, "trainer.precision") or AUTO),
         OmegaConf.select(cfg, "budget_minutes"),
     )
+    if machine.kind == "cpu" and (count := process_count(cfg.trainer)) > 1:  # each has a part of it
+        machine = replace(machine, macs=machine.macs / count, memory=machine.memory / count)
     smallest = [min(sides) for sides in zip(*facts.shapes.values(), strict=True)]
     network = plan_network(found, smallest, known, machine)
     spacing = known.get(RESOLUTION, found.spacing)
@@ -184,7 +193,7 @@ def _check_levels(known: Mapping[str, Any], dims: int, where: str) -> None:
     """Refuse strides and kernels of other levels or axes than the rest has."""
     problems = []
     levels = {k: len(known[k]) for k in (STRIDES, KERNELS) if k in known}
-    if "layers" in known and (known["layers"], levels.get(STRIDES)) != (2, 3):
+    if "layers" in known and (known["layers"], {*levels.values()}) != (2, {3}):
         levels["layers"] = known["layers"]  # a U-Net of 2 levels has a third that shrinks nothing
     if len(set(levels.values())) > 1:
         told = ", ".join(f"{key} {count}" for key, count in levels.items())
