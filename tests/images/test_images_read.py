@@ -8,7 +8,15 @@ import pytest
 import tifffile
 
 from cytoloop.errors import ImageError
-from cytoloop.images import list_images, read_header, read_image, read_labels, stem, write_image
+from cytoloop.images import (
+    list_images,
+    open_pixels,
+    read_header,
+    read_image,
+    read_labels,
+    stem,
+    write_image,
+)
 
 
 @pytest.mark.parametrize(
@@ -149,3 +157,46 @@ def test_a_stack_without_a_z_step_has_no_voxel_size(tmp_path: Path) -> None:
     metadata = {"axes": "ZYX", "PhysicalSizeX": 0.5, "PhysicalSizeY": 0.5}
     tifffile.imwrite(path, np.zeros((4, 5, 6), np.uint8), ome=True, metadata=metadata)
     assert read_header(path).spacing_um is None
+
+
+@pytest.mark.parametrize(
+    "shape, written",
+    [
+        ((7, 30, 40), {}),
+        ((7, 30, 40), {"metadata": None}),
+        ((3, 7, 2, 30, 40), {"imagej": True, "metadata": {"axes": "TZCYX"}}),
+        ((2, 3, 7, 30, 40), {"ome": True, "metadata": {"axes": "TCZYX"}}),
+        ((7, 64, 96), {"ome": True, "metadata": {"axes": "ZYX"}, "tile": (32, 32)}),
+        ((30, 40), {}),
+    ],
+    ids=["plain", "pages", "ImageJ", "OME", "tiles", "plane"],
+)
+def test_a_large_tiff_is_read_plane_by_plane(tmp_path: Path, shape: tuple, written: dict) -> None:
+    data = np.random.default_rng(0).integers(1, 99, shape, dtype=np.uint8)
+    tifffile.imwrite(tmp_path / "a.tif", data, compression="zlib", **written)
+    for time in range(read_header(tmp_path / "a.tif").shape[0]):
+        whole = read_image(tmp_path / "a.tif", time=time)
+        pixels = open_pixels(tmp_path / "a.tif", time=time, in_memory=0)
+        box = tuple(slice(0, n) for n in pixels.shape)
+        assert (pixels.channels, pixels.spacing_um) == (tuple(whole.channels), whole.spacing_um)
+        np.testing.assert_array_equal(pixels.read(box), whole.data)
+        np.testing.assert_array_equal(
+            pixels.read((slice(1, 3), *box[1:-1], slice(5, 20))),
+            whole.data[:, 1:3][..., 5:20],
+        )
+
+
+def test_planes_that_are_not_asked_for_are_not_read(tmp_path: Path) -> None:
+    data = np.random.default_rng(0).integers(1, 99, (9, 64, 64), dtype=np.uint8)
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, data, compression="zlib")
+    with tifffile.TiffFile(path) as tif:
+        place, length = tif.pages[8].dataoffsets[0], tif.pages[8].databytecounts[0]
+    content = bytearray(path.read_bytes())
+    content[place : place + length] = bytes(length)
+    path.write_bytes(bytes(content))
+    pixels = open_pixels(path, in_memory=0)
+    box = (slice(0, 64), slice(0, 64))
+    np.testing.assert_array_equal(pixels.read((slice(2, 6), *box))[0], data[2:6])
+    with pytest.raises(ImageError, match="cannot be read"):
+        pixels.read((slice(7, 9), *box))

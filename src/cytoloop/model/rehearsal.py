@@ -102,10 +102,11 @@ def _check_monitor(key: str, node: Any, model: SegmentationModule) -> None:
     Raises
     ------
     ConfigError
-        Of a callback of Lightning's that watches a score; ours follow those.
+        Of a callback that watches a score; those that show one follow it.
     """
-    lightnings = OmegaConf.is_dict(node) and str(node.get("_target_")).startswith("lightning.")
-    monitor = node.get("monitor") if lightnings else None
+    target = str(node.get("_target_")) if OmegaConf.is_dict(node) else ""
+    watches = target.startswith(("lightning.", "cytoloop.model.choosing."))
+    monitor = node.get("monitor") if watches else None
     if monitor is None:
         return
     known = [*_SCORES, *(_OBJECTS if "distance" in model.task_heads else ()), "train/loss"]

@@ -60,6 +60,7 @@ KNOBS = (
     Knob("budget_minutes", 0.02, 100_000, whole=False, also=(None,)),
     Knob("early_stop", 1, 10_000, also=(None,)),
     Knob("callbacks.pacing.share", 0.01, 1, whole=False, also=(None,)),
+    Knob("callbacks.best.tolerance", 0, 0.5, whole=False, also=(None,)),
     Knob("trainer.accumulate_grad_batches", 1, 1000, also=(None,)),
     Knob("trainer.max_epochs", 1, 100_000, also=(None, -1)),
     Knob("trainer.max_steps", 1, 100_000_000, also=(None, -1)),
