@@ -24,9 +24,9 @@ from typing import Any
 import numpy as np
 
 SHAPE = (64, 384, 384)
-PATCH = (16, 64, 64)
+PATCH = (32, 64, 64)
 OVERLAP = 0.25
-ROUNDS = {"small": 7, "recipe": 2}
+ROUNDS = {"small": 7, "recipe": 3}
 PLANE = (1024, 1024)
 FILTERS = {"small": [8, 16, 32], "recipe": [16, 32, 64, 128], "tiny": [1, 1, 1]}
 """``recipe``: what `experiment=nuclei_3d` plans, with the depth of objects as a second map."""
