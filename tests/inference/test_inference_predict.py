@@ -351,6 +351,8 @@ def test_arrays_from_python(make_model: Callable, place: Path) -> None:
     assert len(found.objects["label"]) == found.labels.max()
     with pytest.raises(CytoloopError, match="is one plane"):
         cytoloop.predict(data[0], model)
+    with pytest.raises(CytoloopError, match="voxel size is unknown, resample=true needs it"):
+        cytoloop.predict(data, model, resample=True)
     with pytest.raises(CytoloopError, match="postprocess.border"):
         cytoloop.predict(data, model, border="left")
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from cytoloop.images import array_pixels
 from cytoloop.inference.classes import class_volume, thresholds_of
+from cytoloop.inference.job import check_spacing
 from cytoloop.inference.loading import Model
 from cytoloop.inference.maps import Maps, at_training_size, predict_maps, resampled_back
 from cytoloop.inference.postprocess import POSTPROCESS, Trained, resolved, rule_for
@@ -76,6 +77,7 @@ def predict_array(
     predictor = Model(paths, overlap, tta, accelerator, precision, window).load()
     pixels = array_pixels(array, settings.spacing_um, channel_axis)
     predictor.check("array", pixels)
+    check_spacing("array", settings.spacing_um, predictor, resample)
     scratch = Scratch(None)
     seen = at_training_size(pixels, predictor) if resample else pixels
     stored = predict_maps("array", seen, predictor, scratch, batch_size=batch_size)

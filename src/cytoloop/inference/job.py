@@ -68,7 +68,7 @@ def open_input(row: Row, settings: Settings, predictor: Predictor) -> Pixels:
     known = stated or pixels.spacing_um or settings.spacing_um
     if known != pixels.spacing_um:
         pixels = _Spaced(pixels, known)
-    _warn_spacing(row.id, known, predictor, settings.resample)
+    check_spacing(row.id, known, predictor, settings.resample)
     return pixels
 
 
@@ -249,7 +249,14 @@ def _channels_by_name(
     return list(trained)
 
 
-def _warn_spacing(name: str, known: Spacing | None, predictor: Predictor, resample: bool) -> None:
+def check_spacing(name: str, known: Spacing | None, predictor: Predictor, resample: bool) -> None:
+    """Warn of voxels that are more than twice as large or small as those of training.
+
+    Raises
+    ------
+    ImageError
+        They are unknown, and asked to be resampled.
+    """
     trained = predictor.spacing_um
     if trained is None or (known is not None and resample):
         return
