@@ -205,6 +205,37 @@ def format_spacing(spacing_um: Sequence[float] | None) -> str:
     return " ".join(f"{size:g}" for size in spacing_um) if spacing_um else ""
 
 
+def read_table(path: str | Path) -> tuple[Path, list[str], list[dict[str, str]]]:
+    """Return the file, the columns and the cells of a CSV; spreadsheets part them by ; or tab too.
+
+    Raises
+    ------
+    ManifestError
+        Missing file, or no CSV.
+    """
+    if is_remote(path):
+        raise ManifestError(
+            shown(str(path)), "is a URL", "Download the CSV; its cells may hold URLs."
+        )
+    path = Path(path).expanduser()
+    if not path.is_file():
+        raise ManifestError(str(path), "no such manifest", "Make one with `cytoloop curate`.")
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            delimiter = max(",;\t", key=file.readline().count)
+            file.seek(0)
+            reader = csv.DictReader(file, delimiter=delimiter)
+            columns = [name for name in (reader.fieldnames or []) if name]
+            records = [
+                {name: (record.get(name) or "").strip() for name in columns} for record in reader
+            ]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ManifestError(
+            str(path), f"is no CSV file: {error}", "Expected UTF-8 text."
+        ) from error
+    return path, columns, records
+
+
 def read_manifest(path: str | Path, required: Iterable[str] = ("raw",)) -> Manifest:
     """Read a manifest CSV.
 
@@ -222,22 +253,8 @@ def read_manifest(path: str | Path, required: Iterable[str] = ("raw",)) -> Manif
         Missing file, missing columns, empty cells, duplicate ids, URLs that are not followed; all
         of them at once.
     """
-    if is_remote(path):
-        raise ManifestError(
-            shown(str(path)), "is a URL", "Download the CSV; its cells may hold URLs."
-        )
-    path = Path(path).expanduser()
-    if not path.is_file():
-        raise ManifestError(str(path), "no such manifest", "Make one with `cytoloop curate`.")
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            columns = [name for name in (reader.fieldnames or []) if name]
-            records = list(reader)
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ManifestError(
-            str(path), f"is no CSV file: {error}", "Expected UTF-8 text."
-        ) from error
+    path, columns, records = read_table(path)
+    required = tuple(required)
     missing = [name for name in required if name not in columns]
     if missing:
         raise ManifestError(
@@ -246,10 +263,7 @@ def read_manifest(path: str | Path, required: Iterable[str] = ("raw",)) -> Manif
             "The first line must name the columns; see docs/manifest.md.",
         )
     root = path.parent.resolve()
-    rows = [
-        Row({name: (record.get(name) or "").strip() for name in columns}, root, number)
-        for number, record in enumerate(records, start=1)
-    ]
+    rows = [Row(record, root, number) for number, record in enumerate(records, start=1)]
     problems = [f"{row.where(name)} is empty" for row in rows for name in required if not row[name]]
     problems += _duplicate_ids(rows)
     problems += [

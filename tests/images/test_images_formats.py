@@ -12,6 +12,7 @@ import zarr
 
 from cytoloop.errors import ImageError
 from cytoloop.images import (
+    Grid,
     level_spacings,
     list_images,
     read_header,
@@ -282,7 +283,7 @@ def test_every_level_of_a_written_pyramid_lies_over_the_image(
         step = sizes[-len(shape) :][axis]
         place = np.indices(shape, np.uint16)[axis]  # each voxel holds where it lies
         path = tmp_path / f"{axis}.ome.zarr"
-        write_zarr(path, place, "ZYX"[-len(shape) :], sizes)
+        write_zarr(path, place, "ZYX"[-len(shape) :], Grid(sizes))
         stored = zarr.open_group(path, mode="r")
         levels = stored.attrs["multiscales"][0]["datasets"]
         assert len(levels) > 1

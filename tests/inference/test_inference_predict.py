@@ -21,7 +21,7 @@ import tifffile
 import cytoloop
 from cytoloop.__main__ import main
 from cytoloop.errors import CytoloopError
-from cytoloop.images import read_header, read_image, write_image, write_zarr
+from cytoloop.images import Grid, read_header, read_image, write_image, write_zarr
 from cytoloop.inference import scratch
 
 
@@ -95,6 +95,18 @@ def test_a_nan_voxel_is_background(make_model: Callable, place: Path) -> None:
     write(place / "in/a.ome.tif", data)
     assert predict(f"model={make_model(2)}", "input=in", "output=p") == 0
     assert read_image(place / "p/probability/a.ome.tif").data.dtype == np.uint8
+
+
+def test_infinities_are_no_grey_levels(make_model: Callable, place: Path) -> None:
+    data = noise((40, 50), dtype=np.float32)
+    for name, value in (("a", np.nan), ("b", np.inf), ("c", -np.inf)):
+        data[:4, :5] = value  # a hundredth of the voxels: more than the percentiles leave out
+        write(place / f"in/{name}.ome.tif", data)
+    assert predict(f"model={make_model(2)}", "input=in", "output=p") == 0
+    one, *others = (read_image(place / f"p/probability/{n}.ome.tif").data for n in "abc")
+    assert one.std() > 0
+    for other in others:
+        np.testing.assert_array_equal(other, one)
 
 
 def test_faulty_files_fail_alone_and_say_why(
@@ -209,7 +221,7 @@ def test_large_images_are_streamed_through_zarr_to_the_same_result(
     make_model: Callable, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = noise((20, 90, 110))
-    write_zarr(place / "in/a.ome.zarr", data, "ZYX", (1.0, 0.5, 0.5))
+    write_zarr(place / "in/a.ome.zarr", data, "ZYX", Grid((1.0, 0.5, 0.5)))
     model = make_model(tuned={"threshold": 0.51, "seed_smoothing": 1.0, "min_depth": 0.1})
     assert predict(f"model={model}", "input=in/a.ome.zarr", "output=p") == 0
     for module, name in ((scratch, "IN_MEMORY_VOXELS"), (cytoloop.images.pixels, "IN_MEMORY")):
@@ -376,7 +388,7 @@ def test_workers_give_what_one_process_gives(make_model: Callable, place: Path) 
 @pytest.mark.slow
 def test_a_lost_worker_costs_its_block_only(make_model: Callable, place: Path) -> None:
     """A real scheduler and two workers in processes of their own; one is killed midway."""
-    write_zarr(place / "in/a.ome.zarr", noise((31, 299, 118)), "ZYX", (1.0, 0.5, 0.5))
+    write_zarr(place / "in/a.ome.zarr", noise((31, 299, 118)), "ZYX", Grid((1.0, 0.5, 0.5)))
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     note = place / "scheduler.json"
     scheduler = subprocess.Popen(
@@ -394,7 +406,7 @@ def test_a_lost_worker_costs_its_block_only(make_model: Callable, place: Path) -
     ]
     setup = place / "small.py"
     setup.write_text(
-        "import cytoloop.inference.scratch as s, cytoloop.inference.engine as e, time\n"
+        "import cytoloop.inference.scratch as s, cytoloop.inference.cluster as e, time\n"
         "import cytoloop.images.pixels as x\n"
         "x.IN_MEMORY = s.IN_MEMORY_VOXELS = e.IN_MEMORY_VOXELS = 1000\n"
         "e._BLOCK = (16, 256, 256)\n"
@@ -455,7 +467,7 @@ def test_every_format_is_predicted_or_refused_in_words(
 
 
 def test_levels_of_a_pyramid(make_model: Callable, place: Path) -> None:
-    write_zarr(place / "in/a.ome.zarr", noise((3, 520, 560)), "ZYX", (1.0, 0.25, 0.25))
+    write_zarr(place / "in/a.ome.zarr", noise((3, 520, 560)), "ZYX", Grid((1.0, 0.25, 0.25)))
     model = make_model()  # trained at 1 x 0.5 x 0.5
     words = ("input=in/a.ome.zarr", "save=probability")
     assert predict(f"model={model}", *words, "level=1", "output=p") == 0

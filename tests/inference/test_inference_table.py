@@ -14,7 +14,7 @@ from test_inference_predict import noise, place, predict, rows_of, write
 
 from cytoloop.errors import ImageError
 from cytoloop.images import read_image
-from cytoloop.inference import engine, scratch
+from cytoloop.inference import cluster, engine, scratch
 from cytoloop.inference.inputs import list_inputs, unique_names
 from cytoloop.inference.results import Results
 from cytoloop.manifest import Row
@@ -156,7 +156,7 @@ def test_an_image_that_kills_its_workers_is_told() -> None:
             raise KilledWorker("predict-1", None, 3)  # type: ignore[arg-type]
 
     with pytest.raises(ImageError, match="was killed, probably for want of memory"):
-        engine._result(Lost(), "a")
+        cluster._result(Lost(), "a")
 
 
 def test_two_files_of_the_same_content_have_a_result_each(
@@ -179,9 +179,9 @@ def test_empty_windows_and_short_axes_are_the_same_on_a_cluster(
     words = (f"model={make_model()}", "input=in", "skip_empty=true", "window=patch")
     words = (*words, "format=ome-zarr")
     assert predict(*words, "output=p") == 0
-    for module in (scratch, engine):
+    for module in (scratch, cluster):
         monkeypatch.setattr(module, "IN_MEMORY_VOXELS", 1000)
-    monkeypatch.setattr(engine, "_BLOCK", (16, 256, 256))
+    monkeypatch.setattr(cluster, "_BLOCK", (16, 256, 256))
     assert predict(*words, "output=q", "workers=2") == 0
     one, other = (read_image(place / o / "probability/a.ome.zarr").data for o in "pq")
     assert one[0, :, :100].max() == 0 < one[0, :, 560:].max()

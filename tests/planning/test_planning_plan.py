@@ -21,8 +21,10 @@ from cytoloop.data.preflight import preflight
 from cytoloop.data.store import ImageStore
 from cytoloop.errors import ConfigError
 from cytoloop.manifest import write_manifest
+from cytoloop.planning.cost import step_cost
 from cytoloop.planning.fingerprint import Fingerprint, fingerprint
 from cytoloop.planning.hardware import Hardware, free_memory
+from cytoloop.planning.networks import planned_unet
 from cytoloop.planning.plan import Choice, plan_network, plan_training
 from cytoloop.planning.plan_file import read_plan
 from cytoloop.planning.rules import multiples_of
@@ -41,7 +43,9 @@ def planned(
     known = {"data.patch_size": [None] * found.dims, **settled}
     network = plan_network(found, found.shape[0], known, machine)
     multiples = multiples_of(network.strides, found.dims)
-    _, more = plan_training(found, found.shape[0], known, machine, network, multiples)
+    cost = step_cost(planned_unet(network, found.spacing), found.dims)
+    assert cost is not None
+    _, more = plan_training(found, found.shape[0], known, machine, cost, multiples)
     choices = [*network.choices, *more]
     return {one.key: one.value for one in choices}, choices
 
@@ -207,6 +211,26 @@ def test_the_residual_encoder_takes_features_layers_and_spacing(dataset: Path) -
     assert net(image).shape == image.shape
     with pytest.raises(ConfigError, match="Y = 30 is not divisible by 4"):
         settled("model=residual_encoder", "features=4", "layers=3", "data.patch_size=[8,30,32]")
+
+
+def test_a_residual_encoder_of_thin_stacks_has_fewer_levels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiff: Callable
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    labels = np.zeros((6, 96, 96), np.uint8)
+    labels[1:5, 20:76, 20:76] = 1  # large: many levels are wanted
+    for number in range(3):
+        tiff(tmp_path / f"raw/img_{number}.tif", labels * 100 + 20 + number)
+        tiff(tmp_path / f"seg/img_{number}.tif", labels)
+    rows = rows_of_files(tmp_path, 3)
+    write_manifest(tmp_path / "train.csv", rows[:2])
+    write_manifest(tmp_path / "valid.csv", rows[2:])
+    cfg, plan = settled("model=residual_encoder", "features=4")
+    assert cfg.layers == 4 and cfg.data.patch_size[0] == 4  # one more would take 8 planes
+    reasons = {choice.key: choice.reason for choice in plan.choices}
+    assert reasons["layers"] == "images of 6 along Z carry no more"
+    with pytest.raises(ConfigError, match="divisible by 8"):
+        settled("model=residual_encoder", "features=4", "layers=5")
 
 
 def test_a_fine_tuned_network_is_that_of_its_parent(

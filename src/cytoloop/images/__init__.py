@@ -11,12 +11,13 @@ from cytoloop.images.pixels import (
     slabs,
 )
 from cytoloop.images.read import Header, Image, read_header, read_image
-from cytoloop.images.spacing import Spacing
+from cytoloop.images.spacing import Grid, Spacing
 from cytoloop.images.write import write_image, write_png
 from cytoloop.images.write_zarr import write_zarr
 
 __all__ = [
     "SUFFIXES",
+    "Grid",
     "Header",
     "Image",
     "MemoryPixels",

@@ -12,8 +12,8 @@ import tifffile
 import zarr
 
 from cytoloop.images.opening import channel_numbers, open_scene, readable
-from cytoloop.images.read import Image, read_image
-from cytoloop.images.spacing import Spacing, read_spacing
+from cytoloop.images.read import read_image
+from cytoloop.images.spacing import Grid, Spacing, read_origin, read_spacing
 
 IN_MEMORY = 2**28
 """Bytes up to which an image is read whole: one read is faster than many."""
@@ -29,13 +29,21 @@ class Pixels:
     dtype : numpy.dtype
     spacing_um : tuple of float or None
         (Z, Y, X).
+    origin_um : tuple of float or None
+        Where it begins, see `Grid`.
     channels : tuple of str
     """
 
     shape: tuple[int, ...]
     dtype: np.dtype
     spacing_um: Spacing | None
+    origin_um: Spacing | None = None
     channels: tuple[str, ...]
+
+    @property
+    def grid(self) -> Grid:
+        """How the voxels lie in space."""
+        return Grid(self.spacing_um, self.origin_um)
 
     def read(self, box: tuple[slice, ...]) -> np.ndarray:
         """Return a box, (C, *box)."""
@@ -52,15 +60,22 @@ class MemoryPixels(Pixels):
     spacing_um : tuple of float, optional
         (Z, Y, X).
     channels : sequence of str
+    origin_um : tuple of float, optional
+        (Z, Y, X).
     """
 
     def __init__(
-        self, data: np.ndarray, spacing_um: Spacing | None = None, channels: Sequence[str] = ()
+        self,
+        data: np.ndarray,
+        spacing_um: Spacing | None = None,
+        channels: Sequence[str] = (),
+        origin_um: Spacing | None = None,
     ) -> None:
         self._data = data
         self.shape = tuple(int(n) for n in data.shape[1:])
         self.dtype = data.dtype
         self.spacing_um = spacing_um
+        self.origin_um = origin_um
         self.channels = tuple(channels)
 
     def read(self, box: tuple[slice, ...]) -> np.ndarray:
@@ -96,6 +111,7 @@ class FilePixels(Pixels):
             if array is None:
                 array = bio.get_image_dask_data("CZYX", T=time)
             array = array[wanted]
+            self.origin_um = read_origin(bio, level)
         self._array = array[:, 0] if array.shape[1] == 1 else array
         self.shape = tuple(int(n) for n in self._array.shape[1:])
         self.dtype = np.dtype(self._array.dtype)
@@ -128,11 +144,13 @@ def _planes_of_tiff(path: str | Path, bio: Any, time: int, level: int) -> Any:
 
     if Path(path).suffix.lower() not in (".tif", ".tiff"):
         return None
-    series = tifffile.TiffFile(path).series[bio.current_scene_index]  # open as long as the array
+    tif = tifffile.TiffFile(path)  # open as long as the array
+    series = tif.series[bio.current_scene_index]
     axes = str(series.axes)
     if "Z" not in axes:
         axes = axes.replace("I", "Z").replace("Q", "Z")  # pages that nothing is said of
     if len(set(axes)) < len(axes) or set(axes) - set("TCZYX") or not axes.endswith("YX"):
+        tif.close()
         return None
     array = dask.array.from_zarr(zarr.open(series.aszarr(level=level, chunkmode="page"), mode="r"))
     for axis in "TCZ":
@@ -172,13 +190,11 @@ def open_pixels(
         size = math.prod(int(bio.dims[axis][0]) for axis in "CZYX")
         whole = size * np.dtype(bio.dtype).itemsize <= in_memory
         samples = "S" in bio.dims.order  # an RGB picture: its samples are channels
+        origin = read_origin(bio)
     if level == 0 and (whole or samples):
-        return _in_memory(read_image(path, channel, scene, time))
+        image = read_image(path, channel, scene, time)
+        return MemoryPixels(image.data, image.spacing_um, image.channels, origin)
     return FilePixels(path, channel, scene, time, level)
-
-
-def _in_memory(image: Image) -> MemoryPixels:
-    return MemoryPixels(image.data, image.spacing_um, image.channels)
 
 
 def level_spacings(path: str | Path, scene: str | int | None = None) -> list[Spacing | None]:

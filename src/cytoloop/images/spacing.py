@@ -1,4 +1,4 @@
-"""Voxel sizes that can be trusted.
+"""Voxel sizes that can be trusted, and where in space an image begins.
 
 A TIFF's resolution tag is no voxel size: scanners and printers write it too (72 dpi would be
 20 320 um). It counts only where the file states a unit of length as microscopes do.
@@ -6,12 +6,32 @@ A TIFF's resolution tag is no voxel size: scanners and printers write it too (72
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import tifffile
 
 Spacing = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """How the voxels of an image lie in space.
+
+    Attributes
+    ----------
+    spacing_um : tuple of float or None
+        Voxel size (Z, Y, X) in micrometres; None where it is unknown.
+    origin_um : tuple of float or None
+        Where the centre of the first voxel lies (Z, Y, X), in micrometres: NGFF's
+        ``translation``, which viewers follow. None at 0.
+    """
+
+    spacing_um: Spacing | None = None
+    origin_um: Spacing | None = None
+
 
 _MICROMETRE = {
     "um": 1.0,
@@ -50,6 +70,43 @@ def read_spacing(path: str | Path, bio: Any) -> Spacing | None:
         return None
     z, y, x = (f or 1.0 for f in factors)
     return (float(size.Z or 1.0) * z, float(size.Y) * y, float(size.X) * x)
+
+
+def read_origin(bio: Any, level: int = 0) -> Spacing | None:
+    """Return where an OME-Zarr lies in space, (Z, Y, X) in um; None at 0, and of other formats.
+
+    Of a level: what is said of it, scaled by what is said of the whole pyramid, and moved by that
+    (NGFF 0.4, 3.4: the transformations of a dataset come first). The stage positions of an
+    OME-TIFF are left alone: no viewer moves an image by them.
+    """
+    scenes = getattr(getattr(bio, "reader", None), "_multiscales_metadata", None)
+    if not scenes:
+        return None
+    scene = scenes[bio.current_scene_index]
+    axes = [str(axis.get("name", "")).upper() for axis in scene.get("axes", [])]
+    own, whole = _moves(scene["datasets"][level]), _moves(scene)
+    found = []
+    for axis in "ZYX":
+        factor = _in_um(_unit(bio, axis))
+        if axis not in axes or factor is None:
+            found.append(0.0)
+            continue
+        number = axes.index(axis)
+        scale = _entry(whole, "scale", number, 1.0)
+        moved = scale * _entry(own, "translation", number, 0.0)
+        found.append((moved + _entry(whole, "translation", number, 0.0)) * factor)
+    return (found[0], found[1], found[2]) if any(found) else None
+
+
+def _moves(said: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return the transformations of a level, or of a pyramid."""
+    return [one for one in said.get("coordinateTransformations", []) if isinstance(one, Mapping)]
+
+
+def _entry(moves: Sequence[Mapping[str, Any]], kind: str, number: int, default: float) -> float:
+    """Return the entry of an axis in the transformation of a kind."""
+    values: Sequence[float] = next((one[kind] for one in moves if kind in one), ())
+    return float(values[number]) if number < len(values) else default
 
 
 def _unit(bio: Any, axis: str) -> Any:

@@ -11,8 +11,10 @@ import numpy as np
 
 from cytoloop.atomic import replacing_folder
 from cytoloop.errors import OutputError
-from cytoloop.images.spacing import Spacing
+from cytoloop.images.spacing import Grid
 
+NOWHERE = Grid()
+"""Of an image that nothing is known of but its voxels."""
 CHUNK = {"C": 1, "Z": 16, "Y": 256, "X": 256}
 _SMALL = 512
 """An axis as short as this is not halved in the next level."""
@@ -22,7 +24,7 @@ def write_zarr(
     path: str | Path,
     data: Any,
     axes: str,
-    spacing_um: Spacing | None = None,
+    grid: Grid = NOWHERE,
     name: str = "image",
     boxes: Iterator[tuple[slice, ...]] | None = None,
     channels: Sequence[str] = (),
@@ -40,8 +42,8 @@ def write_zarr(
         Pixels in the order of `axes`, in memory or on disk.
     axes : str
         ``"ZYX"`` or ``"YX"``; with channels ``"CZYX"`` or ``"CYX"``.
-    spacing_um : tuple of float, optional
-        Voxel size (Z, Y, X) in micrometres.
+    grid : Grid
+        Voxel size, and where the image begins: its ``scale`` and ``translation``.
     name : str
         Of the image; and of its channel, where none are named.
     boxes : iterator of tuple of slice, optional
@@ -65,7 +67,8 @@ def write_zarr(
 
     shape = tuple(int(n) for n in data.shape)
     dtype = np.dtype(np.uint8) if data.dtype == bool else np.dtype(data.dtype)
-    known = dict(zip("ZYX", spacing_um or (), strict=False))
+    known = dict(zip("ZYX", grid.spacing_um or (), strict=False))
+    begins = dict(zip("ZYX", grid.origin_um or (), strict=False))
     sizes = [float(known.get(a, 1.0)) for a in axes]
     chunk = tuple(min(CHUNK[a], n) for a, n in zip(axes, shape, strict=True))
     with replacing_folder(path) as temporary:
@@ -85,6 +88,21 @@ def write_zarr(
         for box in boxes or _slabs(shape, axes.index("Y" if "Z" not in axes else "Z")):
             writer.write_region(np.asarray(data[box]).astype(dtype, copy=False), box)
         _add_levels(temporary, _pyramid(shape), chunk, sizes)
+        if any(begins.values()):
+            _move(temporary, [float(begins.get(a, 0.0)) for a in axes])
+
+
+def _move(folder: Path, origin: Sequence[float]) -> None:
+    """Say where the first voxel lies: that of each level is the same one."""
+    import zarr
+
+    group = zarr.open_group(str(folder), mode="r+")
+    scales: Any = group.attrs.asdict()["multiscales"]
+    for dataset in scales[0]["datasets"]:
+        dataset["coordinateTransformations"].append(
+            {"type": "translation", "translation": list(origin)}
+        )
+    group.attrs["multiscales"] = scales
 
 
 def _pyramid(shape: Sequence[int]) -> list[tuple[int, ...]]:

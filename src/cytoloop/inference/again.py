@@ -11,7 +11,7 @@ import numpy as np
 from cytoloop.classes import class_heads
 from cytoloop.digest import file_hash
 from cytoloop.errors import ConfigError, ImageError, ManifestError
-from cytoloop.images import Spacing, open_pixels
+from cytoloop.images import Grid, open_pixels
 from cytoloop.inference.classes import check_save
 from cytoloop.inference.engine import told
 from cytoloop.inference.inputs import unique_names
@@ -84,13 +84,13 @@ def segment_again(table: str | Path, output: str | Path, settings: Settings) -> 
                 else:
                     found = {name: _stored(row, name) for name in stored}
                 maps = {name: volume for name, (volume, _) in found.items()}
-                spacing = next(iter(found.values()))[1]
+                grid = next(iter(found.values()))[1]
                 hashes = [file_hash(row.file(name) or "") for name in stored]
                 key = hashlib.sha256(f"{hashes} {again.digest()}".encode()).hexdigest()
                 shape = tuple(next(iter(maps.values())).shape)
                 with writing(output):
                     scratch = Scratch.beside(output, row["name"], shape, key)
-                    return finish_row(row, maps, spacing, trained, again, output, scratch)
+                    return finish_row(row, maps, grid, trained, again, output, scratch)
 
             results.finish(number, told(work))
     finally:
@@ -98,8 +98,8 @@ def segment_again(table: str | Path, output: str | Path, settings: Settings) -> 
     return results
 
 
-def _stored(row: Row, name: str, channel: int = 0) -> tuple[Volume, Spacing | None]:
-    """Return a stored map and its voxel size."""
+def _stored(row: Row, name: str, channel: int = 0) -> tuple[Volume, Grid]:
+    """Return a stored map and how it lies in space."""
     path = row.file(name)
     pixels = open_pixels(path or "", channel)
     if pixels.dtype != np.uint8 and pixels.dtype.kind != "f":
@@ -110,4 +110,4 @@ def _stored(row: Row, name: str, channel: int = 0) -> tuple[Volume, Spacing | No
         )
     # a table of `predict` knows whether the voxel size was known; a file may state 1 for unknown
     stated = None if row["status"] else pixels.spacing_um
-    return PixelVolume(pixels), row.spacing_um or stated
+    return PixelVolume(pixels), Grid(row.spacing_um or stated, pixels.origin_um)

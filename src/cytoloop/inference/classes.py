@@ -11,7 +11,7 @@ import numpy as np
 
 from cytoloop.classes import class_heads, class_image
 from cytoloop.errors import ConfigError
-from cytoloop.images import Spacing
+from cytoloop.images import Grid
 from cytoloop.inference.maps import Maps
 from cytoloop.inference.postprocess import Trained, class_threshold
 from cytoloop.inference.scratch import Scratch
@@ -88,7 +88,7 @@ def class_volume(maps: Maps, thresholds: Sequence[float], scratch: Scratch) -> V
 def finish_classes(
     row: Row,
     maps: Maps,
-    spacing_um: Spacing | None,
+    grid: Grid,
     trained: Trained,
     settings: Settings,
     output: Path,
@@ -102,19 +102,20 @@ def finish_classes(
         Cells of the table.
     """
     cells: dict[str, Any] = {
-        "spacing_um": format_spacing(spacing_um),
+        "spacing_um": format_spacing(grid.spacing_um),
         "classes": " ".join(trained.classes),
     }
-    named, form = row["name"], form_of(settings.format, scratch)
+    named = row["name"]
+    form = form_of(named, settings.format, scratch, grid)
     if "probability" in settings.save:
         cells["probability"] = write_volume(
-            *(output, "probability", named, Stacked(list(maps.values())), spacing_um, form),
+            *(output, "probability", named, Stacked(list(maps.values())), grid, form),
             channels=trained.classes,
         )
     if "mask" in settings.save and settings.postprocess["instances"]:
         thresholds = thresholds_of(settings.postprocess, trained, maps)
         cells["threshold"] = " ".join(f"{one:.4g}" for one in thresholds)
         classes = class_volume(maps, thresholds, scratch)
-        cells["mask"] = write_volume(output, "mask", named, classes, spacing_um, form)
+        cells["mask"] = write_volume(output, "mask", named, classes, grid, form)
     scratch.remove()
     return cells

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import itertools
+import logging
+import re
 from collections import Counter
 from pathlib import Path
 
 from cytoloop.errors import ImageError, ManifestError
-from cytoloop.images import list_images, read_header, safe_name, stem
-from cytoloop.manifest import Row, read_manifest
+from cytoloop.images import SUFFIXES, list_images, read_header, safe_name, stem
+from cytoloop.manifest import Row, read_manifest, read_table
 from cytoloop.remote import fetch_all, is_remote, plain_path
+
+log = logging.getLogger(__name__)
+
+_IMAGE_COLUMNS = ("image", "imagepath", "imagefile", "path", "filepath", "file", "filename")
+"""Names of a column of images, in small letters without signs, the likeliest first."""
 
 
 def list_inputs(source: str | Path) -> list[Row]:
@@ -20,7 +27,8 @@ def list_inputs(source: str | Path) -> list[Row]:
     Parameters
     ----------
     source : str or Path
-        A folder, a glob, an image file or its URL, or a CSV with a ``raw`` column.
+        A folder, a glob, an image file or its URL, or a CSV: a manifest, or any table with a
+        column of images.
 
     Raises
     ------
@@ -28,9 +36,7 @@ def list_inputs(source: str | Path) -> list[Row]:
         Nothing is there, or the CSV is faulty.
     """
     if str(source).lower().endswith(".csv"):
-        rows = [row for row in read_manifest(source) if row["status"] != "reject"]
-        if not rows:
-            raise ManifestError(str(source), "has no rows (or only rejected ones)", "Add images.")
+        rows = _rows_of_csv(source)
     elif is_remote(source):
         rows = [Row({"raw": str(source)}, number=1)]
     else:
@@ -45,6 +51,45 @@ def list_inputs(source: str | Path) -> list[Row]:
         for row in twice:
             row.values["id"] = row["name"]
     return rows
+
+
+def _rows_of_csv(source: str | Path) -> list[Row]:
+    """Return the rows of a manifest that are not rejected, or the images of another table.
+
+    Of a table without a column ``raw`` nothing but its images is taken: what its ``time`` or
+    ``channel`` means is not known.
+    """
+    path, columns, records = read_table(source)
+    name = None if "raw" in columns else _image_column(columns, records)
+    if name is None:
+        rows = [row for row in read_manifest(path) if row["status"] != "reject"]
+    else:
+        log.info("%s: the images are those of column %r", path, name)
+        empty = [
+            f"row {n}, column {name!r} is empty" for n, r in enumerate(records, 1) if not r[name]
+        ]
+        if empty:
+            told = [f"{where}, column {name!r} is empty" for where in empty]
+            raise ManifestError(str(path), told, "Fill these cells or remove the rows.")
+        root = path.parent.resolve()
+        rows = [Row({"raw": record[name]}, root, n) for n, record in enumerate(records, 1)]
+    if not rows:
+        raise ManifestError(str(path), "has no rows (or only rejected ones)", "Add images.")
+    return rows
+
+
+def _image_column(columns: list[str], records: list[dict[str, str]]) -> str | None:
+    """Return the column of a table that names images: by its name, or by what its cells hold."""
+    plain = {re.sub(r"[\W_]+", "", name.lower()): name for name in columns}
+    for known in _IMAGE_COLUMNS:
+        if known in plain:
+            return plain[known]
+    holding = [
+        name
+        for name in columns
+        if records and all(plain_path(r[name]).lower().endswith(SUFFIXES) for r in records)
+    ]
+    return holding[0] if len(holding) == 1 else None
 
 
 def _repeated(rows: list[Row]) -> list[Row]:

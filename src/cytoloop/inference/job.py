@@ -15,6 +15,7 @@ import numpy as np
 from cytoloop.digest import file_hash
 from cytoloop.errors import ImageError, OutputError
 from cytoloop.images import (
+    Grid,
     Pixels,
     Spacing,
     level_spacings,
@@ -122,7 +123,7 @@ def predict_row(
             advance,
         )
         return finish_row(
-            row, resampled_back(found, pixels.shape, scratch), pixels.spacing_um,
+            row, resampled_back(found, pixels.shape, scratch), pixels.grid,
             Trained.of(predictor.image), settings, output, scratch,
         )  # fmt: skip
 
@@ -130,7 +131,7 @@ def predict_row(
 def finish_row(
     row: Row,
     maps: Maps,
-    spacing_um: Spacing | None,
+    grid: Grid,
     trained: Trained,
     settings: Settings,
     output: Path,
@@ -138,8 +139,8 @@ def finish_row(
 ) -> dict[str, Any]:
     """Turn maps into mask, labels and table, and write what is asked for."""
     if trained.classes:
-        return finish_classes(row, maps, spacing_um, trained, settings, output, scratch)
-    probability = maps["probability"]
+        return finish_classes(row, maps, grid, trained, settings, output, scratch)
+    probability, spacing_um = maps["probability"], grid.spacing_um
     rules = resolved(settings.postprocess, trained)
     shape = tuple(probability.shape)
     volumes = dict(maps)
@@ -166,10 +167,10 @@ def finish_row(
         if "objects" in kinds:
             cells["objects_table"] = f"objects/{row['name']}.csv"
             write_table(output / cells["objects_table"], sums.table(spacing_um))
-    form = form_of(settings.format, scratch)
+    form = form_of(row["name"], settings.format, scratch, grid)
     for kind in kinds:
         if kind != "objects":
-            cells[kind] = write_volume(output, kind, row["name"], volumes[kind], spacing_um, form)
+            cells[kind] = write_volume(output, kind, row["name"], volumes[kind], grid, form)
     scratch.remove()
     return cells
 
@@ -199,7 +200,7 @@ class _Spaced(Pixels):
     def __init__(self, pixels: Pixels, spacing_um: Spacing | None) -> None:
         self._pixels = pixels
         self.shape, self.dtype = pixels.shape, pixels.dtype
-        self.spacing_um = spacing_um
+        self.spacing_um, self.origin_um = spacing_um, pixels.origin_um
         self.channels = pixels.channels
 
     def read(self, box: tuple[slice, ...]) -> np.ndarray:

@@ -170,16 +170,13 @@ class Predictor:
             flat = pixels.read((slab, *rest)).reshape(len(pixels.channels), -1)
             known = True
             if flat.dtype.kind == "f":
-                known = bool(np.isfinite(flat).any())
                 flat = np.where(np.isfinite(flat), flat, np.nan)
+                known = not np.isnan(flat).all()
             taken.append(flat[:, -before % every :: every].copy())
             before += flat.shape[1]
-            if flat.dtype.kind == "f":
-                finite |= known
-                if not known:
-                    continue
-            else:
-                finite = True
+            finite |= known
+            if not known:
+                continue
             low = np.fmin(low, np.fmin.reduce(flat, axis=1))
             high = np.fmax(high, np.fmax.reduce(flat, axis=1))
         if not finite:

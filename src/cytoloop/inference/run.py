@@ -12,7 +12,8 @@ from typing import Any
 
 from cytoloop.errors import ImageError, ManifestError
 from cytoloop.inference.classes import check_save
-from cytoloop.inference.engine import Job, run_here, run_on_cluster
+from cytoloop.inference.cluster import run_on_cluster
+from cytoloop.inference.engine import Job, run_here
 from cytoloop.inference.job import input_digest
 from cytoloop.inference.loading import Model
 from cytoloop.inference.postprocess import Trained

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from cytoloop.images import Spacing, write_image, write_zarr
+from cytoloop.images import Grid, write_image, write_zarr
 from cytoloop.inference.scratch import Scratch
 from cytoloop.instances.blocks import Volume
+from cytoloop.manifest import format_spacing
+
+log = logging.getLogger(__name__)
 
 _ENDINGS = {"ome-tiff": ".ome.tif", "ome-zarr": ".ome.zarr"}
 
@@ -36,11 +40,22 @@ class Stacked:
         return np.asarray(self._parts[channel][tuple(rest)])
 
 
-def form_of(asked: str, scratch: Scratch) -> str:
-    """Return the form of files; ``auto`` is OME-Zarr for what does not fit into memory."""
+def form_of(name: str, asked: str, scratch: Scratch, grid: Grid) -> str:
+    """Return the form of an image's files.
+
+    ``auto`` is OME-Zarr for what does not fit into memory, and for an image that does not begin at
+    0: viewers move no OME-TIFF, and it would lie beside its image.
+    """
     if asked != "auto":
+        if asked == "ome-tiff" and grid.origin_um is not None:
+            log.warning(
+                "%s begins at %s um, and viewers move no OME-TIFF: its results will lie beside it. "
+                "Take format=ome-zarr",
+                name,
+                format_spacing(grid.origin_um),
+            )
         return asked
-    return "ome-tiff" if scratch.folder is None else "ome-zarr"
+    return "ome-tiff" if scratch.folder is None and grid.origin_um is None else "ome-zarr"
 
 
 def write_volume(
@@ -48,7 +63,7 @@ def write_volume(
     kind: str,
     name: str,
     volume: Volume | Stacked,
-    spacing_um: Spacing | None,
+    grid: Grid,
     form: str,
     channels: Sequence[str] = (),
 ) -> str:
@@ -61,8 +76,8 @@ def write_volume(
         Folder and name of the file.
     volume : Volume or Stacked
         ([Z,] Y, X); with channels (C, [Z,] Y, X).
-    spacing_um : tuple of float or None
-        (Z, Y, X).
+    grid : Grid
+        How the image lies in space.
     form : str
         ``ome-tiff`` or ``ome-zarr``.
     channels : sequence of str
@@ -74,7 +89,7 @@ def write_volume(
     if form == "ome-tiff":
         # OME-TIFF knows no floats of 16 bits
         dtype = np.dtype(np.float32 if volume.dtype == np.float16 else volume.dtype)
-        write_image(output / cell, volume, axes, spacing_um, list(channels) or [kind], dtype)
+        write_image(output / cell, volume, axes, grid.spacing_um, list(channels) or [kind], dtype)
     else:
-        write_zarr(output / cell, volume, axes, spacing_um, kind, channels=channels)
+        write_zarr(output / cell, volume, axes, grid, kind, channels=channels)
     return cell

@@ -11,7 +11,35 @@ from cytoloop.errors import CytoloopError
 from cytoloop.model.blueprint import WithoutMemory, network_class
 
 _STEPS = (1, 2, 4, 8, 16, 32, 64)
-_BASE = 128
+BASE = 128
+"""Side of the image that a network is shown."""
+LAYOUT_ERRORS = (
+    *(AssertionError, IndexError, NotImplementedError, RuntimeError, TypeError, ValueError),
+)
+"""What networks raise of an image that they cannot take."""
+
+
+def lay_out(backbone: Mapping[str, Any]) -> torch.nn.Module | None:
+    """Return a network without memory for its weights.
+
+    Parameters
+    ----------
+    backbone : mapping
+        ``_target_`` and arguments of a network of MONAI.
+
+    Returns
+    -------
+    Module or None
+        None where the class is not MONAI's or the arguments are wrong: building it for good will
+        say what is.
+    """
+    arguments = {key: value for key, value in backbone.items() if not key.startswith("_")}
+    try:
+        kind = network_class("model.backbone", str(backbone.get("_target_")))
+        with WithoutMemory():
+            return kind(**arguments)
+    except (CytoloopError, *LAYOUT_ERRORS):
+        return None
 
 
 def size_multiples(backbone: Mapping[str, Any], dims: int) -> list[int] | None:
@@ -33,23 +61,20 @@ def size_multiples(backbone: Mapping[str, Any], dims: int) -> list[int] | None:
         Per axis, [Z,] Y, X. None where no such size was found: the class is not MONAI's, or takes
         one size only.
     """
-    arguments = {key: value for key, value in backbone.items() if not key.startswith("_")}
-    try:
-        kind = network_class("model.backbone", str(backbone.get("_target_")))
-        with WithoutMemory():
-            network = kind(**arguments).eval()
-    except (CytoloopError, TypeError, ValueError, RuntimeError, AssertionError):
-        return None  # building it for good will say what is wrong
-    channels = int(arguments.get("in_channels", 1))
-    if not _takes(network, [_BASE] * dims, channels):
+    network = lay_out(backbone)
+    if network is None:
+        return None
+    network.eval()
+    channels = int(backbone.get("in_channels", 1))
+    if not _takes(network, [BASE] * dims, channels):
         return None
     found = []
     for axis in range(dims):
-        sizes = ([_BASE + (n if i == axis else 0) for i in range(dims)] for n in _STEPS)
+        sizes = ([BASE + (n if i == axis else 0) for i in range(dims)] for n in _STEPS)
         fitting = (
             n for n, size in zip(_STEPS, sizes, strict=True) if _takes(network, size, channels)
         )
-        found.append(next(fitting, _BASE))
+        found.append(next(fitting, BASE))
     return found
 
 
@@ -58,7 +83,7 @@ def _takes(network: torch.nn.Module, size: Sequence[int], channels: int) -> bool
     try:
         with torch.inference_mode(), WithoutMemory():
             out = network.to("meta")(torch.empty(1, channels, *size, device="meta"))
-    except (AssertionError, IndexError, NotImplementedError, RuntimeError, TypeError, ValueError):
+    except LAYOUT_ERRORS:
         return False
     out = out[0] if isinstance(out, (tuple, list)) else out
     return tuple(out.shape[2:]) == tuple(size)

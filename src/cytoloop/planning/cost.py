@@ -1,73 +1,90 @@
-"""What a training step costs: multiplications and memory, estimated from the network's shape.
+"""What a training step costs: multiplications and memory, counted on a network without either.
 
-The numbers are those of MONAI's DynUNet with residual encoder blocks, counted layer by layer; the
-two constants were measured (tests/planning/test_planning_cost.py measures them again).
+The network is laid out on tensors that have a shape and no numbers, and shown one image there, and
+back: whatever its architecture, torch tells what each layer multiplies and keeps.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
-TENSORS_KEPT = 11
-"""Feature maps of a level that the backward pass needs: of two blocks, a skip and an upsampling."""
-BYTES = {"32": 4, "bf16-mixed": 2, "16-mixed": 2}
-"""Of a number that is kept."""
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from cytoloop.model.blueprint import WithoutMemory
+from cytoloop.model.sizes import BASE, LAYOUT_ERRORS, lay_out
+
+_BYTES = {"bf16-mixed": 2, "16-mixed": 2}
+"""Of a number that is kept; else 4."""
 
 
-def step_macs(
-    patch: Sequence[float],
-    batch: int,
-    filters: Sequence[int],
-    strides: Sequence[Sequence[int]],
-    kernels: Sequence[Sequence[int]],
-    channels: int = 1,
-) -> float:
-    """Return the multiplications and additions of a training step.
+@dataclass(frozen=True)
+class Cost:
+    """What each voxel of a batch costs in a training step.
 
-    Forward, and backward twice as many (with respect to inputs and weights).
+    Attributes
+    ----------
+    macs : float
+        Multiplications and additions, forward and backward.
+    values : float
+        Numbers that are kept for the backward pass.
+    """
+
+    macs: float
+    values: float
+
+    def work(self, patch: Sequence[float], batch: int) -> float:
+        """Return the multiplications and additions of a step."""
+        return self.macs * batch * math.prod(patch)
+
+    def kept(self, patch: Sequence[float], batch: int, precision: str) -> float:
+        """Return the bytes that a step keeps; the precision is Lightning's."""
+        return self.values * batch * math.prod(patch) * _BYTES.get(precision, 4)
+
+
+def step_cost(backbone: Mapping[str, Any], dims: int) -> Cost | None:
+    """Return what a step of a network costs.
 
     Parameters
     ----------
-    patch : sequence of float
-        [Z,] Y, X in voxels.
-    batch : int
-    filters : sequence of int
-        Features of each level, finest first.
-    strides, kernels : sequence of sequence of int
-        Per level and axis; the first stride is 1.
-    channels : int
-        Of the input.
+    backbone : mapping
+        ``_target_`` and arguments of a network of MONAI.
+    dims : int
+        2 or 3.
+
+    Returns
+    -------
+    Cost or None
+        None where it cannot be laid out, or takes no image with sides of 128.
     """
-    voxels = batch * math.prod(patch)
-    total, before = 0.0, channels
-    for number, (features, stride, kernel) in enumerate(
-        zip(filters, strides, kernels, strict=True)
-    ):
-        voxels /= math.prod(stride)
-        taps = math.prod(kernel)
-        total += voxels * features * (taps * (before + features) + before)
-        if number + 1 < len(filters):  # the way up: a transposed convolution, then two convolutions
-            taps = math.prod(kernels[number + 1])  # MONAI's choice
-            total += voxels * features * (taps * 3 * features + filters[number + 1])
-        before = features
-    return 3 * total
+    network = lay_out(backbone)
+    if network is None:
+        return None
+    network = network.train().to("meta")
+    weights = {id(weight) for weight in network.parameters()}
+    kept: dict[int, Tensor] = {}  # held until they are counted: an id is of one tensor only
 
+    def note(tensor: Tensor) -> Tensor:
+        kept.setdefault(id(tensor.untyped_storage()), tensor)
+        return tensor
 
-def step_bytes(
-    patch: Sequence[float],
-    batch: int,
-    filters: Sequence[int],
-    strides: Sequence[Sequence[int]],
-    precision: str = "32",
-) -> float:
-    """Return about how many bytes a training step keeps for the backward pass.
-
-    Parameters are as of `step_macs`; `precision` is Lightning's.
-    """
-    voxels = batch * math.prod(patch)
-    kept = 0.0
-    for features, stride in zip(filters, strides, strict=True):
-        voxels /= math.prod(stride)
-        kept += voxels * features * TENSORS_KEPT
-    return kept * BYTES.get(precision, 4)
+    image = torch.empty(1, int(backbone.get("in_channels", 1)), *[BASE] * dims, device="meta")
+    try:
+        with (
+            WithoutMemory(),
+            FlopCounterMode(display=False) as counter,
+            torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor),
+        ):
+            out = network(image)
+            while isinstance(out, (tuple, list)):
+                out = out[0]
+            out.sum().backward()
+    except LAYOUT_ERRORS:
+        return None
+    values = sum(tensor.numel() for tensor in kept.values() if id(tensor) not in weights)
+    macs = counter.get_total_flops() / 2  # one of each is an operation
+    return Cost(macs / BASE**dims, values / BASE**dims)

@@ -60,6 +60,13 @@ def network_arguments(target: str, network: Planned, spacing: Sequence[float]) -
     return {}
 
 
+def planned_unet(network: Planned, spacing: Sequence[float]) -> dict[str, Any]:
+    """Return the class and the arguments of a DynUNet of the plan, for one channel."""
+    arguments = network_arguments(DYNUNET, network, spacing)
+    sizes = {"spatial_dims": len(spacing), "in_channels": 1, "out_channels": 1}
+    return {"_target_": DYNUNET, **sizes, **arguments}
+
+
 def shortened(steps: Sequence[Sequence[int]]) -> list[int | list[int]]:
     """Return steps with one number where all axes have the same."""
     return [step[0] if len(set(step)) == 1 else list(step) for step in steps]

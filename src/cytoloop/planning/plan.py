@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from cytoloop.errors import ConfigError
-from cytoloop.planning.cost import step_bytes, step_macs
+from cytoloop.planning.cost import Cost
 from cytoloop.planning.fingerprint import Fingerprint
 from cytoloop.planning.hardware import Hardware
 from cytoloop.planning.networks import shortened
 from cytoloop.planning.rules import (
     LAYERS,
-    choose_filters,
     choose_layers,
     choose_patch,
     choose_strides,
@@ -169,7 +168,7 @@ def plan_training(
     smallest: Sequence[int],
     settled: Mapping[str, Any],
     hardware: Hardware,
-    network: Network,
+    cost: Cost,
     multiples: Sequence[int],
 ) -> tuple[list[int], list[Choice]]:
     """Return the patch; and patch, batch, sampling, normalisation and the scale of post-processing.
@@ -178,21 +177,17 @@ def plan_training(
     ----------
     found, smallest, settled, hardware
         See `plan_network`.
-    network : Network
+    cost : Cost
+        Of the network.
     multiples : sequence of int
         What a side of a patch must be a multiple of.
     """
     dims = found.dims
-    filters = choose_filters(network.features, len(network.strides), dims)
-    strides = [[one] * dims if isinstance(one, int) else one for one in network.strides]
-    kernels = [[one] * dims if isinstance(one, int) else one for one in network.kernels]
     batch = settled.get("data.batch_size", _LEAST_BATCH[dims])
 
     def fits(patch: Sequence[int], count: int = batch, share: float = 1.0) -> bool:
-        step = (patch, count, filters, strides)
-        work = step_macs(*step, kernels, found.channels)
-        kept = step_bytes(*step, hardware.precision)
-        return work <= share * hardware.macs and kept <= hardware.memory
+        kept = cost.kept(patch, count, hardware.precision)
+        return cost.work(patch, count) <= share * hardware.macs and kept <= hardware.memory
 
     typed = settled[PATCH]
     extents = found.diameter[2] if found.diameter else ()
@@ -202,10 +197,10 @@ def plan_training(
         fullest = _FULLEST.get(hardware.kind, 0.5)
         while batch < _MOST_BATCH and fits(patch, batch + 1, fullest):
             batch += 1
-        cost = step_bytes(patch, batch, filters, strides, hardware.precision) / 2**20
-        giga = step_macs(patch, batch, filters, strides, kernels, found.channels) / 1e9
+        kept = cost.kept(patch, batch, hardware.precision) / 2**20
+        giga = cost.work(patch, batch) / 1e9
         seconds = f"{giga:.0f} of {hardware.macs / 1e9:.0f} billion multiplications a step"
-        reason = f"{seconds}, {cost:.0f} MB kept for the way back"
+        reason = f"{seconds}, {kept:.0f} MB kept for the way back"
         choices.append(Choice("data.batch_size", batch, reason))
     choices += [_foreground(found, patch), _lower(found), _upper(found)]
     why = "mean of the training objects; prediction drops what is below 5 % of it"

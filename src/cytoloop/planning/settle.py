@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,10 +19,11 @@ from cytoloop.model.checkpoint import read_checkpoint
 from cytoloop.model.processes import process_count
 from cytoloop.model.sizes import size_multiples
 from cytoloop.planning.classes import store_of
+from cytoloop.planning.cost import step_cost
 from cytoloop.planning.fingerprint import Fingerprint, fingerprint
 from cytoloop.planning.hardware import Hardware, find_hardware
 from cytoloop.planning.knobs import AUTO
-from cytoloop.planning.networks import DYNUNET, network_arguments
+from cytoloop.planning.networks import DYNUNET, network_arguments, planned_unet
 from cytoloop.planning.plan import (
     KERNELS,
     NORM,
@@ -30,11 +32,12 @@ from cytoloop.planning.plan import (
     SCALE,
     STRIDES,
     Choice,
+    Network,
     plan_network,
     plan_training,
 )
 from cytoloop.planning.plan_file import CHECKS, is_plain, read_plan
-from cytoloop.planning.rules import multiples_of
+from cytoloop.planning.rules import LAYERS, multiples_of
 
 log = logging.getLogger(__name__)
 
@@ -121,9 +124,15 @@ def settle(
     smallest = [min(sides) for sides in zip(*facts.shapes.values(), strict=True)]
     network = plan_network(found, smallest, known, machine)
     spacing = known.get(RESOLUTION, found.spacing)
+    if "layers" not in known:
+        network = _flatter(cfg, target, network, spacing, smallest)
     _fill_backbone(cfg, network_arguments(target, network, spacing))
     multiples = _multiples(cfg, target, dims)
-    patch, choices = plan_training(found, smallest, known, machine, network, multiples)
+    # for what is no network of MONAI's, or takes one size only, the planned U-Net stands in
+    built = _backbone(cfg, dims, found.channels)
+    either = (step_cost(one, dims) for one in (built, planned_unet(network, spacing)))
+    cost = next(one for one in either if one is not None)
+    patch, choices = plan_training(found, smallest, known, machine, cost, multiples)
     check_patch_size(patch, multiples, facts)
     cfg.data.patch_size = patch
     said = [Choice(key, known[key], why) for key, why in reasons.items()]
@@ -228,13 +237,44 @@ def _fill_backbone(cfg: DictConfig, arguments: Mapping[str, Any]) -> None:
                 del backbone[name]
 
 
+def _flatter(
+    cfg: DictConfig, target: str, network: Network, spacing: Sequence[float], smallest: list[int]
+) -> Network:
+    """Return a network of fewer levels where one shrinks more than the smallest image has.
+
+    A DynUNet is planned so; others halve axes by rules of their own.
+    """
+    if not network_arguments(target, network, spacing):  # nothing of it is planned
+        return network
+    for layers in range(network.layers, LAYERS[0], -1):
+        tried = copy.deepcopy(cfg)
+        fewer = replace(network, layers=layers)
+        _fill_backbone(tried, network_arguments(target, fewer, spacing))
+        multiples = _multiples(tried, target, len(smallest))
+        short = [n < m for n, m in zip(smallest, multiples, strict=True)]
+        if not any(short):
+            break
+        axis = short.index(True)
+        why = f"images of {smallest[axis]} along {'ZYX'[-len(short) :][axis]} carry no more"
+        said = [one for one in network.choices if one.key != "layers"]
+        network = replace(
+            network, layers=layers - 1, choices=[*said, Choice("layers", layers - 1, why)]
+        )
+    return network
+
+
 def _multiples(cfg: DictConfig, target: str, dims: int) -> list[int]:
     """Return what each side of a patch must be a multiple of; 1 where that cannot be told."""
-    backbone = OmegaConf.select(cfg, "model.backbone")
-    if backbone is None or target == DYNUNET:
+    if OmegaConf.select(cfg, "model.backbone") is None or target == DYNUNET:
         return multiples_of(OmegaConf.select(cfg, STRIDES) or [], dims)
+    return size_multiples(_backbone(cfg, dims), dims) or [1] * dims
+
+
+def _backbone(cfg: DictConfig, dims: int, channels: int = 1) -> dict[str, Any]:
+    """Return the network's class and arguments as plain values."""
+    backbone = OmegaConf.select(cfg, "model.backbone") or {}
     known = {
         name: backbone[name] for name in backbone if name not in ("spatial_dims", "in_channels")
     }
     plain = {k: OmegaConf.to_object(v) if OmegaConf.is_config(v) else v for k, v in known.items()}
-    return size_multiples({**plain, "spatial_dims": dims, "in_channels": 1}, dims) or [1] * dims
+    return {**plain, "spatial_dims": dims, "in_channels": channels}

@@ -1,0 +1,152 @@
+"""What images may be like, and where their results lie; post-processing by its names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+import zarr
+from test_inference_predict import noise, place, predict, rows_of, write
+
+import cytoloop.images.pixels
+from cytoloop.errors import ManifestError
+from cytoloop.images import Grid, open_pixels, read_image, write_zarr
+from cytoloop.inference import scratch
+from cytoloop.inference.inputs import list_inputs
+
+__all__ = ["place"]  # a fixture
+GRID = Grid((1.0, 0.5, 0.5), (-12.5, 40.0, 0.0))
+MODEL = {"threshold": 0.51, "seed_smoothing": 1.0, "min_depth": 0.1}
+
+
+def moves(path: Path) -> list[list[float]]:
+    """Return the translation of each level of an OME-Zarr."""
+    levels = zarr.open_group(path, mode="r").attrs["multiscales"][0]["datasets"]
+    return [level["coordinateTransformations"][1]["translation"] for level in levels]
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_results_lie_over_an_image_that_does_not_begin_at_0(
+    make_model: Callable, place: Path, monkeypatch: pytest.MonkeyPatch, streamed: bool
+) -> None:
+    model = make_model(tuned=MODEL)
+    write_zarr(place / "in/a.ome.zarr", noise((12, 40, 600)), "ZYX", GRID)
+    assert len(moves(place / "in/a.ome.zarr")) == 2
+    if streamed:
+        monkeypatch.setattr(scratch, "IN_MEMORY_VOXELS", 1000)
+        monkeypatch.setattr(cytoloop.images.pixels, "IN_MEMORY", 1000)
+    assert predict(f"model={model}", "input=in", "output=p") == 0
+    again = ("from=p/predictions.csv", "output=q", "postprocess=otsu")
+    assert predict(*again, "save=[labels]") == 0
+    found = [place / "p" / rows_of(place / "p")["a"][k] for k in ("probability", "mask", "labels")]
+    found.append(place / "q" / rows_of(place / "q")["a"]["labels"])
+    for path in found:
+        assert path.name == "a.ome.zarr" and moves(path) == [[-12.5, 40.0, 0.0]] * 2
+        assert open_pixels(path).grid == GRID
+
+
+def test_a_tiff_over_an_image_that_does_not_begin_at_0_is_warned_of(
+    make_model: Callable, place: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    write_zarr(place / "in/a.ome.zarr", noise((12, 40, 60)), "ZYX", GRID)
+    words = (f"model={make_model()}", "input=in", "output=p", "format=ome-tiff", "save=[mask]")
+    assert predict(*words) == 0
+    told = capfd.readouterr().err
+    assert "a begins at -12.5 40 0 um" in told and "format=ome-zarr" in told
+
+
+def test_where_a_level_begins_is_told_by_the_level_and_the_pyramid(tmp_path: Path) -> None:
+    path = tmp_path / "a.ome.zarr"
+    write_zarr(path, noise((4, 600, 600)), "ZYX", Grid((2.0, 0.5, 0.5)))
+    group = zarr.open_group(path, mode="r+")
+    said: Any = group.attrs.asdict()["multiscales"]
+    for axis in said[0]["axes"]:
+        axis["unit"] = "nanometer"
+    said[0]["coordinateTransformations"] = [
+        {"type": "scale", "scale": [1.0, 1000.0, 1000.0]},
+        {"type": "translation", "translation": [7000.0, 0.0, 3000.0]},
+    ]
+    # a level of means begins half a voxel further in
+    move = {"type": "translation", "translation": [0.0, 0.25, 0.25]}
+    said[0]["datasets"][1]["coordinateTransformations"].append(move)
+    group.attrs["multiscales"] = said
+    assert open_pixels(path).origin_um == pytest.approx((7.0, 0.0, 3.0))
+    assert open_pixels(path, level=1).origin_um == pytest.approx((7.0, 0.25, 3.25))
+
+
+@pytest.mark.parametrize(
+    "header, column",
+    [
+        ("well,Image_Path,time", "Image_Path"),
+        ("well;file name;time", "file name"),
+        ("well\tfilename\tpath", "path"),
+        ("well,what is to be seen,time", "what is to be seen"),
+    ],
+)
+def test_any_table_with_a_column_of_images_is_predicted(
+    make_model: Callable, place: Path, header: str, column: str
+) -> None:
+    write(place / "a.ome.tif", noise((40, 40)))
+    sign = next(one for one in ",;\t" if one in header)
+    cells = dict.fromkeys(header.split(sign), "10:30") | {column: "a.ome.tif"}
+    (place / "plate.csv").write_text(f"{header}\n{sign.join(cells.values())}\n", "utf-8")
+    assert predict(f"model={make_model(2)}", "input=plate.csv", "output=p") == 0
+    assert rows_of(place / "p")["a"]["status"] == "done"
+
+
+def test_a_table_without_images_and_one_with_gaps_are_refused(place: Path) -> None:
+    (place / "t.csv").write_text("well,dose\nA1,3\n", "utf-8")
+    with pytest.raises(ManifestError, match=r"no column raw \(found: well, dose\)"):
+        list_inputs("t.csv")
+    (place / "t.csv").write_text("well,image\nA1,a.tif\nA2,\nA3,\n", "utf-8")
+    with pytest.raises(ManifestError) as caught:
+        list_inputs("t.csv")
+    assert [p.split(",")[0] for p in caught.value.problems] == ["row 2", "row 3"]
+    (place / "two.csv").write_text("before,after\na.tif,b.tif\n", "utf-8")
+    with pytest.raises(ManifestError, match="found: before, after"):  # which one is meant?
+        list_inputs("two.csv")
+
+
+def test_a_stack_of_one_plane_is_a_plane(
+    make_model: Callable, place: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    tifffile.imwrite(place / "a.ome.tif", noise((1, 40, 60)), metadata={"axes": "ZYX"})
+    assert predict(f"model={make_model(2)}", "input=a.ome.tif", "output=p") == 0
+    assert read_image(place / "p/labels/a.ome.tif").data.shape == (1, 40, 60)
+    assert predict(f"model={make_model(3)}", "input=a.ome.tif", "output=q") == 2
+    assert "is one plane" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["li", "yen", "isodata", "triangle", "minimum", "mean"])
+def test_every_threshold_has_its_name(make_model: Callable, place: Path, name: str) -> None:
+    y, x = np.indices((64, 64))
+    disk = np.hypot(y - 32, x - 32) < 12
+    raw = np.where(disk, 200, 20) + noise((64, 64)) // 40
+    write(place / "a.ome.tif", raw.astype(np.uint16))
+    write(place / "p.ome.tif", np.where(disk, 230, 15).astype(np.uint8))
+    (place / "t.csv").write_text("id,raw,probability\na,a.ome.tif,p.ome.tif\n", "utf-8")
+    assert predict("from=t.csv", "output=q", f"postprocess={name}") == 0
+    mask = read_image(place / "q/mask/a.ome.tif").data[0]
+    np.testing.assert_array_equal(mask > 0, disk)
+
+
+def test_hitif_and_ensembles_as_a_user_types_them(make_model: Callable, place: Path) -> None:
+    heads = ["foreground", "distance", "contour"]
+    models = [make_model(2, seed=n, outputs=3, heads=heads) for n in (1, 2)]
+    write(place / "in/a.ome.tif", noise((64, 64)))
+    one, both = f"model={models[0]}", f"model=[{models[0]},{models[1]}]"
+    assert predict(one, "input=in", "output=p", "postprocess=hitif") == 0
+    assert predict(f"model={models[1]}", "input=in", "output=q", "postprocess=hitif") == 0
+    assert predict(both, "input=in", "output=b", "postprocess=hitif") == 0
+    row = rows_of(place / "b")["a"]
+    assert row["threshold"] == "0.5" and row["labels"] and row["contour"]
+    for kind in ("probability", "distance", "contour"):
+        alone = [read_image(place / f / kind / "a.ome.tif").data.astype(float) for f in "pq"]
+        mean = read_image(place / "b" / kind / "a.ome.tif").data
+        assert np.abs(alone[0] - alone[1]).max() > 3
+        np.testing.assert_allclose(mean, np.mean(alone, 0), atol=4)
+    assert rows_of(place / "b")["a"]["model_sha256"].count("+") == 1
