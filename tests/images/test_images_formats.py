@@ -15,6 +15,7 @@ from cytoloop.images import (
     Grid,
     level_spacings,
     list_images,
+    open_pixels,
     read_header,
     read_image,
     read_labels,
@@ -272,6 +273,25 @@ def test_a_real_czi_without_a_scale_is_read(real_data: Path) -> None:
     path = real_data / "formats" / "czi" / "DAPI_GFP.czi"
     assert read_header(path).spacing_um is None
     assert read_image(path).data.shape == (2, 640, 640)
+
+
+@pytest.mark.realdata
+def test_a_czi_is_decoded_plane_by_plane(real_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from bioio_czi.aicspylibczi_reader.reader import Reader
+
+    path = real_data / "formats" / "czi" / "CellDivision_T3_Z5_CH2_X240_Y170.czi"
+    whole = read_image(path, time=1).data
+    decode, decoded = Reader._read_chunk_from_image, []
+
+    def note(*args: Any, read_dims: dict[str, int], **kwargs: Any) -> np.ndarray:
+        decoded.append(read_dims)
+        return decode(*args, read_dims=read_dims, **kwargs)
+
+    monkeypatch.setattr(Reader, "_read_chunk_from_image", note)
+    pixels = open_pixels(path, "1", time=1, in_memory=0)
+    found = pixels.read((slice(2, 4), slice(10, 50), slice(0, 30)))
+    np.testing.assert_array_equal(found, whole[1:2, 2:4, 10:50, :30])
+    assert sorted((one["Z"], one["C"], one["T"]) for one in decoded) == [(2, 1, 1), (3, 1, 1)]
 
 
 @pytest.mark.parametrize("shape", [(3, 515, 1026), (1027, 64), (70, 513, 16)])

@@ -78,6 +78,29 @@ def test_where_a_level_begins_is_told_by_the_level_and_the_pyramid(tmp_path: Pat
     assert open_pixels(path, level=1).origin_um == pytest.approx((7.0, 0.25, 3.25))
 
 
+def test_version_5_of_the_format_tells_it_too(tmp_path: Path) -> None:
+    from bioio_ome_zarr.writers import OMEZarrWriter
+
+    path, data = tmp_path / "a.ome.zarr", noise((4, 40, 60))
+    writer = OMEZarrWriter(
+        str(path),
+        level_shapes=[data.shape],
+        dtype=data.dtype,
+        zarr_format=3,
+        axes_names=["z", "y", "x"],
+        axes_types=["space"] * 3,
+        axes_units=["micrometer"] * 3,
+        physical_pixel_size=[2.0, 0.5, 0.5],
+    )
+    writer.write_full_volume(data)
+    group = zarr.open_group(path, mode="r+")
+    said: Any = group.attrs.asdict()["ome"]
+    move = {"type": "translation", "translation": [3.0, 2.0, 1.0]}
+    said["multiscales"][0]["datasets"][0]["coordinateTransformations"].append(move)
+    group.attrs["ome"] = said
+    assert open_pixels(path).grid == Grid((2.0, 0.5, 0.5), (3.0, 2.0, 1.0))
+
+
 @pytest.mark.parametrize(
     "header, column",
     [

@@ -49,6 +49,11 @@ def test_anisotropic_voxels_are_respected() -> None:
     shape = (12, 60, 90)  # z is 4 times coarser
     both = ball(shape, (24, 30, 30), 20, 4.0) | ball(shape, (24, 30, 62), 20, 4.0)
     assert labels_of(both, (4.0, 1.0, 1.0)).max() == 2
+    # 24 um high blocks, joined by a bridge as high, but 14 um wide
+    blocks = np.zeros((10, 40, 82), bool)
+    blocks[2:8, 8:32, 8:32] = blocks[2:8, 8:32, 50:74] = blocks[2:8, 13:27, 32:50] = True
+    assert labels_of(blocks, (4.0, 1.0, 1.0)).max() == 2
+    assert labels_of(blocks).max() == 1  # of cubes it would be as deep anywhere
 
 
 def test_two_dimensions() -> None:

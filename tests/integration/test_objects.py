@@ -89,6 +89,32 @@ def test_touching_objects_are_learned_and_parted(
     assert depth[labels > 0].mean() > 4 * depth[labels == 0].mean()
 
 
+@pytest.mark.slow
+def test_hitif_is_learned_at_two_depths_and_parts_objects(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(project)
+    flat = read_image(next(Path("raw").iterdir())).data.ndim == 3
+    words = [*TINY, "model=hitif", f"data.patch_size={'[32,32]' if flat else '[8,32,32]'}"]
+    words += ["+model.backbone.deep_supervision=true", "+model.backbone.deep_supr_num=1"]
+    assert main(["train", *words, "data.path=dataset", "tune=false", "output=hitif"]) == 0
+    run = (project / "hitif" / "run_id").read_text().strip()
+    found = MlflowClient(f"sqlite:///{project}/mlflow.db").get_run(run).data.metrics
+    assert found["train/loss_contour"] < 0.1 and found["val/dice"] > 0.9
+    words = ["postprocess=hitif", "input=dataset/test.csv", "output=by_hitif"]
+    assert main(["predict", "model=hitif", *words]) == 0
+    table = "predictions=by_hitif/predictions.csv"
+    assert main(["evaluate", table, "truth=dataset/test.csv", "output=hitif_eval"]) == 0
+    with open("hitif_eval/metrics.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert np.mean([float(row["f1_50"]) for row in rows]) > 0.8
+    with open("by_hitif/predictions.csv", newline="") as file:
+        row = next(csv.DictReader(file))
+    contour = read_image(Path("by_hitif") / row["contour"]).data[0].astype(float)
+    labels = read_labels(Path("by_hitif") / row["labels"])
+    assert contour[labels > 0].mean() > 2 * contour[labels == 0].mean()
+
+
 def test_stored_maps_give_the_same_objects_again(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

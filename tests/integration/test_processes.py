@@ -25,6 +25,7 @@ WORDS = [
 ]
 ONE = [*WORDS, "data.batch_size=2", "data.steps_per_epoch=12"]
 TWO = [*WORDS, "data.batch_size=1", "data.steps_per_epoch=24", "trainer=ddp_cpu"]
+ONES = ("one", "two")
 FOREGROUND = "model.task_heads.distance.share=0"  # the depth's loss is balanced over a batch
 
 
@@ -97,6 +98,18 @@ def test_two_processes_learn_as_one_does(project: Path) -> None:
     other = weights("two")
     for name, value in weights("one").items():
         torch.testing.assert_close(other[name], value, atol=1e-3, rtol=1e-2)
+
+
+def test_accumulated_steps_and_a_mean_of_weights_are_those_of_one_process(project: Path) -> None:
+    more = [FOREGROUND, "callbacks=ema", "callbacks.ema.decay=0.5", "trainer.max_epochs=2"]
+    more += ["trainer.accumulate_grad_batches=3"]
+    assert main([*ONE, *more, "output=mean_of_one"]) == 0
+    assert main([*TWO, *more, "output=mean_of_two"]) == 0
+    one, two = (torch.load(f"mean_of_{n}/checkpoints/last.ckpt", weights_only=True) for n in ONES)
+    assert one["global_step"] == two["global_step"] == 8
+    for name, value in one["state_dict"].items():
+        torch.testing.assert_close(two["state_dict"][name], value, atol=1e-3, rtol=1e-2)
+    assert scores("mean_of_two") == pytest.approx(scores("mean_of_one"), abs=5e-3)
 
 
 def test_one_image_to_validate_is_scored_by_one_of_two_processes(project: Path) -> None:

@@ -21,7 +21,7 @@ from cytoloop.errors import ConfigError, ModelError
 from cytoloop.model import hardware, rehearsal
 from cytoloop.model.fit import complete_config
 from cytoloop.model.heads import Head
-from cytoloop.model.losses import DiceCELoss
+from cytoloop.model.losses import DepthLoss, DiceCELoss
 from cytoloop.model.module import SegmentationModule
 from cytoloop.model.progress import Progress
 from cytoloop.model.schedule import SHAPES, BudgetSchedule
@@ -69,6 +69,35 @@ def test_validation_scores_leave_out_excluded_voxels() -> None:
     assert scores["val/iou"] == pytest.approx(2 / 4)
     image[..., 1, 2:] = -9
     assert validate(image, target, weight) == scores
+
+
+@pytest.mark.parametrize("excluded", ["plane", "region"])
+@pytest.mark.parametrize("head", ["seg", "distance", "contour"])
+def test_no_head_learns_of_what_is_not_annotated(head: str, excluded: str) -> None:
+    heads = {"seg": DiceCELoss(), "distance": DepthLoss(), "contour": DepthLoss(power=2.0)}
+    module = SegmentationModule(
+        backbone=Half(),
+        task_heads={name: Head(loss) for name, loss in heads.items()},
+        inferer=lambda image, network: network(image),
+        image={"spatial_dims": 3, "heads": ["foreground", "distance", "contour"]},
+    )
+    weight = torch.ones(1, 1, 3, 4, 4)
+    weight[(..., 1, slice(None), slice(None)) if excluded == "plane" else (..., slice(2, 4))] = 0
+    seen = (weight > 0).expand(1, 3, 3, 4, 4)
+    target = torch.rand(1, 3, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    target[:, 0] = target[:, 0].round()
+    number, found = list(heads).index(head), []
+    for hidden in (0.0, 50.0, float("nan")):
+        image = torch.linspace(-2, 2, target.numel()).reshape(target.shape)
+        image = torch.where(seen, image, torch.tensor(hidden)).requires_grad_()
+        wrong = torch.where(seen, target, 1 - target)
+        logits = {name: image[:, n : n + 1] for n, name in enumerate(heads)}
+        losses = module.losses(logits, {"target": wrong, "weight": weight})
+        losses[head].backward()
+        assert image.grad is not None and not image.grad[~seen].any()
+        assert image.grad[:, number][seen[:, number]].all()
+        found.append((float(losses[head].detach()), image.grad))
+    assert all(loss == found[0][0] and torch.equal(g, found[0][1]) for loss, g in found)
 
 
 def test_an_empty_image_in_which_nothing_is_found_is_right() -> None:

@@ -17,23 +17,36 @@ CASES: dict[str, tuple[list[int], dict[str, Any]]] = {
     "DynUNet 3D": (
         [16, 32, 32],
         {
-            **{"_target_": NETS + "DynUNet", "spatial_dims": 3, "in_channels": 1},
-            **{"out_channels": 2, "kernel_size": KERNELS, "strides": STRIDES},
-            **{"upsample_kernel_size": STRIDES[1:], "filters": [8, 16, 32], "res_block": True},
+            "_target_": NETS + "DynUNet",
+            "spatial_dims": 3,
+            "in_channels": 1,
+            "out_channels": 2,
+            "kernel_size": KERNELS,
+            "strides": STRIDES,
+            "upsample_kernel_size": STRIDES[1:],
+            "filters": [8, 16, 32],
+            "res_block": True,
         },
     ),
     "SegResNetDS 3D": (
         [16, 32, 32],
         {
-            **{"_target_": NETS + "SegResNetDS", "spatial_dims": 3, "in_channels": 1},
-            **{"out_channels": 1, "init_filters": 8, "blocks_down": [1, 2, 2]},
+            "_target_": NETS + "SegResNetDS",
+            "spatial_dims": 3,
+            "in_channels": 1,
+            "out_channels": 1,
+            "init_filters": 8,
+            "blocks_down": [1, 2, 2],
         },
     ),
     "FlexibleUNet 2D": (
         [128, 128],
         {
-            **{"_target_": NETS + "FlexibleUNet", "spatial_dims": 2, "in_channels": 3},
-            **{"out_channels": 1, "backbone": "resnet10"},
+            "_target_": NETS + "FlexibleUNet",
+            "spatial_dims": 2,
+            "in_channels": 3,
+            "out_channels": 1,
+            "backbone": "resnet10",
         },
     ),
 }
@@ -80,7 +93,12 @@ def test_what_cannot_be_laid_out_is_not_counted() -> None:
     wrong = {**CASES["DynUNet 3D"][1], "filters": "many"}
     other = {**CASES["DynUNet 3D"][1], "_target_": "torch.nn.Conv3d"}
     fixed = {
-        **{"_target_": NETS + "UNETR", "in_channels": 1, "out_channels": 1},
-        **{"img_size": [32, 32, 32], "hidden_size": 48, "mlp_dim": 48, "num_heads": 4},
+        "_target_": NETS + "UNETR",
+        "in_channels": 1,
+        "out_channels": 1,
+        "img_size": [32, 32, 32],
+        "hidden_size": 48,
+        "mlp_dim": 48,
+        "num_heads": 4,
     }
     assert [step_cost(one, 3) for one in (wrong, other, fixed)] == [None] * 3

@@ -229,7 +229,7 @@ def test_a_residual_encoder_of_thin_stacks_has_fewer_levels(
     assert cfg.layers == 4 and cfg.data.patch_size[0] == 4  # one more would take 8 planes
     reasons = {choice.key: choice.reason for choice in plan.choices}
     assert reasons["layers"] == "images of 6 along Z carry no more"
-    with pytest.raises(ConfigError, match="divisible by 8"):
+    with pytest.raises(ConfigError, match="multiples of 8 along Z, and the smallest image has 6"):
         settled("model=residual_encoder", "features=4", "layers=5")
 
 

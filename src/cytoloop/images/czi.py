@@ -1,4 +1,4 @@
-"""CZI without a voxel size, which bioio refuses to read.
+"""CZI plane by plane, and without a voxel size, which bioio refuses to read.
 
 This module is imported only when a CZI is opened: its library takes seconds.
 """
@@ -15,7 +15,7 @@ from bioio_czi.metadata import UnsupportedMetadataError
 
 
 class CziReader(Reader):
-    """bioio's reader, for which a missing scale is no fault.
+    """bioio's reader, which decodes one plane for one plane, and takes a missing scale.
 
     Parameters
     ----------
@@ -24,7 +24,7 @@ class CziReader(Reader):
     """
 
     def __init__(self, image: Any, **kwargs: Any) -> None:
-        self._implementation = _Unscaled(image, **kwargs)
+        self._implementation = _Unscaled(image, **{"chunk_dims": ["Y", "X"], **kwargs})
 
 
 class _Unscaled(_Tiles):

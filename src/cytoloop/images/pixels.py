@@ -111,7 +111,7 @@ class FilePixels(Pixels):
             if array is None:
                 array = bio.get_image_dask_data("CZYX", T=time)
             array = array[wanted]
-            self.origin_um = read_origin(bio, level)
+            self.origin_um = read_origin(path, bio, level)
         self._array = array[:, 0] if array.shape[1] == 1 else array
         self.shape = tuple(int(n) for n in self._array.shape[1:])
         self.dtype = np.dtype(self._array.dtype)
@@ -190,7 +190,7 @@ def open_pixels(
         size = math.prod(int(bio.dims[axis][0]) for axis in "CZYX")
         whole = size * np.dtype(bio.dtype).itemsize <= in_memory
         samples = "S" in bio.dims.order  # an RGB picture: its samples are channels
-        origin = read_origin(bio)
+        origin = read_origin(path, bio)
     if level == 0 and (whole or samples):
         image = read_image(path, channel, scene, time)
         return MemoryPixels(image.data, image.spacing_um, image.channels, origin)

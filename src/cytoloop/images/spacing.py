@@ -72,17 +72,20 @@ def read_spacing(path: str | Path, bio: Any) -> Spacing | None:
     return (float(size.Z or 1.0) * z, float(size.Y) * y, float(size.X) * x)
 
 
-def read_origin(bio: Any, level: int = 0) -> Spacing | None:
+def read_origin(path: str | Path, bio: Any, level: int = 0) -> Spacing | None:
     """Return where an OME-Zarr lies in space, (Z, Y, X) in um; None at 0, and of other formats.
 
     Of a level: what is said of it, scaled by what is said of the whole pyramid, and moved by that
     (NGFF 0.4, 3.4: the transformations of a dataset come first). The stage positions of an
     OME-TIFF are left alone: no viewer moves an image by them.
     """
-    scenes = getattr(getattr(bio, "reader", None), "_multiscales_metadata", None)
-    if not scenes:
+    if not Path(path).is_dir():
         return None
-    scene = scenes[bio.current_scene_index]
+    import zarr
+
+    attributes = zarr.open_group(str(path), mode="r").attrs.asdict()
+    told: Any = attributes.get("ome", attributes)  # since version 0.5
+    scene = told["multiscales"][bio.current_scene_index]
     axes = [str(axis.get("name", "")).upper() for axis in scene.get("axes", [])]
     own, whole = _moves(scene["datasets"][level]), _moves(scene)
     found = []

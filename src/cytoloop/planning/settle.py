@@ -128,6 +128,7 @@ def settle(
         network = _flatter(cfg, target, network, spacing, smallest)
     _fill_backbone(cfg, network_arguments(target, network, spacing))
     multiples = _multiples(cfg, target, dims)
+    _check_room(multiples, smallest, target)
     # for what is no network of MONAI's, or takes one size only, the planned U-Net stands in
     built = _backbone(cfg, dims, found.channels)
     either = (step_cost(one, dims) for one in (built, planned_unet(network, spacing)))
@@ -261,6 +262,20 @@ def _flatter(
             network, layers=layers - 1, choices=[*said, Choice("layers", layers - 1, why)]
         )
     return network
+
+
+def _check_room(multiples: Sequence[int], smallest: Sequence[int], target: str) -> None:
+    """Refuse a network that takes no patch of the smallest image."""
+    names = "ZYX"[-len(multiples) :]
+    problems = [
+        f"takes multiples of {step} along {axis}, and the smallest image has {size}"
+        for axis, step, size in zip(names, multiples, smallest, strict=True)
+        if size < step
+    ]
+    if problems:
+        kind = target.rpartition(".")[2]
+        repair = "Take fewer layers or another network, or leave out the images that are too small."
+        raise ConfigError("model.backbone", [f"{kind} {one}" for one in problems], repair)
 
 
 def _multiples(cfg: DictConfig, target: str, dims: int) -> list[int]:
