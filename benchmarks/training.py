@@ -209,7 +209,7 @@ def rate(batches: Iterator[Any], seconds: float = 4.0, warm: int = 3) -> float:
 def loaders_alone(folder: Path) -> dict[str, float]:
     """Return patches per second of each loader, 32 x 64 x 64."""
     found = {"plain cropper in memory": rate(crop_in_memory(folder, LOADER_PATCH))}
-    for preset in ("none", "light", "default", "strong"):
+    for preset in ("none", "light", "microscope", "default", "strong"):
         for workers in (1, 2):
             loader = our_loader(folder, LOADER_PATCH, preset, workers, 10_000)
             found[f"ours, {preset}, {workers} thread(s)"] = rate(endless(loader))

@@ -34,7 +34,7 @@ from cytoloop.data.sampling import PatchSchedule
 from cytoloop.errors import ConfigError
 
 CONFIGS = Path(__file__).parents[2] / "configs"
-PRESETS = ("none", "light", "default", "strong", "hitif", "nnunet")
+PRESETS = ("none", "light", "microscope", "default", "strong", "hitif", "nnunet")
 PLACES = ("flip", "quarter_turn", "rotate", "scale", "elastic")
 GREY = (
     *("gain", "offset", "contrast", "gamma", "gamma_inverted", "saturation", "clahe", "blur"),
