@@ -128,7 +128,11 @@ def test_a_row_that_cannot_be_had_fails_alone(
     assert predict(f"model={make_model(2)}", "input=t.csv", "output=p") == 2
     found = rows_of(place / "p")
     assert found["a"]["status"] == "done" and found["b"]["status"] == "failed"
-    assert "127.0.0.1:9" in capfd.readouterr().err
+    text = capfd.readouterr().err
+    assert "127.0.0.1:9" in text and "The other 1 are done; mend these" in text
+    (place / "t.csv").write_text("id,raw\nb,http://127.0.0.1:9/b.tif\n")
+    assert predict(f"model={make_model(2)}", "input=t.csv", "output=q") == 2
+    assert "Mend these and predict them again" in capfd.readouterr().err
 
 
 def test_what_does_not_fit_into_memory_fails_alone(

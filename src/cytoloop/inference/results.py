@@ -116,9 +116,8 @@ class Results:
         if not failed:
             return None
         done = sum(row["status"] == "done" for row in self.table)
-        return ImageError(
-            "predict", failed, f"The other {done} are done; mend these and predict them again."
-        )
+        others = f"The other {done} are done; mend" if done else "Mend"
+        return ImageError("predict", failed, f"{others} these and predict them again.")
 
     def _done(self, row: str) -> dict[str, Any] | None:
         """Return the cells of a row that an earlier run has done."""
