@@ -12,7 +12,6 @@ import zarr
 
 from cytoloop.errors import ImageError
 from cytoloop.images import (
-    Grid,
     level_spacings,
     list_images,
     open_pixels,
@@ -303,7 +302,7 @@ def test_every_level_of_a_written_pyramid_lies_over_the_image(
         step = sizes[-len(shape) :][axis]
         place = np.indices(shape, np.uint16)[axis]  # each voxel holds where it lies
         path = tmp_path / f"{axis}.ome.zarr"
-        write_zarr(path, place, "ZYX"[-len(shape) :], Grid(sizes))
+        write_zarr(path, place, "ZYX"[-len(shape) :], sizes)
         stored = zarr.open_group(path, mode="r")
         levels = stored.attrs["multiscales"][0]["datasets"]
         assert len(levels) > 1

@@ -34,7 +34,13 @@ def test_results_lie_over_an_image_that_does_not_begin_at_0(
     make_model: Callable, place: Path, monkeypatch: pytest.MonkeyPatch, streamed: bool
 ) -> None:
     model = make_model(tuned=MODEL)
-    write_zarr(place / "in/a.ome.zarr", noise((12, 40, 600)), "ZYX", GRID)
+    write_zarr(
+        place / "in/a.ome.zarr",
+        noise((12, 40, 600)),
+        "ZYX",
+        GRID.spacing_um,
+        origin_um=GRID.origin_um,
+    )
     assert len(moves(place / "in/a.ome.zarr")) == 2
     if streamed:
         monkeypatch.setattr(scratch, "IN_MEMORY_VOXELS", 1000)
@@ -52,7 +58,13 @@ def test_results_lie_over_an_image_that_does_not_begin_at_0(
 def test_a_tiff_over_an_image_that_does_not_begin_at_0_is_warned_of(
     make_model: Callable, place: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    write_zarr(place / "in/a.ome.zarr", noise((12, 40, 60)), "ZYX", GRID)
+    write_zarr(
+        place / "in/a.ome.zarr",
+        noise((12, 40, 60)),
+        "ZYX",
+        GRID.spacing_um,
+        origin_um=GRID.origin_um,
+    )
     words = (f"model={make_model()}", "input=in", "output=p", "format=ome-tiff", "save=[mask]")
     assert predict(*words) == 0
     told = capfd.readouterr().err
@@ -61,7 +73,7 @@ def test_a_tiff_over_an_image_that_does_not_begin_at_0_is_warned_of(
 
 def test_where_a_level_begins_is_told_by_the_level_and_the_pyramid(tmp_path: Path) -> None:
     path = tmp_path / "a.ome.zarr"
-    write_zarr(path, noise((4, 600, 600)), "ZYX", Grid((2.0, 0.5, 0.5)))
+    write_zarr(path, noise((4, 600, 600)), "ZYX", (2.0, 0.5, 0.5))
     group = zarr.open_group(path, mode="r+")
     said: Any = group.attrs.asdict()["multiscales"]
     for axis in said[0]["axes"]:

@@ -21,7 +21,7 @@ import tifffile
 import cytoloop
 from cytoloop.__main__ import main
 from cytoloop.errors import CytoloopError
-from cytoloop.images import Grid, read_header, read_image, write_image, write_zarr
+from cytoloop.images import read_header, read_image, write_image, write_zarr
 from cytoloop.inference import scratch
 
 
@@ -221,7 +221,7 @@ def test_large_images_are_streamed_through_zarr_to_the_same_result(
     make_model: Callable, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = noise((20, 90, 110))
-    write_zarr(place / "in/a.ome.zarr", data, "ZYX", Grid((1.0, 0.5, 0.5)))
+    write_zarr(place / "in/a.ome.zarr", data, "ZYX", (1.0, 0.5, 0.5))
     model = make_model(tuned={"threshold": 0.51, "seed_smoothing": 1.0, "min_depth": 0.1})
     assert predict(f"model={model}", "input=in/a.ome.zarr", "output=p") == 0
     for module, name in ((scratch, "IN_MEMORY_VOXELS"), (cytoloop.images.pixels, "IN_MEMORY")):
@@ -395,7 +395,7 @@ def test_workers_give_what_one_process_gives(make_model: Callable, place: Path) 
 @pytest.mark.slow
 def test_a_lost_worker_costs_its_block_only(make_model: Callable, place: Path) -> None:
     """A real scheduler and two workers in processes of their own; one is killed midway."""
-    write_zarr(place / "in/a.ome.zarr", noise((31, 299, 118)), "ZYX", Grid((1.0, 0.5, 0.5)))
+    write_zarr(place / "in/a.ome.zarr", noise((31, 299, 118)), "ZYX", (1.0, 0.5, 0.5))
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     note = place / "scheduler.json"
     scheduler = subprocess.Popen(
@@ -474,7 +474,7 @@ def test_every_format_is_predicted_or_refused_in_words(
 
 
 def test_levels_of_a_pyramid(make_model: Callable, place: Path) -> None:
-    write_zarr(place / "in/a.ome.zarr", noise((3, 520, 560)), "ZYX", Grid((1.0, 0.25, 0.25)))
+    write_zarr(place / "in/a.ome.zarr", noise((3, 520, 560)), "ZYX", (1.0, 0.25, 0.25))
     model = make_model()  # trained at 1 x 0.5 x 0.5
     words = ("input=in/a.ome.zarr", "save=probability")
     assert predict(f"model={model}", *words, "level=1", "output=p") == 0

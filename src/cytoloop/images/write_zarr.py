@@ -11,10 +11,8 @@ import numpy as np
 
 from cytoloop.atomic import replacing_folder
 from cytoloop.errors import OutputError
-from cytoloop.images.spacing import Grid
+from cytoloop.images.spacing import Spacing
 
-NOWHERE = Grid()
-"""Of an image that nothing is known of but its voxels."""
 CHUNK = {"C": 1, "Z": 16, "Y": 256, "X": 256}
 _SMALL = 512
 """An axis as short as this is not halved in the next level."""
@@ -24,10 +22,11 @@ def write_zarr(
     path: str | Path,
     data: Any,
     axes: str,
-    grid: Grid = NOWHERE,
+    spacing_um: Spacing | None = None,
     name: str = "image",
     boxes: Iterator[tuple[slice, ...]] | None = None,
     channels: Sequence[str] = (),
+    origin_um: Spacing | None = None,
 ) -> None:
     """Write an OME-Zarr; a crash leaves the old one or the new one, never half.
 
@@ -42,14 +41,16 @@ def write_zarr(
         Pixels in the order of `axes`, in memory or on disk.
     axes : str
         ``"ZYX"`` or ``"YX"``; with channels ``"CZYX"`` or ``"CYX"``.
-    grid : Grid
-        Voxel size, and where the image begins: its ``scale`` and ``translation``.
+    spacing_um : tuple of float, optional
+        Voxel size (Z, Y, X) in micrometres.
     name : str
         Of the image; and of its channel, where none are named.
     boxes : iterator of tuple of slice, optional
         In which steps it is written; default in slabs of 64 planes (rows in 2D).
     channels : sequence of str
         Names, one for each along C.
+    origin_um : tuple of float, optional
+        Where the first voxel lies (Z, Y, X) in micrometres; its ``translation``.
 
     Raises
     ------
@@ -67,8 +68,8 @@ def write_zarr(
 
     shape = tuple(int(n) for n in data.shape)
     dtype = np.dtype(np.uint8) if data.dtype == bool else np.dtype(data.dtype)
-    known = dict(zip("ZYX", grid.spacing_um or (), strict=False))
-    begins = dict(zip("ZYX", grid.origin_um or (), strict=False))
+    known = dict(zip("ZYX", spacing_um or (), strict=False))
+    begins = dict(zip("ZYX", origin_um or (), strict=False))
     sizes = [float(known.get(a, 1.0)) for a in axes]
     chunk = tuple(min(CHUNK[a], n) for a, n in zip(axes, shape, strict=True))
     with replacing_folder(path) as temporary:

@@ -91,5 +91,6 @@ def write_volume(
         dtype = np.dtype(np.float32 if volume.dtype == np.float16 else volume.dtype)
         write_image(output / cell, volume, axes, grid.spacing_um, list(channels) or [kind], dtype)
     else:
-        write_zarr(output / cell, volume, axes, grid, kind, channels=channels)
+        sizes, origin = grid.spacing_um, grid.origin_um
+        write_zarr(output / cell, volume, axes, sizes, kind, channels=channels, origin_um=origin)
     return cell
