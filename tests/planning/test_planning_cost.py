@@ -63,7 +63,7 @@ def test_a_step_keeps_and_multiplies_what_was_counted(name: str) -> None:
     from torch.utils.flop_counter import FlopCounterMode
 
     patch, backbone = CASES[name]
-    cost = step_cost(backbone, len(patch))
+    cost = step_cost(backbone, [16] * len(patch))
     assert cost is not None
     kept: dict[int, int] = {}
 
@@ -101,4 +101,4 @@ def test_what_cannot_be_laid_out_is_not_counted() -> None:
         "mlp_dim": 48,
         "num_heads": 4,
     }
-    assert [step_cost(one, 3) for one in (wrong, other, fixed)] == [None] * 3
+    assert [step_cost(one, [4, 4, 4]) for one in (wrong, other, fixed)] == [None] * 3

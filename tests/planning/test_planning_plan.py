@@ -43,7 +43,7 @@ def planned(
     known = {"data.patch_size": [None] * found.dims, **settled}
     network = plan_network(found, found.shape[0], known, machine)
     multiples = multiples_of(network.strides, found.dims)
-    cost = step_cost(planned_unet(network, found.spacing), found.dims)
+    cost = step_cost(planned_unet(network, found.spacing), multiples)
     assert cost is not None
     _, more = plan_training(found, found.shape[0], known, machine, cost, multiples)
     choices = [*network.choices, *more]
@@ -211,6 +211,12 @@ def test_the_residual_encoder_takes_features_layers_and_spacing(dataset: Path) -
     assert net(image).shape == image.shape
     with pytest.raises(ConfigError, match="Y = 30 is not divisible by 4"):
         settled("model=residual_encoder", "features=4", "layers=3", "data.patch_size=[8,30,32]")
+
+
+@pytest.mark.parametrize("word", ["strides=[1,3,3]", "kernel_size=[4,4,4]"])
+def test_strides_and_kernels_that_no_network_has_are_refused(dataset: Path, word: str) -> None:
+    with pytest.raises(ConfigError, match="(?s)no network has strides .* odd kernels"):
+        settled("model.backbone.strides=[1,2,2]", f"model.backbone.{word}")
 
 
 def test_a_residual_encoder_of_thin_stacks_has_fewer_levels(

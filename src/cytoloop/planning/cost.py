@@ -46,20 +46,20 @@ class Cost:
         return self.values * batch * math.prod(patch) * _BYTES.get(precision, 4)
 
 
-def step_cost(backbone: Mapping[str, Any], dims: int) -> Cost | None:
+def step_cost(backbone: Mapping[str, Any], multiples: Sequence[int]) -> Cost | None:
     """Return what a step of a network costs.
 
     Parameters
     ----------
     backbone : mapping
         ``_target_`` and arguments of a network of MONAI.
-    dims : int
-        2 or 3.
+    multiples : sequence of int
+        What each side of an image must be a multiple of, [Z,] Y, X.
 
     Returns
     -------
     Cost or None
-        None where it cannot be laid out, or takes no image with sides of 128.
+        None where it cannot be laid out, or takes no image with sides of about 128.
     """
     network = lay_out(backbone)
     if network is None:
@@ -72,7 +72,9 @@ def step_cost(backbone: Mapping[str, Any], dims: int) -> Cost | None:
         kept.setdefault(id(tensor.untyped_storage()), tensor)
         return tensor
 
-    image = torch.empty(1, int(backbone.get("in_channels", 1)), *[BASE] * dims, device="meta")
+    # twice a multiple at least: a layer that normalises wants more than one voxel
+    sides = [max(math.ceil(BASE / step), 2) * step for step in multiples]
+    image = torch.empty(1, int(backbone.get("in_channels", 1)), *sides, device="meta")
     try:
         with (
             WithoutMemory(),
@@ -87,4 +89,4 @@ def step_cost(backbone: Mapping[str, Any], dims: int) -> Cost | None:
         return None
     values = sum(tensor.numel() for tensor in kept.values() if id(tensor) not in weights)
     macs = counter.get_total_flops() / 2  # one of each is an operation
-    return Cost(macs / BASE**dims, values / BASE**dims)
+    return Cost(macs / math.prod(sides), values / math.prod(sides))

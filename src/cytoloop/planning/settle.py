@@ -129,10 +129,13 @@ def settle(
     _fill_backbone(cfg, network_arguments(target, network, spacing))
     multiples = _multiples(cfg, target, dims)
     _check_room(multiples, smallest, target)
-    # for what is no network of MONAI's, or takes one size only, the planned U-Net stands in
-    built = _backbone(cfg, dims, found.channels)
-    either = (step_cost(one, dims) for one in (built, planned_unet(network, spacing)))
-    cost = next(one for one in either if one is not None)
+    cost = step_cost(_backbone(cfg, dims, found.channels), multiples)
+    if cost is None:  # no network of MONAI's, or for one size only: the planned U-Net stands in
+        cost = step_cost(planned_unet(network, spacing), multiples_of(network.strides, dims))
+    if cost is None:
+        told = f"no network has strides {network.strides} and kernels {network.kernels}"
+        repair = "Take strides of 1 and 2 and odd kernels, or leave both to the plan."
+        raise ConfigError("model.backbone", told, repair)
     patch, choices = plan_training(found, smallest, known, machine, cost, multiples)
     check_patch_size(patch, multiples, facts)
     cfg.data.patch_size = patch
