@@ -23,6 +23,13 @@ GRID = Grid((1.0, 0.5, 0.5), (-12.5, 40.0, 0.0))
 MODEL = {"threshold": 0.51, "seed_smoothing": 1.0, "min_depth": 0.1}
 
 
+def cropped(place: Path, shape: tuple[int, ...]) -> Path:
+    """Write an OME-Zarr that does not begin at 0."""
+    path = place / "in/a.ome.zarr"
+    write_zarr(path, noise(shape), "ZYX", GRID.spacing_um, origin_um=GRID.origin_um)
+    return path
+
+
 def moves(path: Path) -> list[list[float]]:
     """Return the translation of each level of an OME-Zarr."""
     levels = zarr.open_group(path, mode="r").attrs["multiscales"][0]["datasets"]
@@ -34,14 +41,7 @@ def test_results_lie_over_an_image_that_does_not_begin_at_0(
     make_model: Callable, place: Path, monkeypatch: pytest.MonkeyPatch, streamed: bool
 ) -> None:
     model = make_model(tuned=MODEL)
-    write_zarr(
-        place / "in/a.ome.zarr",
-        noise((12, 40, 600)),
-        "ZYX",
-        GRID.spacing_um,
-        origin_um=GRID.origin_um,
-    )
-    assert len(moves(place / "in/a.ome.zarr")) == 2
+    assert len(moves(cropped(place, (12, 40, 600)))) == 2
     if streamed:
         monkeypatch.setattr(scratch, "IN_MEMORY_VOXELS", 1000)
         monkeypatch.setattr(cytoloop.images.pixels, "IN_MEMORY", 1000)
@@ -58,13 +58,7 @@ def test_results_lie_over_an_image_that_does_not_begin_at_0(
 def test_a_tiff_over_an_image_that_does_not_begin_at_0_is_warned_of(
     make_model: Callable, place: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    write_zarr(
-        place / "in/a.ome.zarr",
-        noise((12, 40, 60)),
-        "ZYX",
-        GRID.spacing_um,
-        origin_um=GRID.origin_um,
-    )
+    cropped(place, (12, 40, 60))
     words = (f"model={make_model()}", "input=in", "output=p", "format=ome-tiff", "save=[mask]")
     assert predict(*words) == 0
     told = capfd.readouterr().err

@@ -13,9 +13,7 @@ from cytoloop.model.blueprint import WithoutMemory, network_class
 _STEPS = (1, 2, 4, 8, 16, 32, 64)
 BASE = 128
 """Side of the image that a network is shown."""
-LAYOUT_ERRORS = (
-    *(AssertionError, IndexError, NotImplementedError, RuntimeError, TypeError, ValueError),
-)
+LAYOUT_ERRORS = (AssertionError, IndexError, RuntimeError, TypeError, ValueError)
 """What networks raise of an image that they cannot take."""
 
 
