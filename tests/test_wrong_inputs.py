@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -54,6 +57,15 @@ def test_a_verb_that_does_not_exist(capfd: pytest.CaptureFixture[str]) -> None:
 def test_help_and_version(capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0 and main(["--version"]) == 0 and main([]) == 2
     assert "cytoloop train experiment=nuclei_3d" in capfd.readouterr().out
+
+
+def test_help_into_a_pipe_that_is_closed_ends_quietly() -> None:
+    read, write = os.pipe()
+    os.close(read)  # as `| head` does when it has seen enough
+    words = [sys.executable, "-m", "cytoloop", "predict", "--help"]
+    found = subprocess.run(words, stdout=write, stderr=subprocess.PIPE, text=True)
+    os.close(write)
+    assert (found.returncode, found.stderr) == (0, "")
 
 
 @pytest.mark.parametrize("verb", ["curate", "check", "train", "predict", "evaluate", "compare"])

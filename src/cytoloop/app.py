@@ -82,6 +82,8 @@ def run_verb(verb: str, argv: list[str]) -> int:
         return 2
     except SystemExit as stop:  # argparse inside Hydra: --help (0) or a wrong flag (2)
         return int(stop.code or 0)
+    except BrokenPipeError:  # whoever reads the help has seen enough, as `head` has
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nor is the rest written
     except OSError as error:  # Hydra makes the run's folder before the job starts
         _tell(OutputError(str(error.filename), str(error.strerror), "Take another output=."))
         return 2
