@@ -13,7 +13,7 @@ import zarr
 from test_inference_predict import noise, place, predict, rows_of, write
 
 import cytoloop.images.pixels
-from cytoloop.errors import ManifestError
+from cytoloop.errors import ImageError, ManifestError
 from cytoloop.images import Grid, open_pixels, read_image, write_zarr
 from cytoloop.inference import scratch
 from cytoloop.inference.inputs import list_inputs
@@ -82,6 +82,17 @@ def test_where_a_level_begins_is_told_by_the_level_and_the_pyramid(tmp_path: Pat
     group.attrs["multiscales"] = said
     assert open_pixels(path).origin_um == pytest.approx((7.0, 0.0, 3.0))
     assert open_pixels(path, level=1).origin_um == pytest.approx((7.0, 0.25, 3.25))
+
+
+@pytest.mark.parametrize("value", [float("nan"), "left"])
+def test_a_place_that_is_none_is_refused(place: Path, value: float | str) -> None:
+    path = cropped(place, (12, 40, 60))
+    group = zarr.open_group(path, mode="r+")
+    said: Any = group.attrs.asdict()["multiscales"]
+    said[0]["datasets"][0]["coordinateTransformations"][1]["translation"][1] = value
+    group.attrs["multiscales"] = said
+    with pytest.raises(ImageError, match=f"cannot be read: .*{value}"):
+        open_pixels(path)
 
 
 def test_version_5_of_the_format_tells_it_too(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ A TIFF's resolution tag is no voxel size: scanners and printers write it too (72
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,9 +108,18 @@ def _moves(said: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 
 def _entry(moves: Sequence[Mapping[str, Any]], kind: str, number: int, default: float) -> float:
-    """Return the entry of an axis in the transformation of a kind."""
+    """Return the entry of an axis in the transformation of a kind.
+
+    Raises
+    ------
+    ValueError
+        It is no number.
+    """
     values: Sequence[float] = next((one[kind] for one in moves if kind in one), ())
-    return float(values[number]) if number < len(values) else default
+    value = float(values[number]) if number < len(values) else default
+    if not math.isfinite(value):
+        raise ValueError(f"its {kind} is {value}, expected a number")
+    return value
 
 
 def _unit(bio: Any, axis: str) -> Any:
