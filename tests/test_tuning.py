@@ -67,9 +67,13 @@ def test_touching_objects_ask_for_another_watershed_than_lobed_ones() -> None:
     apart[disc(30, 49, 12) & (grid[1] >= 40)] = 2
     apart[disc(30, 90, 12)] = 3
     lobed, _ = ndimage.label(mask)
-    levels = mask.astype(np.uint8) * 255
-    settings = dict(POSTPROCESS)
-    parted = tuning._best_watershed([levels], [None], [example(apart)], settings, Trained(), 0.5)
-    whole = tuning._best_watershed([levels], [None], [example(lobed)], settings, Trained(), 0.5)
+    maps = [{"probability": mask.astype(np.uint8) * 255}]
+    rest = (dict(POSTPROCESS), Trained(), 0.5)
+    parted = tuning._best_watershed(maps, [example(apart)], *rest, 1)
+    whole = tuning._best_watershed(maps, [example(lobed)], *rest, 1)
     assert parted["ap_50"] == whole["ap_50"] == 1.0
     assert parted["min_depth"] < whole["min_depth"]
+    # two training images outvote the one for validation, which alone is scored
+    three = [example(lobed), example(apart), example(apart)]
+    outvoted = tuning._best_watershed(maps * 3, three, *rest, 1)
+    assert outvoted["min_depth"] == parted["min_depth"] and outvoted["ap_50"] < 1

@@ -21,7 +21,6 @@ from cytoloop.inference.postprocess import TUNED, Trained, resolved, rule_for, t
 from cytoloop.inference.predictor import Predictor
 from cytoloop.inference.scratch import Scratch
 from cytoloop.instances import Landscape
-from cytoloop.instances.blocks import Volume
 from cytoloop.instances.thresholds import BINS
 from cytoloop.model.checkpoint import read_checkpoint, write_tuned
 from cytoloop.regions import separate_pieces
@@ -29,7 +28,9 @@ from cytoloop.regions import separate_pieces
 log = logging.getLogger(__name__)
 
 MOST_IMAGES = 16
-"""Of so many images; more are taken evenly from the list."""
+"""Of so many images for validation and for training each; more are taken evenly from the list."""
+MOST_VOXELS = 2**25
+"""Training images are left out beyond so many voxels: on a CPU a million may take a second."""
 SEED_SMOOTHING = (0.5, 1.0, 2.0, 3.0)
 MIN_DEPTH = (0.02, 0.05, 0.1, 0.2, 0.3, 0.45, 0.6)
 _FLAT = 0.001
@@ -63,45 +64,70 @@ class Example(Protocol):
         """(Z, Y, X)."""
 
 
-def tune(checkpoint: str | Path, examples: Sequence[Example], settings: dict[str, Any]) -> dict:
+def tune(
+    checkpoint: str | Path,
+    examples: Sequence[Example],
+    settings: dict[str, Any],
+    trained_on: Sequence[Example] = (),
+) -> dict:
     """Choose threshold and watershed on images with truth, and keep them in the checkpoint.
 
     Of classes the threshold of each.
 
     The threshold is that of the best Dice over all voxels that count. The watershed is that of the
     best mean of AP at IoU .5 and SEG over all objects; where no image has two objects it is left.
+    Validation images are often too few, and their truth too uncertain, for that choice: training
+    images count as well. A network that knows those by heart has the same scores on them under
+    most settings, so that the validation images decide then.
 
     Parameters
     ----------
     checkpoint : str or Path
         Changed in place, atomically.
     examples : sequence of Example
+        Validation images.
     settings : dict
         Of `postprocess`, for what is not chosen.
+    trained_on : sequence of Example
+        Training images.
 
     Returns
     -------
     dict of str to float
-        ``threshold``, ``seed_smoothing``, ``min_depth``, and what they reach: ``dice``, ``ap_50``,
-        ``seg``. Of classes ``threshold_NAME``, ``dice_NAME`` and their mean ``dice``.
+        ``threshold``, ``seed_smoothing``, ``min_depth``, and what they reach on the validation
+        images: ``dice``, ``ap_50``, ``seg``. Of classes ``threshold_NAME``, ``dice_NAME`` and
+        their mean ``dice``.
     """
-    step = -(-len(examples) // MOST_IMAGES)
-    examples = list(examples)[::step] if step > 1 else list(examples)
     predictor = Predictor([read_checkpoint(checkpoint)])
     trained = Trained.of(predictor.image)
+    examples = _some(examples, MOST_IMAGES)
+    found = _maps(examples, predictor)
+    if trained.classes:
+        return _keep(checkpoint, _best_classes(found, examples, trained.classes), len(examples))
+    maps = [np.asarray(one["probability"]) for one in found]
+    threshold, dice = best_threshold(maps, examples)
+    chosen = {"threshold": threshold, "dice": dice}
+    voxels = sum(one.labels.size for one in trained_on) / max(len(trained_on), 1)
+    more = _some(trained_on, min(MOST_IMAGES, int(MOST_VOXELS / max(voxels, 1))))
+    counted = [*examples, *more]
+    if any(len(np.unique(separate_pieces(np.asarray(one.labels)))) > 2 for one in counted):
+        found += _maps(more, predictor)
+        chosen |= _best_watershed(found, counted, settings, trained, threshold, len(examples))
+    return _keep(checkpoint, chosen, len(examples))
+
+
+def _some(examples: Sequence[Example], most: int) -> list[Example]:
+    """Return so many images at most, evenly from the list."""
+    count = min(len(examples), most)
+    return [examples[number * len(examples) // count] for number in range(count)]
+
+
+def _maps(examples: Sequence[Example], predictor: Predictor) -> list[Maps]:
     found = []
     for one in examples:
         pixels = MemoryPixels(one.image, one.spacing_um, [str(c) for c in range(len(one.image))])
         found.append(predict_maps(one.id, pixels, predictor, Scratch(None)))
-    if trained.classes:
-        return _keep(checkpoint, _best_classes(found, examples, trained.classes), len(examples))
-    maps = [np.asarray(one["probability"]) for one in found]
-    depths = [one.get("distance") for one in found]
-    threshold, dice = best_threshold(maps, examples)
-    chosen = {"threshold": threshold, "dice": dice}
-    if any(len(np.unique(separate_pieces(np.asarray(one.labels)))) > 2 for one in examples):
-        chosen |= _best_watershed(maps, depths, examples, settings, trained, threshold)
-    return _keep(checkpoint, chosen, len(examples))
+    return found
 
 
 def _keep(checkpoint: str | Path, found: dict[str, float], images: int) -> dict[str, float]:
@@ -183,38 +209,38 @@ def best_threshold(
 
 
 def _best_watershed(
-    maps: Sequence[np.ndarray],
-    depths: Sequence[Volume | None],
+    found: Sequence[Maps],
     examples: Sequence[Example],
     settings: dict[str, Any],
     trained: Trained,
     threshold: float,
+    scored: int,
 ) -> dict[str, float]:
-    """Return the best seed_smoothing and min_depth, and their scores."""
+    """Return the best seed_smoothing and min_depth, and their scores on the first images."""
     counts: dict[tuple[float, float], list[dict[str, float]]] = {
         pair: [] for pair in itertools.product(SEED_SMOOTHING, MIN_DEPTH)
     }
     plain = resolved(settings, trained)
-    for levels, depth, one in zip(maps, depths, examples, strict=True):
+    for maps, one in zip(found, examples, strict=True):
+        levels = np.asarray(maps["probability"])
         known = one.spacing_um or trained.spacing_um
         rule = rule_for(plain, threshold, one.spacing_um, trained, levels.ndim)
         truth, valid = separate_pieces(np.asarray(one.labels)), np.asarray(one.valid)
         for smoothing in SEED_SMOOTHING:
             rule = replace(rule, seed_smoothing=smoothing)
-            land = Landscape(levels, rule, known, depth=depth)
+            land = Landscape(levels, rule, known, depth=maps.get("distance"))
             for fall in MIN_DEPTH:
                 labels, _ = land.objects(replace(rule, min_depth=fall))
                 matching = match_instances(truth, np.asarray(labels), valid)
                 counts[smoothing, fall].append(instance_counts(matching))
-    scores = {pair: _pooled(found) for pair, found in counts.items()}
-    steady = _steady({pair: _mean(found) for pair, found in scores.items()})
+    steady = _steady({pair: _mean(_pooled(each)) for pair, each in counts.items()})
     best = max(steady, key=lambda pair: (round(steady[pair], 6), -_strangeness(pair)))
-    found = scores[best]
+    scores = _pooled(counts[best][:scored])
     return {
         "seed_smoothing": best[0],
         "min_depth": best[1],
-        "ap_50": found["ap_50"],
-        "seg": found["seg"],
+        "ap_50": scores["ap_50"],
+        "seg": scores["seg"],
     }
 
 

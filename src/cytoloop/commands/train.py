@@ -96,8 +96,8 @@ def _train(
         tracked.files([plan] if plan else [])
         scores = {str(cfg.callbacks.best.monitor): fit(cfg)["best"]}
         if cfg.tune and (checkpoints / "best.ckpt").is_file():
-            entries = store_of(cfg).entries(list(dataset["valid"]))
-            tuned = tune(checkpoints / "best.ckpt", entries, plain(cfg.postprocess))
+            valid, known = (store_of(cfg).entries(list(dataset[s])) for s in ("valid", "train"))
+            tuned = tune(checkpoints / "best.ckpt", valid, plain(cfg.postprocess), known)
             tracked.metrics({f"tuned/{name}": value for name, value in tuned.items()})
         if cfg.score_test and (checkpoints / "best.ckpt").is_file():
             best, rules = checkpoints / "best.ckpt", plain(cfg.postprocess)

@@ -16,9 +16,10 @@ from scipy.ndimage import find_objects
 
 from cytoloop.atomic import replacing
 from cytoloop.data.entry import Entry
+from cytoloop.planning.outlines import LOWERS, UPPERS, Outlines, compare, outline_levels
 from cytoloop.regions import separate_pieces
 
-_FILE = "fingerprint_1.json"
+_FILE = "fingerprint_2.json"
 _MOST_OBJECTS = 4000
 """Of an image, whose sizes are kept; of more, a random sample."""
 _MOST_LEVELS = 1 << 20
@@ -53,6 +54,10 @@ class Fingerprint:
         Share of object voxels among those that are not excluded, 0 to 1.
     levels : tuple of tuple of float
         Of each channel: percentiles 0.5, 50 and 99.5 of the grey levels, median over the images.
+    outlines : tuple of Outlines
+        How alike the grey levels are at which objects end, under each normalisation.
+    outlined : int
+        Images that show outlines.
     """
 
     images: int
@@ -66,6 +71,8 @@ class Fingerprint:
     touching: float
     foreground: float
     levels: tuple[tuple[float, ...], ...]
+    outlines: tuple[Outlines, ...]
+    outlined: int
 
     @property
     def dims(self) -> int:
@@ -98,6 +105,7 @@ def fingerprint(entries: Sequence[Entry]) -> Fingerprint:
     counts = [part["objects"] for part in parts]
     sizes = np.concatenate([np.reshape(part["extents"], (-1, dims)) for part in parts])
     total = max(sum(counts), 1)
+    outlines = [part["outlines"] for part in parts if part["outlines"]]
     return Fingerprint(
         images=len(parts),
         channels=len(parts[0]["levels"]),
@@ -116,6 +124,8 @@ def fingerprint(entries: Sequence[Entry]) -> Fingerprint:
             tuple(float(one) for one in row)
             for row in np.median([part["levels"] for part in parts], axis=0)
         ),
+        outlines=compare(outlines),
+        outlined=len(outlines),
     )
 
 
@@ -138,13 +148,18 @@ def _measure(entry: Entry) -> dict[str, Any]:
     extents = np.array([[part.stop - part.start for part in box] for box in boxes], int)
     if len(extents) > _MOST_OBJECTS:
         extents = np.random.default_rng(0).choice(extents, _MOST_OBJECTS, replace=False)
+    ends = outline_levels(entry.image, labels, entry.valid)
     return {
         "objects": len(boxes),
         "extents": extents.tolist(),
         "voxels": int(np.count_nonzero(labels)),
         "counted": int(np.count_nonzero(entry.valid)),
         "touching": _touching(labels),
-        "levels": [_levels(channel) for channel in entry.image],
+        "levels": [_levels(channel, LEVELS) for channel in entry.image],
+        "outlines": [
+            [end, *_levels(channel, LOWERS + UPPERS)]
+            for end, channel in zip(ends, entry.image, strict=False)
+        ],
     }
 
 
@@ -159,11 +174,11 @@ def _touching(labels: np.ndarray) -> int:
     return len(np.unique(np.concatenate(found)))
 
 
-def _levels(channel: np.ndarray) -> list[float]:
+def _levels(channel: np.ndarray, percentiles: Sequence[float]) -> list[float]:
     """Return percentiles of a channel's grey levels, from a regular sample of a large one."""
     step = max(round((channel.size / _MOST_LEVELS) ** (1 / channel.ndim)), 1)
     sample = channel[(slice(None, None, step),) * channel.ndim]
-    return [float(one) for one in np.nanpercentile(sample, LEVELS)]
+    return [float(one) for one in np.nanpercentile(sample, percentiles)]
 
 
 def _whole(values: np.ndarray) -> tuple[int, ...]:

@@ -202,7 +202,9 @@ def plan_training(
         seconds = f"{giga:.0f} of {hardware.macs / 1e9:.0f} billion multiplications a step"
         reason = f"{seconds}, {kept:.0f} MB kept for the way back"
         choices.append(Choice("data.batch_size", batch, reason))
-    choices += [_foreground(found, patch), _lower(found), _upper(found)]
+    lower = _lower(found)
+    upper = _upper(found, settled.get(lower.key, lower.value))
+    choices += [_foreground(found, patch), lower, upper]
     why = "mean of the training objects; prediction drops what is below 5 % of it"
     choices.append(Choice(SCALE, round(found.object_voxels, 1), why))
     return patch, [one for one in choices if one.key == PATCH or one.key not in settled]
@@ -239,8 +241,20 @@ def _lower(found: Fingerprint) -> Choice:
     return Choice("normalization.lower", 50.0 if sparse else 1.0, reason)
 
 
-def _upper(found: Fingerprint) -> Choice:
-    """Return the upper percentile: a tenth of the object voxels at most is brighter."""
+def _upper(found: Fingerprint, lower: float) -> Choice:
+    """Return the upper percentile: that which brings outlines to one level in all images.
+
+    Of few images, or above a lower one that is not compared, one that a tenth of the object voxels
+    at most is above.
+    """
+    known = [one for one in found.outlines if one.lower == lower]
+    if known and found.outlined >= _FEW_IMAGES:
+        best = min(known, key=lambda one: one.spread)
+        reason = (
+            f"of {found.outlined} images with outlines, those lie at {best.level:.0%} of it, "
+            f"give or take {best.spread:.0%}: no other percentile brings them nearer together"
+        )
+        return Choice("normalization.upper", best.upper, reason)
     upper = round(min(max(_UPPER, 100 - 10 * found.foreground), 99.99), 2)
     return Choice(
         "normalization.upper",
