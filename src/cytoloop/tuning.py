@@ -236,12 +236,8 @@ def _best_watershed(
     steady = _steady({pair: _mean(_pooled(each)) for pair, each in counts.items()})
     best = max(steady, key=lambda pair: (round(steady[pair], 6), -_strangeness(pair)))
     scores = _pooled(counts[best][:scored])
-    return {
-        "seed_smoothing": best[0],
-        "min_depth": best[1],
-        "ap_50": scores["ap_50"],
-        "seg": scores["seg"],
-    }
+    reached = {name: scores[name] for name in ("ap_50", "seg") if not math.isnan(scores[name])}
+    return {"seed_smoothing": best[0], "min_depth": best[1], **reached}
 
 
 def _steady(values: dict[tuple[float, float], float]) -> dict[tuple[float, float], float]:

@@ -45,6 +45,8 @@ def test_what_is_excluded_touches_and_empty_has_no_outline() -> None:
     valid[:, 5] = False
     assert outline_levels(np.ones((1, 6, 6)), objects, valid) == []
     assert compare([]) == ()
+    labels = np.eye(6, dtype=int)
+    assert outline_levels(np.full((1, 6, 6), np.nan), labels, np.ones((6, 6), bool)) == []
 
 
 def entries(count: int, channels: int = 1) -> list[Entry]:

@@ -56,14 +56,17 @@ def outline_levels(image: np.ndarray, objects: np.ndarray, valid: np.ndarray) ->
     -------
     list of float
         Of each channel the median over the faces between an object and background, each the mean
-        of its two voxels; empty without such faces.
+        of its two voxels; empty without such faces, or where a channel is NaN at all of them.
     """
     sides = [_faces(objects > 0, valid, axis) for axis in range(objects.ndim)]
     one, other = (np.concatenate(side) for side in zip(*sides, strict=True))
     if not len(one):
         return []
     flat = image.reshape(len(image), -1)
-    return [float(m) for m in np.nanmedian((flat[:, one] + flat[:, other].astype(float)) / 2, 1)]
+    means = (flat[:, one] + flat[:, other].astype(float)) / 2
+    if not np.isfinite(means).any(axis=1).all():
+        return []
+    return [float(one) for one in np.nanmedian(means, axis=1)]
 
 
 def _faces(inside: np.ndarray, valid: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
