@@ -76,7 +76,8 @@ def test_touching_objects_ask_for_another_watershed_than_lobed_ones() -> None:
     # two training images outvote the one for validation, which alone is scored
     three = [example(lobed), example(apart), example(apart)]
     outvoted = tuning._best_watershed(maps * 3, three, *rest, 1)
-    assert outvoted["min_depth"] == parted["min_depth"] and outvoted["ap_50"] == 0.25
+    assert outvoted["min_depth"] == parted["min_depth"]
+    assert outvoted["ap_50"] == pytest.approx(2 / 3)  # one half of the lobed one is larger
     # a validation image without objects has no SEG, and none is told
     empty = [example(np.zeros(shape, np.uint8)), example(apart)]
     told = tuning._best_watershed(maps * 2, empty, *rest, 1)
