@@ -82,3 +82,14 @@ def test_touching_objects_ask_for_another_watershed_than_lobed_ones() -> None:
     empty = [example(np.zeros(shape, np.uint8)), example(apart)]
     told = tuning._best_watershed(maps * 2, empty, *rest, 1)
     assert told["min_depth"] == parted["min_depth"] and "seg" not in told
+
+
+def test_images_are_taken_evenly_and_training_images_as_far_as_there_is_room(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert tuning.evenly(range(3)) == [0, 1, 2] and tuning.evenly([]) == []
+    assert tuning.evenly(range(40)) == [number * 40 // 16 for number in range(16)]
+    monkeypatch.setattr(tuning, "MOST_VOXELS", 250)
+    sides = (10, 20, 12, 3, 2)  # 400 is too large, 144 fits beside 100, 9 no more
+    some = [example(np.zeros((side, side), np.uint8)) for side in sides]
+    assert [one.labels.size for one in tuning._small(some)] == [100, 144, 4]

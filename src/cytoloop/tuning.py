@@ -8,7 +8,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -26,11 +26,12 @@ from cytoloop.model.checkpoint import read_checkpoint, write_tuned
 from cytoloop.regions import separate_pieces
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 MOST_IMAGES = 16
-"""Of so many images for validation and for training each; more are taken evenly from the list."""
+"""So many for validation and so many of training are worth their time, see `evenly`."""
 MOST_VOXELS = 2**25
-"""Training images are left out beyond so many voxels: on a CPU a million may take a second."""
+"""Of training images together; others are left out: on a CPU a million may take a second."""
 SEED_SMOOTHING = (0.5, 1.0, 2.0, 3.0)
 MIN_DEPTH = (0.02, 0.05, 0.1, 0.2, 0.3, 0.45, 0.6)
 _FLAT = 0.001
@@ -100,26 +101,36 @@ def tune(
     """
     predictor = Predictor([read_checkpoint(checkpoint)])
     trained = Trained.of(predictor.image)
-    examples = _some(examples, MOST_IMAGES)
     found = _maps(examples, predictor)
+    told = f"{len(examples)} validation"
     if trained.classes:
-        return _keep(checkpoint, _best_classes(found, examples, trained.classes), len(examples))
+        return _keep(checkpoint, _best_classes(found, examples, trained.classes), told)
     maps = [np.asarray(one["probability"]) for one in found]
     threshold, dice = best_threshold(maps, examples)
     chosen = {"threshold": threshold, "dice": dice}
-    voxels = sum(one.labels.size for one in trained_on) / max(len(trained_on), 1)
-    more = _some(trained_on, min(MOST_IMAGES, int(MOST_VOXELS / max(voxels, 1))))
+    more = _small(trained_on)
     counted = [*examples, *more]
     if any(len(np.unique(separate_pieces(np.asarray(one.labels)))) > 2 for one in counted):
         found += _maps(more, predictor)
         chosen |= _best_watershed(found, counted, settings, trained, threshold, len(examples))
-    return _keep(checkpoint, chosen, len(examples))
+        told += f" and {len(more)} training"
+    return _keep(checkpoint, chosen, told)
 
 
-def _some(examples: Sequence[Example], most: int) -> list[Example]:
-    """Return so many images at most, evenly from the list."""
-    count = min(len(examples), most)
-    return [examples[number * len(examples) // count] for number in range(count)]
+def evenly(rows: Sequence[T]) -> list[T]:
+    """Return `MOST_IMAGES` of a list at most, evenly from all of it."""
+    count = min(len(rows), MOST_IMAGES)
+    return [rows[number * len(rows) // count] for number in range(count)]
+
+
+def _small(examples: Sequence[Example]) -> list[Example]:
+    """Return the images that fit into `MOST_VOXELS`, one after the other."""
+    found, room = [], MOST_VOXELS
+    for one in examples:
+        if one.labels.size <= room:
+            found.append(one)
+            room -= one.labels.size
+    return found
 
 
 def _maps(examples: Sequence[Example], predictor: Predictor) -> list[Maps]:
@@ -130,12 +141,12 @@ def _maps(examples: Sequence[Example], predictor: Predictor) -> list[Maps]:
     return found
 
 
-def _keep(checkpoint: str | Path, found: dict[str, float], images: int) -> dict[str, float]:
+def _keep(checkpoint: str | Path, found: dict[str, float], images: str) -> dict[str, float]:
     """Write what was chosen into the checkpoint; return it as it stands there."""
     chosen = {name: round(float(value), 4) for name, value in found.items()}
     write_tuned(checkpoint, chosen)
     listed = ", ".join(f"{name} {value:g}" for name, value in chosen.items())
-    log.info("post-processing chosen on %d validation image(s): %s", images, listed)
+    log.info("post-processing chosen on %s image(s): %s", images, listed)
     return chosen
 
 

@@ -75,7 +75,7 @@ def _train(
     from cytoloop.tracking.registry import register
     from cytoloop.tracking.run import ending
     from cytoloop.tracking.scores import next_number, record_evaluation
-    from cytoloop.tuning import tune
+    from cytoloop.tuning import evenly, tune
 
     checkpoints = output / "checkpoints"
     dataset, facts = data
@@ -96,7 +96,8 @@ def _train(
         tracked.files([plan] if plan else [])
         scores = {str(cfg.callbacks.best.monitor): fit(cfg)["best"]}
         if cfg.tune and (checkpoints / "best.ckpt").is_file():
-            valid, known = (store_of(cfg).entries(list(dataset[s])) for s in ("valid", "train"))
+            store = store_of(cfg)
+            valid, known = (store.entries(evenly(list(dataset[s]))) for s in ("valid", "train"))
             tuned = tune(checkpoints / "best.ckpt", valid, plain(cfg.postprocess), known)
             tracked.metrics({f"tuned/{name}": value for name, value in tuned.items()})
         if cfg.score_test and (checkpoints / "best.ckpt").is_file():

@@ -6,6 +6,7 @@ number of objects, or with a few bright ones, moves that level from image to ima
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -77,7 +78,7 @@ def _faces(inside: np.ndarray, valid: np.ndarray, axis: int) -> tuple[np.ndarray
     places = np.flatnonzero(meet)
     places = places[:: len(places) // _MOST_FACES + 1]
     first = np.ravel_multi_index(np.unravel_index(places, meet.shape), inside.shape)
-    return first, first + int(np.prod(inside.shape[axis + 1 :]))
+    return first, first + math.prod(inside.shape[axis + 1 :])
 
 
 def compare(levels: Sequence[Sequence[Sequence[float]]]) -> tuple[Outlines, ...]:
