@@ -77,7 +77,7 @@ def _train(
     from cytoloop.tracking.scores import next_number, record_evaluation
     from cytoloop.tuning import evenly, tune
 
-    checkpoints = output / "checkpoints"
+    best, rules = output / "checkpoints/best.ckpt", plain(cfg.postprocess)
     dataset, facts = data
     parent = locate_checkpoint(cfg.init_from) if cfg.init_from else None
     start = parent.path if parent else None
@@ -91,21 +91,20 @@ def _train(
     cfg.logger.mlflow.run_id = tracked.run_id
     log.info("MLflow run %s (%s)", tracked.run_id, shown(str(tracked.client.tracking_uri)))
     evaluation = next_number(tracked)  # asked now: at the end the store may be away
-    with ending(tracked, checkpoints):
+    with ending(tracked, best.parent):
         record_training(tracked, cfg, dataset, parent, describe_hardware())
         tracked.files([plan] if plan else [])
         scores = {str(cfg.callbacks.best.monitor): fit(cfg)["best"]}
-        if cfg.tune and (checkpoints / "best.ckpt").is_file():
-            store = store_of(cfg)
-            valid, known = (store.entries(evenly(list(dataset[s]))) for s in ("valid", "train"))
-            tuned = tune(checkpoints / "best.ckpt", valid, plain(cfg.postprocess), known)
+        if cfg.tune and best.is_file():
+            entries = store_of(cfg).entries
+            valid, known = (entries(evenly(dataset[split].rows)) for split in ("valid", "train"))
+            tuned = tune(best, valid, rules, known)
             tracked.metrics({f"tuned/{name}": value for name, value in tuned.items()})
-        if cfg.score_test and (checkpoints / "best.ckpt").is_file():
-            best, rules = checkpoints / "best.ckpt", plain(cfg.postprocess)
+        if cfg.score_test and best.is_file():
             found, files = score_test(best, dataset, output, tracked.run_id, rules)
             if found:
                 record_evaluation(tracked, evaluation, found, files, str(dataset["test"].path))
                 scores |= {f"test/{name}": value for name, value in found.items()}
     if cfg.register:
-        register(str(cfg.register), served(checkpoints / "best.ckpt"), tracked.run_id)
+        register(str(cfg.register), served(best), tracked.run_id)
     return scores, tracked.run_id
