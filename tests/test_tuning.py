@@ -92,4 +92,9 @@ def test_images_are_taken_evenly_and_training_images_as_far_as_there_is_room(
     monkeypatch.setattr(tuning, "MOST_VOXELS", 250)
     sides = (10, 20, 12, 3, 2)  # 400 is too large, 144 fits beside 100, 9 no more
     some = [example(np.zeros((side, side), np.uint8)) for side in sides]
-    assert [one.labels.size for one in tuning._small(some)] == [100, 144, 4]
+    few, enough = tuning.ENOUGH_OBJECTS - 1, tuning.ENOUGH_OBJECTS
+    assert [one.labels.size for one in tuning._more(few, some)] == [100, 144, 4]
+    assert tuning._more(enough, some) == []
+    mask = np.zeros((9, 9), np.uint8)
+    mask[:2], mask[4:6] = 255, 255
+    assert tuning._objects(example(mask)) == 2 and tuning._objects(some[0]) == 0

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -10,6 +11,7 @@ from monai.losses import DiceLoss
 from monai.losses import FocalLoss as MonaiFocalLoss
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+from cytoloop.data.heads import object_distance
 from cytoloop.model.losses import (
     CenterlineDiceLoss,
     DepthLoss,
@@ -17,6 +19,7 @@ from cytoloop.model.losses import (
     FocalLoss,
     SumLoss,
     TverskyLoss,
+    valleys,
 )
 
 LOSSES = {
@@ -26,6 +29,7 @@ LOSSES = {
     "centerline": CenterlineDiceLoss(2),
     "depth": DepthLoss(),
     "depth_squared": DepthLoss(power=2.0),
+    "depth_between": DepthLoss(between=4.0),
     "sum": SumLoss({"a": FocalLoss(), "b": TverskyLoss()}, {"a": 0.5}),
 }
 VALUES = st.one_of(st.floats(-50, 50), st.sampled_from([math.inf, -math.inf, math.nan, 1e30]))
@@ -108,6 +112,45 @@ def test_the_losses_are_those_of_their_papers() -> None:
     expected = 0.7 * inside + 0.3 * outside
     found = DepthLoss()(logits, depth * target, ones)
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+
+
+def touching(dims: int, gap: int) -> tuple[np.ndarray, torch.Tensor]:
+    """Return two boxes beside each other along X, cut by the border of the patch, and depths."""
+    labels = np.zeros((9, 13, 30)[-dims:], np.uint16)
+    labels[(slice(0, 9),) * (dims - 1) + (slice(3, 15),)] = 1
+    labels[(slice(0, 9),) * (dims - 1) + (slice(15 + gap, 27),)] = 2
+    return labels, torch.from_numpy(object_distance(labels) / 255).float()[None, None]
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+@pytest.mark.parametrize("reach", [1, 2])
+def test_valleys_are_between_objects_and_nowhere_else(dims: int, reach: int) -> None:
+    labels, depth = touching(dims, 0)
+    found = valleys(depth, reach)[0, 0].numpy()
+    assert found[..., 4, 15 - reach : 15 + reach].all()  # on both sides of the border
+    found[..., 15 - reach : 15 + reach] = False
+    assert not found.any()  # neither at background nor where the patch cuts them
+    _, depth = touching(dims, 1)
+    assert valleys(depth, reach)[0, 0].numpy()[..., 4, 15].all()  # a narrow gap as well
+    _, depth = touching(dims, 2 * reach + 1)
+    assert not valleys(depth, reach).any()
+    slope = torch.linspace(0, 1, depth.shape[-1]).expand(depth.shape)
+    assert not valleys(slope, reach).any()  # down to the border of the patch, and who knows beyond
+    alone = np.where(labels == 1, labels, 0)
+    assert not valleys(torch.from_numpy(object_distance(alone) / 255)[None, None], reach).any()
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_a_voxel_between_objects_counts_as_often_as_is_said(dims: int) -> None:
+    _, depth = touching(dims, 1)
+    generator = torch.Generator().manual_seed(1)
+    logits = torch.randn(depth.shape, generator=generator)
+    between, weight = valleys(depth, 2), torch.ones_like(depth)
+    assert (between & (depth == 0)).any() and (between & (depth > 0)).any()
+    found = DepthLoss(between=4.0)(logits, depth, weight)
+    weight[between] = 4
+    torch.testing.assert_close(found, DepthLoss()(logits, depth, weight))
+    assert not torch.isclose(found, DepthLoss()(logits, depth, torch.ones_like(depth)))
 
 
 @pytest.mark.parametrize("dims", [2, 3])

@@ -65,6 +65,8 @@ KNOBS = (
     Knob("trainer.accumulate_grad_batches", 1, 1000, also=(None,)),
     Knob("normalization.lower", 0, 100, whole=False),
     Knob("normalization.upper", 0, 100, whole=False),
+    Knob("model.task_heads.distance.loss.between", 1, 100, whole=False, also=(None,)),
+    Knob("model.task_heads.distance.loss.reach", 1, 16, also=(None,)),
     Knob("trainer.max_epochs", 1, 100_000, also=(None, -1)),
     Knob("trainer.max_steps", 1, 100_000_000, also=(None, -1)),
 )
