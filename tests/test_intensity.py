@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cytoloop.errors import ConfigError
-from cytoloop.intensity import intensity_statistics, normalize
+from cytoloop.intensity import check_rule, intensity_statistics, normalize, rule_faults
 
 IMAGE = np.random.default_rng(0).gamma(2.0, 100.0, (2, 6, 20, 20)).astype(np.float32)
 
@@ -52,8 +54,28 @@ def test_a_constant_image_divides_by_one() -> None:
     assert (normalize(flat, *intensity_statistics(flat, {"method": "zscore"})) == 0).all()
 
 
-def test_unknown_method_and_bad_percentiles_are_refused() -> None:
-    with pytest.raises(ConfigError, match="'best' is unknown"):
-        intensity_statistics(IMAGE, {"method": "best"})
-    with pytest.raises(ConfigError, match="0 <= lower < upper <= 100"):
-        intensity_statistics(IMAGE, {"lower": 60, "upper": 40})
+@pytest.mark.parametrize(
+    ("rule", "fault"),
+    [
+        ({"method": "best"}, "method: is 'best', expected percentile, .*none"),
+        ({"lower": 60, "upper": 40}, "upper: is 40, not above lower=60"),
+        ({"lower": 99.9}, "upper: is 99.8, not above lower=99.9"),
+        ({"upper": 100.5}, "upper: is 100.5, expected a number, 0 to 100"),
+        ({"upper": float("nan")}, "upper: is nan, expected a number, 0 to 100"),
+        ({"lower": "auto"}, "lower: is 'auto', expected a number"),
+        ({"method": "range", "minimum": 9, "maximum": 9}, "maximum: is 9, not above minimum=9"),
+        ({"method": "range", "minimum": True, "maximum": 9}, "minimum: is True, expected a number"),
+        ({"method": "range", "minimum": 0, "maximum": 10**400}, "maximum: is 1000.*a grey level"),
+        ({"method": "range", "minimum": 9}, "maximum: is None, expected a number"),
+    ],
+)
+def test_a_rule_that_works_on_no_image_is_refused(rule: dict[str, Any], fault: str) -> None:
+    with pytest.raises(ConfigError, match=f"normalization.{fault}"):
+        intensity_statistics(IMAGE, rule)
+
+
+def test_all_faults_of_a_rule_are_told_and_a_number_may_be_known_later() -> None:
+    with pytest.raises(ConfigError, match="2 problems"):
+        check_rule({"lower": -1, "upper": "bright"})
+    assert rule_faults({"lower": 99.9, "upper": "auto"}, "auto") == []
+    assert [key for key, _ in rule_faults({"lower": 101, "upper": "auto"}, "auto")] == ["lower"]

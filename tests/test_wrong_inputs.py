@@ -133,6 +133,9 @@ def test_data_settings_that_cannot_be(tell: Callable, dataset: Path) -> None:
     assert "data.store_limit_gib: is 0" in tell(*base, "data.store_limit_gib=0")
     assert "Noise.prob: is 2" in tell(*base, "augmentation.noise.prob=2")
     assert "normalization.minimum" in tell(*base, "normalization=range")
+    # above what the plan takes for the upper one: told before a run is opened
+    assert "not above lower=99.99" in tell(*base, "normalization.lower=99.99")
+    assert not Path("mlflow.db").exists()
     assert "normalization.maximum: is 3, not above minimum=9" in tell(
         *base, "normalization=range", "normalization.minimum=9", "normalization.maximum=3"
     )

@@ -13,10 +13,68 @@ import numpy as np
 from cytoloop.errors import ConfigError
 
 METHODS = ("percentile", "zscore", "minmax", "range", "none")
+LOWER, UPPER = 1.0, 99.8
+"""Percentiles of a rule that names none."""
 SAMPLE = 2_000_000
 """Voxels that statistics are taken from: more cost time and change nothing."""
 Levels = tuple[np.ndarray, np.ndarray]
 """Offset and scale of each channel."""
+
+
+def rule_faults(rule: Mapping[str, Any], later: Any = None) -> list[tuple[str, str]]:
+    """Return the keys of a rule that can work on no image, each with what is wrong.
+
+    Parameters
+    ----------
+    rule : mapping
+        See `intensity_statistics`.
+    later : object, optional
+        Stands for a number that is not known yet.
+
+    Returns
+    -------
+    list of (str, str)
+        Key and fault; empty for a rule that works.
+    """
+    method = rule.get("method", "percentile")
+    if method not in METHODS:
+        return [("method", f"is {method!r}, expected {', '.join(METHODS)}")]
+    if method == "percentile":
+        values = {"lower": rule.get("lower", LOWER), "upper": rule.get("upper", UPPER)}
+        least, most, expected = 0.0, 100.0, "a number, 0 to 100 (percent)"
+    elif method == "range":
+        values = {"minimum": rule.get("minimum"), "maximum": rule.get("maximum")}
+        most = float(np.finfo(np.float32).max)
+        least, expected = -most, "a number (a grey level)"
+    else:
+        return []
+    known = {key: value for key, value in values.items() if later is None or value != later}
+    faults = [
+        (key, f"is {value!r}, expected {expected}")
+        for key, value in known.items()
+        if isinstance(value, bool)
+        or not isinstance(value, (int, float))
+        or not least <= value <= most
+    ]
+    if not faults and len(known) == 2:
+        (low, first), (high, second) = known.items()
+        if not first < second:
+            faults.append((high, f"is {second:.10g}, not above {low}={first:.10g}"))
+    return faults
+
+
+def check_rule(rule: Mapping[str, Any]) -> None:
+    """Refuse a rule that can work on no image.
+
+    Raises
+    ------
+    ConfigError
+        Every fault, see `rule_faults`.
+    """
+    faults = [(f"normalization.{key}", fault) for key, fault in rule_faults(rule)]
+    if faults:
+        where, what = faults[0] if len(faults) == 1 else ("settings", [" ".join(f) for f in faults])
+        raise ConfigError(where, what, "See docs/data.md, `Grey levels`.")
 
 
 def intensity_statistics(
@@ -40,13 +98,10 @@ def intensity_statistics(
     Raises
     ------
     ConfigError
-        Unknown method or values that cannot work.
+        See `check_rule`.
     """
-    method = str(rule.get("method", "percentile"))
-    if method not in METHODS:
-        raise ConfigError(
-            "data.normalization.method", f"{method!r} is unknown", f"One of {', '.join(METHODS)}."
-        )
+    check_rule(rule)
+    method = rule.get("method", "percentile")
     flat = image.reshape(len(image), -1)
     if flat.shape[1] > SAMPLE:
         flat = flat[:, :: flat.shape[1] // SAMPLE + 1]
@@ -56,25 +111,13 @@ def intensity_statistics(
     elif method == "range":
         low = np.full(len(flat), float(rule["minimum"]))
         high = np.full(len(flat), float(rule["maximum"]))
-        if not (low < high).all():
-            raise ConfigError(
-                "data.normalization.maximum",
-                f"{rule['maximum']} is not above minimum={rule['minimum']}",
-                "Give the darkest and the brightest grey level.",
-            )
     elif method == "minmax":
         low, high = np.nanmin(flat, axis=1), np.nanmax(flat, axis=1)
     elif method == "zscore":
         low = np.nanmean(flat, axis=1)
         high = low + np.nanstd(flat, axis=1)
     else:
-        lower, upper = float(rule.get("lower", 1.0)), float(rule.get("upper", 99.8))
-        if not 0 <= lower < upper <= 100:
-            raise ConfigError(
-                "data.normalization",
-                f"lower={lower:g}, upper={upper:g}",
-                "Expected 0 <= lower < upper <= 100 (percent).",
-            )
+        lower, upper = rule.get("lower", LOWER), rule.get("upper", UPPER)
         low, high = np.nanpercentile(flat, [lower, upper], axis=1)
     scale = np.where(high > low, high - low, 1.0)
     return low.astype(np.float32), scale.astype(np.float32)

@@ -22,6 +22,7 @@ from cytoloop.data.preflight import earlier_rows
 from cytoloop.data.sampling import PatchSchedule
 from cytoloop.data.store import ImageStore
 from cytoloop.errors import ConfigError, ManifestError
+from cytoloop.intensity import check_rule
 from cytoloop.manifest import Row, read_dataset
 from cytoloop.parallel import run_parallel
 
@@ -101,6 +102,7 @@ class ManifestDataModule(LightningDataModule):
             raise ConfigError("data.num_workers", f"is {num_workers}", "Expected 0 or more.")
         if store_limit_gib is not None and store_limit_gib <= 0:
             raise ConfigError("data.store_limit_gib", f"is {store_limit_gib}", "Expected above 0.")
+        check_rule(normalization)
         monai.data.set_track_meta(False)  # plain tensors: faster, and no file name leaks along
         self.path = path
         self.fold = fold

@@ -9,7 +9,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from cytoloop.errors import ConfigError
-from cytoloop.intensity import METHODS
+from cytoloop.intensity import rule_faults
 from cytoloop.planning.rules import LAYERS
 
 AUTO = "auto"
@@ -63,8 +63,6 @@ KNOBS = (
     Knob("callbacks.pacing.share", 0.01, 1, whole=False, also=(None,)),
     Knob("callbacks.best.tolerance", 0, 0.5, whole=False, also=(None,)),
     Knob("trainer.accumulate_grad_batches", 1, 1000, also=(None,)),
-    Knob("normalization.lower", 0, 100, whole=False),
-    Knob("normalization.upper", 0, 100, whole=False),
     Knob("model.task_heads.distance.loss.between", 1, 100, whole=False, also=(None,)),
     Knob("model.task_heads.distance.loss.reach", 1, 16, also=(None,)),
     Knob("trainer.max_epochs", 1, 100_000, also=(None, -1)),
@@ -94,7 +92,9 @@ def check_knobs(cfg: DictConfig) -> None:
         if not isinstance(value := OmegaConf.select(cfg, key, default=False), bool)
         and not (value == AUTO and AUTO in allowed)
     ]
-    faults += level_faults(cfg)
+    levels = cfg.get("normalization") or OmegaConf.create()
+    rule: Any = OmegaConf.to_container(levels, resolve=True)
+    faults += [(f"normalization.{key}", fault) for key, fault in rule_faults(rule, AUTO)]
     if cfg.get("encoder_weights") and cfg.get("init_from"):
         faults.append(("encoder_weights", "is given with init_from; a network has one start"))
     faults += [("data.patch_size", fault) for fault in patch_faults(cfg.data.patch_size)]
@@ -118,24 +118,6 @@ def patch_faults(patch: Any) -> Iterator[str]:
     for axis, size in zip("ZYX"[-len(patch) :], patch, strict=True):
         if (fault := (DEPTH if axis == "Z" else PLANE).fault(size)) is not None:
             yield f"{axis} {fault}"
-
-
-def level_faults(cfg: DictConfig) -> Iterator[tuple[str, str]]:
-    """Yield the keys of a normalisation and what is wrong with them, whatever the images."""
-    method = OmegaConf.select(cfg, "normalization.method", default="percentile")
-    if method not in METHODS:
-        yield "normalization.method", f"is {method!r}, expected {', '.join(METHODS)}"
-    pairs = [("lower", "upper")]
-    if method == "range":
-        pairs.append(("minimum", "maximum"))
-    for low, high in pairs:
-        values = [OmegaConf.select(cfg, f"normalization.{name}") for name in (low, high)]
-        if all(isinstance(one, (int, float)) for one in values):
-            if not values[0] < values[1]:
-                yield f"normalization.{high}", f"is {values[1]}, not above {low}={values[0]}"
-        elif method == "range" and low == "minimum":
-            found = f"is {values[1]!r}, and {low} {values[0]!r}; both are grey levels"
-            yield f"normalization.{high}", found
 
 
 def replay_faults(data: DictConfig) -> Iterator[str]:

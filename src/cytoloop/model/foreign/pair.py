@@ -14,7 +14,7 @@ from typing import Any
 from torch import Tensor
 
 from cytoloop.errors import ModelError
-from cytoloop.intensity import METHODS
+from cytoloop.intensity import METHODS, rule_faults
 from cytoloop.model.blueprint import describe
 from cytoloop.model.foreign.network import (
     NETWORKS,
@@ -150,10 +150,8 @@ def _faults_of_image(config: Mapping[str, Any]) -> list[str]:
     elif set(rule) - {"method"} != extra or not all(_is_number(rule[key]) for key in extra):
         wanted = " and ".join(sorted(extra)) or "nothing but its method"
         problems.append(f"normalization {method} takes {wanted}")
-    elif method == "range" and not rule["minimum"] < rule["maximum"]:
-        problems.append("normalization range: minimum is not below maximum")
-    elif method == "percentile" and not 0 <= rule["lower"] < rule["upper"] <= 100:
-        problems.append("normalization percentile: expected 0 <= lower < upper <= 100")
+    else:
+        problems += [f"normalization {key} {fault}" for key, fault in rule_faults(rule)]
     spacing, names = config.get("spacing_um"), config.get("channel_names", [])
     if spacing is not None and not (
         isinstance(spacing, list)
