@@ -147,7 +147,7 @@ def test_a_voxel_between_objects_counts_as_often_as_is_said(dims: int) -> None:
     logits = torch.randn(depth.shape, generator=generator)
     between, weight = valleys(depth, 2), torch.ones_like(depth)
     assert (between & (depth == 0)).any() and (between & (depth > 0)).any()
-    found = DepthLoss(between=4.0)(logits, depth, weight)
+    found = DepthLoss(between=4.0, reach=2)(logits, depth, weight)
     weight[between] = 4
     torch.testing.assert_close(found, DepthLoss()(logits, depth, weight))
     assert not torch.isclose(found, DepthLoss()(logits, depth, torch.ones_like(depth)))

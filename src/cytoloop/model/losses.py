@@ -163,7 +163,7 @@ class DepthLoss(nn.Module):
     """
 
     def __init__(
-        self, background: float = 0.3, power: float = 1.0, between: float = 1.0, reach: int = 2
+        self, background: float = 0.3, power: float = 1.0, between: float = 1.0, reach: int = 1
     ) -> None:
         super().__init__()
         self.background = background
@@ -202,9 +202,7 @@ def valleys(depth: Tensor, reach: int) -> Tensor:
     Tensor of bool
         Same shape.
     """
-    axes = depth.ndim - 2
-    wide = functional.pad(depth, [2 * reach] * 2 * axes, mode="replicate")
-    closed = -_greatest(-_greatest(wide, reach), reach)
+    closed = -_greatest(-_greatest(_widened(depth, 2 * reach), reach), reach)
     return closed - depth > _SHALLOW
 
 
@@ -254,6 +252,11 @@ def _greatest(body: Tensor, reach: int) -> Tensor:
     return body
 
 
+def _widened(body: Tensor, width: int) -> Tensor:
+    """Return a map that goes on beyond its borders as it is there."""
+    return functional.pad(body, [width] * 2 * (body.ndim - 2), mode="replicate")
+
+
 def _dilated(body: Tensor) -> Tensor:
-    pool = functional.max_pool2d if body.ndim == 4 else functional.max_pool3d
-    return pool(body, 3, 1, 1)
+    """Return the greatest of each voxel's neighbours, over edges and corners too."""
+    return _greatest(_widened(body, 1), 1)
