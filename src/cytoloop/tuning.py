@@ -17,7 +17,15 @@ from cytoloop.evaluation.matching import match_instances
 from cytoloop.evaluation.scores import instance_counts, instance_scores
 from cytoloop.images import MemoryPixels
 from cytoloop.inference.maps import Maps, predict_maps
-from cytoloop.inference.postprocess import TUNED, Trained, resolved, rule_for, tuned_name
+from cytoloop.inference.postprocess import (
+    MIN_DEPTH,
+    SEED_SMOOTHING,
+    TUNED,
+    Trained,
+    resolved,
+    rule_for,
+    tuned_name,
+)
 from cytoloop.inference.predictor import Predictor
 from cytoloop.inference.scratch import Scratch
 from cytoloop.instances import Landscape
@@ -34,8 +42,6 @@ MOST_VOXELS = 2**25
 """Of training images together; others are left out: on a CPU a million may take a second."""
 ENOUGH_OBJECTS = 500
 """Of validation images: 800 chose better alone than with training images, 144 worse (measured)."""
-SEED_SMOOTHING = (0.5, 1.0, 2.0, 3.0)
-MIN_DEPTH = (0.02, 0.05, 0.1, 0.2, 0.3, 0.45, 0.6)
 _FLAT = 0.001
 """Thresholds whose Dice is this close to the best are as good: the middle one is taken."""
 _CAUTION = 0.003
@@ -249,7 +255,9 @@ def _best_watershed(
         truth, valid = separate_pieces(np.asarray(one.labels)), np.asarray(one.valid)
         for smoothing in SEED_SMOOTHING:
             rule = replace(rule, seed_smoothing=smoothing)
-            land = Landscape(levels, rule, known, depth=maps.get("distance"))
+            land = Landscape(
+                levels, rule, known, depth=maps.get("distance"), contour=maps.get("contour")
+            )
             for fall in MIN_DEPTH:
                 labels, _ = land.objects(replace(rule, min_depth=fall))
                 matching = match_instances(truth, np.asarray(labels), valid)

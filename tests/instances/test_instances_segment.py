@@ -119,13 +119,13 @@ def crowded(shape: tuple[int, ...], count: int, seed: int) -> np.ndarray:
         ((150, 170), (40, 33)),
     ],
 )
-@pytest.mark.parametrize("told", [False, True], ids=["distance", "depth by a network"])
-def test_blocks_give_the_objects_of_the_whole(shape: tuple, block: tuple, told: bool) -> None:
+@pytest.mark.parametrize("told", [0, 1, 2], ids=["distance", "depth", "depth and contour"])
+def test_blocks_give_the_objects_of_the_whole(shape: tuple, block: tuple, told: int) -> None:
     probability = crowded(shape, 60, 3)
-    depth = crowded(shape, 90, 4) if told else None
+    maps = {n: crowded(shape, 90, s) for n, s in [("depth", 4), ("contour", 5)][:told]}
     rule = InstanceRule(0.4, smoothing=0.7, seed_smoothing=1.3, min_depth=0.1, min_voxels=20)
-    whole, sums = segment(probability, rule, (2.0, 1.0, 1.0), depth=depth)
-    parts, added = segment(probability, rule, (2.0, 1.0, 1.0), block=block, depth=depth)
+    whole, sums = segment(probability, rule, (2.0, 1.0, 1.0), **maps)
+    parts, added = segment(probability, rule, (2.0, 1.0, 1.0), block=block, **maps)
     assert np.asarray(whole).max() > 10
     np.testing.assert_array_equal(whole, parts)  # the numbers too
     for name, column in sums.table((2.0, 1.0, 1.0)).items():

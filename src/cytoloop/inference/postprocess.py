@@ -14,6 +14,9 @@ from cytoloop.instances.thresholds import AUTOMATIC
 
 TUNED = {"threshold": 0.5, "seed_smoothing": 1.0, "min_depth": 0.2}
 """What training chooses on its validation images (`tuned`); these values where it did not."""
+SEED_SMOOTHING = (0.5, 1.0, 2.0, 3.0)
+MIN_DEPTH = (0.02, 0.05, 0.1, 0.2, 0.3, 0.45, 0.6)
+"""What the watershed is chosen of."""
 POSTPROCESS: Mapping[str, Any] = {
     "instances": True,
     "threshold": "tuned",

@@ -78,6 +78,7 @@ def height(
     rule: InstanceRule,
     steps: Sequence[float],
     depth: np.ndarray | None = None,
+    contour: np.ndarray | None = None,
 ) -> np.ndarray:
     """Return the logarithm of the smoothed depth inside objects.
 
@@ -92,6 +93,9 @@ def height(
     depth : ndarray, optional
         Same shape, 0..255 (uint8) or 0..1 (floats): how deep inside its object a voxel lies, as a
         network says it. None: the distance to background, which knows nothing of objects.
+    contour : ndarray, optional
+        Same shape, 0..255 (uint8) or 0..1 (floats): how near to a contour a voxel lies, as a
+        network says it. Its complement and the depth are averaged: two opinions on every border.
 
     Returns
     -------
@@ -103,6 +107,9 @@ def height(
         np.minimum(distance, FARTHEST, out=distance)  # infinite where there is no background
     else:
         distance = depth.astype(np.float32) * (DEEPEST / full_scale(depth.dtype))
+        if contour is not None:
+            near = contour.astype(np.float32) * (DEEPEST / full_scale(contour.dtype))
+            distance = (distance + DEEPEST - near) / 2
     if rule.seed_smoothing > 0:
         sigma = [rule.seed_smoothing / s for s in steps]
         distance = ndimage.gaussian_filter(distance, sigma, truncate=_TRUNCATE)

@@ -54,7 +54,7 @@ def segment(
         ([Z,] Y, X), 0..255 (uint8) or 0..1 (floats): how deep inside its object each voxel lies.
         None: the distance to background takes its place.
     contour : Volume, optional
-        Same shape: how near to a contour each voxel lies; for the method ``hitif``.
+        Same shape: how near to a contour each voxel lies. Beside a depth only.
 
     Returns
     -------
@@ -71,7 +71,7 @@ def segment(
         steps = finest_steps(spacing_um, len(probability.shape))
         grown_ones = grow_to_contours(probability, depth, contour, rule, steps)
         return _finished(grown_ones, probability, rule, new or _in_memory)
-    return Landscape(probability, rule, spacing_um, new, block, depth).objects(rule)
+    return Landscape(probability, rule, spacing_um, new, block, depth, contour).objects(rule)
 
 
 class Landscape:
@@ -79,7 +79,7 @@ class Landscape:
 
     Parameters
     ----------
-    probability, rule, spacing_um, new, block, depth
+    probability, rule, spacing_um, new, block, depth, contour
         As for `segment`; of the rule threshold, smoothing and seed_smoothing count.
     """
 
@@ -91,13 +91,14 @@ class Landscape:
         new: NewVolume | None = None,
         block: Sequence[int] | None = None,
         depth: Volume | None = None,
+        contour: Volume | None = None,
     ) -> None:
         shape = tuple(int(n) for n in probability.shape)
         self._probability = probability
         self._new = new or _in_memory
         self._blocks = Blocks(shape, tuple(block)) if block else Blocks.of(shape, BLOCK_VOXELS)
         self._ends, heights, onward, self._places = _climb_all(
-            probability, depth, rule, spacing_um, self._blocks, self._new
+            probability, depth, contour, rule, spacing_um, self._blocks, self._new
         )
         self._leading = follow(self._ends, self._blocks, onward)
         self._peaks = _peaks(heights, self._blocks, self._places)
@@ -115,6 +116,7 @@ class Landscape:
 def _climb_all(
     probability: Volume,
     depth: Volume | None,
+    contour: Volume | None,
     rule: InstanceRule,
     spacing_um: Sequence[float] | None,
     blocks: Blocks,
@@ -134,8 +136,8 @@ def _climb_all(
         inner = within(rim, window)
         if not mask[inner].any():
             continue
-        told = None if depth is None else np.asarray(depth[window])
-        level = height(mask, rule, steps, told)
+        told, near = (None if one is None else np.asarray(one[window]) for one in (depth, contour))
+        level = height(mask, rule, steps, told, near)
         local, place, on = climb(level[inner], mask[inner], rim, core, shape)
         numbers = local.astype(np.uint32)
         numbers[local > 0] += count
