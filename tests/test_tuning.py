@@ -54,6 +54,18 @@ def test_a_low_threshold_is_raised_as_far_as_dice_hardly_falls() -> None:
     assert 60 / 255 < chosen(20) < 80 / 255 + 0.01  # would cost .01
 
 
+def test_objects_that_only_contours_part_are_found_apart() -> None:
+    truth = np.zeros((20, 60), np.uint8)
+    truth[5:15, 5:30], truth[5:15, 30:55] = 1, 2
+    mask = (truth > 0).astype(np.uint8) * 255
+    contour = np.zeros_like(mask)
+    contour[5:15, 28:32] = 255
+    maps = {"probability": mask, "distance": mask // 2}
+    rest = ([example(truth)], dict(POSTPROCESS), Trained(), 0.5, 1)
+    assert tuning._best_watershed([maps], *rest)["ap_50"] < 1
+    assert tuning._best_watershed([{**maps, "contour": contour}], *rest)["ap_50"] == 1
+
+
 def test_touching_objects_ask_for_another_watershed_than_lobed_ones() -> None:
     shape = (60, 120)
     grid = np.indices(shape)

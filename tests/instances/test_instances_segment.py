@@ -17,6 +17,7 @@ from skimage.segmentation import watershed
 from cytoloop.instances import InstanceRule, segment
 from cytoloop.instances.basins import climb, follow, merge_basins, saddles
 from cytoloop.instances.blocks import Blocks
+from cytoloop.instances.heights import height
 from cytoloop.instances.objects import write_table
 
 
@@ -97,6 +98,17 @@ def test_objects_at_the_border_are_dropped_where_asked(border: str, left: int) -
     for corner in ((5, 5, 0), (0, 25, 25), (8, 45, 45)):
         mask[tuple(slice(c, c + 6) for c in corner)] = True
     assert labels_of(mask, border=border).max() == left
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_a_depth_and_a_contour_are_two_opinions_of_equal_weight(dtype: type) -> None:
+    rng = np.random.default_rng(2)
+    depth, contour = rng.integers(0, 256, (2, 9, 12)) / 255
+    full = 255 if dtype is np.uint8 else 1
+    maps = [np.asarray(full * one, dtype) for one in (depth, contour)]
+    found = height(np.ones((9, 12), bool), InstanceRule(seed_smoothing=0), (1.0, 1.0), *maps)
+    expected = 4096 * np.log1p(8 * (depth + 1 - contour) / 2)
+    np.testing.assert_allclose(found, expected, atol=0.51)
 
 
 def crowded(shape: tuple[int, ...], count: int, seed: int) -> np.ndarray:
