@@ -18,7 +18,7 @@ import torch
 from mlflow import MlflowClient
 
 from cytoloop.__main__ import main
-from cytoloop.model.losses import DepthLoss
+from cytoloop.model.losses import DiceCELoss
 from cytoloop.tracking.resume import FINISHED
 
 TINY = [
@@ -181,13 +181,13 @@ def test_a_preempted_slurm_job_is_requeued_and_goes_on_by_itself(
 def test_a_loss_that_is_no_number_stops_with_the_last_good_weights_kept(
     project: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    forward, calls = DepthLoss.forward, [0]
+    forward, calls = DiceCELoss.forward, [0]
 
-    def failing(self: DepthLoss, *tensors: torch.Tensor) -> torch.Tensor:
+    def failing(self: DiceCELoss, *tensors: torch.Tensor) -> torch.Tensor:
         calls[0] += self.training
         return forward(self, *tensors) * (float("nan") if calls[0] > 20 else 1.0)
 
-    monkeypatch.setattr(DepthLoss, "forward", failing)
+    monkeypatch.setattr(DiceCELoss, "forward", failing)
     assert main(["train", *TINY, "output=nan"]) == 2
     text = capfd.readouterr().err
     assert "ModelError: step 20: the loss is nan (images of the batch: img_" in text
