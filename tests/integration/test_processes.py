@@ -26,7 +26,9 @@ WORDS = [
 ONE = [*WORDS, "data.batch_size=2", "data.steps_per_epoch=12"]
 TWO = [*WORDS, "data.batch_size=1", "data.steps_per_epoch=24", "trainer=ddp_cpu"]
 ONES = ("one", "two")
-FOREGROUND = "model.task_heads.distance.share=0"  # the depth's loss is balanced over a batch
+FOREGROUND = [  # the losses of the others are balanced over a batch
+    *("model.task_heads.distance.share=0", "model.task_heads.contour.share=0"),
+]
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +42,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
         words = ["raw=images/raw", "seg1=images/seg", "output=ds", "valid=0.43", "test=0"]
         assert main(["curate", *words]) == 0
         assert main([*ONE, "output=model"]) == 0
-        assert main([*TWO, FOREGROUND, "output=two"]) == 0
+        assert main([*TWO, *FOREGROUND, "output=two"]) == 0
     return folder
 
 
@@ -92,7 +94,7 @@ def test_two_processes_score_as_one_does(project: Path) -> None:
 
 
 def test_two_processes_learn_as_one_does(project: Path) -> None:
-    assert main([*ONE, FOREGROUND, "output=one"]) == 0
+    assert main([*ONE, *FOREGROUND, "output=one"]) == 0
     assert scores("one")["val/dice"] > 0.8
     assert scores("two")["val/dice"] == pytest.approx(scores("one")["val/dice"], abs=1e-3)
     other = weights("two")
@@ -101,7 +103,7 @@ def test_two_processes_learn_as_one_does(project: Path) -> None:
 
 
 def test_accumulated_steps_and_a_mean_of_weights_are_those_of_one_process(project: Path) -> None:
-    more = [FOREGROUND, "callbacks=ema", "callbacks.ema.decay=0.5", "trainer.max_epochs=2"]
+    more = [*FOREGROUND, "callbacks=ema", "callbacks.ema.decay=0.5", "trainer.max_epochs=2"]
     more += ["trainer.accumulate_grad_batches=3"]
     assert main([*ONE, *more, "output=mean_of_one"]) == 0
     assert main([*TWO, *more, "output=mean_of_two"]) == 0
@@ -136,7 +138,7 @@ def test_only_the_first_process_tells_the_run_and_leaves_files(project: Path) ->
 
 def test_a_stopped_training_of_two_processes_goes_on_exactly(project: Path) -> None:
     thread = when_validated("cut", lambda: os.kill(os.getpid(), signal.SIGTERM))
-    assert main([*TWO, FOREGROUND, "output=cut"]) == 130
+    assert main([*TWO, *FOREGROUND, "output=cut"]) == 130
     thread.join()
     stopped = torch.load("cut/checkpoints/last.ckpt", weights_only=True)
     assert 24 <= stopped["global_step"] < 48
