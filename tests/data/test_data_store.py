@@ -244,6 +244,21 @@ def test_what_a_killed_run_left_is_cleared_away_later(rows: list[Row], tmp_path:
     assert [p.name for p in store.folder.glob(".building-*")] == [".building-new"]
 
 
+def test_an_entry_that_another_run_finishes_meanwhile_is_no_error(
+    rows: list[Row], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    glob = Path.glob
+    gone = tmp_path / "store" / ".building-another"  # listed, and renamed before it is looked at
+    monkeypatch.setattr(
+        Path,
+        "glob",
+        lambda self, pattern: (
+            [gone, *glob(self, pattern)] if pattern.startswith(".building") else glob(self, pattern)
+        ),
+    )
+    assert len(ImageStore(tmp_path / "store").entries(rows)) == len(rows)
+
+
 def test_runs_share_a_store(rows: list[Row], tmp_path: Path) -> None:
     """Four processes at once ask for the same images, three times over."""
     write_manifest(tmp_path / "m.csv", [dict(row.values) for row in rows])

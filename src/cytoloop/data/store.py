@@ -172,7 +172,11 @@ class ImageStore:
         (Linux, macOS) or is not removed (Windows).
         """
         for path in self.folder.glob(f"{BUILDING}*"):
-            if time.time() - path.stat().st_mtime > _ABANDONED_S:
+            try:
+                age = time.time() - path.stat().st_mtime
+            except FileNotFoundError:
+                continue  # another run has finished or removed it
+            if age > _ABANDONED_S:
                 shutil.rmtree(path, ignore_errors=True)
         if self.limit_gib is None:
             return
