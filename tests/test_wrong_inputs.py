@@ -162,8 +162,11 @@ def test_data_settings_that_cannot_be(tell: Callable, dataset: Path) -> None:
         (["callbacks.best.monitor=val/nope"], ["val/nope is no score of this model", "val/iou"]),
         (["callbacks.best.monitor=val/pq"], ["val/pq is no score of this model"]),
         (["callbacks.best.monitor=train/lost"], ["train/lost is no score of this model"]),
-        (["+model.task_heads.seg.share=abc"], ["a head's share is 'abc', expected a number"]),
-        (["+model.task_heads.seg.share=-1"], ["a head's share is -1, expected a number, 0"]),
+        (["+model.task_heads.seg.share=abc"], ["seg.share: is 'abc', expected a number, 0 to"]),
+        (
+            ["+model.task_heads.seg.share=-1", "+model.task_heads.seg.loss.dice=x"],
+            ["seg.share is -1, expected 0 to 1000", "seg.loss.dice is 'x', expected a number"],
+        ),
         (["callbacks.best.monitor=val/loss"], ["of val/loss the smallest is the best"]),
         (["finetune=frozen_encoder", "callbacks.frozen.names=zzz"], ["fits 0 of the network's"]),
         (["postprocess.threshold=abc"], ["postprocess.threshold=abc: expected a probability"]),

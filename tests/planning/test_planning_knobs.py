@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
 from cytoloop.errors import ConfigError
-from cytoloop.planning.knobs import DEPTH, KNOBS, PLANE, SWITCHES, check_knobs
+from cytoloop.model import losses
+from cytoloop.planning.knobs import DEPTH, KNOBS, LOSS_KNOBS, PLANE, SWITCHES, check_knobs
 
 GOOD = {
     "features": 32,
@@ -37,6 +39,53 @@ def test_every_knob_takes_its_bounds_and_nothing_beyond(knob: Any) -> None:
     for wrong in ("many", True, [1]):
         with pytest.raises(ConfigError, match=f"{knob.key}: is .*expected a"):
             check_knobs(config(knob.key, wrong))
+
+
+def heads(loss: dict, share: Any = 1.0) -> DictConfig:
+    """Return a config whose second head has this loss, and that share."""
+    fine = {"loss": {"_target_": "cytoloop.model.losses.DepthLoss"}, "share": 2.0}
+    return config("model.task_heads", {"foreground": fine, "far": {"loss": loss, "share": share}})
+
+
+def own(name: str, **arguments: Any) -> dict:
+    return {"_target_": f"cytoloop.model.losses.{name}", **arguments}
+
+
+@pytest.mark.parametrize("knob", LOSS_KNOBS.values(), ids=lambda knob: knob.key)
+def test_every_loss_takes_its_bounds_and_nothing_beyond(knob: Any) -> None:
+    for value in (knob.low, knob.high):
+        check_knobs(heads(own("DepthLoss", **{knob.key: value})))
+    for value in (knob.low - 0.1, knob.high + 1, "many", None, float("nan")):
+        with pytest.raises(ConfigError, match=rf"model\.task_heads\.far\.loss\.{knob.key}: is "):
+            check_knobs(heads(own("DepthLoss", **{knob.key: value})))
+        check_knobs(heads({"_target_": "monai.losses.DiceLoss", knob.key: value}))
+
+
+def test_every_number_of_a_loss_has_bounds() -> None:
+    found = {
+        name
+        for loss in vars(losses).values()
+        if inspect.isclass(loss) and loss.__module__ == losses.__name__
+        for name, one in inspect.signature(loss).parameters.items()
+        if one.annotation in ("int", "float")
+    }
+    assert found == set(LOSS_KNOBS)
+
+
+def test_faults_of_added_losses_and_of_shares_are_told_at_once() -> None:
+    added = {"cut": own("FocalLoss", gamma=-1), "line": own("CenterlineDiceLoss", thickness=5)}
+    with pytest.raises(ConfigError) as told:
+        check_knobs(heads(own("SumLoss", losses=added, shares={"line": -2}), share="x"))
+    text = str(told.value)
+    assert "3 problems" in text
+    assert "model.task_heads.far.loss.losses.cut.gamma is -1, expected 0 to 10; nearest: 0" in text
+    assert "model.task_heads.far.loss.shares.line is -2, expected 0 to 1000; nearest: 0" in text
+    assert "model.task_heads.far.share is 'x', expected a number, 0 to 1000" in text
+
+
+@pytest.mark.parametrize("heads", [None, 3, {"a": None}, {"a": {"loss": "abc"}}])
+def test_what_is_no_head_is_left_to_what_builds_it(heads: Any) -> None:
+    check_knobs(config("model.task_heads", heads))
 
 
 @pytest.mark.parametrize(

@@ -6,11 +6,7 @@ A head has no weights of its own (like CytoDL's segmentation heads), so a checkp
 
 from __future__ import annotations
 
-import math
-
 from torch import Tensor, nn
-
-from cytoloop.errors import ConfigError
 
 
 class Head(nn.Module):
@@ -22,22 +18,10 @@ class Head(nn.Module):
         Called with (logits, target, weight).
     share : float
         Of this head's loss in the sum over all heads, 0 or more.
-
-    Raises
-    ------
-    ConfigError
-        A share that is none.
     """
 
     def __init__(self, loss: nn.Module, share: float = 1.0) -> None:
         super().__init__()
-        number = isinstance(share, (int, float)) and not isinstance(share, bool)
-        if not number or not 0 <= share < math.inf:
-            raise ConfigError(
-                "model.task_heads",
-                f"a head's share is {share!r}, expected a number, 0 or more",
-                "The share weighs its loss in the sum: model.task_heads.NAME.share=2.0.",
-            )
         self.loss = loss
         self.share = share
 

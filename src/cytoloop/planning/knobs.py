@@ -63,11 +63,26 @@ KNOBS = (
     Knob("callbacks.pacing.share", 0.01, 1, whole=False, also=(None,)),
     Knob("callbacks.best.tolerance", 0, 0.5, whole=False, also=(None,)),
     Knob("trainer.accumulate_grad_batches", 1, 1000, also=(None,)),
-    Knob("model.task_heads.distance.loss.between", 1, 100, whole=False, also=(None,)),
-    Knob("model.task_heads.distance.loss.reach", 1, 16, also=(None,)),
     Knob("trainer.max_epochs", 1, 100_000, also=(None, -1)),
     Knob("trainer.max_steps", 1, 100_000_000, also=(None, -1)),
 )
+SHARE = Knob("share", 0, 1000, whole=False, also=())
+LOSS_KNOBS = {
+    knob.key: knob
+    for knob in (
+        Knob("dice", 0, 1000, whole=False, also=()),
+        Knob("cross_entropy", 0, 1000, whole=False, also=()),
+        Knob("false_positives", 0, 1, whole=False, also=()),
+        Knob("false_negatives", 0, 1, whole=False, also=()),
+        Knob("gamma", 0, 10, whole=False, also=()),
+        Knob("thickness", 1, 64, also=()),
+        Knob("background", 0, 0.99, whole=False, also=()),
+        Knob("power", 0.1, 4, whole=False, also=()),
+        Knob("between", 1, 100, whole=False, also=()),
+        Knob("reach", 1, 16, also=()),
+    )
+}
+"""Arguments of the losses of `cytoloop.model.losses`; another library's know their own bounds."""
 SWITCHES = {"model.compile": "true or false", "model.channels_last": "true, false or auto"}
 PLANE = Knob("data.patch_size", 8, 512)
 DEPTH = Knob("data.patch_size", 1, 512)
@@ -94,6 +109,7 @@ def check_knobs(cfg: DictConfig) -> None:
     ]
     levels = cfg.get("normalization") or OmegaConf.create()
     rule: Any = OmegaConf.to_container(levels, resolve=True)
+    faults += head_faults(OmegaConf.select(cfg, "model.task_heads"))
     faults += [(f"normalization.{key}", fault) for key, fault in rule_faults(rule, AUTO)]
     if cfg.get("encoder_weights") and cfg.get("init_from"):
         faults.append(("encoder_weights", "is given with init_from; a network has one start"))
@@ -118,6 +134,37 @@ def patch_faults(patch: Any) -> Iterator[str]:
     for axis, size in zip("ZYX"[-len(patch) :], patch, strict=True):
         if (fault := (DEPTH if axis == "Z" else PLANE).fault(size)) is not None:
             yield f"{axis} {fault}"
+
+
+def head_faults(heads: Any) -> Iterator[tuple[str, str]]:
+    """Yield each key of a head's share and loss that is beyond its bounds, and what is wrong."""
+    for name, head in _items(heads):
+        for part, value in _items(head):
+            key = f"model.task_heads.{name}.{part}"
+            if part == "share" and (fault := SHARE.fault(value)) is not None:
+                yield key, fault
+            elif part == "loss":
+                yield from _loss_faults(key, value)
+
+
+def _loss_faults(key: str, loss: Any) -> Iterator[tuple[str, str]]:
+    """Yield the faults of one loss, and of those that it adds up."""
+    values = dict(_items(loss))
+    if not str(values.get("_target_")).startswith("cytoloop.model.losses."):
+        return
+    bounds = [(name, value, LOSS_KNOBS.get(name)) for name, value in values.items()]
+    bounds += [(f"shares.{name}", value, SHARE) for name, value in _items(values.get("shares"))]
+    for name, value, knob in bounds:
+        if knob is not None and (fault := knob.fault(value)) is not None:
+            yield f"{key}.{name}", fault
+    for name, part in _items(values.get("losses")):
+        yield from _loss_faults(f"{key}.losses.{name}", part)
+
+
+def _items(node: Any) -> Iterator[tuple[str, Any]]:
+    """Yield the entries of a mapping; of anything else none: what builds it says what is wrong."""
+    if isinstance(node, DictConfig):
+        yield from ((str(key), value) for key, value in node.items())
 
 
 def replay_faults(data: DictConfig) -> Iterator[str]:
