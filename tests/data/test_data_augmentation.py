@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from pathlib import Path
 from typing import Any
@@ -303,3 +304,30 @@ def test_parts_that_cannot_be_are_refused() -> None:
         with pytest.raises(ConfigError, match=text):
             broken()
     assert Augmentation(x=RandGaussianNoised(["image"], prob=0.3)).probs == {"x": 0.3}
+
+
+@pytest.mark.parametrize("name", PLACES)
+@pytest.mark.parametrize(("shape", "size"), SIZES)
+def test_the_depth_of_objects_moves_with_the_picture(
+    name: str, shape: tuple[int, ...], size: tuple[int, ...]
+) -> None:
+    """A picture of the depths themselves is what the head is to say, wherever it lies."""
+    blocks = np.random.default_rng(0).integers(0, 5, [n // 10 + 1 for n in shape])
+    labels = np.kron(blocks, np.ones([10] * len(shape), int))[tuple(map(slice, shape))]
+    labels = labels.astype(np.uint8)
+    valid = np.broadcast_to(np.True_, shape)
+    entry = Entry("a", labels[None], labels, valid, *object_points(labels, valid))
+    depth = entry.map("distance")
+    entry = dataclasses.replace(entry, image=depth[None])
+    schedule = PatchSchedule([shape], size, 1, 50, None, 0)
+    levels = (np.zeros(1, np.float32), np.full(1, 255, np.float32))
+    heads = ("foreground", "distance")
+    parts = preset("none", f"augmentation.{name}.prob=1")
+    moved = PatchDataset([entry], [levels], size, schedule, 0.3, parts, 1, heads)
+    for number in range(6):
+        sample = moved[(0, number)]
+        counts = sample["weight"][0] > 0
+        assert sample["target"][1].amax() > 0.5
+        np.testing.assert_allclose(
+            sample["target"][1][counts], sample["image"][0][counts], atol=0.003
+        )

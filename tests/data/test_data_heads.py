@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cytoloop.data.augmentation import Augmentation
-from cytoloop.data.dataset import PatchDataset, WholeImages, target_of
+from cytoloop.data.augmentation import Augmentation, Warp
+from cytoloop.data.dataset import PatchDataset, WholeImages, target_of, warped_patch
 from cytoloop.data.entry import Entry
 from cytoloop.data.heads import blurred_contour, known_labels, object_distance
 from cytoloop.data.points import object_points
@@ -60,6 +61,84 @@ def test_contour_is_a_ridge_on_the_border_of_each_object() -> None:
     assert line[4] > 230 and line[8] < 40 and line[0] < 5
     assert line[11] == line[12] == 255  # two contours side by side, cut at 1
     np.testing.assert_array_equal(contour[0], contour[1])
+
+
+def brute_contour(labels: np.ndarray) -> np.ndarray:
+    """Each plane's pixels beside another label, each spread by a Gaussian, in a crest's share."""
+    steps = np.arange(-4, 5)
+    kernel = np.exp(-(steps**2) / 2)
+    kernel /= kernel.sum()
+    spread = kernel[:, None] * kernel
+    out = np.zeros(labels.shape)
+    for plane, found in zip(labels.reshape(-1, *labels.shape[-2:]),
+                            out.reshape(-1, *labels.shape[-2:]), strict=True):  # fmt: skip
+        edge = np.zeros(plane.shape)
+        for y, x in np.argwhere(plane > 0):
+            beside = [(y - 1, x), (y + 1, x), (y, x - 1), (y, x + 1)]
+            inside = [(a, b) for a, b in beside if 0 <= a < len(plane) and 0 <= b < plane.shape[1]]
+            edge[y, x] = any(plane[one] != plane[y, x] for one in inside)
+        wide = np.pad(edge, 4, mode="symmetric")  # scipy's "reflect"
+        for y, x in np.ndindex(*plane.shape):
+            found[y, x] = (wide[y : y + 9, x : x + 9] * spread).sum()
+    return np.clip(out * np.sqrt(2 * np.pi), 0, 1)
+
+
+@pytest.mark.parametrize("shape", [(21, 26), (3, 18, 22)])
+def test_contour_is_that_of_brute_force(shape: tuple[int, ...]) -> None:
+    rng = np.random.default_rng(len(shape))
+    labels = np.zeros(shape, np.uint16)
+    for number in (1, 2, 5, 700, 9):  # boxes that touch, overlap and reach over the border
+        corner = [rng.integers(-2, n - 3) for n in shape]
+        box = tuple(slice(max(c, 0), c + rng.integers(4, 9)) for c in corner)
+        labels[box] = number
+    found = blurred_contour(labels, (3.0, 1.0, 1.0))
+    assert len(np.unique(labels)) > 3 and found.max() > 200
+    np.testing.assert_allclose(found / 255, brute_contour(labels), atol=0.0021)
+
+
+@pytest.mark.parametrize("factor", [1 / 3, 0.5, 2.0, 3.0])
+@pytest.mark.parametrize("depth", [0, 4])
+def test_a_contour_is_one_pixel_wide_however_a_patch_is_zoomed(depth: int, factor: float) -> None:
+    plane = np.kron(np.arange(1, 26, dtype=np.uint8).reshape(5, 5), np.ones((24, 24), np.uint8))
+    plane[:, 50:60] = 0
+    labels = np.broadcast_to(plane, (depth, *plane.shape)).copy() if depth else plane
+    entry = entry_of(labels)
+    warp = Warp(labels.ndim, True, np.ones(labels.ndim), matrix=np.eye(2) * factor, flips=[0])
+    size = [depth, 20, 30][-labels.ndim :]
+    centre = np.array([max(depth - 1, 0) / 2, 60.3, 57.2][-labels.ndim :])
+    levels = (np.zeros(1, np.float32), np.ones(1, np.float32))
+    maps = {"contour": entry.map("contour")}
+    _, moved, _, found = warped_patch(entry, levels, warp, centre, size, maps)
+
+    def sampled(margin: int) -> np.ndarray:
+        """Labels as the zoom shows them, so much farther than the patch."""
+        rows, columns = (
+            np.rint(c + factor * (np.arange(-margin, n + margin) - (n - 1) / 2)).astype(int)
+            for c, n in zip(centre[-2:], size[-2:], strict=True)
+        )
+        taken = plane[np.ix_(rows.clip(0, 119), columns.clip(0, 119))]
+        return np.flip(np.broadcast_to(taken, (*size[:-2], *taken.shape)), 0)
+
+    np.testing.assert_array_equal(moved, sampled(0))
+    wanted = blurred_contour(sampled(9))[..., 9:-9, 9:-9]
+    assert wanted.max() == 255
+    np.testing.assert_array_equal(found["contour"], wanted)
+
+
+def test_what_is_excluded_says_nothing_of_a_contour_that_is_made_anew() -> None:
+    labels = np.kron(np.arange(1, 10, dtype=np.uint8).reshape(3, 3), np.ones((20, 20), np.uint8))
+    valid = np.ones(labels.shape, bool)
+    valid[25:35] = False
+    noise = np.random.default_rng(0).integers(0, 9, labels.shape).astype(np.uint8)
+    warp = Warp(2, True, np.ones(2), matrix=np.eye(2) * 0.7)
+    levels = (np.zeros(1, np.float32), np.ones(1, np.float32))
+    found = []
+    for each in (labels, np.where(valid, labels, noise)):
+        entry = replace(entry_of(each), image=labels[None].astype(np.float32), valid=valid)
+        maps = {"contour": entry.map("contour")}
+        found.append(warped_patch(entry, levels, warp, np.array([30.0, 30]), [40, 40], maps))
+    np.testing.assert_array_equal(found[0][2], found[1][2])
+    np.testing.assert_array_equal(found[0][3]["contour"], found[1][3]["contour"])
 
 
 def entry_of(labels: np.ndarray, folder: Path | None = None) -> Entry:
@@ -135,3 +214,17 @@ def test_of_a_mask_each_piece_is_an_object(tmp_path: Path) -> None:
     assert depth[4:8, 3:7].max() == depth[2:18, 15:35].max() == 255
     sample = WholeImages([entry_of(mask)], {"method": "none"})[0]
     assert sample["labels"].max() == 2
+
+
+def test_what_is_excluded_has_the_label_of_what_is_nearest_in_the_specimen() -> None:
+    rng = np.random.default_rng(3)
+    labels = rng.integers(1, 200, (5, 9, 10)).astype(np.uint8)
+    valid = rng.random(labels.shape) < 0.15
+    sides = np.array([5.0, 0.5, 0.7])
+    found = known_labels(labels, valid, tuple(sides))
+    places = np.argwhere(valid)
+    for voxel in np.argwhere(~valid):
+        away = np.sqrt((((places - voxel) * sides) ** 2).sum(1))
+        nearest = labels[tuple(places[away <= away.min() + 1e-9].T)]
+        assert found[tuple(voxel)] in nearest
+    np.testing.assert_array_equal(found[valid], labels[valid])

@@ -18,7 +18,7 @@ from cytoloop.classes import PREFIX
 from cytoloop.data.augmentation import Augmentation, Warp
 from cytoloop.data.augmentation.warp import bounds, inside, interpolate, nearest, place
 from cytoloop.data.entry import Entry
-from cytoloop.data.heads import FULL, MAKERS
+from cytoloop.data.heads import FULL, LOCAL, MAKERS, known_labels
 from cytoloop.data.sampling import PatchSchedule, draw_centre
 from cytoloop.intensity import Levels, normalize
 from cytoloop.regions import separate_pieces
@@ -186,7 +186,8 @@ def warped_patch(
     size : sequence of int
         Of the patch, before quarter turns.
     maps : mapping of str to ndarray of uint8
-        ([Z,] Y, X) of the image, moved with it.
+        ([Z,] Y, X) of the image, moved with it; those of `LOCAL` are made anew where voxels are
+        interpolated.
 
     Returns
     -------
@@ -215,14 +216,43 @@ def warped_patch(
             image = interpolate(normalize(entry.image[(slice(None), *source)], *levels), local)
             labels = nearest(entry.labels[source], local)
             moved = {
-                name: warp.finish(interpolate(one[source][None].astype(np.float32), local)[0])
+                name: _made_anew(entry, name, window[:-axes], coordinates)
+                if name in LOCAL
+                else interpolate(one[source][None].astype(np.float32), local)[0]
                 for name, one in maps.items()
             }
+            moved = {name: warp.finish(one) for name, one in moved.items()}
             image = np.ascontiguousarray(warp.finish(image))
             return image, warp.finish(labels), warp.finish(valid), moved
     image = normalize(warp.finish(entry.image[(slice(None), *window)]), *levels)
     moved = {name: warp.finish(one[window]) for name, one in maps.items()}
     return image, warp.finish(entry.labels[window]), warp.finish(entry.valid[window]), moved
+
+
+def _made_anew(
+    entry: Entry, name: str, planes: tuple[slice, ...], coordinates: np.ndarray
+) -> np.ndarray:
+    """Return a map of `LOCAL`, made from the labels as a warp moves them.
+
+    Parameters
+    ----------
+    entry : Entry
+    name : str
+    planes : tuple of slice
+        Of the axes that are not resampled.
+    coordinates : ndarray
+        (axes, *size) of the patch in the image.
+    """
+    margin = LOCAL[name]
+    pads = [(0, 0)] * (coordinates.ndim - 2) + [(margin, margin)] * 2
+    # the warp goes on beyond the patch as it does within
+    wide = np.pad(coordinates, pads, mode="reflect", reflect_type="odd")
+    source = (*planes, *bounds(wide, entry.shape[-len(wide) :]))
+    first = np.array([s.start for s in source[-len(wide) :]], np.float32)
+    local = wide - first.reshape(-1, *[1] * len(wide))
+    labels, valid = (nearest(one[source], local) for one in (entry.labels, entry.valid))
+    made = MAKERS[name](known_labels(labels, valid, entry.spacing_um), entry.spacing_um)
+    return made[..., margin:-margin, margin:-margin]
 
 
 def target_of(

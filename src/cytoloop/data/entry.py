@@ -19,6 +19,9 @@ from cytoloop.regions import separate_pieces
 FACTS = "entry.json"
 """The file that makes a folder an entry; it is written last."""
 
+_MAPS = 2
+"""Counts up where `cytoloop.data.heads` makes other maps: kept ones are made anew then."""
+
 OPTIONAL = ("valid", "places")
 """Arrays that an entry without excluded voxels does not have."""
 
@@ -105,10 +108,10 @@ class Entry:
         ndarray of uint8
             ([Z,] Y, X), 0..255 for 0..1; memory-mapped where the entry is on disk.
         """
-        path = None if self.folder is None else self.folder / f"{name}.npy"
+        path = None if self.folder is None else self.folder / f"{name}_{_MAPS}.npy"
         if path is None or not path.is_file():
             # of a mask each piece is an object
-            objects = separate_pieces(known_labels(self.labels, self.valid))
+            objects = separate_pieces(known_labels(self.labels, self.valid, self.spacing_um))
             made = MAKERS[name](objects, self.spacing_um)
             if path is None:
                 return made

@@ -1,7 +1,7 @@
 """What the heads of a network learn beside the foreground: maps made from whole objects.
 
 They are made from the whole image once and kept beside it, so that an object which a patch cuts
-has the values of the whole object, and a training step makes none.
+has the values of the whole object, and a training step makes none but those of `LOCAL`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ FULL = 255
 _CONTOUR_SIGMA = 1.0
 
 
-def known_labels(labels: np.ndarray, valid: np.ndarray) -> np.ndarray:
+def known_labels(
+    labels: np.ndarray, valid: np.ndarray, spacing_um: Sequence[float] | None = None
+) -> np.ndarray:
     """Return labels in which excluded voxels say nothing: each has the label of the nearest known.
 
     An object that an excluded region cuts goes on there, as one does that the image cuts; what
@@ -31,12 +33,17 @@ def known_labels(labels: np.ndarray, valid: np.ndarray) -> np.ndarray:
         ([Z,] Y, X).
     valid : ndarray of bool
         Same shape; False = excluded.
+    spacing_um : sequence of float, optional
+        (Z, Y, X), which decides what is nearest. None: cubes.
     """
     labels = np.asarray(labels)
     if valid.all() or not valid.any():
         return labels
     nearest = ndimage.distance_transform_edt(
-        ~np.asarray(valid), return_distances=False, return_indices=True
+        ~np.asarray(valid),
+        sampling=_sides(labels, spacing_um),
+        return_distances=False,
+        return_indices=True,
     )
     return np.asarray(labels[tuple(nearest)])
 
@@ -59,7 +66,7 @@ def object_distance(labels: np.ndarray, spacing_um: Sequence[float] | None = Non
     ndarray of uint8
         Same shape, 0..255 for 0..1; 255 at the deepest voxel of each object; 0 in background.
     """
-    sides = tuple(float(s) for s in (spacing_um or (1.0,) * labels.ndim)[-labels.ndim :])
+    sides = _sides(labels, spacing_um)
     depth = edt.edt(np.ascontiguousarray(labels), anisotropy=sides, black_border=False)
     # an object that fills the image has no end
     depth = np.where(np.isfinite(depth), depth, 1.0).astype(np.float32)
@@ -95,8 +102,17 @@ def blurred_contour(labels: np.ndarray, spacing_um: Sequence[float] | None = Non
     return np.rint(np.clip(blurred / crest, 0, 1) * FULL).astype(np.uint8).reshape(labels.shape)
 
 
+def _sides(labels: np.ndarray, spacing_um: Sequence[float] | None) -> tuple[float, ...]:
+    """Return the sides of a voxel along the axes of an image; those of a cube if unknown."""
+    return tuple(float(s) for s in (spacing_um or (1.0,) * labels.ndim)[-labels.ndim :])
+
+
 MAKERS: dict[str, Callable[[np.ndarray, Sequence[float] | None], np.ndarray]] = {
     "distance": object_distance,
     "contour": blurred_contour,
 }
 """Maps by name; ``foreground`` and classes need none: they are in the labels."""
+
+LOCAL = {"contour": 5}
+"""Maps that are in pixels, whatever the size of what they show: of a patch that is zoomed, turned
+or bent they are made anew, of labels that reach so many pixels farther than the patch."""
