@@ -9,6 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 from cytoloop.errors import ConfigError
 from cytoloop.model import losses
 from cytoloop.planning.knobs import DEPTH, KNOBS, LOSS_KNOBS, PLANE, SWITCHES, check_knobs
+from cytoloop.planning.plan_file import CHECKS
 
 GOOD = {
     "features": 32,
@@ -102,6 +103,18 @@ def test_what_is_no_head_is_left_to_what_builds_it(heads: Any) -> None:
 )
 def test_the_knobs_of_the_segmentation_module_have_their_ranges(key: str, values: list) -> None:
     for value in values:
+        check_knobs(config(key, value))
+
+
+@pytest.mark.parametrize(
+    "key, value",
+    [
+        *((knob.key, None) for knob in KNOBS if None not in knob.also),
+        *((knob.key, "auto") for knob in KNOBS if knob.key not in CHECKS),
+    ],
+)
+def test_what_nothing_fills_in_is_neither_null_nor_auto(key: str, value: Any) -> None:
+    with pytest.raises(ConfigError, match=f"{key}: is {value!r}, expected a"):
         check_knobs(config(key, value))
 
 

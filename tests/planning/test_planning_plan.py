@@ -298,16 +298,50 @@ def test_a_gpu_takes_more_and_little_memory_less(dataset: Path) -> None:
     assert gpu["data.batch_size"] > laptop["data.batch_size"] >= 2
     tight = planned(found, Hardware("cpu", "32", 100e9, 4e6))[0]
     assert np.prod(tight["data.patch_size"]) < np.prod(laptop["data.patch_size"])
-    assert tight["data.batch_size"] == 2
+    assert tight["data.batch_size"] == 1
 
 
-def test_the_memory_of_a_container_counts(tmp_path: Path) -> None:
-    machine = free_memory(tmp_path)
-    (tmp_path / "memory.max").write_text("max\n")
-    (tmp_path / "memory.current").write_text("1000\n")
-    assert free_memory(tmp_path) == pytest.approx(machine, rel=0.2)
-    (tmp_path / "memory.max").write_text("5000\n")
-    assert free_memory(tmp_path) == 4000
+def test_a_step_has_room_in_memory_or_it_is_told(
+    dataset: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    found = fingerprint(ImageStore("store").entries(list(preflight(".")[0]["train"])))
+    typed = {"data.patch_size": [8, 32, 32]}
+    plan, choices = planned(found, Hardware("cpu", "32", 1e15, 1e9), **typed)
+    assert plan["data.batch_size"] > 2
+    reason = next(one.reason for one in choices if one.key == "data.batch_size")
+    kept = float(reason.split(", ")[1].split()[0]) / plan["data.batch_size"] * 2**20  # of one
+    assert planned(found, Hardware("cpu", "32", 1e15, kept * 1.5), **typed)[0][
+        "data.batch_size"
+    ] == 1  # fmt: skip
+    assert not caplog.records
+    one = Hardware("cpu", "32", 1e15, kept * 0.9)
+    assert planned(found, one, **typed)[0]["data.batch_size"] == 1
+    assert "patches of 8 x 32 x 32, 1 at a time, keep about" in caplog.text
+    assert "data.patch_size=[" in caplog.text and "has room" in caplog.text
+    caplog.clear()
+    planned(found, Hardware("cpu", "32", 1e15, kept * 0.01), **typed)
+    assert "take a smaller network (model/size=small)" in caplog.text
+
+
+@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("where", ["", "jobs/7"])
+def test_the_memory_of_a_container_counts(tmp_path: Path, version: int, where: str) -> None:
+    machine = free_memory(tmp_path, tmp_path / "own")
+    limit, used = ("memory.max", "memory.current")
+    folder, prefix, name = tmp_path / where, "", ""
+    if version == 1:
+        limit, used = ("memory.limit_in_bytes", "memory.usage_in_bytes")
+        folder, prefix, name = tmp_path / "memory" / where, "total_", "memory"
+    folder.mkdir(parents=True, exist_ok=True)
+    (tmp_path / "own").write_text(f"9:cpu:/elsewhere\n4:{name}:/jobs/7/task\n")
+    (folder / limit).write_text("max\n")
+    (folder / used).write_text("3000\n")
+    assert free_memory(tmp_path, tmp_path / "own") == pytest.approx(machine, rel=0.2)
+    (folder / limit).write_text("5000\n")
+    assert free_memory(tmp_path, tmp_path / "own") == 2000
+    lines = f"{prefix}inactive_file 1500\n{prefix}active_file 300\n{prefix}anon 9\n"
+    (folder / "memory.stat").write_text(lines)
+    assert free_memory(tmp_path, tmp_path / "own") == 3800
 
 
 def test_check_shows_the_plan_and_trains_nothing(

@@ -15,9 +15,10 @@ _CPU_SPEED = {"bf16-mixed": 100e9, "32": 40e9}
 """Multiplications and additions in a second of one core, as training reaches them (measured)."""
 _MOST_CORES = 16
 _GPU_SPEED = 10e12
+"""Of any GPU, taken, not measured: a card of 2020 reaches about this much in bf16."""
 _STEP_S = {"cpu": 0.5, "cuda": 0.3, "mps": 0.5}
 """Seconds of a step: in 15 minutes a run should take more than a thousand of them."""
-_SHARE = {"cpu": 0.4, "cuda": 0.7, "mps": 0.4}
+_SHARE = {"cpu": 0.4, "cuda": 0.45, "mps": 0.4}
 """Of the free memory, for what a step keeps: gradients and workspaces are about as much again."""
 
 
@@ -68,25 +69,54 @@ def find_hardware(
     return Hardware(kind, precision, speed * _STEP_S[kind] * longer, free * _SHARE[kind])
 
 
-def free_memory(groups: Path = Path("/sys/fs/cgroup")) -> int:
-    """Return the bytes that this process may still take: of the machine, and of its container.
+def free_memory(
+    groups: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")
+) -> int:
+    """Return the bytes that this process may still take: of the machine, and of its containers.
+
+    What the kernel keeps of files that were read (the image store was just written) is free: it is
+    given up as soon as a process asks for memory.
 
     Parameters
     ----------
     groups : Path
-        Where Linux tells a container's limits (version 2, else version 1).
+        Where Linux tells the limits of its control groups (version 2, else version 1).
+    own : Path
+        Where it tells this process's groups; those above it limit it, too.
     """
     free = int(psutil.virtual_memory().available)
-    for limit, used in (
-        ("memory.max", "memory.current"),
-        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
+    for folder, limit, used, prefix in (
+        (groups, "memory.max", "memory.current", ""),
+        (groups / "memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_"),
     ):
-        try:
-            allowed = int((groups / limit).read_text())  # "max" is no number: no limit
-            free = min(free, max(allowed - int((groups / used).read_text()), 0))
-        except (OSError, ValueError):
-            continue
+        for group in _with_parents(folder, own):
+            try:
+                allowed = int((group / limit).read_text())  # "max" is no number: no limit
+                taken = int((group / used).read_text()) - _of_files(group, prefix)
+                free = min(free, max(allowed - taken, 0))
+            except (OSError, ValueError):
+                continue
     return free
+
+
+def _with_parents(folder: Path, own: Path) -> set[Path]:
+    """Return the folders of this process's memory groups below one, and that one."""
+    try:
+        lines = [line.split(":", 2) for line in own.read_text().splitlines()]
+    except OSError:
+        return {folder}
+    # 0::/path of version 2, 4:memory:/path of version 1; seen from a container it may lead nowhere
+    paths = [Path(path.strip("/")) for _, name, path in lines if name in ("", "memory")]
+    return {folder, *(folder / one for path in paths for one in (path, *path.parents))}
+
+
+def _of_files(group: Path, prefix: str) -> int:
+    """Return the bytes of a group that are copies of files."""
+    try:
+        lines = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+    except (OSError, ValueError):
+        return 0
+    return sum(int(lines.get(f"{prefix}{name}_file", 0)) for name in ("active", "inactive"))
 
 
 def _kind(accelerator: str) -> str:

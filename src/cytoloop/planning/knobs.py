@@ -35,7 +35,7 @@ class Knob:
     low: float
     high: float
     whole: bool = True
-    also: tuple[Any, ...] = (None, AUTO)
+    also: tuple[Any, ...] = ()
 
     def fault(self, value: Any) -> str | None:
         """Return what is wrong with a value, with the nearest one that is allowed; else None."""
@@ -52,40 +52,42 @@ class Knob:
 
 
 KNOBS = (
-    Knob("features", 4, 256),
-    Knob("layers", *LAYERS),
-    Knob("data.batch_size", 1, 256),
-    Knob("data.patches_per_image", 1, 1000),
-    Knob("data.steps_per_epoch", 1, 1_000_000),
+    Knob("features", 4, 256, also=(AUTO,)),
+    Knob("layers", *LAYERS, also=(AUTO,)),
+    Knob("data.batch_size", 1, 256, also=(AUTO,)),
+    Knob("data.patches_per_image", 1, 1000, also=(None,)),
+    Knob("data.steps_per_epoch", 1, 1_000_000, also=(None,)),
     Knob("model.optimizer.lr", 1e-6, 0.1, whole=False),
     Knob("budget_minutes", 0.02, 100_000, whole=False, also=(None,)),
     Knob("early_stop", 1, 10_000, also=(None,)),
-    Knob("callbacks.pacing.share", 0.01, 1, whole=False, also=(None,)),
-    Knob("callbacks.best.tolerance", 0, 0.5, whole=False, also=(None,)),
-    Knob("trainer.accumulate_grad_batches", 1, 1000, also=(None,)),
+    Knob("callbacks.pacing.share", 0.01, 1, whole=False),
+    Knob("callbacks.best.tolerance", 0, 0.5, whole=False),
+    Knob("trainer.accumulate_grad_batches", 1, 1000),
+    Knob("trainer.gradient_clip_val", 0, 1000, whole=False, also=(None,)),
     Knob("trainer.max_epochs", 1, 100_000, also=(None, -1)),
-    Knob("trainer.max_steps", 1, 100_000_000, also=(None, -1)),
+    Knob("trainer.max_steps", 1, 100_000_000, also=(-1,)),
 )
-SHARE = Knob("share", 0, 1000, whole=False, also=())
+SHARE = Knob("share", 0, 1000, whole=False)
 LOSS_KNOBS = {
     knob.key: knob
     for knob in (
-        Knob("dice", 0, 1000, whole=False, also=()),
-        Knob("cross_entropy", 0, 1000, whole=False, also=()),
-        Knob("false_positives", 0, 1, whole=False, also=()),
-        Knob("false_negatives", 0, 1, whole=False, also=()),
-        Knob("gamma", 0, 10, whole=False, also=()),
-        Knob("thickness", 1, 64, also=()),
-        Knob("background", 0, 0.99, whole=False, also=()),
-        Knob("power", 0.1, 4, whole=False, also=()),
-        Knob("between", 1, 100, whole=False, also=()),
-        Knob("reach", 1, 16, also=()),
+        Knob("dice", 0, 1000, whole=False),
+        Knob("cross_entropy", 0, 1000, whole=False),
+        Knob("false_positives", 0, 1, whole=False),
+        Knob("false_negatives", 0, 1, whole=False),
+        Knob("gamma", 0, 10, whole=False),
+        Knob("thickness", 1, 64),
+        Knob("background", 0, 0.99, whole=False),
+        Knob("power", 0.1, 4, whole=False),
+        Knob("between", 1, 100, whole=False),
+        Knob("reach", 1, 16),
     )
 }
 """Arguments of the losses of `cytoloop.model.losses`; another library's know their own bounds."""
 SWITCHES = {"model.compile": "true or false", "model.channels_last": "true, false or auto"}
-PLANE = Knob("data.patch_size", 8, 512)
-DEPTH = Knob("data.patch_size", 1, 512)
+PLANE = Knob("data.patch_size", 8, 512, also=(None, AUTO))
+DEPTH = Knob("data.patch_size", 1, 512, also=(None, AUTO))
+_ABSENT = object()
 
 
 def check_knobs(cfg: DictConfig) -> None:
@@ -99,7 +101,8 @@ def check_knobs(cfg: DictConfig) -> None:
     faults = [
         (knob.key, fault)
         for knob in KNOBS
-        if (fault := knob.fault(OmegaConf.select(cfg, knob.key))) is not None
+        if (value := OmegaConf.select(cfg, knob.key, default=_ABSENT)) is not _ABSENT
+        and (fault := knob.fault(value)) is not None
     ]
     faults += [
         (key, f"is {value!r}, expected {allowed}")

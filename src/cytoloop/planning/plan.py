@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,8 @@ from cytoloop.planning.rules import (
     choose_strides,
 )
 
+log = logging.getLogger(__name__)
+
 PATCH = "data.patch_size"
 STRIDES = "model.backbone.strides"
 KERNELS = "model.backbone.kernel_size"
@@ -26,7 +29,8 @@ NORM = "model.backbone.norm_name"
 SCALE = "model.image.object_voxels"
 
 _LEAST_BATCH = {2: 8, 3: 2}
-"""A plane holds less than a stack; below two nothing is averaged (nnU-Net)."""
+"""A plane holds less than a stack; below two nothing is averaged (nnU-Net). Fewer where memory has
+no room for them."""
 _MOST_BATCH = 32
 _LEAST_LEVELS = 3
 """Of MONAI's DynUNet; those that are not wanted shrink nothing."""
@@ -185,9 +189,11 @@ def plan_training(
     dims = found.dims
     batch = settled.get("data.batch_size", _LEAST_BATCH[dims])
 
+    def has_room(patch: Sequence[int], count: int) -> bool:
+        return cost.kept(patch, count, hardware.precision) <= hardware.memory
+
     def fits(patch: Sequence[int], count: int = batch, share: float = 1.0) -> bool:
-        kept = cost.kept(patch, count, hardware.precision)
-        return cost.work(patch, count) <= share * hardware.macs and kept <= hardware.memory
+        return cost.work(patch, count) <= share * hardware.macs and has_room(patch, count)
 
     typed = settled[PATCH]
     extents = found.diameter[2] if found.diameter else ()
@@ -197,11 +203,25 @@ def plan_training(
         fullest = _FULLEST.get(hardware.kind, 0.5)
         while batch < _MOST_BATCH and fits(patch, batch + 1, fullest):
             batch += 1
+        while batch > 1 and not has_room(patch, batch):
+            batch -= 1
         kept = cost.kept(patch, batch, hardware.precision) / 2**20
         giga = cost.work(patch, batch) / 1e9
         seconds = f"{giga:.0f} of {hardware.macs / 1e9:.0f} billion multiplications a step"
         reason = f"{seconds}, {kept:.0f} MB kept for the way back"
         choices.append(Choice("data.batch_size", batch, reason))
+    if not has_room(patch, batch):
+        smaller = choose_patch(found.spacing, smallest, extents, multiples, [None] * dims, fits)
+        log.warning(
+            "memory: patches of %s, %d at a time, keep about %.0f MB, there is room for %.0f; %s",
+            _by(patch),
+            batch,
+            cost.kept(patch, batch, hardware.precision) / 2**20,
+            hardware.memory / 2**20,
+            f"data.patch_size={str(smaller).replace(' ', '')} has room"
+            if has_room(smaller, batch)
+            else "take a smaller network (model/size=small), or a machine with more",
+        )
     lower = _lower(found)
     upper = _upper(found, settled.get(lower.key, lower.value))
     choices += [_foreground(found, patch), lower, upper]
