@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from cytoloop.instances import Landscape
 from cytoloop.validation import SCORES, ObjectScores
 
 
@@ -26,6 +27,7 @@ def scored(*images: tuple[np.ndarray, dict[str, np.ndarray]]) -> dict[str, float
         batch = {
             "labels": torch.from_numpy(truth.astype(np.int64))[None],
             "weight": torch.ones((1, 1, *truth.shape)),
+            "spacing_um": torch.full((1, 3), torch.nan, dtype=torch.float64),
         }
         outputs = {
             name: torch.from_numpy(one.astype(np.float32))[None, None] for name, one in maps.items()
@@ -70,6 +72,28 @@ def test_the_map_of_contours_parts_as_well() -> None:
     contour = np.zeros(truth.shape)
     contour[:, 26:30] = contour[:, 49:53] = 0.9
     assert scored((truth, {**maps, "contour": contour}))["f1_50"] == 1
+
+
+def test_an_image_has_its_own_voxel_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    class Asked(Landscape):
+        def __init__(self, first: Any, rule: Any, spacing: Any, **maps: Any) -> None:
+            asked.append(spacing)
+            super().__init__(first, rule, spacing, **maps)
+
+    monkeypatch.setattr("cytoloop.validation.Landscape", Asked)
+    truth, maps = bar(True, 0.4)
+    module: Any = SimpleNamespace(hparams={"image": {"spacing_um": [1, 0.5, 0.5]}})
+    outputs = {name: torch.from_numpy(np.array(one))[None, None] for name, one in maps.items()}
+    for spacing in ((1.0, 0.2, 0.3), (torch.nan,) * 3):
+        batch = {
+            "labels": torch.from_numpy(truth)[None],
+            "weight": torch.ones((1, 1, *truth.shape)),
+            "spacing_um": torch.tensor([spacing], dtype=torch.float64),
+        }
+        ObjectScores().on_validation_batch_end(Any, module, outputs, batch, 0)  # type: ignore[arg-type]
+    assert [tuple(one) for one in asked] == [(1.0, 0.2, 0.3), (1, 0.5, 0.5)]
 
 
 def test_images_without_objects_have_nothing_wrong() -> None:

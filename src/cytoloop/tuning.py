@@ -146,7 +146,11 @@ def _more(objects: int, trained_on: Sequence[Example]) -> list[Example]:
 
 
 def _objects(one: Example) -> int:
-    return int(np.count_nonzero(np.unique(separate_pieces(np.asarray(one.labels)))))
+    return int(np.count_nonzero(np.unique(_true_objects(one))))
+
+
+def _true_objects(one: Example) -> np.ndarray:
+    return separate_pieces(np.asarray(one.labels), valid=np.asarray(one.valid))
 
 
 def _maps(examples: Sequence[Example], predictor: Predictor) -> list[Maps]:
@@ -252,7 +256,7 @@ def _best_watershed(
         levels = np.asarray(maps["probability"])
         known = one.spacing_um or trained.spacing_um
         rule = rule_for(plain, threshold, one.spacing_um, trained, levels.ndim)
-        truth, valid = separate_pieces(np.asarray(one.labels)), np.asarray(one.valid)
+        truth, valid = _true_objects(one), np.asarray(one.valid)
         for smoothing in SEED_SMOOTHING:
             rule = replace(rule, seed_smoothing=smoothing)
             land = Landscape(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +13,7 @@ from lightning.pytorch.callbacks import Callback
 
 from cytoloop.evaluation.matching import match_instances
 from cytoloop.evaluation.scores import INSTANCE_COUNTS, instance_counts, instance_scores
+from cytoloop.images import Spacing
 from cytoloop.inference.postprocess import MIN_DEPTH, POSTPROCESS, Trained, resolved, rule_for
 from cytoloop.instances import Landscape
 
@@ -55,7 +57,7 @@ class ObjectScores(Callback):
         maps = {name: _plain(values) for name, values in outputs.items()}
         first = next(iter(maps.values()))
         settings = resolved(POSTPROCESS, Trained())
-        threshold, spacing = settings["threshold"], trained.spacing_um
+        threshold, spacing = settings["threshold"], _spacing(batch) or trained.spacing_um
         rule = rule_for(settings, threshold, spacing, trained, first.ndim)
         land = Landscape(first, rule, spacing, depth=maps["distance"], contour=maps.get("contour"))
         truth = batch["labels"][0].cpu().numpy()
@@ -91,6 +93,12 @@ class ObjectScores(Callback):
         ]
         best = max(scores, key=lambda one: one["pq"])
         pl_module.log_dict({f"val/{n}": v for n, v in best.items()}, rank_zero_only=False)
+
+
+def _spacing(batch: Any) -> Spacing | None:
+    """Return the voxel size of the image of a batch, None where nobody states it."""
+    z, y, x = batch["spacing_um"][0].tolist()
+    return (z, y, x) if math.isfinite(z) else None
 
 
 def _plain(values: torch.Tensor) -> np.ndarray:

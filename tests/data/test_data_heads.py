@@ -168,6 +168,21 @@ def test_a_patch_that_cuts_an_object_has_the_depth_of_the_whole(tmp_path: Path) 
     np.testing.assert_array_equal(image["labels"].numpy(), labels > 0)  # ids are 1..N
 
 
+def test_what_is_excluded_does_not_say_whether_there_is_a_mask() -> None:
+    labels = np.zeros((12, 30), np.uint8)
+    labels[2:8, 2:10], labels[2:8, 14:20] = 255, 255
+    valid = np.ones(labels.shape, bool)
+    valid[:, 24:] = False
+    labels[4:6, 26:28] = 9
+    entry = replace(entry_of(labels), valid=valid)
+    shown = WholeImages([entry], {"method": "none"})[0]
+    pieces = shown["labels"].numpy()
+    assert pieces[4, 4] != pieces[4, 16] and pieces[valid].max() == 2
+    assert shown["spacing_um"].tolist() == [2, 1, 1]
+    unknown = WholeImages([replace(entry, spacing_um=None)], {"method": "none"})[0]
+    assert unknown["spacing_um"].isnan().all()
+
+
 def test_heads_are_channels_in_their_order() -> None:
     labels = np.array([[0, 3], [2, 0]], np.uint16)
     depth = np.array([[0, 255], [51, 0]], np.uint8)

@@ -10,7 +10,7 @@ from cytoloop.data.preflight import DatasetFacts, check_patch_size, preflight
 from cytoloop.errors import ConfigError, ManifestError
 from cytoloop.manifest import write_manifest
 
-FACTS = DatasetFacts(("DNA",), {"a": (12, 40, 50), "b": (20, 38, 60)}, None, 1.0)
+FACTS = DatasetFacts(("DNA",), {"a": (12, 40, 50), "b": (20, 38, 60)}, None)
 
 
 def test_a_patch_that_fits_is_accepted() -> None:
@@ -53,8 +53,6 @@ def test_facts_come_from_the_images(tmp_path: Path, tiff: Callable) -> None:
     assert facts.spatial_dims == 3 and len(facts.channels) == 1
     assert facts.shapes == {"train: raw0": (6, 16, 20), "valid: raw1": (8, 16, 16)}
     assert facts.spacing_um == pytest.approx((0.6, 0.3, 0.3))
-    # two objects: a bar of 3 x 3 through 6 planes, and a line of one voxel
-    assert facts.object_voxels == pytest.approx((54 + 6) / 2)
 
 
 def test_mixed_dimensions_are_refused(tmp_path: Path, tiff: Callable) -> None:

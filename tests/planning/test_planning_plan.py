@@ -176,6 +176,11 @@ def test_what_is_fully_given_is_not_planned(dataset: Path) -> None:
     words += [f"model.backbone.{name}={value}" for name, value in net.items()]
     _, plan = settled(*words)
     assert plan.choices == () and not Path(".cytoloop/store").exists()
+    unscaled, plan = settled(*(word for word in words if "object_voxels" not in word))
+    entries = ImageStore("store").entries(list(preflight(".")[0]["train"]))
+    measured = fingerprint(entries).object_voxels
+    assert plan.choices == ()
+    assert unscaled.model.image.object_voxels == pytest.approx(measured, abs=0.05)
     with pytest.raises(ConfigError, match="Y = 30 is not divisible by 4"):
         settled(*words, "data.patch_size=[8,30,32]")
 

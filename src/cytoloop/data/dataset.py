@@ -128,15 +128,18 @@ class WholeImages(Dataset):
     def __getitem__(self, number: int) -> Sample:
         """Return image (C, ...), target (K, ...), weight (1, ...), float32; labels (...), int32.
 
-        The labels are 1..N; of a mask each piece is an object.
+        The labels are 1..N; of a mask each piece is an object. ``spacing_um`` is (3,), NaN where
+        nobody states it.
         """
         entry = self.entries[number]
         image = normalize(entry.image, *self.levels[number])
         labels = np.asarray(entry.labels)
         maps = {h: np.asarray(entry.map(h)) for h in self.heads if h in MAKERS}
         sample = _sample(image, target_of(self.heads, labels, maps), entry.valid, entry.id)
-        objects, _ = fastremap.renumber(separate_pieces(labels), in_place=False)
+        objects, _ = fastremap.renumber(separate_pieces(labels, valid=entry.valid), in_place=False)
         sample["labels"] = torch.from_numpy(objects.astype(np.int32))
+        spacing = entry.spacing_um or (math.nan,) * 3  # a batch takes no None
+        sample["spacing_um"] = torch.tensor(spacing, dtype=torch.float64)
         return sample
 
 

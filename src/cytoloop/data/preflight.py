@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cytoloop.curation import Facts, check_dataset
+from cytoloop.curation import check_dataset
 from cytoloop.errors import ConfigError, ManifestError
 from cytoloop.images import Spacing, read_header
 from cytoloop.manifest import Manifest, Row, read_dataset
@@ -25,15 +25,12 @@ class DatasetFacts:
     shapes : dict of str to tuple of int
         Split and row id to ([Z,] Y, X).
     spacing_um : tuple of float or None
-        (Z, Y, X) of the first row that has it.
-    object_voxels : float
-        Mean number of voxels of the training objects.
+        (Z, Y, X): the medians of those that the images state.
     """
 
     channels: tuple[str, ...]
     shapes: dict[str, tuple[int, ...]]
     spacing_um: Spacing | None
-    object_voxels: float
 
     @property
     def spatial_dims(self) -> int:
@@ -81,8 +78,7 @@ def preflight(
     facts = DatasetFacts(
         channels=_channel_names(dataset["train"].rows[0]),
         shapes={f"{split}: {one.id}": one.shape for split, one in used if one.shape},
-        spacing_um=next((one.spacing_um for _, one in used if one.spacing_um), None),
-        object_voxels=_mean_object(checked["train"]),
+        spacing_um=_median([one.spacing_um for _, one in used if one.spacing_um]),
     )
     return dataset, facts
 
@@ -186,6 +182,8 @@ def _channel_names(row: Row) -> tuple[str, ...]:
     return (row["channel"],)
 
 
-def _mean_object(facts: Sequence[Facts]) -> float:
-    voxels = sum(math.prod(one.shape or ()) * one.foreground for one in facts)
-    return voxels / max(sum(one.objects for one in facts), 1)
+def _median(sizes: Sequence[Spacing]) -> Spacing | None:
+    if not sizes:
+        return None
+    z, y, x = (statistics.median(axis) for axis in zip(*sizes, strict=True))
+    return (z, y, x)

@@ -116,7 +116,7 @@ def read_truth(row: Row) -> tuple[np.ndarray, np.ndarray, bool]:
         See `cytoloop.targets.read_target`.
     """
     truth, valid = read_target(row)
-    from_mask = is_mask(truth)
+    from_mask = is_mask(np.where(valid, truth, 0))
     if row["merge_mask"] and not from_mask:
         # merging numbers the two apart: two masks look like two objects
         from_mask = all(is_mask(read_segmentation(row, name)) for name in ("seg1", "seg2"))

@@ -40,10 +40,6 @@ class DataFacts(Protocol):
     def spacing_um(self) -> Spacing | None:
         """Voxel size (Z, Y, X)."""
 
-    @property
-    def object_voxels(self) -> float:
-        """Mean number of voxels of the training objects."""
-
 
 def complete_config(cfg: DictConfig, facts: DataFacts, init_from: Path | None = None) -> None:
     """Fill in what the data and the hardware decide; the config then runs as it stands.
@@ -75,8 +71,6 @@ def complete_config(cfg: DictConfig, facts: DataFacts, init_from: Path | None = 
         if "image" in cfg.model:
             cfg.model.image.channel_names = list(facts.channels)
             cfg.model.image.spacing_um = list(facts.spacing_um) if facts.spacing_um else None
-            if cfg.model.image.get("object_voxels") is None:
-                cfg.model.image.object_voxels = round(facts.object_voxels, 1)
         if cfg.trainer.precision == "auto":
             cfg.trainer.precision = choose_precision(str(cfg.trainer.accelerator))
         if cfg.trainer.get("max_steps", -1) > 0:

@@ -93,6 +93,9 @@ def settle(
     free |= {PATCH} if None in given[PATCH] else set()
     if free <= {SCALE} and AUTO not in (OmegaConf.select(cfg, "model.backbone") or {}).values():
         check_patch_size(given[PATCH], _multiples(cfg, target, dims), facts)
+        if SCALE in free:
+            measured = fingerprint(_training_entries(cfg, dataset)).object_voxels
+            OmegaConf.update(cfg, SCALE, round(measured, 1))
         return Plan()
 
     former = _of_checkpoint(init_from, target) if init_from else {}

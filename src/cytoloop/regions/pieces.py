@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 
-def separate_pieces(labels: np.ndarray, every: bool = False) -> np.ndarray:
+def separate_pieces(
+    labels: np.ndarray, every: bool = False, valid: np.ndarray | None = None
+) -> np.ndarray:
     """Return labels; those of the connected pieces where there is one label only.
 
     One piece keeps its label.
@@ -17,6 +19,8 @@ def separate_pieces(labels: np.ndarray, every: bool = False) -> np.ndarray:
         connect through faces, edges and corners (26; in 2D 8).
     every : bool
         The labels are classes: the pieces of each of them are objects.
+    valid : ndarray of bool, optional
+        Same shape; what lies where it is False has no say in whether there is one label only.
 
     Returns
     -------
@@ -28,7 +32,7 @@ def separate_pieces(labels: np.ndarray, every: bool = False) -> np.ndarray:
     if every:
         # cc3d takes no memory that must not be written to, as that of a mapped file
         return np.asarray(connected_components(np.require(labels, requirements=["C", "W"])))
-    inside = labels[labels > 0]
+    inside = labels[labels > 0 if valid is None else (labels > 0) & valid]
     if not inside.size or inside.min() != inside.max():
         return labels
     pieces = np.asarray(connected_components((labels > 0).astype(np.uint8)))
