@@ -55,6 +55,32 @@ def test_facts_come_from_the_images(tmp_path: Path, tiff: Callable) -> None:
     assert facts.spacing_um == pytest.approx((0.6, 0.3, 0.3))
 
 
+@pytest.mark.parametrize(
+    "shape, fault",
+    [
+        ((16, 20), r"train.csv: row 1 \(raw0\).*is 2D, most images are 3D"),
+        ((6, 16, 16), r"train.csv: row 1 \(raw0\).*the same picture is raw2 of 'valid'"),
+    ],
+)
+def test_replayed_images_are_checked_like_all_that_train(
+    tmp_path: Path, tiff: Callable, shape: tuple[int, ...], fault: str
+) -> None:
+    new = dataset(tmp_path / "new", tiff, [(6, 16, 20), (6, 18, 18), (6, 16, 16)])
+    old = dataset(tmp_path / "old", tiff, [shape, (6, 9, 9)])
+    with pytest.raises(ManifestError, match=f"{old}/{fault}"):
+        preflight(new, replayed=old)
+
+
+def test_a_patch_fits_the_smallest_replayed_image(tmp_path: Path, tiff: Callable) -> None:
+    new = dataset(tmp_path / "new", tiff, [(6, 16, 20), (6, 16, 16)])
+    old = dataset(tmp_path / "old", tiff, [(5, 12, 30), (6, 9, 9)])
+    facts = preflight(new, replayed=old)[1]
+    assert facts.shapes["replayed: raw0"] == (5, 12, 30)
+    check_patch_size([4, 12, 16], [4, 4, 4], facts)
+    with pytest.raises(ConfigError, match=r"Y = 16 is larger.*replayed: raw0: 12"):
+        check_patch_size([4, 16, 16], [4, 4, 4], facts)
+
+
 def test_mixed_dimensions_are_refused(tmp_path: Path, tiff: Callable) -> None:
     folder = dataset(tmp_path, tiff, [(6, 16, 20), (6, 16, 16), (16, 16)])
     with pytest.raises(ManifestError, match="raw2.*2D"):

@@ -192,6 +192,7 @@ def test_any_network_of_monai_is_named_by_one_override(dataset: Path, name: str)
     cfg, plan = settled(f"model.backbone._target_=monai.networks.nets.{name}")
     assert "strides" not in cfg.model.backbone
     assert not any("backbone" in choice.key for choice in plan.choices)
+    assert not {"features", "layers"} & {choice.key for choice in plan.choices}
     cfg.spatial_dims, cfg.in_channels = 3, 1
     assert instantiate(cfg.model.backbone)
     if name == "SegResNet":
@@ -199,6 +200,40 @@ def test_any_network_of_monai_is_named_by_one_override(dataset: Path, name: str)
             settled(
                 f"model.backbone._target_=monai.networks.nets.{name}", "data.patch_size=[8,28,32]"
             )
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["UNet", "+model.backbone.channels=[4,8,16]", "model.backbone.strides=[2,2]"],
+        [
+            *("AttentionUnet", "+model.backbone.channels=[4,8,16]"),
+            *("model.backbone.strides=[2,2]", "model.backbone.kernel_size=3"),
+        ],
+    ],
+)
+def test_strides_of_another_network_are_its_own(
+    dataset: Path, words: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    from hydra.utils import instantiate
+
+    target, *rest = words
+    with caplog.at_level(logging.WARNING):
+        cfg, _ = settled(f"model.backbone._target_=monai.networks.nets.{target}", *rest)
+    assert cfg.model.backbone.strides == [2, 2] and not caplog.records
+    assert [side % 4 for side in cfg.data.patch_size] == [0, 0, 0]
+    cfg.spatial_dims, cfg.in_channels = 3, 1
+    assert instantiate(cfg.model.backbone)
+    with caplog.at_level(logging.WARNING):
+        settled(f"model.backbone._target_=monai.networks.nets.{target}", *rest, "features=16")
+    assert f"features=16: {target} has arguments of its own" in caplog.text
+
+
+@pytest.mark.parametrize("key", ["strides", "kernel_size"])
+@pytest.mark.parametrize("value", ["3", "[]", "many"])
+def test_steps_that_are_no_list_are_refused(dataset: Path, key: str, value: str) -> None:
+    with pytest.raises(ConfigError, match=f"{key}: is .*, expected a list"):
+        settled(f"model.backbone.{key}={value}")
 
 
 def test_the_residual_encoder_takes_features_layers_and_spacing(dataset: Path) -> None:

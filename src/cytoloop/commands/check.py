@@ -16,7 +16,7 @@ def run(cfg: Any) -> None:
     """Report every problem of a data set; say what is in it where there is none."""
     check_knobs(cfg)
     settle_classes(cfg)
-    dataset, facts = preflight(cfg.data.path, cfg.data.fold)
+    dataset, facts = preflight(cfg.data.path, cfg.data.fold, cfg.data.get("replay_path"))
     check_truth(cfg, dataset)
     if cfg.plan or cfg.preview or cfg.data.patch_size != AUTO:
         from cytoloop.planning.run import plan_run

@@ -77,7 +77,10 @@ def check_rows(
 
 
 def check_dataset(
-    dataset: Mapping[str, Manifest], channel: str | None = None, progress: bool = False
+    dataset: Mapping[str, Manifest],
+    channel: str | None = None,
+    progress: bool = False,
+    replayed: Manifest | None = None,
 ) -> dict[str, list[Facts]]:
     """Return the facts of each split of a data set in which all is well.
 
@@ -87,29 +90,34 @@ def check_dataset(
         As `cytoloop.manifest.read_dataset` gives it, or some of its splits.
     channel, progress
         See `check_rows`.
+    replayed : Manifest, optional
+        Rows of another data set that train as well; their facts are those of ``replayed``.
 
     Raises
     ------
     ManifestError
         All problems of all rows; also a picture or a group that is in two splits.
     """
-    rows = [row for manifest in dataset.values() for row in manifest]
-    splits = [split for split, manifest in dataset.items() for _ in manifest]
+    parts = {**dataset, **({} if replayed is None else {"replayed": replayed})}
+    rows = [row for manifest in parts.values() for row in manifest]
+    splits = [split for split, manifest in parts.items() for _ in manifest]
+    sides = ["train" if split == "replayed" else split for split in splits]
     facts = add_problems(
         inspected := inspect_rows(rows, channel, progress),
-        find_duplicates(rows, inspected, splits) + _shared_groups(rows, splits),
+        find_duplicates(rows, inspected, sides) + _shared_groups(rows, sides),
     )
     paths = list(dict.fromkeys(manifest.path for manifest in dataset.values()))
     lines = []
-    for split, manifest in dataset.items():
+    for split, manifest in parts.items():
         mine = [i for i, name in enumerate(splits) if name == split]
         prefix = f"{manifest.path.name}: " if len(paths) > 1 else ""
+        prefix = f"{manifest.path}: " if split == "replayed" else prefix
         told = describe_problems([rows[i] for i in mine], [facts[i] for i in mine])
         lines += [prefix + line for line in told]
     refuse(str(paths[0].parent if len(paths) > 1 else paths[0]) if paths else "data set", lines)
     return {
         split: [one for one, name in zip(facts, splits, strict=True) if name == split]
-        for split in dataset
+        for split in parts
     }
 
 

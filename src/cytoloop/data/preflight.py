@@ -56,7 +56,7 @@ def preflight(
     -------
     dataset : dict of str to Manifest
     facts : DatasetFacts
-        Of the training and validation rows.
+        Of all rows that train or validate.
 
     Raises
     ------
@@ -70,10 +70,13 @@ def preflight(
             "no validation image: the best checkpoint could not be chosen",
             "Curate with at least 2 images (or groups), or with a larger share `valid=`.",
         )
+    earlier = None
     if replayed is not None:
-        earlier_rows(replayed, dataset)
+        rows = earlier_rows(replayed, dataset)
+        earlier = Manifest(read_dataset(replayed)["train"].path, rows)
     # the test rows are `evaluate`'s: a plugin data set, whose test is its validation set, trains
-    checked = check_dataset({k: m for k, m in dataset.items() if k != "test"}, progress=True)
+    splits = {split: manifest for split, manifest in dataset.items() if split != "test"}
+    checked = check_dataset(splits, progress=True, replayed=earlier)
     used = [(split, one) for split, facts in checked.items() for one in facts]
     facts = DatasetFacts(
         channels=_channel_names(dataset["train"].rows[0]),

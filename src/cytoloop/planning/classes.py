@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from cytoloop.classes import class_heads, class_names, read_names
+from cytoloop.data.preflight import earlier_rows
 from cytoloop.data.store import ImageStore
 from cytoloop.data.values import check_classes, hint_classes
 from cytoloop.errors import ConfigError
@@ -87,10 +88,6 @@ def check_truth(cfg: DictConfig, dataset: Mapping[str, Manifest]) -> None:
         return
     rows, valid = list(dataset["train"]), list(dataset["valid"])
     if OmegaConf.select(cfg, "data.replay_path"):
-        from cytoloop.data.module import (
-            earlier_rows,
-        )  # with Lightning, which `check` can do without
-
         rows += earlier_rows(cfg.data.replay_path, dataset)
     entries = store_of(cfg).entries([*rows, *valid], progress=True)
     if names:

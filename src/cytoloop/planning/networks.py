@@ -9,6 +9,8 @@ from cytoloop.planning.rules import choose_filters
 
 DYNUNET = "monai.networks.nets.DynUNet"
 RESIDUAL_ENCODER = "monai.networks.nets.SegResNetDS"
+PLANNED = (DYNUNET, RESIDUAL_ENCODER)
+"""Networks whose arguments a plan knows; others bring their own."""
 _BLOCKS = (1, 2, 2, 4, 4, 4)
 """Residual blocks of each level on the way down: MONAI's own number, and its last again."""
 
@@ -34,7 +36,7 @@ def network_arguments(target: str, network: Planned, spacing: Sequence[float]) -
     Parameters
     ----------
     target : str
-        Its class. Of others than DynUNet and SegResNetDS nothing is known: no argument.
+        Its class. Of others than `PLANNED` nothing is known: no argument.
     network : Network
     spacing : sequence of float
         [Z,] Y, X; SegResNetDS halves its axes by it.

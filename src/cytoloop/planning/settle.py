@@ -23,7 +23,7 @@ from cytoloop.planning.cost import step_cost
 from cytoloop.planning.fingerprint import Fingerprint, fingerprint
 from cytoloop.planning.hardware import Hardware, find_hardware
 from cytoloop.planning.knobs import AUTO
-from cytoloop.planning.networks import DYNUNET, network_arguments, planned_unet
+from cytoloop.planning.networks import DYNUNET, PLANNED, network_arguments, planned_unet
 from cytoloop.planning.plan import (
     KERNELS,
     NORM,
@@ -40,6 +40,9 @@ from cytoloop.planning.plan_file import CHECKS, is_plain, read_plan
 from cytoloop.planning.rules import LAYERS, multiples_of
 
 log = logging.getLogger(__name__)
+
+LEVELS = ("features", "layers")
+"""Keys that mean the planned networks only."""
 
 
 @dataclass(frozen=True)
@@ -114,6 +117,9 @@ def settle(
         sides = passed[PATCH]
         known[PATCH] = [t or s for t, s in zip(given[PATCH], sides, strict=False)]
         known[PATCH] += sides[dims:]
+    if target not in PLANNED:  # what they call so is theirs; a plan's are DynUNet's
+        known = {key: value for key, value in known.items() if key not in (STRIDES, KERNELS)}
+        _tell_unused(known, target)
     _check_levels(known, dims, str(file or "config"))
 
     found = fingerprint(_training_entries(cfg, dataset))
@@ -145,7 +151,9 @@ def settle(
     said = [Choice(key, known[key], why) for key, why in reasons.items()]
     said += [one for one in [*network.choices, *choices] if one.key not in reasons]
     # what is not there any more the network has no use for
-    kept = [one for one in said if one.key in free and _is_there(cfg, one.key)]
+    unused = () if target in PLANNED else LEVELS
+    kept = [one for one in said if one.key in free and one.key not in unused]
+    kept = [one for one in kept if _is_there(cfg, one.key)]
     for choice in kept:
         OmegaConf.update(cfg, choice.key, choice.value)
     return Plan(tuple(kept), found, machine)
@@ -208,7 +216,15 @@ def _of_checkpoint(path: Path, target: str) -> dict[str, Any]:
 def _check_levels(known: Mapping[str, Any], dims: int, where: str) -> None:
     """Refuse strides and kernels of other levels or axes than the rest has."""
     problems = []
-    levels = {k: len(known[k]) for k in (STRIDES, KERNELS) if k in known}
+    steps = {k: known[k] for k in (STRIDES, KERNELS) if k in known}
+    problems += [
+        f"{key}: is {value!r}, expected a list, a value for each level"
+        for key, value in steps.items()
+        if not isinstance(value, list) or not value
+    ]
+    if problems:
+        raise ConfigError(where, problems, "As model.backbone.strides=[1,2,2]; or leave them out.")
+    levels = {key: len(value) for key, value in steps.items()}
     if "layers" in known and (known["layers"], {*levels.values()}) != (2, {3}):
         levels["layers"] = known["layers"]  # a U-Net of 2 levels has a third that shrinks nothing
     if len(set(levels.values())) > 1:
@@ -224,6 +240,16 @@ def _check_levels(known: Mapping[str, Any], dims: int, where: str) -> None:
             problems.append(f"{key}: {len(known[key])} numbers, the images are {dims}D")
     if problems:
         raise ConfigError(where, problems, "Make them alike, or leave them out.")
+
+
+def _tell_unused(known: Mapping[str, Any], target: str) -> None:
+    """Warn of features and levels that a network has no argument for, as it is not planned."""
+    if typed := [f"{key}={known[key]}" for key in LEVELS if key in known]:
+        log.warning(
+            "%s: %s has arguments of its own for that (+model.backbone.NAME=)",
+            ", ".join(typed),
+            target.rpartition(".")[2],
+        )
 
 
 def _training_entries(cfg: DictConfig, dataset: Mapping[str, Manifest]) -> Sequence[Entry]:
@@ -251,7 +277,7 @@ def _flatter(
 
     A DynUNet is planned so; others halve axes by rules of their own.
     """
-    if not network_arguments(target, network, spacing):  # nothing of it is planned
+    if target not in PLANNED:
         return network
     for layers in range(network.layers, LAYERS[0], -1):
         tried = copy.deepcopy(cfg)
