@@ -11,6 +11,10 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from cytoloop.__main__ import main
+from cytoloop.data.preflight import DatasetFacts
+from cytoloop.model.fit import complete_config
+from cytoloop.planning.classes import settle_classes
+from cytoloop.planning.knobs import check_knobs
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = Path(cytoloop.configs.__file__).parent
@@ -47,6 +51,25 @@ def test_experiment_composes_and_leaves_the_rest_to_the_plan(verb: str, experime
     OmegaConf.resolve(cfg)
 
 
+@pytest.mark.parametrize("network", [p.stem for p in (CONFIGS / "model/network").glob("*.yaml")])
+@pytest.mark.parametrize("model", [p.stem for p in (CONFIGS / "model").glob("*.yaml")])
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_every_recipe_takes_every_model_and_network(
+    experiment: str, model: str, network: str
+) -> None:
+    words = [f"experiment={experiment}", f"model={model}", f"model/network={network}"]
+    words += ["classes=[a,b]"] if model == "semantic" else []
+    cfg = composed("train", "data.path=x", "data.patch_size=64", *words)
+    check_knobs(cfg)
+    settle_classes(cfg)
+    facts = DatasetFacts(("DNA",), {"a": (64, 64)}, None)
+    complete_config(cfg, facts)  # heads, targets and channels are each other's
+    assert len(cfg.model.task_heads) == cfg.model.backbone.out_channels
+    kind = {"dynunet": "DynUNet", "residual_encoder": "SegResNetDS"}.get(network, "FlexibleUNet")
+    assert cfg.model.backbone._target_ == f"monai.networks.nets.{kind}"
+    assert ("strides" in cfg.model.backbone) == (network == "dynunet")
+
+
 @pytest.mark.parametrize("size, features", [("small", 8), ("medium", 16), ("large", 32)])
 def test_sizes_are_those_of_the_segmenter_plugin(size: str, features: int) -> None:
     assert composed("train", f"model/size={size}").features == features
@@ -57,7 +80,7 @@ def test_sizes_are_those_of_the_segmenter_plugin(size: str, features: int) -> No
     "group",
     [
         *("augmentation", "normalization", "trainer", "model", "data"),
-        *("optimizer", "schedule", "callbacks"),
+        *("optimizer", "schedule", "callbacks", "model/size", "model/network"),
     ],
 )
 def test_every_option_of_a_group_composes(group: str) -> None:

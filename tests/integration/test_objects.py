@@ -89,6 +89,20 @@ def test_touching_objects_are_learned_and_parted(
     assert depth[labels > 0].mean() > 4 * depth[labels == 0].mean()
 
 
+@pytest.mark.parametrize(
+    "network", ["dynunet", pytest.param("residual_encoder", marks=pytest.mark.slow)]
+)
+def test_one_class_is_learned(project: Path, network: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(project)
+    flat = read_image(Path("raw/i0.tif")).data[0].ndim == 2
+    patch = "[32,32]" if flat else "[8,32,32]"
+    words = [*TINY, "model=unet", f"model/network={network}", f"data.patch_size={patch}"]
+    assert main(["train", *words, "data.path=dataset", f"output={network}"]) == 0
+    run = Path(network, "run_id").read_text().strip()
+    found = MlflowClient(f"sqlite:///{project}/mlflow.db").get_run(run).data.metrics
+    assert found["test/dice"] > 0.9 and "train/loss" in found
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("project", [(64, 64)], indirect=True, ids=["2D"])  # as nci-hitif's
 def test_hitif_is_learned_at_two_depths_and_parts_objects(

@@ -29,7 +29,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Unet(LightningModule):
-    """A network as `model=pretrained_encoder` has it."""
+    """A network as `model/network=pretrained_encoder` has it."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -85,7 +85,8 @@ def test_a_model_is_trained_from_it_and_predicts(
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     make_images(tmp_path, 3, (48, 48))
     assert main(["curate", "raw=raw", "seg1=seg", "output=ds"]) == 0
-    words = ["train", "model=pretrained_encoder", "model.backbone.backbone=resnet10"]
+    words = ["train", "model=instance", "model/network=pretrained_encoder"]
+    words += ["model.backbone.backbone=resnet10"]
     words += [
         "data.path=ds",
         "data.patch_size=[32,32]",

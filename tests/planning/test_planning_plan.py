@@ -240,7 +240,8 @@ def test_the_residual_encoder_takes_features_layers_and_spacing(dataset: Path) -
     import torch
     from hydra.utils import instantiate
 
-    cfg, plan = settled("model=residual_encoder", "features=4", "layers=3")
+    words = ["model/network=residual_encoder", "features=4", "layers=3"]
+    cfg, plan = settled(*words)
     backbone = cfg.model.backbone
     assert (backbone.init_filters, backbone.blocks_down) == (4, [1, 2, 2])
     assert backbone.resolution == pytest.approx([0.6, 0.3, 0.3])
@@ -250,7 +251,9 @@ def test_the_residual_encoder_takes_features_layers_and_spacing(dataset: Path) -
     image = torch.zeros(1, 1, *cfg.data.patch_size)
     assert net(image).shape == image.shape
     with pytest.raises(ConfigError, match="Y = 30 is not divisible by 4"):
-        settled("model=residual_encoder", "features=4", "layers=3", "data.patch_size=[8,30,32]")
+        settled(
+            "model/network=residual_encoder", "features=4", "layers=3", "data.patch_size=[8,30,32]"
+        )
 
 
 @pytest.mark.parametrize("word", ["strides=[1,3,3]", "kernel_size=[4,4,4]"])
@@ -271,12 +274,12 @@ def test_a_residual_encoder_of_thin_stacks_has_fewer_levels(
     rows = rows_of_files(tmp_path, 3)
     write_manifest(tmp_path / "train.csv", rows[:2])
     write_manifest(tmp_path / "valid.csv", rows[2:])
-    cfg, plan = settled("model=residual_encoder", "features=4")
+    cfg, plan = settled("model/network=residual_encoder", "features=4")
     assert cfg.layers == 4 and cfg.data.patch_size[0] == 4  # one more would take 8 planes
     reasons = {choice.key: choice.reason for choice in plan.choices}
     assert reasons["layers"] == "images of 6 along Z carry no more"
     with pytest.raises(ConfigError, match="multiples of 8 along Z, and the smallest image has 6"):
-        settled("model=residual_encoder", "features=4", "layers=5")
+        settled("model/network=residual_encoder", "features=4", "layers=5")
 
 
 def test_a_fine_tuned_network_is_that_of_its_parent(

@@ -66,7 +66,7 @@ class EncoderStart(Callback):
             raise ModelError(
                 "encoder_weights",
                 "the network has no part named `encoder`",
-                "Take model=pretrained_encoder.",
+                "Take model/network=pretrained_encoder.",
             )
         content: Any = load_tensors(self.path)
         if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
