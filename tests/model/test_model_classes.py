@@ -110,7 +110,7 @@ def test_depths_of_any_size_are_learned_the_coarse_by_half() -> None:
         "target": (torch.rand(2, 1, 8, 8) > 0.5).float(),
         "weight": torch.ones(2, 1, 8, 8),
     }
-    loss = module.training_step(batch, 0)
+    loss = module.training_step(batch, 0)["loss"]
     fine, coarse = (
         module.losses({"seg": logits}, batch)["loss"]
         for logits in (

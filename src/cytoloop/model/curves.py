@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _BLUE, _ORANGE, _GREEN, _GREY = "#0072B2", "#D55E00", "#009E73", "#888888"
+_LOWEST = "val/loss"
+"""The score of which the lowest is the best."""
 
 
 class Curves(Callback):
@@ -24,11 +26,14 @@ class Curves(Callback):
     progress : str or Path
         ``progress.jsonl``, see `cytoloop.model.progress_log`; a resumed run's curve is whole.
     path : str or Path
+    monitor : str
+        The score that chooses the checkpoint.
     """
 
-    def __init__(self, progress: str | Path, path: str | Path) -> None:
+    def __init__(self, progress: str | Path, path: str | Path, monitor: str = "val/dice") -> None:
         self.progress = Path(progress)
         self.path = Path(path)
+        self.monitor = monitor
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw."""
@@ -47,7 +52,7 @@ class Curves(Callback):
         lines = [json.loads(line) for line in self.progress.read_text().splitlines() if line]
         if not any(line["event"] == "validation" for line in lines):
             return
-        write_png(self.path, draw_curves(lines))
+        write_png(self.path, draw_curves(lines, self.monitor))
         hand_to_loggers(trainer, [self.path], "figures")
 
 
@@ -58,13 +63,15 @@ def hand_to_loggers(trainer: Trainer, paths: list[Path], folder: str) -> None:
             logger.log_files(paths, folder)
 
 
-def draw_curves(lines: list[dict[str, Any]]) -> Figure:
+def draw_curves(lines: list[dict[str, Any]], monitor: str = "val/dice") -> Figure:
     """Return a figure of losses and scores against steps.
 
     Parameters
     ----------
     lines : list of dict
         Of ``progress.jsonl``.
+    monitor : str
+        The score of which the best is marked.
     """
     from matplotlib.figure import Figure  # no pyplot: the caller's backend stays as it is
 
@@ -74,13 +81,25 @@ def draw_curves(lines: list[dict[str, Any]]) -> Figure:
     checks = [line for line in lines if line["event"] == "validation"]
     left.plot([s["step"] for s in steps], [s["loss"] for s in steps], color=_GREY, label="training")
     _plot(left, checks, "val/loss", _BLUE, "validation")
-    for name, colour in (("val/dice", _ORANGE), ("val/iou", _GREEN)):
+    scored = [step for step in steps if step.get("dice") is not None]
+    if scored:
+        dices = [step["dice"] for step in scored]
+        right.plot([s["step"] for s in scored], dices, color=_GREY, label="dice, training patches")
+    shown = {"val/dice": _ORANGE, "val/iou": _GREEN}
+    if monitor not in (*shown, _LOWEST):
+        shown = {"val/dice": _ORANGE, monitor: _BLUE}
+    for name, colour in shown.items():
         _plot(right, checks, name, colour, name.removeprefix("val/"))
-    best = max(checks, key=lambda one: one["scores"].get("val/dice") or 0.0)
-    if value := best["scores"].get("val/dice"):
-        right.plot([best["step"]], [value], "o", color=_ORANGE, label=f"best dice {value:.3f}")
+    known = [one for one in checks if one["scores"].get(monitor) is not None]
+    if known:
+        choose = min if monitor == _LOWEST else max
+        best = choose(known, key=lambda one: one["scores"][monitor])
+        value = best["scores"][monitor]
+        axis, colour = (left, _BLUE) if monitor == _LOWEST else (right, shown[monitor])
+        text = f"best {monitor.removeprefix('val/')} {value:.3f}"
+        axis.plot([best["step"]], [value], "o", color=colour, label=text)
     left.set(xlabel="step", ylabel="loss")
-    right.set(xlabel="step", ylabel="score of validation", ylim=(0, 1.02))
+    right.set(xlabel="step", ylabel="score", ylim=(0, 1.02))
     for axis in (left, right):
         axis.grid(color="#DDDDDD", linewidth=0.6)
         axis.set_axisbelow(True)

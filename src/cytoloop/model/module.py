@@ -124,18 +124,31 @@ class SegmentationModule(BaseModel):
         parts = [self.head(name).share * found[name] for name in found]
         return {**found, "loss": torch.stack(parts).sum()}
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Return the loss of a batch of patches; log it per step and per epoch."""
-        found, *coarser = [self.losses(one, batch) for one in self._depths(batch["image"])]
+    def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        """Return ``loss`` and ``dice`` of a batch of patches; log them per step and per epoch."""
+        depths = self._depths(batch["image"])
+        found, *coarser = [self.losses(one, batch) for one in depths]
         # each depth counts half as much as the one above (nnU-Net)
         shares = [0.5**depth for depth in range(len(coarser) + 1)]
         every = zip(shares, [found, *coarser], strict=True)
         loss = torch.stack([share * one["loss"] for share, one in every]).sum() / sum(shares)
-        found, size = {**found, "loss": loss}, len(batch["image"])
+        dice = self._dice(depths[0], batch)
+        found, size = {**found, "loss": loss, "dice": dice}, len(batch["image"])
         means = {"on_step": False, "on_epoch": True, "sync_dist": True}
         self.log_dict(_named("train", found), batch_size=size, **means)
         self.log("train/loss_step", loss, on_step=True, on_epoch=False, batch_size=size)
-        return loss
+        return {"loss": loss, "dice": dice}
+
+    def _dice(self, logits: dict[str, Tensor], batch: Batch) -> Tensor:
+        """Return the Dice of a batch of patches, of classes the mean over those that are there."""
+        counted = batch["weight"] > 0
+        names = list(self.task_heads)[: max(len(self.class_counts.names), 1)]
+        predicted = torch.cat([logits[name] for name in names], 1).gt(0) & counted
+        true = batch["target"][:, : len(names)].gt(0.5) & counted
+        axes = [0, *range(2, true.ndim)]
+        total = predicted.sum(axes) + true.sum(axes)
+        dice = 2.0 * (predicted & true).sum(axes)[total > 0] / total[total > 0]
+        return dice.mean() if len(dice) else torch.ones((), device=total.device)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """Score one whole image: loss, and Dice and IoU of probability > 0.5.

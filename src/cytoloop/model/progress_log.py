@@ -18,9 +18,9 @@ class ProgressLog(Callback):
 
     A line has ``event`` (``start``, ``step``, ``validation``, ``end``), ``epoch`` (from 0),
     ``step``, ``seconds`` since the start, ``spent`` (share of the budget), ``seconds_left``,
-    ``loss``, ``lr``, ``data_wait`` (share of the time spent waiting for batches) and the
-    ``scores`` of a validation. A resumed run goes on in the same file. The share of waiting also
-    goes to the logger, as ``train/data_wait``.
+    ``loss`` and ``dice`` of the step's patches, ``lr``, ``data_wait`` (share of the time spent
+    waiting for batches) and the ``scores`` of a validation. A resumed run goes on in the same file.
+    The share of waiting also goes to the logger, as ``train/data_wait``.
 
     Parameters
     ----------
@@ -57,8 +57,9 @@ class ProgressLog(Callback):
         due = trainer.global_step % self.every_n_steps == 0
         if due and trainer.global_step != self._step:  # several batches make a step
             self._step = trainer.global_step
-            loss = outputs["loss"] if isinstance(outputs, dict) else outputs
-            facts = {} if loss is None else {"loss": float(loss)}
+            found = outputs if isinstance(outputs, dict) else {"loss": outputs}
+            names = [name for name in ("loss", "dice") if found.get(name) is not None]
+            facts = {name: float(found[name]) for name in names}
             facts |= {"lr": float(trainer.optimizers[0].param_groups[0]["lr"])}
             self._write(trainer, pl_module, "step", **facts)
 
