@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
+import torch
 
 import cytoloop
 from cytoloop.__main__ import main
@@ -496,3 +497,19 @@ def test_a_data_set_of_hdf5_is_an_input(make_model: Callable, place: Path, real_
     rows = rows_of(place / "p")
     assert any("raw" in name for name in rows)
     assert all(row["status"] == "done" for row in rows.values())
+
+
+@pytest.mark.parametrize(
+    "word, found", [("banana", "is no accelerator"), ("mps", "there is no such device")]
+)
+def test_an_accelerator_that_is_not_there_is_refused(
+    make_model: Callable, place: Path, word: str, found: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    if word == "mps" and torch.backends.mps.is_available():
+        pytest.skip("this machine has one")
+    write(place / "in/a.tif", noise((12, 40, 40)))
+    words = [f"model={make_model()}", "input=in", "output=p", f"accelerator={word}"]
+    assert main(["predict", *words]) == 2
+    text = capfd.readouterr().err
+    assert f"{word}: {found}" in text and "auto, cpu, gpu, cuda, mps" in text
+    assert not Path("p").exists()

@@ -60,6 +60,27 @@ def validate(image: torch.Tensor, target: torch.Tensor, weight: torch.Tensor) ->
     return logged
 
 
+@pytest.mark.parametrize("shares", [(1.0, 1.0), (3.0, 1.0), (0.0, 2.0)])
+def test_a_heads_share_weighs_its_loss_and_its_gradient(shares: tuple[float, float]) -> None:
+    torch.manual_seed(0)
+    module = make_module(
+        torch.nn.Conv2d(1, 2, 1), {"spatial_dims": 2, "heads": ["class_a", "class_b"]}
+    )
+    heads = {f"class_{n}": Head(DiceCELoss(), s) for n, s in zip("ab", shares, strict=True)}
+    module.task_heads = torch.nn.ModuleDict(heads)
+    image = torch.randn(2, 1, 8, 8)
+    target = (torch.rand(2, 2, 8, 8) > 0.5).float()
+    batch = {"image": image, "target": target, "weight": torch.ones(2, 1, 8, 8)}
+    found = module.losses(module(image), batch)
+    own = [found["class_a"], found["class_b"]]
+    gradients = [torch.autograd.grad(one, module.backbone.weight, retain_graph=True) for one in own]
+    total = torch.autograd.grad(found["loss"], module.backbone.weight)
+    torch.testing.assert_close(found["loss"], shares[0] * own[0] + shares[1] * own[1])
+    for one, *parts in zip(total, *gradients, strict=True):
+        weighed = sum(share * part for share, part in zip(shares, parts, strict=True))
+        torch.testing.assert_close(one, weighed)
+
+
 def test_validation_scores_leave_out_excluded_voxels() -> None:
     image = torch.tensor([[[[5.0, 5, -5, -5], [5, -5, 5, 5]]]])
     target = torch.tensor([[[[1.0, 0, 0, 0], [1, 1, 0, 0]]]])
@@ -127,6 +148,17 @@ def rates_at(schedule: BudgetSchedule, shares: Sequence[float]) -> list[float]:
         schedule.step()
         rates.append(schedule.get_last_lr()[0])
     return rates
+
+
+def test_one_cycle_goes_up_for_a_third_and_down_to_nearly_nothing() -> None:
+    from test_configs import composed
+
+    words = {k: v for k, v in composed("train", "schedule=one_cycle").model.lr_scheduler.items()
+             if not str(k).startswith("_")}  # fmt: skip
+    schedule = make_schedule(**words)
+    rates = rates_at(schedule, (0.0, 0.15, 0.3, 0.65, 1.0))
+    middle = 0.0001 + 0.9999 / 2
+    assert rates == pytest.approx([0.016, 0.4 * 0.52, 0.4, 0.4 * middle, 0.4 * 0.0001])
 
 
 def test_torchs_own_schedulers_are_stepped_after_each_batch() -> None:

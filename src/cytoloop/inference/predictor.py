@@ -290,8 +290,12 @@ def _go_together(one: Checkpoint, other: Checkpoint) -> None:
 
 
 def _device(accelerator: str) -> torch.device:
-    if accelerator in ("gpu", "cuda") and not torch.cuda.is_available():
-        raise ConfigError("accelerator", "there is no CUDA device", "Use accelerator=cpu.")
     if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
         return torch.device("cuda")
-    return torch.device("cpu")
+    if accelerator in ("gpu", "mps") and torch.backends.mps.is_available():
+        return torch.device("mps")
+    if accelerator in ("auto", "cpu"):
+        return torch.device("cpu")
+    known = "auto, cpu, gpu, cuda, mps"
+    found = "there is no such device" if accelerator in known.split(", ") else "is no accelerator"
+    raise ConfigError("accelerator", f"{accelerator}: {found}", f"Use accelerator=cpu; of {known}.")
