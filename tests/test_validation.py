@@ -27,7 +27,7 @@ def scored(*images: tuple[np.ndarray, dict[str, np.ndarray]]) -> dict[str, float
         batch = {
             "labels": torch.from_numpy(truth.astype(np.int64))[None],
             "weight": torch.ones((1, 1, *truth.shape)),
-            "spacing_um": torch.full((1, 3), torch.nan, dtype=torch.float64),
+            "spacing_um": torch.full((1, 3), torch.nan),
         }
         outputs = {
             name: torch.from_numpy(one.astype(np.float32))[None, None] for name, one in maps.items()
@@ -90,10 +90,10 @@ def test_an_image_has_its_own_voxel_size(monkeypatch: pytest.MonkeyPatch) -> Non
         batch = {
             "labels": torch.from_numpy(truth)[None],
             "weight": torch.ones((1, 1, *truth.shape)),
-            "spacing_um": torch.tensor([spacing], dtype=torch.float64),
+            "spacing_um": torch.tensor([spacing]),
         }
         ObjectScores().on_validation_batch_end(Any, module, outputs, batch, 0)  # type: ignore[arg-type]
-    assert [tuple(one) for one in asked] == [(1.0, 0.2, 0.3), (1, 0.5, 0.5)]
+    assert [tuple(one) for one in asked] == [pytest.approx((1.0, 0.2, 0.3)), (1, 0.5, 0.5)]
 
 
 def test_images_without_objects_have_nothing_wrong() -> None:

@@ -170,3 +170,17 @@ def test_a_gap_in_a_thin_line_costs_more_on_its_centerline_than_by_dice(dims: in
     assert loss(60 * target - 30, target, ones) < 0.01
     assert broken > 0.03 and broken > 2 * whole
     assert TverskyLoss()(60 * cut - 30, target, ones) < TverskyLoss()(60 * thin - 30, target, ones)
+
+
+@pytest.mark.parametrize("loss", [DiceCELoss(), TverskyLoss(), FocalLoss(), DepthLoss()])
+def test_a_voxel_of_weight_two_counts_as_two(loss: torch.nn.Module) -> None:
+    torch.manual_seed(0)
+    logits, target = torch.randn(1, 1, 6, 8), (torch.rand(1, 1, 6, 8) > 0.5).float()
+    weight = torch.ones_like(target)
+    weight[..., 2:5] = 2
+    weight[..., 5] = 3
+    times = [1, 1, 2, 2, 2, 3, 1, 1]
+    twice = [one.repeat_interleave(torch.tensor(times), -1) for one in (logits, target)]
+    torch.testing.assert_close(
+        loss(logits, target, weight), loss(*twice, torch.ones_like(twice[0]))
+    )

@@ -139,7 +139,7 @@ class WholeImages(Dataset):
         objects, _ = fastremap.renumber(separate_pieces(labels, valid=entry.valid), in_place=False)
         sample["labels"] = torch.from_numpy(objects.astype(np.int32))
         spacing = entry.spacing_um or (math.nan,) * 3  # a batch takes no None
-        sample["spacing_um"] = torch.tensor(spacing, dtype=torch.float64)
+        sample["spacing_um"] = torch.tensor(spacing)
         return sample
 
 

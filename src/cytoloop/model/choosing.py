@@ -20,13 +20,13 @@ class LatestOfTheBest(ModelCheckpoint):
     Parameters
     ----------
     tolerance : float
-        Share of what the highest score lacks to 1, 0 or more: with 0.05 a score of 0.58 is as good
-        as one of 0.6, and 0.948 as 0.95. With ``mode=min`` (a loss) only the best is the best.
+        Share of what the highest score lacks to 1, 0 or more: with 0.1 a score of 0.56 is as good
+        as one of 0.6, and 0.945 as 0.95. With ``mode=min`` (a loss) only the best is the best.
     **kwargs
         Of Lightning's ``ModelCheckpoint``.
     """
 
-    def __init__(self, tolerance: float = 0.05, **kwargs: Any) -> None:
+    def __init__(self, tolerance: float = 0.1, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.tolerance = float(tolerance)
         self._highest = -math.inf

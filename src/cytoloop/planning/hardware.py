@@ -106,7 +106,9 @@ def _with_parents(folder: Path, own: Path) -> set[Path]:
     except OSError:
         return {folder}
     # 0::/path of version 2, 4:memory:/path of version 1; seen from a container it may lead nowhere
-    paths = [Path(path.strip("/")) for _, name, path in lines if name in ("", "memory")]
+    paths = [
+        Path(path.strip("/")) for _, name, path in lines if {"", "memory"} & set(name.split(","))
+    ]
     return {folder, *(folder / one for path in paths for one in (path, *path.parents))}
 
 

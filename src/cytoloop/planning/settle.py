@@ -119,7 +119,7 @@ def settle(
         known[PATCH] += sides[dims:]
     if target not in PLANNED:  # what they call so is theirs; a plan's are DynUNet's
         known = {key: value for key, value in known.items() if key not in (STRIDES, KERNELS)}
-        _tell_unused(known, target)
+        _tell_unused(cfg, given)
     _check_levels(known, dims, str(file or "config"))
 
     found = fingerprint(_training_entries(cfg, dataset))
@@ -242,14 +242,13 @@ def _check_levels(known: Mapping[str, Any], dims: int, where: str) -> None:
         raise ConfigError(where, problems, "Make them alike, or leave them out.")
 
 
-def _tell_unused(known: Mapping[str, Any], target: str) -> None:
+def _tell_unused(cfg: DictConfig, given: Mapping[str, Any]) -> None:
     """Warn of features and levels that a network has no argument for, as it is not planned."""
-    if typed := [f"{key}={known[key]}" for key in LEVELS if key in known]:
-        log.warning(
-            "%s: %s has arguments of its own for that (+model.backbone.NAME=)",
-            ", ".join(typed),
-            target.rpartition(".")[2],
-        )
+    typed = ", ".join(f"{key}={given[key]}" for key in LEVELS if key in given)
+    target = OmegaConf.select(cfg, "model.backbone._target_")
+    if typed and target:
+        kind = str(target).rpartition(".")[2]
+        log.warning("%s: %s has arguments of its own (+model.backbone.NAME=)", typed, kind)
 
 
 def _training_entries(cfg: DictConfig, dataset: Mapping[str, Manifest]) -> Sequence[Entry]:
