@@ -322,7 +322,8 @@ def test_the_depth_of_objects_moves_with_the_picture(
     schedule = PatchSchedule([shape], size, 1, 50, None, 0)
     levels = (np.zeros(1, np.float32), np.full(1, 255, np.float32))
     heads = ("foreground", "distance")
-    parts = preset("none", f"augmentation.{name}.prob=1")
+    changes = dict.fromkeys((name, "flip", "quarter_turn"), 1)  # one after the other
+    parts = preset("none", *(f"augmentation.{change}.prob=1" for change in changes))
     moved = PatchDataset([entry], [levels], size, schedule, 0.3, parts, 1, heads)
     for number in range(6):
         sample = moved[(0, number)]
