@@ -114,7 +114,8 @@ def test_the_knobs_of_the_segmentation_module_have_their_ranges(key: str, values
     ],
 )
 def test_what_nothing_fills_in_is_neither_null_nor_auto(key: str, value: Any) -> None:
-    with pytest.raises(ConfigError, match=f"{key}: is {value!r}, expected a"):
+    found = "null" if value is None else repr(value)
+    with pytest.raises(ConfigError, match=f"{key}: is {found}, expected a"):
         check_knobs(config(key, value))
 
 

@@ -44,7 +44,8 @@ class Knob:
         kind = "a whole number" if self.whole else "a number"
         span = f"{self.low:.10g} to {self.high:.10g}"
         if isinstance(value, bool) or not isinstance(value, (int, float)):
-            return f"is {value!r}, expected {kind}, {span}"
+            found = "null" if value is None else repr(value)
+            return f"is {found}, expected {kind}, {span}"
         nearest = min(max(value, self.low), self.high) if value == value else self.low
         if self.whole:
             nearest = round(nearest)
