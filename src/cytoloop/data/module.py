@@ -138,7 +138,7 @@ class ManifestDataModule(LightningDataModule):
         if self._train is not None:
             return
         dataset = read_dataset(self.path, self.fold)
-        earlier = earlier_rows(self.replay_path, dataset) if self.replay_path else []
+        earlier = list(earlier_rows(self.replay_path, dataset)) if self.replay_path else []
         count = len(dataset["train"]) + len(earlier)
         rows = [*dataset["train"], *earlier, *dataset["valid"]]
         entries = self.store.entries(rows, progress=True)

@@ -70,10 +70,7 @@ def preflight(
             "no validation image: the best checkpoint could not be chosen",
             "Curate with at least 2 images (or groups), or with a larger share `valid=`.",
         )
-    earlier = None
-    if replayed is not None:
-        rows = earlier_rows(replayed, dataset)
-        earlier = Manifest(read_dataset(replayed)["train"].path, rows)
+    earlier = None if replayed is None else earlier_rows(replayed, dataset)
     # the test rows are `evaluate`'s: a plugin data set, whose test is its validation set, trains
     splits = {split: manifest for split, manifest in dataset.items() if split != "test"}
     checked = check_dataset(splits, progress=True, replayed=earlier)
@@ -86,7 +83,7 @@ def preflight(
     return dataset, facts
 
 
-def earlier_rows(path: str | Path, dataset: Mapping[str, Manifest]) -> list[Row]:
+def earlier_rows(path: str | Path, dataset: Mapping[str, Manifest]) -> Manifest:
     """Return training rows of an earlier data set that the present one knows nothing of.
 
     An image, or an image of a group, that validates or tests now must not be trained on; one that
@@ -112,7 +109,7 @@ def earlier_rows(path: str | Path, dataset: Mapping[str, Manifest]) -> list[Row]
             "validate or test there",
             "Leave data.replay out.",
         )
-    return rows
+    return Manifest(former.path, rows)
 
 
 def check_axes(patch_size: Sequence[Any], facts: DatasetFacts) -> None:

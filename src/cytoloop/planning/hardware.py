@@ -15,7 +15,7 @@ _CPU_SPEED = {"bf16-mixed": 100e9, "32": 40e9}
 """Multiplications and additions in a second of one core, as training reaches them (measured)."""
 _MOST_CORES = 16
 _GPU_SPEED = 10e12
-"""Of any GPU, taken, not measured: a card of 2020 reaches about this much in bf16."""
+"""Of any GPU: taken, not measured."""
 _STEP_S = {"cpu": 0.5, "cuda": 0.3, "mps": 0.5}
 """Seconds of a step: in 15 minutes a run should take more than a thousand of them."""
 _SHARE = {"cpu": 0.4, "cuda": 0.45, "mps": 0.4}
