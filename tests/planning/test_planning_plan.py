@@ -236,6 +236,11 @@ def test_steps_that_are_no_list_are_refused(dataset: Path, key: str, value: str)
         settled(f"model.backbone.{key}={value}")
 
 
+def test_a_resolution_that_is_no_list_is_refused(dataset: Path) -> None:
+    with pytest.raises(ConfigError, match="resolution: is 1, expected a list, a value for each a"):
+        settled("model/network=residual_encoder", "model.backbone.resolution=1")
+
+
 def test_the_residual_encoder_takes_features_layers_and_spacing(dataset: Path) -> None:
     import torch
     from hydra.utils import instantiate

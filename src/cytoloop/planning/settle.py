@@ -23,6 +23,7 @@ from cytoloop.planning.cost import step_cost
 from cytoloop.planning.fingerprint import Fingerprint, fingerprint
 from cytoloop.planning.hardware import Hardware, find_hardware
 from cytoloop.planning.knobs import AUTO
+from cytoloop.planning.limits import LEVELS, check_levels, check_room, tell_unused
 from cytoloop.planning.networks import DYNUNET, PLANNED, network_arguments, planned_unet
 from cytoloop.planning.plan import (
     KERNELS,
@@ -40,9 +41,6 @@ from cytoloop.planning.plan_file import CHECKS, is_plain, read_plan
 from cytoloop.planning.rules import LAYERS, multiples_of
 
 log = logging.getLogger(__name__)
-
-LEVELS = ("features", "layers")
-"""Keys that mean the planned networks only."""
 
 
 @dataclass(frozen=True)
@@ -119,8 +117,8 @@ def settle(
         known[PATCH] += sides[dims:]
     if target not in PLANNED:  # what they call so is theirs; a plan's are DynUNet's
         known = {key: value for key, value in known.items() if key not in (STRIDES, KERNELS)}
-        _tell_unused(cfg, given)
-    _check_levels(known, dims, str(file or "config"))
+        tell_unused(cfg, given)
+    check_levels(known, dims, str(file or "config"))
 
     found = fingerprint(_training_entries(cfg, dataset))
     machine = find_hardware(
@@ -137,7 +135,7 @@ def settle(
         network = _flatter(cfg, target, network, spacing, smallest)
     _fill_backbone(cfg, network_arguments(target, network, spacing))
     multiples = _multiples(cfg, target, dims)
-    _check_room(multiples, smallest, target)
+    check_room(multiples, smallest, target)
     cost = step_cost(_backbone(cfg, dims, found.channels), multiples)
     if cost is None:  # no network of MONAI's, or for one size only: the planned U-Net stands in
         cost = step_cost(planned_unet(network, spacing), multiples_of(network.strides, dims))
@@ -213,44 +211,6 @@ def _of_checkpoint(path: Path, target: str) -> dict[str, Any]:
     return {key: value for key, value in values.items() if is_plain(key, value)}
 
 
-def _check_levels(known: Mapping[str, Any], dims: int, where: str) -> None:
-    """Refuse strides and kernels of other levels or axes than the rest has."""
-    problems = []
-    steps = {k: known[k] for k in (STRIDES, KERNELS) if k in known}
-    problems += [
-        f"{key}: is {value!r}, expected a list, a value for each level"
-        for key, value in steps.items()
-        if not isinstance(value, list) or not value
-    ]
-    if problems:
-        raise ConfigError(where, problems, "As model.backbone.strides=[1,2,2]; or leave them out.")
-    levels = {key: len(value) for key, value in steps.items()}
-    if "layers" in known and (known["layers"], {*levels.values()}) != (2, {3}):
-        levels["layers"] = known["layers"]  # a U-Net of 2 levels has a third that shrinks nothing
-    if len(set(levels.values())) > 1:
-        told = ", ".join(f"{key} {count}" for key, count in levels.items())
-        problems.append(f"these have different numbers of levels: {told}")
-    for key in (STRIDES, KERNELS):
-        if any(isinstance(one, list) and len(one) != dims for one in known.get(key, ())):
-            problems.append(f"{key}: the images have {dims} axes")
-    if STRIDES in known and known[STRIDES][0] not in (1, [1] * dims):
-        problems.append(f"{STRIDES}: the first is {known[STRIDES][0]}, expected 1")
-    for key in (PATCH, RESOLUTION):
-        if len(known.get(key, [0] * dims)) != dims:
-            problems.append(f"{key}: {len(known[key])} numbers, the images are {dims}D")
-    if problems:
-        raise ConfigError(where, problems, "Make them alike, or leave them out.")
-
-
-def _tell_unused(cfg: DictConfig, given: Mapping[str, Any]) -> None:
-    """Warn of features and levels that a network has no argument for, as it is not planned."""
-    typed = ", ".join(f"{key}={given[key]}" for key in LEVELS if key in given)
-    target = OmegaConf.select(cfg, "model.backbone._target_")
-    if typed and target:
-        kind = str(target).rpartition(".")[2]
-        log.warning("%s: %s has arguments of its own (+model.backbone.NAME=)", typed, kind)
-
-
 def _training_entries(cfg: DictConfig, dataset: Mapping[str, Manifest]) -> Sequence[Entry]:
     """Return the store's entries of the training rows; training finds all of them there."""
     store = store_of(cfg)
@@ -293,20 +253,6 @@ def _flatter(
             network, layers=layers - 1, choices=[*said, Choice("layers", layers - 1, why)]
         )
     return network
-
-
-def _check_room(multiples: Sequence[int], smallest: Sequence[int], target: str) -> None:
-    """Refuse a network that takes no patch of the smallest image."""
-    names = "ZYX"[-len(multiples) :]
-    problems = [
-        f"takes multiples of {step} along {axis}, and the smallest image has {size}"
-        for axis, step, size in zip(names, multiples, smallest, strict=True)
-        if size < step
-    ]
-    if problems:
-        kind = target.rpartition(".")[2]
-        repair = "Take fewer layers or another network, or leave out the images that are too small."
-        raise ConfigError("model.backbone", [f"{kind} {one}" for one in problems], repair)
 
 
 def _multiples(cfg: DictConfig, target: str, dims: int) -> list[int]:
