@@ -49,9 +49,9 @@ def timed(work: Callable[[], Any]) -> tuple[float, Any]:
 
 def without_checks(folder: Path) -> dict[str, float]:
     """Return seconds of each step of a data set of 10 000 rows."""
-    from cytoloop.curation.decisions import read_decisions
-    from cytoloop.curation.pairing import match_images
-    from cytoloop.curation.split import split_rows
+    from cytoloop.curation.decisions.latest import read_decisions
+    from cytoloop.curation.pairing.pairs import match_images
+    from cytoloop.curation.splits.assign import split_rows
     from cytoloop.manifest import COLUMNS, write_manifest
 
     raw, labels = make_stack(0)
@@ -100,7 +100,7 @@ def plain_tifffile(folder: Path) -> dict[str, float]:
 
 
 def plain_bioio(folder: Path) -> dict[str, float]:
-    from cytoloop.images import read_image
+    from cytoloop.io.read import read_image
 
     read_image(next(folder.glob("*/*.tif")))  # imports are no reading
     seconds, _ = timed(lambda: [read_image(p).data.nbytes for p in sorted(folder.glob("*/*.tif"))])
@@ -123,10 +123,10 @@ def cold(work: Callable[..., dict[str, float]], folder: Path, *given: Any) -> di
 
 
 def checks(folder: Path, workers: int = 1, figures: bool = True) -> dict[str, float]:
-    from cytoloop.curation.checks import Extras, check_row
-    from cytoloop.curation.inspection import inspect_candidates
-    from cytoloop.curation.masks import Regions
-    from cytoloop.curation.memory import Candidate
+    from cytoloop.curation.checks.check_cache import Candidate
+    from cytoloop.curation.checks.rows import Extras, check_row
+    from cytoloop.curation.checks.run import inspect_candidates
+    from cytoloop.curation.region_masks import Regions
     from cytoloop.manifest import Row
 
     rows = [

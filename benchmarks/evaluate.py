@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 
 from cytoloop.evaluation.calibration import calibration_error, level_counts
-from cytoloop.evaluation.census import take_census
 from cytoloop.evaluation.matching import match_instances
+from cytoloop.evaluation.object_table import take_census
 from cytoloop.evaluation.overlap import overlap_counts
 from cytoloop.evaluation.scores import instance_counts, instance_scores
 from cytoloop.evaluation.surface import surface_scores
@@ -115,8 +115,9 @@ def measure_folder(folder: Path, queue: Any) -> None:
     from scipy import ndimage
     from skimage.filters import gaussian, threshold_otsu
 
-    from cytoloop.commands.evaluate import run
-    from cytoloop.images import read_image, write_image
+    from cytoloop.cli.commands.evaluate import run
+    from cytoloop.io.read import read_image
+    from cytoloop.io.writers.tiff import write_image
 
     with tempfile.TemporaryDirectory() as work:
         for path in sorted((folder / "images").iterdir()):

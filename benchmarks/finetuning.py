@@ -81,7 +81,11 @@ def measure(
     models = {"before": base}
     for name, replay in (("4 new stacks", 0.0), ("4 new stacks, replay 0.3", 0.3)):
         models[name] = folder / f"tuned_{replay}"
-        words = [f"data.replay={replay}", f"data.replay_path={folder / 'old'}"] if replay else []
+        words = (
+            [f"data.replay_fraction={replay}", f"data.replay_path={folder / 'old'}"]
+            if replay
+            else []
+        )
         call(
             "train", "experiment=nuclei_3d", "finetune=gentle", f"data.path={folder / 'new'}",
             f"init_from={base}", f"output={models[name]}", f"budget_minutes={tuning}",
@@ -92,7 +96,7 @@ def measure(
         for what, table in (("old", folder / "old"), ("held out", folder / "new")):
             manifest = table / "test.csv"
             out = folder / f"{model.name}_{table.name}"
-            call("predict", f"model={model}", f"input={manifest}", f"output={out}")
+            call("predict", f"checkpoint={model}", f"input={manifest}", f"output={out}")
             scores = score(out / "predictions.csv", manifest, Path(f"{out}_eval"))
             rows.append({"model": name, "images": what, **scores})
     return rows

@@ -107,7 +107,7 @@ def make_planes(first: int, count: int, plane: tuple[int, int]) -> np.ndarray:
 
 def settings_of(**values: Any) -> Any:
     """Return the settings of prediction."""
-    from cytoloop.inference.api import POSTPROCESS
+    from cytoloop.inference.arrays import POSTPROCESS
     from cytoloop.inference.settings import Settings
 
     return Settings(POSTPROCESS, overlap=OVERLAP, **values)
@@ -116,8 +116,8 @@ def settings_of(**values: Any) -> Any:
 def predict_file(folder: Path, model: Path, source: Path, output: str, **values: Any) -> float:
     """Predict a file as the verb does; return seconds."""
     from cytoloop.inference.inputs import list_inputs
-    from cytoloop.inference.loading import Model
-    from cytoloop.inference.run import predict_rows
+    from cytoloop.inference.load import Model
+    from cytoloop.inference.predict_images import predict_rows
 
     start = time.perf_counter()
     results = predict_rows(
@@ -138,11 +138,11 @@ def speed(folder: Path, name: str) -> dict[str, float]:
     import torch
     from monai.inferers import sliding_window_inference
 
-    from cytoloop.images import MemoryPixels
-    from cytoloop.inference.loading import Model
-    from cytoloop.inference.maps import predict_maps
+    from cytoloop.inference.load import Model
+    from cytoloop.inference.probability_maps import predict_maps
     from cytoloop.inference.scratch import Scratch
-    from cytoloop.intensity import intensity_statistics, normalize
+    from cytoloop.intensity.normalization import intensity_statistics, normalize
+    from cytoloop.io.pixels import MemoryPixels
 
     model = make_model(folder, name)
     data = make_planes(0, SHAPE[0], SHAPE[1:])

@@ -27,8 +27,10 @@ import numpy as np
 from scipy import ndimage
 from skimage.filters import threshold_otsu
 
-from cytoloop.images import read_image, read_labels, write_image
 from cytoloop.instances import InstanceRule, segment
+from cytoloop.io.labels import read_labels
+from cytoloop.io.read import read_image
+from cytoloop.io.writers.tiff import write_image
 
 ROOT = Path(__file__).parents[1]
 DATA = Path(os.environ.get("CYTOLOOP_TEST_DATA", ROOT.parent / "shared" / "data"))
@@ -158,7 +160,9 @@ def measure(name: str, folder: Path, args: argparse.Namespace) -> list[dict[str,
         minutes = (time.perf_counter() - started) / 60
         for what, manifest in scored.items():
             out = folder / name / f"seed{seed}_{what}"
-            call("predict", f"model={run}", f"input={manifest}", f"output={out}", *args.predict)
+            call(
+                "predict", f"checkpoint={run}", f"input={manifest}", f"output={out}", *args.predict
+            )
             scores = score(out / "predictions.csv", manifest, Path(f"{out}_eval"))
             found.append(
                 {"data": name, "method": f"ours, seed {seed}", "images": what, **scores,

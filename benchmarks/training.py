@@ -95,15 +95,15 @@ def our_loader(
     from hydra.utils import instantiate
 
     from cytoloop.data.dataset import PatchDataset
+    from cytoloop.data.image_cache import ImageCache
     from cytoloop.data.loader import PatchLoader
     from cytoloop.data.sampling import PatchSchedule
-    from cytoloop.data.store import ImageStore
 
     monai.data.set_track_meta(False)
     with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
         chosen = compose(overrides=[f"+augmentation={preset}", *overrides]).augmentation
         augmentation = instantiate(chosen)
-    entries = ImageStore(folder / "store").entries(rows(folder))
+    entries = ImageCache(folder / "store").entries(rows(folder))
     levels = [e.levels({"method": "percentile", "lower": 1.0, "upper": 99.8}) for e in entries]
     schedule = PatchSchedule([e.shape for e in entries], patch, BATCH, None, steps, 0)
     patches = PatchDataset(entries, levels, patch, schedule, 1 / 3, augmentation, 0)
@@ -368,16 +368,16 @@ def whole_training(folder: Path) -> dict[str, float]:
 
 def build_store(folder: Path) -> dict[str, float]:
     """Return MB/s of building the store from large stacks, and of opening it again."""
-    from cytoloop.data.store import ImageStore
+    from cytoloop.data.image_cache import ImageCache
 
     for number in range(LARGE):
         write_stack(folder / "large", f"s{number}", *make_stack(LARGE_SHAPE, number))
     files = sum(p.stat().st_size for p in (folder / "large").rglob("*.tif")) / 1e6
-    ImageStore(folder / "other").entries(rows(folder))  # imports are not counted
+    ImageCache(folder / "other").entries(rows(folder))  # imports are not counted
     found = {}
     for name in ("built", "opened again"):
         start = time.perf_counter()
-        entries = ImageStore(folder / "large_store").entries(rows(folder / "large"))
+        entries = ImageCache(folder / "large_store").entries(rows(folder / "large"))
         found[name] = files / (time.perf_counter() - start)
     kept = sum(p.stat().st_size for p in (folder / "large_store").rglob("*.npy")) / 1e6
     corners = np.random.default_rng(0).integers(0, 400, (300, 2))

@@ -11,10 +11,10 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from cytoloop.__main__ import main
-from cytoloop.data.preflight import DatasetFacts
-from cytoloop.model.fit import complete_config
-from cytoloop.planning.classes import settle_classes
-from cytoloop.planning.knobs import check_knobs
+from cytoloop.training.prepare.bounds import check_knobs
+from cytoloop.training.prepare.classes import settle_classes
+from cytoloop.training.prepare.complete import complete_config
+from cytoloop.training.prepare.dataset import DatasetFacts
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = Path(cytoloop.configs.__file__).parent
@@ -125,7 +125,7 @@ def test_cytodls_own_groups_can_be_named_and_replace_nothing_of_ours(
 
 
 def test_limits_of_quality_are_the_same_in_code_and_config() -> None:
-    from cytoloop.curation.quality import LIMITS
+    from cytoloop.curation.checks.quality_limits import LIMITS
 
     text = OmegaConf.load(CONFIGS / "curate.yaml").quality
     assert OmegaConf.to_container(text) == {name: one.recorded() for name, one in LIMITS.items()}

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 
 from cytoloop import manifest
-from cytoloop.digest import dataset_hash
 from cytoloop.errors import ManifestError
 from cytoloop.manifest import (
     COLUMNS,
     CYTODL_COLUMNS,
     OWN_COLUMNS,
+    dataset_hash,
     read_dataset,
     read_manifest,
     write_manifest,

@@ -6,7 +6,7 @@ import difflib
 import importlib
 import sys
 
-from cytoloop import __version__
+from cytoloop.version import __version__
 
 VERBS = {
     "curate": "pair raw images with segmentations, check them, split them: leaves a manifest",
@@ -42,7 +42,7 @@ Usage: cytoloop VERB [key=value ...]      cytoloop VERB --help
 Example:
   cytoloop curate raw=images/ seg1=labels/ output=dataset/
   cytoloop train experiment=nuclei_3d data.path=dataset/
-  cytoloop predict model=runs:/RUN_ID input=new_images/ output=preds/
+  cytoloop predict checkpoint=runs:/RUN_ID input=new_images/ output=preds/
   cytoloop evaluate predictions=preds/predictions.csv truth=dataset/test.csv output=eval/
   cytoloop compare a=eval_before/ b=eval/
 """
@@ -51,7 +51,7 @@ Example:
 def main(argv: list[str] | None = None) -> int:
     """Run one verb and return the exit status: 0 done, 2 a mistake that the user can repair.
 
-    See `cytoloop.app.run_verb` for the others.
+    See `cytoloop.cli.app.run_verb` for the others.
 
     Parameters
     ----------
@@ -73,8 +73,8 @@ def main(argv: list[str] | None = None) -> int:
         sys.stderr.write(f"cytoloop: no verb {verb!r}. {hint}\n")
         return 2
     if verb in PLAIN:
-        return int(importlib.import_module(f"cytoloop.commands.{verb}").main(words[1:]))
-    from cytoloop.app import run_verb
+        return int(importlib.import_module(f"cytoloop.cli.commands.{verb}").main(words[1:]))
+    from cytoloop.cli.app import run_verb
 
     return run_verb(verb, words[1:])
 

@@ -3,22 +3,27 @@
 A manifest is a CSV file. Its first six columns are CytoDL's, with CytoDL's meaning; ours
 follow. None of ours begins with the name of one of CytoDL's: CytoDL picks its columns by
 prefix, so a column `raw_channel` would be taken for `raw`. Paths are relative to the manifest
-unless they are absolute; a cell may hold a URL instead (`cytoloop.remote`). Neither torch nor
+unless they are absolute; a cell may hold a URL instead (`cytoloop.io.remote`). Neither torch nor
 pandas is imported here.
 """
 
 from __future__ import annotations
 
 import csv
+import hashlib
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cytoloop.atomic import replacing
 from cytoloop.errors import ManifestError
-from cytoloop.remote import fetch, is_remote, refusal, shown
+from cytoloop.io.atomic import replacing
+from cytoloop.io.digest import file_hash
+from cytoloop.io.names import stem
+from cytoloop.io.remote import fetch
+from cytoloop.redact import redact_url
+from cytoloop.urls import is_remote, refusal
 
 CYTODL_COLUMNS = ("raw", "seg1", "seg2", "merge_mask", "exclude_mask", "base_image")
 OWN_COLUMNS = (
@@ -84,8 +89,6 @@ class Row:
     @property
     def id(self) -> str:
         """Name of the row, unique in its manifest; the raw file's name where no id is given."""
-        from cytoloop.images.files import stem
-
         return self["id"] or stem(self["raw"])
 
     def file(self, column: str) -> Path | None:
@@ -190,7 +193,7 @@ def locate(text: str, root: str | Path = "") -> Path:
         A URL.
     """
     if is_remote(text):
-        raise ManifestError(shown(text), "is a URL", "Expected a path on this machine.")
+        raise ManifestError(redact_url(text), "is a URL", "Expected a path on this machine.")
     path = Path(text).expanduser() if re.match(r"~([/\\]|$)", str(text)) else Path(text)
     return Path(os.path.abspath(Path(root) / path))
 
@@ -215,7 +218,7 @@ def read_table(path: str | Path) -> tuple[Path, list[str], list[dict[str, str]]]
     """
     if is_remote(path):
         raise ManifestError(
-            shown(str(path)), "is a URL", "Download the CSV; its cells may hold URLs."
+            redact_url(str(path)), "is a URL", "Download the CSV; its cells may hold URLs."
         )
     path = Path(path).expanduser()
     if not path.is_file():
@@ -267,7 +270,7 @@ def read_manifest(path: str | Path, required: Iterable[str] = ("raw",)) -> Manif
     problems = [f"{row.where(name)} is empty" for row in rows for name in required if not row[name]]
     problems += _duplicate_ids(rows)
     problems += [
-        f"{row.where(name)}: {shown(row[name])} {why}"
+        f"{row.where(name)}: {redact_url(row[name])} {why}"
         for row in rows
         for name in FILE_COLUMNS
         if is_remote(row[name]) and (why := refusal(row[name]))
@@ -397,3 +400,17 @@ def _duplicate_ids(rows: list[Row]) -> list[str]:
             problems.append(f"row {row.number}: id {row['id']!r} is that of row {seen[row['id']]}")
         seen.setdefault(row["id"], row.number)
     return problems
+
+
+def dataset_hash(manifests: Mapping[str, Manifest]) -> str:
+    """Return a digest of a data set: its rows and the contents of every file they name."""
+    digest = hashlib.sha256()
+    for split in sorted(manifests):
+        for row in manifests[split]:
+            cells = {n: v for n, v in row.values.items() if n not in FILE_COLUMNS and v}
+            digest.update(repr((split, row.id, sorted(cells.items()))).encode())
+            for column in FILE_COLUMNS:
+                file = row.file(column)
+                if file is not None and file.exists():
+                    digest.update(f"{column}={file_hash(file)};".encode())
+    return digest.hexdigest()

@@ -11,12 +11,12 @@ import logging
 from rich.console import Console
 from rich.text import Text
 
-from cytoloop.remote.hiding import hidden
+from cytoloop.redact import redact_text
 
-events = Console(stderr=True, highlight=False)
+stderr_console = Console(stderr=True, highlight=False)
 """Progress bars and one line per event (standard error)."""
 
-results = Console(highlight=False)
+stdout_console = Console(highlight=False)
 """Tables: what a verb was run for (standard output)."""
 
 _STYLES = {logging.WARNING: "yellow", logging.ERROR: "bold red", logging.CRITICAL: "bold red"}
@@ -31,10 +31,10 @@ class TerminalHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print the message without time and level: the log file has those."""
-        text = hidden(record.getMessage())
+        text = redact_text(record.getMessage())
         if record.levelno == logging.WARNING:
             text = f"warning: {text}"
-        events.print(Text(text, style=_STYLES.get(record.levelno, "")), soft_wrap=True)
+        stderr_console.print(Text(text, style=_STYLES.get(record.levelno, "")), soft_wrap=True)
 
 
 class FileFormatter(logging.Formatter):
@@ -42,7 +42,7 @@ class FileFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the lines of a record."""
-        return hidden(super().format(record))
+        return redact_text(super().format(record))
 
 
 def quiet_libraries() -> None:

@@ -11,9 +11,9 @@ import pytest
 import tifffile
 
 from cytoloop.curation import check_dataset, check_row, check_rows, inspect_rows
-from cytoloop.digest import file_hash
 from cytoloop.errors import ManifestError
-from cytoloop.images import write_image
+from cytoloop.io.digest import file_hash
+from cytoloop.io.writers.tiff import write_image
 from cytoloop.manifest import Manifest, Row
 
 Blobs = Callable[..., tuple[np.ndarray, np.ndarray]]

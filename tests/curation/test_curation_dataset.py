@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from cytoloop.curation import Settings, curate
-from cytoloop.curation.dataset import count_rows
-from cytoloop.digest import file_hash
+from cytoloop.curation.curate import count_rows
 from cytoloop.errors import ConfigError, ManifestError, OutputError
+from cytoloop.io.digest import file_hash
 from cytoloop.manifest import COLUMNS, Row, read_dataset, read_manifest, write_manifest
 
 FILES = ["dataset.csv", "dataset.json", "quality.csv", "test.csv", "train.csv", "valid.csv"]

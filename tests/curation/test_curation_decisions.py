@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cytoloop.curation.decisions import Verdict, read_decisions, unknown_ids
-from cytoloop.curation.logbook import COLUMNS, append_decision
+from cytoloop.curation.decisions.latest import Verdict, read_decisions, unknown_ids
+from cytoloop.curation.decisions.log import COLUMNS, append_decision
 from cytoloop.errors import ManifestError
 
 

@@ -14,14 +14,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cytoloop import parallel
-from cytoloop.curation import inspection, memory
-from cytoloop.curation.checks import Extras
-from cytoloop.curation.facts import Facts
-from cytoloop.curation.inspection import inspect_candidates
-from cytoloop.curation.masks import Regions
-from cytoloop.curation.memory import Candidate
+from cytoloop.curation.checks import check_cache, run
+from cytoloop.curation.checks.check_cache import Candidate
+from cytoloop.curation.checks.facts import Facts
+from cytoloop.curation.checks.rows import Extras
+from cytoloop.curation.checks.run import inspect_candidates
+from cytoloop.curation.region_masks import Regions
 from cytoloop.manifest import Row
+from cytoloop.workers import local
 
 Blobs = Callable[..., tuple[np.ndarray, np.ndarray]]
 Tiff = Callable[[Path, np.ndarray], Path]
@@ -56,20 +56,20 @@ def settled(images_2d: Path) -> Path:
 def checked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Ids of the rows that were really looked at."""
     seen: list[str] = []
-    real = inspection.check_row
+    real = run.check_row
 
     def watch(row: Row, **given: object) -> Facts:
         seen.append(row.id)
         return real(row, **given)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(inspection, "check_row", watch)
+    monkeypatch.setattr(run, "check_row", watch)
     return seen
 
 
 def test_inspection_by_processes_finds_what_one_finds(
     images_2d: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(parallel, "FEW", 2)
+    monkeypatch.setattr(local, "FEW", 2)
     jobs = candidates(images_2d)
     (images_2d / "seg" / "img_3.tif").write_bytes(b"no image")
     alone = inspect_candidates(jobs, Extras(), workers=1)
@@ -80,7 +80,7 @@ def test_inspection_by_processes_finds_what_one_finds(
 def test_inspection_by_threads_finds_what_one_finds(
     images_2d: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(parallel, "LARGE", 0)
+    monkeypatch.setattr(local, "LARGE", 0)
     jobs = candidates(images_2d)
     assert inspect_candidates(jobs, Extras(), workers=3) == inspect_candidates(
         jobs, Extras(), workers=1
@@ -110,7 +110,7 @@ def test_inspection_forgets_findings_of_another_version(
     settled: Path, tmp_path: Path, checked: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     inspect_candidates(candidates(settled), Extras(), cache=tmp_path / "m.sqlite")
-    monkeypatch.setattr(memory, "_VERSION", -1)
+    monkeypatch.setattr(check_cache, "_VERSION", -1)
     inspect_candidates(candidates(settled), Extras(), cache=tmp_path / "m.sqlite")
     assert len(checked) == 10
 
@@ -151,12 +151,16 @@ def test_inspection_stopped_by_ctrl_c_goes_on_where_it_was(
             os.utime(tiff(tmp_path / kind / f"img_{i}.tif", data), (1e9, 1e9))
     memory = tmp_path / "checks.sqlite"
     words = [f"raw={tmp_path / 'raw'}", f"seg1={tmp_path / 'seg'}", "workers=2"]
-    words += [f"output={tmp_path / 'dataset'}", f"paths.checks={memory}", "split.leakage=allow"]
+    words += [
+        f"output={tmp_path / 'dataset'}",
+        f"paths.check_cache={memory}",
+        "split.leakage=allow",
+    ]
     command = [sys.executable, "-m", "cytoloop", "curate", *words]
     process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
     for _ in range(600):
         time.sleep(0.1)
-        if memory.is_file() and _remembered(memory) >= 5:
+        if check_cache.is_file() and _remembered(memory) >= 5:
             break
     process.send_signal(signal.SIGINT)
     told = process.communicate(timeout=60)[1]

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cytoloop.curation import Settings, curate
-from cytoloop.curation.split import split_rows
-from cytoloop.curation.strata import fold_rows
+from cytoloop.curation.splits.assign import split_rows
+from cytoloop.curation.splits.strata import fold_rows
 from cytoloop.errors import ConfigError, ManifestError
 from cytoloop.manifest import read_manifest
 

@@ -11,7 +11,8 @@ import pytest
 
 from cytoloop.curation import Settings, check_dataset, curate
 from cytoloop.errors import ManifestError
-from cytoloop.images import read_image, write_image
+from cytoloop.io.read import read_image
+from cytoloop.io.writers.tiff import write_image
 from cytoloop.manifest import CYTODL_COLUMNS, read_dataset
 
 

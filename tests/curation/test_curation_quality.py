@@ -10,7 +10,7 @@ import pytest
 import tifffile
 from scipy import ndimage
 
-from cytoloop.curation.figures import (
+from cytoloop.curation.checks.image_statistics import (
     image_figures,
     label_figures,
     pair_figures,
@@ -18,7 +18,7 @@ from cytoloop.curation.figures import (
     sharpness,
     signature,
 )
-from cytoloop.curation.quality import LIMITS, find_breaches, limits_of, priority
+from cytoloop.curation.checks.quality_limits import LIMITS, find_breaches, limits_of, priority
 from cytoloop.errors import ConfigError
 
 Blobs = Callable[..., tuple[np.ndarray, np.ndarray]]

@@ -13,8 +13,8 @@ import pytest
 import tifffile
 
 from cytoloop.curation import Settings, curate
-from cytoloop.curation.predictions import disagreement, uncertainty
-from cytoloop.curation.report import PICTURES
+from cytoloop.curation.checks.predictions import disagreement, uncertainty
+from cytoloop.curation.output.report import PICTURES
 from cytoloop.errors import ManifestError
 from cytoloop.manifest import write_manifest
 
@@ -135,7 +135,7 @@ def test_report_draws_so_many_pictures_and_lists_the_rest(
     images_2d: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert PICTURES > 100
-    monkeypatch.setattr("cytoloop.curation.report.PICTURES", 2)
+    monkeypatch.setattr("cytoloop.curation.output.report.PICTURES", 2)
     curate(settings_of(images_2d, report=True))
     page = (tmp_path / "dataset" / "report.html").read_text()
     assert page.count("data:image/webp") == 2 and page.count("beyond the first 2") == 3

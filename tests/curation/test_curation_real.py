@@ -10,7 +10,7 @@ import pytest
 
 from cytoloop.curation import Settings, append_decision, check_dataset, curate
 from cytoloop.manifest import Row, read_dataset, read_manifest
-from cytoloop.targets import read_target
+from cytoloop.truth.targets import read_target
 
 pytestmark = pytest.mark.realdata
 SPACING = [1.75, 0.8, 0.8]

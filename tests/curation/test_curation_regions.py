@@ -10,10 +10,10 @@ import pytest
 import tifffile
 
 from cytoloop.curation import Settings, check_dataset, curate
-from cytoloop.curation.logbook import append_decision
+from cytoloop.curation.decisions.log import append_decision
 from cytoloop.errors import ConfigError, ManifestError
 from cytoloop.manifest import Row, read_dataset, read_manifest
-from cytoloop.targets import read_target
+from cytoloop.truth.targets import read_target
 
 Blobs = Callable[..., tuple[np.ndarray, np.ndarray]]
 Tiff = Callable[[Path, np.ndarray], Path]
@@ -212,7 +212,7 @@ def test_time_series_become_rows(tmp_path: Path, blobs: Blobs) -> None:
 
 @pytest.mark.realdata
 def test_scenes_and_channels_of_a_czi_by_name(real_data: Path, tmp_path: Path) -> None:
-    from cytoloop.images import read_header, read_image
+    from cytoloop.io.read import read_header, read_image
 
     path = real_data / "formats" / "czi" / "WellD6-7_S2.czi"
     header = read_header(path)

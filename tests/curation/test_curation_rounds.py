@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from cytoloop.curation import Settings, curate
-from cytoloop.curation.logbook import append_decision
-from cytoloop.digest import file_hash
+from cytoloop.curation.decisions.log import append_decision
 from cytoloop.errors import ConfigError, ManifestError
+from cytoloop.io.digest import file_hash
 from cytoloop.manifest import Row, read_manifest
 
 Blobs = Callable[..., tuple[np.ndarray, np.ndarray]]

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cytoloop.curation import split_rows
-from cytoloop.curation.split import place
+from cytoloop.curation.splits.assign import place
 from cytoloop.errors import ConfigError, ManifestError
 
 names = st.lists(st.text("abc123", min_size=1, max_size=4), min_size=2, max_size=30, unique=True)

@@ -16,7 +16,7 @@ import tifffile
 from cytoloop.curation import Settings, append_decision, check_dataset, curate
 from cytoloop.errors import ConfigError, ManifestError, OutputError
 from cytoloop.manifest import Row, read_dataset, read_manifest, write_manifest
-from cytoloop.targets import read_target
+from cytoloop.truth.targets import read_target
 
 Blobs = Callable[..., tuple[np.ndarray, np.ndarray]]
 Tiff = Callable[[Path, np.ndarray], Path]

@@ -183,7 +183,7 @@ def test_hitif_has_all_fourteen() -> None:
     assert on == {*HITIF, "scale"}  # flip is two of them: left-right and up-down
     ranges = settings("hitif")
     assert ranges["gamma"]["gamma"] == [0.01, 2.5] and ranges["blur"]["sigma"] == [1, 9]
-    assert ranges["impulse"]["share"] == [0.001, 0.15] and ranges["clahe"]["clip"] == [5, 50]
+    assert ranges["impulse"]["fraction"] == [0.001, 0.15] and ranges["clahe"]["clip"] == [5, 50]
 
 
 @pytest.mark.parametrize("name", PRESETS)

@@ -9,19 +9,19 @@ import numpy as np
 import pytest
 import tifffile
 
-from cytoloop.classes import class_heads
 from cytoloop.data.augmentation import Augmentation
 from cytoloop.data.building import read_row, row_key
 from cytoloop.data.dataset import PatchDataset, target_of
 from cytoloop.data.entry import Entry
+from cytoloop.data.image_cache import ImageCache
 from cytoloop.data.module import ManifestDataModule
 from cytoloop.data.points import POINTS_PER_OBJECT, object_points
 from cytoloop.data.sampling import PatchSchedule
-from cytoloop.data.store import ImageStore
 from cytoloop.data.values import check_classes, hint_classes
 from cytoloop.errors import ConfigError, ManifestError
 from cytoloop.manifest import Row
-from cytoloop.regions import separate_pieces
+from cytoloop.truth.classes import class_heads
+from cytoloop.truth.regions import separate_pieces
 
 NAMES = ("nucleus", "membrane", "spindle")
 
@@ -74,8 +74,8 @@ def test_merging_keeps_the_values_of_classes(merged: Path) -> None:
 def test_the_store_keeps_classes_apart_from_objects(merged: Path) -> None:
     row = row_of(merged)
     assert row_key(row, classes=True) != row_key(row) == row_key(row, classes=False)
-    (classes,) = ImageStore(merged / "store", classes=True).entries([row])
-    (objects,) = ImageStore(merged / "store").entries([row])
+    (classes,) = ImageCache(merged / "store", classes=True).entries([row])
+    (objects,) = ImageCache(merged / "store").entries([row])
     assert classes.classes and not objects.classes
     assert len(classes.starts) == len(objects.starts) == 4
     assert len(objects.points) == 3 * POINTS_PER_OBJECT < len(classes.points)

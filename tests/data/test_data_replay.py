@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cytoloop.data.preflight import earlier_rows
+from cytoloop.data.replay import earlier_rows
 from cytoloop.data.sampling import PatchSchedule
 from cytoloop.errors import ManifestError
 from cytoloop.manifest import read_dataset, write_manifest

@@ -18,7 +18,8 @@ from cytoloop.evaluation.calibration import (
     read_levels,
     reliability,
 )
-from cytoloop.images import read_labels, write_image
+from cytoloop.io.labels import read_labels
+from cytoloop.io.writers.tiff import write_image
 from cytoloop.manifest import write_manifest
 
 

@@ -23,7 +23,7 @@ from cytoloop.evaluation.comparison import (
     write_changes,
     write_comparison,
 )
-from cytoloop.evaluation.names import merit
+from cytoloop.evaluation.metrics import merit
 
 QUICK = Rule(resamples=500)
 
@@ -59,14 +59,14 @@ def test_the_verdict_follows_the_rule(tmp_path: Path) -> None:
     assert verdict(tmp_path, UP, BASE) == "worse"
     assert verdict(tmp_path, BASE, BASE) == "no evidence"
     assert verdict(tmp_path, BASE, [*UP[:4], *(x - 0.06 for x in BASE[4:])]) == "no evidence"
-    assert verdict(tmp_path, BASE, UP, least=0.2) == "no evidence"
+    assert verdict(tmp_path, BASE, UP, min_effect=0.2) == "no evidence"
 
 
 def test_few_images_or_groups_are_no_evidence(tmp_path: Path) -> None:
     assert verdict(tmp_path, BASE[:5], UP[:5]) == "no evidence"
-    assert verdict(tmp_path, BASE[:5], UP[:5], fewest=5) == "better"
+    assert verdict(tmp_path, BASE[:5], UP[:5], min_units=5) == "better"
     assert verdict(tmp_path, BASE, UP, "aabbccdd") == "no evidence"
-    assert verdict(tmp_path, BASE[:1], UP[:1], fewest=2) == "no evidence"
+    assert verdict(tmp_path, BASE[:1], UP[:1], min_units=2) == "no evidence"
 
 
 def test_differences_are_of_the_same_images(tmp_path: Path) -> None:
@@ -142,7 +142,7 @@ def test_what_cannot_be_compared_is_told(tmp_path: Path) -> None:
 @pytest.fixture
 def evaluated(images_2d: Path, tiff: Callable) -> Path:
     """Folders eval_a (moved by 3 pixels), eval_b (perfect) and eval_c (as a, by masks)."""
-    from cytoloop.images import read_labels
+    from cytoloop.io.labels import read_labels
 
     for number in range(5):
         labels = read_labels(images_2d / f"seg/img_{number}.tif")
@@ -154,7 +154,8 @@ def evaluated(images_2d: Path, tiff: Callable) -> Path:
 
 
 @pytest.mark.parametrize(
-    "a, b, more, status", [("a", "b", "fewest=5", 0), ("b", "a", "fewest=5", 4), ("a", "b", "", 3)]
+    "a, b, more, status",
+    [("a", "b", "min_units=5", 0), ("b", "a", "min_units=5", 4), ("a", "b", "", 3)],
 )
 def test_the_exit_status_tells_the_verdict(
     evaluated: Path, monkeypatch: pytest.MonkeyPatch, a: str, b: str, more: str, status: int
@@ -171,7 +172,7 @@ def test_the_exit_status_tells_the_verdict(
 
 
 def test_masks_are_compared_by_dice(evaluated: Path, tiff: Callable) -> None:
-    from cytoloop.images import read_labels
+    from cytoloop.io.labels import read_labels
 
     for number in range(5):
         labels = read_labels(evaluated / f"seg/img_{number}.tif")

@@ -13,7 +13,7 @@ from rich.console import Console
 from cytoloop.errors import ImageError, ManifestError
 from cytoloop.evaluation import evaluate, panel, summary_table, write_overlays, write_tables
 from cytoloop.evaluation.objects import read_prediction
-from cytoloop.images import read_labels
+from cytoloop.io.labels import read_labels
 from cytoloop.manifest import Row, write_manifest
 
 

@@ -18,12 +18,12 @@ from rich.console import Console
 
 from cytoloop.errors import ConfigError, ImageError, ManifestError, OutputError
 from cytoloop.evaluation import evaluate, panel, summary_table, write_tables
-from cytoloop.evaluation.kinds import kinds_of
+from cytoloop.evaluation.error_types import kinds_of
+from cytoloop.evaluation.figures.painting import COLOURS
 from cytoloop.evaluation.matching import Matching, find_overlaps, match_instances
 from cytoloop.evaluation.objects import split_mask
 from cytoloop.evaluation.overlap import overlap_counts, overlap_scores
-from cytoloop.evaluation.painting import COLOURS
-from cytoloop.images import read_labels
+from cytoloop.io.labels import read_labels
 from cytoloop.manifest import write_manifest
 
 LABELS = hnp.arrays(np.uint8, (6, 7), elements=st.integers(0, 4))

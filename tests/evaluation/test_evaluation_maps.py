@@ -14,8 +14,8 @@ from scipy import ndimage
 
 from cytoloop.errors import ConfigError, ManifestError
 from cytoloop.evaluation import Settings, evaluate, write_overlays, write_tables
-from cytoloop.evaluation.maps import describe_map
-from cytoloop.images import read_labels
+from cytoloop.evaluation.probability_maps import describe_map
+from cytoloop.io.labels import read_labels
 from cytoloop.manifest import write_manifest
 
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from cytoloop.evaluation.kinds import error_kinds
+from cytoloop.evaluation.error_types import error_kinds
 from cytoloop.evaluation.matching import THRESHOLDS, find_overlaps, match_instances
 from cytoloop.evaluation.overlap import overlap_counts, overlap_scores
 from cytoloop.evaluation.scores import instance_counts, instance_scores, pooled_scores

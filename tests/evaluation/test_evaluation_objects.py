@@ -14,8 +14,8 @@ from hypothesis.extra import numpy as hnp
 from skimage.measure import regionprops
 
 from cytoloop.evaluation import Settings, evaluate, write_tables
-from cytoloop.evaluation.census import take_census
 from cytoloop.evaluation.matching import match_instances
+from cytoloop.evaluation.object_table import take_census
 from cytoloop.evaluation.scores import instance_counts, instance_scores
 from cytoloop.evaluation.sizes import recall_by_size
 from cytoloop.manifest import write_manifest

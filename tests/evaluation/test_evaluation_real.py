@@ -13,7 +13,9 @@ from skimage.filters import gaussian, threshold_otsu
 from skimage.segmentation import watershed
 
 from cytoloop.evaluation import Settings, evaluate
-from cytoloop.images import read_image, read_labels, write_image
+from cytoloop.io.labels import read_labels
+from cytoloop.io.read import read_image
+from cytoloop.io.writers.tiff import write_image
 from cytoloop.manifest import write_manifest
 
 SPACING = (1.75, 0.8, 0.8)

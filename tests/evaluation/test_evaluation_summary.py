@@ -33,7 +33,7 @@ from cytoloop.evaluation.bootstrap import (
     resample_sums,
     units_of,
 )
-from cytoloop.images import read_labels
+from cytoloop.io.labels import read_labels
 from cytoloop.manifest import write_manifest
 
 

@@ -11,20 +11,21 @@ import numpy as np
 import pytest
 import torch
 
-from cytoloop.classes import class_image
 from cytoloop.errors import ConfigError, ModelError
-from cytoloop.images import read_image, read_labels
-from cytoloop.inference.again import segment_again
 from cytoloop.inference.inputs import list_inputs
-from cytoloop.inference.loading import Model
+from cytoloop.inference.load import Model
 from cytoloop.inference.postprocess import POSTPROCESS, Trained, class_threshold
+from cytoloop.inference.predict_images import predict_rows
 from cytoloop.inference.predictor import map_names
-from cytoloop.inference.run import predict_rows
+from cytoloop.inference.reprocess import segment_again
 from cytoloop.inference.settings import Settings
+from cytoloop.io.labels import read_labels
+from cytoloop.io.read import read_image
 from cytoloop.manifest import Row, read_manifest
 from cytoloop.model.checkpoint import read_checkpoint
-from cytoloop.model.export import About, bioimage_parts, export_model
-from cytoloop.tuning import best_threshold, tune
+from cytoloop.model.exporters import About, bioimage_parts, export_model
+from cytoloop.training.tuning import best_threshold, tune
+from cytoloop.truth.classes import class_image
 
 NAMES = ("nucleus", "spindle")
 HEADS = [f"class_{name}" for name in NAMES]

@@ -12,11 +12,14 @@ import tifffile
 import zarr
 from test_inference_predict import noise, place, predict, rows_of, write
 
-import cytoloop.images.pixels
+import cytoloop.io.pixels
 from cytoloop.errors import ImageError, ManifestError
-from cytoloop.images import Grid, open_pixels, read_image, write_zarr
 from cytoloop.inference import scratch
 from cytoloop.inference.inputs import list_inputs
+from cytoloop.io.pixels import open_pixels
+from cytoloop.io.read import read_image
+from cytoloop.io.voxel_size import Grid
+from cytoloop.io.writers.zarr import write_zarr
 
 __all__ = ["place"]  # a fixture
 GRID = Grid((1.0, 0.5, 0.5), (-12.5, 40.0, 0.0))
@@ -44,9 +47,9 @@ def test_results_lie_over_an_image_that_does_not_begin_at_0(
     assert len(moves(cropped(place, (12, 40, 600)))) == 2
     if streamed:
         monkeypatch.setattr(scratch, "IN_MEMORY_VOXELS", 1000)
-        monkeypatch.setattr(cytoloop.images.pixels, "IN_MEMORY", 1000)
-    assert predict(f"model={model}", "input=in", "output=p") == 0
-    again = ("from=p/predictions.csv", "output=q", "postprocess=otsu")
+        monkeypatch.setattr(cytoloop.io.pixels, "IN_MEMORY", 1000)
+    assert predict(f"checkpoint={model}", "input=in", "output=p") == 0
+    again = ("reprocess=p/predictions.csv", "output=q", "postprocess=otsu")
     assert predict(*again, "save=[labels]") == 0
     found = [place / "p" / rows_of(place / "p")["a"][k] for k in ("probability", "mask", "labels")]
     found.append(place / "q" / rows_of(place / "q")["a"]["labels"])
@@ -59,7 +62,7 @@ def test_a_tiff_over_an_image_that_does_not_begin_at_0_is_warned_of(
     make_model: Callable, place: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     cropped(place, (12, 40, 60))
-    words = (f"model={make_model()}", "input=in", "output=p", "format=ome-tiff", "save=[mask]")
+    words = (f"checkpoint={make_model()}", "input=in", "output=p", "format=ome-tiff", "save=[mask]")
     assert predict(*words) == 0
     told = capfd.readouterr().err
     assert "a begins at -12.5 40 0 um" in told and "format=ome-zarr" in told
@@ -134,7 +137,7 @@ def test_any_table_with_a_column_of_images_is_predicted(
     sign = next(one for one in ",;\t" if one in header)
     cells = dict.fromkeys(header.split(sign), "10:30") | {column: "a.ome.tif"}
     (place / "plate.csv").write_text(f"{header}\n{sign.join(cells.values())}\n", "utf-8")
-    assert predict(f"model={make_model(2)}", "input=plate.csv", "output=p") == 0
+    assert predict(f"checkpoint={make_model(2)}", "input=plate.csv", "output=p") == 0
     assert rows_of(place / "p")["a"]["status"] == "done"
 
 
@@ -155,9 +158,9 @@ def test_a_stack_of_one_plane_is_a_plane(
     make_model: Callable, place: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     tifffile.imwrite(place / "a.ome.tif", noise((1, 40, 60)), metadata={"axes": "ZYX"})
-    assert predict(f"model={make_model(2)}", "input=a.ome.tif", "output=p") == 0
+    assert predict(f"checkpoint={make_model(2)}", "input=a.ome.tif", "output=p") == 0
     assert read_image(place / "p/labels/a.ome.tif").data.shape == (1, 40, 60)
-    assert predict(f"model={make_model(3)}", "input=a.ome.tif", "output=q") == 2
+    assert predict(f"checkpoint={make_model(3)}", "input=a.ome.tif", "output=q") == 2
     assert "is one plane" in capfd.readouterr().err
 
 
@@ -169,7 +172,7 @@ def test_every_threshold_has_its_name(make_model: Callable, place: Path, name: s
     write(place / "a.ome.tif", raw.astype(np.uint16))
     write(place / "p.ome.tif", np.where(disk, 230, 15).astype(np.uint8))
     (place / "t.csv").write_text("id,raw,probability\na,a.ome.tif,p.ome.tif\n", "utf-8")
-    assert predict("from=t.csv", "output=q", f"postprocess={name}") == 0
+    assert predict("reprocess=t.csv", "output=q", f"postprocess={name}") == 0
     mask = read_image(place / "q/mask/a.ome.tif").data[0]
     np.testing.assert_array_equal(mask > 0, disk)
 
@@ -178,9 +181,9 @@ def test_hitif_and_ensembles_as_a_user_types_them(make_model: Callable, place: P
     heads = ["foreground", "distance", "contour"]
     models = [make_model(2, seed=n, outputs=3, heads=heads) for n in (1, 2)]
     write(place / "in/a.ome.tif", noise((64, 64)))
-    one, both = f"model={models[0]}", f"model=[{models[0]},{models[1]}]"
+    one, both = f"checkpoint={models[0]}", f"checkpoint=[{models[0]},{models[1]}]"
     assert predict(one, "input=in", "output=p", "postprocess=hitif") == 0
-    assert predict(f"model={models[1]}", "input=in", "output=q", "postprocess=hitif") == 0
+    assert predict(f"checkpoint={models[1]}", "input=in", "output=q", "postprocess=hitif") == 0
     assert predict(both, "input=in", "output=b", "postprocess=hitif") == 0
     row = rows_of(place / "b")["a"]
     assert row["threshold"] == "0.5" and row["labels"] and row["contour"]

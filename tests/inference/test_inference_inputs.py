@@ -10,8 +10,8 @@ import pytest
 
 from cytoloop.errors import ManifestError
 from cytoloop.inference.inputs import list_inputs, unique_names
-from cytoloop.inference.job import _channels_by_name
 from cytoloop.inference.postprocess import POSTPROCESS, TUNED, Trained, resolved, rule_for
+from cytoloop.inference.predict_image import _channels_by_name
 from cytoloop.manifest import Row, write_manifest
 
 SETTINGS = {**POSTPROCESS, "min_depth": 0.3}

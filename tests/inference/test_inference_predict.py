@@ -22,8 +22,10 @@ import torch
 import cytoloop
 from cytoloop.__main__ import main
 from cytoloop.errors import CytoloopError
-from cytoloop.images import read_header, read_image, write_image, write_zarr
 from cytoloop.inference import scratch
+from cytoloop.io.read import read_header, read_image
+from cytoloop.io.writers.tiff import write_image
+from cytoloop.io.writers.zarr import write_zarr
 
 
 def rows_of(path: Path) -> dict[str, dict[str, str]]:
@@ -58,7 +60,7 @@ def predict(*words: object) -> int:
 
 def test_what_is_written_lies_over_the_image(make_model: Callable, place: Path) -> None:
     raw = write(place / "in/a.ome.tif", noise((12, 70, 50)))
-    assert predict(f"model={make_model()}", "input=in", "output=p") == 0
+    assert predict(f"checkpoint={make_model()}", "input=in", "output=p") == 0
     row = rows_of(place / "p")["a"]
     assert row["status"] == "done" and row["objects"] == str(
         len(table(place / "p" / row["objects_table"]))
@@ -86,7 +88,7 @@ def table(path: Path) -> list[dict[str, str]]:
 @pytest.mark.parametrize("shape", [(9, 40, 50), (5, 20, 24), (45, 37)])
 def test_types_and_sizes(make_model: Callable, place: Path, dtype: type, shape: tuple) -> None:
     write(place / "in/a.ome.tif", noise(shape, dtype=dtype))
-    assert predict(f"model={make_model(len(shape))}", "input=in", "output=p") == 0
+    assert predict(f"checkpoint={make_model(len(shape))}", "input=in", "output=p") == 0
     assert read_image(place / "p/labels/a.ome.tif").data.shape[1:] == shape
 
 
@@ -94,7 +96,7 @@ def test_a_nan_voxel_is_background(make_model: Callable, place: Path) -> None:
     data = noise((40, 50), dtype=np.float32)
     data[3, 4] = np.nan
     write(place / "in/a.ome.tif", data)
-    assert predict(f"model={make_model(2)}", "input=in", "output=p") == 0
+    assert predict(f"checkpoint={make_model(2)}", "input=in", "output=p") == 0
     assert read_image(place / "p/probability/a.ome.tif").data.dtype == np.uint8
 
 
@@ -103,7 +105,7 @@ def test_infinities_are_no_grey_levels(make_model: Callable, place: Path) -> Non
     for name, value in (("a", np.nan), ("b", np.inf), ("c", -np.inf)):
         data[:4, :5] = value  # a hundredth of the voxels: more than the percentiles leave out
         write(place / f"in/{name}.ome.tif", data)
-    assert predict(f"model={make_model(2)}", "input=in", "output=p") == 0
+    assert predict(f"checkpoint={make_model(2)}", "input=in", "output=p") == 0
     one, *others = (read_image(place / f"p/probability/{n}.ome.tif").data for n in "abc")
     assert one.std() > 0
     for other in others:
@@ -120,7 +122,7 @@ def test_faulty_files_fail_alone_and_say_why(
     (place / "in/cut.ome.tif").write_bytes(whole[: len(whole) // 3])
     write(place / "in/nothing.ome.tif", np.full((10, 40, 40), np.nan, np.float32))
     write_image(place / "in/two.ome.tif", noise((2, 10, 40, 40)), "CZYX", (1, 0.5, 0.5))
-    assert predict(f"model={make_model()}", "input=in", "output=p") == 2
+    assert predict(f"checkpoint={make_model()}", "input=in", "output=p") == 2
     text = capfd.readouterr().err
     assert "The other 1 are done" in text and "Traceback" not in text
     rows = rows_of(place / "p")
@@ -144,22 +146,22 @@ def test_results_are_used_again_only_if_nothing_has_changed(
     def times() -> dict[str, int]:
         return {n: (place / f"p/labels/{n}.ome.tif").stat().st_mtime_ns for n in "ab"}
 
-    assert predict(f"model={model}", *words) == 0
+    assert predict(f"checkpoint={model}", *words) == 0
     first = times()
-    assert predict(f"model={model}", *words, "batch_size=2") == 0
+    assert predict(f"checkpoint={model}", *words, "batch_size=2") == 0
     assert times() == first and "2 image(s) are done" in capfd.readouterr().err
     write(place / "in/a.ome.tif", noise((40, 40), 99))  # another image
-    assert predict(f"model={model}", *words) == 0
+    assert predict(f"checkpoint={model}", *words) == 0
     second = times()
     assert second["a"] > first["a"] and second["b"] == first["b"]
     (place / "p/mask/b.ome.tif").unlink()  # a lost result
-    assert predict(f"model={model}", *words) == 0
+    assert predict(f"checkpoint={model}", *words) == 0
     assert times()["b"] > second["b"] and times()["a"] == second["a"]
     third = times()
-    assert predict(f"model={model}", *words, "tta=flips") == 0  # other settings
+    assert predict(f"checkpoint={model}", *words, "tta=flips") == 0  # other settings
     assert all(times()[n] > third[n] for n in "ab")
     fourth = times()
-    assert predict(f"model={make_model(2, seed=5)}", *words) == 0  # another model
+    assert predict(f"checkpoint={make_model(2, seed=5)}", *words) == 0  # another model
     assert all(times()[n] > fourth[n] for n in "ab")
     assert "predictions of another model" in capfd.readouterr().err
 
@@ -169,11 +171,11 @@ def test_thresholds_and_watershed_again_without_the_network(
 ) -> None:
     write(place / "in/a.ome.tif", noise((12, 50, 60)))
     model = make_model(tuned={"threshold": 0.52, "seed_smoothing": 0.5, "min_depth": 0.05})
-    assert predict(f"model={model}", "input=in", "output=p") == 0
+    assert predict(f"checkpoint={model}", "input=in", "output=p") == 0
     row = rows_of(place / "p")["a"]
     assert row["threshold"] == "0.52"
     model.unlink()
-    assert predict("from=p/predictions.csv", "output=q") == 0
+    assert predict("reprocess=p/predictions.csv", "output=q") == 0
     again = rows_of(place / "q")["a"]
     assert again["threshold"] == "0.52" and again["model_sha256"] == row["model_sha256"]
     for kind in ("mask", "labels"):
@@ -183,15 +185,18 @@ def test_thresholds_and_watershed_again_without_the_network(
         )
         np.testing.assert_array_equal(one, other)
     assert table(place / "q" / again["objects_table"]) == table(place / "p" / row["objects_table"])
-    assert predict("from=q/predictions.csv", "postprocess=value", "postprocess.threshold=0.6") == 0
+    assert (
+        predict("reprocess=q/predictions.csv", "postprocess=value", "postprocess.threshold=0.6")
+        == 0
+    )
     assert rows_of(place / "q")["a"]["threshold"] == "0.6"  # in its place
-    assert predict("from=q/predictions.csv", "postprocess=otsu", "output=r") == 0
+    assert predict("reprocess=q/predictions.csv", "postprocess=otsu", "output=r") == 0
 
 
 def test_one_plane_of_postprocess_none_is_a_map_alone(make_model: Callable, place: Path) -> None:
     write(place / "in/a.ome.tif", noise((40, 50)))
     words = ("input=in", "output=p", "postprocess=none", "probability_dtype=float16")
-    assert predict(f"model={make_model(2)}", *words) == 0
+    assert predict(f"checkpoint={make_model(2)}", *words) == 0
     assert sorted(p.name for p in (place / "p").iterdir()) == [
         "model.json", "predictions.csv", "probability",
     ]  # fmt: skip
@@ -204,18 +209,18 @@ def test_other_voxel_sizes(
 ) -> None:
     write(place / "in/a.ome.tif", noise((12, 40, 60)), (2.0, 0.2, 0.2))
     model = make_model()
-    assert predict(f"model={model}", "input=in", "output=p") == 0
+    assert predict(f"checkpoint={model}", "input=in", "output=p") == 0
     assert "expect poor results" in capfd.readouterr().err
-    assert predict(f"model={model}", "input=in", "output=q", "resample=true") == 0
+    assert predict(f"checkpoint={model}", "input=in", "output=q", "resample=true") == 0
     assert "poor" not in capfd.readouterr().err
     found = read_image(place / "q/labels/a.ome.tif")
     assert found.data.shape == (1, 12, 40, 60)
     assert found.spacing_um == pytest.approx((2.0, 0.2, 0.2))
     write(place / "un/a.ome.tif", noise((12, 40, 60)), None)
-    assert predict(f"model={model}", "input=un", "output=r", "resample=true") == 2
+    assert predict(f"checkpoint={model}", "input=un", "output=r", "resample=true") == 2
     assert "its voxel size is unknown" in capfd.readouterr().err
     words = ("input=un", "output=r", "resample=true", "spacing_um=[1,0.4,0.4]")
-    assert predict(f"model={model}", *words) == 0
+    assert predict(f"checkpoint={model}", *words) == 0
 
 
 def test_large_images_are_streamed_through_zarr_to_the_same_result(
@@ -224,10 +229,10 @@ def test_large_images_are_streamed_through_zarr_to_the_same_result(
     data = noise((20, 90, 110))
     write_zarr(place / "in/a.ome.zarr", data, "ZYX", (1.0, 0.5, 0.5))
     model = make_model(tuned={"threshold": 0.51, "seed_smoothing": 1.0, "min_depth": 0.1})
-    assert predict(f"model={model}", "input=in/a.ome.zarr", "output=p") == 0
-    for module, name in ((scratch, "IN_MEMORY_VOXELS"), (cytoloop.images.pixels, "IN_MEMORY")):
+    assert predict(f"checkpoint={model}", "input=in/a.ome.zarr", "output=p") == 0
+    for module, name in ((scratch, "IN_MEMORY_VOXELS"), (cytoloop.io.pixels, "IN_MEMORY")):
         monkeypatch.setattr(module, name, 1000)
-    assert predict(f"model={model}", "input=in/a.ome.zarr", "output=q") == 0
+    assert predict(f"checkpoint={model}", "input=in/a.ome.zarr", "output=q") == 0
     row = next(iter(rows_of(place / "q").values()))
     assert row["labels"].endswith(".ome.zarr") and not (place / "q/.partial").exists()
     for kind in ("probability", "mask", "labels"):
@@ -241,7 +246,7 @@ SLOWLY = """
 import sys, time
 import cytoloop.inference.predictor as p
 import cytoloop.inference.scratch as s
-import cytoloop.images.pixels as x
+import cytoloop.io.pixels as x
 s.IN_MEMORY_VOXELS = x.IN_MEMORY = 1000
 whole = p.Predictor.predict
 def slow(self, windows, levels):
@@ -271,7 +276,13 @@ def reached(note: Path) -> int:
 @pytest.mark.slow
 def test_a_killed_run_goes_on_with_the_next_block(make_model: Callable, place: Path) -> None:
     write(place / "in/a.ome.tif", noise((60, 90, 90)))
-    words = [f"model={make_model()}", "input=in", "window=patch", "output=p", "accelerator=cpu"]
+    words = [
+        f"checkpoint={make_model()}",
+        "input=in",
+        "window=patch",
+        "output=p",
+        "accelerator=cpu",
+    ]
     command = [sys.executable, "-c", SLOWLY.format(wait=0.2), "predict", *words]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     note = place / "p/.partial/a/progress.json"
@@ -312,7 +323,7 @@ def test_a_full_disk_is_told_and_leaves_nothing_broken(
         pytest.skip("no tmpfs can be mounted here")
     try:
         write(place / "in/a.ome.tif", noise((20, 200, 200)))
-        assert predict(f"model={make_model()}", "input=in", "output=small/p") == 2
+        assert predict(f"checkpoint={make_model()}", "input=in", "output=small/p") == 2
         text = capfd.readouterr().err
         assert "No space left" in text and "Free disk space" in text and "Traceback" not in text
         left = [p for p in small.rglob("*") if p.is_file() and ".partial" not in p.parts]
@@ -330,7 +341,7 @@ def test_an_output_that_cannot_be_written_is_told(
     write(place / "in/a.ome.tif", noise((40, 40)))
     (place / "p").mkdir()
     (place / "p/labels").touch()  # a file where a folder must be
-    assert predict(f"model={make_model(2)}", "input=in", "output=p") == 2
+    assert predict(f"checkpoint={make_model(2)}", "input=in", "output=p") == 2
     text = capfd.readouterr().err
     assert "cannot be written" in text and "Traceback" not in text
 
@@ -340,10 +351,18 @@ def test_what_does_not_go_together_is_refused(
 ) -> None:
     assert predict() == 2
     text = capfd.readouterr().err
-    assert "model=... is missing" in text and "output=... is missing" in text
-    assert predict("from=p/predictions.csv", "model=x") == 2
+    assert "checkpoint=... is missing" in text and "output=... is missing" in text
+    assert predict("reprocess=p/predictions.csv", "checkpoint=x") == 2
     assert "exclude each other" in capfd.readouterr().err
-    words = ("model=x", "input=y", "output=z", "tta=all", "format=png", "workers=0", "overlap=1")
+    words = (
+        "checkpoint=x",
+        "input=y",
+        "output=z",
+        "tta=all",
+        "format=png",
+        "workers=0",
+        "overlap=1",
+    )
     assert predict(*words, "postprocess.border=left", "postprocess.threshold=high") == 2
     text = capfd.readouterr().err
     for part in (
@@ -361,7 +380,7 @@ def test_arrays_from_python(make_model: Callable, place: Path) -> None:
     data = noise((12, 50, 60))
     write(place / "in/a.ome.tif", data)
     model = make_model()
-    assert predict(f"model={model}", "input=in", "output=p") == 0
+    assert predict(f"checkpoint={model}", "input=in", "output=p") == 0
     found = cytoloop.predict(data, model, spacing_um=(1.0, 0.5, 0.5), accelerator="cpu")
     np.testing.assert_array_equal(found.labels, read_image(place / "p/labels/a.ome.tif").data[0])
     np.testing.assert_array_equal(
@@ -382,8 +401,8 @@ def test_workers_give_what_one_process_gives(make_model: Callable, place: Path) 
         write(place / f"in/{name}.ome.tif", noise((40, 50), ord(name)))
     (place / "in/broken.tif").touch()
     model = make_model(2)
-    assert predict(f"model={model}", "input=in", "output=p") == 2
-    assert predict(f"model={model}", "input=in", "output=q", "workers=2") == 2
+    assert predict(f"checkpoint={model}", "input=in", "output=p") == 2
+    assert predict(f"checkpoint={model}", "input=in", "output=q", "workers=2") == 2
     one, other = rows_of(place / "p"), rows_of(place / "q")
     assert {n: r["status"] for n, r in one.items()} == {n: r["status"] for n, r in other.items()}
     assert "0 bytes" in other["broken"]["reason"]
@@ -414,8 +433,8 @@ def test_a_lost_worker_costs_its_block_only(make_model: Callable, place: Path) -
     ]
     setup = place / "small.py"
     setup.write_text(
-        "import cytoloop.inference.scratch as s, cytoloop.inference.cluster as e, time\n"
-        "import cytoloop.images.pixels as x\n"
+        "import cytoloop.inference.scratch as s, cytoloop.inference.dask as e, time\n"
+        "import cytoloop.io.pixels as x\n"
         "x.IN_MEMORY = s.IN_MEMORY_VOXELS = e.IN_MEMORY_VOXELS = 1000\n"
         "e._BLOCK = (16, 256, 256)\n"
     )
@@ -424,7 +443,7 @@ def test_a_lost_worker_costs_its_block_only(make_model: Callable, place: Path) -
         code = setup.read_text() + (
             "import sys; from cytoloop.__main__ import main; sys.exit(main(sys.argv[1:]))"
         )
-        words = [f"model={make_model()}", "input=in/a.ome.zarr", "output=p", "accelerator=cpu"]
+        words = [f"checkpoint={make_model()}", "input=in/a.ome.zarr", "output=p", "accelerator=cpu"]
         words += ["engine=dask", f"scheduler={address}", "overlap=0.25"]
         told = place / "told.txt"
         with told.open("w") as file:
@@ -462,7 +481,7 @@ def test_every_format_is_predicted_or_refused_in_words(
     shutil.copytree(real_data / "formats", place / "in")
     for ndim in (2, 3):
         words = ("input=in/**/*.*", f"output=p{ndim}", "channel=0")
-        assert predict(f"model={make_model(ndim, spacing_um=None)}", *words) in (0, 2)
+        assert predict(f"checkpoint={make_model(ndim, spacing_um=None)}", *words) in (0, 2)
     assert "Traceback" not in capfd.readouterr().err
     two, three = rows_of(place / "p2"), rows_of(place / "p3")
     assert set(two) == set(three) and len(two) > 5
@@ -478,14 +497,14 @@ def test_levels_of_a_pyramid(make_model: Callable, place: Path) -> None:
     write_zarr(place / "in/a.ome.zarr", noise((3, 520, 560)), "ZYX", (1.0, 0.25, 0.25))
     model = make_model()  # trained at 1 x 0.5 x 0.5
     words = ("input=in/a.ome.zarr", "save=probability")
-    assert predict(f"model={model}", *words, "level=1", "output=p") == 0
+    assert predict(f"checkpoint={model}", *words, "pyramid_level=1", "output=p") == 0
     found = read_image(place / "p/probability/a.ome.tif")
     assert found.data.shape[1:] == (3, 260, 280)
     assert found.spacing_um == pytest.approx((1.0, 0.5, 0.5))
-    assert predict(f"model={model}", *words, "resample=true", "output=q") == 0
+    assert predict(f"checkpoint={model}", *words, "resample=true", "output=q") == 0
     chosen = read_image(place / "q/probability/a.ome.tif")  # the level of the training's size
     np.testing.assert_array_equal(chosen.data, found.data)
-    assert predict(f"model={model}", *words, "level=7", "output=r") == 2
+    assert predict(f"checkpoint={model}", *words, "pyramid_level=7", "output=r") == 2
     assert "has no level 7" in rows_of(place / "r")["a"]["reason"]
 
 
@@ -493,7 +512,7 @@ def test_levels_of_a_pyramid(make_model: Callable, place: Path) -> None:
 def test_a_data_set_of_hdf5_is_an_input(make_model: Callable, place: Path, real_data: Path) -> None:
     source = sorted((real_data / "ovules").glob("*.h5"))[0]
     words = (f"input={source}", "output=p", "save=[probability,objects]", "overlap=0")
-    assert predict(f"model={make_model(patch=[16, 64, 64], spacing_um=None)}", *words) == 0
+    assert predict(f"checkpoint={make_model(patch=[16, 64, 64], spacing_um=None)}", *words) == 0
     rows = rows_of(place / "p")
     assert any("raw" in name for name in rows)
     assert all(row["status"] == "done" for row in rows.values())
@@ -508,7 +527,7 @@ def test_an_accelerator_that_is_not_there_is_refused(
     if word == "mps" and torch.backends.mps.is_available():
         pytest.skip("this machine has one")
     write(place / "in/a.tif", noise((12, 40, 40)))
-    words = [f"model={make_model()}", "input=in", "output=p", f"accelerator={word}"]
+    words = [f"checkpoint={make_model()}", "input=in", "output=p", f"accelerator={word}"]
     assert main(["predict", *words]) == 2
     text = capfd.readouterr().err
     assert f"{word}: {found}" in text and "auto, cpu, gpu, cuda, mps" in text

@@ -13,10 +13,10 @@ from distributed import KilledWorker
 from test_inference_predict import noise, place, predict, rows_of, write
 
 from cytoloop.errors import ImageError
-from cytoloop.images import read_image
-from cytoloop.inference import cluster, engine, scratch
+from cytoloop.inference import dask, scratch, sequential
 from cytoloop.inference.inputs import list_inputs, unique_names
-from cytoloop.inference.results import Results
+from cytoloop.inference.table import Results
+from cytoloop.io.read import read_image
 from cytoloop.manifest import Row
 
 __all__ = ["place"]  # a fixture
@@ -47,9 +47,9 @@ def test_a_second_kill_loses_nothing_that_the_first_had_not(tmp_path: Path) -> N
 def test_an_image_that_moved_is_named_where_it_is(make_model: Callable, place: Path) -> None:
     model = make_model(2)
     write(place / "in/a.ome.tif", noise((40, 40)))
-    assert predict(f"model={model}", "input=in", "output=p") == 0
+    assert predict(f"checkpoint={model}", "input=in", "output=p") == 0
     (place / "in").rename(place / "moved")
-    assert predict(f"model={model}", "input=moved", "output=p") == 0
+    assert predict(f"checkpoint={model}", "input=moved", "output=p") == 0
     assert rows_of(place / "p")["a"]["raw"] == str(place / "moved/a.ome.tif")
 
 
@@ -59,10 +59,10 @@ def test_results_from_stored_maps_are_not_taken_for_those_of_predict(
     model = make_model(2)
     write(place / "in/a.ome.tif", noise((40, 40)))
     otsu = "postprocess=otsu"
-    assert predict(f"model={model}", "input=in", "output=q", otsu) == 0
-    assert predict(f"model={model}", "input=in", "output=p", "tta=flips") == 0
-    assert predict("from=p/predictions.csv", otsu) == 0  # in its place
-    assert predict(f"model={model}", "input=in", "output=p", otsu) == 0
+    assert predict(f"checkpoint={model}", "input=in", "output=q", otsu) == 0
+    assert predict(f"checkpoint={model}", "input=in", "output=p", "tta=flips") == 0
+    assert predict("reprocess=p/predictions.csv", otsu) == 0  # in its place
+    assert predict(f"checkpoint={model}", "input=in", "output=p", otsu) == 0
     one, other = (read_image(place / f"{o}/probability/a.ome.tif").data for o in "pq")
     np.testing.assert_array_equal(one, other)
 
@@ -76,8 +76,8 @@ def test_stored_maps_again_keep_what_failed_and_survive_a_stop(
     for name in "ab":
         write(place / f"in/{name}.ome.tif", noise((40, 40), ord(name)))
     (place / "in/broken.tif").touch()
-    assert predict(f"model={make_model(2)}", "input=in", "output=p") == 2
-    whole = engine.told
+    assert predict(f"checkpoint={make_model(2)}", "input=in", "output=p") == 2
+    whole = sequential.told
     calls: list[int] = []
 
     def stopped(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
@@ -86,15 +86,15 @@ def test_stored_maps_again_keep_what_failed_and_survive_a_stop(
             raise KeyboardInterrupt
         return whole(work)
 
-    monkeypatch.setattr("cytoloop.inference.again.told", stopped)
-    assert predict("from=p/predictions.csv", "postprocess=value") == 130
+    monkeypatch.setattr("cytoloop.inference.reprocess.told", stopped)
+    assert predict("reprocess=p/predictions.csv", "postprocess=value") == 130
     found = rows_of(place / "p")
     assert {n: r["status"] for n, r in found.items()} == {
         "a": "done", "b": "pending", "broken": "failed",
     }  # fmt: skip
-    monkeypatch.setattr("cytoloop.inference.again.told", whole)
+    monkeypatch.setattr("cytoloop.inference.reprocess.told", whole)
     capfd.readouterr()
-    assert predict("from=p/predictions.csv", "postprocess=value") == 2
+    assert predict("reprocess=p/predictions.csv", "postprocess=value") == 2
     text = capfd.readouterr().err
     assert "broken: " in text and "0 bytes" in text and "The other 2 are done" in text
 
@@ -102,8 +102,8 @@ def test_stored_maps_again_keep_what_failed_and_survive_a_stop(
 def test_maps_without_a_voxel_size_are_not_given_one(make_model: Callable, place: Path) -> None:
     write(place / "in/a.ome.tif", noise((12, 40, 40)), None)  # type: ignore[arg-type]
     words = ("format=ome-zarr", "postprocess=value")
-    assert predict(f"model={make_model()}", "input=in", "output=p", *words) == 0
-    assert predict("from=p/predictions.csv", "output=q", *words) == 0
+    assert predict(f"checkpoint={make_model()}", "input=in", "output=p", *words) == 0
+    assert predict("reprocess=p/predictions.csv", "output=q", *words) == 0
     one, other = (rows_of(place / o)["a"] for o in "pq")
     assert one["spacing_um"] == other["spacing_um"] == ""
     labels = [read_image(place / o / r["labels"]).data for o, r in (("p", one), ("q", other))]
@@ -125,13 +125,13 @@ def test_a_row_that_cannot_be_had_fails_alone(
 ) -> None:
     write(place / "a.ome.tif", noise((40, 40)))
     (place / "t.csv").write_text("id,raw\na,a.ome.tif\nb,http://127.0.0.1:9/b.tif\n")
-    assert predict(f"model={make_model(2)}", "input=t.csv", "output=p") == 2
+    assert predict(f"checkpoint={make_model(2)}", "input=t.csv", "output=p") == 2
     found = rows_of(place / "p")
     assert found["a"]["status"] == "done" and found["b"]["status"] == "failed"
     text = capfd.readouterr().err
     assert "127.0.0.1:9" in text and "The other 1 are done; mend these" in text
     (place / "t.csv").write_text("id,raw\nb,http://127.0.0.1:9/b.tif\n")
-    assert predict(f"model={make_model(2)}", "input=t.csv", "output=q") == 2
+    assert predict(f"checkpoint={make_model(2)}", "input=t.csv", "output=q") == 2
     assert "Mend these and predict them again" in capfd.readouterr().err
 
 
@@ -140,15 +140,15 @@ def test_what_does_not_fit_into_memory_fails_alone(
 ) -> None:
     for name in "ab":
         write(place / f"in/{name}.ome.tif", noise((40, 40), ord(name)))
-    whole = engine.predict_row
+    whole = sequential.predict_row
 
     def short(row: Row, *rest: Any) -> dict[str, Any]:
         if row.id == "a":
             np.empty(2**50, np.uint8)
         return whole(row, *rest)
 
-    monkeypatch.setattr(engine, "predict_row", short)
-    assert predict(f"model={make_model(2)}", "input=in", "output=p") == 2
+    monkeypatch.setattr(sequential, "predict_row", short)
+    assert predict(f"checkpoint={make_model(2)}", "input=in", "output=p") == 2
     found = rows_of(place / "p")
     assert "does not fit into the memory" in found["a"]["reason"]
     assert found["b"]["status"] == "done"
@@ -160,7 +160,7 @@ def test_an_image_that_kills_its_workers_is_told() -> None:
             raise KilledWorker("predict-1", None, 3)  # type: ignore[arg-type]
 
     with pytest.raises(ImageError, match="was killed, probably for want of memory"):
-        cluster._result(Lost(), "a")
+        dask._result(Lost(), "a")
 
 
 def test_two_files_of_the_same_content_have_a_result_each(
@@ -168,7 +168,7 @@ def test_two_files_of_the_same_content_have_a_result_each(
 ) -> None:
     for name in "ab":
         write(place / f"in/{name}.ome.tif", noise((40, 40)))
-    assert predict(f"model={make_model(2)}", "input=in", "output=p", "workers=2") == 0
+    assert predict(f"checkpoint={make_model(2)}", "input=in", "output=p", "workers=2") == 0
     assert {n: r["labels"] for n, r in rows_of(place / "p").items()} == {
         n: f"labels/{n}.ome.tif" for n in "ab"
     }
@@ -180,12 +180,12 @@ def test_empty_windows_and_short_axes_are_the_same_on_a_cluster(
     data = noise((6, 600, 40))  # shorter than a window along two axes: mirrored
     data[:, :500] = 7
     write(place / "in/a.ome.tif", data)
-    words = (f"model={make_model()}", "input=in", "skip_empty=true", "window=patch")
+    words = (f"checkpoint={make_model()}", "input=in", "skip_empty=true", "window=patch")
     words = (*words, "format=ome-zarr")
     assert predict(*words, "output=p") == 0
-    for module in (scratch, cluster):
+    for module in (scratch, dask):
         monkeypatch.setattr(module, "IN_MEMORY_VOXELS", 1000)
-    monkeypatch.setattr(cluster, "_BLOCK", (16, 256, 256))
+    monkeypatch.setattr(dask, "_BLOCK", (16, 256, 256))
     assert predict(*words, "output=q", "workers=2") == 0
     one, other = (read_image(place / o / "probability/a.ome.zarr").data for o in "pq")
     assert one[0, :, :100].max() == 0 < one[0, :, 560:].max()
@@ -193,14 +193,14 @@ def test_empty_windows_and_short_axes_are_the_same_on_a_cluster(
 
 
 def test_a_cluster_is_asked_for_with_engine(place: Path, capfd: pytest.CaptureFixture) -> None:
-    assert predict("model=x", "input=y", "output=z", "scheduler=tcp://127.0.0.1:9") == 2
+    assert predict("checkpoint=x", "input=y", "output=z", "scheduler=tcp://127.0.0.1:9") == 2
     assert "scheduler=tcp://127.0.0.1:9 needs engine=dask" in capfd.readouterr().err
 
 
 def test_channels_without_names_are_taken_with_a_word(
     make_model: Callable, place: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from cytoloop.inference.job import _channels_by_name
+    from cytoloop.inference.predict_image import _channels_by_name
 
     numbers = [f"Channel:0:{n}" for n in range(3)]
     with caplog.at_level(logging.WARNING):
@@ -216,8 +216,8 @@ def test_the_thickness_of_a_plane_is_no_mismatch(
 ) -> None:
     write_as = "spacing_um=[9,0.5,0.5]"
     write(place / "in/a.ome.tif", noise((40, 40)), None)  # type: ignore[arg-type]
-    assert predict(f"model={make_model(2)}", "input=in", "output=p", write_as) == 0
+    assert predict(f"checkpoint={make_model(2)}", "input=in", "output=p", write_as) == 0
     assert "expect poor results" not in capfd.readouterr().err
     write_as = "spacing_um=[9,5,5]"
-    assert predict(f"model={make_model(2)}", "input=in", "output=p", write_as) == 0
+    assert predict(f"checkpoint={make_model(2)}", "input=in", "output=p", write_as) == 0
     assert "expect poor results" in capfd.readouterr().err

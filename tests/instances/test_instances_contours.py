@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cytoloop.data.heads import blurred_contour, object_distance
+from cytoloop.data.target_maps import blurred_contour, object_distance
 from cytoloop.errors import ImageError
 from cytoloop.instances import InstanceRule, segment
 

@@ -19,7 +19,8 @@ import torch
 from mlflow import MlflowClient
 
 from cytoloop.__main__ import main
-from cytoloop.images import read_header, read_image, read_labels
+from cytoloop.io.labels import read_labels
+from cytoloop.io.read import read_header, read_image
 
 TINY = [
     "model/size=small",
@@ -118,7 +119,7 @@ def test_checkpoint_keys_and_hparams_are_plain(project: Path) -> None:
 
 
 def test_predict_and_evaluate_by_run_id(project: Path) -> None:
-    model = f"model=runs:/{run_id(project / 'm0')}"
+    model = f"checkpoint=runs:/{run_id(project / 'm0')}"
     assert run("predict", model, "input=dataset/test.csv", "output=preds") == 0
     (row,) = rows_of(project / "preds/predictions.csv")
     assert row["status"] == "done" and row["run_id"] == run_id(project / "m0")
@@ -178,7 +179,7 @@ def test_two_dimensions(tmp_path: Path, images_2d: Path, monkeypatch: pytest.Mon
     monkeypatch.chdir(tmp_path)
     assert run("curate", f"raw={images_2d}/raw", f"seg1={images_2d}/seg", "output=ds") == 0
     assert run("train", *TINY_2D, "data.path=ds", "output=m", "trainer.max_epochs=4") == 0
-    assert run("predict", "model=m", f"input={images_2d}/raw/img_0.tif", "output=p") == 0
+    assert run("predict", "checkpoint=m", f"input={images_2d}/raw/img_0.tif", "output=p") == 0
     assert read_header(tmp_path / "p/labels/img_0.ome.tif").spatial == (48, 56)
     words = ["predictions=p/predictions.csv", f"truth={images_2d}/seg", "output=e"]
     assert run("evaluate", *words) == 0
@@ -197,7 +198,7 @@ def test_excluded_voxels_leave_the_trained_weights_untouched(
         source = [f"raw={images_3d}/raw", f"seg1={images_3d}/seg", f"exclude={images_3d}/exclude"]
         assert run("curate", *source, f"output=ds{attempt}", "test=0") == 0
         words = [*TINY_3D, "trainer.max_epochs=1", f"data.path=ds{attempt}", f"output=m{attempt}"]
-        assert run("train", *words, "data.foreground_share=0") == 0
+        assert run("train", *words, "data.foreground_fraction=0") == 0
         content = torch.load(tmp_path / f"m{attempt}/checkpoints/last.ckpt", weights_only=True)
         weights.append(content["state_dict"])
         for number in range(5):  # the excluded part of every target is now nonsense
@@ -278,17 +279,17 @@ def test_any_network_of_monai_can_be_named(project: Path) -> None:
     (project / "experiments/model/basic.yaml").write_text(BASIC_UNET)
     make_images(project / "thick_images", 3, (20, 40, 40))
     assert run("curate", "raw=thick_images/raw", "seg1=thick_images/seg", "output=thick") == 0
-    words = [*TINY_3D[1:], "model=basic"]
+    words = [*TINY_3D[1:], "checkpoint=basic"]
     words += ["data.patch_size=[16,32,32]", "data.path=thick", "output=basic"]
     assert run("train", *words, "trainer.max_epochs=1") == 0
-    assert run("predict", "model=basic", "input=thick_images/raw", "output=basic_preds") == 0
+    assert run("predict", "checkpoint=basic", "input=thick_images/raw", "output=basic_preds") == 0
     assert len(rows_of(project / "basic_preds/predictions.csv")) == 3
 
 
 def test_a_stopped_prediction_tells_what_is_done_and_goes_on(
     project: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    from cytoloop.inference import engine
+    from cytoloop.inference import sequential as engine
 
     whole = engine.predict_row
 
@@ -299,16 +300,16 @@ def test_a_stopped_prediction_tells_what_is_done_and_goes_on(
 
     monkeypatch.setattr(engine, "predict_row", stop_at_the_second)
     words = ["input=images/raw", "output=stopped"]
-    assert run("predict", "model=m0", *words) == 130
+    assert run("predict", "checkpoint=m0", *words) == 130
     status = [row["status"] for row in rows_of(project / "stopped/predictions.csv")]
     assert status == ["done", *["pending"] * 5]
     monkeypatch.undo()
-    assert run("predict", "model=m0", *words) == 0
+    assert run("predict", "checkpoint=m0", *words) == 0
     assert "1 image(s) are done" in capfd.readouterr().err
-    assert run("predict", "model=m0/checkpoints/last.ckpt", *words) == 0
+    assert run("predict", "checkpoint=m0/checkpoints/last.ckpt", *words) == 0
     assert "holds predictions of another model" in capfd.readouterr().err
     (project / "afile").touch()
-    assert run("predict", "model=m0", "input=images/raw", "output=afile/x") == 2
+    assert run("predict", "checkpoint=m0", "input=images/raw", "output=afile/x") == 2
     assert "cannot be written" in capfd.readouterr().err
 
 
@@ -320,7 +321,7 @@ def test_a_bad_image_among_good_ones_fails_alone(
     for number in range(2):
         (folder / f"img_{number}.tif").symlink_to(project / f"images/raw/img_{number}.tif")
     (folder / "broken.tif").write_bytes(b"II*\0 rubbish")
-    assert run("predict", "model=m0", "input=some", "output=some_preds") == 2
+    assert run("predict", "checkpoint=m0", "input=some", "output=some_preds") == 2
     text = capfd.readouterr().err
     assert "broken: " in text and "The other 2 are done" in text and "Traceback" not in text
     rows = {row["id"]: row for row in rows_of(project / "some_preds/predictions.csv")}

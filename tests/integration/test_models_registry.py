@@ -21,7 +21,7 @@ import tifffile
 
 import cytoloop
 from cytoloop.__main__ import main
-from cytoloop.images import read_image
+from cytoloop.io.read import read_image
 
 Make = Callable[..., Path]
 
@@ -53,7 +53,7 @@ def test_a_trained_model_is_registered_promoted_and_served(
     assert "'a/b' cannot name a model" in capfd.readouterr().err
     assert main(["train", *tiny, "register=nuclei"]) == 0
     assert "registered models:/nuclei/1" in capfd.readouterr().err
-    assert main(["models", "promote", "model=nuclei"]) == 0
+    assert main(["models", "promote", "checkpoint=nuclei"]) == 0
     run_id = (images_2d / "m" / "run_id").read_text().strip()
     image = tifffile.imread(images_2d / "raw" / "img_0.tif")
     expected = cytoloop.predict(image, f"runs:/{run_id}")
@@ -101,7 +101,7 @@ def test_cytodl_predicts_with_a_model_of_ours(
     raw = blobs((16, 40, 44), 5, 0)[0]
     tiff(tmp_path / "raw" / "a.tif", raw)
     words = ["format=cytodl", "output=experiment"]
-    assert main(["models", "export", f"model={path}", *words]) == 0
+    assert main(["models", "export", f"checkpoint={path}", *words]) == 0
     header = "raw,seg1,seg2,merge_mask,exclude_mask,base_image"
     (tmp_path / "manifest").mkdir()
     (tmp_path / "manifest" / "test.csv").write_text(f"{header}\n{tmp_path}/raw/a.tif,,,,,\n")
@@ -129,7 +129,7 @@ model.predict()
 
     # CytoDL finds its threshold by Otsu on each image's logits: that mask is one of our probability
     words = ["input=raw", "accelerator=cpu", "precision=32", "window=patch"]
-    assert main(["predict", f"model={path}", *words, "output=ours"]) == 0
+    assert main(["predict", f"checkpoint={path}", *words, "output=ours"]) == 0
     ours = read_image(tmp_path / "ours" / "probability" / "a.ome.tif").data[0]
     low, high = ours[theirs].min(), ours[~theirs].max()
     assert 0 < theirs.mean() < 1 and int(high) - int(low) <= 2

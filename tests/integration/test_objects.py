@@ -10,7 +10,8 @@ import pytest
 from mlflow import MlflowClient
 
 from cytoloop.__main__ import main
-from cytoloop.images import read_image, read_labels
+from cytoloop.io.labels import read_labels
+from cytoloop.io.read import read_image
 
 TINY = [
     "model=instance",
@@ -73,7 +74,7 @@ def test_touching_objects_are_learned_and_parted(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(project)
-    assert main(["predict", "model=m0", "input=dataset/test.csv", "output=preds"]) == 0
+    assert main(["predict", "checkpoint=m0", "input=dataset/test.csv", "output=preds"]) == 0
     table = "predictions=preds/predictions.csv"
     assert main(["evaluate", table, "truth=dataset/test.csv", "output=eval"]) == 0
     with open("eval/metrics.csv", newline="") as file:
@@ -116,7 +117,7 @@ def test_hitif_is_learned_at_two_depths_and_parts_objects(
     found = MlflowClient(f"sqlite:///{project}/mlflow.db").get_run(run).data.metrics
     assert found["train/loss_contour"] < 0.1 and found["val/dice"] > 0.9
     # seeds of balls as small as these would be closed into one
-    words = ["postprocess=hitif", "postprocess.closing=0", "input=dataset/test.csv"]
+    words = ["postprocess=hitif", "postprocess.seed_closing=0", "input=dataset/test.csv"]
     words += ["output=by_hitif"]
     assert main(["predict", "model=hitif", *words]) == 0
     table = "predictions=by_hitif/predictions.csv"
@@ -135,8 +136,8 @@ def test_stored_maps_give_the_same_objects_again(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(project)
-    assert main(["predict", "model=m0", "input=dataset/valid.csv", "output=first"]) == 0
-    assert main(["predict", "from=first/predictions.csv", "output=second"]) == 0
+    assert main(["predict", "checkpoint=m0", "input=dataset/valid.csv", "output=first"]) == 0
+    assert main(["predict", "reprocess=first/predictions.csv", "output=second"]) == 0
     names = sorted(p.name for p in Path("first/labels").iterdir())
     assert names and names == sorted(p.name for p in Path("second/labels").iterdir())
     for name in names:

@@ -19,7 +19,7 @@ from monai.networks.nets import UNet
 
 from cytoloop.__main__ import main
 from cytoloop.curation.exchange.cytodl import export_cytodl
-from cytoloop.images import read_image
+from cytoloop.io.read import read_image
 from cytoloop.manifest import read_dataset
 from cytoloop.model.checkpoint import build_network, read_checkpoint
 
@@ -41,8 +41,8 @@ def test_predict_with_a_pair_gives_what_its_network_gives(
     config["normalization"] = {"method": "range", "minimum": 0, "maximum": 2000}
     (tmp_path / "model" / "config.json").write_text(json.dumps(config))
     words = ["input=images", "accelerator=cpu", "precision=32"]
-    assert main(["predict", "model=model", *words, "output=out"]) == 0
-    assert main(["predict", "model=model/best_model.pth", *words, "output=again"]) == 0
+    assert main(["predict", "checkpoint=model", *words, "output=out"]) == 0
+    assert main(["predict", "checkpoint=model/best_model.pth", *words, "output=again"]) == 0
     image = torch.as_tensor(raw.astype(np.float32) / 2000)[None, None]
     with torch.inference_mode():
         expected = network(image).sigmoid()[0, 0].numpy() * 255
@@ -127,7 +127,7 @@ def test_a_model_trained_by_cytodl_predicts_and_is_trained_on(
     shutil.copy(trained / ".hydra" / "config.yaml", plugin / "train_config.yaml")
     words = ["input=images/raw", "accelerator=cpu", "precision=32"]
     for number, model in enumerate((file, trained, plugin)):
-        assert main(["predict", f"model={model}", *words, f"output=out{number}"]) == 0
+        assert main(["predict", f"checkpoint={model}", *words, f"output=out{number}"]) == 0
         found = read_image(tmp_path / f"out{number}" / "probability" / "i0.ome.tif").data[0]
         expected = wanted.sigmoid()[0, 0].numpy() * 255
         assert np.abs(found - expected).max() < 0.52

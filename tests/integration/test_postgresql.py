@@ -151,16 +151,16 @@ def test_runs_and_models_in_postgresql(
     assert stopped.info.status == "FINISHED" and stopped.data.tags["cytoloop.round"] == "1"
 
     capfd.readouterr()
-    assert main(["models", "promote", "model=nuclei"]) == 0
+    assert main(["models", "promote", "checkpoint=nuclei"]) == 0
     words = ["input=images/raw/img_0.tif"]
     for name, model in (("p0", f"runs:/{run_id}"), ("p1", "models:/nuclei@champion")):
-        assert main(["predict", f"model={model}", *words, f"output={name}"]) == 0
+        assert main(["predict", f"checkpoint={model}", *words, f"output={name}"]) == 0
     masks = [Path(name, "labels").rglob("*.tif") for name in ("p0", "p1")]
     assert next(masks[0]).read_bytes()[-500:] == next(masks[1]).read_bytes()[-500:]
-    assert main(["history", f"model=runs:/{run_id}"]) == 0
+    assert main(["history", f"checkpoint=runs:/{run_id}"]) == 0
 
     server.kill()
-    assert main(["predict", f"model=runs:/{run_id}", *words, "output=p2"]) == 2
+    assert main(["predict", f"checkpoint=runs:/{run_id}", *words, "output=p2"]) == 2
     told = capfd.readouterr()
     assert "cannot be used" in told.err and f"127.0.0.1:{server.port}" in told.err
     secret = re.compile(re.escape(PASSWORD.partition("%")[0]).encode())
@@ -170,6 +170,6 @@ def test_runs_and_models_in_postgresql(
     server.start()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"postgresql://cyto@127.0.0.1:{server.port}/postgres")
     monkeypatch.setenv("PGPASSWORD", PASSWORD.replace("%40", "@"))  # as the guide has it
-    assert main(["models", "show", "model=nuclei"]) == 0
+    assert main(["models", "show", "checkpoint=nuclei"]) == 0
     backend = Path(server.data / "base")
     assert not [p for p in backend.rglob("*") if p.is_file() and secret.search(p.read_bytes())]

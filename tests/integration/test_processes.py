@@ -27,7 +27,7 @@ ONE = [*WORDS, "data.batch_size=2", "data.steps_per_epoch=12"]
 TWO = [*WORDS, "data.batch_size=1", "data.steps_per_epoch=24", "trainer=ddp_cpu"]
 ONES = ("one", "two")
 FOREGROUND = [  # the losses of the others are balanced over a batch
-    *("model.task_heads.distance.share=0", "model.task_heads.contour.share=0"),
+    *("model.task_heads.distance.loss_weight=0", "model.task_heads.contour.loss_weight=0"),
 ]
 
 
@@ -152,7 +152,7 @@ def test_a_process_that_dies_ends_the_training(
 ) -> None:
     def kill() -> None:
         for child in psutil.Process().children():
-            if "cytoloop.model.process" in child.cmdline():
+            if "cytoloop.training.process" in child.cmdline():
                 child.kill()
 
     thread = when_validated("dead", kill)

@@ -11,8 +11,7 @@ import pytest
 from mlflow import MlflowClient
 
 from cytoloop.__main__ import main
-from cytoloop.digest import dataset_hash, file_hash
-from cytoloop.manifest import read_dataset
+from cytoloop.manifest import dataset_hash, file_hash, read_dataset
 
 SHAPE = (10, 40, 40)
 TINY = [
@@ -55,13 +54,17 @@ def test_three_rounds_and_their_history(
     assert main(["curate", *words]) == 0
     assert main(["train", *TINY, "data.path=dataset", "output=m0"]) == 0
     runs = [Path("m0/run_id").read_text().strip()]
-    assert main(["models", "promote", "model=models:/nuclei/1"]) == 0  # the first: nothing to beat
+    assert (
+        main(["models", "promote", "checkpoint=models:/nuclei/1"]) == 0
+    )  # the first: nothing to beat
 
     hashes = [dataset_hash(read_dataset("dataset"))]
     for number in (1, 2):
         lot, preds = Path(f"lot{number}"), Path(f"preds{number}")
         images(lot, 20 * number, 4)
-        found = main(["predict", f"model=runs:/{runs[-1]}", f"input={lot}/raw", f"output={preds}"])
+        found = main(
+            ["predict", f"checkpoint=runs:/{runs[-1]}", f"input={lot}/raw", f"output={preds}"]
+        )
         assert found == 0
         words = [f"predictions={preds}/predictions.csv", f"truth={lot}/seg"]
         words += [f"output={preds}/evaluation", "overlays=0", "log_to_mlflow=false"]
@@ -82,9 +85,9 @@ def test_three_rounds_and_their_history(
             ["compare", f"a=runs:/{runs[-2]}", f"b=runs:/{runs[-1]}", f"output=cmp{number}"]
         )
         assert verdict in (0, 3, 4)
-        promoted = main(["models", "promote", f"model=models:/nuclei/{number + 1}"])
+        promoted = main(["models", "promote", f"checkpoint=models:/nuclei/{number + 1}"])
         assert promoted in (0, 3, 4)
-    assert main(["models", "promote", "model=models:/nuclei/3", "force=true"]) == 0
+    assert main(["models", "promote", "checkpoint=models:/nuclei/3", "force=true"]) == 0
 
     client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
     tags = [client.get_run(run).data.tags for run in runs]
@@ -93,8 +96,11 @@ def test_three_rounds_and_their_history(
     champion = client.get_model_version_by_alias("nuclei", "champion")
     assert int(champion.version) == 3 and champion.run_id == runs[2]
     capsys.readouterr()
-    assert main(["history", f"model=runs:/{runs[1]}", "output=history.html"]) == 0
+    assert main(["history", f"checkpoint=runs:/{runs[1]}", "output=history.html"]) == 0
     told, page = capsys.readouterr().out, Path("history.html").read_text()
     for run in runs:
         assert run[:8] in told and run[:8] in page
-    assert main(["predict", "model=models:/nuclei@champion", "input=lot2/raw", "output=last"]) == 0
+    assert (
+        main(["predict", "checkpoint=models:/nuclei@champion", "input=lot2/raw", "output=last"])
+        == 0
+    )

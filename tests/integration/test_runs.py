@@ -105,11 +105,11 @@ def test_a_run_tells_speed_memory_lineage_and_shows_pictures(project: Path) -> N
 
 def test_a_training_repeats_another_one(project: Path, capfd: pytest.CaptureFixture[str]) -> None:
     _, run_id = run_of("whole")
-    assert main(["train", f"again=runs:/{run_id}", "output=again"]) == 0
+    assert main(["train", f"rerun=runs:/{run_id}", "output=again"]) == 0
     assert_equal("whole", "again")
     assert f"the same config as runs:/{run_id}" in capfd.readouterr().err
-    words = ["callbacks.snapshots.most=2", "trainer.max_epochs=4", "init_from=whole"]
-    assert main(["train", "again=whole", "output=more", *words]) == 0
+    words = ["callbacks.snapshots.max_sheets=2", "trainer.max_epochs=4", "init_from=whole"]
+    assert main(["train", "rerun=whole", "output=more", *words]) == 0
     text = capfd.readouterr().err
     assert "not as in whole: 2 value(s)" in text and "trainer.max_epochs: 4, it had 6" in text
     sheets = sorted(p.name for p in (project / "more/snapshots").iterdir())
@@ -215,7 +215,7 @@ def test_averaged_weights_and_gathered_gradients_go_on_exactly(project: Path) ->
     assert steps == sorted(set(steps)) and lines[-1]["spent"] == 1
     (schedule,) = content["lr_schedulers"]
     assert schedule["spent"] == 1 and max(schedule["_last_lr"]) == 0  # it ends with the budget
-    assert main(["predict", "model=mean", "input=ds/valid.csv", "output=mean_preds"]) == 0
+    assert main(["predict", "checkpoint=mean", "input=ds/valid.csv", "output=mean_preds"]) == 0
     thread = signal_at("mean_cut", signal.SIGTERM)
     assert main(["train", *words, "output=mean_cut"]) == 130
     thread.join()
@@ -239,7 +239,9 @@ def test_a_compiled_network_is_kept_as_any_other(project: Path) -> None:
     words = ["model.compile=true", "trainer.max_epochs=1", "output=compiled"]
     assert main(["train", *TINY, *words]) == 0
     assert set(weights("compiled")) == set(weights("whole"))
-    assert main(["predict", "model=compiled", "input=ds/valid.csv", "output=compiled_preds"]) == 0
+    assert (
+        main(["predict", "checkpoint=compiled", "input=ds/valid.csv", "output=compiled_preds"]) == 0
+    )
 
 
 def test_weights_that_are_no_numbers_are_not_saved(
@@ -268,7 +270,7 @@ def test_a_training_stops_where_its_score_gains_nothing(
 ) -> None:
     words = ["model.optimizer.lr=1e-6", "callbacks.best.monitor=val/dice", "budget_minutes=5"]
     assert main(["train", *TINY, *words, "early_stop=1", "output=early"]) == 0
-    assert "no better val/dice in 1 validations: stopped" in capfd.readouterr().err
+    assert "stopped: val/dice did not improve in 1 validations" in capfd.readouterr().err
     client, run_id = run_of("early")
     run = client.get_run(run_id)
     assert run.info.status == "FINISHED" and run.data.params["early_stop"] == "1"
@@ -279,14 +281,14 @@ def test_a_training_stops_where_its_score_gains_nothing(
 def test_a_stop_after_the_last_epoch_does_not_wait_for_a_step(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import cytoloop.tuning
+    import cytoloop.training.tuning
 
     def stopped(*args: object) -> dict[str, float]:
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(5)
         raise AssertionError("the signal was swallowed")
 
-    monkeypatch.setattr(cytoloop.tuning, "tune", stopped)
+    monkeypatch.setattr(cytoloop.training.tuning, "tune", stopped)
     words = [*TINY, "output=late", "tune=true", "trainer.max_epochs=1"]
     assert main(["train", *words]) == 130
     client, run_id = run_of("late")

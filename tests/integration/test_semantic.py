@@ -13,8 +13,9 @@ from mlflow import MlflowClient
 import cytoloop
 from cytoloop.__main__ import main
 from cytoloop.errors import ConfigError
-from cytoloop.images import read_image, read_labels
 from cytoloop.inference.pyfunc import PyFunc
+from cytoloop.io.labels import read_labels
+from cytoloop.io.read import read_image
 
 NAMES = ("nucleus", "membrane", "spindle")
 TINY = [
@@ -85,7 +86,7 @@ def test_classes_are_learned_predicted_and_scored(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(project)
-    assert main(["predict", "model=m0", "input=dataset/test.csv", "output=preds"]) == 0
+    assert main(["predict", "checkpoint=m0", "input=dataset/test.csv", "output=preds"]) == 0
     words = ["predictions=preds/predictions.csv", "truth=dataset/test.csv", "output=eval"]
     assert main(["evaluate", *words]) == 0
     (row,) = rows_of("eval/metrics.csv")
@@ -111,11 +112,11 @@ def test_stored_maps_give_the_same_classes_again(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(project)
-    words = ["model=m0", "input=dataset/valid.csv"]
+    words = ["checkpoint=m0", "input=dataset/valid.csv"]
     assert main(["predict", *words, "output=first"]) == 0
     assert main(["predict", *words, "output=zarr", "format=ome-zarr"]) == 0
     for form in ("first", "zarr"):
-        assert main(["predict", f"from={form}/predictions.csv", f"output={form}_again"]) == 0
+        assert main(["predict", f"reprocess={form}/predictions.csv", f"output={form}_again"]) == 0
         rows = [rows_of(f"{folder}/predictions.csv")[0] for folder in (form, f"{form}_again")]
         one, other = (
             read_labels(Path(folder, row["mask"]))
@@ -123,7 +124,7 @@ def test_stored_maps_give_the_same_classes_again(
         )
         np.testing.assert_array_equal(one, other)
         assert rows[0]["threshold"] == rows[1]["threshold"]
-    assert main(["predict", "from=first/predictions.csv", "save=[labels]"]) == 2
+    assert main(["predict", "reprocess=first/predictions.csv", "save=[labels]"]) == 2
 
 
 def test_the_run_holds_the_scores_of_each_class(project: Path) -> None:
@@ -140,7 +141,7 @@ def test_the_run_holds_the_scores_of_each_class(project: Path) -> None:
 def test_the_model_works_in_python_and_mlflow(project: Path) -> None:
     raw = read_image(sorted((project / "raw").iterdir())[0]).data[0]
     spacing = (0.6, 0.3, 0.3) if raw.ndim == 3 else (1.0, 0.3, 0.3)
-    found = cytoloop.predict(raw, model=project / "m0", spacing_um=spacing)
+    found = cytoloop.predict(raw, checkpoint=project / "m0", spacing_um=spacing)
     assert tuple(found.classes) == NAMES and not found.labels.any()
     assert found.probability.shape == (3, *raw.shape)
     served = PyFunc(project / "m0" / "checkpoints" / "best.ckpt")

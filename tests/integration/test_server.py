@@ -125,7 +125,10 @@ def test_a_server_that_dies_stops_no_training_and_loses_nothing(server: Server) 
     }
     assert files == {"checkpoints/best.ckpt", "checkpoints/last.ckpt", "figures/curves.png"}
 
-    assert main(["predict", f"model=runs:/{run_id}", "input=images/raw/img_0.tif", "output=p"]) == 0
+    assert (
+        main(["predict", f"checkpoint=runs:/{run_id}", "input=images/raw/img_0.tif", "output=p"])
+        == 0
+    )
 
     # a second round is stopped, and its server is away when it ends
     process = train("output=m1", "trainer.max_epochs=500", f"init_from=runs:/{run_id}")

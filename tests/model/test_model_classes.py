@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 import torch
 
-from cytoloop.classes import class_heads
 from cytoloop.model.heads import Head
 from cytoloop.model.losses import DiceCELoss
 from cytoloop.model.module import SegmentationModule
 from cytoloop.model.transfer import transfer
+from cytoloop.truth.classes import class_heads
 
 NAMES = ["nucleus", "spindle"]
 

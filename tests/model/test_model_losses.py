@@ -11,11 +11,11 @@ from monai.losses import DiceLoss
 from monai.losses import FocalLoss as MonaiFocalLoss
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from cytoloop.data.heads import object_distance
+from cytoloop.data.target_maps import object_distance
 from cytoloop.model.losses import (
     CenterlineDiceLoss,
-    DepthLoss,
     DiceCELoss,
+    DistanceLoss,
     FocalLoss,
     SumLoss,
     TverskyLoss,
@@ -27,9 +27,9 @@ LOSSES = {
     "tversky": TverskyLoss(0.3, 0.7),
     "focal": FocalLoss(),
     "centerline": CenterlineDiceLoss(2),
-    "depth": DepthLoss(),
-    "depth_squared": DepthLoss(power=2.0),
-    "depth_between": DepthLoss(between=4.0),
+    "depth": DistanceLoss(),
+    "depth_squared": DistanceLoss(power=2.0),
+    "depth_between": DistanceLoss(gap_weight=4.0),
     "sum": SumLoss({"a": FocalLoss(), "b": TverskyLoss()}, {"a": 0.5}),
 }
 VALUES = st.one_of(st.floats(-50, 50), st.sampled_from([math.inf, -math.inf, math.nan, 1e30]))
@@ -110,7 +110,7 @@ def test_the_losses_are_those_of_their_papers() -> None:
     wrong = (p - depth * target).abs()
     inside, outside = wrong[target > 0].mean(), wrong[target == 0].mean()
     expected = 0.7 * inside + 0.3 * outside
-    found = DepthLoss()(logits, depth * target, ones)
+    found = DistanceLoss()(logits, depth * target, ones)
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
 
 
@@ -147,10 +147,10 @@ def test_a_voxel_between_objects_counts_as_often_as_is_said(dims: int) -> None:
     logits = torch.randn(depth.shape, generator=generator)
     between, weight = valleys(depth, 2), torch.ones_like(depth)
     assert (between & (depth == 0)).any() and (between & (depth > 0)).any()
-    found = DepthLoss(between=4.0, reach=2)(logits, depth, weight)
+    found = DistanceLoss(gap_weight=4.0, gap_radius=2)(logits, depth, weight)
     weight[between] = 4
-    torch.testing.assert_close(found, DepthLoss()(logits, depth, weight))
-    assert not torch.isclose(found, DepthLoss()(logits, depth, torch.ones_like(depth)))
+    torch.testing.assert_close(found, DistanceLoss()(logits, depth, weight))
+    assert not torch.isclose(found, DistanceLoss()(logits, depth, torch.ones_like(depth)))
 
 
 @pytest.mark.parametrize("dims", [2, 3])
@@ -172,7 +172,7 @@ def test_a_gap_in_a_thin_line_costs_more_on_its_centerline_than_by_dice(dims: in
     assert TverskyLoss()(60 * cut - 30, target, ones) < TverskyLoss()(60 * thin - 30, target, ones)
 
 
-@pytest.mark.parametrize("loss", [DiceCELoss(), TverskyLoss(), FocalLoss(), DepthLoss()])
+@pytest.mark.parametrize("loss", [DiceCELoss(), TverskyLoss(), FocalLoss(), DistanceLoss()])
 def test_a_voxel_of_weight_two_counts_as_two(loss: torch.nn.Module) -> None:
     torch.manual_seed(0)
     logits, target = torch.randn(1, 1, 6, 8), (torch.rand(1, 1, 6, 8) > 0.5).float()

@@ -18,15 +18,16 @@ from omegaconf import OmegaConf
 from rich.console import Console
 
 from cytoloop.errors import ConfigError, ModelError
-from cytoloop.model import hardware, rehearsal
-from cytoloop.model.fit import complete_config
+from cytoloop.model import hardware
 from cytoloop.model.heads import Head
-from cytoloop.model.losses import DepthLoss, DiceCELoss
+from cytoloop.model.losses import DiceCELoss, DistanceLoss
 from cytoloop.model.module import SegmentationModule
-from cytoloop.model.progress import Progress
 from cytoloop.model.schedule import SHAPES, BudgetSchedule
-from cytoloop.model.waiting import LoaderWait
-from cytoloop.model.warmstart import WarmStart
+from cytoloop.training.callbacks.data_timer import DataTimer
+from cytoloop.training.callbacks.progress import Progress
+from cytoloop.training.callbacks.warm_start import WarmStart
+from cytoloop.training.prepare import dry_run
+from cytoloop.training.prepare.complete import complete_config
 
 
 class Half(torch.nn.Module):
@@ -95,7 +96,7 @@ def test_validation_scores_leave_out_excluded_voxels() -> None:
 @pytest.mark.parametrize("excluded", ["plane", "region"])
 @pytest.mark.parametrize("head", ["seg", "distance", "contour"])
 def test_no_head_learns_of_what_is_not_annotated(head: str, excluded: str) -> None:
-    heads = {"seg": DiceCELoss(), "distance": DepthLoss(), "contour": DepthLoss(power=2.0)}
+    heads = {"seg": DiceCELoss(), "distance": DistanceLoss(), "contour": DistanceLoss(power=2.0)}
     module = SegmentationModule(
         backbone=Half(),
         task_heads={name: Head(loss) for name, loss in heads.items()},
@@ -265,7 +266,7 @@ def test_compiling_is_refused_where_nothing_can_be(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(torch, "compile", failing)
     with pytest.raises(ConfigError, match="nothing can be compiled on this machine: no compiler"):
-        rehearsal._check_compiler()
+        dry_run._check_compiler()
 
 
 def test_precision_follows_the_hardware(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -376,7 +377,7 @@ def test_the_bar_of_a_training_fits_the_terminal(
     monkeypatch: pytest.MonkeyPatch, width: int
 ) -> None:
     console = Console(width=width, record=True, file=io.StringIO(), force_terminal=True)
-    monkeypatch.setattr("cytoloop.model.progress.events", console)
+    monkeypatch.setattr("cytoloop.training.callbacks.progress.events", console)
     module = make_module()
     trainer = SimpleNamespace(
         callback_metrics={}, sanity_checking=False, max_epochs=1000, current_epoch=500,
@@ -399,8 +400,8 @@ def test_the_bar_of_a_training_fits_the_terminal(
 
 def test_waiting_is_the_share_of_time_between_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
-    monkeypatch.setattr("cytoloop.model.waiting.time.perf_counter", lambda: now[0])
-    wait = LoaderWait()
+    monkeypatch.setattr("cytoloop.training.callbacks.data_timer.time.perf_counter", lambda: now[0])
+    wait = DataTimer()
     assert wait.share == 0
     for waited, worked in ((5, 3), (1, 3), (1, 3)):
         now[0] += waited  # before the first batch everything is started: not counted

@@ -22,7 +22,7 @@ from cytoloop.__main__ import main
 from cytoloop.errors import ConfigError, ModelError
 from cytoloop.inference.pyfunc import PyFunc, served
 from cytoloop.manifest import read_manifest
-from cytoloop.model.own_form import own_form
+from cytoloop.model.convert import own_form
 from cytoloop.tracking.checkpoints import locate_checkpoint
 from cytoloop.tracking.packing import pack
 from cytoloop.tracking.registry import check_name, find_version, list_versions, register
@@ -98,8 +98,8 @@ def registered(make_model: Make, name: str, seed: int) -> tuple[str, str]:
 def test_a_version_holds_all_that_is_needed(project: Path, make_model: Make, tell: Tell) -> None:
     path = make_model(2, tuned={"threshold": 0.4}, channel_names=["DNA"])
     run_id = trained(path, **{"cytoloop.parent_run": "f" * 32})
-    text = tell("register", f"model=runs:/{run_id}", "name=nuclei")
-    assert "registered models:/nuclei/1" in text and "promote model=models:/nuclei/1" in text
+    text = tell("register", f"checkpoint=runs:/{run_id}", "name=nuclei")
+    assert "registered models:/nuclei/1" in text and "promote checkpoint=models:/nuclei/1" in text
     version = find_version("models:/nuclei/1")
     assert version.run_id == run_id and version.scores == {"val/dice": 0.8}
     assert version.tags["cytoloop.data_hash"] == "abcdef0123456789"
@@ -116,11 +116,11 @@ def test_a_version_holds_all_that_is_needed(project: Path, make_model: Make, tel
     assert "loader_module: cytoloop.inference.pyfunc" in (package / "MLmodel").read_text()
 
     assert "models:/nuclei/1 is this model already" in tell(
-        "register", f"model=runs:/{run_id}", "name=nuclei"
+        "register", f"checkpoint=runs:/{run_id}", "name=nuclei"
     )
     assert len(list_versions("nuclei")) == 1
     assert "nuclei" in tell("list") and "0.800" in tell("list", "name=nuclei")
-    shown = tell("show", "model=nuclei")
+    shown = tell("show", "checkpoint=nuclei")
     assert "models:/nuclei/1" in shown and run_id in shown and "abcdef" in shown
 
 
@@ -160,65 +160,69 @@ def test_the_champion_moves_for_a_better_model_only(
     project: Path, make_model: Make, tell: Tell
 ) -> None:
     first, run = registered(make_model, "race", 0)
-    assert "first champion of race, without a comparison" in tell("promote", "model=race")
+    assert "first champion of race, without a comparison" in tell("promote", "checkpoint=race")
     assert find_version("models:/race@champion").uri == first
-    assert "is the champion already" in tell("promote", f"model={first}")
-    assert "no such version" in tell("show", "model=models:/race@best", status=2)
+    assert "is the champion already" in tell("promote", f"checkpoint={first}")
+    assert "no such version" in tell("show", "checkpoint=models:/race@best", status=2)
 
     second, other = registered(make_model, "race", 1)
-    text = tell("promote", f"model={second}", status=2)
+    text = tell("promote", f"checkpoint={second}", status=2)
     assert f"{first}: the run has no evaluation" in text
-    assert f"cytoloop predict model={first} input=... output=preds/" in text
+    assert f"cytoloop predict checkpoint={first} input=... output=preds/" in text
     evaluated(run, np.linspace(0.5, 0.6, 8), project / "first")
-    assert f"{second}: the run has no evaluation" in tell("promote", f"model={second}", status=2)
+    assert f"{second}: the run has no evaluation" in tell(
+        "promote", f"checkpoint={second}", status=2
+    )
 
     evaluated(other, np.linspace(0.4, 0.55, 8), project / "second")
     assert "stays the champion: worse than version 1" in tell(
-        "promote", f"model={second}", status=4
+        "promote", f"checkpoint={second}", status=4
     )
     assert find_version("race").uri == first
     assert find_version(second).tags["cytoloop.verdict"].startswith("worse than version 1; f1_50")
 
     evaluated(other, [0.9, *np.linspace(0.5, 0.6, 8)[1:]], project / "second")
-    text = tell("promote", f"model={second}", status=3)
+    text = tell("promote", f"checkpoint={second}", status=3)
     assert "no evidence against version 1" in text and find_version("race").uri == first
 
     evaluated(other, np.linspace(0.7, 0.8, 8), project / "second")
-    assert f"{second} is the champion now, better than" in tell("promote", "model=race")
+    assert f"{second} is the champion now, better than" in tell("promote", "checkpoint=race")
     verdict = find_version("models:/race@champion").tags
     assert verdict["cytoloop.verdict"].startswith("better than version 1; ")
-    assert "fewest=6, 8 images" in verdict["cytoloop.verdict"]
+    assert "min_units=6, 8 images" in verdict["cytoloop.verdict"]
     assert verdict["cytoloop.compared_with"] == first
 
     # back again: worse, and forced
-    words = ["promote", f"model={first}", f"a={project / 'second'}", f"b={project / 'first'}"]
+    words = ["promote", f"checkpoint={first}", f"a={project / 'second'}", f"b={project / 'first'}"]
     assert "stays the champion: worse than version 2" in tell(*words, status=4)
     assert "forced: worse than version 2" in tell(*words, "force=true")
     assert find_version("race").uri == first
     listed = tell("list", "name=race")
     assert re.search(r"race +2 .*better", listed) and re.search(r"1 +champion .*forced", listed)
-    assert "forced: worse than version 2; f1_50" in " ".join(tell("show", "model=race").split())
+    assert "forced: worse than version 2; f1_50" in " ".join(
+        tell("show", "checkpoint=race").split()
+    )
 
 
 def test_a_promotion_rests_on_the_evaluations_of_these_models(
     project: Path, make_model: Make, tell: Tell
 ) -> None:
     first, run = registered(make_model, "own", 0)
-    tell("promote", "model=own")
+    tell("promote", "checkpoint=own")
     second, other = registered(make_model, "own", 1)
     better = evaluated(other, np.linspace(0.7, 0.8, 8), project / "better")
     worse = evaluated(run, np.linspace(0.5, 0.6, 8), project / "worse")
-    text = tell("promote", f"model={second}", f"a={better}", f"b={worse}", status=2)
+    text = tell("promote", f"checkpoint={second}", f"a={better}", f"b={worse}", status=2)
     assert f"scores predictions of run {other}, not of {run}" in text
     far = evaluated(other, [0.9] * 8, project / "far", name="strange")
-    text = tell("promote", f"model={second}", f"a={worse}", f"b={far}", status=2)
+    text = tell("promote", f"checkpoint={second}", f"a={worse}", f"b={far}", status=2)
     assert "shares no image with" in text
     assert find_version("own").uri == first
     third = register("own", served(make_model(2, seed=2)), other).uri
-    tell("promote", f"model={second}", f"b={better}")
-    text = tell("promote", f"model={third}", status=2)
+    tell("promote", f"checkpoint={second}", f"b={better}")
+    text = tell("promote", f"checkpoint={third}", status=2)
     assert "is of the same run as" in text and "give a= and b=" in text
-    text = tell("promote", f"model={third}", "force=true")
+    text = tell("promote", f"checkpoint={third}", "force=true")
     assert "forced and without a comparison" in text and find_version("own").uri == third
 
 
@@ -243,10 +247,10 @@ def test_both_versions_are_scored_on_annotated_images(
     paths = [make_model(2, seed=seed) for seed in (3, 4)]
     run_id = trained(paths[0])  # one run: it could hold one evaluation only
     first, second = (register("judged", served(path), run_id).uri for path in paths)
-    tell("promote", f"model={first}")
+    tell("promote", f"checkpoint={first}")
     table = annotated(project / "data", paths[1])
-    words = ["promote", f"model={second}", f"truth={table}"]
-    assert "6 image(s) are too few" in tell(*words, "fewest=7", status=3)
+    words = ["promote", f"checkpoint={second}", f"truth={table}"]
+    assert "6 image(s) are too few" in tell(*words, "min_units=7", status=3)
     assert find_version("judged").uri == first
     text = tell(*words)
     assert "6 image(s) are done: same model, input and settings" in text
@@ -259,10 +263,15 @@ def test_both_versions_are_scored_on_annotated_images(
     assert not [name for name in runs if name.startswith("test/")]
 
     # folders in place of a table; the other way round the verdict is the other one
-    words = ["promote", f"model={first}", f"truth={project}/data/seg", f"input={project}/data/raw"]
+    words = [
+        "promote",
+        f"checkpoint={first}",
+        f"truth={project}/data/seg",
+        f"input={project}/data/raw",
+    ]
     assert "stays the champion: worse than version 2" in tell(*words, "output=kept", status=4)
     by_hand = [f"a={project}/kept/judged-2", f"b={project}/kept/judged-1"]
-    assert "worse than version 2" in tell("promote", f"model={first}", *by_hand, status=4)
+    assert "worse than version 2" in tell("promote", f"checkpoint={first}", *by_hand, status=4)
 
 
 def test_a_version_that_was_trained_on_these_images_is_told(
@@ -273,7 +282,7 @@ def test_a_version_that_was_trained_on_these_images_is_told(
     first, second = (
         register("seen", served(path), run).uri for path, run in zip(paths, runs, strict=True)
     )
-    tell("promote", f"model={first}")
+    tell("promote", f"checkpoint={first}")
     table = annotated(project / "data", paths[0], 3)
     lines = table.read_text().splitlines()
     hashed = [f"{lines[0]},sha256", *(f"{line},{n}{'a' * 63}" for n, line in enumerate(lines[1:]))]
@@ -282,7 +291,7 @@ def test_a_version_that_was_trained_on_these_images_is_told(
         manifest = project / f"{name}.csv"
         manifest.write_text("\n".join([hashed[0], *rows]) + "\n")
         open_run(runs[1]).files([manifest], "data")
-    text = " ".join(tell("promote", f"model={second}", f"truth={table}", status=3).split())
+    text = " ".join(tell("promote", f"checkpoint={second}", f"truth={table}", status=3).split())
     assert f"{second} was trained on 2 of these images, which flatters it: img_0, img_1" in text
     assert f"{first} was trained on" not in text
 
@@ -292,8 +301,8 @@ def test_annotated_images_that_do_not_fit_are_told(
 ) -> None:
     paths = [make_model(2, seed=seed) for seed in (0, 1)]
     first, second = (register("unfit", served(path), trained(path)).uri for path in paths)
-    tell("promote", f"model={first}")
-    words = ["promote", f"model={second}"]
+    tell("promote", f"checkpoint={first}")
+    words = ["promote", f"checkpoint={second}"]
     assert "truth=dataset/test.csv, on which both" in tell(*words, status=2)
     assert "truth=... is missing" in tell(*words, "input=raw", status=2)
     text = tell(*words, "truth=seg", "a=x", "b=y", status=2)
@@ -309,13 +318,13 @@ def test_annotated_images_that_do_not_fit_are_told(
 
 def test_models_of_other_tools_become_versions(project: Path, make_model: Make, tell: Tell) -> None:
     path = make_model(2, tuned={"threshold": 0.4})
-    tell("export", f"model={path}", "format=folder", "output=pair")
-    tell("import", "model=pair", "name=foreign")
+    tell("export", f"checkpoint={path}", "format=folder", "output=pair")
+    tell("import", "checkpoint=pair", "name=foreign")
     with zipfile.ZipFile("pair.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         for file in sorted((project / "pair").iterdir()):
             archive.write(file, f"experiment/{file.name}")
-    assert "is this model already" in tell("import", "model=pair.zip", "name=foreign")
-    text = tell("register", f"model={path}", "name=foreign", status=2)
+    assert "is this model already" in tell("import", "checkpoint=pair.zip", "name=foreign")
+    text = tell("register", f"checkpoint={path}", "name=foreign", status=2)
     assert "no run here has made it" in text and "cytoloop models import" in text
     version = find_version("foreign")
     image = np.random.default_rng(0).integers(0, 4000, (48, 56)).astype(np.uint16)
@@ -325,7 +334,7 @@ def test_models_of_other_tools_become_versions(project: Path, make_model: Make, 
     assert np.array_equal(found.probability, expected.probability)
     run = mlflow.MlflowClient().get_run(version.run_id)
     assert run.data.tags["cytoloop.parent_model"] == "pair"
-    tell("export", f"model={version.uri}", "format=pyfunc", "output=served")
+    tell("export", f"checkpoint={version.uri}", "format=pyfunc", "output=served")
     served_folder = mlflow.pyfunc.load_model(str(project / "served"))
     assert np.array_equal(served_folder.predict(image), expected.labels)
 
@@ -335,8 +344,8 @@ def test_an_experiment_of_cytodl_goes_out_and_comes_in(
 ) -> None:
     path = make_model(2, normalization={"method": "zscore"})
     words = ["format=cytodl", "output=experiment", "name=nuclei"]
-    assert "read again, it differs by 0 at most" in tell("export", f"model={path}", *words)
-    tell("import", "model=experiment", "name=round_trip")
+    assert "read again, it differs by 0 at most" in tell("export", f"checkpoint={path}", *words)
+    tell("import", "checkpoint=experiment", "name=round_trip")
     image = np.random.default_rng(0).integers(0, 4000, (48, 56)).astype(np.uint16)
     expected = cytoloop.predict(image, path)
     found = cytoloop.predict(image, "models:/round_trip/1")
@@ -403,7 +412,7 @@ def test_hostile_models_are_refused_and_nothing_is_registered(
 ) -> None:
     path = hostile(kind, project, make_model(2))
     before = set(project.parent.rglob("*"))
-    assert reason in tell("import", f"model={path}", "name=evil", status=2)
+    assert reason in tell("import", f"checkpoint={path}", "name=evil", status=2)
     made = {file for file in set(project.parent.rglob("*")) - before if "runs" not in file.parts}
     assert not made
     with pytest.raises(ModelError, match="no such model"):
@@ -415,18 +424,18 @@ def test_hostile_models_are_refused_and_nothing_is_registered(
     [
         (["lst"], "Did you mean `cytoloop models list`?"),
         (["zzz"], "is none of list, show, register, promote, import, export"),
-        (["register"], "model=... is missing\n  name=... is missing"),
-        (["export", "model=x"], "output=... is missing"),
+        (["register"], "checkpoint=... is missing\n  name=... is missing"),
+        (["export", "checkpoint=x"], "output=... is missing"),
         (["list", "name=none"], "models:/none: no such model"),
-        (["show", "model=models:/none/x/y"], "is no model URI"),
-        (["show", "model=none"], "no such model"),
-        (["promote", "model=none"], "no such model"),
-        (["promote", "model=none", "fewest=1"], "fewest=1: expected 2 or more"),
-        (["import", "model=none.ckpt", "name=a/b"], "'a/b' cannot name a model"),
-        (["import", "model=none.ckpt", "name=a"], "no such checkpoint"),
-        (["import", "model=none.zip", "name=a"], "is no readable zip"),
-        (["register", "model=runs:/" + "0" * 32, "name=a"], "no such run"),
-        (["export", "model=none.ckpt", "output=o"], "no such checkpoint"),
+        (["show", "checkpoint=models:/none/x/y"], "is no model URI"),
+        (["show", "checkpoint=none"], "no such model"),
+        (["promote", "checkpoint=none"], "no such model"),
+        (["promote", "checkpoint=none", "min_units=1"], "min_units=1: expected 2 or more"),
+        (["import", "checkpoint=none.ckpt", "name=a/b"], "'a/b' cannot name a model"),
+        (["import", "checkpoint=none.ckpt", "name=a"], "no such checkpoint"),
+        (["import", "checkpoint=none.zip", "name=a"], "is no readable zip"),
+        (["register", "checkpoint=runs:/" + "0" * 32, "name=a"], "no such run"),
+        (["export", "checkpoint=none.ckpt", "output=o"], "no such checkpoint"),
         (["list", "nmae=x"], "Could not override 'nmae'"),
     ],
 )
@@ -439,9 +448,9 @@ def test_an_export_that_cannot_be_leaves_nothing(
 ) -> None:
     path = make_model(2, outputs=2)
     assert "has 2 output channels" in tell(
-        "export", f"model={path}", "format=folder", "output=o", status=2
+        "export", f"checkpoint={path}", "format=folder", "output=o", status=2
     )
-    text = tell("export", f"model={path}", "format=x", "output=o", status=2)
+    text = tell("export", f"checkpoint={path}", "format=x", "output=o", status=2)
     assert re.search(r"format=x: is unknown\nOne of folder.*pyfunc", text)
     assert not (project / "o").exists()
 

@@ -18,9 +18,9 @@ from omegaconf import OmegaConf
 
 from cytoloop.__main__ import main
 from cytoloop.errors import ConfigError
-from cytoloop.remote import has_password, hidden
+from cytoloop.redact import has_password, redact_text
+from cytoloop.rounds.lineage import open_training
 from cytoloop.terminal import FileFormatter
-from cytoloop.tracking.lineage import open_training
 from cytoloop.tracking.store import connect
 
 SECRET = "Tulip-4711"
@@ -32,7 +32,7 @@ WITH = f"postgresql://ann:{SECRET}@db.invalid:5432/runs"
 def test_no_password_is_left_in_a_line(password: str) -> None:
     uri = f"postgresql+psycopg://ann:{quote(password, safe='')}@db:5432/runs"
     assert has_password(uri)
-    line = hidden(f"store ({uri}), http://127.0.0.1:5000, and user@host: {uri}")
+    line = redact_text(f"store ({uri}), http://127.0.0.1:5000, and user@host: {uri}")
     own = "postgresql+psycopg://db:5432/runs"
     assert line == f"store ({own}), http://127.0.0.1:5000, and user@host: {own}"
 
@@ -49,7 +49,7 @@ def test_no_password_is_left_in_a_line(password: str) -> None:
 def test_a_password_in_a_config_is_refused_before_anything_keeps_it(
     project: Path, capfd: pytest.CaptureFixture[str], uri: str
 ) -> None:
-    assert SECRET not in hidden(f"at {uri} now")
+    assert SECRET not in redact_text(f"at {uri} now")
     words = [f"logger.mlflow.tracking_uri='{uri}'", "data.path=ds", "output=m"]
     assert main(["train", *words]) == 2
     told = capfd.readouterr()

@@ -6,15 +6,15 @@ refused with all that is wrong. Its checks also serve `cytoloop check` and the p
 (`check_dataset`).
 """
 
-from cytoloop.curation.checks import check_row
-from cytoloop.curation.consistency import check_dataset, check_rows, inspect_rows
-from cytoloop.curation.dataset import CurationResult, curate
-from cytoloop.curation.decisions import read_decisions
-from cytoloop.curation.facts import Facts, Problem
-from cytoloop.curation.logbook import append_decision
-from cytoloop.curation.pairing import Pair, pair_images
+from cytoloop.curation.checks.dataset import check_dataset, check_rows, inspect_rows
+from cytoloop.curation.checks.facts import Facts, Problem
+from cytoloop.curation.checks.rows import check_row
+from cytoloop.curation.curate import CurationResult, curate
+from cytoloop.curation.decisions.latest import read_decisions
+from cytoloop.curation.decisions.log import append_decision
+from cytoloop.curation.pairing.pairs import Pair, pair_images
 from cytoloop.curation.settings import Settings
-from cytoloop.curation.split import split_rows
+from cytoloop.curation.splits.assign import split_rows
 
 __all__ = [
     "CurationResult",

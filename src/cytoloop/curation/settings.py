@@ -10,14 +10,15 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from cytoloop.curation.keys import compile_pattern
-from cytoloop.curation.parts import rule_problem
-from cytoloop.curation.quality import Limit, limits_of
-from cytoloop.curation.split import Wish, as_wish, wish_problems
+from cytoloop.curation.checks.quality_limits import Limit, limits_of
+from cytoloop.curation.pairing.keys import compile_pattern
+from cytoloop.curation.region_cells import rule_problem
+from cytoloop.curation.splits.assign import Wish, as_wish, wish_problems
 from cytoloop.errors import ConfigError
 from cytoloop.manifest import locate
-from cytoloop.regions import MERGE_RULES
-from cytoloop.remote import is_remote, shown
+from cytoloop.redact import redact_url
+from cytoloop.truth.regions import MERGE_RULES
+from cytoloop.urls import is_remote
 
 SOURCES = ("raw", "seg1", "seg2", "merge", "exclude")
 EXPORTS = ("cytodl", "segmenter_ml")
@@ -93,7 +94,7 @@ class Settings:
     instances : bool
         Objects must be told apart: a binary segmentation with several objects is a problem.
     quality : mapping
-        Limits of the quality figures, see `cytoloop.curation.quality`.
+        Limits of the quality figures, see `cytoloop.curation.checks.quality_limits`.
     predictions : str, Path or None
         ``predictions.csv`` of an earlier model, for the ranking.
     paths : str
@@ -280,7 +281,7 @@ class Settings:
         if urls:
             return [
                 (
-                    f"{name}={shown(str(getattr(self, name)))}: is a URL, which is not listed",
+                    f"{name}={redact_url(str(getattr(self, name)))}: is a URL, which is not listed",
                     "Name each image in the cells of a CSV: raw=FILE.csv.",
                 )
                 for name in urls

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from cytoloop.curation.exchange.segmenter_ml import is_experiment, read_experiment
-from cytoloop.curation.keys import compile_pattern, find_part
-from cytoloop.curation.masks import Regions
-from cytoloop.curation.pairing import Unmatched, match_images, refuse_unmatched
-from cytoloop.curation.parts import join_parts, split_parts
-from cytoloop.curation.series import expand
+from cytoloop.curation.pairing.keys import compile_pattern, find_part
+from cytoloop.curation.pairing.pairs import Unmatched, match_images, refuse_unmatched
+from cytoloop.curation.pairing.series import expand
+from cytoloop.curation.region_cells import join_parts, split_parts
+from cytoloop.curation.region_masks import Regions
 from cytoloop.curation.settings import Settings
 from cytoloop.errors import ConfigError, ManifestError, listed
 from cytoloop.manifest import FILE_COLUMNS, Row, format_spacing, read_manifest

@@ -14,11 +14,11 @@ import numpy as np
 
 from cytoloop.data.entry import FACTS, measure_entry, write_entry
 from cytoloop.data.points import object_points, valid_places
-from cytoloop.digest import file_hash
 from cytoloop.errors import CytoloopError, ImageError, OutputError
-from cytoloop.images import read_header, read_image
+from cytoloop.io.digest import file_hash
+from cytoloop.io.read import read_header, read_image
 from cytoloop.manifest import CHOICE_COLUMNS, FILE_COLUMNS, Row
-from cytoloop.targets import read_target, row_file
+from cytoloop.truth.targets import read_target, row_file
 
 BUILDING = ".building-"
 """How the names of folders begin in which entries are made, or taken apart."""
@@ -152,7 +152,7 @@ def build(job: tuple[Path, Row], store: Path, classes: bool) -> int:
             str(store),
             f"the disk is full ({size_text(shutil.disk_usage(store).free)} free, "
             f"{row.id} needs {size_text(sum(a.nbytes for a in arrays.values() if a is not None))})",
-            "Free disk space, or name another folder with paths.store_dir=FOLDER.",
+            "Free disk space, or name another folder with paths.cache_dir=FOLDER.",
         ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

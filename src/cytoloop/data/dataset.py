@@ -14,14 +14,14 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from cytoloop.classes import PREFIX
 from cytoloop.data.augmentation import Augmentation, Warp
 from cytoloop.data.augmentation.warp import bounds, inside, interpolate, nearest, place
 from cytoloop.data.entry import Entry
-from cytoloop.data.heads import FULL, LOCAL, MAKERS, known_labels
 from cytoloop.data.sampling import PatchSchedule, draw_centre
-from cytoloop.intensity import Levels, normalize
-from cytoloop.regions import separate_pieces
+from cytoloop.data.target_maps import FULL, LOCAL, MAKERS, known_labels
+from cytoloop.intensity.normalization import Levels, normalize
+from cytoloop.truth.classes import PREFIX
+from cytoloop.truth.regions import separate_pieces
 
 Sample = dict[str, Any]
 
@@ -39,13 +39,13 @@ class PatchDataset:
     patch_size : sequence of int
         [Z,] Y, X.
     schedule : PatchSchedule
-    foreground_share : float
+    foreground_fraction : float
         See `draw_centre`.
     augmentation : Augmentation
     seed : int
     heads : sequence of str
-        What the channels of a target are: ``foreground``, or a map of `cytoloop.data.heads`; or
-        classes, see `cytoloop.classes`.
+        What the channels of a target are: ``foreground``, or a map of `cytoloop.data.target_maps`; or
+        classes, see `cytoloop.truth.classes`.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class PatchDataset:
         levels: Sequence[Levels],
         patch_size: Sequence[int],
         schedule: PatchSchedule,
-        foreground_share: float,
+        foreground_fraction: float,
         augmentation: Augmentation,
         seed: int,
         heads: Sequence[str] = ("foreground",),
@@ -65,7 +65,7 @@ class PatchDataset:
         self.maps = [{h: e.map(h) for h in self.heads if h in MAKERS} for e in entries]
         self.patch_size = list(patch_size)
         self.schedule = schedule
-        self.foreground_share = foreground_share
+        self.foreground_fraction = foreground_fraction
         self.seed = seed
         self._augmentation = augmentation
         self._own = threading.local()
@@ -84,7 +84,7 @@ class PatchDataset:
         if any(s > n for s, n in zip(warp.source_size(self.patch_size), entry.shape, strict=True)):
             warp.turns -= warp.turns % 2  # a long patch, turned, does not fit into a narrow image
         size = warp.source_size(self.patch_size)
-        centre = draw_centre(entry, size, rng, self.foreground_share)
+        centre = draw_centre(entry, size, rng, self.foreground_fraction)
         image, labels, valid, maps = warped_patch(
             entry, levels, warp, centre, size, self.maps[number]
         )
@@ -107,7 +107,7 @@ class WholeImages(Dataset):
     ----------
     entries : sequence of Entry
     rule : mapping
-        Normalisation, see `cytoloop.intensity`.
+        Normalisation, see `cytoloop.intensity.normalization`.
     heads : sequence of str
         As for `PatchDataset`.
     """
@@ -270,7 +270,7 @@ def target_of(
     labels : ndarray of unsigned integers
         (...).
     maps : mapping of str to ndarray
-        (...), 0..255: of the heads of `cytoloop.data.heads`.
+        (...), 0..255: of the heads of `cytoloop.data.target_maps`.
     """
     target = np.empty((len(heads), *labels.shape), np.float32)
     for value, (channel, head) in enumerate(zip(target, heads, strict=True), 1):

@@ -11,16 +11,16 @@ from typing import Any
 
 import numpy as np
 
-from cytoloop.atomic import replacing
-from cytoloop.data.heads import MAKERS, known_labels
-from cytoloop.intensity import intensity_statistics
-from cytoloop.regions import separate_pieces
+from cytoloop.data.target_maps import MAKERS, known_labels
+from cytoloop.intensity.normalization import intensity_statistics
+from cytoloop.io.atomic import replacing
+from cytoloop.truth.regions import separate_pieces
 
 FACTS = "entry.json"
 """The file that makes a folder an entry; it is written last."""
 
 _MAPS = 2
-"""Counts up where `cytoloop.data.heads` makes other maps: kept ones are made anew then."""
+"""Counts up where `cytoloop.data.target_maps` makes other maps: kept ones are made anew then."""
 
 OPTIONAL = ("valid", "places")
 """Arrays that an entry without excluded voxels does not have."""
@@ -77,7 +77,7 @@ class Entry:
         Parameters
         ----------
         rule : mapping
-            See `cytoloop.intensity.intensity_statistics`.
+            See `cytoloop.intensity.normalization.intensity_statistics`.
 
         Returns
         -------
@@ -101,7 +101,7 @@ class Entry:
         Parameters
         ----------
         name : str
-            One of `cytoloop.data.heads.MAKERS`.
+            One of `cytoloop.data.target_maps.MAKERS`.
 
         Returns
         -------

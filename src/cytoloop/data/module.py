@@ -12,19 +12,19 @@ import numpy as np
 from lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
-from cytoloop.classes import class_heads, class_names
 from cytoloop.data.augmentation import Augmentation
 from cytoloop.data.dataset import PatchDataset, Share, WholeImages
 from cytoloop.data.entry import Entry
-from cytoloop.data.heads import MAKERS
+from cytoloop.data.image_cache import ImageCache
 from cytoloop.data.loader import PatchLoader, default_workers
-from cytoloop.data.preflight import earlier_rows
+from cytoloop.data.replay import earlier_rows
 from cytoloop.data.sampling import PatchSchedule
-from cytoloop.data.store import ImageStore
+from cytoloop.data.target_maps import MAKERS
 from cytoloop.errors import ConfigError, ManifestError
-from cytoloop.intensity import check_rule
+from cytoloop.intensity.normalization import check_rule
 from cytoloop.manifest import Row, read_dataset
-from cytoloop.parallel import run_parallel
+from cytoloop.truth.classes import class_heads, class_names
+from cytoloop.workers.local import run_parallel
 
 log = logging.getLogger(__name__)
 
@@ -41,25 +41,25 @@ class ManifestDataModule(LightningDataModule):
     batch_size : int
     patches_per_image, steps_per_epoch : int, optional
         See `PatchSchedule`.
-    foreground_share : float
+    foreground_fraction : float
         Share of patches that are placed around a random object, 0 to 1.
     num_workers : int, optional
         Threads that prepare patches; 0 = the training thread itself; None = as the machine
         has cores and an accelerator.
     seed : int
-    store_dir : str or Path
-        Where images are kept as read, see `cytoloop.data.store`.
-    store_limit_gib : float, optional
+    cache_dir : str or Path
+        Where images are kept as read, see `cytoloop.data.image_cache`.
+    cache_limit_gib : float, optional
         How large that may become.
     normalization : mapping
-        See `cytoloop.intensity`.
+        See `cytoloop.intensity.normalization`.
     augmentation : Augmentation
     fold : int, optional
         Fold of cross-validation that is for validation.
     heads : sequence of str
-        What the network learns: ``foreground``, and maps of `cytoloop.data.heads`; or classes,
-        see `cytoloop.classes`.
-    replay : float
+        What the network learns: ``foreground``, and maps of `cytoloop.data.target_maps`; or classes,
+        see `cytoloop.truth.classes`.
+    replay_fraction : float
         Share of the patches that are of an earlier data set, [0, 1), so that what was learned
         there is not forgotten.
     replay_path : str or Path, optional
@@ -73,35 +73,39 @@ class ManifestDataModule(LightningDataModule):
         batch_size: int,
         patches_per_image: int | None,
         steps_per_epoch: int | None,
-        foreground_share: float,
+        foreground_fraction: float,
         num_workers: int | None,
         seed: int,
-        store_dir: str | Path,
-        store_limit_gib: float | None,
+        cache_dir: str | Path,
+        cache_limit_gib: float | None,
         normalization: Mapping[str, Any],
         augmentation: Augmentation,
         fold: int | None = None,
         heads: Sequence[str] = ("foreground",),
-        replay: float = 0.0,
+        replay_fraction: float = 0.0,
         replay_path: str | Path | None = None,
     ) -> None:
         super().__init__()
-        if not 0 <= replay < 1:
-            raise ConfigError("data.replay", f"is {replay}", "Expected a share, 0 to below 1.")
-        if (replay > 0) != (replay_path is not None):
+        if not 0 <= replay_fraction < 1:
             raise ConfigError(
-                "data.replay",
-                f"is {replay} and data.replay_path is {replay_path}",
-                "Give both: data.replay=0.3 data.replay_path=EARLIER_DATASET/.",
+                "data.replay_fraction", f"is {replay_fraction}", "Expected a share, 0 to below 1."
             )
-        if not 0 <= foreground_share <= 1:
+        if (replay_fraction > 0) != (replay_path is not None):
             raise ConfigError(
-                "data.foreground_share", f"is {foreground_share}", "Expected 0 to 1 (a share)."
+                "data.replay_fraction",
+                f"is {replay_fraction} and data.replay_path is {replay_path}",
+                "Give both: data.replay_fraction=0.3 data.replay_path=EARLIER_DATASET/.",
+            )
+        if not 0 <= foreground_fraction <= 1:
+            raise ConfigError(
+                "data.foreground_fraction",
+                f"is {foreground_fraction}",
+                "Expected 0 to 1 (a share).",
             )
         if num_workers is not None and num_workers < 0:
             raise ConfigError("data.num_workers", f"is {num_workers}", "Expected 0 or more.")
-        if store_limit_gib is not None and store_limit_gib <= 0:
-            raise ConfigError("data.store_limit_gib", f"is {store_limit_gib}", "Expected above 0.")
+        if cache_limit_gib is not None and cache_limit_gib <= 0:
+            raise ConfigError("data.cache_limit_gib", f"is {cache_limit_gib}", "Expected above 0.")
         check_rule(normalization)
         monai.data.set_track_meta(False)  # plain tensors: faster, and no file name leaks along
         self.path = path
@@ -110,11 +114,11 @@ class ManifestDataModule(LightningDataModule):
         self.batch_size = int(batch_size)
         self.patches_per_image = patches_per_image
         self.steps_per_epoch = steps_per_epoch
-        self.foreground_share = float(foreground_share)
+        self.foreground_fraction = float(foreground_fraction)
         self.num_workers = num_workers
         self.seed = seed
         classes = class_names(list(heads))
-        self.store = ImageStore(store_dir, store_limit_gib, classes=bool(classes))
+        self.store = ImageCache(cache_dir, cache_limit_gib, classes=bool(classes))
         self.rule = dict(normalization)
         self.augmentation = augmentation
         if unknown := sorted(set(heads) - {"foreground", *MAKERS, *class_heads(classes)}):
@@ -124,7 +128,7 @@ class ManifestDataModule(LightningDataModule):
                 f"Expected foreground, {', '.join(MAKERS)}; or classes, with model=semantic.",
             )
         self.heads = tuple(heads)
-        self.replay = float(replay)
+        self.replay_fraction = float(replay_fraction)
         self.replay_path = replay_path
         self._train: PatchDataset | None = None
         self._valid: WholeImages | None = None
@@ -157,14 +161,14 @@ class ManifestDataModule(LightningDataModule):
             self.steps_per_epoch,
             self.seed,
             len(earlier),
-            self.replay,
+            self.replay_fraction,
         )
         self._train = PatchDataset(
             entries[:count],
             [entry.levels(self.rule) for entry in entries[:count]],
             self.patch_size,
             schedule,
-            self.foreground_share,
+            self.foreground_fraction,
             self.augmentation,
             self.seed,
             self.heads,
@@ -178,7 +182,9 @@ class ManifestDataModule(LightningDataModule):
             np.ceil(shares.max()),
         )
         if earlier:
-            log.info("%.0f%% of them from %d earlier images", 100 * self.replay, len(earlier))
+            log.info(
+                "%.0f%% of them from %d earlier images", 100 * self.replay_fraction, len(earlier)
+            )
 
     @property
     def patches(self) -> PatchDataset:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from cytoloop.regions import separate_pieces
+from cytoloop.truth.regions import separate_pieces
 
 POINTS_PER_OBJECT = 32
 POINTS_PER_CLASS = 4096

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cytoloop.classes import class_names
 from cytoloop.data.augmentation import Augmentation
 from cytoloop.data.dataset import PatchDataset, Sample
+from cytoloop.truth.classes import class_names
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

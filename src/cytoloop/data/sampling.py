@@ -100,7 +100,7 @@ class PatchSchedule:
 
 
 def draw_centre(
-    entry: Entry, size: Sequence[int], rng: np.random.Generator, foreground_share: float
+    entry: Entry, size: Sequence[int], rng: np.random.Generator, foreground_fraction: float
 ) -> np.ndarray:
     """Return the centre of a random patch, in voxels; the patch lies inside the image.
 
@@ -110,7 +110,7 @@ def draw_centre(
     size : sequence of int
         Patch size, [Z,] Y, X; at most the image's.
     rng : Generator
-    foreground_share : float
+    foreground_fraction : float
         Probability that the patch is placed around a voxel of a random object, each object as
         likely as any other whatever its size. Else any place is as likely as any other; where
         voxels are excluded, any that is not, so that no patch is excluded as a whole.
@@ -121,7 +121,7 @@ def draw_centre(
         (ndim,): corner + (size - 1) / 2.
     """
     room = [n - s for n, s in zip(entry.shape, size, strict=True)]
-    if len(entry.starts) > 1 and rng.random() < foreground_share:
+    if len(entry.starts) > 1 and rng.random() < foreground_fraction:
         one = rng.integers(len(entry.starts) - 1)
         voxel = entry.points[rng.integers(entry.starts[one], entry.starts[one + 1])]
         # jittered by a quarter patch: an object must not always sit in the middle

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 import fastremap
 import numpy as np
 
-from cytoloop.classes import numbered
 from cytoloop.data.entry import Entry
 from cytoloop.errors import ManifestError
-from cytoloop.regions import separate_pieces
+from cytoloop.truth.classes import numbered
+from cytoloop.truth.regions import separate_pieces
 
 log = logging.getLogger(__name__)
 

@@ -1,8 +1,8 @@
 """Evaluation: scores per image and pooled, tables, pictures of the errors, comparison."""
 
-from cytoloop.evaluation.charts import write_charts
 from cytoloop.evaluation.evaluate import Evaluation, Settings, evaluate
-from cytoloop.evaluation.overlays import panel, write_overlays
+from cytoloop.evaluation.figures.charts import write_charts
+from cytoloop.evaluation.figures.overlays import panel, write_overlays
 from cytoloop.evaluation.report import write_report
 from cytoloop.evaluation.summary import as_metrics
 from cytoloop.evaluation.tables import more_scores, summary_table, write_tables

@@ -15,7 +15,7 @@ from rich.progress import track
 
 from cytoloop.errors import ConfigError, CytoloopError, ManifestError
 from cytoloop.evaluation.calibration import summarise_levels
-from cytoloop.evaluation.census import Census
+from cytoloop.evaluation.object_table import Census
 from cytoloop.evaluation.pairs import (
     AUTO,
     KINDS,
@@ -28,7 +28,7 @@ from cytoloop.evaluation.score import Scored, score_pair
 from cytoloop.evaluation.sizes import recall_by_size
 from cytoloop.evaluation.summary import means, summarise, summarise_sizes
 from cytoloop.manifest import Row
-from cytoloop.terminal import events
+from cytoloop.terminal import stderr_console
 
 log = logging.getLogger(__name__)
 
@@ -194,7 +194,11 @@ def score_all(
     scored, excluded, problems = [], [], []
     repairs: dict[str, None] = {}
     shown = track(
-        paired.pairs, "scoring", console=events, transient=True, disable=not events.is_terminal
+        paired.pairs,
+        "scoring",
+        console=stderr_console,
+        transient=True,
+        disable=not stderr_console.is_terminal,
     )
     for prediction, true in shown:
         try:

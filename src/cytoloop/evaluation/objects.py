@@ -10,11 +10,13 @@ import fastremap
 import numpy as np
 
 from cytoloop.errors import ImageError, ManifestError
-from cytoloop.evaluation.maps import describe_map, read_map
-from cytoloop.images import Spacing, as_labels, read_header, read_image, read_labels
+from cytoloop.evaluation.probability_maps import describe_map, read_map
+from cytoloop.io.labels import as_labels, read_labels
+from cytoloop.io.read import read_header, read_image
+from cytoloop.io.voxel_size import Spacing
 from cytoloop.manifest import Row
-from cytoloop.remote import is_remote
-from cytoloop.targets import read_segmentation, read_target
+from cytoloop.truth.targets import read_segmentation, read_target
+from cytoloop.urls import is_remote
 
 GUESS = "labels_or_mask"
 """Column of a prediction that is just a file: what it holds shows when it is read."""
@@ -113,7 +115,7 @@ def read_truth(row: Row) -> tuple[np.ndarray, np.ndarray, bool]:
     Raises
     ------
     ImageError, ManifestError
-        See `cytoloop.targets.read_target`.
+        See `cytoloop.truth.targets.read_target`.
     """
     truth, valid = read_target(row)
     from_mask = is_mask(np.where(valid, truth, 0))

@@ -8,9 +8,10 @@ from pathlib import Path
 
 from cytoloop.errors import ManifestError, listed
 from cytoloop.evaluation.objects import ABOVE, GUESS, PICTURES, picture_column
-from cytoloop.images import list_images, stem
+from cytoloop.io.files import list_images
+from cytoloop.io.names import stem
 from cytoloop.manifest import Row, read_manifest
-from cytoloop.remote import is_remote
+from cytoloop.urls import is_remote
 
 AUTO = "auto"
 KINDS = (AUTO, "labels", "mask", "probability")

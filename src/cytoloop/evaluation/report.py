@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cytoloop.evaluation.charts import TITLES
 from cytoloop.evaluation.evaluate import Evaluation
-from cytoloop.evaluation.names import HEADS
-from cytoloop.evaluation.overlays import worst_first
-from cytoloop.pages import data_uri, write_page
+from cytoloop.evaluation.figures.charts import TITLES
+from cytoloop.evaluation.figures.overlays import worst_first
+from cytoloop.evaluation.metrics import HEADS
+from cytoloop.io.html import data_uri, write_page
 
 REPORT = "report.html"
 MOST_ROWS = 1000
@@ -33,9 +33,9 @@ def write_report(
     evaluation : Evaluation
     folder : str or Path
     charts : sequence of Path
-        PNG files of `cytoloop.evaluation.charts.write_charts`.
+        PNG files of `cytoloop.evaluation.figures.charts.write_charts`.
     overlays : sequence of Path
-        PNG files of `cytoloop.evaluation.overlays.write_overlays`: the worst images first.
+        PNG files of `cytoloop.evaluation.figures.overlays.write_overlays`: the worst images first.
 
     Raises
     ------

@@ -11,8 +11,8 @@ import numpy as np
 
 from cytoloop.errors import ImageError
 from cytoloop.evaluation.calibration import calibration_error, level_counts, read_levels
-from cytoloop.evaluation.census import Census, take_census, voxel_volume
 from cytoloop.evaluation.matching import match_instances
+from cytoloop.evaluation.object_table import Census, take_census, voxel_volume
 from cytoloop.evaluation.objects import (
     ABOVE,
     GUESS,

@@ -16,7 +16,7 @@ from cytoloop.evaluation.bootstrap import (
     resample_sums,
     units_of,
 )
-from cytoloop.evaluation.names import PROBABILITY, SCORES
+from cytoloop.evaluation.metrics import PROBABILITY, SCORES
 from cytoloop.evaluation.scores import (
     COUNTS,
     added_counts,

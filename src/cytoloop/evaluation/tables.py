@@ -13,13 +13,13 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
-from cytoloop.atomic import replacing
 from cytoloop.errors import OutputError
-from cytoloop.evaluation.census import COLUMNS, object_rows
 from cytoloop.evaluation.evaluate import Evaluation
-from cytoloop.evaluation.names import HEADS, SCORES
-from cytoloop.evaluation.overlays import worst_first
+from cytoloop.evaluation.figures.overlays import worst_first
+from cytoloop.evaluation.metrics import HEADS, SCORES
+from cytoloop.evaluation.object_table import COLUMNS, object_rows
 from cytoloop.evaluation.sizes import QUARTILES
+from cytoloop.io.atomic import replacing
 from cytoloop.manifest import write_manifest
 
 _SHOWN = ("dice", "f1_50", "ap_50", "mean_ap", "seg")

@@ -9,19 +9,19 @@ from typing import Any
 
 import numpy as np
 
-from cytoloop.classes import class_heads, class_image
 from cytoloop.errors import ConfigError
-from cytoloop.images import Grid
-from cytoloop.inference.maps import Maps
 from cytoloop.inference.postprocess import Trained, class_threshold
+from cytoloop.inference.probability_maps import Maps
 from cytoloop.inference.scratch import Scratch
 from cytoloop.inference.settings import Settings
-from cytoloop.inference.volumes import Stacked, form_of, write_volume
+from cytoloop.inference.writers import Stacked, form_of, write_volume
 from cytoloop.instances.blocks import Blocks, Volume
 from cytoloop.instances.heights import full_scale
 from cytoloop.instances.segment import BLOCK_VOXELS
 from cytoloop.instances.thresholds import choose_threshold, histogram
+from cytoloop.io.voxel_size import Grid
 from cytoloop.manifest import Row, format_spacing
+from cytoloop.truth.classes import class_heads, class_image
 
 log = logging.getLogger(__name__)
 

@@ -9,9 +9,12 @@ from collections import Counter
 from pathlib import Path
 
 from cytoloop.errors import ImageError, ManifestError
-from cytoloop.images import SUFFIXES, list_images, read_header, safe_name, stem
+from cytoloop.io.files import list_images
+from cytoloop.io.names import SUFFIXES, safe_name, stem
+from cytoloop.io.read import read_header
+from cytoloop.io.remote import fetch_all
 from cytoloop.manifest import Row, read_manifest, read_table
-from cytoloop.remote import fetch_all, is_remote, plain_path
+from cytoloop.urls import is_remote, plain_path
 
 log = logging.getLogger(__name__)
 

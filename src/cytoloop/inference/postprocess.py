@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cytoloop.classes import class_names
 from cytoloop.errors import ConfigError
 from cytoloop.instances.rule import BORDERS, METHODS, InstanceRule
 from cytoloop.instances.thresholds import AUTOMATIC
+from cytoloop.truth.classes import class_names
 
 TUNED = {"threshold": 0.5, "seed_smoothing": 1.0, "min_depth": 0.2}
 """What training chooses on its validation images (`tuned`); these values where it did not."""
@@ -28,8 +28,8 @@ POSTPROCESS: Mapping[str, Any] = {
     "fill_holes": True,
     "border": "none",
     "method": "watershed",
-    "seeds_above": 0.67,
-    "closing": 6,
+    "seed_threshold": 0.67,
+    "seed_closing": 6,
 }
 """As configs/postprocess/tuned.yaml."""
 _RANGES = {
@@ -39,8 +39,8 @@ _RANGES = {
     "min_depth": (0.0, 1.0),
     "min_volume_um3": (0.0, math.inf),
     "max_volume_um3": (0.0, math.inf),
-    "seeds_above": (0.0, 1.0),
-    "closing": (0, 100),
+    "seed_threshold": (0.0, 1.0),
+    "seed_closing": (0, 100),
 }
 _OPTIONAL = ("min_volume_um3", "max_volume_um3")
 _SMALLEST = {2: 10, 3: 30}  # pixels, voxels: below this it is noise, whatever the voxel size
@@ -198,6 +198,6 @@ def rule_for(
         fill_holes=settings["fill_holes"],
         border=settings["border"],
         method=settings["method"],
-        seeds_above=float(settings["seeds_above"]),
-        closing=int(settings["closing"]),
+        seed_threshold=float(settings["seed_threshold"]),
+        seed_closing=int(settings["seed_closing"]),
     )

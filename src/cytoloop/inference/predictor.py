@@ -12,22 +12,23 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cytoloop.classes import class_heads, class_names
 from cytoloop.errors import ConfigError, ImageError, ModelError
-from cytoloop.images import Pixels, Spacing, slabs
-from cytoloop.inference.augmented import views
+from cytoloop.inference.test_time_augmentation import views
 from cytoloop.inference.windows import Windows, overlap_of, receptive_radius
-from cytoloop.intensity import SAMPLE, Levels, intensity_statistics, normalize
+from cytoloop.intensity.normalization import SAMPLE, Levels, intensity_statistics, normalize
+from cytoloop.io.pixels import Pixels, slabs
+from cytoloop.io.voxel_size import Spacing
 from cytoloop.model.checkpoint import Checkpoint, build_network
 from cytoloop.model.hardware import choose_precision, faster_channels_last, put_channels_last
 from cytoloop.model.windows import grown_window, shrinkage
+from cytoloop.truth.classes import class_heads, class_names
 
 log = logging.getLogger(__name__)
 
 _DTYPES = {"bf16": torch.bfloat16, "16": torch.float16}
 _READ_VOXELS = 2**23
 OTHER_HEADS = ("distance", "contour")
-"""What a network may say beside the foreground, see `cytoloop.data.heads`."""
+"""What a network may say beside the foreground, see `cytoloop.data.target_maps`."""
 
 
 class Predictor:
@@ -40,7 +41,7 @@ class Predictor:
     overlap : float or ``auto``
         Of neighbouring windows: a share in [0, 1), or by how far the networks look.
     tta : str
-        Test-time augmentation: none, flips or full, see `cytoloop.inference.augmented`.
+        Test-time augmentation: none, flips or full, see `cytoloop.inference.test_time_augmentation`.
     accelerator : str
         auto, cpu or gpu.
     precision : str
@@ -256,7 +257,7 @@ def map_names(image: Mapping[str, Any]) -> tuple[str, ...]:
     ----------
     image : mapping
         What a checkpoint says of images; ``heads`` is the list of its outputs: the foreground
-        first, or classes and nothing else (`cytoloop.classes`).
+        first, or classes and nothing else (`cytoloop.truth.classes`).
 
     Raises
     ------

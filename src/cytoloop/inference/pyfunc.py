@@ -13,13 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from cytoloop.classes import class_names, numbered
-from cytoloop.digest import file_hash
 from cytoloop.errors import ConfigError, ImageError, ModelError
-from cytoloop.inference.api import predict_array
+from cytoloop.inference.arrays import predict_array
 from cytoloop.inference.postprocess import POSTPROCESS
-from cytoloop.model.blueprint import describe
+from cytoloop.io.digest import file_hash
+from cytoloop.model.architecture import describe
 from cytoloop.model.checkpoint import Checkpoint, read_checkpoint
+from cytoloop.truth.classes import class_names, numbered
 
 CHECKPOINT = "best.ckpt"
 OUTPUTS = ("labels", "probability", "mask")

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from cytoloop.atomic import replacing
 from cytoloop.instances.blocks import Volume
+from cytoloop.io.atomic import replacing
 
 IN_MEMORY_VOXELS = 2**26
 """Voxels up to which an image's maps and labels are kept in memory: half a GiB."""

@@ -10,10 +10,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from cytoloop.errors import ConfigError
-from cytoloop.images import Spacing
-from cytoloop.inference.augmented import CHOICES
-from cytoloop.inference.maps import DTYPES
 from cytoloop.inference.postprocess import check_postprocess
+from cytoloop.inference.probability_maps import DTYPES
+from cytoloop.inference.test_time_augmentation import CHOICES
+from cytoloop.io.voxel_size import Spacing
 
 OUTPUTS = ("probability", "mask", "labels", "objects")
 FORMATS = ("auto", "ome-tiff", "ome-zarr")
@@ -80,7 +80,7 @@ def settings_of(values: Mapping[str, Any]) -> Settings:
         save=tuple(save) if isinstance(save, list) else (str(save),),
         channel=values["channel"],
         spacing_um=tuple(spacing) if isinstance(spacing, list) else spacing,
-        level=values["level"],
+        level=values["pyramid_level"],
         resample=bool(values["resample"]),
         dtype=str(values["probability_dtype"]),
         format=str(values["format"]),
@@ -122,7 +122,7 @@ def check_settings(settings: Settings, engine: str = "local", workers: Any = 1) 
             problems.append(f"{name}={value}: expected {', '.join(known)}")
     level, overlap = settings.level, settings.overlap
     if level != "auto" and not (isinstance(level, int) and level >= 0):
-        problems.append(f"level={level}: expected auto, or a number from 0")
+        problems.append(f"pyramid_level={level}: expected auto, or a number from 0")
     if overlap != "auto" and not (isinstance(overlap, (int, float)) and 0 <= overlap < 1):
         problems.append(f"overlap={overlap}: expected auto, or 0 <= overlap < 1")
     spacing = settings.spacing_um

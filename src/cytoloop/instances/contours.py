@@ -34,7 +34,7 @@ def grow_to_contours(
         ([Z,] Y, X), 0..255 (uint8) or 0..1 (floats): foreground, how deep inside its object a
         voxel lies, and how near to a contour.
     rule : InstanceRule
-        Its threshold, ``seeds_above`` and ``closing`` count.
+        Its threshold, ``seed_threshold`` and ``closing`` count.
     steps : sequence of float
         Of a voxel, see `cytoloop.instances.rule.finest_steps`.
 
@@ -62,11 +62,11 @@ def grow_to_contours(
         )
     whole = tuple(slice(0, n) for n in probability.shape)
     levels = np.asarray(depth[whole])
-    deep = levels > rule.seeds_above * full_scale(levels.dtype)
-    if rule.closing:
-        footprint = disk(rule.closing).astype(bool)
+    deep = levels > rule.seed_threshold * full_scale(levels.dtype)
+    if rule.seed_closing:
+        footprint = disk(rule.seed_closing).astype(bool)
         footprint = footprint.reshape((1,) * (deep.ndim - 2) + footprint.shape)  # plane by plane
-        pad = [(0, 0)] * (deep.ndim - 2) + [(rule.closing, rule.closing)] * 2
+        pad = [(0, 0)] * (deep.ndim - 2) + [(rule.seed_closing, rule.seed_closing)] * 2
         inner = tuple(slice(a, n + a) for (a, _), n in zip(pad, deep.shape, strict=True))
         deep = ndimage.binary_closing(np.pad(deep, pad), footprint)[inner]
     seeds, _ = ndimage.label(deep)  # neighbours share a side

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from cytoloop.atomic import replacing
 from cytoloop.instances.blocks import Box
+from cytoloop.io.atomic import replacing
 
 
 class ObjectSums:

@@ -31,9 +31,9 @@ class InstanceRule:
     method : str
         ``watershed``: basins of the depth, see `cytoloop.instances.segment`; ``hitif``: see
         `cytoloop.instances.contours`.
-    seeds_above : float
+    seed_threshold : float
         For ``hitif``: depth above which a voxel belongs to a seed.
-    closing : int
+    seed_closing : int
         For ``hitif``: radius in pixels of a closing of the seeds.
     border : str
         ``none``; ``xy``: objects that touch a side of the image are dropped; ``all``: the first
@@ -49,8 +49,8 @@ class InstanceRule:
     fill_holes: bool = True
     border: str = "none"
     method: str = "watershed"
-    seeds_above: float = 0.67
-    closing: int = 6
+    seed_threshold: float = 0.67
+    seed_closing: int = 6
 
 
 def finest_steps(spacing_um: Sequence[float] | None, ndim: int) -> tuple[float, ...]:

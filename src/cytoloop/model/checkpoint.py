@@ -16,12 +16,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cytoloop.atomic import replacing
-from cytoloop.digest import file_hash
 from cytoloop.errors import ModelError
-from cytoloop.model.blueprint import check_arguments, check_fit, check_window, network_class
-from cytoloop.model.foreign import best_in_folder, read_foreign
-from cytoloop.model.untrusted import check_weights, load_tensors
+from cytoloop.io.atomic import replacing
+from cytoloop.io.digest import file_hash
+from cytoloop.model.architecture import check_arguments, check_fit, check_window, network_class
+from cytoloop.model.importers import best_in_folder, read_foreign
+from cytoloop.model.safe_load import check_weights, load_tensors
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Checkpoint:
 
 
 def read_checkpoint(path: str | Path) -> Checkpoint:
-    """Read a checkpoint of ours, or one of another origin (see `cytoloop.model.foreign`).
+    """Read a checkpoint of ours, or one of another origin (see `cytoloop.model.importers`).
 
     Parameters
     ----------

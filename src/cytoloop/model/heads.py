@@ -16,14 +16,14 @@ class Head(nn.Module):
     ----------
     loss : Module
         Called with (logits, target, weight).
-    share : float
+    loss_weight : float
         Of this head's loss in the sum over all heads, 0 or more.
     """
 
-    def __init__(self, loss: nn.Module, share: float = 1.0) -> None:
+    def __init__(self, loss: nn.Module, loss_weight: float = 1.0) -> None:
         super().__init__()
         self.loss = loss
-        self.share = share
+        self.loss_weight = loss_weight
 
     def forward(self, features: Tensor) -> Tensor:
         """Return logits (B, 1, [Z,] Y, X) from this head's channel of the network's output."""

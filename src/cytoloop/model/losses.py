@@ -46,7 +46,7 @@ class DiceCELoss(nn.Module):
     def __init__(self, dice: float = 1.0, cross_entropy: float = 1.0) -> None:
         super().__init__()
         self.dice = TverskyLoss()
-        self.shares = (dice, cross_entropy)
+        self.loss_weights = (dice, cross_entropy)
 
     def forward(self, logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
         """Return the loss, a scalar."""
@@ -54,7 +54,7 @@ class DiceCELoss(nn.Module):
         logits, target, weight = blinded(logits, target, weight)
         entropy = functional.binary_cross_entropy_with_logits(logits, target, reduction="none")
         entropy = (weight * entropy).sum() / weight.sum().clamp(min=1.0)
-        return self.shares[0] * dice + self.shares[1] * entropy
+        return self.loss_weights[0] * dice + self.loss_weights[1] * entropy
 
 
 class TverskyLoss(nn.Module):
@@ -143,7 +143,7 @@ class CenterlineDiceLoss(nn.Module):
         return line
 
 
-class DepthLoss(nn.Module):
+class DistanceLoss(nn.Module):
     """Mean error of a map in [0, 1], in objects as much as elsewhere.
 
     Most voxels are background, where the map is 0: without a balance the error inside objects
@@ -155,28 +155,32 @@ class DepthLoss(nn.Module):
         Share of the error in the background, [0, 1).
     power : float
         1: absolute error; 2: squared error.
-    between : float
+    gap_weight : float
         What a voxel between objects counts, where another one counts 1, as in U-Net (Ronneberger et
         al. 2015): few voxels, on which it hangs whether objects that touch are parted.
-    reach : int
+    gap_radius : int
         Half the width of what is between, in voxels, 1 or more.
     """
 
     def __init__(
-        self, background: float = 0.3, power: float = 1.0, between: float = 1.0, reach: int = 1
+        self,
+        background: float = 0.3,
+        power: float = 1.0,
+        gap_weight: float = 1.0,
+        gap_radius: int = 1,
     ) -> None:
         super().__init__()
         self.background = background
         self.power = power
-        self.between = between
-        self.reach = reach
+        self.gap_weight = gap_weight
+        self.gap_radius = gap_radius
 
     def forward(self, logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
         """Return the loss, a scalar."""
         logits, target, weight = blinded(logits, target, weight)
         error = (logits.sigmoid() - target).abs() ** self.power
-        if self.between != 1:
-            weight = torch.where(valleys(target, self.reach), self.between * weight, weight)
+        if self.gap_weight != 1:
+            weight = torch.where(valleys(target, self.gap_radius), self.gap_weight * weight, weight)
         inside = weight * (target > 0)
         outside = weight - inside
         return (1 - self.background) * (inside * error).sum() / inside.sum().clamp(min=1.0) + (
@@ -184,7 +188,7 @@ class DepthLoss(nn.Module):
         )
 
 
-def valleys(depth: Tensor, reach: int) -> Tensor:
+def valleys(depth: Tensor, gap_radius: int) -> Tensor:
     """Return where depths are lower than on both sides: between objects that touch, or nearly.
 
     What a grey closing fills; a slope, however steep, is none, and what lies beyond the borders of
@@ -194,7 +198,7 @@ def valleys(depth: Tensor, reach: int) -> Tensor:
     ----------
     depth : Tensor
         (B, K, [Z,] Y, X), 0 to 1.
-    reach : int
+    gap_radius : int
         Voxels to either side.
 
     Returns
@@ -202,7 +206,7 @@ def valleys(depth: Tensor, reach: int) -> Tensor:
     Tensor of bool
         Same shape.
     """
-    closed = -_greatest(-_greatest(_widened(depth, 2 * reach), reach), reach)
+    closed = -_greatest(-_greatest(_widened(depth, 2 * gap_radius), gap_radius), gap_radius)
     return closed - depth > _SHALLOW
 
 
@@ -212,21 +216,21 @@ class SumLoss(nn.Module):
     Parameters
     ----------
     losses : mapping of str to Module
-    shares : mapping of str to float, optional
+    loss_weights : mapping of str to float, optional
         Of each in the sum; 1 where none is given.
     """
 
     def __init__(
-        self, losses: Mapping[str, nn.Module], shares: Mapping[str, float] | None = None
+        self, losses: Mapping[str, nn.Module], loss_weights: Mapping[str, float] | None = None
     ) -> None:
         super().__init__()
         self.losses = nn.ModuleDict(dict(losses))
-        self.shares = dict(shares or {})
+        self.loss_weights = dict(loss_weights or {})
 
     def forward(self, logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
         """Return the loss, a scalar."""
         parts = [
-            self.shares.get(name, 1.0) * loss(logits, target, weight)
+            self.loss_weights.get(name, 1.0) * loss(logits, target, weight)
             for name, loss in self.losses.items()
         ]
         return torch.stack(parts).sum()
@@ -243,11 +247,11 @@ def _eroded(body: Tensor) -> Tensor:
     return found
 
 
-def _greatest(body: Tensor, reach: int) -> Tensor:
-    """Return the greatest in each box of 2 reach + 1 voxels, where it lies inside."""
+def _greatest(body: Tensor, gap_radius: int) -> Tensor:
+    """Return the greatest in each box of 2 gap_radius + 1 voxels, where it lies inside."""
     for axis in range(2, body.ndim):  # several times as fast as pooling, on a CPU
-        count = body.shape[axis] - 2 * reach
-        shifted = [body.narrow(axis, start, count) for start in range(2 * reach + 1)]
+        count = body.shape[axis] - 2 * gap_radius
+        shifted = [body.narrow(axis, start, count) for start in range(2 * gap_radius + 1)]
         body = reduce(torch.maximum, shifted)
     return body
 

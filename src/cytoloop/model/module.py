@@ -2,30 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
-from cyto_dl.models.base_model import BaseModel
+from hydra.utils import instantiate
+from lightning import LightningModule
 from lightning.pytorch.callbacks import Timer
+from omegaconf import OmegaConf
 from torch import Tensor, nn
 
-from cytoloop import __version__
-from cytoloop.classes import class_names
 from cytoloop.errors import ConfigError
 from cytoloop.model.class_scores import ClassCounts
-from cytoloop.model.finetuning import decaying_groups
 from cytoloop.model.hardware import INNERMOST, faster_channels_last, put_channels_last
+from cytoloop.model.layer_decay import decaying_groups
+from cytoloop.truth.classes import class_names
+from cytoloop.version import __version__
 
 Batch = dict[str, Any]
 
 
-class SegmentationModule(BaseModel):
-    """A network with heads, on CytoDL's BaseModel (which keeps plain values as hparams).
+class SegmentationModule(LightningModule):
+    """A network with heads.
 
     A batch has ``image`` (B, C, [Z,] Y, X) float32, ``target`` (B, K, [Z,] Y, X) float32 and
     ``weight`` (B, 1, [Z,] Y, X) float32, 0 = excluded; K is the number of heads. The first head
-    is the foreground, or all are classes. The state dict has `backbone.*` and `task_heads.*`, as
-    CytoDL's `MultiTaskIm2Im`.
+    is the foreground, or every head is a class. The state dict has the keys of CytoDL's
+    `MultiTaskIm2Im`, ``backbone.*``, so that checkpoints can be exchanged.
+
+    Every part may be an object, or a config with ``_target_``: `cyto_dl.train` passes configs.
+    Configs are kept as hyperparameters.
 
     Parameters
     ----------
@@ -37,44 +43,64 @@ class SegmentationModule(BaseModel):
         Runs the network over a whole image in validation: ``inferer(image, network)``.
     image : dict
         What the network expects of an image (dims, channels, spacing_um, patch_size,
-        normalization) and says of it (heads): plain values that prediction reads from the
-        checkpoint.
+        normalization) and what its heads are: plain values, read by prediction.
+    optimizer : callable, optional
+        Parameters to optimizer; Adam by default.
+    lr_scheduler : callable, optional
+        ``lr_scheduler(optimizer=...)``; stepped after every batch.
     compile : bool
-        Let torch compile the network at its first step: slow to start, faster steps.
+        Compile the network at its first step: a slow start, then faster steps.
     channels_last : bool or ``auto``
         Keep the channels of images and weights innermost in memory; ``auto``: where that is
         faster, see `cytoloop.model.hardware.faster_channels_last`.
     layer_decay : float
-        From each stage of the network to the one before it the learning rate falls so much, (0, 1].
-    optimizer, lr_scheduler : partials
-        From CytoDL's BaseModel; the scheduler is stepped after every batch.
+        Factor of the learning rate from each stage of the network to the stage before it, (0, 1].
+
+    Raises
+    ------
+    ConfigError
+        A layer decay out of range.
     """
 
     def __init__(
         self,
         *,
-        backbone: nn.Module,
-        task_heads: dict[str, nn.Module],
+        backbone: Any,
+        task_heads: Any,
         inferer: Any,
-        image: dict[str, Any],
+        image: Any,
+        optimizer: Any = None,
+        lr_scheduler: Any = None,
         compile: bool = False,
         channels_last: bool | str = "auto",
         layer_decay: float = 1.0,
-        **base_kwargs: Any,
     ) -> None:
-        super().__init__(metrics={}, **base_kwargs)
-        self.backbone = backbone
-        self.channels_last = channels_last
-        self._spatial_dims = image.get("spatial_dims", 3)
-        if compile:
-            self.backbone.compile()  # in place: names in a checkpoint stay
-        self.task_heads = nn.ModuleDict(task_heads)
-        self.inferer = inferer
+        super().__init__()
         if not 0 < layer_decay <= 1:
             raise ConfigError(
                 "model.layer_decay", f"is {layer_decay}", "Expected above 0, up to 1."
             )
+        parts = {
+            "backbone": backbone,
+            "task_heads": task_heads,
+            "inferer": inferer,
+            "optimizer": optimizer,
+            "lr_scheduler": lr_scheduler,
+        }
+        configs = {name: _plain(part) for name, part in parts.items() if _is_config(part)}
+        options = {"compile": compile, "channels_last": channels_last, "layer_decay": layer_decay}
+        self.save_hyperparameters({**configs, "image": _plain(image), **options}, logger=False)
+        parts |= instantiate(configs, _convert_="all")
+        self.backbone: Any = parts["backbone"]
+        self.task_heads = nn.ModuleDict(parts["task_heads"])
+        self.inferer = parts["inferer"]
+        self.optimizer = parts["optimizer"] or torch.optim.Adam
+        self.lr_scheduler = parts["lr_scheduler"]
+        self.channels_last = channels_last
         self.layer_decay = layer_decay
+        self._spatial_dims = image.get("spatial_dims", 3)
+        if compile:
+            self.backbone.compile()  # in place: the names in a checkpoint stay
         self.class_counts = ClassCounts(class_names(list(image.get("heads") or [])))
 
     def setup(self, stage: str) -> None:
@@ -112,7 +138,7 @@ class SegmentationModule(BaseModel):
         ]
 
     def head(self, name: str) -> Any:
-        """Return a head: a module with ``loss``, ``share`` and ``probability``."""
+        """Return a head: a module with ``loss``, ``loss_weight`` and ``probability``."""
         return self.task_heads[name]
 
     def losses(self, logits: dict[str, Tensor], batch: Batch) -> dict[str, Tensor]:
@@ -121,7 +147,7 @@ class SegmentationModule(BaseModel):
         for channel, name in enumerate(self.task_heads):
             target = batch["target"][:, channel : channel + 1]
             found[name] = self.head(name).loss(logits[name], target, batch["weight"])
-        parts = [self.head(name).share * found[name] for name in found]
+        parts = [self.head(name).loss_weight * found[name] for name in found]
         return {**found, "loss": torch.stack(parts).sum()}
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
@@ -134,7 +160,7 @@ class SegmentationModule(BaseModel):
         loss = torch.stack([share * one["loss"] for share, one in every]).sum() / sum(shares)
         dice = self._dice(depths[0], batch)
         found, size = {**found, "loss": loss, "dice": dice}, len(batch["image"])
-        means = {"on_step": False, "on_epoch": True, "sync_dist": True}
+        means: Any = {"on_step": False, "on_epoch": True, "sync_dist": True}
         self.log_dict(_named("train", found), batch_size=size, **means)
         self.log("train/loss_step", loss, on_step=True, on_epoch=False, batch_size=size)
         return {"loss": loss, "dice": dice}
@@ -221,8 +247,13 @@ class SegmentationModule(BaseModel):
 
     def budget_spent(self) -> float:
         """Return the share of the training budget (steps or minutes) that is used up, 0 to 1."""
-        timers = [c for c in self.trainer.callbacks if isinstance(c, Timer)]
-        shares = [t.time_elapsed() / t._duration for t in timers if t._duration]
+        callbacks: Any = getattr(self.trainer, "callbacks", [])
+        shares = []
+        for timer in (one for one in callbacks if isinstance(one, Timer)):
+            left = timer.time_remaining()
+            if left is not None:
+                spent = timer.time_elapsed()
+                shares.append(spent / max(spent + left, 1e-9))
         steps = self.trainer.estimated_stepping_batches  # infinite where only minutes count
         shares.append(self.trainer.global_step / max(steps, 1))
         return min(max(shares), 1.0)
@@ -230,6 +261,18 @@ class SegmentationModule(BaseModel):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Note in the file who wrote it."""
         checkpoint["cytoloop"] = {"version": __version__, "schema": 1}
+
+
+def _is_config(part: Any) -> bool:
+    """Return whether a part is a config, or a mapping of configs, still to be built."""
+    if not isinstance(part, Mapping) and not OmegaConf.is_config(part):
+        return False
+    return "_target_" in part or all(_is_config(one) for one in part.values())
+
+
+def _plain(part: Any) -> Any:
+    """Return a config as plain values, interpolations resolved."""
+    return OmegaConf.to_container(part, resolve=True) if OmegaConf.is_config(part) else part
 
 
 def _named(stage: str, losses: dict[str, Tensor]) -> dict[str, Any]:

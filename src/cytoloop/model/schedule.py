@@ -20,7 +20,7 @@ SHAPES: dict[str, Callable[[float], float]] = {
 
 
 class BudgetSchedule(LRScheduler):
-    """Linear warm-up, then down to `final` times the highest rate.
+    """Linear warm-up, then down to `end_factor` times the highest rate.
 
     Parameters
     ----------
@@ -30,7 +30,7 @@ class BudgetSchedule(LRScheduler):
         One of `SHAPES`.
     warmup : float
         Share of the budget, in [0, 1).
-    start, final : float
+    start_factor, end_factor : float
         First and last rate as a share of the highest, in [0, 1].
 
     Raises
@@ -44,8 +44,8 @@ class BudgetSchedule(LRScheduler):
         optimizer: Optimizer,
         shape: str = "cosine",
         warmup: float = 0.05,
-        start: float = 0.1,
-        final: float = 0.01,
+        start_factor: float = 0.1,
+        end_factor: float = 0.01,
         **kwargs: Any,
     ) -> None:
         problems = [] if shape in SHAPES else [f"shape is {shape}, expected {', '.join(SHAPES)}"]
@@ -53,29 +53,28 @@ class BudgetSchedule(LRScheduler):
             problems.append(f"warmup is {warmup}, expected a share of the budget, 0 to below 1")
         problems += [
             f"{name} is {value}, expected a share of the highest rate, 0 to 1"
-            for name, value in (("start", start), ("final", final))
+            for name, value in (("start_factor", start_factor), ("end_factor", end_factor))
             if not 0 <= value <= 1
         ]
         if problems:
             raise ConfigError("model.lr_scheduler", problems, "See configs/schedule/.")
         self.shape = shape
         self.warmup = warmup
-        self.start = start
-        self.final = final
+        self.start_factor = start_factor
+        self.end_factor = end_factor
         self.spent = 0.0
         super().__init__(optimizer, **kwargs)
 
     def factor(self) -> float:
         """Return the present rate as a share of the highest."""
         if self.spent < self.warmup:
-            return self.start + (1.0 - self.start) * self.spent / self.warmup
+            return self.start_factor + (1.0 - self.start_factor) * self.spent / self.warmup
         done = min((self.spent - self.warmup) / (1.0 - self.warmup), 1.0)
-        return self.final + (1.0 - self.final) * SHAPES[self.shape](done)
+        return self.end_factor + (1.0 - self.end_factor) * SHAPES[self.shape](done)
 
     def get_lr(self) -> list[Any]:
         """Return the rate of each parameter group."""
         return [base * self.factor() for base in self.base_lrs]
 
 
-WarmupCosine = BudgetSchedule
 """Its name in configs that are older than the other shapes; the defaults are that schedule."""

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from cytoloop.errors import CytoloopError
-from cytoloop.model.blueprint import WithoutMemory, network_class
+from cytoloop.model.architecture import WithoutMemory, network_class
 
 _STEPS = (1, 2, 4, 8, 16, 32, 64)
 BASE = 128

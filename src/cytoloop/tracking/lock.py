@@ -18,8 +18,8 @@ from pathlib import Path
 import psutil
 from filelock import FileLock, Timeout
 
-from cytoloop.atomic import replacing
 from cytoloop.errors import ConfigError
+from cytoloop.io.atomic import replacing
 
 NOTE = "training.json"
 """Name of the note in the output folder of a training that runs."""

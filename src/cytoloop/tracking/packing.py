@@ -16,9 +16,9 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.types import ParamSchema, ParamSpec, Schema, TensorSpec
 
-from cytoloop import __version__
 from cytoloop.errors import ModelError, OutputError
 from cytoloop.tracking.store import quiet_mlflow
+from cytoloop.version import __version__
 
 _LOADER = "cytoloop.inference.pyfunc"
 _ANY = TensorSpec(np.dtype("O"), (-1,))

@@ -6,11 +6,11 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from cytoloop.atomic import replacing
 from cytoloop.errors import ModelError
+from cytoloop.io.atomic import replacing
 
 LAST = "checkpoints/last.ckpt"
-_BEFORE = "checkpoints/last-1.ckpt"  # kept by cytoloop.model.storage
+_BEFORE = "checkpoints/last-1.ckpt"  # kept by cytoloop.training.checkpoint_io
 FINISHED = "finished"
 """Name of the file that a finished training leaves in its folder, with its final scores."""
 

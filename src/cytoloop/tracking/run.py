@@ -13,8 +13,8 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from cytoloop.errors import ModelError
-from cytoloop.remote import shown
-from cytoloop.tracking.delivery import LONGEST, Entry, deliver, end_entry, file_entry, metrics_entry
+from cytoloop.redact import redact_url
+from cytoloop.tracking.entries import LONGEST, Entry, deliver, end_entry, file_entry, metrics_entry
 from cytoloop.tracking.spool import SPOOL, Spool
 from cytoloop.tracking.store import connect, experiment_id
 
@@ -153,7 +153,7 @@ def open_run(run_id: str, uri: str | None = None, client: MlflowClient | None = 
     except MlflowException as error:
         raise ModelError(
             f"runs:/{run_id}",
-            f"no such run in {shown(str(client.tracking_uri))}",
+            f"no such run in {redact_url(str(client.tracking_uri))}",
             "See the ids with `cytoloop ui`; set MLFLOW_TRACKING_URI if it is in another store.",
         ) from error
     return TrackedRun(client, run_id)

@@ -9,10 +9,11 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from cytoloop.errors import ModelError
-from cytoloop.images import stem
-from cytoloop.remote import plain_path, shown
+from cytoloop.io.names import stem
+from cytoloop.redact import redact_url
 from cytoloop.tracking.checkpoints import fetch_artifact
 from cytoloop.tracking.run import TrackedRun, open_run
+from cytoloop.urls import plain_path
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +78,7 @@ def record_evaluation(
     values = {f"test/{key}": v for key, v in scores.items() if isinstance(v, (int, float))}
     run.metrics(values, number)
     run.files(files, folder)
-    run.tags({f"{LATEST}.{number}": f"{folder}: {shown(truth)}", LATEST: folder})
+    run.tags({f"{LATEST}.{number}": f"{folder}: {redact_url(truth)}", LATEST: folder})
     return folder
 
 

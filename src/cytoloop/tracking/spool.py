@@ -12,8 +12,8 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
-from cytoloop.remote import shown
-from cytoloop.tracking.delivery import Entry, as_line, deliver, from_line, is_away, named
+from cytoloop.redact import redact_url
+from cytoloop.tracking.entries import Entry, as_line, deliver, from_line, is_away, named
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ class Spool:
 
     An entry is in the file before `put` returns, so a killed process loses none: the next one
     delivers them. What has been delivered twice is there once (see
-    `cytoloop.tracking.delivery.deliver`). The file is gone when everything has arrived.
+    `cytoloop.tracking.entries.deliver`). The file is gone when everything has arrived.
 
     Parameters
     ----------
@@ -120,7 +120,7 @@ class Spool:
             self._served = time.monotonic()
             log.warning(
                 "the MLflow store %s does not answer: training goes on, what it logs waits in %s",
-                shown(str(self.client.tracking_uri)),
+                redact_url(str(self.client.tracking_uri)),
                 self.path,
             )
             log.debug("%s", error)

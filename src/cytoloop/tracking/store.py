@@ -16,7 +16,7 @@ from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
 from cytoloop.errors import ConfigError
-from cytoloop.remote import has_password, shown
+from cytoloop.redact import has_password, redact_url
 from cytoloop.terminal import quiet_libraries
 from cytoloop.tracking.lock import state_folder
 
@@ -77,20 +77,20 @@ def connect(explicit: str | None = None) -> MlflowClient:
     except ImportError as error:
         package = "'cytoloop[postgresql]'" if scheme == "postgresql" else str(error.name)
         raise ConfigError(
-            f"MLflow store {shown(uri)}",
+            f"MLflow store {redact_url(uri)}",
             f"{scheme} needs the package {error.name}",
             f"Install it: pip install {package}",
         ) from error
     except (MlflowException, SQLAlchemyError, OSError, ValueError) as error:
         text = str(error).strip()
-        reason = (shown(text).splitlines() or [type(error).__name__])[0][:200]
+        reason = (redact_url(text).splitlines() or [type(error).__name__])[0][:200]
         raise ConfigError(
-            f"MLflow store {shown(uri)}",
+            f"MLflow store {redact_url(uri)}",
             f"cannot be used: {reason}",
             "Start the server, or unset MLFLOW_TRACKING_URI to use ./mlflow.db."
             if scheme not in _DATABASES
             else "Check the path or the address, and the permissions.",
-        ) from (error if shown(text) == text else None)  # its text may hold the password
+        ) from (error if redact_url(text) == text else None)  # its text may hold the password
     return client
 
 
@@ -138,7 +138,7 @@ def refuse_password(uri: str | None) -> None:
     """
     if uri and has_password(str(uri)):
         raise ConfigError(
-            f"logger.mlflow.tracking_uri={shown(str(uri))}",
+            f"logger.mlflow.tracking_uri={redact_url(str(uri))}",
             "holds a password, which would be written into configs and artifacts",
             "Set MLFLOW_TRACKING_URI to it, or keep the password in PGPASSWORD or ~/.pgpass.",
         )

@@ -16,7 +16,7 @@ from cytoloop.__main__ import main
 from cytoloop.curation.crops.collect import collect_crops
 from cytoloop.curation.crops.cut import cut_images
 from cytoloop.curation.crops.formats import MODULES, format_named, format_of
-from cytoloop.images import read_labels
+from cytoloop.io.labels import read_labels
 from cytoloop.manifest import Row
 
 Blobs = Callable[..., tuple[np.ndarray, np.ndarray]]
@@ -90,7 +90,7 @@ def test_half_finished_work_on_real_nuclei_is_curated_again(
     curate = ["workers=1"]
     assert main(["curate", "raw=raw", "seg1=seg", "output=one", *curate]) == 0
     assert main(["annotate", "data.path=one", "output=a", "format=coco", "min_size=64"]) == 0
-    assert main(["annotate", "from=a", "output=l"]) == 0
+    assert main(["annotate", "project=a", "output=l"]) == 0
     for file in files:
         truth = tifffile.imread(Path("seg") / file.name)
         assert np.array_equal(read_labels(f"l/{file.stem}.ome.tif"), truth)
@@ -98,7 +98,7 @@ def test_half_finished_work_on_real_nuclei_is_curated_again(
     lines = table.read_text().splitlines()
     lines[1::2] = [line.replace(",todo,", ",done,") for line in lines[1::2]]
     table.write_text("\n".join(lines) + "\n")
-    words = ["undone=leave_out", "unseen=true"]
-    assert main(["annotate", "from=a", "output=half", *words]) == 0
+    words = ["unfinished=exclude", "unseen=true"]
+    assert main(["annotate", "project=a", "output=half", *words]) == 0
     words = ["raw=raw", "seg1=half", "exclude=half/unseen", "output=two"]
     assert main(["curate", *words, *curate]) == 0

@@ -13,7 +13,7 @@ import pytest
 import tifffile
 
 from cytoloop.__main__ import main
-from cytoloop.commands import annotate
+from cytoloop.cli.commands import annotate
 from cytoloop.curation.crops import formats
 from cytoloop.curation.crops.collect import collect_crops, collect_pictures
 from cytoloop.curation.crops.cut import cut_images, rows_to_annotate
@@ -22,7 +22,9 @@ from cytoloop.curation.crops.formats import format_named, format_of
 from cytoloop.curation.crops.record import read_record
 from cytoloop.curation.exchange.pictures import Picture
 from cytoloop.errors import ConfigError, ImageError, ManifestError, OutputError
-from cytoloop.images import read_header, read_labels, safe_name
+from cytoloop.io.labels import read_labels
+from cytoloop.io.names import safe_name
+from cytoloop.io.read import read_header
 from cytoloop.manifest import Row, write_manifest
 
 Blobs = Callable[..., tuple[np.ndarray, np.ndarray]]
@@ -104,7 +106,7 @@ def test_cut_and_paste_give_the_labels_back(dataset: Path) -> None:
     assert len(rows) == len({row["picture"] for row in rows}) > 6
     assert {row["raw"] for row in rows} == {f"../data/raw/im_{n}.tif" for n in range(3)}
     assert {row["status"] for row in rows} == {"todo"} and {row["z"] for row in rows} == {""}
-    assert main(["annotate", "from=annotation", "output=labels", "unseen=true"]) == 0
+    assert main(["annotate", "project=annotation", "output=labels", "unseen=true"]) == 0
     for number in range(3):
         path = Path(f"labels/im_{number}.ome.tif")
         assert np.array_equal(read_labels(path), tifffile.imread(dataset / f"seg/im_{number}.tif"))
@@ -127,7 +129,7 @@ def test_planes_of_a_stack_are_pictures_that_keep_the_numbers(
             assert np.array_equal(data["labels"], labels[int(row["z"]), y0:y1, x0:x1])
             assert data["image"].dtype == np.uint8
             assert int(row["objects"]) == len(np.unique(data["labels"])) - 1
-    assert main(["annotate", "from=annotation", "output=labels", "all_done=true"]) == 0
+    assert main(["annotate", "project=annotation", "output=labels", "all_done=true"]) == 0
     assert np.array_equal(read_labels("labels/im_1.ome.tif"), labels)
     assert read_header("labels/im_1.ome.tif").spacing_um == pytest.approx(SPACING)
 
@@ -148,7 +150,7 @@ def test_done_in_the_table_counts_as_done_in_the_picture(dataset: Path) -> None:
     cut_images(rows_to_annotate(dataset, "train"), "annotation", NPZ, 50)
     rows = cells()
     write_manifest("annotation/crops.csv", [{**rows[0], "status": "done"}], list(rows[0]))
-    words = ["from=annotation", "undone=leave_out", "unseen=true"]
+    words = ["project=annotation", "unfinished=exclude", "unseen=true"]
     assert main(["annotate", *words, "output=labels"]) == 0
     assert read_labels("labels/im_0.ome.tif").any()
     assert not read_labels("labels/unseen/im_0.ome.tif").any()
@@ -169,7 +171,7 @@ def test_predictions_are_labels_to_correct(dataset: Path, blobs: Blobs, tiff: Ti
     write_manifest("preds/predictions.csv", [{**row, "status": "done"}, failed], columns)
     words = ["output=annotation", "format=npz"]
     assert main(["annotate", "data.path=preds/predictions.csv", *words]) == 0
-    assert main(["annotate", "from=annotation", "output=labels"]) == 0
+    assert main(["annotate", "project=annotation", "output=labels"]) == 0
     assert np.array_equal(read_labels("labels/im_0.ome.tif"), predicted)
 
 
@@ -177,7 +179,7 @@ def test_a_project_made_elsewhere_gives_an_image_for_each_picture(blobs: Blobs) 
     labels = blobs((40, 50), 300, seed=1, radius=1.5)[1].astype(np.uint32)
     image = labels.astype(np.uint8)
     write_pictures(Path("theirs"), [Picture("a b", labels, image), Picture("c", labels * 0, image)])
-    assert main(["annotate", "from=theirs", "output=labels"]) == 0
+    assert main(["annotate", "project=theirs", "output=labels"]) == 0
     assert np.array_equal(read_labels("labels/a b.ome.tif"), labels)
     assert read_labels("labels/a b.ome.tif").dtype == (
         np.uint16 if labels.max() > 255 else np.uint8
@@ -188,17 +190,17 @@ def test_a_project_made_elsewhere_gives_an_image_for_each_picture(blobs: Blobs) 
 def test_wrong_settings_are_refused_all_at_once(
     dataset: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["data.path=data", "from=data", "output=data/x", "format=png", "objects=0"]
-    words += ["min_size=big", "split=all", "undone=drop", "unseen=1"]
+    words = ["data.path=data", "project=data", "output=data/x", "format=png", "objects=0"]
+    words += ["min_size=big", "split=all", "unfinished=drop", "unseen=1"]
     assert main(["annotate", *words]) == 2
     told = capsys.readouterr().err
     for part in ("either data.path=", "png is unknown", "objects=0", "min_size=big", "split=all"):
         assert part in told
-    for part in ("undone=drop", "unseen=1", "is inside data"):
+    for part in ("unfinished=drop", "unseen=1", "is inside data"):
         assert part in told
     assert main(["annotate", "output=x"]) == 2
     assert "either data.path=" in capsys.readouterr().err
-    assert main(["annotate", "from=nowhere", "output=x"]) == 2
+    assert main(["annotate", "project=nowhere", "output=x"]) == 2
     assert "no such file or folder" in capsys.readouterr().err
     assert not Path("x").exists()
 
@@ -321,4 +323,4 @@ def test_pictures_named_twice_or_of_two_shapes_are_refused(dataset: Path) -> Non
 
 def test_help_and_config_of_the_verb(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["annotate", "--help"]) == 0
-    assert "cytoloop annotate from=annotation/" in capsys.readouterr().out
+    assert "cytoloop annotate project=annotation/" in capsys.readouterr().out

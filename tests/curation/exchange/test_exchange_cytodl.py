@@ -19,9 +19,10 @@ from hypothesis import strategies as st
 from cytoloop.curation.exchange import cytodl
 from cytoloop.curation.exchange.cytodl import export_cytodl
 from cytoloop.errors import ConfigError, ManifestError, OutputError
-from cytoloop.images import read_image, write_image
+from cytoloop.io.read import read_image
+from cytoloop.io.writers.tiff import write_image
 from cytoloop.manifest import CYTODL_COLUMNS, Row, read_dataset
-from cytoloop.targets import read_target
+from cytoloop.truth.targets import read_target
 
 SHAPE = (6, 24, 28)
 Blobs = Callable[..., tuple[np.ndarray, np.ndarray]]

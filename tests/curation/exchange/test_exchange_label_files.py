@@ -14,7 +14,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from cytoloop.curation.exchange.label_files import is_project, read_pictures, write_pictures
 from cytoloop.curation.exchange.pictures import Picture
 from cytoloop.errors import ManifestError
-from cytoloop.images import read_image
+from cytoloop.io.read import read_image
 
 NUMBERS = st.sampled_from([0, 0, 1, 2, 70_000, 2**32 - 1])
 SHAPES = array_shapes(min_dims=2, max_dims=2, min_side=2, max_side=12)

@@ -20,9 +20,10 @@ from cytoloop.curation.exchange.segmenter_ml import (
     read_experiment,
 )
 from cytoloop.errors import ManifestError, OutputError
-from cytoloop.images import read_image, write_image
+from cytoloop.io.read import read_image
+from cytoloop.io.writers.tiff import write_image
 from cytoloop.manifest import Row
-from cytoloop.targets import read_target
+from cytoloop.truth.targets import read_target
 
 SHAPE = (6, 24, 28)
 HEADER = ["", "raw", "seg1", "seg2", "merge_mask", "exclude_mask", "base_image"]

@@ -13,9 +13,10 @@ from cytoloop.curation.crops.formats import Format
 from cytoloop.curation.crops.paste import paste_image
 from cytoloop.curation.crops.record import TABLE, CutImage, read_record
 from cytoloop.curation.exchange.pictures import Picture
-from cytoloop.digest import file_hash
 from cytoloop.errors import ImageError, ManifestError
-from cytoloop.images import safe_name, write_image
+from cytoloop.io.digest import file_hash
+from cytoloop.io.names import safe_name
+from cytoloop.io.writers.tiff import write_image
 
 UNSEEN = "unseen"
 

@@ -21,13 +21,16 @@ from cytoloop.curation.crops.record import (
     write_record,
 )
 from cytoloop.curation.exchange.pictures import Picture
-from cytoloop.digest import file_hash
 from cytoloop.errors import CytoloopError, ImageError, ManifestError
-from cytoloop.images import Spacing, read_image, read_labels, safe_name
-from cytoloop.intensity import intensity_statistics, normalize
+from cytoloop.intensity.normalization import intensity_statistics, normalize
+from cytoloop.io.digest import file_hash
+from cytoloop.io.labels import read_labels
+from cytoloop.io.names import safe_name
+from cytoloop.io.read import read_image
+from cytoloop.io.voxel_size import Spacing
 from cytoloop.manifest import Row, read_dataset, read_manifest
-from cytoloop.remote import is_remote
-from cytoloop.targets import read_target, row_file
+from cytoloop.truth.targets import read_target, row_file
+from cytoloop.urls import is_remote
 
 _STRETCH = {"method": "percentile", "lower": 0.5, "upper": 99.8}
 _LARGEST = 4_000_000_000  # what is drawn anew is numbered past all others, in 32 bits

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from cytoloop.curation.crops.plan import Box
 from cytoloop.errors import ManifestError
-from cytoloop.images import Spacing
+from cytoloop.io.voxel_size import Spacing
 from cytoloop.manifest import Row, format_spacing, read_manifest, write_manifest
 
 TABLE = "crops.csv"

@@ -27,7 +27,7 @@ from cytoloop.curation.exchange.project_files import (
     write_gray,
 )
 from cytoloop.errors import ImageError, ManifestError
-from cytoloop.images import stem
+from cytoloop.io.names import stem
 
 NAME = "coco"
 _LONGEST = 2_000_000

@@ -11,11 +11,12 @@ import numpy as np
 
 from cytoloop.curation.exchange.cytodl_rows import SMALLEST, Plan, make_plans
 from cytoloop.curation.exchange.folders import Export, Stage, list_files, replace_folder
-from cytoloop.curation.split import SPLITS
-from cytoloop.images import read_image, write_image
+from cytoloop.curation.splits.assign import SPLITS
+from cytoloop.io.read import read_image
+from cytoloop.io.writers.tiff import write_image
 from cytoloop.manifest import CYTODL_COLUMNS, Row, format_spacing, write_manifest
-from cytoloop.regions import read_polygons, read_region, simple_polygons, write_polygons_npy
-from cytoloop.targets import read_segmentation, read_target, row_file
+from cytoloop.truth.regions import read_polygons, read_region, simple_polygons, write_polygons_npy
+from cytoloop.truth.targets import read_segmentation, read_target, row_file
 
 _CHANNELS = {"raw": 0, "seg1": 0, "seg2": 0}
 _LARGEST_PATCH = (16, 64, 64)

@@ -14,13 +14,15 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from cytoloop.curation.split import SPLIT_NAMES
+from cytoloop.curation.splits.assign import SPLIT_NAMES
 from cytoloop.errors import ConfigError, CytoloopError, ManifestError
-from cytoloop.images import Header, Spacing, read_header, stem
+from cytoloop.io.names import stem
+from cytoloop.io.read import Header, read_header
+from cytoloop.io.voxel_size import Spacing
 from cytoloop.manifest import Row
-from cytoloop.regions import read_region
-from cytoloop.remote import is_remote
-from cytoloop.targets import read_target, row_file
+from cytoloop.truth.regions import read_region
+from cytoloop.truth.targets import read_target, row_file
+from cytoloop.urls import is_remote
 
 SMALLEST = 4
 """Voxels along each axis that the net of CytoDL's config needs: it halves twice."""

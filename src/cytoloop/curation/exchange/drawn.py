@@ -11,7 +11,7 @@ import numpy as np
 from cytoloop.curation.exchange.pictures import Picture
 from cytoloop.curation.exchange.project_files import LARGEST_NUMBER
 from cytoloop.errors import ImageError
-from cytoloop.regions import Polygon, polygons_to_mask
+from cytoloop.truth.regions import Polygon, polygons_to_mask
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from cytoloop.digest import file_hash
 from cytoloop.errors import OutputError, listed
+from cytoloop.io.digest import file_hash
 from cytoloop.manifest import FILE_COLUMNS, Row
-from cytoloop.remote import is_remote
+from cytoloop.urls import is_remote
 
 RECORD = "export.json"
 """File of an export that names its files with their hashes: what may be replaced."""

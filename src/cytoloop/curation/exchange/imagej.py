@@ -22,9 +22,9 @@ from cytoloop.curation.exchange.project_files import (
     write_gray,
 )
 from cytoloop.errors import ImageError, ManifestError
-from cytoloop.regions import mask_to_polygons
-from cytoloop.regions.imagej import read_named_rois
-from cytoloop.regions.vertices import CORNER
+from cytoloop.truth.regions import mask_to_polygons
+from cytoloop.truth.regions.imagej import read_named_rois
+from cytoloop.truth.regions.vertices import CORNER
 
 if TYPE_CHECKING:
     from roifile import ImagejRoi

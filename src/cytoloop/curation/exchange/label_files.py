@@ -16,7 +16,11 @@ from cytoloop.curation.exchange.project_files import (
     second_names,
 )
 from cytoloop.errors import ImageError, ManifestError
-from cytoloop.images import list_images, read_header, read_labels, stem, write_image
+from cytoloop.io.files import list_images
+from cytoloop.io.labels import read_labels
+from cytoloop.io.names import stem
+from cytoloop.io.read import read_header
+from cytoloop.io.writers.tiff import write_image
 
 NAME = "labels"
 _LABELS, _IMAGES = "labels", "images"

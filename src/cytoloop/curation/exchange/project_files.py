@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path, PureWindowsPath
 from typing import TypeVar
 
-from cytoloop.atomic import replacing
 from cytoloop.curation.exchange.pictures import Picture
 from cytoloop.errors import CytoloopError, ImageError, ManifestError
-from cytoloop.images import SUFFIXES, read_header
+from cytoloop.io.atomic import replacing
+from cytoloop.io.names import SUFFIXES
+from cytoloop.io.read import read_header
 
 LARGEST_NUMBER = (1 << 32) - 1
 """Of an object."""

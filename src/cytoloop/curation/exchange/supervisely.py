@@ -27,9 +27,9 @@ from cytoloop.curation.exchange.project_files import (
     write_gray,
 )
 from cytoloop.errors import ImageError, ManifestError
-from cytoloop.images import stem
-from cytoloop.regions import Polygon
-from cytoloop.regions.vertices import polygons_of
+from cytoloop.io.names import stem
+from cytoloop.truth.regions import Polygon
+from cytoloop.truth.regions.vertices import polygons_of
 
 NAME = "supervisely"
 _MAX_BYTES = 1 << 26  # of a PNG: bitmaps of one object take kilobytes

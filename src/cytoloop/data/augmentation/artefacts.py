@@ -76,19 +76,19 @@ class Impulse(GreyLevels):
     Parameters
     ----------
     prob : float
-    share : (float, float)
+    fraction : (float, float)
         Of the voxels.
     """
 
-    def __init__(self, prob: float = 0.1, share: Sequence[float] = (0.001, 0.02)) -> None:
+    def __init__(self, prob: float = 0.1, fraction: Sequence[float] = (0.001, 0.02)) -> None:
         super().__init__(prob)
-        self.share = checked_range(f"{type(self).__name__.lower()}.share", share, 0, 1)
+        self.fraction = checked_range(f"{type(self).__name__.lower()}.fraction", fraction, 0, 1)
 
     def change(self, image: Tensor, rng: np.random.Generator) -> Tensor:
         """Return the image with hit voxels."""
         low, span = darkest_and_range(image)
         out = image.clone().reshape(len(image), -1)
-        count = round(rng.uniform(*self.share) * out.shape[1])
+        count = round(rng.uniform(*self.fraction) * out.shape[1])
         for channel in range(len(out)):
             hit = torch.from_numpy(rng.integers(out.shape[1], size=count))
             levels = torch.from_numpy(self._levels(rng, count).astype(np.float32))

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cytoloop.classes import read_names
 from cytoloop.errors import ManifestError
 from cytoloop.evaluation.classes.score import score_classes
 from cytoloop.evaluation.classes.summary import summarise_classes
 from cytoloop.evaluation.evaluate import Settings, accounts, score_all
 from cytoloop.evaluation.pairs import pair_rows
 from cytoloop.manifest import Row, read_manifest
+from cytoloop.truth.classes import read_names
 
 
 @dataclass(frozen=True)

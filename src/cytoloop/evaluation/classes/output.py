@@ -14,7 +14,7 @@ from rich.table import Table
 
 from cytoloop.evaluation.classes.evaluate import ClassEvaluation
 from cytoloop.evaluation.classes.score import COUNTS, SCORES
-from cytoloop.evaluation.names import HEADS
+from cytoloop.evaluation.metrics import HEADS
 from cytoloop.evaluation.tables import show_interval, write_rows, write_summary
 
 MEAN = "mean of classes"

@@ -8,9 +8,9 @@ from pathlib import Path
 from cytoloop.evaluation.classes.evaluate import ClassEvaluation
 from cytoloop.evaluation.classes.output import class_rows, number, worst_first
 from cytoloop.evaluation.classes.score import SCORES
-from cytoloop.evaluation.names import HEADS
+from cytoloop.evaluation.metrics import HEADS
 from cytoloop.evaluation.report import MOST_ROWS, REPORT, picture
-from cytoloop.pages import write_page
+from cytoloop.io.html import write_page
 
 
 def write_class_report(

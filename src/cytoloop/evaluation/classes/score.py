@@ -9,14 +9,14 @@ from typing import Any
 import fastremap
 import numpy as np
 
-from cytoloop.classes import numbered
 from cytoloop.errors import ImageError
 from cytoloop.evaluation import overlap, surface
 from cytoloop.evaluation.objects import GUESS, voxel_size
 from cytoloop.evaluation.score import check_shape, manifest_cells
-from cytoloop.images import read_labels
+from cytoloop.io.labels import read_labels
 from cytoloop.manifest import Row, format_spacing
-from cytoloop.targets import read_target
+from cytoloop.truth.classes import numbered
+from cytoloop.truth.targets import read_target
 
 SCORES = ("dice", "iou", "precision", "recall", "surface_dice", "hd95")
 """Of each class, ``dice_NAME`` and so on; by themselves their means over the classes."""

@@ -1,8 +1,8 @@
 """Comparison: is one evaluation better than another, on the same images."""
 
 from cytoloop.evaluation.comparison.compare import Comparison, Rule, compare
+from cytoloop.evaluation.comparison.figures import write_changes
 from cytoloop.evaluation.comparison.output import comparison_table, write_comparison
-from cytoloop.evaluation.comparison.pictures import write_changes
 from cytoloop.evaluation.comparison.scored import Scored, check_run, read_scored
 
 __all__ = [

@@ -2,8 +2,8 @@
 
 The rule. On one main score, the mean difference over the images that both have scored is
 resampled by the bootstrap (groups where there are several, else images). The verdict is
-- better: the 95 % interval lies above the least difference that matters, and there are at least
-  `fewest` independent units (groups, else images);
+- better: the 95 % interval lies above the smallest difference that matters, and there are at least
+  `min_units` independent units (groups, else images);
 - worse: it lies below the negative of that, with as many units;
 - no evidence: all else.
 With fewer than six units even a change in one direction everywhere can be chance: a sign test has
@@ -28,7 +28,7 @@ from cytoloop.evaluation.bootstrap import (
     units_of,
 )
 from cytoloop.evaluation.comparison.scored import Scored, Shared, share
-from cytoloop.evaluation.names import SCORES, merit
+from cytoloop.evaluation.metrics import SCORES, merit
 
 BETTER, WORSE, UNSURE = "better", "worse", "no evidence"
 
@@ -41,17 +41,17 @@ class Rule:
     ----------
     score : str or None
         The main score; None for F1 at .5, or Dice where all truths are masks.
-    least : float
+    min_effect : float
         Mean difference that matters, 0 or more.
-    fewest : int
+    min_units : int
         Independent units below which there is no evidence.
     resamples, seed : int
         Of the bootstrap.
     """
 
     score: str | None = None
-    least: float = 0.0
-    fewest: int = 6
+    min_effect: float = 0.0
+    min_units: int = 6
     resamples: int = 10_000
     seed: int = 0
 
@@ -59,10 +59,10 @@ class Rule:
         problems = []
         if self.score is not None and self.score not in SCORES:
             problems.append(f"score={self.score}: expected one of {', '.join(SCORES)}")
-        if not 0 <= self.least < math.inf:
-            problems.append(f"least={self.least:g}: expected 0 or more")
-        if self.fewest < 2:
-            problems.append(f"fewest={self.fewest}: expected 2 or more")
+        if not 0 <= self.min_effect < math.inf:
+            problems.append(f"min_effect={self.min_effect:g}: expected 0 or more")
+        if self.min_units < 2:
+            problems.append(f"min_units={self.min_units}: expected 2 or more")
         if self.resamples < 100:
             problems.append(f"resamples={self.resamples}: expected 100 or more")
         if problems:
@@ -208,13 +208,16 @@ def _judge(
 ) -> tuple[str, str]:
     """Return the verdict and why."""
     bounds = score["interval"]
-    if units < rule.fewest or bounds is None:
-        return UNSURE, f"{units} {kind}(s) are too few to tell: at least {rule.fewest} are needed"
+    if units < rule.min_units or bounds is None:
+        return (
+            UNSURE,
+            f"{units} {kind}(s) are too few to tell: at least {rule.min_units} are needed",
+        )
     low, high = bounds
     told = f"{name} differs by {score['difference']:+.4f} ({LEVEL:.0%} {low:+.4f} to {high:+.4f})"
     told += f" over {units} {kind}s"
-    if low > rule.least:
+    if low > rule.min_effect:
         return BETTER, told
-    if high < -rule.least:
+    if high < -rule.min_effect:
         return WORSE, told
     return UNSURE, told

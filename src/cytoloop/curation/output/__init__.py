@@ -1,0 +1,1 @@
+"""What a curation writes: manifests, merged targets, report."""

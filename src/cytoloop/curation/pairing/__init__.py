@@ -1,0 +1,1 @@
+"""Images and their segmentations, paired by keys in their file names."""

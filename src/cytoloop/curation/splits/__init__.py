@@ -1,0 +1,1 @@
+"""Train, valid and test: which group of images goes where."""

@@ -1,0 +1,1 @@
+"""Figures: charts of scores and pictures of errors."""

@@ -1,0 +1,1 @@
+"""Grey levels: statistics, normalisation and resampling, the same in training and prediction."""

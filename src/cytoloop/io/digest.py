@@ -1,0 +1,20 @@
+"""SHA-256 of files and folders."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+
+def file_hash(path: str | Path) -> str:
+    """Return the SHA-256 of a file, or of all files of a folder (OME-Zarr) with their names."""
+    path = Path(path)
+    digest = hashlib.sha256()
+    members = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+    for member in members:
+        if path.is_dir():
+            digest.update(member.relative_to(path).as_posix().encode() + b"\0")
+        with member.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,51 @@
+"""Segmentations in: whole, non-negative numbers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from cytoloop.errors import ImageError
+from cytoloop.io.read import read_image
+
+
+def read_labels(
+    path: str | Path,
+    channel: str | int | None = None,
+    scene: str | int | None = None,
+    time: int = 0,
+) -> np.ndarray:
+    """Read a segmentation: one channel of whole, non-negative numbers.
+
+    Returns
+    -------
+    ndarray
+        (Z, Y, X) or (Y, X), unsigned integer; 0 is background.
+
+    Raises
+    ------
+    ImageError
+        Unreadable, or values that are no labels (negative or fractional).
+    """
+    image = read_image(path, 0 if channel is None else channel, scene, time)
+    return as_labels(path, image.data[0])
+
+
+def as_labels(path: str | Path, labels: np.ndarray) -> np.ndarray:
+    """Return what was read as labels, see `read_labels`; `path` is named where it is none."""
+    if labels.dtype.kind == "b":
+        return labels.astype(np.uint8)
+    if labels.dtype.kind == "f" and not (labels == np.round(labels)).all():  # NaN is no label
+        raise ImageError(
+            str(path),
+            "holds fractions or NaN, expected whole numbers (0 = background)",
+            "Is this a probability map? Threshold it first.",
+        )
+    if labels.dtype.kind in "if":
+        if labels.size and labels.min() < 0:
+            raise ImageError(
+                str(path), f"holds negative labels (down to {labels.min()})", "Labels start at 0."
+            )
+        return labels.astype(np.uint32)
+    return labels

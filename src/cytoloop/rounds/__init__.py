@@ -1,0 +1,1 @@
+"""What one round hands to the next: lineage, history, promotion."""

@@ -1,0 +1,142 @@
+"""What a run must tell a year later: its config, its data, its parent, its software."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from mlflow.exceptions import MlflowException
+from omegaconf import DictConfig, OmegaConf
+
+from cytoloop.errors import ManifestError
+from cytoloop.manifest import Manifest, dataset_hash
+from cytoloop.rounds.differences import CONFIG, flatten, tell_differences
+from cytoloop.tracking.checkpoints import Located, run_of_file
+from cytoloop.tracking.resume import note_training
+from cytoloop.tracking.run import SpooledRun, TrackedRun, start_run
+from cytoloop.tracking.store import refuse_password
+from cytoloop.tracking.sync import sync
+
+log = logging.getLogger(__name__)
+
+_PACKAGES = ("cytoloop", "cyto-dl", "torch", "lightning", "monai", "mlflow", "bioio", "numpy")
+
+
+def open_training(cfg: DictConfig) -> SpooledRun:
+    """Start the run of a training, or take up the one of the folder that is resumed.
+
+    The run's id is left in the output folder, so that a checkpoint there finds its run. What an
+    earlier training there could not send is sent first.
+    """
+    output = Path(cfg.paths.output_dir)
+    uri = cfg.logger.mlflow.tracking_uri
+    refuse_password(uri)
+    note = output / "run_id"
+    if output.is_dir():
+        sync(output, uri)
+    former = run_of_file(note.with_name("last.ckpt")) if cfg.resume else None
+    name = cfg.run_name or f"{Path(str(cfg.data.path)).absolute().name}-{output.absolute().name}"
+    run = start_run(cfg.experiment_name, name, uri, former)
+    note.parent.mkdir(parents=True, exist_ok=True)
+    note.write_text(run.run_id + "\n")
+    note_training(output, cfg.paths.runs_dir)
+    return SpooledRun(run.client, run.run_id, Path(os.path.relpath(output)))
+
+
+def record_training(
+    run: TrackedRun,
+    cfg: DictConfig,
+    dataset: dict[str, Manifest],
+    parent: Located | None,
+    hardware: Mapping[str, str] | None = None,
+) -> None:
+    """Write down config, data, parent, software and hardware of a training.
+
+    Raises
+    ------
+    ManifestError
+        A resumed run whose data set is another one now.
+    """
+    digest = dataset_hash(dataset)
+    known = run.client.get_run(run.run_id).data.tags
+    if known.get("cytoloop.data_hash", digest) != digest:
+        raise ManifestError(
+            str(dataset["train"].path),
+            "the data set has changed since this run was started: it cannot go on exactly",
+            "Start a new run with init_from=FOLDER, or restore the data.",
+        )
+    if cfg.rerun and not cfg.resume:
+        tell_differences(str(cfg.rerun), cfg)
+    output = Path(cfg.paths.output_dir)
+    run.params(dict(flatten(OmegaConf.to_container(cfg, resolve=True))))
+    run.text(OmegaConf.to_yaml(cfg, resolve=True), CONFIG)
+    run.files([output / ".hydra" / "overrides.yaml"])
+    name = Path(str(cfg.data.path)).absolute().name
+    run.tags(
+        {
+            "cytoloop.output": str(output.absolute()),
+            "cytoloop.task": cfg.get("task") or f"segmentation_{cfg.spatial_dims}d",
+            "cytoloop.data_set": name,
+            "cytoloop.data_hash": digest,
+            "cytoloop.git_commit": git_commit(),
+            "cytoloop.python": sys.version.split()[0],
+            "cytoloop.machine": platform.platform(),
+            **{f"version.{name}": _version(name) for name in _PACKAGES},
+            **{f"hardware.{name}": value for name, value in (hardware or {}).items()},
+        }
+    )
+    if "cytoloop.round" not in known:
+        run.tags(_lineage(run, parent))
+    path = str(dataset["train"].path)
+    counts = {split: len(manifest) for split, manifest in dataset.items()}
+    source = str(Path(str(cfg.data.path)).absolute())
+    run.dataset(name, digest[:36], source, json.dumps(counts))
+    run.files(dict.fromkeys([*(str(m.path) for m in dataset.values()), path]), "data")
+
+
+def _lineage(run: TrackedRun, parent: Located | None) -> dict[str, Any]:
+    """Return the tags that tell where a model comes from; a model from scratch is of round 0."""
+    if parent is None:
+        return {"cytoloop.round": 0}
+    tags: dict[str, Any] = {"cytoloop.parent_model": parent.uri}
+    if parent.run_id is None:
+        return {**tags, "cytoloop.round": 1}
+    try:
+        former = run.client.get_run(parent.run_id)
+    except MlflowException:  # of another store: its checkpoint was given as a file
+        return {**tags, "cytoloop.parent_run": parent.run_id, "cytoloop.round": 1}
+    number = former.data.tags.get("cytoloop.round", "0")
+    link = f"#/experiments/{former.info.experiment_id}/runs/{parent.run_id}"
+    return {
+        **tags,
+        "cytoloop.parent_run": parent.run_id,
+        "cytoloop.parent_data_hash": former.data.tags.get("cytoloop.data_hash"),
+        "cytoloop.round": int(number) + 1 if number.isdigit() else 1,
+        "mlflow.note.content": f"Starts from [{former.info.run_name}]({link})",
+    }
+
+
+def git_commit() -> str | None:
+    """Return the commit of the folder that the verb was started in, None outside a repository."""
+    try:
+        done = subprocess.run(
+            ["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None

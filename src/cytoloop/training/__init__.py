@@ -1,0 +1,1 @@
+"""Training: preparation, the fit itself, callbacks, tuning, the final test."""

@@ -1,0 +1,1 @@
+"""From a composed config and a data set to a config that trains."""

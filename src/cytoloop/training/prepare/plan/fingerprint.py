@@ -1,0 +1,191 @@
+"""The fingerprint of the training images: what a plan is made from.
+
+Each image's part lies beside it in the image store: it is measured once.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import fastremap
+import numpy as np
+from scipy.ndimage import find_objects
+
+from cytoloop.data.entry import Entry
+from cytoloop.io.atomic import replacing
+from cytoloop.training.prepare.plan.outlines import (
+    LOWERS,
+    UPPERS,
+    Outlines,
+    compare,
+    outline_levels,
+)
+from cytoloop.truth.regions import separate_pieces
+
+_FILE = "fingerprint_2.json"
+_MOST_OBJECTS = 4000
+"""Of an image, whose sizes are kept; of more, a random sample."""
+_MOST_LEVELS = 1 << 20
+PERCENTILES = (5, 50, 95)
+LEVELS = (0.5, 50, 99.5)
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """What the training images are like.
+
+    Attributes
+    ----------
+    images : int
+    channels : int
+    shape : tuple of tuple of int
+        Smallest, median and largest size along each axis, [Z,] Y, X.
+    spacing_um : tuple of float or None
+        Median voxel size, [Z,] Y, X.
+    objects : int
+        Of all images.
+    objects_per_image : tuple of float
+        Fewest, median, most.
+    diameter : tuple of tuple of float
+        Percentiles 5, 50 and 95 of the objects' extents along each axis, in voxels; empty without
+        objects.
+    object_voxels : float
+        Mean number of voxels of an object.
+    touching : float
+        Share of objects that touch another one, 0 to 1.
+    foreground : float
+        Share of object voxels among those that are not excluded, 0 to 1.
+    levels : tuple of tuple of float
+        Of each channel: percentiles 0.5, 50 and 99.5 of the grey levels, median over the images.
+    outlines : tuple of Outlines
+        How alike the grey levels are at which objects end, under each normalisation.
+    outlined : int
+        Images that show outlines.
+    """
+
+    images: int
+    channels: int
+    shape: tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
+    spacing_um: tuple[float, ...] | None
+    objects: int
+    objects_per_image: tuple[float, float, float]
+    diameter: tuple[tuple[float, ...], ...]
+    object_voxels: float
+    touching: float
+    foreground: float
+    levels: tuple[tuple[float, ...], ...]
+    outlines: tuple[Outlines, ...]
+    outlined: int
+
+    @property
+    def dims(self) -> int:
+        """2 or 3."""
+        return len(self.shape[0])
+
+    @property
+    def spacing(self) -> tuple[float, ...]:
+        """Voxel size [Z,] Y, X in um; where it is unknown, in voxels: 1."""
+        return self.spacing_um or (1.0,) * self.dims
+
+    @property
+    def anisotropy(self) -> float:
+        """Longest over shortest side of a voxel."""
+        return max(self.spacing) / min(self.spacing)
+
+
+def fingerprint(entries: Sequence[Entry]) -> Fingerprint:
+    """Return the fingerprint of images.
+
+    Parameters
+    ----------
+    entries : sequence of Entry
+        The training rows, of the same dimensions and channels.
+    """
+    parts = [_remembered(entry) for entry in entries]
+    shapes = np.array([entry.shape for entry in entries])
+    dims = shapes.shape[1]
+    known = [entry.spacing_um[-dims:] for entry in entries if entry.spacing_um]
+    counts = [part["objects"] for part in parts]
+    sizes = np.concatenate([np.reshape(part["extents"], (-1, dims)) for part in parts])
+    total = max(sum(counts), 1)
+    outlines = [part["outlines"] for part in parts if part["outlines"]]
+    return Fingerprint(
+        images=len(parts),
+        channels=len(parts[0]["levels"]),
+        shape=(_whole(shapes.min(0)), _whole(np.median(shapes, 0)), _whole(shapes.max(0))),
+        spacing_um=tuple(float(s) for s in np.median(known, axis=0)) if known else None,
+        objects=sum(counts),
+        objects_per_image=(min(counts), float(np.median(counts)), max(counts)),
+        diameter=tuple(
+            tuple(float(one) for one in row)
+            for row in (np.percentile(sizes, PERCENTILES, axis=0) if len(sizes) else ())
+        ),
+        object_voxels=sum(part["voxels"] for part in parts) / total,
+        touching=sum(part["touching"] for part in parts) / total,
+        foreground=sum(p["voxels"] for p in parts) / max(sum(p["counted"] for p in parts), 1),
+        levels=tuple(
+            tuple(float(one) for one in row)
+            for row in np.median([part["levels"] for part in parts], axis=0)
+        ),
+        outlines=compare(outlines),
+        outlined=len(outlines),
+    )
+
+
+def _remembered(entry: Entry) -> dict[str, Any]:
+    """Return the part of one image, from beside it if it was measured before."""
+    if entry.folder is None:
+        return _measure(entry)
+    path = entry.folder / _FILE
+    if not path.is_file():
+        with replacing(path) as temporary:
+            temporary.write_text(json.dumps(_measure(entry)))
+    found: dict[str, Any] = json.loads(path.read_text())
+    return found
+
+
+def _measure(entry: Entry) -> dict[str, Any]:
+    counted = separate_pieces(np.where(entry.valid, entry.labels, 0), entry.classes)
+    labels, _ = fastremap.renumber(counted, in_place=False)
+    boxes = [box for box in find_objects(labels.astype(np.int32)) if box is not None]
+    extents = np.array([[part.stop - part.start for part in box] for box in boxes], int)
+    if len(extents) > _MOST_OBJECTS:
+        extents = np.random.default_rng(0).choice(extents, _MOST_OBJECTS, replace=False)
+    ends = outline_levels(entry.image, labels, entry.valid)
+    return {
+        "objects": len(boxes),
+        "extents": extents.tolist(),
+        "voxels": int(np.count_nonzero(labels)),
+        "counted": int(np.count_nonzero(entry.valid)),
+        "touching": _touching(labels),
+        "levels": [_levels(channel, LEVELS) for channel in entry.image],
+        "outlines": [
+            [end, *_levels(channel, LOWERS + UPPERS)]
+            for end, channel in zip(ends, entry.image, strict=False)
+        ],
+    }
+
+
+def _touching(labels: np.ndarray) -> int:
+    """Return how many objects have a face in common with another one."""
+    found: list[np.ndarray] = []
+    for axis in range(labels.ndim):
+        rows = np.moveaxis(labels, axis, 0)
+        one, other = rows[:-1], rows[1:]
+        meet = (one != other) & (one > 0) & (other > 0)
+        found += [one[meet], other[meet]]
+    return len(np.unique(np.concatenate(found)))
+
+
+def _levels(channel: np.ndarray, percentiles: Sequence[float]) -> list[float]:
+    """Return percentiles of a channel's grey levels, from a regular sample of a large one."""
+    step = max(round((channel.size / _MOST_LEVELS) ** (1 / channel.ndim)), 1)
+    sample = channel[(slice(None, None, step),) * channel.ndim]
+    return [float(one) for one in np.nanpercentile(sample, percentiles)]
+
+
+def _whole(values: np.ndarray) -> tuple[int, ...]:
+    return tuple(int(value) for value in values)

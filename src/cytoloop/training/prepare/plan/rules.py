@@ -1,0 +1,153 @@
+"""The rules of a plan, each a function of numbers alone: depth, strides, kernels, patch, batch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+from cytoloop.training.prepare.bounds import LAYERS
+
+BOTTOM = 4
+"""Voxels that a patch has at least along an axis after the last stride (nnU-Net)."""
+_ALIKE = 2.0
+"""Axes are halved together whose spacings differ by less than this (nnU-Net)."""
+_FAR_APART = 3.0
+"""No kernel reaches along an axis as much coarser as this (what nnU-Net calls anisotropic)."""
+_MOST_FEATURES = {2: 512, 3: 320}  # of nnU-Net
+CONTEXT = (1.5, 3.2)
+"""Patch over the 95th percentile of the objects' extents: at least, so that large objects are seen
+as a whole; at most, for then their neighbours are too."""
+
+
+def choose_layers(extents: Sequence[float]) -> int:
+    """Return the levels at whose bottom a large object is about four voxels wide.
+
+    One more would shrink it to less than a kernel; fewer, and no kernel sees it as a whole.
+
+    Parameters
+    ----------
+    extents : sequence of float
+        95th percentile along each axis, in voxels of the finest axis.
+    """
+    halvings = round(math.log2(max(max(extents, default=1.0), 1.0) / 4))
+    return min(max(1 + halvings, 3), LAYERS[1])
+
+
+def choose_strides(
+    spacing: Sequence[float], sizes: Sequence[int], layers: int
+) -> tuple[list[list[int]], list[list[int]]]:
+    """Return the strides and kernels of each level and axis.
+
+    After nnU-Net (Isensee et al. 2021, `get_pool_and_conv_props`): an axis is halved while its
+    spacing is less than twice the finest of the axes that can be halved, and while at least 4
+    voxels are left; a kernel is 1 along an axis that is at least three times as coarse as the
+    finest (nnU-Net: twice), and 3 from the level on at which it no longer is.
+
+    Parameters
+    ----------
+    spacing : sequence of float
+        [Z,] Y, X, in any unit.
+    sizes : sequence of int
+        Of the largest patch that is possible, in voxels.
+    layers : int
+        Levels that are wanted; fewer come back where the patch is too small.
+    """
+    spacing, sizes = list(spacing), list(sizes)
+    strides = [[1] * len(spacing)]
+    kernels = [_kernel(spacing, [1] * len(spacing))]
+    while len(strides) < layers:
+        large = [i for i, size in enumerate(sizes) if size >= 2 * BOTTOM]
+        finest = min((spacing[i] for i in large), default=0.0)
+        halved = [i for i in large if spacing[i] < _ALIKE * finest * (1 - 1e-6)]
+        if not halved:
+            break
+        strides.append([2 if i in halved else 1 for i in range(len(spacing))])
+        for i in halved:
+            spacing[i] *= 2
+            sizes[i] //= 2
+        kernels.append(_kernel(spacing, kernels[-1]))
+    return strides, kernels
+
+
+def _kernel(spacing: Sequence[float], before: Sequence[int]) -> list[int]:
+    finest = min(spacing)
+    near = [s < _FAR_APART * finest * (1 - 1e-6) for s in spacing]
+    return [3 if n or k == 3 else 1 for n, k in zip(near, before, strict=True)]
+
+
+def choose_filters(features: int, layers: int, dims: int) -> list[int]:
+    """Return the features of each level: doubled each time, 320 at most in 3D and 512 in 2D."""
+    most = max(_MOST_FEATURES[dims], features)
+    return [min(features * 2**level, most) for level in range(layers)]
+
+
+def multiples_of(strides: Sequence[int | Sequence[int]], dims: int) -> list[int]:
+    """Return what each side of a patch must be a multiple of: the product of the strides."""
+    product = [1] * dims
+    for stride in strides:
+        each = [stride] * dims if isinstance(stride, int) else list(stride)
+        product = [one * int(step) for one, step in zip(product, each, strict=True)]
+    return product
+
+
+def choose_patch(
+    spacing: Sequence[float],
+    largest: Sequence[int],
+    extents: Sequence[float],
+    multiples: Sequence[int],
+    typed: Sequence[int | None],
+    fits: Callable[[Sequence[int]], bool],
+) -> list[int]:
+    """Return the largest patch that fits, about as long along each axis in um.
+
+    nnU-Net's way: as much context as the step can carry, the shape following the spacing. Unlike
+    there it is never larger than the smallest image, or than three large objects. However long the
+    step then takes, it has room for one and a half of them, and for four voxels at the bottom of
+    the network, where images have.
+
+    Parameters
+    ----------
+    spacing : sequence of float
+        [Z,] Y, X.
+    largest : sequence of int
+        Size of the smallest image, voxels.
+    extents : sequence of float
+        95th percentile of the objects', voxels; empty without objects.
+    multiples : sequence of int
+    typed : sequence of int or None
+        Sizes that the user chose.
+    fits : callable
+        Tells whether a step with this patch is within the budget.
+    """
+    whole = [max(size // step, 1) * step for size, step in zip(largest, multiples, strict=True)]
+
+    def holding(times: float) -> list[int]:
+        sides = [math.ceil(times * e / m) * m for e, m in zip(extents, multiples, strict=True)]
+        return [min(side, limit) for side, limit in zip(sides, whole, strict=True)]
+
+    deep = [BOTTOM * step if step > 1 else 1 for step in multiples]
+    floor, most = (holding(t) for t in CONTEXT) if extents else (deep, whole)
+    floor = [min(max(pair), limit) for *pair, limit in zip(floor, deep, whole, strict=True)]
+    most = [max(pair) for pair in zip(floor, most, strict=True)]
+
+    def sized(edge: float) -> list[int]:
+        sides = [int(edge / s) // m * m for s, m in zip(spacing, multiples, strict=True)]
+        within = [min(max(n, f), m) for n, f, m in zip(sides, floor, most, strict=True)]
+        return [t or n for t, n in zip(typed, within, strict=True)]
+
+    steps = zip(spacing, multiples, most, strict=True)
+    edges = sorted({k * m * s for s, m, limit in steps for k in range(1, 1 + limit // m)})
+    patch = sized(0)
+    for edge in edges:
+        larger = sized(edge * (1 + 1e-6))
+        if not fits(larger):
+            break
+        patch = larger
+    # what is left over goes to the plane: y and x together
+    plane = [
+        n + m if t is None and i >= len(patch) - 2 else n
+        for i, (n, m, t) in enumerate(zip(patch, multiples, typed, strict=True))
+    ]
+    if all(n <= m for n, m in zip(plane, most, strict=True)) and fits(plane):
+        return plane
+    return patch

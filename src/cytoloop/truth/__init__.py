@@ -1,0 +1,1 @@
+"""What a manifest row teaches: regions, targets, classes."""

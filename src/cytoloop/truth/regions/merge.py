@@ -1,0 +1,83 @@
+"""Merging: one segmentation outside a region, another one inside."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from cytoloop.errors import ConfigError
+from cytoloop.truth.regions.pieces import separate_pieces
+
+MERGE_RULES = ("clip", "majority")
+"""How `merge_segmentations` treats objects that the region's border cuts."""
+_LARGEST = np.iinfo(np.uint32).max
+
+
+def merge_segmentations(
+    base: np.ndarray, other: np.ndarray, region: np.ndarray, rule: str = "clip"
+) -> np.ndarray:
+    """Return `base` with `other` in its place inside `region`.
+
+    Instance ids never collide: those of `other` are shifted past the largest of `base`, and
+    both are numbered anew where the sum would not fit.
+
+    Parameters
+    ----------
+    base, other : ndarray of unsigned integers
+        (Z, Y, X) or (Y, X), same shape.
+    region : ndarray of bool
+        Same shape.
+    rule : str
+        ``clip``: an object that the region's border cuts is clipped there, as CytoDL does.
+        ``majority``: an object stays or goes as a whole, by
+        where more than half of its voxels lie; a voxel that both then claim is `other`'s inside
+        the region and `base`'s outside. Of a binary segmentation each connected piece is an
+        object.
+
+    Returns
+    -------
+    ndarray of uint32
+        Same shape.
+
+    Raises
+    ------
+    ConfigError
+        An unknown rule.
+    """
+    if rule not in MERGE_RULES:
+        raise ConfigError(
+            "merge rule", f"{rule!r} is none", f"Expected {' or '.join(MERGE_RULES)}."
+        )
+    if rule == "majority":
+        base, other = separate_pieces(base), separate_pieces(other)
+    base, other = _distinct(base, other)
+    inside = region
+    if rule == "majority":
+        from fastremap import mask, mask_except
+
+        base = mask(base, _mostly_inside(base, region))
+        other = mask_except(other, _mostly_inside(other, region))
+        inside = (other > 0) & (region | (base == 0))
+    return np.where(inside, other, base)
+
+
+def _mostly_inside(labels: np.ndarray, region: np.ndarray) -> list[int]:
+    """Return the ids of which more than half of the voxels lie in the region."""
+    from fastremap import unique
+
+    ids, voxels = unique(labels, return_counts=True)
+    found, inside = unique(labels[region], return_counts=True)
+    mostly = inside > voxels[np.searchsorted(ids, found)] - inside
+    return [int(n) for n in found[mostly & (found > 0)]]
+
+
+def _distinct(base: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return both as uint32, the ids of `other` past those of `base`."""
+    shift = int(base.max(initial=0))
+    if shift + int(other.max(initial=0)) > _LARGEST:
+        from fastremap import renumber
+
+        base, other = renumber(base)[0], renumber(other)[0]
+        shift = int(base.max(initial=0))
+    base, other = base.astype(np.uint32), other.astype(np.uint32)
+    np.add(other, np.uint32(shift), out=other, where=other > 0)
+    return base, other

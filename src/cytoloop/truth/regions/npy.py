@@ -1,0 +1,85 @@
+"""Polygons as ``.npy``: the form of the Segmenter ML plugin and of CytoDL."""
+
+from __future__ import annotations
+
+import io
+import pickle
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from cytoloop.errors import ImageError
+from cytoloop.io.atomic import replacing
+from cytoloop.truth.regions.pickled import load_array
+from cytoloop.truth.regions.polygons import Polygon
+from cytoloop.truth.regions.vertices import check_polygons, polygons_of, read_bytes
+
+
+def read_npy(path: str | Path) -> list[Polygon]:
+    """Read polygons that ``np.save`` wrote.
+
+    An array (n, k, 2) of polygons, (k, 2) of one, or an object array of polygons of different
+    lengths, which numpy pickles: of a pickle nothing is run, and only numbers are taken. The
+    vertices are (y, x) in pixels; of (z, y, x) the z is dropped.
+
+    Raises
+    ------
+    ImageError
+        No such array, or polygons that cannot be filled.
+    """
+    content = read_bytes(path)
+    try:
+        value = _load(content)
+    except (ValueError, OSError, EOFError, SyntaxError, pickle.UnpicklingError) as error:
+        raise ImageError(
+            str(path),
+            f"holds no polygons that may be read: {error}",
+            "Expected what np.save makes of lists of (y, x) positions. "
+            "Use this file only if you know who made it; or give the region as a mask image.",
+        ) from error
+    return polygons_of(path, value)
+
+
+def write_polygons_npy(path: str | Path, polygons: Sequence[np.ndarray]) -> None:
+    """Write polygons as the Segmenter ML plugin does: an object array of (k, 2) arrays.
+
+    Parameters
+    ----------
+    path : str or Path
+        Should end in ``.npy``. CytoDL loads it, and takes the union of the polygons.
+    polygons : sequence of ndarray
+        Each (vertices, 2), (y, x) in pixels; see `simple_polygons` for those of a mask.
+
+    Raises
+    ------
+    ImageError
+        No polygon (CytoDL fails on an empty list), or one that encloses nothing.
+    """
+    if not len(polygons):
+        raise ImageError(
+            str(path),
+            "no polygon to write, and CytoDL cannot read an empty list",
+            "Leave the cell of the manifest empty instead.",
+        )
+    outlines = np.empty(len(polygons), object)
+    for number, outline in enumerate(polygons):  # a slice would stack equally long ones
+        outlines[number] = np.asarray(outline, np.float64)
+    check_polygons(path, (Polygon(outline) for outline in outlines))
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        np.save(file, outlines, allow_pickle=True)
+
+
+def _load(content: bytes) -> np.ndarray:
+    """Return the array of an ``.npy`` file; a pickled one through the restricted reader."""
+    file = io.BytesIO(content)
+    version = np.lib.format.read_magic(file)
+    if version not in ((1, 0), (2, 0)):
+        raise ValueError(f"unknown .npy version {version}")
+    read_header = {1: np.lib.format.read_array_header_1_0, 2: np.lib.format.read_array_header_2_0}
+    shape, fortran, dtype = read_header[version[0]](file)
+    if not dtype.hasobject:
+        values = np.frombuffer(content, dtype, offset=file.tell())
+        return values.reshape(shape, order="F" if fortran else "C")
+    value = load_array(content[file.tell() :])
+    return value.reshape(shape, order="F" if fortran else "C")

@@ -1,0 +1,117 @@
+"""What a manifest row says is true: its merged segmentation, and where that counts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from cytoloop.errors import ImageError, ManifestError
+from cytoloop.io.labels import read_labels
+from cytoloop.io.read import read_header
+from cytoloop.manifest import Row
+from cytoloop.truth.regions import merge_segmentations, read_region
+
+
+def read_target(row: Row, classes: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    """Read the target of a row.
+
+    Parameters
+    ----------
+    row : Row
+    classes : bool
+        The values are classes, which merging keeps; those of objects it numbers apart.
+
+    Returns
+    -------
+    labels : ndarray of unsigned integers
+        ([Z,] Y, X): the base segmentation, overwritten by the other one inside the merging mask.
+    valid : ndarray of bool
+        Same shape; False inside the excluding mask: no loss, no gradient, no score there.
+
+    Raises
+    ------
+    ImageError
+        Unreadable, or of another shape than the base segmentation.
+    ManifestError
+        A merging mask without a second segmentation, or an unknown base image; classes merged by
+        objects.
+    """
+    base = row["base_image"] or "seg1"
+    if base not in ("seg1", "seg2"):
+        raise ManifestError(row.where("base_image"), f"{base!r}", "Expected seg1 or seg2.")
+    labels = read_segmentation(row, base)
+    if row["merge_mask"]:
+        other = read_segmentation(row, "seg1" if base == "seg2" else "seg2")
+        if other.shape != labels.shape:
+            raise ImageError(
+                row.where("seg2"),
+                f"shape {other.shape} but the base segmentation is {labels.shape}",
+                "Both segmentations must be of the same picture.",
+            )
+        region = read_region(row_file(row, "merge_mask"), labels.shape)
+        labels = _merged(row, labels, other, region, classes)
+    valid = np.ones(labels.shape, bool)
+    if row["exclude_mask"]:
+        valid &= ~read_region(row_file(row, "exclude_mask"), labels.shape)
+    return labels, valid
+
+
+def _merged(
+    row: Row, labels: np.ndarray, other: np.ndarray, region: np.ndarray, classes: bool
+) -> np.ndarray:
+    rule = row["merge_rule"] or "clip"
+    if not classes:
+        return merge_segmentations(labels, other, region, rule)
+    if rule != "clip":
+        raise ManifestError(
+            row.where("merge_rule"),
+            f"{rule!r} merges objects, these are classes",
+            "Classes are merged with merge_rule=clip.",
+        )
+    return np.where(region, other, labels)
+
+
+def read_segmentation(row: Row, column: str) -> np.ndarray:
+    """Read ``seg1`` or ``seg2`` of a row.
+
+    A file with one scene and one time point is that of the row; of another file the scene and
+    time point that the row names for it are taken, else those of the raw image.
+
+    Returns
+    -------
+    ndarray of unsigned integers
+        ([Z,] Y, X).
+
+    Raises
+    ------
+    ImageError
+        Unreadable, no labels, or several channels and none named.
+    """
+    path = row_file(row, column)
+    header = read_header(path)
+    channel = row[f"channel_{column}"] or None
+    if channel is None and header.shape[1] > 1:
+        raise ImageError(
+            row.where(column),
+            f"has {header.shape[1]} channels ({', '.join(header.channels)}): which holds labels?",
+            f"Name it in the column channel_{column}.",
+        )
+    if row[f"scene_{column}"] or len(header.scenes) > 1 or header.shape[0] > 1:
+        scene, time = row.segmentation_scene(column), row.segmentation_time(column)
+        return read_labels(path, channel, scene, time)
+    return read_labels(path, channel)
+
+
+def row_file(row: Row, column: str) -> Path:
+    """Return the file of a cell.
+
+    Raises
+    ------
+    ManifestError
+        The cell is empty.
+    """
+    path = row.file(column)
+    if path is None:
+        raise ManifestError(row.where(column), "is empty", "Fill the cell or remove the row.")
+    return path

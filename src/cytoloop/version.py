@@ -1,0 +1,3 @@
+"""The version of CytoLoop."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,1 @@
+"""Many images at once: processes on this machine, or a Dask cluster."""

@@ -1,0 +1,225 @@
+"""Trainings that repeat another one; what a run must not bring along."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+from omegaconf import OmegaConf
+
+from cytoloop.__main__ import main
+from cytoloop.cli.rerun import expand, read_overrides, replayed
+from cytoloop.errors import ConfigError, ModelError
+from cytoloop.rounds.differences import tell_differences
+from cytoloop.tracking.artifacts import says_where
+from cytoloop.tracking.run import start_run
+
+
+def write_words(folder: Path, words: object) -> Path:
+    (folder / ".hydra").mkdir(parents=True)
+    path = folder / ".hydra" / "overrides.yaml"
+    path.write_text(yaml.safe_dump(words))
+    return path
+
+
+def test_the_words_of_a_training_come_back_with_new_ones_on_top(project: Path) -> None:
+    words = ["experiment=nuclei_3d", "data.path='ds'", "seed=1", "output='m0'", "~model.x"]
+    path = write_words(project / "m0", words)
+    got = expand(["rerun='m0'", "seed=2", "output=m1", "--cfg", "job"])
+    assert got == [
+        *("experiment=nuclei_3d", "data.path='ds'", "seed=2", "~model.x", "rerun='m0'"),
+        *("output=m1", "--cfg"),
+        "job",
+    ]
+    run = start_run("exp", "r")
+    with pytest.raises(ModelError, match="keeps no overrides.yaml"):
+        read_overrides(f"runs:/{run.run_id}")
+    run.files([path])
+    assert read_overrides(f"runs:/{run.run_id}") == words
+    assert expand(["seed=1", "rerun=null"]) == ["seed=1", "rerun=null"]
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "model.backbone._target_=os.system",
+        "+model.x={_target_:os.system}",
+        "callbacks.best._target_=subprocess.run",
+        "model.backbone._target_=monai.networks.nets.DynUNet(os.system)",
+        "model._target_=cytoloop.model.module.SegmentationModule.__init__.__globals__",
+        "seed=${oc.env:HOME}",
+        "experiment=../../evil",
+        "model=/etc/evil",
+        "trainer=file:///etc/evil",
+        "--config-dir=/etc",
+        "x" * 5000 + "=1",
+        "a b=1",
+    ],
+)
+def test_a_run_brings_no_class_no_resolver_and_no_place(word: str) -> None:
+    with pytest.raises(ConfigError, match=r"runs:/x: "):
+        replayed(["seed=1", word], "runs:/x")
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "hydra.searchpath=[file:///evil]",
+        "hydra/launcher=evil",
+        "hydra.run.dir=/etc",
+        "logger.mlflow.tracking_uri=http://evil",
+        "paths.runs_dir=/evil",
+        "callbacks.best.dirpath=/evil",
+        "callbacks.progress_log.path=/evil",
+        "callbacks.snapshots.folder=/evil",
+        "trainer.default_root_dir=/evil",
+        "data.cache_dir=/evil",
+        "output=/evil",
+    ],
+)
+def test_where_to_write_is_not_taken_from_a_run(word: str) -> None:
+    assert replayed(["seed=1", word], "runs:/x") == ["seed=1"]
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "data.path=/data/set",
+        "init_from='runs:/0123'",
+        "model.backbone._target_=monai.networks.nets.SegResNet",
+        "+model.backbone.init_filters=16",
+        "~model.backbone.strides",
+        "data.patch_size=[8,32,32]",
+        "model/size=small",
+    ],
+)
+def test_what_was_trained_is_taken(word: str) -> None:
+    assert replayed([word], "runs:/x") == [word]
+
+
+def test_all_faults_of_a_run_are_told_at_once() -> None:
+    words = ["seed=${a}", "model=../x", "model.y._target_=os.system"]
+    with pytest.raises(ConfigError, match="3 problems"):
+        replayed(words, "runs:/x")
+    with pytest.raises(ConfigError, match="400 words, expected 300"):
+        replayed(["seed=1"] * 400, "runs:/x")
+
+
+def test_runs_that_cannot_be_repeated(project: Path) -> None:
+    with pytest.raises(ModelError, match="no overrides.yaml in nowhere"):
+        expand(["rerun=nowhere"])
+    with pytest.raises(ModelError, match="is no run URI"):
+        expand(["rerun=runs:/123"])
+    with pytest.raises(ModelError, match="no such run"):
+        expand(["rerun=runs:/" + "0" * 32])
+    for number, text in enumerate(({"a": 1}, [1, 2], "!!python/object/apply:os.system [x]")):
+        path = write_words(project / f"bad{number}", text)
+        if isinstance(text, str):
+            path.write_text(text)
+        with pytest.raises(ModelError, match="is damaged"):
+            expand([f"rerun=bad{number}"])
+
+
+def test_a_job_that_slurm_has_started_again_goes_on(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_words(project / "m0", ["seed=1", "output='m0'"])
+    words = ["seed=1", "output='m0'"]
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+    assert expand(words) == words  # nothing was saved yet
+    (project / "m0" / "checkpoints").mkdir()
+    (project / "m0" / "checkpoints" / "last.ckpt").touch()
+    assert set(expand(words)) == {*words, "resume='m0'"}
+    (project / "m0" / "finished").touch()
+    assert expand(words) == words
+
+
+def test_keys_that_say_where() -> None:
+    assert not any(map(says_where, ("data.path", "seed", "model.optimizer.lr", "target.pathology")))
+    assert all(map(says_where, ("paths.runs_dir", "trainer.default_root_dir", "output")))
+
+
+THEN = {
+    "seed": 1,
+    "model": {"optimizer": {"lr": 1e-5}, "dropout": 0.1},
+    "data": {"patch_size": [8, 32], "path": "then"},
+    "paths": {"output_dir": "/then"},
+    "callbacks": {"note": "/then/note", "best": {"dirpath": "/then/x"}},
+}
+NOW = {
+    "seed": 1,
+    "model": {"optimizer": {"lr": 1e-4}, "loss": "dice"},
+    "data": {"patch_size": [8, 32], "path": "now"},
+    "paths": {"output_dir": "/now"},
+    "callbacks": {"note": "/now/note", "best": {"dirpath": "/now/x"}},
+    "rerun": "m0",
+}
+
+
+@pytest.mark.parametrize("of_a_run", [True, False])
+def test_values_that_have_changed_since_are_told(
+    project: Path, caplog: pytest.LogCaptureFixture, of_a_run: bool
+) -> None:
+    (project / "m0").mkdir()
+    OmegaConf.save(OmegaConf.create(THEN), project / "m0" / "config.yaml")
+    source = "m0"
+    if of_a_run:
+        run = start_run("exp", "r")
+        run.files([project / "m0" / "config.yaml"])
+        source = f"runs:/{run.run_id}"
+    with caplog.at_level("INFO", "cytoloop"):
+        tell_differences(source, OmegaConf.create(NOW))
+    own = [one for one in caplog.records if one.name.startswith("cytoloop")]
+    lines = [one.getMessage().strip() for one in own]
+    assert lines == [
+        f"not as in {source}: 3 value(s) of the config",
+        "model.dropout: it had 0.1, there is no such key now",
+        "model.loss: dice, a key that it did not have",
+        "model.optimizer.lr: 0.0001, it had 1e-05",
+    ]
+    caplog.clear()
+    with caplog.at_level("INFO", "cytoloop"):
+        tell_differences(source, OmegaConf.create(THEN))
+    assert caplog.messages == [f"the same config as {source}"]
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (None, "FileNotFoundError"),
+        ("a: &a [1]\nb: [*a, *a]\n", "it repeats parts of itself"),
+        ("- 1\n", "it has no keys"),
+        ("a: [", "while parsing"),
+        ("a: " + "x" * 1_000_001, "it is too large"),
+        ("a: !!python/object/apply:os.system [exit]\n", "could not determine a constructor"),
+    ],
+)
+def test_a_config_that_cannot_be_read_stops_no_training(
+    project: Path, caplog: pytest.LogCaptureFixture, content: str | None, reason: str
+) -> None:
+    (project / "m0").mkdir()
+    if content is not None:
+        (project / "m0" / "config.yaml").write_text(content)
+    tell_differences("m0", OmegaConf.create(NOW))
+    assert "what has changed since m0 is not known" in caplog.text and reason in caplog.text
+
+
+def test_what_a_stranger_has_written_does_not_steer_the_terminal(
+    project: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (project / "m0").mkdir()
+    content = {"seed": "\x1b[2J" + "x" * 500, "\x1b]0;key": 1}
+    (project / "m0" / "config.yaml").write_text(yaml.safe_dump(content))
+    with caplog.at_level("INFO", "cytoloop"):
+        tell_differences("m0", OmegaConf.create({"seed": 1}))
+    assert "\x1b" not in caplog.text and max(map(len, caplog.messages)) < 120
+
+
+def test_a_word_that_this_version_does_not_know_is_refused(
+    project: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    write_words(project / "m0", ["data.path=ds", "data.of_long_ago=1"])
+    assert main(["train", "rerun=m0", "output=m1"]) == 2
+    text = capfd.readouterr().err
+    assert "of_long_ago" in text and "type its other words, without rerun=" in text

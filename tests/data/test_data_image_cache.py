@@ -1,0 +1,357 @@
+from __future__ import annotations
+
+import errno
+import json
+import logging
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from cytoloop.data import building
+from cytoloop.data import image_cache as store_module
+from cytoloop.data.building import read_row, row_key
+from cytoloop.data.entry import Entry
+from cytoloop.data.image_cache import ImageCache
+from cytoloop.data.points import object_points, valid_places
+from cytoloop.errors import ImageError, ManifestError, OutputError
+from cytoloop.manifest import Row, write_manifest
+
+SHAPE = (6, 24, 24)
+
+
+@pytest.fixture
+def row(tmp_path: Path, blobs: Callable, tiff: Callable) -> Row:
+    raw, labels = blobs(SHAPE, 4, seed=1)
+    tiff(tmp_path / "raw.tif", raw)
+    tiff(tmp_path / "seg.tif", labels)
+    return Row({"id": "a", "raw": "raw.tif", "seg1": "seg.tif"}, tmp_path, 1)
+
+
+@pytest.fixture
+def rows(tmp_path: Path, blobs: Callable, tiff: Callable) -> list[Row]:
+    for number in range(3):
+        raw, labels = blobs(SHAPE, 4, seed=number)
+        tiff(tmp_path / f"raw{number}.tif", raw)
+        tiff(tmp_path / f"seg{number}.tif", labels)
+    return [
+        Row({"id": f"im{n}", "raw": f"raw{n}.tif", "seg1": f"seg{n}.tif"}, tmp_path, n + 1)
+        for n in range(3)
+    ]
+
+
+def open_row(store: ImageCache, row: Row) -> Entry:
+    return store.entries([row])[0]
+
+
+def kept(store: ImageCache) -> set[str]:
+    return {p.name for p in store.folder.iterdir() if not p.name.startswith(".")}
+
+
+def changed(row: Row, **cells: str) -> Row:
+    return Row({**row.values, **cells}, row.root, row.number)
+
+
+def test_an_entry_holds_what_the_files_hold(row: Row, tmp_path: Path) -> None:
+    entry = open_row(ImageCache(tmp_path / "store"), row)
+    image, labels, valid, spacing = read_row(row)
+    np.testing.assert_array_equal(entry.image, image)
+    np.testing.assert_array_equal(entry.labels, labels)
+    assert entry.labels.dtype == np.uint8 and entry.image.dtype == np.uint16
+    assert entry.valid.all() and valid.all() and entry.shape == SHAPE and entry.places is None
+    assert entry.spacing_um == spacing == pytest.approx((0.6, 0.3, 0.3))
+    assert isinstance(entry.image, np.memmap) and isinstance(entry.labels, np.memmap)
+
+
+def test_an_edited_row_is_built_anew_and_no_other(rows: list[Row], tmp_path: Path) -> None:
+    """CytoDL's cache, keyed by the row's text, goes on with the old mask."""
+    store = ImageCache(tmp_path / "store")
+    before = [e.labels.ctypes.data for e in store.entries(rows)]
+    assert len(kept(store)) == len(before) == 3
+    times = {p: p.stat().st_mtime_ns for p in store.folder.glob("*/image.npy")}
+    mask = np.zeros(SHAPE, np.uint16)
+    mask[2, 3:9, 3:9] = 7
+    path = rows[1].file("seg1")
+    assert path is not None
+    stat = path.stat()
+    import tifffile
+
+    tifffile.imwrite(path, mask)
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))  # not even the time tells
+    entries = store.entries(rows)
+    np.testing.assert_array_equal(entries[1].labels, mask)
+    assert len(kept(store)) == 4
+    assert {p: p.stat().st_mtime_ns for p in times} == times
+
+
+def edits(root: Path, tiff: Callable) -> dict[str, Callable[[Row], Row]]:
+    """Every kind of edit of a row: of the files it names, and of its cells."""
+    mask = np.zeros(SHAPE[1:], np.uint8)
+    mask[:, :12] = 1
+    other = np.zeros(SHAPE, np.uint16)
+    other[:, 2:8, 2:8] = 3
+
+    def write(name: str, data: np.ndarray, **cells: str) -> Callable[[Row], Row]:
+        def edit(row: Row) -> Row:
+            tiff(root / name, data)
+            return changed(row, **cells)
+
+        return edit
+
+    return {
+        "image": write("raw.tif", other),
+        "segmentation": write("seg.tif", other),
+        "second segmentation": write("seg2.tif", other),
+        "excluded region": write("exclude.tif", mask.T),
+        "merged region": write("merge.tif", mask.T),
+        "merge rule": lambda row: changed(row, merge_rule="majority"),
+        "base image": lambda row: changed(row, base_image="seg2"),
+        "channel": lambda row: changed(row, channel="0"),
+        "channel of labels": lambda row: changed(row, channel_seg1="0"),
+        "scene": lambda row: changed(row, scene="0"),
+        "spacing": lambda row: changed(row, spacing_um="2 1 1"),
+        "no region": lambda row: changed(row, exclude_mask=""),
+    }
+
+
+@pytest.mark.parametrize("kind", edits(Path(), lambda *a: None))
+def test_no_edit_is_missed(kind: str, row: Row, tmp_path: Path, tiff: Callable) -> None:
+    mask = np.zeros(SHAPE[1:], np.uint8)
+    mask[:, :12] = 1
+    tiff(tmp_path / "exclude.tif", mask)
+    tiff(tmp_path / "merge.tif", mask)
+    tiff(tmp_path / "seg2.tif", np.roll(np.asarray(read_row(row)[1]), 3, 1))
+    full = changed(
+        row,
+        seg2="seg2.tif",
+        exclude_mask="exclude.tif",
+        merge_mask="merge.tif",
+        base_image="seg1",
+        merge_rule="clip",
+    )
+    before = row_key(full)
+    assert row_key(full) == before == row_key(changed(full, id="renamed", status="good"))
+    after = edits(tmp_path, tiff)[kind](full)
+    if kind == "scene":
+        assert row_key(after) != before
+        return
+    store = ImageCache(tmp_path / "store")
+    entry = open_row(store, after)
+    image, labels, valid, spacing = read_row(after)
+    assert row_key(after) != before and entry.folder is not None
+    np.testing.assert_array_equal(entry.image, image)
+    np.testing.assert_array_equal(entry.labels, labels)
+    np.testing.assert_array_equal(entry.valid, valid)
+    assert entry.spacing_um == spacing
+
+
+def test_excluded_voxels_hold_no_point(row: Row, tmp_path: Path, tiff: Callable) -> None:
+    mask = np.zeros(SHAPE[1:], np.uint8)
+    mask[:, :12] = 1
+    tiff(tmp_path / "exclude.tif", mask)
+    entry = open_row(ImageCache(tmp_path / "store"), changed(row, exclude_mask="exclude.tif"))
+    assert not entry.valid[:, :, :12].any() and entry.valid[:, :, 12:].all()
+    assert entry.places is not None
+    assert (entry.points[:, 2] >= 12).all() and (entry.places[:, 2] >= 12).all()
+
+
+def test_levels_are_kept_and_follow_the_rule(row: Row, tmp_path: Path) -> None:
+    entry = open_row(ImageCache(tmp_path / "store"), row)
+    for rule in ({"method": "percentile", "lower": 1.0, "upper": 99.0}, {"method": "zscore"}):
+        first, again = entry.levels(rule), entry.levels(rule)
+        image = np.asarray(entry.image, np.float32)
+        expected = (
+            np.percentile(image, [1, 99])
+            if rule["method"] == "percentile"
+            else [image.mean(), image.mean() + image.std()]
+        )
+        assert [first[0][0], first[0][0] + first[1][0]] == pytest.approx(expected, rel=1e-3)
+        assert first[0] == again[0] and first[1] == again[1]
+    assert len(list(entry.folder.glob("levels_*.json"))) == 2  # type: ignore[union-attr]
+
+
+def test_a_full_disk_is_told_and_leaves_nothing(
+    row: Row, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = ImageCache(tmp_path / "store")
+
+    def full(*args: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(np, "save", full)
+    with pytest.raises(OutputError, match="the disk is full.*\n.*paths.cache_dir=FOLDER"):
+        store.entries([row])
+    assert list(store.folder.iterdir()) == []
+
+
+def test_a_disk_that_is_too_small_is_told_before_anything_is_read(
+    rows: list[Row], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = SimpleNamespace(total=10**6, used=10**6, free=20_000)
+    monkeypatch.setattr(store_module.shutil, "disk_usage", lambda path: small)
+    monkeypatch.setattr(building, "read_row", lambda *given: pytest.fail("read"))
+    store = ImageCache(tmp_path / "store")
+    with pytest.raises(OutputError, match=r"3 image\(s\) need 0 MB, 0 MB are free"):
+        store.entries(rows)
+    assert not store.folder.exists()
+
+
+@pytest.mark.skipif(not shutil.which("mount") or os.getuid() != 0, reason="needs root on Linux")
+def test_a_disk_that_runs_full_while_building(rows: list[Row], tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16k", "tmpfs", disk], check=False)
+    if mounted.returncode:
+        pytest.skip("no right to mount a small disk")
+    try:
+        with pytest.raises(OutputError, match=r"are free|disk is full"):
+            ImageCache(disk / "store").entries(rows)
+        assert not list(disk.glob("store/*"))
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
+def test_what_was_not_used_lately_goes_first(rows: list[Row], tmp_path: Path) -> None:
+    folder = tmp_path / "store"
+    size = {}
+    for row in rows[:2]:
+        entry = open_row(ImageCache(folder), row)
+        assert entry.folder is not None
+        size[row.id] = sum(p.stat().st_size for p in entry.folder.iterdir())
+    old = row_key(rows[0])
+    os.utime(folder / old / "entry.json", (1, 1))
+    limit = (sum(size.values()) + 1000) / 2**30
+    open_row(ImageCache(folder, limit), rows[2])
+    assert kept(ImageCache(folder)) == {row_key(rows[1]), row_key(rows[2])}
+    with pytest.raises(OutputError, match=r"this data set needs .* data.cache_limit_gib allows"):
+        ImageCache(folder, limit / 2).entries(rows)
+    assert kept(ImageCache(folder)) == {row_key(rows[1]), row_key(rows[2])}
+
+
+def test_what_a_killed_run_left_is_cleared_away_later(rows: list[Row], tmp_path: Path) -> None:
+    store = ImageCache(tmp_path / "store")
+    for name, age in (("old", 2 * 86400), ("new", 60)):
+        (store.folder / f".building-{name}").mkdir(parents=True)
+        os.utime(store.folder / f".building-{name}", (time.time() - age,) * 2)
+    store.entries(rows)
+    assert [p.name for p in store.folder.glob(".building-*")] == [".building-new"]
+
+
+def test_an_entry_that_another_run_finishes_meanwhile_is_no_error(
+    rows: list[Row], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    glob = Path.glob
+    gone = tmp_path / "store" / ".building-another"  # listed, and renamed before it is looked at
+    monkeypatch.setattr(
+        Path,
+        "glob",
+        lambda self, pattern: (
+            [gone, *glob(self, pattern)] if pattern.startswith(".building") else glob(self, pattern)
+        ),
+    )
+    assert len(ImageCache(tmp_path / "store").entries(rows)) == len(rows)
+
+
+def test_runs_share_a_store(rows: list[Row], tmp_path: Path) -> None:
+    """Four processes at once ask for the same images, three times over."""
+    write_manifest(tmp_path / "m.csv", [dict(row.values) for row in rows])
+    code = (
+        "import sys, json, numpy as np\n"
+        "from cytoloop.data.image_cache import ImageCache\n"
+        "from cytoloop.manifest import read_manifest\n"
+        "rows = list(read_manifest(sys.argv[1]))\n"
+        "entries = ImageCache(sys.argv[2]).entries(rows)\n"
+        "print(json.dumps([int(np.asarray(e.image).sum()) for e in entries]))\n"
+    )
+    runs = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, tmp_path / "m.csv", tmp_path / "store"],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(4)
+    ]
+    answers = [run.communicate(timeout=120)[0] for run in runs]
+    assert all(run.returncode == 0 for run in runs)
+    sums = [int(read_row(row)[0].sum()) for row in rows]
+    assert [json.loads(answer) for answer in answers] == [sums] * 4
+    assert sorted(p.name for p in (tmp_path / "store").iterdir()) == sorted(map(row_key, rows))
+
+
+def test_many_small_images_are_built_by_processes(
+    tmp_path: Path, blobs: Callable, tiff: Callable, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "cytoloop")
+    rows = []
+    for number in range(50):
+        raw, labels = blobs((24, 24), 2, seed=number)
+        tiff(tmp_path / f"raw{number}.tif", raw)
+        tiff(tmp_path / f"seg{number}.tif", labels)
+        cells = {"id": f"{number}", "raw": f"raw{number}.tif", "seg1": f"seg{number}.tif"}
+        rows.append(Row(cells, tmp_path, number + 1))
+    entries = ImageCache(tmp_path / "store", workers=2).entries(rows)
+    for row, entry in zip(rows, entries, strict=True):
+        np.testing.assert_array_equal(entry.image, read_row(row)[0])
+    assert "read 50 image(s) into the store" in caplog.text
+    tiff(tmp_path / "seg3.tif", np.ones((5, 5), np.uint8))
+    tiff(tmp_path / "seg7.tif", np.ones((6, 5), np.uint8))
+    with pytest.raises(ManifestError, match=r"(?s)shape \(5, 5\).*shape \(6, 5\)"):
+        ImageCache(tmp_path / "store", workers=2).entries(rows)
+
+
+def test_merging_in_the_manifest_merges_at_load(row: Row, tmp_path: Path, tiff: Callable) -> None:
+    other = np.zeros(SHAPE, np.uint16)
+    other[:, 2:8, 2:8] = 1
+    tiff(tmp_path / "seg2.tif", other)
+    region = np.zeros(SHAPE[1:], np.uint8)
+    region[:12] = 1
+    tiff(tmp_path / "merge.tif", region)
+    cells = {**row.values, "seg2": "seg2.tif", "merge_mask": "merge.tif", "base_image": "seg1"}
+    _, plain, _, _ = read_row(row)
+    _, merged, _, _ = read_row(Row(cells, row.root, 1))
+    np.testing.assert_array_equal(merged[:, 12:] > 0, plain[:, 12:] > 0)
+    np.testing.assert_array_equal(merged[:, :12] > 0, other[:, :12] > 0)
+    _, swapped, _, _ = read_row(Row({**cells, "base_image": "seg2"}, row.root, 1))
+    np.testing.assert_array_equal(swapped[:, 12:] > 0, other[:, 12:] > 0)
+
+
+def test_rows_that_cannot_be_read(row: Row, tmp_path: Path, tiff: Callable) -> None:
+    tiff(tmp_path / "small.tif", np.ones((6, 20, 24), np.uint8))
+    with pytest.raises(ImageError, match=r"shape \(6, 20, 24\) but raw is \(6, 24, 24\)"):
+        read_row(changed(row, seg1="small.tif"))
+    with pytest.raises(ManifestError, match="column 'seg2'.*is empty"):
+        read_row(changed(row, merge_mask="small.tif"))
+    with pytest.raises(ManifestError, match="Expected seg1 or seg2"):
+        read_row(changed(row, base_image="both"))
+    with pytest.raises(ManifestError, match="column 'seg1'.*is empty"):
+        read_row(changed(row, seg1=""))
+    with pytest.raises(ImageError, match="file not found"):
+        open_row(ImageCache(tmp_path / "s"), changed(row, raw="none.tif"))
+
+
+def test_points_are_voxels_of_each_object_and_a_mask_is_split_up() -> None:
+    mask = np.zeros((4, 30, 30), np.uint8)
+    mask[:, 2:4, 2:4] = 1
+    mask[:, 10:28, 10:28] = 1
+    for value in (1, 255):
+        points, starts = object_points(mask * value, np.ones(mask.shape, bool))
+        assert starts.tolist() == [0, 16, 48]  # the small one whole, 32 of the large one
+        assert mask[tuple(points.T)].all()
+    points, starts = object_points(np.zeros((5, 5), np.uint8), np.ones((5, 5), bool))
+    assert points.shape == (0, 2) and starts.tolist() == [0]
+
+
+def test_places_are_voxels_that_count() -> None:
+    assert valid_places(np.ones((4, 4), bool)) is None
+    valid = np.zeros((100, 100), bool)
+    valid[3:5, 7] = True
+    assert sorted(map(tuple, valid_places(valid).tolist())) == [(3, 7), (4, 7)]  # type: ignore[union-attr]
+    assert len(valid_places(~valid)) == 4096  # type: ignore[arg-type]
+    assert len(valid_places(np.zeros((4, 4), bool))) == 0  # type: ignore[arg-type]

@@ -1,0 +1,236 @@
+"""Models in the forms of other tools: the same output there, or a refusal."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from cytoloop.errors import ConfigError, ModelError, OutputError
+from cytoloop.intensity.normalization import intensity_statistics, normalize
+from cytoloop.model.checkpoint import build_network, read_checkpoint
+from cytoloop.model.exporters import FORMATS, About, export_model
+from cytoloop.model.exporters import graphs as graphs_module
+from cytoloop.model.exporters import weights_and_config as pair_module
+
+Make = Callable[..., Path]
+RULES = [
+    {"method": "percentile", "lower": 1.0, "upper": 99.8},
+    {"method": "zscore"},
+    {"method": "minmax"},
+    {"method": "range", "minimum": 100.0, "maximum": 4000.0},
+    {"method": "none"},
+]
+
+
+def logits(network: Any, image: Tensor) -> Tensor:
+    with torch.inference_mode():
+        return network(image)
+
+
+def noise(*shape: int, seed: int = 3) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def ours(path: Path) -> nn.Module:
+    return build_network(read_checkpoint(path))
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule["method"])
+def test_a_folder_gives_the_same_bits_and_knows_the_same_of_images(
+    tmp_path: Path, make_model: Make, rule: dict[str, Any]
+) -> None:
+    tuned = {"threshold": 0.37, "seed_smoothing": 2.0, "min_depth": 0.1}
+    path = make_model(2, normalization=rule, tuned=tuned, object_voxels=81.5)
+    about = About("nuclei", scores={"test/dice": 0.9})
+    assert export_model(read_checkpoint(path), "folder", tmp_path / "out", about) == 0
+    first, again = read_checkpoint(path), read_checkpoint(tmp_path / "out")
+    assert again.image == first.image
+    image = noise(1, 1, 40, 48)
+    assert torch.equal(logits(ours(tmp_path / "out"), image), logits(ours(path), image))
+    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert results["scores"] == {"test/dice": 0.9} and results["model_sha256"] == first.sha256
+
+
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_cytodls_own_module_gives_the_same_bits(
+    tmp_path: Path, make_model: Make, ndim: int
+) -> None:
+    import cyto_dl.train  # noqa: F401  # registers the resolvers of its configs
+    from cyto_dl.models.im2im import MultiTaskIm2Im
+    from hydra.utils import instantiate
+    from omegaconf import OmegaConf
+
+    path = make_model(ndim, normalization=RULES[ndim - 2])
+    folder = tmp_path / "experiment"
+    assert export_model(read_checkpoint(path), "cytodl", folder, About("nuclei")) == 0
+    files = sorted(str(f.relative_to(folder)) for f in folder.rglob("*") if f.is_file())
+    assert files == ["checkpoints/epoch_000.ckpt", "train_config.yaml"]
+
+    cfg = OmegaConf.load(folder / "train_config.yaml")
+    OmegaConf.resolve(cfg.model)
+    del cfg.model["_aux"]
+    module = instantiate(cfg.model, _recursive_=False)
+    assert isinstance(module, MultiTaskIm2Im)
+    content = torch.load(folder / "checkpoints" / "epoch_000.ckpt", weights_only=True)
+    module.load_state_dict(content["state_dict"], strict=True)
+    assert {"pytorch-lightning_version", "epoch", "global_step", "loops"} & set(content)
+    image = noise(2, 1, *(16, 40, 44)[-ndim:])
+    with torch.inference_mode():
+        found = module.eval()(image, ["seg"])["seg"]
+    assert torch.equal(found, logits(ours(path), image)) and found.std() > 0.01
+
+    # its transforms do what our normalisation does
+    steps = cfg.data.transforms.predict.transforms
+    step = next(s for s in steps if "Intensity" in s._target_)
+    grey = np.random.default_rng(0).integers(100, 4000, (1, 40, 44)).astype(np.float32)
+    given = instantiate({**step, "keys": "raw"})({"raw": torch.as_tensor(grey)})["raw"]
+    expected = normalize(grey, *intensity_statistics(grey, RULES[ndim - 2]))
+    np.testing.assert_allclose(np.asarray(given), expected, rtol=1e-3, atol=1e-3)
+    assert read_checkpoint(folder).image["normalization"] == RULES[ndim - 2]
+
+
+@pytest.mark.parametrize(("form", "ndim"), [("torchscript", 3), ("pt2", 2), ("onnx", 2)])
+def test_graphs_give_the_same_logits_at_any_size(
+    tmp_path: Path, make_model: Make, form: str, ndim: int
+) -> None:
+    path = make_model(ndim, channels=2, outputs=3)
+    if form == "onnx":
+        runtime = pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
+        pytest.importorskip("onnxscript", reason="the extra onnx is not installed")
+    difference = export_model(read_checkpoint(path), form, tmp_path / "out", About())
+    if form == "torchscript":
+        run: Any = torch.jit.load(tmp_path / "out" / "model.ts.pt")
+    elif form == "pt2":
+        run = torch.export.load(tmp_path / "out" / "model.pt2").module()
+    else:
+        session = runtime.InferenceSession(tmp_path / "out" / "model.onnx")
+
+        def run(image: Tensor) -> Tensor:
+            return torch.from_numpy(session.run(None, {"image": image.numpy()})[0])
+
+    for batch, sides in ((1, (8, 32, 32)), (3, (6, 40, 64))):
+        image = noise(batch, 2, *sides[-ndim:])
+        wanted = logits(ours(path), image)
+        assert wanted.shape[1] == 3
+        torch.testing.assert_close(logits(run, image), wanted, rtol=1e-4, atol=1e-4)
+    assert difference < 1e-4
+    told = json.loads((tmp_path / "out" / "model.json").read_text())
+    assert told["input"]["axes"] == "BC" + "ZYX"[-ndim:]
+    assert told["input"]["sides_multiples_of"] == [2] * ndim
+    assert told["output"]["channels"] == 3
+    assert told["image"]["normalization"]["method"] == "percentile"
+
+
+@pytest.mark.parametrize(
+    ("ndim", "rule"),
+    [(2, RULES[0]), *(pytest.param(3, rule, marks=pytest.mark.slow) for rule in RULES[1:])],
+)
+def test_a_package_of_the_zoo_is_valid_and_reproduces_its_output(
+    tmp_path: Path, make_model: Make, ndim: int, rule: dict[str, Any]
+) -> None:
+    spec = pytest.importorskip("bioimageio.spec", reason="the extra bioimageio is not installed")
+    core = pytest.importorskip("bioimageio.core", reason="the extra bioimageio is not installed")
+    path = make_model(ndim, normalization=rule)
+    about = About("nuclei", "finds nuclei", ["A. Person"], "CC-BY-4.0")
+    assert export_model(read_checkpoint(path), "bioimageio", tmp_path / "out", about) < 1e-3
+    package = tmp_path / "out" / "model.bioimageio.zip"
+    assert list(package.parent.iterdir()) == [package]
+    model = spec.load_model_description(package)
+    assert model.validation_summary.status in ("passed", "valid-format")
+    assert model.name == "nuclei" and str(model.license) == "CC-BY-4.0"
+    assert model.authors[0].name == "A. Person"
+
+    # its runner normalises grey levels as we do, and gives our probability
+    from bioimageio.core.digest_spec import get_test_input_sample
+
+    sample = get_test_input_sample(model)
+    grey = np.asarray(sample.members["image"].data)
+    with core.create_prediction_pipeline(model, devices=["cpu"]) as pipeline:
+        given = pipeline.predict_sample_without_blocking(
+            sample, skip_input_padding=True, skip_output_cropping=True
+        )
+    found = np.asarray(given.members["probability"].data)
+    image = normalize(grey[0], *intensity_statistics(grey[0], rule))
+    wanted = logits(ours(path), torch.from_numpy(image)[None]).sigmoid().numpy()
+    np.testing.assert_allclose(found, wanted, atol=1e-3)
+
+
+def test_a_licence_that_is_none_is_told(tmp_path: Path, make_model: Make) -> None:
+    pytest.importorskip("bioimageio.core", reason="the extra bioimageio is not installed")
+    checkpoint = read_checkpoint(make_model(2))
+    with pytest.raises(ModelError, match="license"):
+        export_model(checkpoint, "bioimageio", tmp_path / "out", About(license="mine"))
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("form", ["folder", "cytodl"])
+def test_a_form_that_cannot_hold_a_model_refuses_it(
+    tmp_path: Path, make_model: Make, form: str
+) -> None:
+    with pytest.raises(ModelError, match="has 2 output channels; this form holds one"):
+        export_model(read_checkpoint(make_model(2, outputs=2)), form, tmp_path / "out", About())
+    if form == "cytodl":
+        with pytest.raises(ModelError, match="takes 2 channels; Segmenter ML reads one"):
+            export_model(read_checkpoint(make_model(2, channels=2)), form, tmp_path / "o", About())
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_differs_is_not_kept(
+    tmp_path: Path, make_model: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint = read_checkpoint(make_model(2))
+    other = read_checkpoint(make_model(2, seed=1))
+    monkeypatch.setattr(pair_module, "read_again", lambda folder: other)
+    with pytest.raises(ModelError, match=r"its output differs from the model's by \d"):
+        export_model(checkpoint, "folder", tmp_path / "out", About())
+    loaded = build_network(other)
+    monkeypatch.setattr(graphs_module.torch.jit, "load", lambda path: loaded)
+    with pytest.raises(ModelError, match=r"differs from the model's by .* \(at most 0.0003"):
+        export_model(checkpoint, "torchscript", tmp_path / "out", About())
+    assert not list(tmp_path.iterdir())
+
+
+def test_images_that_are_taken_for_something_else_are_not_kept(
+    tmp_path: Path, make_model: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = read_checkpoint(make_model(2, normalization=RULES[1]))
+    monkeypatch.setattr(pair_module, "read_again", lambda folder: other)
+    with pytest.raises(ModelError, match="normalization is read again as"):
+        export_model(read_checkpoint(make_model(2)), "folder", tmp_path / "out", About())
+
+
+def test_a_missing_extra_is_named(
+    tmp_path: Path, make_model: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)
+    with pytest.raises(ModelError, match=r"\(onnxruntime\)\npip install 'cytoloop\[onnx\]'"):
+        export_model(read_checkpoint(make_model(2)), "onnx", tmp_path / "out", About())
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_output_that_holds_something_is_left_alone(tmp_path: Path, make_model: Make) -> None:
+    checkpoint = read_checkpoint(make_model(2))
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(OutputError, match="is not empty"):
+        export_model(checkpoint, "folder", tmp_path, About())
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+    export_model(checkpoint, "folder", tmp_path, About(), overwrite=True)
+    assert (tmp_path / "best_model.pth").is_file() and not (tmp_path / "notes.txt").exists()
+    with pytest.raises(ConfigError, match=f"One of {', '.join(FORMATS)}"):
+        export_model(checkpoint, "keras", tmp_path / "x", About())
+
+
+def test_reading_again_tells_nothing(
+    tmp_path: Path, make_model: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, "cytoloop"):
+        export_model(read_checkpoint(make_model(2)), "folder", tmp_path / "out", About())
+    assert not caplog.records

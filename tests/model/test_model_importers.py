@@ -1,0 +1,497 @@
+"""Models that CytoLoop did not write: read exactly, or refused with a reason."""
+
+from __future__ import annotations
+
+import functools
+import json
+import logging
+import shutil
+import tempfile
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from monai.networks import nets
+
+from cytoloop.errors import ModelError
+from cytoloop.intensity.normalization import intensity_statistics, normalize
+from cytoloop.model.checkpoint import build_network, read_checkpoint
+from cytoloop.model.heads import Head
+from cytoloop.model.losses import DiceCELoss
+from cytoloop.model.module import SegmentationModule
+from cytoloop.training.callbacks.warm_start import WarmStart
+
+SHAPES = {2: [1, 1, 40, 44], 3: [1, 1, 8, 20, 24]}
+
+
+def compose(folder: Path, dims: int, *words: str) -> Any:
+    """Return CytoDL's own config of its plugin's experiment, composed by Hydra."""
+    import cyto_dl.train  # registers the resolvers of its configs
+    from hydra import compose, initialize_config_dir
+
+    patch = ",".join(map(str, SHAPES[dims][2:]))
+    given = [
+        *("experiment=im2im/segmentation_plugin", f"spatial_dims={dims}"),
+        *(f"paths.output_dir={folder}", f"data.path={folder}", "data.num_workers=0"),
+        *("model._aux.filters=[4,8,8]", f"data._aux.patch_shape=[{patch}]"),
+    ]
+    configs = Path(cyto_dl.__file__).parents[1] / "configs"
+    with initialize_config_dir(str(configs), version_base="1.3"):
+        return compose("train", [*given, *words])
+
+
+def make_cytodl(folder: Path, dims: int, *words: str) -> tuple[Any, Path]:
+    """Return CytoDL's own module, and the experiment folder that Lightning saved it into."""
+    module, made = _make_cytodl(dims, words)
+    shutil.copytree(made.name, folder)
+    return module, folder
+
+
+@functools.cache
+def _make_cytodl(dims: int, words: tuple[str, ...]) -> tuple[Any, Any]:
+    """Return the module, and a folder that lasts as long as the tests."""
+    import hydra
+    from lightning import Trainer
+    from omegaconf import OmegaConf, open_dict
+
+    made = tempfile.TemporaryDirectory()
+    folder = Path(made.name)
+    cfg = compose(folder, dims, *words)
+    (folder / "checkpoints").mkdir()
+    OmegaConf.save(cfg, folder / "train_config.yaml")  # as the plugin does, unresolved
+    with open_dict(cfg):
+        OmegaConf.resolve(cfg.model)
+        del cfg.model._aux
+    torch.manual_seed(dims)
+    module = hydra.utils.instantiate(cfg.model, _recursive_=False)
+    for value in module.parameters():
+        torch.nn.init.normal_(value, std=1.0)
+    trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
+    trainer.strategy.connect(module)
+    trainer.save_checkpoint(folder / "checkpoints" / "epoch_000.ckpt")
+    return module.eval(), made
+
+
+def edit(file: Path, **changes: Any) -> dict[str, Any]:
+    """Change parts of a checkpoint; None removes one."""
+    content = torch.load(file, weights_only=True)
+    content |= changes
+    torch.save({key: value for key, value in content.items() if value is not None}, file)
+    return content
+
+
+def edit_config(folder: Path, key: str, value: Any) -> None:
+    """Change a value of an experiment's config, which must then tell all."""
+    edit(next(folder.glob("checkpoints/*.ckpt")), hyper_parameters=None)
+    config = yaml.safe_load((folder / "train_config.yaml").read_text())
+    *path, last = key.split(".")
+    place = config
+    for word in path:
+        place = place[word]
+    place[last] = value
+    (folder / "train_config.yaml").write_text(yaml.safe_dump(config))
+
+
+def logits(network: torch.nn.Module, image: torch.Tensor) -> torch.Tensor:
+    with torch.inference_mode():
+        return network(image)
+
+
+def cytodl_logits(module: Any, image: torch.Tensor) -> torch.Tensor:
+    with torch.inference_mode():
+        return module(image, ["seg"])["seg"]
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+@pytest.mark.parametrize("source", ["checkpoint", "config", "shapes"])
+def test_cytodl_model_gives_the_logits_of_cytodls_own_module(
+    tmp_path: Path, dims: int, source: str
+) -> None:
+    module, folder = make_cytodl(tmp_path / "experiment", dims)
+    file = folder / "checkpoints" / "epoch_000.ckpt"
+    if source != "checkpoint":
+        edit(file, hyper_parameters=None)
+    if source == "shapes":
+        (folder / "train_config.yaml").unlink()
+    checkpoint = read_checkpoint(folder)
+    assert checkpoint.path == file
+    image = torch.randn(SHAPES[dims])
+    expected = cytodl_logits(module, image)
+    assert expected.std() > 0.1
+    assert torch.equal(logits(build_network(checkpoint), image), expected)
+    assert checkpoint.image["normalization"] == {"method": "zscore"}
+    if source != "shapes":
+        assert checkpoint.image["patch_size"] == SHAPES[dims][2:]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["model.backbone.res_block=False", "+model.backbone.trans_bias=True"],
+        ["model.backbone.strides=[1,2,2,2]", "model.backbone.kernel_size=[3,1,3,3]"],
+        ["+model.backbone.norm_name=BATCH", "raw_im_channels=2"],
+        ["model.backbone.strides=[1,[1,2,2],2]", "model.backbone.upsample_kernel_size=[[1,2,2],2]"],
+        ["+model.backbone.deep_supervision=True"],
+    ],
+)
+def test_architecture_is_worked_out_from_the_weights(tmp_path: Path, words: list[str]) -> None:
+    if "2,2,2]" in words[0]:
+        words = [*words, "model.backbone.upsample_kernel_size=[2,2,2]"]
+        words += ["model._aux.filters=[4,6,8,8]", "data._aux.patch_shape=[8,16,24]"]
+    module, folder = make_cytodl(tmp_path / "experiment", 3, *words)
+    file = folder / "checkpoints" / "epoch_000.ckpt"
+    edit(file, hyper_parameters=None)
+    (folder / "train_config.yaml").unlink()
+    checkpoint = read_checkpoint(file)
+    image = torch.randn(1, checkpoint.image["channels"], 16, 24, 32)
+    assert torch.equal(logits(build_network(checkpoint), image), cytodl_logits(module, image))
+
+
+def test_images_are_normalised_as_cytodl_does(tmp_path: Path) -> None:
+    import hydra
+
+    _, folder = make_cytodl(tmp_path / "experiment", 3)
+    rule = read_checkpoint(folder).image["normalization"]
+    steps = compose(tmp_path, 3).data.transforms.predict.transforms
+    step = next(s for s in steps if s._target_.endswith("NormalizeIntensityd"))
+    image = np.random.default_rng(0).integers(100, 4000, (1, 8, 20, 24)).astype(np.uint16)
+    expected = hydra.utils.instantiate(step)({"raw": torch.as_tensor(image.astype(np.float32))})
+    found = normalize(image, *intensity_statistics(image, rule))
+    np.testing.assert_allclose(found, expected["raw"].numpy(), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("step", "rule"),
+    [
+        (
+            {"_target_": "monai.transforms.ScaleIntensityRanged", "a_min": 10, "a_max": 99.0}
+            | {"b_min": 0, "b_max": 1},
+            {"method": "range", "minimum": 10.0, "maximum": 99.0},
+        ),
+        (
+            {"_target_": "monai.transforms.ScaleIntensityRangePercentilesd"}
+            | {"lower": 1, "upper": 99, "b_min": 0, "b_max": 1},
+            {"method": "percentile", "lower": 1.0, "upper": 99.0},
+        ),
+        ({"_target_": "monai.transforms.ScaleIntensityd"}, {"method": "minmax"}),
+        ({"_target_": "monai.transforms.ToTensord"}, {"method": "none"}),
+    ],
+)
+def test_other_normalisations_of_a_config_do_the_same_here(
+    tmp_path: Path, step: dict[str, Any], rule: dict[str, Any]
+) -> None:
+    from hydra.utils import instantiate
+
+    _, folder = make_cytodl(tmp_path / "experiment", 2)
+    edit_config(folder, "data.transforms.predict.transforms", [step | {"keys": "raw"}])
+    assert read_checkpoint(folder).image["normalization"] == rule
+    image = np.random.default_rng(0).integers(0, 4000, (1, 40, 44)).astype(np.float32)
+    found = normalize(image, *intensity_statistics(image, rule))
+    expected = instantiate(step | {"keys": "raw"})({"raw": torch.as_tensor(image)})["raw"]
+    np.testing.assert_allclose(found, np.asarray(expected), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "reason"),
+    [
+        (
+            "data.transforms.predict.transforms",
+            [{"_target_": "monai.transforms.Zoomd", "keys": "raw", "zoom": 0.25}],
+            r"images went through Zoomd\(zoom=0.25\) before the network",
+        ),
+        (
+            "data.transforms.predict.transforms",
+            [{"_target_": "monai.transforms.NormalizeIntensityd", "nonzero": True}],
+            "NormalizeIntensityd",
+        ),
+        ("model.task_heads.seg._target_", "cyto_dl.nn.ResBlocksHead", "is a 'ResBlocksHead'"),
+        (
+            "model.task_heads.seg.loss",
+            {"_target_": "torch.nn.MSELoss"},
+            "learned by MSELoss, which makes no probability",
+        ),
+        ("model.backbone._target_", "monai.networks.nets.SwinUNETR", "is a SwinUNETR; of other"),
+        ("model.backbone.filters", [4, 8, 16], r"has shape \(8, 8, 3, 3\), the architecture wants"),
+        ("model.inference_args.roi_size", [40, 42], "42 is no multiple of 4"),
+        ("model.inference_args.roi_size", [40], "patch size"),
+        ("model.backbone.strides", [1, 0, 2], "strides: expected a list of whole numbers"),
+        ("model.backbone.in_channels", "many", "in_channels: 'many', expected a whole number"),
+        # hostile
+        ("model.backbone._target_", "os.system", "asks for the class 'os.system'"),
+        ("model.backbone._target_", "monai.networks.nets.os", "asks for the class"),
+        ("model.backbone.spatial_dims", "${eval:'2'}", "would have to be computed"),
+        ("model.backbone.norm_name", {"_target_": "os.system"}, "nests a class"),
+        ("model.backbone.filters", [10**9, 10**9, 10**9], "1000000000 is more than 4096"),
+        ("model.backbone.filters", [4096, 4096, 4096], "the architecture wants"),
+        ("model.backbone.filters", [4] * 10**4, "holds too many values"),
+        ("model.backbone.dropout", float("nan"), "is no number"),
+        ("model.backbone.command", "touch exploded", "command: no argument of DynUNet"),
+        ("model.inference_args.roi_size", [10**9, 10**9], "has more than 134217728 voxels"),
+        ("spatial_dims", "${spatial_dims}", "would have to be computed"),
+    ],
+)
+def test_what_cannot_be_read_exactly_is_refused(
+    tmp_path: Path, key: str, value: Any, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    _, folder = make_cytodl(tmp_path / "experiment", 2)
+    edit_config(folder, key, value)
+    with pytest.raises(ModelError, match=reason):
+        build_network(read_checkpoint(folder))
+    assert not (tmp_path / "exploded").exists()
+
+
+def test_heads_with_layers_are_refused(tmp_path: Path) -> None:
+    _, folder = make_cytodl(tmp_path / "experiment", 2)
+    file = folder / "checkpoints" / "epoch_000.ckpt"
+    weights = torch.load(file, weights_only=True)["state_dict"]
+    loss = {"task_heads.seg.loss.weight": torch.ones(1)}
+    edit(file, state_dict=weights | loss)
+    assert set(read_checkpoint(folder).weights) == set(weights)
+    edit(file, state_dict=weights | {"task_heads.seg.model.0.weight": torch.ones(1)})
+    with pytest.raises(ModelError, match=r"layers besides the network \(task_heads.seg.model\)"):
+        read_checkpoint(folder)
+
+
+def test_weights_of_a_compiled_cytodl_module_are_read(tmp_path: Path) -> None:
+    module, folder = make_cytodl(tmp_path / "experiment", 2)
+    file = folder / "checkpoints" / "epoch_000.ckpt"
+    state = torch.load(file, weights_only=True)["state_dict"]
+    edit(file, state_dict={k.replace("backbone.", "backbone._orig_mod."): state[k] for k in state})
+    image = torch.randn(SHAPES[2])
+    network = build_network(read_checkpoint(folder))
+    assert torch.equal(logits(network, image), cytodl_logits(module, image))
+
+
+def scored(value: float, mode: str = "min") -> dict[str, Any]:
+    name = f"ModelCheckpoint{{'monitor': 'val/loss', 'mode': '{mode}'}}"
+    return {name: {"current_score": torch.tensor(value)}}
+
+
+def test_the_best_checkpoint_of_an_experiment_is_taken(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    _, folder = make_cytodl(tmp_path / "experiment", 2)
+    first = folder / "checkpoints" / "epoch_000.ckpt"
+    second, last = first.with_name("epoch_007.ckpt"), first.with_name("last.ckpt")
+    for copy in (second, last):
+        copy.write_bytes(first.read_bytes())
+    edit(first, callbacks=scored(0.2), global_step=1)
+    edit(second, callbacks=scored(0.3), global_step=9)
+    edit(last, callbacks=scored(0.1), global_step=10)
+    with caplog.at_level(logging.INFO, "cytoloop"):
+        assert read_checkpoint(folder).path == first
+    assert "epoch_000.ckpt of 2 checkpoints had the best score" in caplog.text
+    edit(first, callbacks=scored(0.2, "max"))
+    edit(second, callbacks=scored(0.3, "max"))
+    assert read_checkpoint(folder).path == second
+    edit(first, callbacks=None)
+    edit(second, callbacks=scored(float("nan")))
+    assert read_checkpoint(folder).path == second  # trained longest
+    first.unlink(), second.unlink()
+    assert read_checkpoint(folder).path == last
+    last.unlink()
+    with pytest.raises(ModelError, match=r"neither checkpoints/\*.ckpt nor best_model.pth"):
+        read_checkpoint(folder)
+
+
+def make_pair(folder: Path, network: torch.nn.Module, **config: Any) -> Path:
+    """Write best_model.pth and config.json; None removes a key."""
+    folder.mkdir(exist_ok=True)
+    torch.save(network.state_dict(), folder / "best_model.pth")
+    config = {"architecture": type(network).__name__, "normalization": "minmax"} | config
+    config = {"patch_size": 32} | config
+    kept = {key: value for key, value in config.items() if value is not None}
+    (folder / "config.json").write_text(json.dumps(kept))
+    return folder
+
+
+NETWORKS: list[tuple[str, dict[str, Any]]] = [
+    ("UNet", {"channels": [4, 8, 16], "strides": [2, 2], "num_res_units": 2}),
+    ("UNet", {"channels": [4, 8], "strides": [2], "norm": ["GROUP", {"num_groups": 2}]}),
+    ("BasicUNet", {"features": [4, 4, 8, 8, 8, 4]}),
+    ("SegResNet", {"init_filters": 8, "blocks_down": [1, 1], "blocks_up": [1]}),
+    ("AttentionUnet", {"channels": [4, 8], "strides": [2]}),
+    (
+        "DynUNet",
+        {"kernel_size": [3, 3, 3], "strides": [1, 2, 2], "upsample_kernel_size": [2, 2]}
+        | {"filters": [4, 8, 8]},
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "arguments"), NETWORKS)
+@pytest.mark.parametrize("dims", [2, 3])
+def test_pair_gives_what_its_network_gives(
+    tmp_path: Path, dims: int, name: str, arguments: dict[str, Any]
+) -> None:
+    arguments = {"spatial_dims": dims, "in_channels": 2, "out_channels": 1} | arguments
+    torch.manual_seed(0)
+    network = getattr(nets, name)(**arguments).eval()
+    folder = make_pair(tmp_path / "pair", network, arguments=arguments)
+    for given in (folder, folder / "best_model.pth"):
+        checkpoint = read_checkpoint(given)
+        image = torch.randn(1, 2, *[32] * dims)
+        assert torch.equal(logits(build_network(checkpoint), image), logits(network, image))
+    expected = {"channels": 2, "patch_size": [32] * dims, "normalization": {"method": "minmax"}}
+    assert checkpoint.image.items() >= expected.items()
+
+
+def test_pair_told_by_features_and_layers(tmp_path: Path) -> None:
+    network = nets.UNet(2, 1, 1, [8, 16, 32, 64], [2, 2, 2], num_res_units=2).eval()
+    sizes = {"num_features": 8, "num_layers": 4, "learning_rate": 1e-3, "augmentation": True}
+    known = {"spacing_um": [1, 0.5, 0.5], "channel_names": ["DNA"], "object_voxels": 80}
+    folder = make_pair(tmp_path / "pair", network, **sizes, **known)
+    wrapped = {"model_state_dict": {f"module.{k}": v for k, v in network.state_dict().items()}}
+    torch.save(wrapped | {"epoch": 3}, folder / "best_model.pth")
+    checkpoint = read_checkpoint(folder)
+    assert checkpoint.image.items() >= known.items()
+    image = torch.randn(1, 1, 64, 64)
+    assert torch.equal(logits(build_network(checkpoint), image), logits(network, image))
+
+
+@pytest.mark.parametrize(("name", "arguments"), NETWORKS[1:])
+def test_background_and_foreground_become_one_logit(
+    tmp_path: Path, name: str, arguments: dict[str, Any]
+) -> None:
+    arguments = {"spatial_dims": 2, "in_channels": 1, "out_channels": 2} | arguments
+    network = getattr(nets, name)(**arguments).eval()
+    folder = make_pair(tmp_path / "pair", network, arguments=arguments, activation="softmax")
+    image = torch.randn(1, 1, 32, 32)
+    expected = logits(network, image).softmax(1)[:, 1:]
+    found = logits(build_network(read_checkpoint(folder)), image).sigmoid()
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_classes_that_are_no_foreground_are_refused(tmp_path: Path) -> None:
+    many = {"spatial_dims": 2, "in_channels": 1, "out_channels": 3} | NETWORKS[2][1]
+    folder = make_pair(tmp_path / "a", nets.BasicUNet(**many), arguments=many, activation="softmax")
+    with pytest.raises(ModelError, match="has 3 output channels with softmax"):
+        read_checkpoint(folder)
+    two = {"spatial_dims": 2, "in_channels": 1, "out_channels": 2} | NETWORKS[0][1]
+    for activation in ("sigmoid", "softmax"):
+        folder = make_pair(tmp_path / "a", nets.UNet(**two), arguments=two, activation=activation)
+        with pytest.raises(ModelError, match=f"has 2 output channels with {activation}"):
+            read_checkpoint(folder)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reasons"),
+    [
+        (
+            {"architecture": None, "normalization": None, "patch_size": None, "threshold": 0.5},
+            ["'architecture' is missing", "'patch_size' is missing", "'threshold' is not known"],
+        ),
+        ({"architecture": "ResNet"}, ["architecture 'ResNet', expected one of AttentionUnet"]),
+        ({"architecture": "BasicUNet"}, ["'arguments' is missing; only a UNet is told by"]),
+        ({"num_features": None, "num_layers": "4"}, ["'num_features' is", "expected a whole"]),
+        ({"num_layers": 2}, ["weights and architecture do not fit: .* only in the file"]),
+        ({"num_layers": 10**9}, ["Expected 1 to 1024 features and 2 to 8 layers"]),
+        ({"num_features": 1024, "num_layers": 8}, ["131072 is more than 4096"]),
+        ({"normalization": "mean"}, ["normalization 'mean', expected percentile, zscore"]),
+        ({"normalization": {"method": "range"}}, ["normalization range takes maximum and minimum"]),
+        (
+            {"normalization": {"method": "range", "minimum": 2, "maximum": 1}},
+            ["normalization maximum is"],
+        ),
+        (
+            {"normalization": {"method": "percentile", "lower": 9, "upper": 200}},
+            ["normalization upper is 200, expected a number, 0 to 100"],
+        ),
+        ({"patch_size": 30}, ["patch_size: .*30 is no multiple of 4"]),
+        ({"patch_size": [32]}, ["Expected 2 whole numbers"]),
+        ({"activation": "relu"}, ["activation 'relu', expected sigmoid or softmax"]),
+        (
+            {"spacing_um": [1, 0, 1], "channel_names": "DNA", "object_voxels": -1},
+            ["spacing_um: expected three", "channel_names: expected", "object_voxels: expected"],
+        ),
+        ({"arguments": {"spatial_dims": 2}}, ["num_features, num_layers: told by 'arguments'"]),
+        ({"arguments": [1], "num_features": None}, ["'arguments' is no table"]),
+        (
+            {"arguments": {"_target_": "os.system"}, "num_features": None, "num_layers": None},
+            ["asks for the class 'os.system'"],
+        ),
+    ],
+)
+def test_faulty_config_of_a_pair_is_refused(
+    tmp_path: Path, changes: dict[str, Any], reasons: list[str]
+) -> None:
+    network = nets.UNet(2, 1, 1, [4, 8, 16], [2, 2], num_res_units=2)
+    sizes = {"num_features": 4, "num_layers": 3}
+    folder = make_pair(tmp_path / "pair", network, **(sizes | changes))
+    for reason in reasons:
+        with pytest.raises(ModelError, match=reason):
+            build_network(read_checkpoint(folder))
+
+
+def test_a_config_that_says_other_things_makes_another_model(tmp_path: Path) -> None:
+    network = nets.UNet(2, 1, 1, [4, 8, 16], [2, 2], num_res_units=2)
+    sizes = {"num_features": 4, "num_layers": 3}
+    first = read_checkpoint(make_pair(tmp_path / "pair", network, **sizes)).sha256
+    assert read_checkpoint(make_pair(tmp_path / "pair", network, **sizes)).sha256 == first
+    other = make_pair(tmp_path / "pair", network, **sizes, normalization="zscore")
+    assert read_checkpoint(other).sha256 != first
+
+
+def test_weights_alone_are_refused(tmp_path: Path) -> None:
+    torch.save(nets.UNet(2, 1, 1, [4, 8], [2]).state_dict(), tmp_path / "model.pth")
+    with pytest.raises(ModelError, match="no config.json lies beside it"):
+        read_checkpoint(tmp_path / "model.pth")
+    state = {f"backbone.{k}": v for k, v in nets.UNet(2, 1, 1, [4, 8], [2]).state_dict().items()}
+    torch.save({"state_dict": state}, tmp_path / "model.ckpt")
+    with pytest.raises(ModelError, match="the weights are not those of a DynUNet"):
+        read_checkpoint(tmp_path / "model.ckpt")
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_training_starts_from_all_weights_of_a_cytodl_model(
+    tmp_path: Path, dims: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    module, folder = make_cytodl(tmp_path / "experiment", dims)
+    checkpoint = read_checkpoint(folder)
+    arguments = {k: v for k, v in checkpoint.backbone.items() if k != "_target_"}
+    ours = SegmentationModule(
+        backbone=nets.DynUNet(**arguments),
+        task_heads={"seg": Head(DiceCELoss())},
+        inferer=None,
+        image={"normalization": {"method": "percentile", "lower": 1.0, "upper": 99.8}},
+    )
+    with caplog.at_level(logging.INFO, "cytoloop"):
+        WarmStart(folder).setup(SimpleNamespace(), ours, "fit")  # type: ignore[arg-type]
+    assert f"{len(module.backbone.state_dict())} weights loaded as they are" in caplog.text
+    assert "by zscore, this training has percentile 1.0 99.8: normalization=zscore" in caplog.text
+    for name, value in module.backbone.state_dict().items():
+        assert torch.equal(ours.backbone.state_dict()[name], value)
+    ours.backbone = nets.DynUNet(**(arguments | {"filters": [4, 8, 16]}))
+    with pytest.raises(ModelError, match="DynUNet for .*, channels 1, features 4 8 8"):
+        WarmStart(folder).setup(SimpleNamespace(), ours, "fit")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_config_that_the_plugin_writes_is_read(tmp_path: Path, dims: int) -> None:
+    from cyto_dl.api.cyto_dl_model import SegmentationPluginModel
+
+    module, folder = make_cytodl(tmp_path / "experiment", dims)
+    edit(folder / "checkpoints" / "epoch_000.ckpt", hyper_parameters=None)
+    plugin = SegmentationPluginModel.from_default_config(spatial_dims=dims)
+    plugin._set_cfg("model._aux.filters", [4, 8, 8])
+    plugin._set_cfg("data._aux.patch_shape", SHAPES[dims][2:])
+    plugin.set_input_channel(2)
+    plugin.save_config(folder / "train_config.yaml")
+    checkpoint = read_checkpoint(folder)
+    assert checkpoint.image["patch_size"] == SHAPES[dims][2:]
+    assert checkpoint.backbone["spatial_dims"] == dims  # a reference to another key there
+    image = torch.randn(SHAPES[dims])
+    assert torch.equal(logits(build_network(checkpoint), image), cytodl_logits(module, image))
+
+
+def test_the_config_in_the_docs_is_read(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "models.md").read_text()
+    config = json.loads(text.partition("```json")[2].partition("```")[0])
+    network = nets.UNet(2, 1, 1, [64, 128, 256, 512], [2, 2, 2], num_res_units=2)
+    checkpoint = read_checkpoint(make_pair(tmp_path / "pair", network, **config))
+    assert build_network(checkpoint) and checkpoint.image["patch_size"] == [64, 64]

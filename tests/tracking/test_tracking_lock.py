@@ -1,0 +1,216 @@
+"""One training at a time on an accelerator; how far trainings are; stopping one."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from cytoloop.__main__ import main
+from cytoloop.errors import ConfigError, ModelError
+from cytoloop.tracking.live_view import view
+from cytoloop.tracking.lock import NOTE, holder_in, holders, training
+from cytoloop.tracking.resume import note_finished, note_training
+from cytoloop.tracking.run_status import RunStatus, cancel, find_training, run_statuses
+
+RUN = "0123456789abcdef" * 2
+HOLD = """
+import sys, time
+from cytoloop.tracking.lock import training
+with training(sys.argv[1], ["cpu"]) as name:
+    name(sys.argv[2])
+    try: time.sleep(60)
+    except KeyboardInterrupt: pass
+"""
+
+
+@pytest.fixture(autouse=True)
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("CYTOLOOP_STATE", str(tmp_path / "state"))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def other(project: Path) -> Iterator[Callable[[], subprocess.Popen[bytes]]]:
+    """Start another process that trains into ``m0``."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start() -> subprocess.Popen[bytes]:
+        (project / "m0").mkdir(exist_ok=True)
+        code = "import signal; signal.signal(15, signal.default_int_handler)\n" + HOLD
+        process = subprocess.Popen([sys.executable, "-c", code, "m0", RUN])
+        started.append(process)
+        for _ in range(600):
+            found = holder_in("m0")
+            if found is not None and found.run_id:
+                return process
+            time.sleep(0.05)
+        raise AssertionError("it did not start")
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+def test_a_second_training_is_told_who_holds_the_accelerator(
+    project: Path, other: Callable[[], subprocess.Popen[bytes]]
+) -> None:
+    process = other()
+    with pytest.raises(ConfigError) as told, training("m1", ["cpu"]):
+        pass
+    for part in (f"process {process.pid}", RUN, str(project / "m0"), "status", "cancel"):
+        assert part in str(told.value)
+    with training("m1", ["mps"]), training("m2", ["cpu"], lock=False):
+        assert {h.folder for h in holders()} == {str(project / m) for m in ("m0", "m1")}
+    with pytest.raises(ConfigError, match="is taken by a training"), training("m0", [], lock=False):
+        pass
+    process.kill()  # it can release nothing itself
+    process.wait()
+    assert holder_in("m0") is None and holders() == []
+    with training("m0", ["cpu"]) as name:
+        name(RUN)
+        assert holder_in("m0").run_id == RUN  # type: ignore[union-attr]
+    assert not (project / "m0" / NOTE).exists()
+
+
+def test_a_process_with_the_same_number_is_another_one(project: Path) -> None:
+    with training("m0", ["cpu"]):
+        note = json.loads((project / "m0" / NOTE).read_text())
+    note["born"] -= 1000
+    (project / "m0" / NOTE).write_text(json.dumps(note))
+    assert note["pid"] == os.getpid() and holder_in("m0") is None
+    (project / "m0" / NOTE).write_text("{")
+    assert holder_in("m0") is None
+
+
+def test_the_lock_is_free_after_an_error_and_for_the_next_job_of_a_sweep(project: Path) -> None:
+    for number in range(2):
+        with pytest.raises(ZeroDivisionError), training(f"m{number}", ["cpu"]):
+            raise ZeroDivisionError
+    assert holders() == []
+
+
+def test_only_the_first_process_of_a_distributed_training_holds(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with training("m0", ["cpu"]):
+        monkeypatch.setenv("LOCAL_RANK", "1")
+        with training("m0", ["cpu"]):
+            pass
+
+
+def test_a_lock_that_cannot_be_written(project: Path) -> None:
+    (project / "state").write_text("a file")
+    with pytest.raises(ConfigError, match="cannot be written"), training("m0", ["cpu"]):
+        pass
+
+
+def write_progress(folder: Path, *lines: dict[str, object]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "progress.jsonl").open("a") as file:
+        file.writelines(json.dumps(line) + "\n" for line in lines)
+
+
+STEP = {"event": "step", "epoch": 1, "step": 20, "loss": 0.5, "spent": 0.4, "seconds_left": 120}
+CHECK = {"event": "validation", "epoch": 1, "step": 24, "scores": {"val/dice": 0.8}, "spent": 0.5}
+
+
+def test_status_reads_what_trainings_leave(
+    project: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["status"]) == 0
+    assert "no training in this folder" in capfd.readouterr().err
+    for name in ("a", "b"):
+        write_progress(project / name, STEP, CHECK)
+        note_training(project / name, "runs")
+    (project / "a" / "finished").touch()
+    (project / "b" / "run_id").write_text(RUN)
+    one = find_training(RUN[:8], "runs")
+    assert (one.state, one.loss, one.best()) == ("ended", 0.5, 0.8)
+    with (project / "b" / "progress.jsonl").open("a") as file:
+        file.write('{"event": "st')
+    assert one.update().last == CHECK
+    with (project / "b" / "progress.jsonl").open("a") as file:
+        file.write('ep", "loss": 0.25}\n')
+    assert one.update().loss == 0.25
+    assert {s.folder.name: s.state for s in run_statuses("runs")} == {"a": "finished", "b": "ended"}
+    assert main(["status"]) == 0
+    table = capfd.readouterr().out
+    assert "finished" in table and "0.8000" in table and RUN[:8] in table
+    assert not (project / "runs" / "status").exists()  # a look leaves nothing
+    assert main(["status", "run=nowhere"]) == 2
+    assert "no such training" in capfd.readouterr().err
+    assert main(["status", "max_rows=0"]) == 2
+    with pytest.raises(ModelError, match="no such training"):
+        find_training("0123", "runs")  # too short to be an id
+
+
+def shown(one: RunStatus, width: int) -> list[str]:
+    """Return the lines of the live view on a terminal of that width."""
+    console = Console(width=width, record=True, file=io.StringIO(), color_system=None)
+    console.print(view(one, width))
+    return [line.rstrip() for line in console.export_text().splitlines()]
+
+
+@pytest.mark.parametrize("width", [50, 60, 80, 120])
+def test_the_live_view_fits_the_terminal(project: Path, width: int) -> None:
+    names = ("loss", "loss_seg", "loss_distance", "dice", "iou", "f1_50", "ap_50", "seg", "pq")
+    scores = {f"val/{name}": 0.123456 for name in names}
+    lines = [{**CHECK, "epoch": 998, "step": 123456, "scores": scores}] * 12
+    write_progress(project / "m0", {**STEP, "data_wait": 0.2}, *lines)
+    one = RunStatus(project / "m0")
+    told = shown(one, width)
+    assert max(map(len, told)) <= width and len(told) == 12  # 8 validations, nothing is wrapped
+    heads = told[2].split()
+    assert heads[:3] == ["epoch", "step", "dice"] and not [h for h in heads if "…" in h]
+    assert ("loss_distance" in heads) == (width == 120)
+    assert all(line.split()[2:] == ["0.1235"] * (len(heads) - 2) for line in told[4:])
+
+
+def test_the_view_of_a_finished_training_ends_with_its_scores(project: Path) -> None:
+    write_progress(project / "m0", STEP, CHECK)
+    one = RunStatus(project / "m0")
+    assert one.final == {} and "final" not in shown(one, 80)[-1]
+    final = {"val/dice": 0.9, "test/dice": 0.8, "test/f1_50": 0.7, "test/hd95": 3.0}
+    note_finished(project / "m0", final)
+    assert one.state == "finished" and one.final == final
+    assert shown(one, 80)[-1] == "final  val/dice 0.9000  test/dice 0.8000  test/f1_50 0.7000"
+    (project / "m0" / "finished").write_text("")  # as earlier versions left it
+    assert one.final == {} and one.state == "finished"
+
+
+def test_a_training_is_watched_and_cancelled_from_another_terminal(
+    project: Path, other: Callable[[], subprocess.Popen[bytes]], capfd: pytest.CaptureFixture[str]
+) -> None:
+    process = other()
+    write_progress(project / "m0", STEP)
+    command = [sys.executable, "-m", "cytoloop", "status", "watch=true"]
+    watching = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    assert watching.stderr is not None and "watching" in watching.stderr.readline()
+    write_progress(project / "m0", CHECK)
+    assert "epoch 2  step 24  val/dice 0.8000" in watching.stderr.readline()
+    assert main(["cancel", f"run={RUN}"]) == 0
+    told = capfd.readouterr().err
+    assert "stopped; no epoch was finished, nothing to resume" in told
+    process.wait(10)
+    assert watching.wait(30) == 0  # it ends with the training
+    assert main(["cancel", "run=m0"]) == 2
+    assert "no training runs there" in capfd.readouterr().err
+
+
+def test_a_training_of_another_machine_is_not_touched(project: Path) -> None:
+    with training("m0", ["cpu"]):
+        note = json.loads((project / "m0" / NOTE).read_text())
+    (project / "m0" / NOTE).write_text(json.dumps({**note, "host": "elsewhere"}))
+    with pytest.raises(ConfigError, match="runs on elsewhere"):
+        list(cancel(RunStatus(project / "m0")))

@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cyto_dl.image.io.polygon_loader import PolygonLoaderd
+
+from cytoloop.errors import ImageError
+from cytoloop.truth.regions import read_polygons, read_region, write_polygons_npy, write_region
+
+SHAPE = (5, 20, 30)
+SQUARES = np.array([[[2, 2], [2, 9], [9, 9], [9, 2]], [[12, 20], [12, 26], [18, 26], [18, 20]]])
+RAGGED = [SQUARES[0].astype(float), SQUARES[1][:3] + 0.25]
+
+
+@pytest.mark.parametrize("polygons", [SQUARES, SQUARES.astype(float), RAGGED])
+def test_polygons_are_what_cytodl_makes_of_them(tmp_path: Path, polygons: np.ndarray) -> None:
+    path = tmp_path / "p.npy"
+    write_polygons_npy(path, list(polygons))
+    loader = PolygonLoaderd(keys=["exclude"], shape_reference_key="seg")
+    theirs = loader({"exclude": str(path), "seg": np.zeros((1, *SHAPE))})["exclude"][0]
+    np.testing.assert_array_equal(read_region(path, SHAPE), ~theirs)  # theirs: 1 = keep
+
+
+def test_a_plane_goes_through_all_z_and_a_stack_does_not(
+    tmp_path: Path, tiff: Callable[[Path, np.ndarray], Path]
+) -> None:
+    plane = np.zeros(SHAPE[1:], np.uint8)
+    plane[3:8, 4:9] = 255
+    region = read_region(tiff(tmp_path / "plane.tif", plane), SHAPE)
+    assert region.shape == SHAPE and (region == (plane > 0)).all()
+    stack = np.zeros(SHAPE, np.uint8)
+    stack[2] = plane
+    np.testing.assert_array_equal(read_region(tiff(tmp_path / "s.tif", stack), SHAPE), stack > 0)
+
+
+@pytest.mark.parametrize("shape", [SHAPE, SHAPE[1:]])
+def test_a_written_region_is_read_again(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    mask = np.random.default_rng(0).random(shape) > 0.7
+    write_region(tmp_path / "m.ome.tif", mask, (0.6, 0.3, 0.3))
+    np.testing.assert_array_equal(read_region(tmp_path / "m.ome.tif", shape), mask)
+
+
+def test_a_region_of_another_shape_is_refused(
+    tmp_path: Path, tiff: Callable[[Path, np.ndarray], Path]
+) -> None:
+    path = tiff(tmp_path / "m.tif", np.ones((8, 8), np.uint8))
+    with pytest.raises(ImageError, match=r"shape \(8, 8\) but the image is"):
+        read_region(path, SHAPE)
+
+
+def test_what_is_no_file_of_outlines(tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match=r"no file of outlines\nExpected .npy, .json"):
+        read_polygons(tmp_path / "m.tif")
+    with pytest.raises(ImageError, match="none.npy: cannot be read"):
+        read_region(tmp_path / "none.npy", SHAPE)
+
+
+def test_a_file_too_large_for_outlines_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cytoloop.truth.regions.vertices.MAX_BYTES", 100)
+    np.save(tmp_path / "p.npy", SQUARES)
+    with pytest.raises(ImageError, match="too large for outlines"):
+        read_region(tmp_path / "p.npy", SHAPE)
