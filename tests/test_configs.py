@@ -11,9 +11,9 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from cytoloop.__main__ import main
-from cytoloop.training.prepare.bounds import check_knobs
-from cytoloop.training.prepare.classes import settle_classes
-from cytoloop.training.prepare.complete import complete_config
+from cytoloop.training.prepare.bounds import check_bounds
+from cytoloop.training.prepare.classes import set_class_heads
+from cytoloop.training.prepare.complete import complete
 from cytoloop.training.prepare.dataset import DatasetFacts
 
 ROOT = Path(__file__).parents[1]
@@ -54,16 +54,16 @@ def test_experiment_composes_and_leaves_the_rest_to_the_plan(verb: str, experime
 @pytest.mark.parametrize("network", [p.stem for p in (CONFIGS / "model/network").glob("*.yaml")])
 @pytest.mark.parametrize("model", [p.stem for p in (CONFIGS / "model").glob("*.yaml")])
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
-def test_every_recipe_takes_every_model_and_network(
+def test_every_recipe_works_with_every_model_and_network(
     experiment: str, model: str, network: str
 ) -> None:
     words = [f"experiment={experiment}", f"model={model}", f"model/network={network}"]
     words += ["classes=[a,b]"] if model == "semantic" else []
     cfg = composed("train", "data.path=x", "data.patch_size=64", *words)
-    check_knobs(cfg)
-    settle_classes(cfg)
+    check_bounds(cfg)
+    cfg = set_class_heads(cfg)
     facts = DatasetFacts(("DNA",), {"a": (64, 64)}, None)
-    complete_config(cfg, facts)  # heads, targets and channels are each other's
+    cfg = complete(cfg, facts)  # refuses heads, targets and channels that differ
     assert len(cfg.model.task_heads) == cfg.model.backbone.out_channels
     kind = {"dynunet": "DynUNet", "residual_encoder": "SegResNetDS"}.get(network, "FlexibleUNet")
     assert cfg.model.backbone._target_ == f"monai.networks.nets.{kind}"
@@ -88,14 +88,13 @@ def test_every_option_of_a_group_composes(group: str) -> None:
         assert composed("train", f"{group}={path.stem}")
 
 
-def test_every_config_says_what_it_is_how_to_run_it_and_what_it_costs() -> None:
+def test_every_config_opens_with_what_it_is_and_its_command() -> None:
     for path in CONFIGS.rglob("*.yaml"):
-        lines = [
-            line for line in path.read_text().splitlines() if not line.startswith("# @package")
-        ]
-        head = lines[:3]
-        assert all(line.startswith("# ") for line in head), path
-        assert "cytoloop" in head[1] or "Used by" in head[1] or "override" in head[1], path
+        lines = path.read_text().splitlines()
+        what, command = [line for line in lines if not line.startswith("# @package")][:2]
+        assert what.startswith("# ") and command.startswith("# "), path
+        assert "cytoloop" in command or "Used by" in command or "override" in command, path
+        assert "Costs nothing" not in path.read_text(), path
 
 
 def test_no_config_knows_a_path_of_a_machine() -> None:
@@ -112,7 +111,7 @@ def test_the_overlay_of_a_site_adds_experiments(
     assert "monai.networks.nets.DynUNet" in capfd.readouterr().out
 
 
-def test_cytodls_own_groups_can_be_named_and_replace_nothing_of_ours(
+def test_cytodl_groups_can_be_chosen_and_replace_none_of_ours(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -124,7 +123,7 @@ def test_cytodls_own_groups_can_be_named_and_replace_nothing_of_ours(
     assert "accelerator: gpu" in capfd.readouterr().out
 
 
-def test_limits_of_quality_are_the_same_in_code_and_config() -> None:
+def test_quality_limits_are_the_same_in_code_and_config() -> None:
     from cytoloop.curation.checks.quality_limits import LIMITS
 
     text = OmegaConf.load(CONFIGS / "curate.yaml").quality

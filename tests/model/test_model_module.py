@@ -14,7 +14,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lightning.pytorch.callbacks import Timer
 from monai.networks.nets import DynUNet
-from omegaconf import OmegaConf
 from rich.console import Console
 
 from cytoloop.errors import ConfigError, ModelError
@@ -27,7 +26,6 @@ from cytoloop.training.callbacks.data_timer import DataTimer
 from cytoloop.training.callbacks.progress import Progress
 from cytoloop.training.callbacks.warm_start import WarmStart
 from cytoloop.training.prepare import dry_run
-from cytoloop.training.prepare.complete import complete_config
 
 
 class Half(torch.nn.Module):
@@ -278,63 +276,6 @@ def test_precision_follows_the_hardware(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: False)
     assert hardware.choose_precision("auto") == "16-mixed"
     assert hardware.choose_precision("mps") == "32"
-
-
-def config(**changes: Any) -> Any:
-    return OmegaConf.create(
-        {
-            "spatial_dims": None,
-            "in_channels": None,
-            "budget_minutes": None,
-            "resume": None,
-            "model": {"image": {"channel_names": [], "spacing_um": None}},
-            "trainer": {"precision": "32", "accelerator": "cpu", "max_epochs": 5, "max_time": None},
-            "callbacks": {},
-            "checkpoint": {"ckpt_path": None},
-        }
-        | changes
-    )
-
-
-FACTS: Any = SimpleNamespace(
-    spatial_dims=3, channels=("DNA",), spacing_um=(2.0, 0.5, 0.5), object_voxels=50.0
-)
-
-
-def test_the_config_is_completed_from_the_data() -> None:
-    cfg = config(budget_minutes=1.5)
-    complete_config(cfg, FACTS, init_from=Path("a.ckpt"))
-    assert cfg.spatial_dims == 3 and cfg.in_channels == 1
-    assert cfg.model.image.spacing_um == [2.0, 0.5, 0.5]
-    assert cfg.trainer.max_time == "00:00:01:30" and cfg.trainer.max_epochs == -1
-    assert cfg.callbacks.warm_start.path == "a.ckpt"
-
-
-def test_a_resumed_run_does_not_start_from_its_parent_again(tmp_path: Path) -> None:
-    last = tmp_path / "checkpoints" / "last.ckpt"
-    last.parent.mkdir()
-    torch.save({"state_dict": {}}, last)
-    cfg = config(resume=str(tmp_path))
-    complete_config(cfg, FACTS, init_from=Path("a.ckpt"))
-    assert "warm_start" not in cfg.callbacks
-    assert cfg.checkpoint.ckpt_path == str(last)
-
-
-def test_values_that_contradict_the_data_are_refused() -> None:
-    with pytest.raises(ConfigError, match="is 2 but the images have 3"):
-        complete_config(config(spatial_dims=2), FACTS)
-
-
-def test_targets_heads_and_channels_that_are_not_each_others_are_refused() -> None:
-    model = {
-        "image": {"channel_names": [], "spacing_um": None, "heads": ["foreground", "distance"]},
-        "task_heads": {"seg": {}},
-        "backbone": {"out_channels": 3},
-    }
-    with pytest.raises(ConfigError, match="3 problems") as caught:
-        complete_config(config(model=model, data={"heads": ["distance", "foreground"]}), FACTS)
-    for part in ("data.heads is", "task_heads has 1 heads", "out_channels is 3"):
-        assert part in str(caught.value)
 
 
 def test_weights_that_do_not_fit_are_listed(tmp_path: Path) -> None:

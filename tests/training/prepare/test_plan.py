@@ -22,31 +22,33 @@ from cytoloop.errors import ConfigError
 from cytoloop.manifest import write_manifest
 from cytoloop.tracking.artifacts import artifact_of
 from cytoloop.tracking.run import start_run
-from cytoloop.training.prepare.dataset import preflight
-from cytoloop.training.prepare.plan.choices import Choice, plan_network, plan_training
+from cytoloop.training.prepare.dataset import read_checked_dataset
+from cytoloop.training.prepare.plan.choice import Choice
 from cytoloop.training.prepare.plan.cost import step_cost
 from cytoloop.training.prepare.plan.file import read_plan
 from cytoloop.training.prepare.plan.fingerprint import Fingerprint, fingerprint
-from cytoloop.training.prepare.plan.machine import Hardware, free_memory
-from cytoloop.training.prepare.plan.networks import planned_unet
-from cytoloop.training.prepare.plan.resolve_auto import settle
+from cytoloop.training.prepare.plan.fixed_values import PlanFile
+from cytoloop.training.prepare.plan.machine import Machine, free_memory
+from cytoloop.training.prepare.plan.network import plan_network
+from cytoloop.training.prepare.plan.resolve_auto import dynunet_of, resolve_auto
 from cytoloop.training.prepare.plan.rules import multiples_of
+from cytoloop.training.prepare.plan.training_values import plan_values
 
-LAPTOP = Hardware("cpu", "bf16-mixed", 100e9, 3e9)
-GPU = Hardware("cuda", "bf16-mixed", 3e12, 16e9)
+LAPTOP = Machine("cpu", "bf16-mixed", 100e9, 3e9)
+GPU = Machine("cuda", "bf16-mixed", 3e12, 16e9)
 
 
 def planned(
-    found: Fingerprint, machine: Hardware = LAPTOP, **settled: Any
+    found: Fingerprint, machine: Machine = LAPTOP, **settled: Any
 ) -> tuple[dict[str, Any], list[Choice]]:
     """Return the values of a plan of DynUNet and its choices."""
     known = {"data.patch_size": [None] * found.dims, **settled}
-    network = plan_network(found, found.shape[0], known, machine)
+    network, chosen = plan_network(found, found.shape[0], known, machine)
     multiples = multiples_of(network.strides, found.dims)
-    cost = step_cost(planned_unet(network, found.spacing), multiples)
+    cost = step_cost(dynunet_of(network, found.spacing), multiples)
     assert cost is not None
-    _, more = plan_training(found, found.shape[0], known, machine, cost, multiples)
-    choices = [*network.choices, *more]
+    _, more = plan_values(found, found.shape[0], known, machine, cost, multiples)
+    choices = [*chosen, *more]
     return {one.key: one.value for one in choices}, choices
 
 
@@ -69,12 +71,13 @@ def dataset(images_3d: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return images_3d
 
 
-def settled(*words: str, **kwargs: Any) -> tuple[DictConfig, Any]:
+def settled(*words: str, file: Path | None = None, **kwargs: Any) -> tuple[DictConfig, Any]:
     """Return the config of `train` with its plan filled in, and the plan."""
     with initialize_config_module("cytoloop.configs", version_base="1.3"):
         cfg = compose("train", ["data.path=.", "paths.output_dir=out", *words])
-    rows, facts = preflight(".")
-    return cfg, settle(cfg, rows, facts, **kwargs)
+    rows, facts = read_checked_dataset(".")
+    plan_file = PlanFile(file, str(file)) if file else None
+    return resolve_auto(cfg, rows, facts, plan_file, **kwargs)
 
 
 def test_the_fingerprint_of_known_images() -> None:
@@ -110,7 +113,7 @@ def test_an_image_without_objects_has_a_plan(dataset: Path) -> None:
 
 
 def test_an_image_is_measured_once(dataset: Path) -> None:
-    rows = preflight(".")[0]["train"]
+    rows = read_checked_dataset(".")[0]["train"]
     store = ImageCache(dataset / "store")
     first = fingerprint(store.entries(list(rows)))
     (note, *_) = sorted((dataset / "store").glob("*/fingerprint_*.json"))
@@ -177,7 +180,7 @@ def test_what_is_fully_given_is_not_planned(dataset: Path) -> None:
     _, plan = settled(*words)
     assert plan.choices == () and not Path(".cytoloop/images").exists()
     unscaled, plan = settled(*(word for word in words if "object_voxels" not in word))
-    entries = ImageCache("store").entries(list(preflight(".")[0]["train"]))
+    entries = ImageCache("store").entries(list(read_checked_dataset(".")[0]["train"]))
     measured = fingerprint(entries).object_voxels
     assert plan.choices == ()
     assert unscaled.model.image.object_voxels == pytest.approx(measured, abs=0.05)
@@ -226,7 +229,7 @@ def test_strides_of_another_network_are_its_own(
     assert instantiate(cfg.model.backbone)
     with caplog.at_level(logging.WARNING):
         settled(f"model.backbone._target_=monai.networks.nets.{target}", *rest, "features=16")
-    assert f"features=16: {target} has arguments of its own" in caplog.text
+    assert f"features=16 is not used: {target} has its own arguments" in caplog.text
 
 
 @pytest.mark.parametrize("key", ["strides", "kernel_size"])
@@ -282,7 +285,7 @@ def test_a_residual_encoder_of_thin_stacks_has_fewer_levels(
     cfg, plan = settled("model/network=residual_encoder", "features=4")
     assert cfg.layers == 4 and cfg.data.patch_size[0] == 4  # one more would take 8 planes
     reasons = {choice.key: choice.reason for choice in plan.choices}
-    assert reasons["layers"] == "images of 6 along Z carry no more"
+    assert reasons["layers"] == "images of 6 along Z have no room for more"
     with pytest.raises(ConfigError, match="multiples of 8 along Z, and the smallest image has 6"):
         settled("model/network=residual_encoder", "features=4", "layers=5")
 
@@ -291,7 +294,7 @@ def test_a_fine_tuned_network_is_that_of_its_parent(
     dataset: Path, make_model: Callable[..., Path]
 ) -> None:
     parent = make_model(patch=[8, 32, 32])  # strides 1, 1, 2; filters 4, 4, 8
-    cfg, plan = settled(init_from=parent)
+    cfg, plan = settled(parent=parent)
     assert cfg.model.backbone.strides == [1, 1, 2] and cfg.features == 4
     reasons = {choice.key: choice.reason for choice in plan.choices}
     assert "to start from" in reasons["model.backbone.strides"]
@@ -325,26 +328,26 @@ def test_a_value_of_a_plan_that_is_not_used_is_told(
     with caplog.at_level(logging.WARNING):
         cfg, _ = settled("features=6", file=Path("p.yaml"))
     assert cfg.model.backbone.filters[0] == 6 and cfg.normalization.upper == 99.0
-    assert "features: 12 of p.yaml is not used, 6 is given in the config" in caplog.text
+    assert "features: 12 of p.yaml is not used, the config states 6" in caplog.text
     assert "99" not in caplog.text
     caplog.clear()
     with caplog.at_level(logging.WARNING):
-        settled(file=Path("p.yaml"), init_from=make_model(patch=[8, 32, 32]))
-    assert "features: 12 of p.yaml is not used, 4 is of the model to start from" in caplog.text
+        settled(file=Path("p.yaml"), parent=make_model(patch=[8, 32, 32]))
+    assert "features: 12 of p.yaml is not used, the model to start from states 4" in caplog.text
 
 
 def test_several_processes_share_the_machine(dataset: Path) -> None:
-    one, two = settled()[1].hardware, settled("trainer=ddp_cpu")[1].hardware
+    one, two = settled()[1].machine, settled("trainer=ddp_cpu")[1].machine
     assert two.macs == pytest.approx(one.macs / 2)
     assert two.memory == pytest.approx(one.memory / 2, rel=0.2)
 
 
 def test_a_gpu_takes_more_and_little_memory_less(dataset: Path) -> None:
-    found = fingerprint(ImageCache("store").entries(list(preflight(".")[0]["train"])))
+    found = fingerprint(ImageCache("store").entries(list(read_checked_dataset(".")[0]["train"])))
     laptop, gpu = planned(found)[0], planned(found, GPU)[0]
     assert (laptop["features"], gpu["features"]) == (16, 32)
     assert gpu["data.batch_size"] > laptop["data.batch_size"] >= 2
-    tight = planned(found, Hardware("cpu", "32", 100e9, 4e6))[0]
+    tight = planned(found, Machine("cpu", "32", 100e9, 4e6))[0]
     assert np.prod(tight["data.patch_size"]) < np.prod(laptop["data.patch_size"])
     assert tight["data.batch_size"] == 1
 
@@ -352,22 +355,22 @@ def test_a_gpu_takes_more_and_little_memory_less(dataset: Path) -> None:
 def test_a_step_has_room_in_memory_or_it_is_told(
     dataset: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    found = fingerprint(ImageCache("store").entries(list(preflight(".")[0]["train"])))
+    found = fingerprint(ImageCache("store").entries(list(read_checked_dataset(".")[0]["train"])))
     typed = {"data.patch_size": [8, 32, 32]}
-    plan, choices = planned(found, Hardware("cpu", "32", 1e15, 1e9), **typed)
+    plan, choices = planned(found, Machine("cpu", "32", 1e15, 1e9), **typed)
     assert plan["data.batch_size"] > 2
     reason = next(one.reason for one in choices if one.key == "data.batch_size")
     kept = float(reason.split(", ")[1].split()[0]) / plan["data.batch_size"] * 2**20  # of one
-    assert planned(found, Hardware("cpu", "32", 1e15, kept * 1.5), **typed)[0][
+    assert planned(found, Machine("cpu", "32", 1e15, kept * 1.5), **typed)[0][
         "data.batch_size"
     ] == 1  # fmt: skip
-    assert "keep about" not in caplog.text
-    one = Hardware("cpu", "32", 1e15, kept * 0.9)
+    assert "need about" not in caplog.text
+    one = Machine("cpu", "32", 1e15, kept * 0.9)
     assert planned(found, one, **typed)[0]["data.batch_size"] == 1
-    assert "patches of 8 x 32 x 32, 1 at a time, keep about" in caplog.text
-    assert "data.patch_size=[" in caplog.text and "has room" in caplog.text
+    assert "patches of 8 x 32 x 32, 1 at a time, need about" in caplog.text
+    assert "data.patch_size=[" in caplog.text and " fits" in caplog.text
     caplog.clear()
-    planned(found, Hardware("cpu", "32", 1e15, kept * 0.01), **typed)
+    planned(found, Machine("cpu", "32", 1e15, kept * 0.01), **typed)
     assert "take a smaller network (model/size=small)" in caplog.text
 
 
@@ -400,7 +403,7 @@ def test_check_shows_the_plan_and_trains_nothing(
     assert "data.patch_size" in told.out and "model.backbone.strides" in told.out
     assert "3 training images of 12 x 40 x 40" in told.err and not Path("mlflow.db").exists()
     assert main(["check", "data.path=.", "data.patch_size=[4,16,16]"]) == 0
-    assert "Z = 4, large objects are 9 long" in capfd.readouterr().err
+    assert "Z = 4 is smaller than large objects, which are 9 long" in capfd.readouterr().err
 
 
 def test_a_run_leaves_its_plan_takes_an_edited_one_and_goes_on_by_its_own(
@@ -417,7 +420,7 @@ def test_a_run_leaves_its_plan_takes_an_edited_one_and_goes_on_by_its_own(
     assert main(["train", *tiny, "plan=mine.yaml", "data.patch_size=24", "output=b"]) == 0
     ran = OmegaConf.load("b/config.yaml")
     assert ran.model.backbone.filters[0] == 8 and ran.data.patch_size[1:] == [24, 24]
-    assert "as mine.yaml says" in Path("b/plan.yaml").read_text()
+    assert "as in mine.yaml" in Path("b/plan.yaml").read_text()
     run_id = Path("b/run_id").read_text().strip()
     kept = artifact_of(f"runs:/{run_id}", "plan.yaml")
     assert kept.read_text() == Path("b/plan.yaml").read_text() and kept != Path("b/plan.yaml")
@@ -477,7 +480,7 @@ def test_the_plan_of_nuclei_in_stacks(
     monkeypatch.chdir(tmp_path)
     names = [f"Emb0{e}_t{t}.tif" for e in (1, 2, 3) for t in (251, 401)]
     real_rows(real_data / "bbbc050", "images", "labels", names, "1.75 0.8 0.8")
-    rows = preflight(".")[0]["train"]
+    rows = read_checked_dataset(".")[0]["train"]
     values, _ = planned(fingerprint(ImageCache("store").entries(list(rows))))
     # known to be good: [32, 80, 80], two of them, 16 features, four levels
     assert values["data.patch_size"] == pytest.approx([32, 80, 80], rel=0.26)
@@ -492,7 +495,7 @@ def test_the_plan_of_nuclei_in_planes(
     monkeypatch.chdir(tmp_path)
     names = sorted(path.name for path in (real_data / "dsb2018/images").glob("*.tif"))[:24]
     real_rows(real_data / "dsb2018", "images", "masks", names, "")
-    rows = preflight(".")[0]["train"]
+    rows = read_checked_dataset(".")[0]["train"]
     values, _ = planned(fingerprint(ImageCache("store").entries(list(rows))))
     assert values["data.patch_size"] == pytest.approx([128, 128], rel=0.26)
     assert 8 <= values["data.batch_size"] <= 12 and values["features"] == 32

@@ -7,7 +7,7 @@ import yaml
 from hydra import compose, initialize_config_dir
 
 from cytoloop.errors import ConfigError
-from cytoloop.training.prepare.plan.choices import Choice
+from cytoloop.training.prepare.plan.choice import Choice
 from cytoloop.training.prepare.plan.file import read_plan, write_plan
 
 CHOICES = [
@@ -43,7 +43,7 @@ def test_an_edited_plan_is_read_and_a_line_may_be_left_out(tmp_path: Path) -> No
     assert read_plan(path) == {"data.patch_size": [8, 32, 32], "layers": 3}
 
 
-def test_every_fault_of_a_plan_is_told_at_once(tmp_path: Path) -> None:
+def test_every_fault_of_a_plan_is_reported_at_once(tmp_path: Path) -> None:
     path = tmp_path / "plan.yaml"
     content = {
         "features": "${oc.env:HOME}",
@@ -61,8 +61,8 @@ def test_every_fault_of_a_plan_is_told_at_once(tmp_path: Path) -> None:
         read_plan(path)
     text = str(caught.value)
     for part in (
-        "model._target_: no key",
-        "data.path: no key",
+        "model._target_: not a key",
+        "data.path: not a key",
         "layers is 9",
         "batch_size is True",
     ):
@@ -74,27 +74,27 @@ def test_every_fault_of_a_plan_is_told_at_once(tmp_path: Path) -> None:
     "text, reason",
     [
         ("- 1\n- 2\n", "expected keys and values"),
-        ("a: [", "is no YAML"),
-        ("a: !!python/object/apply:os.system [ls]", "is no YAML"),
+        ("a: [", "is not YAML"),
+        ("a: !!python/object/apply:os.system [ls]", "is not YAML"),
         ("# " + "x" * 200_000, "too large"),
     ],
 )
-def test_a_file_that_is_no_plan(tmp_path: Path, text: str, reason: str) -> None:
+def test_a_file_that_is_not_a_plan(tmp_path: Path, text: str, reason: str) -> None:
     path = tmp_path / "plan.yaml"
     path.write_text(text)
     with pytest.raises(ConfigError, match=reason):
         read_plan(path)
 
 
-def test_a_plan_that_is_not_there(tmp_path: Path) -> None:
+def test_a_missing_plan(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no such plan"):
         read_plan(tmp_path / "plan.yaml")
 
 
-def test_tables_that_hold_each_other_many_times_are_not_followed(tmp_path: Path) -> None:
+def test_nested_yaml_anchors_are_not_expanded(tmp_path: Path) -> None:
     lines = ["a0: &a0 {x: 1}"]
     lines += [f"a{n}: &a{n} {{p: *a{n - 1}, q: *a{n - 1}}}" for n in range(1, 60)]
     path = tmp_path / "plan.yaml"
     path.write_text("\n".join(lines))
-    with pytest.raises(ConfigError, match="no key of a plan"):
+    with pytest.raises(ConfigError, match="not a key of a plan"):
         read_plan(path)

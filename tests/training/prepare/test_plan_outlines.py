@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from cytoloop.data.entry import Entry
-from cytoloop.training.prepare.plan.choices import _upper
 from cytoloop.training.prepare.plan.fingerprint import fingerprint
-from cytoloop.training.prepare.plan.outlines import LOWERS, UPPERS, compare, outline_levels
+from cytoloop.training.prepare.plan.outlines import LOWERS, UPPERS, outline_levels, outline_spreads
+from cytoloop.training.prepare.plan.training_values import _upper
 
 
 def brute_force(image: np.ndarray, objects: np.ndarray, valid: np.ndarray) -> float:
@@ -44,7 +44,7 @@ def test_what_is_excluded_touches_and_empty_has_no_outline() -> None:
     objects[:, 5] = 0
     valid[:, 5] = False
     assert outline_levels(np.ones((1, 6, 6)), objects, valid) == []
-    assert compare([]) == ()
+    assert outline_spreads([]) == ()
     labels = np.eye(6, dtype=int)
     assert outline_levels(np.full((1, 6, 6), np.nan), labels, np.ones((6, 6), bool)) == []
 
@@ -72,7 +72,7 @@ def test_the_upper_percentile_brings_outlines_to_one_level() -> None:
     assert set(spreads) == set(UPPERS) and found.outlined == 16
     assert spreads[99.8] < 0.05 < 0.3 < spreads[99.5] < spreads[99.0]
     choice = _upper(found, 50.0)
-    assert choice.value in (99.8, 99.9, 99.95) and "16 images with outlines" in choice.reason
+    assert choice.value in (99.8, 99.9, 99.95) and "in 16 images, outlines lie at" in choice.reason
     assert "at 50% of it" in choice.reason or "at 49% of it" in choice.reason
     assert {one.lower for one in found.outlines} == set(LOWERS)
 

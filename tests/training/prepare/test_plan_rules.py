@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cytoloop.model.networks.dynunet import filters_of
 from cytoloop.training.prepare.plan.rules import (
-    choose_filters,
     choose_layers,
     choose_patch,
     choose_strides,
@@ -37,8 +37,8 @@ def test_a_large_object_is_about_four_voxels_wide_at_the_bottom(extent: int, lay
 
 
 def test_features_double_up_to_those_of_nnu_net() -> None:
-    assert choose_filters(32, 6, 3) == [32, 64, 128, 256, 320, 320]
-    assert choose_filters(32, 6, 2) == [32, 64, 128, 256, 512, 512]
+    assert filters_of(32, 6, 3) == [32, 64, 128, 256, 320, 320]
+    assert filters_of(32, 6, 2) == [32, 64, 128, 256, 512, 512]
 
 
 def test_a_patch_holds_large_objects_and_follows_the_spacing() -> None:

@@ -8,7 +8,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from cytoloop.errors import ConfigError
 from cytoloop.model import losses
-from cytoloop.training.prepare.bounds import DEPTH, KNOBS, LOSS_KNOBS, PLANE, SWITCHES, check_knobs
+from cytoloop.training.prepare.bounds import BOUNDS, LOSS_BOUNDS, SWITCHES, check_bounds
+from cytoloop.training.prepare.patch_size import DEPTH, PLANE
 from cytoloop.training.prepare.plan.file import CHECKS
 
 GOOD = {
@@ -27,19 +28,19 @@ def config(key: str = "", value: Any = None) -> DictConfig:
     return cfg
 
 
-@pytest.mark.parametrize("knob", KNOBS, ids=lambda knob: knob.key)
-def test_every_knob_takes_its_bounds_and_nothing_beyond(knob: Any) -> None:
-    for value in (knob.low, knob.high, *knob.also):
-        check_knobs(config(knob.key, value))
-    step = 1 if knob.whole else 1e-9
-    for value, nearest in ((knob.low - step, knob.low), (knob.high + step, knob.high)):
-        if value in knob.also:
+@pytest.mark.parametrize("bound", BOUNDS, ids=lambda bound: bound.key)
+def test_every_bound_takes_its_bounds_and_nothing_beyond(bound: Any) -> None:
+    for value in (bound.low, bound.high, *bound.also):
+        check_bounds(config(bound.key, value))
+    step = 1 if bound.whole else 1e-9
+    for value, nearest in ((bound.low - step, bound.low), (bound.high + step, bound.high)):
+        if value in bound.also:
             continue
-        with pytest.raises(ConfigError, match=f"{knob.key}: is .*; nearest: {nearest:.10g}"):
-            check_knobs(config(knob.key, value))
+        with pytest.raises(ConfigError, match=f"{bound.key}: is .*; nearest: {nearest:.10g}"):
+            check_bounds(config(bound.key, value))
     for wrong in ("many", True, [1]):
-        with pytest.raises(ConfigError, match=f"{knob.key}: is .*expected a"):
-            check_knobs(config(knob.key, wrong))
+        with pytest.raises(ConfigError, match=f"{bound.key}: is .*expected a"):
+            check_bounds(config(bound.key, wrong))
 
 
 def heads(loss: dict, share: Any = 1.0) -> DictConfig:
@@ -54,14 +55,14 @@ def own(name: str, **arguments: Any) -> dict:
     return {"_target_": f"cytoloop.model.losses.{name}", **arguments}
 
 
-@pytest.mark.parametrize("knob", LOSS_KNOBS.values(), ids=lambda knob: knob.key)
-def test_every_loss_takes_its_bounds_and_nothing_beyond(knob: Any) -> None:
-    for value in (knob.low, knob.high):
-        check_knobs(heads(own("DistanceLoss", **{knob.key: value})))
-    for value in (knob.low - 0.1, knob.high + 1, "many", None, float("nan")):
-        with pytest.raises(ConfigError, match=rf"model\.task_heads\.far\.loss\.{knob.key}: is "):
-            check_knobs(heads(own("DistanceLoss", **{knob.key: value})))
-        check_knobs(heads({"_target_": "monai.losses.DiceLoss", knob.key: value}))
+@pytest.mark.parametrize("bound", LOSS_BOUNDS.values(), ids=lambda bound: bound.key)
+def test_every_loss_takes_its_bounds_and_nothing_beyond(bound: Any) -> None:
+    for value in (bound.low, bound.high):
+        check_bounds(heads(own("DistanceLoss", **{bound.key: value})))
+    for value in (bound.low - 0.1, bound.high + 1, "many", None, float("nan")):
+        with pytest.raises(ConfigError, match=rf"model\.task_heads\.far\.loss\.{bound.key}: is "):
+            check_bounds(heads(own("DistanceLoss", **{bound.key: value})))
+        check_bounds(heads({"_target_": "monai.losses.DiceLoss", bound.key: value}))
 
 
 def test_every_number_of_a_loss_has_bounds() -> None:
@@ -72,13 +73,13 @@ def test_every_number_of_a_loss_has_bounds() -> None:
         for name, one in inspect.signature(loss).parameters.items()
         if one.annotation in ("int", "float")
     }
-    assert found == set(LOSS_KNOBS)
+    assert found == set(LOSS_BOUNDS)
 
 
 def test_faults_of_added_losses_and_of_shares_are_told_at_once() -> None:
     added = {"cut": own("FocalLoss", gamma=-1), "line": own("CenterlineDiceLoss", thickness=5)}
     with pytest.raises(ConfigError) as told:
-        check_knobs(heads(own("SumLoss", losses=added, loss_weights={"line": -2}), share="x"))
+        check_bounds(heads(own("SumLoss", losses=added, loss_weights={"line": -2}), share="x"))
     text = str(told.value)
     assert "3 problems" in text
     assert "model.task_heads.far.loss.losses.cut.gamma is -1, expected 0 to 10; nearest: 0" in text
@@ -90,7 +91,7 @@ def test_faults_of_added_losses_and_of_shares_are_told_at_once() -> None:
 
 @pytest.mark.parametrize("heads", [None, 3, {"a": None}, {"a": {"loss": "abc"}}])
 def test_what_is_no_head_is_left_to_what_builds_it(heads: Any) -> None:
-    check_knobs(config("model.task_heads", heads))
+    check_bounds(config("model.task_heads", heads))
 
 
 @pytest.mark.parametrize(
@@ -107,25 +108,25 @@ def test_what_is_no_head_is_left_to_what_builds_it(heads: Any) -> None:
 )
 def test_the_knobs_of_the_segmentation_module_have_their_ranges(key: str, values: list) -> None:
     for value in values:
-        check_knobs(config(key, value))
+        check_bounds(config(key, value))
 
 
 @pytest.mark.parametrize(
     "key, value",
     [
-        *((knob.key, None) for knob in KNOBS if None not in knob.also),
-        *((knob.key, "auto") for knob in KNOBS if knob.key not in CHECKS),
+        *((bound.key, None) for bound in BOUNDS if None not in bound.also),
+        *((bound.key, "auto") for bound in BOUNDS if bound.key not in CHECKS),
     ],
 )
 def test_what_nothing_fills_in_is_neither_null_nor_auto(key: str, value: Any) -> None:
     found = "null" if value is None else repr(value)
     with pytest.raises(ConfigError, match=f"{key}: is {found}, expected a"):
-        check_knobs(config(key, value))
+        check_bounds(config(key, value))
 
 
 def test_a_whole_number_is_the_nearest_of_a_fraction() -> None:
     with pytest.raises(ConfigError, match=r"features: is 30\.6, .*nearest: 31"):
-        check_knobs(config("features", 30.6))
+        check_bounds(config("features", 30.6))
 
 
 @pytest.mark.parametrize(
@@ -136,64 +137,64 @@ def test_a_whole_number_is_the_nearest_of_a_fraction() -> None:
         ([4, 64, 4], "X is 4, expected 8"),
         ([0, 64, 64], "Z is 0, expected 1 to 512; nearest: 1"),
         ([64, 64.5], "X is 64.5, expected 8 to 512; nearest: 64"),
-        ([1, 2, 3, 4], "expected a number, or one an axis"),
-        ("large", "is large, expected a number, or one an axis"),
+        ([1, 2, 3, 4], "expected one number, or one for each axis"),
+        ("large", "is large, expected one number, or one for each axis"),
     ],
 )
 def test_a_patch_beyond_its_bounds(patch: Any, fault: str) -> None:
     with pytest.raises(ConfigError, match=fault):
-        check_knobs(config("data.patch_size", patch))
+        check_bounds(config("data.patch_size", patch))
 
 
-def test_a_patch_may_be_left_to_the_plan_wholly_or_along_an_axis() -> None:
+def test_a_patch_may_be_auto_as_a_whole_or_along_an_axis() -> None:
     for patch in ("auto", 64, ["auto", 64, 64], [PLANE.low, PLANE.high], [DEPTH.low, 8, 8]):
-        check_knobs(config("data.patch_size", patch))
+        check_bounds(config("data.patch_size", patch))
 
 
-@pytest.mark.parametrize("share", [1, -0.1, "half", True])
-def test_a_replayed_share_is_one(share: Any) -> None:
-    with pytest.raises(ConfigError, match=r"data.replay_fraction: is .*expected a share"):
-        check_knobs(config("data.replay_fraction", share))
+@pytest.mark.parametrize("fraction", [1, -0.1, "half", True])
+def test_the_replay_fraction_is_a_fraction(fraction: Any) -> None:
+    with pytest.raises(ConfigError, match=r"data.replay_fraction: is .*expected a fraction"):
+        check_bounds(config("data.replay_fraction", fraction))
 
 
-def test_replay_needs_its_data_set_and_the_other_way_round() -> None:
+def test_replay_fraction_and_data_set_need_each_other() -> None:
     cfg = config("data.replay_fraction", 0.3)
     with pytest.raises(ConfigError, match="data.replay_path is None; give both"):
-        check_knobs(cfg)
+        check_bounds(cfg)
     cfg.data.replay_path = "round0"
-    check_knobs(cfg)
+    check_bounds(cfg)
     cfg.data.replay_fraction = 0
     with pytest.raises(ConfigError, match="is 0 and data.replay_path is round0"):
-        check_knobs(cfg)
+        check_bounds(cfg)
 
 
-def test_all_faults_are_told_at_once() -> None:
+def test_all_faults_are_reported_at_once() -> None:
     cfg = config("features", 1000)
     cfg.layers, cfg.data.batch_size, cfg.data.patch_size = 7, 0, [2, 2]
     with pytest.raises(ConfigError, match="5 problems") as caught:
-        check_knobs(cfg)
+        check_bounds(cfg)
     assert "layers is 7, expected 2 to 6; nearest: 6" in str(caught.value)
 
 
 def test_a_normalisation_that_cannot_be_is_refused_and_the_plan_may_fill_it() -> None:
     with pytest.raises(ConfigError, match="normalization.upper: is 40, not above lower=60"):
-        check_knobs(config("normalization", {"lower": 60, "upper": 40}))
-    check_knobs(config("normalization", {"method": "percentile", "lower": "auto", "upper": 99}))
+        check_bounds(config("normalization", {"lower": 60, "upper": 40}))
+    check_bounds(config("normalization", {"method": "percentile", "lower": "auto", "upper": 99}))
 
 
 @pytest.mark.parametrize("key", SWITCHES)
 def test_a_switch_has_the_values_that_it_names(key: str) -> None:
     own = ["auto"] if "auto" in SWITCHES[key] else []
     for value in (True, False, *own):
-        check_knobs(config(key, value))
+        check_bounds(config(key, value))
     for wrong in ("maybe", 1, "true ", *({"auto"} - {*own})):
         with pytest.raises(ConfigError, match=f"{key}: is .*expected {SWITCHES[key]}"):
-            check_knobs(config(key, wrong))
+            check_bounds(config(key, wrong))
 
 
 def test_a_network_has_one_start() -> None:
     cfg = config("encoder_weights", "resnet18.pth")
-    check_knobs(cfg)
+    check_bounds(cfg)
     cfg.init_from = "runs:/1"
     with pytest.raises(ConfigError, match="encoder_weights: is given with init_from"):
-        check_knobs(cfg)
+        check_bounds(cfg)

@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 
 from cytoloop.errors import ConfigError, ManifestError
 from cytoloop.manifest import read_dataset, write_manifest
-from cytoloop.training.prepare.classes import check_truth, settle_classes, store_of
+from cytoloop.training.prepare.classes import check_truth, image_cache_of, set_class_heads
 
 
 def composed(*words: str) -> Any:
@@ -23,20 +23,20 @@ def composed(*words: str) -> Any:
 def test_classes_make_a_head_each_with_the_loss_of_the_config() -> None:
     loss = "model.task_heads.seg.loss._target_=cytoloop.model.losses.FocalLoss"
     cfg = composed("model=semantic", "classes=[nucleus,spindle]", loss)
-    settle_classes(cfg)
+    cfg = set_class_heads(cfg)
     heads = ["class_nucleus", "class_spindle"]
     assert list(cfg.model.task_heads) == cfg.model.image.heads == cfg.data.heads == heads
     assert cfg.model.backbone.out_channels == 2
     assert all(h.loss._target_.endswith("FocalLoss") for h in cfg.model.task_heads.values())
-    assert store_of(cfg).classes
+    assert image_cache_of(cfg).classes
     cfg = composed("model=semantic", "classes=3")
-    settle_classes(cfg)
+    cfg = set_class_heads(cfg)
     assert cfg.data.heads == ["class_c1", "class_c2", "class_c3"]
 
 
 def test_a_class_may_count_more_than_another() -> None:
     cfg = composed("model=semantic", "classes=[a,b]", "+model.task_heads.class_b.loss_weight=3")
-    settle_classes(cfg)
+    cfg = set_class_heads(cfg)
     assert list(cfg.model.task_heads) == ["class_a", "class_b"]
     assert (
         cfg.model.task_heads.class_b.loss_weight == 3
@@ -44,25 +44,25 @@ def test_a_class_may_count_more_than_another() -> None:
     )
     assert cfg.model.task_heads.class_b.loss == cfg.model.task_heads.class_a.loss
     cfg = composed("model=semantic", "classes=[a,b]", "+model.task_heads.class_c.loss_weight=3")
-    with pytest.raises(ConfigError, match="class_c: there is no such class"):
-        settle_classes(cfg)
+    with pytest.raises(ConfigError, match="class_c: no such class"):
+        set_class_heads(cfg)
 
 
 @pytest.mark.parametrize("model", ["unet", "instance"])
 def test_other_models_are_left_as_they_are(model: str) -> None:
     cfg, same = composed(f"model={model}"), composed(f"model={model}")
-    settle_classes(cfg)
+    cfg = set_class_heads(cfg)
     assert OmegaConf.to_container(cfg.model) == OmegaConf.to_container(same.model)
-    assert not store_of(cfg).classes
-    with pytest.raises(ConfigError, match="this model tells no classes apart"):
-        settle_classes(composed(f"model={model}", "classes=[a,b]"))
+    assert not image_cache_of(cfg).classes
+    with pytest.raises(ConfigError, match="this model does not learn classes"):
+        set_class_heads(composed(f"model={model}", "classes=[a,b]"))
 
 
 def test_a_model_of_classes_wants_them() -> None:
-    with pytest.raises(ConfigError, match="model=semantic needs them"):
-        settle_classes(composed("model=semantic"))
+    with pytest.raises(ConfigError, match="model=semantic needs the names"):
+        set_class_heads(composed("model=semantic"))
     with pytest.raises(ConfigError, match="'a b' is no name"):
-        settle_classes(composed("model=semantic", "classes=['a b',c]"))
+        set_class_heads(composed("model=semantic", "classes=['a b',c]"))
 
 
 def test_truth_of_objects_is_refused_for_classes(images_2d: Path) -> None:
@@ -72,7 +72,7 @@ def test_truth_of_objects_is_refused_for_classes(images_2d: Path) -> None:
         write_manifest(images_2d / f"{split}.csv", rows)
     cfg = composed("model=semantic", "classes=2", f"paths.cache_dir={images_2d}/store")
     cfg.data.path = str(images_2d)
-    settle_classes(cfg)
+    cfg = set_class_heads(cfg)
     with pytest.raises(ManifestError, match="look like objects"):
         check_truth(cfg, read_dataset(images_2d))
     check_truth(composed(), {})  # foreground is learned of anything

@@ -8,19 +8,20 @@ import pytest
 
 from cytoloop.errors import ConfigError, ManifestError
 from cytoloop.manifest import write_manifest
-from cytoloop.training.prepare.dataset import DatasetFacts, check_patch_size, preflight
+from cytoloop.training.prepare.dataset import read_checked_dataset
+from cytoloop.training.prepare.patch_size import check_patch_size
 
-FACTS = DatasetFacts(("DNA",), {"a": (12, 40, 50), "b": (20, 38, 60)}, None)
+SHAPES = {"a": (12, 40, 50), "b": (20, 38, 60)}
 
 
 def test_a_patch_that_fits_is_accepted() -> None:
-    check_patch_size([12, 36, 48], [4, 4, 4], FACTS)
-    check_patch_size([9, 36, 48], [1, 4, 4], FACTS)
+    check_patch_size([12, 36, 48], [4, 4, 4], SHAPES)
+    check_patch_size([9, 36, 48], [1, 4, 4], SHAPES)
 
 
-def test_every_fault_of_a_patch_is_told_with_sizes_that_would_do() -> None:
+def test_every_fault_of_a_patch_names_sizes_that_fit() -> None:
     with pytest.raises(ConfigError, match="3 problems") as caught:
-        check_patch_size([16, 40, 30], [4, 4, 4], FACTS)
+        check_patch_size([16, 40, 30], [4, 4, 4], SHAPES)
     text = str(caught.value)
     assert "Z = 16 is larger than the smallest image (a: 12); largest that fits: 12" in text
     assert "Y = 40 is larger than the smallest image (b: 38); largest that fits: 36" in text
@@ -31,7 +32,7 @@ def test_a_patch_of_other_dimensions_is_refused() -> None:
     with pytest.raises(
         ConfigError, match=r"has 2 numbers but the images are 3D\nGive one.*Z, Y, X"
     ):
-        check_patch_size([32, 32], [4, 4], FACTS)
+        check_patch_size([32, 32], [4, 4], SHAPES)
 
 
 def dataset(folder: Path, tiff: Callable, shapes: list[tuple[int, ...]]) -> Path:
@@ -49,7 +50,7 @@ def dataset(folder: Path, tiff: Callable, shapes: list[tuple[int, ...]]) -> Path
 
 def test_facts_come_from_the_images(tmp_path: Path, tiff: Callable) -> None:
     folder = dataset(tmp_path, tiff, [(6, 16, 20), (8, 16, 16)])
-    _, facts = preflight(folder)
+    _, facts = read_checked_dataset(folder)
     assert facts.spatial_dims == 3 and len(facts.channels) == 1
     assert facts.shapes == {"train: raw0": (6, 16, 20), "valid: raw1": (8, 16, 16)}
     assert facts.spacing_um == pytest.approx((0.6, 0.3, 0.3))
@@ -68,27 +69,27 @@ def test_replayed_images_are_checked_like_all_that_train(
     new = dataset(tmp_path / "new", tiff, [(6, 16, 20), (6, 18, 18), (6, 16, 16)])
     old = dataset(tmp_path / "old", tiff, [shape, (6, 9, 9)])
     with pytest.raises(ManifestError, match=f"{old}/{fault}"):
-        preflight(new, replayed=old)
+        read_checked_dataset(new, replayed=old)
 
 
 def test_a_patch_fits_the_smallest_replayed_image(tmp_path: Path, tiff: Callable) -> None:
     new = dataset(tmp_path / "new", tiff, [(6, 16, 20), (6, 16, 16)])
     old = dataset(tmp_path / "old", tiff, [(5, 12, 30), (6, 9, 9)])
-    facts = preflight(new, replayed=old)[1]
+    facts = read_checked_dataset(new, replayed=old)[1]
     assert facts.shapes["replayed: raw0"] == (5, 12, 30)
-    check_patch_size([4, 12, 16], [4, 4, 4], facts)
+    check_patch_size([4, 12, 16], [4, 4, 4], facts.shapes)
     with pytest.raises(ConfigError, match=r"Y = 16 is larger.*replayed: raw0: 12"):
-        check_patch_size([4, 16, 16], [4, 4, 4], facts)
+        check_patch_size([4, 16, 16], [4, 4, 4], facts.shapes)
 
 
 def test_mixed_dimensions_are_refused(tmp_path: Path, tiff: Callable) -> None:
     folder = dataset(tmp_path, tiff, [(6, 16, 20), (6, 16, 16), (16, 16)])
     with pytest.raises(ManifestError, match="raw2.*2D"):
-        preflight(folder)
+        read_checked_dataset(folder)
 
 
 def test_a_data_set_without_validation_images_is_refused(tmp_path: Path, tiff: Callable) -> None:
     folder = dataset(tmp_path, tiff, [(16, 20), (16, 16)])
     (folder / "valid.csv").unlink()
     with pytest.raises(ManifestError, match="no validation image"):
-        preflight(folder)
+        read_checked_dataset(folder)

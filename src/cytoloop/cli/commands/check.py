@@ -1,42 +1,34 @@
-"""`cytoloop check`: the preflight of training, by itself."""
+"""`cytoloop check`: the checks of training, on their own."""
 
 from __future__ import annotations
 
 import logging
 from typing import Any
 
-from cytoloop.training.prepare.bounds import AUTO, check_knobs
-from cytoloop.training.prepare.classes import check_truth, settle_classes
-from cytoloop.training.prepare.dataset import preflight
-
 log = logging.getLogger(__name__)
 
 
 def run(cfg: Any) -> None:
-    """Report every problem of a data set; say what is in it where there is none."""
-    check_knobs(cfg)
-    settle_classes(cfg)
-    dataset, facts = preflight(cfg.data.path, cfg.data.fold, cfg.data.get("replay_path"))
-    check_truth(cfg, dataset)
-    if cfg.plan or cfg.preview or cfg.data.patch_size != AUTO:
-        from cytoloop.tracking.artifacts import artifact_of
-        from cytoloop.training.prepare.plan.run import plan_run
+    """Report every problem of a data set; without one, say what the data set holds."""
+    from cytoloop.training.prepare.config import AUTO
+    from cytoloop.training.prepare.steps import CHECKS, Prepared, plan, prepare
 
-        plan_run(cfg, dataset, facts, artifact_of)
+    with_plan = bool(cfg.plan or cfg.preview) or cfg.data.patch_size != AUTO
+    known = prepare(Prepared(cfg), [*CHECKS, plan] if with_plan else CHECKS)
+    facts = known.known_facts
     log.info(
-        "%s: fine. %s; %dD, %d input channel(s), voxel %s um",
+        "%s: no problems; %dD, %d input channel(s), voxel %s um",
         cfg.data.path,
-        ", ".join(f"{len(manifest)} {split}" for split, manifest in dataset.items()),
         facts.spatial_dims,
         len(facts.channels),
         " x ".join(f"{s:g}" for s in facts.spacing_um) if facts.spacing_um else "unknown",
     )
     if cfg.preview:
-        _preview(cfg, "preview.png" if cfg.preview is True else str(cfg.preview))
+        _preview(known.cfg, "preview.png" if cfg.preview is True else str(cfg.preview))
 
 
 def _preview(cfg: Any, path: str) -> None:
-    """Write a sheet of what the network would be shown."""
+    """Draw augmented training patches with their targets."""
     from hydra.utils import instantiate
 
     from cytoloop.data.preview import draw_preview

@@ -1,101 +1,104 @@
-"""The classes of a config: their heads, and whether the truth images hold them."""
+"""Semantic classes of a training: a head for each, and truth images that hold them."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
 
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf
 
 from cytoloop.data.image_cache import ImageCache
 from cytoloop.data.replay import earlier_rows
 from cytoloop.data.values import check_classes, hint_classes
 from cytoloop.errors import ConfigError
 from cytoloop.manifest import Manifest
+from cytoloop.training.prepare.config import value_of, with_values
 from cytoloop.truth.classes import class_heads, class_names, read_names
 
-_HEADS = "model.image.heads"
 
+def set_class_heads(cfg: DictConfig) -> DictConfig:
+    """Return a config whose model has a head for each of `classes`.
 
-def settle_classes(cfg: DictConfig) -> None:
-    """Give the model a head for each of `classes`; other models are left as they are.
-
-    Each has the loss that the model's one head (``seg``) has in the config.
+    Each head has the loss of the model's one head (``seg``) in the config. A model without classes
+    stays as it is.
 
     Parameters
     ----------
     cfg : DictConfig
-        Composed config of `train` or `check`; changed in place.
+        Composed config of `train` or `check`.
 
     Raises
     ------
     ConfigError
-        Classes without a model for them, or the reverse; names that cannot be.
+        Classes for a model that learns none, a model of classes without their names, or names
+        that are not valid.
     """
-    heads = OmegaConf.select(cfg, _HEADS)
-    given = OmegaConf.select(cfg, "classes")
-    wanted = OmegaConf.is_list(heads) and not len(heads)  # model/semantic leaves them to us
-    if not wanted:
+    heads = OmegaConf.select(cfg, "model.image.heads")
+    given = value_of(cfg, "classes")
+    if not OmegaConf.is_list(heads) or len(heads):  # only model=semantic leaves its heads open
         if given is not None:
             raise ConfigError(
-                "classes", "this model tells no classes apart", "Add model=semantic to classes=."
+                "classes", "this model does not learn classes", "Add model=semantic to classes=."
             )
-        return
+        return cfg
     if given is None:
         raise ConfigError(
             "classes",
-            "model=semantic needs them",
-            "Give their names in the order of the values 1, 2, ...: classes=[nucleus,spindle].",
+            "is missing; model=semantic needs the names",
+            "Give them in the order of the values 1, 2, ...: classes=[nucleus,spindle].",
         )
-    names = read_names(OmegaConf.to_object(given) if OmegaConf.is_config(given) else given)
-    own = {name: one for name, one in cfg.model.task_heads.items() if name != "seg"}
+    names = read_names(given)
+    own = {name: head for name, head in cfg.model.task_heads.items() if name != "seg"}
     if unknown := sorted(set(own) - set(class_heads(names))):
         raise ConfigError(
             "model.task_heads",
-            [f"{name}: there is no such class" for name in unknown],
-            f"One of {', '.join(class_heads(names))}.",
+            [f"{name}: no such class" for name in unknown],
+            f"Expected one of {', '.join(class_heads(names))}.",
         )
-    head = cfg.model.task_heads.seg
-    with open_dict(cfg):
-        heads = {name: copy.deepcopy(head) for name in class_heads(names)}
-        cfg.model.task_heads = OmegaConf.merge(heads, own)
-        cfg.model.backbone.out_channels = len(names)
-        cfg.model.image.heads = class_heads(names)
+    shared = cfg.model.task_heads.seg
+    task_heads = {name: copy.deepcopy(shared) for name in class_heads(names)}
+    return with_values(
+        cfg,
+        {
+            "model.task_heads": OmegaConf.merge(task_heads, own),
+            "model.backbone.out_channels": len(names),
+            "model.image.heads": class_heads(names),
+        },
+    )
 
 
-def store_of(cfg: DictConfig) -> ImageCache:
-    """Return the image store of a config, with truth read as the model's heads want it."""
+def image_cache_of(cfg: DictConfig) -> ImageCache:
+    """Return the image cache of a config; it reads truth as classes if the model learns classes."""
     classes = bool(_names_of(cfg))
     return ImageCache(cfg.data.cache_dir, cfg.data.cache_limit_gib, classes=classes)
 
 
 def check_truth(cfg: DictConfig, dataset: Mapping[str, Manifest]) -> None:
-    """Refuse truth that holds other things than the model's heads are to learn.
+    """Refuse truth images that do not hold what the model's heads learn.
 
     Parameters
     ----------
     cfg : DictConfig
-        With settled classes.
+        With class heads.
     dataset : mapping of str to Manifest
 
     Raises
     ------
     ManifestError
-        See `check_classes`.
+        See `cytoloop.data.values.check_classes`.
     """
-    names, heads = _names_of(cfg), OmegaConf.select(cfg, "data.heads") or ()
+    names, heads = _names_of(cfg), value_of(cfg, "data.heads") or ()
     if not names and "distance" not in heads:
         return
     rows, valid = list(dataset["train"]), list(dataset["valid"])
     if OmegaConf.select(cfg, "data.replay_path"):
         rows += earlier_rows(cfg.data.replay_path, dataset)
-    entries = store_of(cfg).entries([*rows, *valid], progress=True)
+    images = image_cache_of(cfg).entries([*rows, *valid], progress=True)
     if names:
-        check_classes(str(cfg.data.path), entries[: len(rows)], entries[len(rows) :], names)
+        check_classes(str(cfg.data.path), images[: len(rows)], images[len(rows) :], names)
     else:
-        hint_classes(entries[: len(rows)])
+        hint_classes(images[: len(rows)])
 
 
 def _names_of(cfg: DictConfig) -> tuple[str, ...]:
-    heads = OmegaConf.select(cfg, "data.heads")
-    return class_names(OmegaConf.to_object(heads) if OmegaConf.is_config(heads) else heads)
+    return class_names(value_of(cfg, "data.heads"))

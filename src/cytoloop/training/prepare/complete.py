@@ -1,43 +1,29 @@
-"""Complete a config: what the data and the hardware decide."""
+"""Complete a config: what the data, the parent model and the hardware decide."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import Any
 
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf
 
 from cytoloop.errors import ConfigError
-from cytoloop.io.voxel_size import Spacing
 from cytoloop.model.hardware import choose_precision
 from cytoloop.training.checkpoint_io import sound_last
+from cytoloop.training.prepare.config import AUTO, has_key, value_of, with_values
+from cytoloop.training.prepare.dataset import DatasetFacts
 from cytoloop.training.processes import process_count
 
 
-class DataFacts(Protocol):
-    """What the data says and the network must know (see `cytoloop.training.prepare.dataset`)."""
-
-    @property
-    def spatial_dims(self) -> int:
-        """2 or 3."""
-
-    @property
-    def channels(self) -> tuple[str, ...]:
-        """Names of the input channels."""
-
-    @property
-    def spacing_um(self) -> Spacing | None:
-        """Voxel size (Z, Y, X)."""
-
-
-def complete_config(cfg: DictConfig, facts: DataFacts, init_from: Path | None = None) -> None:
-    """Fill in what the data and the hardware decide; the config then runs as it stands.
+def complete(cfg: DictConfig, facts: DatasetFacts, init_from: Path | None = None) -> DictConfig:
+    """Return a config that runs as it stands.
 
     Parameters
     ----------
     cfg : DictConfig
-        Composed `train` config; changed in place.
-    facts : DataFacts
+        Config of `train`, planned.
+    facts : DatasetFacts
     init_from : Path, optional
         Checkpoint whose weights to start from.
 
@@ -46,61 +32,88 @@ def complete_config(cfg: DictConfig, facts: DataFacts, init_from: Path | None = 
     ConfigError
         A value of the config contradicts the data.
     ModelError
-        The run to resume has no sound checkpoint.
+        The run to resume has no readable checkpoint.
+    """
+    cfg = with_values(cfg, dict(_of_data(cfg, facts)))
+    _check_heads(cfg)
+    cfg = with_values(cfg, dict(_of_trainer(cfg)))
+    return with_values(cfg, dict(_of_start(cfg, init_from)))
+
+
+def _of_data(cfg: DictConfig, facts: DatasetFacts) -> Iterator[tuple[str, Any]]:
+    """Yield the values that the images decide.
+
+    Raises
+    ------
+    ConfigError
+        The config states another number of axes or channels.
     """
     for key, found in (("spatial_dims", facts.spatial_dims), ("in_channels", len(facts.channels))):
         if cfg[key] not in (None, found):
             raise ConfigError(
                 key, f"is {cfg[key]} but the images have {found}", f"Leave {key} out."
             )
-        cfg[key] = found
-    _check_heads(cfg)
-    several = process_count(cfg.trainer) > 1
-    with open_dict(cfg):
-        if "image" in cfg.model:
-            cfg.model.image.channel_names = list(facts.channels)
-            cfg.model.image.spacing_um = list(facts.spacing_um) if facts.spacing_um else None
-        if cfg.trainer.precision == "auto":
-            cfg.trainer.precision = choose_precision(str(cfg.trainer.accelerator))
-        if cfg.trainer.get("max_steps", -1) > 0:
-            cfg.trainer.max_epochs = -1
-        if cfg.budget_minutes is not None:
-            cfg.trainer.max_time = _clock(cfg.budget_minutes)
-            cfg.trainer.max_epochs = -1
-        frozen = "frozen" in cfg.callbacks  # what is frozen gets no gradient
-        if several and frozen and cfg.trainer.get("strategy", "auto") in ("auto", "ddp"):
-            cfg.trainer.strategy = "ddp_find_unused_parameters_true"
-        if cfg.get("early_stop"):
-            cfg.callbacks.early_stop = {
+        yield key, found
+    if has_key(cfg, "model.image"):
+        yield "model.image.channel_names", list(facts.channels)
+        yield "model.image.spacing_um", list(facts.spacing_um) if facts.spacing_um else None
+
+
+def _of_trainer(cfg: DictConfig) -> Iterator[tuple[str, Any]]:
+    """Yield the trainer's precision, budget and strategy."""
+    trainer = cfg.trainer
+    if trainer.precision == AUTO:
+        yield "trainer.precision", choose_precision(str(trainer.accelerator))
+    if trainer.get("max_steps", -1) > 0 or cfg.budget_minutes is not None:
+        yield "trainer.max_epochs", -1
+    if cfg.budget_minutes is not None:
+        yield "trainer.max_time", _clock(cfg.budget_minutes)
+    frozen = "frozen" in cfg.callbacks  # frozen weights get no gradient
+    several = process_count(trainer) > 1
+    if several and frozen and trainer.get("strategy", AUTO) in (AUTO, "ddp"):
+        yield "trainer.strategy", "ddp_find_unused_parameters_true"
+    if cfg.get("early_stop"):
+        yield (
+            "callbacks.early_stop",
+            {
                 "_target_": "lightning.pytorch.callbacks.EarlyStopping",
                 "monitor": "${callbacks.best.monitor}",
                 "mode": "${callbacks.best.mode}",
                 "patience": cfg.early_stop,
                 "check_on_train_epoch_end": False,  # an epoch may have no validation
-            }
-        if cfg.get("encoder_weights") and init_from is None and not cfg.resume:
-            start = {"_target_": "cytoloop.training.callbacks.encoder_start.EncoderStart"}
-            cfg.callbacks.encoder_start = start | {"path": str(cfg.encoder_weights)}
-        if init_from is not None and not cfg.resume:
-            target = "cytoloop.training.callbacks.warm_start.WarmStart"
-            start = {"_target_": target, "path": str(init_from), "strict": cfg.get("strict", True)}
-            cfg.callbacks.warm_start = start
-        if cfg.resume:
-            cfg.checkpoint.ckpt_path = str(sound_last(Path(cfg.resume) / "checkpoints"))
+            },
+        )
+
+
+def _of_start(cfg: DictConfig, init_from: Path | None) -> Iterator[tuple[str, Any]]:
+    """Yield the callbacks that load weights, or the checkpoint to resume from."""
+    if cfg.resume:
+        yield "checkpoint.ckpt_path", str(sound_last(Path(cfg.resume) / "checkpoints"))
+        return
+    if cfg.get("encoder_weights") and init_from is None:
+        target = "cytoloop.training.callbacks.encoder_start.EncoderStart"
+        yield (
+            "callbacks.encoder_start",
+            {"_target_": target, "path": str(cfg.encoder_weights)},
+        )
+    if init_from is not None:
+        target = "cytoloop.training.callbacks.warm_start.WarmStart"
+        start = {"_target_": target, "path": str(init_from), "strict": cfg.get("strict", True)}
+        yield "callbacks.warm_start", start
 
 
 def _check_heads(cfg: DictConfig) -> None:
-    """Refuse targets, heads and channels that are not each other's.
+    """Refuse a config whose targets, heads and output channels differ.
 
     Raises
     ------
     ConfigError
-        All that differ.
+        All differences.
     """
-    heads = OmegaConf.select(cfg, "model.image.heads")
-    if heads is None:  # a model that is not ours
+    heads = value_of(cfg, "model.image.heads")
+    if heads is None:  # not a model of ours
         return
-    targets = OmegaConf.select(cfg, "data.heads")
+    targets = value_of(cfg, "data.heads")
     channels = OmegaConf.select(cfg, "model.backbone.out_channels")
     problems = []
     if targets is not None and list(targets) != list(heads):
@@ -113,12 +126,12 @@ def _check_heads(cfg: DictConfig) -> None:
         raise ConfigError(
             "model.image.heads",
             [f"is {list(heads)}, but {problem}" for problem in problems],
-            "Choose what is learned with model=, which sets them alike; leave these out.",
+            "Choose with model= what is learned; it sets all of them. Leave these keys out.",
         )
 
 
 def _clock(minutes: float) -> str:
-    """Return Lightning's DD:HH:MM:SS of a number of minutes."""
+    """Return a number of minutes as Lightning's DD:HH:MM:SS."""
     seconds = round(float(minutes) * 60)
     days, seconds = divmod(seconds, 86400)
     return f"{days:02d}:{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"

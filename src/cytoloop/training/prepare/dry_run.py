@@ -1,10 +1,13 @@
-"""A training's parts, built once before its run is opened: a mistake then leaves nothing behind."""
+"""The dry run: every part of a training is built once, and one tiny step is made.
+
+It runs before the MLflow run opens, so that a mistake leaves nothing behind.
+"""
 
 from __future__ import annotations
 
-import copy
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,75 +17,99 @@ from omegaconf import DictConfig, OmegaConf
 from cytoloop.errors import ConfigError, CytoloopError
 from cytoloop.model.module import SegmentationModule
 from cytoloop.terminal import quiet_libraries
+from cytoloop.training.fit import runnable
+from cytoloop.training.prepare.config import value_of
 
-_SCORES = ("val/loss", "val/dice", "val/iou")
-_UNKNOWN = "Error locating target"  # how Hydra begins
-_OBJECTS = ("val/f1_50", "val/ap_50", "val/seg", "val/pq")  # where a head says the depth
+_SCORES = ("val/loss", "val/dice", "val/iou", "train/loss")
+_OBJECT_SCORES = ("val/f1_50", "val/ap_50", "val/seg", "val/pq")  # logged with a distance head
+_NOT_FOUND = "Error locating target"  # how Hydra's message begins
+_REPAIR = "See `cytoloop train --cfg job` for the whole config."
 
 
-def check_parts(cfg: DictConfig) -> None:
-    """Refuse a config of which a part cannot be built.
+class _Faults:
+    """The faults of the parts, collected: key of the config and error."""
 
-    Data module, model, optimizer, schedule, callbacks and trainer are made as CytoDL's `train`
-    makes them, and thrown away; no image is read. A callback that has a method ``check(model)`` is
-    asked too.
+    def __init__(self) -> None:
+        self.found: list[tuple[str, Exception]] = []
+
+    def attempt(self, key: str, action: Callable[[], Any]) -> Any:
+        """Return the result of an action; None, and a fault, if it fails."""
+        try:
+            return action()
+        except Exception as error:  # whatever a class says about its arguments
+            self.found.append((key, error))
+            return None
+
+
+def build_every_part(cfg: DictConfig) -> None:
+    """Refuse a config of which a part cannot be built or run.
+
+    Data module, model, optimizer, schedule, callbacks and trainer are built as in a training. A
+    callback with a method ``check(model)`` is asked as well. Then a random patch goes through the
+    network, the losses, the backward pass and the windows of validation. No image is read.
 
     Parameters
     ----------
     cfg : DictConfig
-        Complete; it is not changed.
+        Complete.
 
     Raises
     ------
     CytoloopError
-        The only fault, where it is one of ours.
+        The only fault, if it is one of ours.
     ConfigError
         All faults at once.
     """
     quiet_libraries()
-    cfg = copy.deepcopy(cfg)
-    OmegaConf.resolve(cfg)
-    OmegaConf.set_struct(cfg, False)
-    cfg.model.pop("_aux", None)
-    errors: list[tuple[str, Exception]] = []
+    cfg = runnable(cfg)
+    faults = _Faults()
 
     def build(key: str, **more: Any) -> Any:
         node = OmegaConf.select(cfg, key)
         if not OmegaConf.is_dict(node) or "_target_" not in node:
             return None
-        return attempt(key, lambda: instantiate(node, **more))
-
-    def attempt(key: str, make: Any) -> Any:
-        try:
-            return make()
-        except Exception as error:  # whatever a class says of its arguments is the user's to mend
-            errors.append((key, error))
-            return None
+        return faults.attempt(key, lambda: instantiate(node, **more))
 
     build("data")
     model = build("model", _recursive_=False)
     if isinstance(model, SegmentationModule):
-        attempt("model.optimizer", model.configure_optimizers)
+        faults.attempt("model.optimizer", model.configure_optimizers)
         if cfg.model.get("compile"):
-            attempt("model.compile", _check_compiler)
-    for name, node in (cfg.get("callbacks") or {}).items():
-        callback = build(f"callbacks.{name}")
+            faults.attempt("model.compile", _check_compiler)
+    for name in cfg.get("callbacks") or {}:
+        key = f"callbacks.{name}"
+        callback = build(key)
         if model is not None and hasattr(callback, "check"):
-            attempt(f"callbacks.{name}", lambda check=callback.check: check(model))
+            faults.attempt(key, partial(callback.check, model))
         if isinstance(model, SegmentationModule):
-            key = f"callbacks.{name}"
-            attempt(key, lambda key=key, node=node: _check_monitor(key, node, model))
+            faults.attempt(key, partial(_check_monitor, key, cfg.callbacks[name], model))
     build("trainer", callbacks=[], logger=False)
-    _raise(errors)
+    if not faults.found and isinstance(model, SegmentationModule) and not cfg.model.get("compile"):
+        faults.attempt("model", lambda: _one_step(model, cfg))
+    _raise(faults.found)
+
+
+def _one_step(model: SegmentationModule, cfg: DictConfig) -> None:
+    """Run a random patch through network, losses, backward pass and the windows of validation."""
+    patch = list(value_of(cfg, "data.patch_size"))
+    generator = torch.Generator().manual_seed(0)
+    image = torch.rand((1, int(cfg.in_channels), *patch), generator=generator)
+    target = torch.rand((1, len(model.task_heads), *patch), generator=generator).round()
+    batch = {"image": image, "target": target, "weight": torch.ones(1, 1, *patch)}
+    losses = model.losses(model(image), batch)
+    losses["loss"].backward()
+    model.eval()
+    with torch.inference_mode():
+        model.inferer(image, model)
 
 
 def _check_compiler() -> None:
-    """Refuse to compile where nothing can be: the smallest thing is tried.
+    """Compile the smallest function, to see whether the machine can compile at all.
 
     Raises
     ------
     ConfigError
-        It fails.
+        It cannot.
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
@@ -91,69 +118,78 @@ def _check_compiler() -> None:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
         raise ConfigError(
             "model.compile",
-            f"nothing can be compiled on this machine: {reason}",
-            "Install a C++ compiler (and Triton for a GPU), or leave it out.",
+            f"this machine cannot compile: {reason}",
+            "Install a C++ compiler (and Triton for a GPU), or leave the key out.",
         ) from error
 
 
 def _check_monitor(key: str, node: Any, model: SegmentationModule) -> None:
-    """Refuse a score that nothing logs, and the largest loss taken for the best.
+    """Refuse a callback that watches a score nothing logs, or looks for the largest loss.
 
     Raises
     ------
     ConfigError
-        Of a callback that watches a score; those that show one follow it.
+        The score is unknown, or its mode is wrong.
     """
-    target = str(node.get("_target_")) if OmegaConf.is_dict(node) else ""
+    values: Mapping[str, Any] = node if OmegaConf.is_dict(node) else {}
+    target = str(values.get("_target_"))
     watches = target.startswith(("lightning.", "cytoloop.training.callbacks.tolerant_checkpoint."))
-    monitor = node.get("monitor") if watches else None
+    monitor = values.get("monitor") if watches else None
     if monitor is None:
         return
-    known = [*_SCORES, *(_OBJECTS if "distance" in model.task_heads else ()), "train/loss"]
-    # of several heads or classes each has a score of its own, as val/loss_NAME
-    names = tuple(f"{one}_" for one in known)
-    if monitor not in known and not str(monitor).startswith(names):
+    known = [*_SCORES, *(_OBJECT_SCORES if "distance" in model.task_heads else ())]
+    # a head or a class has scores of its own, as val/loss_NAME
+    if monitor not in known and not str(monitor).startswith(tuple(f"{one}_" for one in known)):
         raise ConfigError(
-            f"{key}.monitor", f"{monitor} is no score of this model", f"One of {', '.join(known)}."
+            f"{key}.monitor",
+            f"{monitor} is not a score of this model",
+            f"Expected one of {', '.join(known)}.",
         )
-    if "loss" in monitor and node.get("mode") == "max":
-        found = f"is max, of {monitor} the smallest is the best"
+    if "loss" in monitor and values.get("mode") == "max":
+        found = f"is max, but the smallest {monitor} is the best"
         raise ConfigError(f"{key}.mode", found, f"Add {key}.mode=min.")
 
 
-def _raise(errors: list[tuple[str, Exception]]) -> None:
-    """Raise what was found, if anything: the only one as it is, several as one."""
-    causes = [(key, _cause(error)) for key, error in errors]
-    if not causes:
+def _raise(faults: list[tuple[str, Exception]]) -> None:
+    """Raise the faults: a single one of ours as it is, others as one ConfigError."""
+    if not faults:
         return
+    causes = [(key, _cause(error)) for key, error in faults]
     if len(causes) == 1 and isinstance(causes[0][1], CytoloopError):
         raise causes[0][1]
-    lines = [(where, fault) for key, cause in causes for where, fault in _told(key, cause)]
-    repair, last = "See `cytoloop train --cfg job` for the whole config.", errors[-1][1]
+    lines = [(where, fault) for key, cause in causes for where, fault in _described(key, cause)]
+    last = faults[-1][1]
     if len(lines) == 1:
-        raise ConfigError(*lines[0], repair) from last
-    raise ConfigError("config", [f"{where}: {fault}" for where, fault in lines], repair) from last
+        raise ConfigError(*lines[0], _REPAIR) from last
+    raise ConfigError("config", [f"{where}: {fault}" for where, fault in lines], _REPAIR) from last
 
 
 def _cause(error: BaseException) -> BaseException:
-    """Return what a class said, or which name is none, from inside what Hydra makes of it."""
+    """Return the error of a class, or of a name that is not found, inside Hydra's error."""
     while error.__cause__ is not None and not isinstance(error, CytoloopError):
-        if str(error).startswith(_UNKNOWN):
+        if str(error).startswith(_NOT_FOUND):
             break
         error = error.__cause__
     return error
 
 
-def _told(key: str, error: BaseException) -> Iterator[tuple[str, str]]:
-    """Yield where each fault is, and what it is."""
+def _described(key: str, error: BaseException) -> Iterator[tuple[str, str]]:
+    """Yield where each fault of an error is, and what it is."""
     if isinstance(error, CytoloopError):
         yield from ((error.where, problem) for problem in error.problems)
         return
     text = " ".join(str(error).split()) or type(error).__name__
-    if text.startswith(_UNKNOWN):
+    if text.startswith(_NOT_FOUND):
         inner = re.search(r"full_key: (\S+)$", text)
-        where = f"{key}.{inner[1]}" if inner and inner[1] != key else key
-        name = text.removeprefix(_UNKNOWN).partition(", set env var")[0]
-        yield f"{where}._target_", f"{name.strip()} is not found ({error.__cause__})"
+        name = text.removeprefix(_NOT_FOUND).partition(", set env var")[0]
+        yield (
+            f"{_full_key(key, inner)}._target_",
+            f"{name.strip()} is not found ({error.__cause__})",
+        )
     else:
         yield key, text[:500]
+
+
+def _full_key(key: str, inner: re.Match[str] | None) -> str:
+    """Return the key of a node inside a part, from Hydra's ``full_key``."""
+    return f"{key}.{inner[1]}" if inner and inner[1] != key else key

@@ -1,7 +1,7 @@
-"""What a training step costs: multiplications and memory, counted on a network without either.
+"""The cost of a training step: multiply-adds and memory, counted without doing the work.
 
-The network is laid out on tensors that have a shape and no numbers, and shown one image there, and
-back: whatever its architecture, torch tells what each layer multiplies and keeps.
+The network runs forward and backward on the meta device, where tensors have a shape but no
+numbers. torch counts the operations and the tensors that are kept, whatever the architecture.
 """
 
 from __future__ import annotations
@@ -19,60 +19,61 @@ from cytoloop.model.architecture import WithoutMemory
 from cytoloop.model.sizes import BASE, LAYOUT_ERRORS, lay_out
 
 _BYTES = {"bf16-mixed": 2, "16-mixed": 2}
-"""Of a number that is kept; else 4."""
+"""Bytes of a number that is kept, by precision; else 4."""
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What each voxel of a batch costs in a training step.
+    """Cost of each voxel of a batch in a training step.
 
     Attributes
     ----------
     macs : float
-        Multiplications and additions, forward and backward.
+        Multiply-adds, forward and backward.
     values : float
-        Numbers that are kept for the backward pass.
+        Numbers kept for the backward pass.
     """
 
     macs: float
     values: float
 
     def work(self, patch: Sequence[float], batch: int) -> float:
-        """Return the multiplications and additions of a step."""
+        """Return the multiply-adds of a step."""
         return self.macs * batch * math.prod(patch)
 
     def kept(self, patch: Sequence[float], batch: int, precision: str) -> float:
-        """Return the bytes that a step keeps; the precision is Lightning's."""
+        """Return the bytes that a step keeps, in a precision as Lightning names it."""
         return self.values * batch * math.prod(patch) * _BYTES.get(precision, 4)
 
 
 def step_cost(backbone: Mapping[str, Any], multiples: Sequence[int]) -> Cost | None:
-    """Return what a step of a network costs.
+    """Return the cost of a step of a network.
 
     Parameters
     ----------
     backbone : mapping
-        ``_target_`` and arguments of a network of MONAI.
+        ``_target_`` and arguments of a MONAI network.
     multiples : sequence of int
         What each side of an image must be a multiple of, [Z,] Y, X.
 
     Returns
     -------
     Cost or None
-        None where it cannot be laid out, or takes no image with sides of about 128.
+        None if the network cannot be built on the meta device, or takes no image of about 128
+        voxels a side.
     """
     network = lay_out(backbone)
     if network is None:
         return None
     network = network.train().to("meta")
     weights = {id(weight) for weight in network.parameters()}
-    kept: dict[int, Tensor] = {}  # held until they are counted: an id is of one tensor only
+    kept: dict[int, Tensor] = {}  # kept alive until they are counted, so that ids stay unique
 
     def note(tensor: Tensor) -> Tensor:
         kept.setdefault(id(tensor.untyped_storage()), tensor)
         return tensor
 
-    # twice a multiple at least: a layer that normalises wants more than one voxel
+    # at least twice the multiple: a normalisation layer needs more than one voxel
     sides = [max(math.ceil(BASE / step), 2) * step for step in multiples]
     image = torch.empty(1, int(backbone.get("in_channels", 1)), *sides, device="meta")
     try:
@@ -88,5 +89,5 @@ def step_cost(backbone: Mapping[str, Any], multiples: Sequence[int]) -> Cost | N
     except LAYOUT_ERRORS:
         return None
     values = sum(tensor.numel() for tensor in kept.values() if id(tensor) not in weights)
-    macs = counter.get_total_flops() / 2  # one of each is an operation
+    macs = counter.get_total_flops() / 2  # a multiply-add is two operations
     return Cost(macs / math.prod(sides), values / math.prod(sides))

@@ -1,6 +1,6 @@
-"""`plan.yaml`: a plan as Hydra config that people read, edit and pass back (`plan=FILE`).
+"""`plan.yaml`: a plan as a Hydra config that people read, edit and pass back (`plan=FILE`).
 
-What comes back is data: only the keys of a plan, only numbers and lists of numbers.
+A plan is read as data: only its own keys, only numbers and lists of numbers.
 """
 
 from __future__ import annotations
@@ -14,29 +14,43 @@ import yaml
 
 from cytoloop.errors import ConfigError, shortened
 from cytoloop.io.atomic import replacing
-from cytoloop.training.prepare.bounds import DEPTH, KNOBS, PLANE
-from cytoloop.training.prepare.plan.choices import Choice
+from cytoloop.training.prepare.bounds import BOUNDS
+from cytoloop.training.prepare.patch_size import DEPTH, PLANE
+from cytoloop.training.prepare.plan.choice import (
+    BATCH,
+    FEATURES,
+    FOREGROUND,
+    KERNELS,
+    LAYERS,
+    LOWER,
+    NORM,
+    OBJECT_VOXELS,
+    PATCH,
+    RESOLUTION,
+    STRIDES,
+    UPPER,
+    Choice,
+)
 
-_LARGEST = 100_000
-"""Bytes of a plan, at most: one has about two thousand."""
+_MAX_BYTES = 100_000  # a plan has about two thousand
 _HEAD = """\
 # @package _global_
-# Plan: what the training images ask for; made from their fingerprint.
+# Plan: settings chosen from the training images. Rules: docs/training.md.
 # cytoloop train data.path=... plan={path}
-# Edit any value; leave a line out, and it is planned anew. docs/training.md tells the rules.
+# Edit any value. A value that you remove is planned again.
 """
 
 
 def write_plan(path: Path, choices: Sequence[Choice], fingerprint: Sequence[str]) -> None:
-    """Write a plan as YAML, each value below its reason.
+    """Write a plan as YAML, the reason above each value.
 
     Parameters
     ----------
     path : Path
-        Appears whole or not at all.
+        Written atomically.
     choices : sequence of Choice
     fingerprint : sequence of str
-        Lines about the images, for the head.
+        Lines about the images, for the head of the file.
     """
     lines = [_HEAD.format(path=path.name) + "#"]
     lines += [f"#   {line}" for line in fingerprint]
@@ -64,10 +78,10 @@ def read_plan(path: Path) -> dict[str, Any]:
     Raises
     ------
     ConfigError
-        Missing, no YAML, or with keys or values that a plan does not have: all faults at once.
+        The file is missing or not YAML, or has keys or values that are not valid: all faults.
     """
     try:
-        if path.stat().st_size > _LARGEST:
+        if path.stat().st_size > _MAX_BYTES:
             raise ConfigError(str(path), "is too large for a plan", "Take a run's plan.yaml.")
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
@@ -76,13 +90,13 @@ def read_plan(path: Path) -> dict[str, Any]:
         ) from error
     except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise ConfigError(str(path), f"is no YAML: {reason}", "Mend it.") from error
+        raise ConfigError(str(path), f"is not YAML: {reason}", "Repair the file.") from error
     if not isinstance(content, dict):
-        raise ConfigError(str(path), "is no plan: expected keys and values", "Take a plan.yaml.")
+        raise ConfigError(str(path), "is not a plan: expected keys and values", "Take a plan.yaml.")
     values, problems = {}, []
     for key, value in _flat(content):
         if key not in CHECKS:
-            problems.append(f"{key[:80]}: no key of a plan")
+            problems.append(f"{key[:80]}: not a key of a plan")
         elif fault := CHECKS[key](value):
             problems.append(f"{key} {fault}")
         else:
@@ -94,13 +108,13 @@ def read_plan(path: Path) -> dict[str, Any]:
     return values
 
 
-def is_plain(key: str, value: Any) -> bool:
-    """Tell whether a value is one that a plan may have for a key."""
+def is_valid(key: str, value: Any) -> bool:
+    """Return whether a plan may have this value for a key."""
     return key in CHECKS and CHECKS[key](value) is None
 
 
 def _flat(table: Mapping[Any, Any], above: str = "", depth: int = 0) -> Iterator[tuple[str, Any]]:
-    """Yield dotted keys and values; tables only as deep as a plan has them."""
+    """Yield dotted keys and values, down to the depth of a plan's keys."""
     for name, value in table.items():
         key = f"{above}{name}"
         groups = any(known.startswith(f"{key}.") for known in CHECKS)
@@ -115,7 +129,7 @@ def _order(key: str) -> int:
 
 
 def _shared(one: Sequence[str], other: Sequence[str]) -> int:
-    """Return how many groups two keys begin with alike."""
+    """Return the number of groups that two keys share at their start."""
     count = 0
     while count < min(len(one), len(other)) and one[count] == other[count]:
         count += 1
@@ -129,24 +143,24 @@ def _is_number(value: Any) -> bool:
 def _between(low: float, high: float) -> Callable[[Any], str | None]:
     def check(value: Any) -> str | None:
         fits = _is_number(value) and low <= value <= high
-        return None if fits else f"is {_shown(value)}, expected a number, {low:g} to {high:g}"
+        return None if fits else f"is {_text_of(value)}, expected a number, {low:g} to {high:g}"
 
     return check
 
 
 def _patch(value: Any) -> str | None:
     if not isinstance(value, list) or len(value) not in (2, 3):
-        return f"is {_shown(value)}, expected [Z,Y,X] or [Y,X]"
-    knobs = (DEPTH, PLANE, PLANE)[-len(value) :]
+        return f"is {_text_of(value)}, expected [Z,Y,X] or [Y,X]"
+    bounds = (DEPTH, PLANE, PLANE)[-len(value) :]
     faults = [
-        knob.fault(side) or ("" if _is_number(side) else "is no number")
-        for knob, side in zip(knobs, value, strict=True)
+        bound.fault(side) or ("" if _is_number(side) else "is not a number")
+        for bound, side in zip(bounds, value, strict=True)
     ]
     return next((fault for fault in faults if fault), None)
 
 
 def _steps(allowed: Sequence[int]) -> Callable[[Any], str | None]:
-    """Return a check of strides or kernels: one each level, a number or one an axis."""
+    """Return a check of strides or kernels: for each level a number, or one for each axis."""
 
     def fits(one: Any) -> bool:
         return isinstance(one, int) and not isinstance(one, bool) and one in allowed
@@ -161,7 +175,9 @@ def _steps(allowed: Sequence[int]) -> Callable[[Any], str | None]:
             )
         )
         choice = " or ".join(map(str, allowed))
-        return None if fine else f"is {_shown(value)}, expected {choice} for each of 2 to 6 levels"
+        return (
+            None if fine else f"is {_text_of(value)}, expected {choice} for each of 2 to 6 levels"
+        )
 
     return check
 
@@ -169,37 +185,37 @@ def _steps(allowed: Sequence[int]) -> Callable[[Any], str | None]:
 def _spacing(value: Any) -> str | None:
     fine = isinstance(value, list) and len(value) in (2, 3)
     fine = fine and all(_is_number(one) and 0 < one < 1e6 for one in value)
-    return None if fine else f"is {_shown(value)}, expected [Z,Y,X] or [Y,X] in um"
+    return None if fine else f"is {_text_of(value)}, expected [Z,Y,X] or [Y,X] in um"
 
 
 def _norm(value: Any) -> str | None:
     known = ("batch", "instance")
-    return None if value in known else f"is {_shown(value)}, expected {', '.join(known)}"
+    return None if value in known else f"is {_text_of(value)}, expected {', '.join(known)}"
 
 
-def _shown(value: Any) -> str:
+def _text_of(value: Any) -> str:
     return repr(value)[:80] if not isinstance(value, (dict, list)) else type(value).__name__
 
 
-def _knob(key: str) -> Callable[[Any], str | None]:
-    knob = next(one for one in KNOBS if one.key == key)
+def _bound(key: str) -> Callable[[Any], str | None]:
+    bound = next(one for one in BOUNDS if one.key == key)
     return lambda value: (
-        knob.fault(value) if _is_number(value) else f"is {_shown(value)}, no number"
+        bound.fault(value) if _is_number(value) else f"is {_text_of(value)}, expected a number"
     )
 
 
 CHECKS: dict[str, Callable[[Any], str | None]] = {
-    "features": _knob("features"),
-    "layers": _knob("layers"),
-    "data.patch_size": _patch,
-    "data.batch_size": _knob("data.batch_size"),
-    "data.foreground_fraction": _between(0, 1),
-    "normalization.lower": _between(0, 50),
-    "normalization.upper": _between(50, 100),
-    "model.backbone.norm_name": _norm,
-    "model.backbone.strides": _steps((1, 2)),
-    "model.backbone.kernel_size": _steps((1, 3, 5)),
-    "model.backbone.resolution": _spacing,
-    "model.image.object_voxels": _between(0, 1e12),
+    FEATURES: _bound(FEATURES),
+    LAYERS: _bound(LAYERS),
+    PATCH: _patch,
+    BATCH: _bound(BATCH),
+    FOREGROUND: _between(0, 1),
+    LOWER: _between(0, 50),
+    UPPER: _between(50, 100),
+    NORM: _norm,
+    STRIDES: _steps((1, 2)),
+    KERNELS: _steps((1, 3, 5)),
+    RESOLUTION: _spacing,
+    OBJECT_VOXELS: _between(0, 1e12),
 }
-"""What a plan may hold, and what each value must be."""
+"""The keys of a plan, and the check of each value."""

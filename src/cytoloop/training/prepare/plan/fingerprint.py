@@ -1,6 +1,6 @@
-"""The fingerprint of the training images: what a plan is made from.
+"""The fingerprint of the training images: the figures from which a plan is made.
 
-Each image's part lies beside it in the image store: it is measured once.
+The figures of each image are kept beside it in the image cache, so that they are measured once.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ from cytoloop.training.prepare.plan.outlines import (
     LOWERS,
     UPPERS,
     Outlines,
-    compare,
     outline_levels,
+    outline_spreads,
 )
 from cytoloop.truth.regions import separate_pieces
 
 _FILE = "fingerprint_2.json"
-_MOST_OBJECTS = 4000
-"""Of an image, whose sizes are kept; of more, a random sample."""
-_MOST_LEVELS = 1 << 20
+_MAX_OBJECTS = 4000
+"""Objects per image whose extents are kept; of more, a random sample."""
+_MAX_SAMPLE = 1 << 20
 PERCENTILES = (5, 50, 95)
 LEVELS = (0.5, 50, 99.5)
 
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """What the training images are like.
+    """Figures of the training images.
 
     Attributes
     ----------
@@ -46,7 +46,7 @@ class Fingerprint:
     spacing_um : tuple of float or None
         Median voxel size, [Z,] Y, X.
     objects : int
-        Of all images.
+        Objects of all images.
     objects_per_image : tuple of float
         Fewest, median, most.
     diameter : tuple of tuple of float
@@ -55,15 +55,15 @@ class Fingerprint:
     object_voxels : float
         Mean number of voxels of an object.
     touching : float
-        Share of objects that touch another one, 0 to 1.
+        Fraction of objects that touch another one, 0 to 1.
     foreground : float
-        Share of object voxels among those that are not excluded, 0 to 1.
+        Fraction of object voxels among voxels that are not excluded, 0 to 1.
     levels : tuple of tuple of float
-        Of each channel: percentiles 0.5, 50 and 99.5 of the grey levels, median over the images.
+        For each channel: percentiles 0.5, 50 and 99.5 of the grey levels, medians over images.
     outlines : tuple of Outlines
-        How alike the grey levels are at which objects end, under each normalisation.
+        Level and spread of the outlines of objects under each normalisation.
     outlined : int
-        Images that show outlines.
+        Number of images with outlines.
     """
 
     images: int
@@ -87,7 +87,7 @@ class Fingerprint:
 
     @property
     def spacing(self) -> tuple[float, ...]:
-        """Voxel size [Z,] Y, X in um; where it is unknown, in voxels: 1."""
+        """Voxel size [Z,] Y, X in um; 1 for each axis if it is unknown."""
         return self.spacing_um or (1.0,) * self.dims
 
     @property
@@ -102,9 +102,9 @@ def fingerprint(entries: Sequence[Entry]) -> Fingerprint:
     Parameters
     ----------
     entries : sequence of Entry
-        The training rows, of the same dimensions and channels.
+        The training images, with the same axes and channels.
     """
-    parts = [_remembered(entry) for entry in entries]
+    parts = [_cached(entry) for entry in entries]
     shapes = np.array([entry.shape for entry in entries])
     dims = shapes.shape[1]
     known = [entry.spacing_um[-dims:] for entry in entries if entry.spacing_um]
@@ -130,13 +130,13 @@ def fingerprint(entries: Sequence[Entry]) -> Fingerprint:
             tuple(float(one) for one in row)
             for row in np.median([part["levels"] for part in parts], axis=0)
         ),
-        outlines=compare(outlines),
+        outlines=outline_spreads(outlines),
         outlined=len(outlines),
     )
 
 
-def _remembered(entry: Entry) -> dict[str, Any]:
-    """Return the part of one image, from beside it if it was measured before."""
+def _cached(entry: Entry) -> dict[str, Any]:
+    """Return the figures of one image, from its file in the cache if there is one."""
     if entry.folder is None:
         return _measure(entry)
     path = entry.folder / _FILE
@@ -152,8 +152,8 @@ def _measure(entry: Entry) -> dict[str, Any]:
     labels, _ = fastremap.renumber(counted, in_place=False)
     boxes = [box for box in find_objects(labels.astype(np.int32)) if box is not None]
     extents = np.array([[part.stop - part.start for part in box] for box in boxes], int)
-    if len(extents) > _MOST_OBJECTS:
-        extents = np.random.default_rng(0).choice(extents, _MOST_OBJECTS, replace=False)
+    if len(extents) > _MAX_OBJECTS:
+        extents = np.random.default_rng(0).choice(extents, _MAX_OBJECTS, replace=False)
     ends = outline_levels(entry.image, labels, entry.valid)
     return {
         "objects": len(boxes),
@@ -161,16 +161,16 @@ def _measure(entry: Entry) -> dict[str, Any]:
         "voxels": int(np.count_nonzero(labels)),
         "counted": int(np.count_nonzero(entry.valid)),
         "touching": _touching(labels),
-        "levels": [_levels(channel, LEVELS) for channel in entry.image],
+        "levels": [_percentiles(channel, LEVELS) for channel in entry.image],
         "outlines": [
-            [end, *_levels(channel, LOWERS + UPPERS)]
+            [end, *_percentiles(channel, LOWERS + UPPERS)]
             for end, channel in zip(ends, entry.image, strict=False)
         ],
     }
 
 
 def _touching(labels: np.ndarray) -> int:
-    """Return how many objects have a face in common with another one."""
+    """Return the number of objects that share a face with another one."""
     found: list[np.ndarray] = []
     for axis in range(labels.ndim):
         rows = np.moveaxis(labels, axis, 0)
@@ -180,9 +180,9 @@ def _touching(labels: np.ndarray) -> int:
     return len(np.unique(np.concatenate(found)))
 
 
-def _levels(channel: np.ndarray, percentiles: Sequence[float]) -> list[float]:
-    """Return percentiles of a channel's grey levels, from a regular sample of a large one."""
-    step = max(round((channel.size / _MOST_LEVELS) ** (1 / channel.ndim)), 1)
+def _percentiles(channel: np.ndarray, percentiles: Sequence[float]) -> list[float]:
+    """Return percentiles of a channel's grey levels; a large channel is sampled regularly."""
+    step = max(round((channel.size / _MAX_SAMPLE) ** (1 / channel.ndim)), 1)
     sample = channel[(slice(None, None, step),) * channel.ndim]
     return [float(one) for one in np.nanpercentile(sample, percentiles)]
 

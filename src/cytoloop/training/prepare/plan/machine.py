@@ -1,4 +1,4 @@
-"""The machine at hand: what a step may cost in time and memory."""
+"""The machine: what a training step may cost in time and memory."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ import torch
 from cytoloop.model.hardware import choose_precision
 
 _CPU_SPEED = {"bf16-mixed": 100e9, "32": 40e9}
-"""Multiplications and additions in a second of one core, as training reaches them (measured)."""
-_MOST_CORES = 16
+"""Multiply-adds that training reaches in a second on one core, by precision (measured)."""
+_MAX_CORES = 16
 _GPU_SPEED = 10e12
-"""Of any GPU: taken, not measured."""
+"""Multiply-adds a second on any GPU: an assumption, not measured."""
 _STEP_S = {"cpu": 0.5, "cuda": 0.3, "mps": 0.5}
-"""Seconds of a step: in 15 minutes a run should take more than a thousand of them."""
-_SHARE = {"cpu": 0.4, "cuda": 0.45, "mps": 0.4}
-"""Of the free memory, for what a step keeps: gradients and workspaces are about as much again."""
+"""Seconds that a step may take: in 15 minutes a run should make more than 1000 steps."""
+_MEMORY_FRACTION = {"cpu": 0.4, "cuda": 0.45, "mps": 0.4}
+"""Part of the free memory for what a step keeps; gradients and workspaces need about as much."""
 
 
 @dataclass(frozen=True)
-class Hardware:
-    """What a plan needs to know of the machine.
+class Machine:
+    """What a plan needs to know about the machine.
 
     Attributes
     ----------
     kind : str
         cpu, cuda or mps.
     precision : str
-        Lightning's.
+        As Lightning names it.
     macs : float
-        Multiplications and additions that a step may take.
+        Multiply-adds that a step may take.
     memory : float
         Bytes that a step may keep for its backward pass.
     """
@@ -44,17 +44,15 @@ class Hardware:
     memory: float
 
 
-def find_hardware(
-    accelerator: str, precision: str, budget_minutes: float | None = None
-) -> Hardware:
-    """Return the machine as training will use it.
+def find_machine(accelerator: str, precision: str, budget_minutes: float | None = None) -> Machine:
+    """Return the machine as training uses it.
 
     Parameters
     ----------
     accelerator, precision : str
-        Lightning's names; auto is allowed for both.
+        As Lightning names them, or auto.
     budget_minutes : float, optional
-        In more than an hour a step may take longer, up to four times as long.
+        With more than an hour, a step may take up to four times as long.
     """
     kind = _kind(accelerator)
     if precision == "auto":
@@ -63,26 +61,25 @@ def find_hardware(
     speed = _GPU_SPEED
     if kind != "cuda":
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0
-        cores = min(cores or os.cpu_count() or 1, _MOST_CORES)
+        cores = min(cores or os.cpu_count() or 1, _MAX_CORES)
         speed = cores * _CPU_SPEED.get(precision, _CPU_SPEED["32"])
     longer = min(max((budget_minutes or 0) / 60, 1), 4)
-    return Hardware(kind, precision, speed * _STEP_S[kind] * longer, free * _SHARE[kind])
+    return Machine(kind, precision, speed * _STEP_S[kind] * longer, free * _MEMORY_FRACTION[kind])
 
 
 def free_memory(
     groups: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")
 ) -> int:
-    """Return the bytes that this process may still take: of the machine, and of its containers.
+    """Return the bytes that this process may still take, within machine and containers.
 
-    What the kernel keeps of files that were read (the image store was just written) is free: it is
-    given up as soon as a process asks for memory.
+    The page cache counts as free: the kernel drops it as soon as a process needs memory.
 
     Parameters
     ----------
     groups : Path
-        Where Linux tells the limits of its control groups (version 2, else version 1).
+        Folder of Linux's control groups (version 2, else version 1).
     own : Path
-        Where it tells this process's groups; those above it limit it, too.
+        File that lists the groups of this process; the groups above them limit it as well.
     """
     free = int(psutil.virtual_memory().available)
     for folder, limit, used, prefix in (
@@ -91,8 +88,8 @@ def free_memory(
     ):
         for group in _with_parents(folder, own):
             try:
-                allowed = int((group / limit).read_text())  # "max" is no number: no limit
-                taken = int((group / used).read_text()) - _of_files(group, prefix)
+                allowed = int((group / limit).read_text())  # "max" means no limit
+                taken = int((group / used).read_text()) - _page_cache(group, prefix)
                 free = min(free, max(allowed - taken, 0))
             except (OSError, ValueError):
                 continue
@@ -100,20 +97,20 @@ def free_memory(
 
 
 def _with_parents(folder: Path, own: Path) -> set[Path]:
-    """Return the folders of this process's memory groups below one, and that one."""
+    """Return a folder and the memory groups of this process in it."""
     try:
         lines = [line.split(":", 2) for line in own.read_text().splitlines()]
     except OSError:
         return {folder}
-    # 0::/path of version 2, 4:memory:/path of version 1; seen from a container it may lead nowhere
+    # version 2: 0::/path, version 1: 4:memory:/path; inside a container the path may not exist
     paths = [
         Path(path.strip("/")) for _, name, path in lines if {"", "memory"} & set(name.split(","))
     ]
     return {folder, *(folder / one for path in paths for one in (path, *path.parents))}
 
 
-def _of_files(group: Path, prefix: str) -> int:
-    """Return the bytes of a group that are copies of files."""
+def _page_cache(group: Path, prefix: str) -> int:
+    """Return the bytes of a group that are page cache."""
     try:
         lines = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
     except (OSError, ValueError):

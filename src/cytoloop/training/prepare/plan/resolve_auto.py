@@ -1,48 +1,43 @@
-"""From a config with `auto` in it to one that runs: the plan is made and filled in."""
+"""Fill in every value of a config that is ``auto``."""
 
 from __future__ import annotations
 
-import copy
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig
 
 from cytoloop.data.entry import Entry
 from cytoloop.errors import ConfigError
 from cytoloop.manifest import Manifest
-from cytoloop.model.checkpoint import read_checkpoint
+from cytoloop.model.networks import ADAPTERS, DYNUNET, PlannedNetwork, network_arguments
 from cytoloop.model.sizes import size_multiples
-from cytoloop.training.prepare.bounds import AUTO, LAYERS
-from cytoloop.training.prepare.classes import store_of
-from cytoloop.training.prepare.dataset import DatasetFacts, check_axes, check_patch_size
-from cytoloop.training.prepare.plan.choices import (
-    KERNELS,
-    NORM,
+from cytoloop.training.prepare import bounds
+from cytoloop.training.prepare.classes import image_cache_of
+from cytoloop.training.prepare.config import AUTO, has_key, value_of, with_values, without
+from cytoloop.training.prepare.dataset import DatasetFacts
+from cytoloop.training.prepare.patch_size import check_patch_size
+from cytoloop.training.prepare.plan.choice import (
+    FEATURES,
+    LAYERS,
+    OBJECT_VOXELS,
     PATCH,
     RESOLUTION,
-    SCALE,
     STRIDES,
     Choice,
-    Network,
-    plan_network,
-    plan_training,
 )
-from cytoloop.training.prepare.plan.conflicts import LEVELS, check_levels, check_room, tell_unused
-from cytoloop.training.prepare.plan.cost import step_cost
-from cytoloop.training.prepare.plan.file import CHECKS, is_plain, read_plan
+from cytoloop.training.prepare.plan.consistency import check_levels, check_room, warn_of_unused
+from cytoloop.training.prepare.plan.cost import Cost, step_cost
+from cytoloop.training.prepare.plan.file import CHECKS
 from cytoloop.training.prepare.plan.fingerprint import Fingerprint, fingerprint
-from cytoloop.training.prepare.plan.machine import Hardware, find_hardware
-from cytoloop.training.prepare.plan.networks import (
-    DYNUNET,
-    PLANNED,
-    network_arguments,
-    planned_unet,
-)
+from cytoloop.training.prepare.plan.fixed_values import Fixed, PlanFile, fixed_values
+from cytoloop.training.prepare.plan.machine import Machine, find_machine
+from cytoloop.training.prepare.plan.network import plan_network
 from cytoloop.training.prepare.plan.rules import multiples_of
+from cytoloop.training.prepare.plan.training_values import plan_values
 from cytoloop.training.processes import process_count
 
 log = logging.getLogger(__name__)
@@ -50,228 +45,237 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Plan:
-    """What was left to the plan, and what it was made from.
+    """The values that were left to the plan, and what they were made from.
 
     Attributes
     ----------
     choices : tuple of Choice
-        Empty where nothing was left to it.
+        Empty if the config left nothing open.
     fingerprint : Fingerprint or None
-    hardware : Hardware or None
+    machine : Machine or None
     """
 
     choices: tuple[Choice, ...] = ()
     fingerprint: Fingerprint | None = None
-    hardware: Hardware | None = None
+    machine: Machine | None = None
 
 
-def settle(
+def resolve_auto(
     cfg: DictConfig,
     dataset: Mapping[str, Manifest],
     facts: DatasetFacts,
-    file: Path | None = None,
-    init_from: Path | None = None,
-) -> Plan:
-    """Fill in every value that is `auto`; what is given stays, and the plan adapts to it.
+    plan_file: PlanFile | None = None,
+    parent: Path | None = None,
+) -> tuple[DictConfig, Plan]:
+    """Return a config without ``auto``, and the plan. Values that the config states stay.
 
     Parameters
     ----------
     cfg : DictConfig
-        Composed config of `train` or `check`; changed in place.
+        Composed config of `train` or `check`, with class heads.
     dataset : mapping of str to Manifest
     facts : DatasetFacts
         Of the training and validation rows.
-    file : Path, optional
-        A plan to go by (`plan=`): it says what is `auto` in the config.
-    init_from : Path, optional
-        A checkpoint to start from: the network is then its network.
+    plan_file : PlanFile, optional
+        A plan to follow (`plan=`): it states values that the config leaves open.
+    parent : Path, optional
+        A checkpoint to start from: its network is planned again.
 
     Raises
     ------
     ConfigError
-        A value that the images or the network do not allow, with the nearest that they do.
+        A value that the images or the network do not allow, with the nearest one that they do.
     """
     dims = facts.spatial_dims
-    given = _given(cfg, facts)
-    passed = read_plan(file) if file is not None else {}
-    target = str(OmegaConf.select(cfg, "model.backbone._target_"))
-    free = {key for key in CHECKS if key != PATCH and _is_open(cfg, key)}
-    free |= {PATCH} if None in given[PATCH] else set()
-    if free <= {SCALE} and AUTO not in (OmegaConf.select(cfg, "model.backbone") or {}).values():
-        check_patch_size(given[PATCH], _multiples(cfg, target, dims), facts)
-        if SCALE in free:
-            measured = fingerprint(_training_entries(cfg, dataset)).object_voxels
-            OmegaConf.update(cfg, SCALE, round(measured, 1))
-        return Plan()
+    fixed = fixed_values(cfg, dims, plan_file, parent)
+    open_keys = _open_keys(cfg, fixed)
+    if not _has_open_values(cfg, open_keys):
+        return _complete_scale(cfg, dataset, facts, fixed, open_keys), Plan()
+    target = str(value_of(cfg, "model.backbone._target_"))
+    if target not in ADAPTERS:
+        warn_of_unused(target, fixed.given)
+    check_levels(fixed.values, dims, fixed.source or "config")
 
-    former = _of_checkpoint(init_from, target) if init_from else {}
-    if "layers" in given:  # a typed depth makes strides anew
-        passed = {k: v for k, v in passed.items() if k not in ("layers", STRIDES, KERNELS)}
-    source = cfg.plan if str(cfg.plan).startswith("runs:") else file
-    reasons = dict.fromkeys(passed, f"as {source} says")
-    reasons |= dict.fromkeys(former, "as in the model to start from")
-    known = passed | former | given
-    for key in (key for key in passed if known[key] != passed[key] and key != PATCH):
-        why = "given in the config" if key in given else "of the model to start from"
-        log.warning("%s: %s of %s is not used, %s is %s", key, passed[key], source, known[key], why)
-    if former:  # its norm, be it the network's default
-        known.setdefault(NORM, None)
-    if PATCH in passed:
-        sides = passed[PATCH]
-        known[PATCH] = [t or s for t, s in zip(given[PATCH], sides, strict=False)]
-        known[PATCH] += sides[dims:]
-    if target not in PLANNED:  # what they call so is theirs; a plan's are DynUNet's
-        known = {key: value for key, value in known.items() if key not in (STRIDES, KERNELS)}
-        tell_unused(cfg, given)
-    check_levels(known, dims, str(file or "config"))
-
-    found = fingerprint(_training_entries(cfg, dataset))
-    machine = find_hardware(
-        str(OmegaConf.select(cfg, "trainer.accelerator") or AUTO),
-        str(OmegaConf.select(cfg, "trainer.precision") or AUTO),
-        OmegaConf.select(cfg, "budget_minutes"),
-    )
-    if machine.kind == "cpu" and (count := process_count(cfg.trainer)) > 1:  # each has a part of it
-        machine = replace(machine, macs=machine.macs / count, memory=machine.memory / count)
-    smallest = [min(sides) for sides in zip(*facts.shapes.values(), strict=True)]
-    network = plan_network(found, smallest, known, machine)
-    spacing = known.get(RESOLUTION, found.spacing)
-    if "layers" not in known:
-        network = _flatter(cfg, target, network, spacing, smallest)
-    _fill_backbone(cfg, network_arguments(target, network, spacing))
+    found = fingerprint(_training_images(cfg, dataset))
+    machine = _machine(cfg)
+    network, network_choices = plan_network(found, facts.smallest, fixed.values, machine)
+    spacing = fixed.values.get(RESOLUTION, found.spacing)
+    if LAYERS not in fixed.values:
+        fitting = _fitting_network(cfg, target, network, spacing, facts.smallest)
+        network, network_choices = fitting.network, fitting.choices(network_choices)
+    cfg = _with_network(cfg, target, network, spacing)
     multiples = _multiples(cfg, target, dims)
-    check_room(multiples, smallest, target)
-    cost = step_cost(_backbone(cfg, dims, found.channels), multiples)
-    if cost is None:  # no network of MONAI's, or for one size only: the planned U-Net stands in
-        cost = step_cost(planned_unet(network, spacing), multiples_of(network.strides, dims))
-    if cost is None:
-        told = f"no network has strides {network.strides} and kernels {network.kernels}"
-        repair = "Take strides of 1 and 2 and odd kernels, or leave both to the plan."
-        raise ConfigError("model.backbone", told, repair)
-    patch, choices = plan_training(found, smallest, known, machine, cost, multiples)
-    check_patch_size(patch, multiples, facts)
-    cfg.data.patch_size = patch
-    said = [Choice(key, known[key], why) for key, why in reasons.items()]
-    said += [one for one in [*network.choices, *choices] if one.key not in reasons]
-    # what is not there any more the network has no use for
-    unused = () if target in PLANNED else LEVELS
-    kept = [one for one in said if one.key in free and one.key not in unused]
-    kept = [one for one in kept if _is_there(cfg, one.key)]
-    for choice in kept:
-        OmegaConf.update(cfg, choice.key, choice.value)
-    return Plan(tuple(kept), found, machine)
+    check_room(multiples, facts.smallest, target)
+    cost = _step_cost(cfg, network, spacing, multiples, found.channels)
+    patch, choices = plan_values(found, facts.smallest, fixed.values, machine, cost, multiples)
+    check_patch_size(patch, multiples, facts.shapes)
+
+    stated = [Choice(key, fixed.values[key], why) for key, why in fixed.reasons.items()]
+    planned = [one for one in [*network_choices, *choices] if one.key not in fixed.reasons]
+    unused = () if target in ADAPTERS else (FEATURES, LAYERS)
+    kept = [
+        one
+        for one in [*stated, *planned]
+        if one.key in open_keys and one.key not in unused and has_key(cfg, one.key)
+    ]
+    cfg = with_values(cfg, {PATCH: patch, **{one.key: one.value for one in kept}})
+    return cfg, Plan(tuple(kept), found, machine)
 
 
-def _given(cfg: DictConfig, facts: DatasetFacts) -> dict[str, Any]:
-    """Return what the config says itself; of the patch a number or None for each axis."""
-    given = {}
-    for key in (*CHECKS, "model.backbone.filters"):
-        value = OmegaConf.select(cfg, key)
-        if value is not None and value != AUTO:
-            given[key] = OmegaConf.to_object(value) if OmegaConf.is_config(value) else value
-    if filters := given.pop("model.backbone.filters", None):
-        given |= {"features": int(filters[0]), "layers": len(filters)}
-    patch, dims = given.get(PATCH, AUTO), facts.spatial_dims
-    if isinstance(patch, list):
-        check_axes(patch, facts)
-        given[PATCH] = [None if side == AUTO else side for side in patch]
-    else:  # one number is for Y and X
-        given[PATCH] = [None] * (dims - 2) + [None if patch == AUTO else patch] * 2
-    return given
+def _open_keys(cfg: DictConfig, fixed: Fixed) -> set[str]:
+    """Return the keys of a plan that the config leaves open."""
+
+    def is_open(key: str) -> bool:
+        value = value_of(cfg, key)
+        return has_key(cfg, key) and (value == AUTO or (key == OBJECT_VOXELS and value is None))
+
+    found = {key for key in CHECKS if key != PATCH and is_open(key)}
+    return found | ({PATCH} if None in fixed.given[PATCH] else set())
 
 
-def _is_open(cfg: DictConfig, key: str) -> bool:
-    """Tell whether a key is in the config and left to the plan."""
-    if not _is_there(cfg, key):
-        return False
-    value = OmegaConf.select(cfg, key)
-    return bool(value == AUTO or (key == SCALE and value is None))
+def _has_open_values(cfg: DictConfig, open_keys: set[str]) -> bool:
+    """Return whether anything is left to the plan, other than the size of objects."""
+    backbone = value_of(cfg, "model.backbone") or {}
+    return not open_keys <= {OBJECT_VOXELS} or AUTO in backbone.values()
 
 
-def _is_there(cfg: DictConfig, key: str) -> bool:
-    group, _, name = key.rpartition(".")
-    table = OmegaConf.select(cfg, group) if group else cfg
-    return table is not None and name in table
+def _complete_scale(
+    cfg: DictConfig,
+    dataset: Mapping[str, Manifest],
+    facts: DatasetFacts,
+    fixed: Fixed,
+    open_keys: set[str],
+) -> DictConfig:
+    """Return a fully stated config, its patch checked and the size of objects measured."""
+    target = str(value_of(cfg, "model.backbone._target_"))
+    multiples = _multiples(cfg, target, facts.spatial_dims)
+    check_patch_size(fixed.given[PATCH], multiples, facts.shapes)
+    values: dict[str, Any] = {PATCH: fixed.given[PATCH]}
+    if OBJECT_VOXELS in open_keys:
+        measured = fingerprint(_training_images(cfg, dataset)).object_voxels
+        values[OBJECT_VOXELS] = round(measured, 1)
+    return with_values(cfg, values)
 
 
-def _of_checkpoint(path: Path, target: str) -> dict[str, Any]:
-    """Return the plan of a checkpoint's network; it may be anyone's, so plain numbers only."""
-    checkpoint = read_checkpoint(path)
-    backbone = checkpoint.backbone
-    if backbone.get("_target_") != target:
-        return {}
-    filters = backbone.get("filters") or [backbone.get("init_filters")]
-    levels = backbone.get("blocks_down") or backbone.get("filters") or ()
-    rule = checkpoint.image.get("normalization") or {}
-    values = {
-        "features": filters[0],
-        "layers": len(levels),
-        STRIDES: backbone.get("strides"),
-        KERNELS: backbone.get("kernel_size"),
-        RESOLUTION: backbone.get("resolution"),
-        NORM: backbone.get("norm_name"),
-        "normalization.lower": rule.get("lower"),
-        "normalization.upper": rule.get("upper"),
-    }
-    return {key: value for key, value in values.items() if is_plain(key, value)}
+def _machine(cfg: DictConfig) -> Machine:
+    """Return the machine as one process of the training will use it."""
+    machine = find_machine(
+        str(value_of(cfg, "trainer.accelerator") or AUTO),
+        str(value_of(cfg, "trainer.precision") or AUTO),
+        value_of(cfg, "budget_minutes"),
+    )
+    count = process_count(cfg.trainer)
+    if machine.kind != "cpu" or count == 1:
+        return machine
+    return replace(machine, macs=machine.macs / count, memory=machine.memory / count)
 
 
-def _training_entries(cfg: DictConfig, dataset: Mapping[str, Manifest]) -> Sequence[Entry]:
-    """Return the store's entries of the training rows; training finds all of them there."""
-    store = store_of(cfg)
+def _training_images(cfg: DictConfig, dataset: Mapping[str, Manifest]) -> Sequence[Entry]:
+    """Return the training images from the cache; validation images are read into it as well."""
     rows = [*dataset["train"], *dataset["valid"]]
-    return store.entries(rows, progress=True)[: len(dataset["train"])]
+    return image_cache_of(cfg).entries(rows, progress=True)[: len(dataset["train"])]
 
 
-def _fill_backbone(cfg: DictConfig, arguments: Mapping[str, Any]) -> None:
-    """Give the network its arguments; it has no use for what is still left to the plan."""
-    backbone = OmegaConf.select(cfg, "model.backbone") or {}
-    with open_dict(cfg):
-        for name in [name for name in backbone if backbone[name] == AUTO]:
-            if name in arguments:
-                backbone[name] = arguments[name]
-            else:
-                del backbone[name]
+def _with_network(
+    cfg: DictConfig, target: str, network: PlannedNetwork, spacing: Sequence[float]
+) -> DictConfig:
+    """Return a config with the network's arguments in place of ``auto``.
 
-
-def _flatter(
-    cfg: DictConfig, target: str, network: Network, spacing: Sequence[float], smallest: list[int]
-) -> Network:
-    """Return a network of fewer levels where one shrinks more than the smallest image has.
-
-    A DynUNet is planned so; others halve axes by rules of their own.
+    Arguments that the class does not have are removed.
     """
-    if target not in PLANNED:
-        return network
-    for layers in range(network.layers, LAYERS[0], -1):
-        tried = copy.deepcopy(cfg)
-        fewer = replace(network, layers=layers)
-        _fill_backbone(tried, network_arguments(target, fewer, spacing))
+    arguments = network_arguments(target, network, spacing)
+    backbone = value_of(cfg, "model.backbone") or {}
+    left = [name for name, value in backbone.items() if value == AUTO]
+    filled = {f"model.backbone.{name}": arguments[name] for name in left if name in arguments}
+    unknown = [name for name in left if name not in arguments]
+    return without(with_values(cfg, filled), "model.backbone", unknown)
+
+
+@dataclass(frozen=True)
+class _Fitting:
+    """A network with as many levels as the smallest image has room for, and why."""
+
+    network: PlannedNetwork
+    reason: str | None = None
+
+    def choices(self, choices: Sequence[Choice]) -> list[Choice]:
+        if self.reason is None:
+            return list(choices)
+        others = [one for one in choices if one.key != LAYERS]
+        return [*others, Choice(LAYERS, self.network.layers, self.reason)]
+
+
+def _fitting_network(
+    cfg: DictConfig,
+    target: str,
+    network: PlannedNetwork,
+    spacing: Sequence[float],
+    smallest: Sequence[int],
+) -> _Fitting:
+    """Return a network with fewer levels if it would shrink the smallest image to nothing.
+
+    The plan of a DynUNet has taken the sizes into account; other classes halve axes by rules of
+    their own.
+    """
+    fitting = _Fitting(network)
+    if target not in ADAPTERS:
+        return fitting
+    for layers in range(network.layers, bounds.LAYERS[0], -1):
+        tried = _with_network(cfg, target, replace(network, layers=layers), spacing)
         multiples = _multiples(tried, target, len(smallest))
-        short = [n < m for n, m in zip(smallest, multiples, strict=True)]
+        short = [size < step for size, step in zip(smallest, multiples, strict=True)]
         if not any(short):
             break
         axis = short.index(True)
-        why = f"images of {smallest[axis]} along {'ZYX'[-len(short) :][axis]} carry no more"
-        said = [one for one in network.choices if one.key != "layers"]
-        network = replace(
-            network, layers=layers - 1, choices=[*said, Choice("layers", layers - 1, why)]
-        )
-    return network
+        name = "ZYX"[-len(short) :][axis]
+        reason = f"images of {smallest[axis]} along {name} have no room for more"
+        fitting = _Fitting(replace(network, layers=layers - 1), reason)
+    return fitting
+
+
+def _step_cost(
+    cfg: DictConfig,
+    network: PlannedNetwork,
+    spacing: Sequence[float],
+    multiples: Sequence[int],
+    channels: int,
+) -> Cost:
+    """Return the cost of a training step.
+
+    The cost of a class that cannot be laid out is taken to be that of the planned DynUNet.
+
+    Raises
+    ------
+    ConfigError
+        Strides and kernels that no network has.
+    """
+    dims = len(spacing)
+    cost = step_cost(_backbone(cfg, dims, channels), multiples)
+    if cost is None:
+        cost = step_cost(dynunet_of(network, spacing), multiples_of(network.strides, dims))
+    if cost is None:
+        found = f"no network has strides {network.strides} and kernels {network.kernels}"
+        repair = "Take strides of 1 and 2 and odd kernels, or leave both to the plan."
+        raise ConfigError("model.backbone", found, repair)
+    return cost
+
+
+def dynunet_of(network: PlannedNetwork, spacing: Sequence[float]) -> dict[str, Any]:
+    """Return class and arguments of a planned DynUNet with one channel in and out."""
+    sizes = {"spatial_dims": len(spacing), "in_channels": 1, "out_channels": 1}
+    return {"_target_": DYNUNET, **sizes, **network_arguments(DYNUNET, network, spacing)}
 
 
 def _multiples(cfg: DictConfig, target: str, dims: int) -> list[int]:
-    """Return what each side of a patch must be a multiple of; 1 where that cannot be told."""
-    if OmegaConf.select(cfg, "model.backbone") is None or target == DYNUNET:
-        return multiples_of(OmegaConf.select(cfg, STRIDES) or [], dims)
+    """Return the number that each side of a patch must be a multiple of; 1 if it is unknown."""
+    if value_of(cfg, "model.backbone") is None or target == DYNUNET:
+        return multiples_of(value_of(cfg, STRIDES) or [], dims)
     return size_multiples(_backbone(cfg, dims), dims) or [1] * dims
 
 
 def _backbone(cfg: DictConfig, dims: int, channels: int = 1) -> dict[str, Any]:
-    """Return the network's class and arguments as plain values."""
-    backbone = OmegaConf.select(cfg, "model.backbone") or {}
-    known = {
-        name: backbone[name] for name in backbone if name not in ("spatial_dims", "in_channels")
-    }
-    plain = {k: OmegaConf.to_object(v) if OmegaConf.is_config(v) else v for k, v in known.items()}
-    return {**plain, "spatial_dims": dims, "in_channels": channels}
+    """Return class and arguments of the config's network as plain values."""
+    node = cfg.model.get("backbone") if has_key(cfg, "model.backbone") else None
+    names = [name for name in (node or {}) if name not in ("spatial_dims", "in_channels")]
+    known = {name: value_of(cfg, f"model.backbone.{name}") for name in names}
+    return {**known, "spatial_dims": dims, "in_channels": channels}

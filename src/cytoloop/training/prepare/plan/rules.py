@@ -1,4 +1,4 @@
-"""The rules of a plan, each a function of numbers alone: depth, strides, kernels, patch, batch."""
+"""The rules of a plan as functions of numbers: levels, strides, kernels, patch."""
 
 from __future__ import annotations
 
@@ -8,21 +8,20 @@ from collections.abc import Callable, Sequence
 from cytoloop.training.prepare.bounds import LAYERS
 
 BOTTOM = 4
-"""Voxels that a patch has at least along an axis after the last stride (nnU-Net)."""
-_ALIKE = 2.0
-"""Axes are halved together whose spacings differ by less than this (nnU-Net)."""
-_FAR_APART = 3.0
-"""No kernel reaches along an axis as much coarser as this (what nnU-Net calls anisotropic)."""
-_MOST_FEATURES = {2: 512, 3: 320}  # of nnU-Net
+"""Minimum voxels of a patch along an axis after the last stride (nnU-Net)."""
+_SAME_SPACING = 2.0
+"""Axes are halved together if their spacings differ by less than this factor (nnU-Net)."""
+_ANISOTROPIC = 3.0
+"""A kernel has size 1 along an axis that is coarser by this factor (nnU-Net's anisotropy)."""
 CONTEXT = (1.5, 3.2)
-"""Patch over the 95th percentile of the objects' extents: at least, so that large objects are seen
-as a whole; at most, for then their neighbours are too."""
+"""Smallest and largest side of a patch, in units of a large object (95th percentile). The smallest
+shows a large object whole, the largest shows its neighbours as well."""
 
 
 def choose_layers(extents: Sequence[float]) -> int:
-    """Return the levels at whose bottom a large object is about four voxels wide.
+    """Return the number of levels with which a large object is about 4 voxels wide at the lowest.
 
-    One more would shrink it to less than a kernel; fewer, and no kernel sees it as a whole.
+    With one more it would be smaller than a kernel; with fewer no kernel would see it whole.
 
     Parameters
     ----------
@@ -38,19 +37,19 @@ def choose_strides(
 ) -> tuple[list[list[int]], list[list[int]]]:
     """Return the strides and kernels of each level and axis.
 
-    After nnU-Net (Isensee et al. 2021, `get_pool_and_conv_props`): an axis is halved while its
-    spacing is less than twice the finest of the axes that can be halved, and while at least 4
-    voxels are left; a kernel is 1 along an axis that is at least three times as coarse as the
-    finest (nnU-Net: twice), and 3 from the level on at which it no longer is.
+    After nnU-Net (Isensee et al. 2021, `get_pool_and_conv_props`). An axis is halved while its
+    spacing is less than twice that of the finest axis that can be halved, and while at least 4
+    voxels remain. A kernel has size 1 along an axis that is at least three times as coarse as the
+    finest (nnU-Net: twice), and size 3 from the first level at which the axis is less coarse.
 
     Parameters
     ----------
     spacing : sequence of float
         [Z,] Y, X, in any unit.
     sizes : sequence of int
-        Of the largest patch that is possible, in voxels.
+        Size of the largest possible patch, in voxels.
     layers : int
-        Levels that are wanted; fewer come back where the patch is too small.
+        Wanted levels; fewer are returned if the patch is too small.
     """
     spacing, sizes = list(spacing), list(sizes)
     strides = [[1] * len(spacing)]
@@ -58,7 +57,7 @@ def choose_strides(
     while len(strides) < layers:
         large = [i for i, size in enumerate(sizes) if size >= 2 * BOTTOM]
         finest = min((spacing[i] for i in large), default=0.0)
-        halved = [i for i in large if spacing[i] < _ALIKE * finest * (1 - 1e-6)]
+        halved = [i for i in large if spacing[i] < _SAME_SPACING * finest * (1 - 1e-6)]
         if not halved:
             break
         strides.append([2 if i in halved else 1 for i in range(len(spacing))])
@@ -71,18 +70,12 @@ def choose_strides(
 
 def _kernel(spacing: Sequence[float], before: Sequence[int]) -> list[int]:
     finest = min(spacing)
-    near = [s < _FAR_APART * finest * (1 - 1e-6) for s in spacing]
+    near = [s < _ANISOTROPIC * finest * (1 - 1e-6) for s in spacing]
     return [3 if n or k == 3 else 1 for n, k in zip(near, before, strict=True)]
 
 
-def choose_filters(features: int, layers: int, dims: int) -> list[int]:
-    """Return the features of each level: doubled each time, 320 at most in 3D and 512 in 2D."""
-    most = max(_MOST_FEATURES[dims], features)
-    return [min(features * 2**level, most) for level in range(layers)]
-
-
 def multiples_of(strides: Sequence[int | Sequence[int]], dims: int) -> list[int]:
-    """Return what each side of a patch must be a multiple of: the product of the strides."""
+    """Return the number that each side of a patch must be a multiple of: the strides' product."""
     product = [1] * dims
     for stride in strides:
         each = [stride] * dims if isinstance(stride, int) else list(stride)
@@ -98,12 +91,12 @@ def choose_patch(
     typed: Sequence[int | None],
     fits: Callable[[Sequence[int]], bool],
 ) -> list[int]:
-    """Return the largest patch that fits, about as long along each axis in um.
+    """Return the largest patch that fits, with sides of about the same length in um.
 
-    nnU-Net's way: as much context as the step can carry, the shape following the spacing. Unlike
-    there it is never larger than the smallest image, or than three large objects. However long the
-    step then takes, it has room for one and a half of them, and for four voxels at the bottom of
-    the network, where images have.
+    As in nnU-Net, a patch has as much context as a step can carry, and its shape follows the voxel
+    size. Unlike there it is never larger than the smallest image or than 3.2 large objects. It is
+    never smaller than 1.5 large objects, or than four voxels at the lowest level, if the images
+    are that large.
 
     Parameters
     ----------
@@ -112,12 +105,12 @@ def choose_patch(
     largest : sequence of int
         Size of the smallest image, voxels.
     extents : sequence of float
-        95th percentile of the objects', voxels; empty without objects.
+        Extents of a large object (95th percentile), voxels; empty without objects.
     multiples : sequence of int
     typed : sequence of int or None
-        Sizes that the user chose.
+        Sides that the user chose.
     fits : callable
-        Tells whether a step with this patch is within the budget.
+        Returns whether a step with this patch is within the budget.
     """
     whole = [max(size // step, 1) * step for size, step in zip(largest, multiples, strict=True)]
 
@@ -143,7 +136,7 @@ def choose_patch(
         if not fits(larger):
             break
         patch = larger
-    # what is left over goes to the plane: y and x together
+    # use what is left for Y and X together
     plane = [
         n + m if t is None and i >= len(patch) - 2 else n
         for i, (n, m, t) in enumerate(zip(patch, multiples, typed, strict=True))

@@ -1,0 +1,98 @@
+"""One training with everything around it: MLflow run, tuning, final test, registration."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cytoloop.inference.pyfunc import served
+from cytoloop.model.hardware import describe_hardware
+from cytoloop.redact import redact_url
+from cytoloop.rounds.lineage import open_training, record_training
+from cytoloop.tracking.output_folder import forget_former
+from cytoloop.tracking.registry import register
+from cytoloop.tracking.run import TrackedRun, ending
+from cytoloop.tracking.scores import next_number, record_evaluation
+from cytoloop.training.final_test import score_test
+from cytoloop.training.fit import fit
+from cytoloop.training.prepare.classes import image_cache_of
+from cytoloop.training.prepare.config import value_of, with_values
+from cytoloop.training.prepare.plan.plan import PLAN
+from cytoloop.training.prepare.steps import Prepared
+from cytoloop.training.tuning import evenly, tune
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """What a training leaves.
+
+    Attributes
+    ----------
+    run_id : str
+        Of the MLflow run.
+    scores : dict of str to float
+        The score that chose the best checkpoint, and ``test/...``.
+    checkpoint : Path
+        The best checkpoint.
+    """
+
+    run_id: str
+    scores: dict[str, float]
+    checkpoint: Path
+
+
+def run_training(
+    known: Prepared, output: Path, on_open: Callable[[str], None] = lambda run_id: None
+) -> TrainingResult:
+    """Train, tune, test and register a prepared training, recorded in an MLflow run.
+
+    Parameters
+    ----------
+    known : Prepared
+        After all steps of `cytoloop.training.prepare.steps`.
+    output : Path
+        The training's folder.
+    on_open : callable
+        Called with the run's id when the run is open.
+    """
+    best = output / "checkpoints/best.ckpt"
+    tracked = open_training(known.cfg)
+    if known.cfg.overwrite or known.cfg.resume:  # only now: a typing mistake has lost nothing
+        forget_former(output, resumed=bool(known.cfg.resume))
+    on_open(tracked.run_id)
+    cfg = with_values(known.cfg, {"logger.mlflow.run_id": tracked.run_id})
+    log.info("MLflow run %s (%s)", tracked.run_id, redact_url(str(tracked.client.tracking_uri)))
+    number = next_number(tracked)  # asked now, as the store may be away at the end
+    with ending(tracked, best.parent):
+        record_training(tracked, cfg, dict(known.dataset), known.parent, describe_hardware())
+        tracked.files([output / PLAN] if known.plan.choices else [])
+        scores = {str(cfg.callbacks.best.monitor): fit(cfg)["best"]}
+        if best.is_file():
+            scores |= _judge(known, cfg, tracked, best, number)
+    if cfg.register:
+        register(str(cfg.register), served(best), tracked.run_id)
+    return TrainingResult(tracked.run_id, scores, best)
+
+
+def _judge(
+    known: Prepared, cfg: Any, tracked: TrackedRun, best: Path, number: int
+) -> dict[str, float]:
+    """Tune the post-processing of the best checkpoint and score the test images."""
+    dataset, postprocess = known.dataset, value_of(cfg, "postprocess")
+    if cfg.tune:
+        entries = image_cache_of(cfg).entries
+        valid, train = (entries(evenly(dataset[split].rows)) for split in ("valid", "train"))
+        tuned = tune(best, valid, postprocess, train)
+        tracked.metrics({f"tuned/{name}": value for name, value in tuned.items()})
+    if not cfg.score_test:
+        return {}
+    output = best.parents[1]
+    found, files = score_test(best, dataset, output, tracked.run_id, postprocess)
+    if found:
+        record_evaluation(tracked, number, found, files, str(dataset["test"].path))
+    return {f"test/{name}": value for name, value in found.items()}
