@@ -4,7 +4,7 @@ import pickle
 
 import pytest
 
-from cytoloop.errors import ManifestError, listed, shortened
+from cytoloop.errors import ManifestError, join_names, truncate_lines
 
 
 def test_one_problem_is_one_line_and_a_repair() -> None:
@@ -26,9 +26,9 @@ def test_errors_survive_a_process_boundary() -> None:
     [(0, ""), (1, "0"), (3, "0, 1, 2"), (4, "0, 1, 2 and 1 more"), (9, "0, 1, 2 and 6 more")],
 )
 def test_of_many_names_the_first_are_listed(count: int, told: str) -> None:
-    assert listed(map(str, range(count)), 3) == told
+    assert join_names(map(str, range(count)), 3) == told
 
 
 def test_of_many_lines_the_first_are_kept() -> None:
-    assert shortened(["a", "b"], 2) == ["a", "b"] and shortened([], 2) == []
-    assert shortened(["a", "b", "c", "d"], 2) == ["a", "b", "... and 2 more"]
+    assert truncate_lines(["a", "b"], 2) == ["a", "b"] and truncate_lines([], 2) == []
+    assert truncate_lines(["a", "b", "c", "d"], 2) == ["a", "b", "... and 2 more"]

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 
-def listed(names: Iterable[str], most: int = 5) -> str:
+def join_names(names: Iterable[str], most: int = 5) -> str:
     """Return names in a row, of many the first ones and how many more there are.
 
-    >>> listed("abcd", 2)
+    >>> join_names("abcd", 2)
     'a, b and 2 more'
     """
     known = list(names)
@@ -20,10 +20,10 @@ def listed(names: Iterable[str], most: int = 5) -> str:
     return ", ".join(known[:most]) + more
 
 
-def shortened(lines: Sequence[str], most: int) -> list[str]:
+def truncate_lines(lines: Sequence[str], most: int) -> list[str]:
     """Return lines, of many the first ones and a line that says how many more there are.
 
-    >>> shortened(["a", "b", "c"], 2)
+    >>> truncate_lines(["a", "b", "c"], 2)
     ['a', 'b', '... and 1 more']
     """
     more = [f"... and {len(lines) - most} more"] if len(lines) > most else []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-USER = re.compile(r"//[^/\s?#]*@")
+USER_PATTERN = re.compile(r"//[^/\s?#]*@")
 _PASSWORD = re.compile(r"//[^/\s?#@]*:[^/\s?#]*@|[?&]password=")
 _DATABASE = re.compile(r"\b((?:postgresql|mysql|mssql)[\w+]*://)[^\s@]*@")
 """Their passwords may hold a slash."""
@@ -18,7 +18,7 @@ def redact_url(text: str) -> str:
     >>> redact_url("https://ann:secret@host/a.tif?token=1")
     'https://host/a.tif?...'
     """
-    text = _BROKEN_USER.sub("//***", USER.sub("//", text))
+    text = _BROKEN_USER.sub("//***", USER_PATTERN.sub("//", text))
     return re.sub(r"(//[^\s?]*)\?\S+", r"\1?...", text)
 
 
@@ -28,7 +28,7 @@ def redact_text(text: str) -> str:
     >>> redact_text("cannot reach (postgresql://ann:secret@host:5432/db)")
     'cannot reach (postgresql://host:5432/db)'
     """
-    return _KEY.sub(r"\1***", USER.sub("//", _DATABASE.sub(r"\1", text)))
+    return _KEY.sub(r"\1***", USER_PATTERN.sub("//", _DATABASE.sub(r"\1", text)))
 
 
 def has_password(url: str) -> bool:

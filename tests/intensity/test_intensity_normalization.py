@@ -12,7 +12,7 @@ from cytoloop.intensity.normalization import (
     check_rule,
     intensity_statistics,
     normalize,
-    rule_faults,
+    rule_problems,
 )
 
 IMAGE = np.random.default_rng(0).gamma(2.0, 100.0, (2, 6, 20, 20)).astype(np.float32)
@@ -82,5 +82,5 @@ def test_a_rule_that_works_on_no_image_is_refused(rule: dict[str, Any], fault: s
 def test_all_faults_of_a_rule_are_told_and_a_number_may_be_known_later() -> None:
     with pytest.raises(ConfigError, match="2 problems"):
         check_rule({"lower": -1, "upper": "bright"})
-    assert rule_faults({"lower": 99.9, "upper": "auto"}, "auto") == []
-    assert [key for key, _ in rule_faults({"lower": 101, "upper": "auto"}, "auto")] == ["lower"]
+    assert rule_problems({"lower": 99.9, "upper": "auto"}, "auto") == []
+    assert [key for key, _ in rule_problems({"lower": 101, "upper": "auto"}, "auto")] == ["lower"]

@@ -11,8 +11,8 @@ import pytest
 import zarr
 
 from cytoloop.errors import ImageError
-from cytoloop.io.files import list_images
 from cytoloop.io.labels import read_labels
+from cytoloop.io.listing import list_images
 from cytoloop.io.pixels import level_spacings, open_pixels
 from cytoloop.io.read import read_header, read_image
 from cytoloop.io.writers.tiff import write_image

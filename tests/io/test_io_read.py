@@ -8,8 +8,8 @@ import pytest
 import tifffile
 
 from cytoloop.errors import ImageError
-from cytoloop.io.files import list_images
 from cytoloop.io.labels import read_labels
+from cytoloop.io.listing import list_images
 from cytoloop.io.names import stem
 from cytoloop.io.pixels import open_pixels
 from cytoloop.io.read import read_header, read_image

@@ -25,13 +25,14 @@ from cytoloop.__main__ import main
 from cytoloop.curation import Settings, curate
 from cytoloop.errors import ConfigError, ImageError, ManifestError, OutputError
 from cytoloop.inference.inputs import list_inputs
-from cytoloop.io.files import list_images
-from cytoloop.io.names import stem
+from cytoloop.io.listing import list_images
+from cytoloop.io.names import path_in_url, stem
 from cytoloop.io.read import read_image
-from cytoloop.io.remote import cache_folder, copies, fetch, fetch_all, forget, servers
-from cytoloop.manifest import Row, locate, read_manifest, write_manifest
+from cytoloop.io.remote import cache as remote_cache
+from cytoloop.io.remote import cache_folder, fetch, fetch_all, forget_fetched, transfer
+from cytoloop.manifest import Row, absolute_path, read_manifest, write_manifest
 from cytoloop.redact import redact_url
-from cytoloop.urls import is_remote, plain_path
+from cytoloop.urls import is_remote
 
 
 class Handler(SimpleHTTPRequestHandler):
@@ -112,8 +113,8 @@ class Server(ThreadingHTTPServer):
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("CYTOLOOP_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(copies, "_RETRY_S", 60.0)
-    forget()
+    monkeypatch.setattr(remote_cache, "_RETRY_S", 60.0)
+    forget_fetched()
     return tmp_path / "cache"
 
 
@@ -161,7 +162,7 @@ def test_remote_unchanged_file_is_not_downloaded_again(server: Server) -> None:
     url = server.put("a.tif", b"one")
     first = fetch(url)
     assert fetch(url) == first and len(server.asked) == 2  # a HEAD, a GET; then it is known
-    forget()
+    forget_fetched()
     assert fetch(url) == first and server.gets == 1 and len(server.asked) == 3
 
 
@@ -180,17 +181,17 @@ def test_remote_another_process_uses_the_copy_or_fetches_what_changed(server: Se
     second = elsewhere()
     assert second.read_bytes() == b"two" and server.gets == 2
     assert first.read_bytes() == b"one"  # who reads it is not disturbed
-    forget()
+    forget_fetched()
     assert fetch(url) == second and server.gets == 2
 
 
 def test_remote_etag_counts_more_than_the_time(server: Server) -> None:
     url = server.put("etag.tif", b"one")
     first = fetch(url)
-    forget()
+    forget_fetched()
     server.put("etag.tif", b"one", age=10)
     assert fetch(url) == first and server.gets == 1
-    forget()
+    forget_fetched()
     server.put("etag.tif", b"three", age=10)
     assert fetch(url).read_bytes() == b"three"
 
@@ -202,9 +203,9 @@ def test_remote_file_that_nothing_identifies_is_fetched_by_each_process(
     url = server.put(name, b"one", age)
     first = fetch(url)
     assert fetch(url) == first and server.gets == 1
-    forget()
+    forget_fetched()
     assert fetch(url) == first and server.gets == 2 and len(leftovers(cache)) == 1
-    forget()
+    forget_fetched()
     server.put(name, b"two", age)
     assert fetch(url).read_bytes() == b"two"
 
@@ -216,7 +217,7 @@ def test_remote_former_copies_go_after_a_day(server: Server, cache: Path) -> Non
     broken.mkdir()
     for path in (first.parent, broken):
         os.utime(path, (0, 0))
-    forget()
+    forget_fetched()
     server.put("a.tif", b"second")
     second = fetch(url)
     assert leftovers(cache) == [second] and not broken.exists()
@@ -236,7 +237,7 @@ def test_remote_former_copies_go_after_a_day(server: Server, cache: Path) -> Non
 def test_remote_failure_is_told_and_leaves_nothing(
     server: Server, cache: Path, monkeypatch: pytest.MonkeyPatch, name: str, problem: str
 ) -> None:
-    monkeypatch.setattr(servers.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(transfer.time, "sleep", lambda seconds: None)
     url = server.url(name, "ann:s3cret@") + "?token=t0ken"
     with pytest.raises(ImageError, match=problem) as caught:
         fetch(url)
@@ -249,13 +250,13 @@ def test_remote_failure_is_told_and_leaves_nothing(
     with pytest.raises(ImageError, match=problem):  # told again without asking
         fetch(url)
     assert len(server.asked) == asked
-    forget()
+    forget_fetched()
 
 
 def test_remote_broken_download_is_tried_again(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(servers.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(transfer.time, "sleep", lambda seconds: None)
     url = server.put("broken.tif", b"whole")
     former, broken = Handler.tricks, []
 
@@ -339,7 +340,7 @@ def test_remote_many_at_once_ask_once(server: Server, cache: Path) -> None:
         found = list(pool.map(fetch, urls * 6))
     assert server.gets == 4 and len(set(found)) == 4
     assert [p.read_bytes() for p in found[:4]] == [bytes([i]) * 100_000 for i in range(4)]
-    forget()
+    forget_fetched()
     fetch_all([*urls, server.url("gone.tif"), "a.tif"], progress=True)
     assert sum(path != "/gone.tif" for verb, path in server.asked if verb == "GET") == 4
 
@@ -379,9 +380,9 @@ def test_remote_ome_zarr(tmp_path: Path, memory: Any, cache: Path, protocol: str
     files = {p.relative_to(store): p.read_bytes() for p in store.rglob("*") if p.is_file()}
     assert {p.relative_to(path): p.read_bytes() for p in path.rglob("*") if p.is_file()} == files
     if protocol == "memory":
-        forget()
+        forget_fetched()
         assert fetch(url) == path
-        forget()
+        forget_fetched()
         memory.pipe("/box/a b.ome.zarr/more", b"x")
         assert fetch(url) != path and (fetch(url) / "more").read_bytes() == b"x"
 
@@ -391,7 +392,7 @@ def test_remote_memory_file_and_one_that_is_not_there(memory: Any) -> None:
     assert fetch("memory://a/b.tif").read_bytes() == b"abc"
     memory.pipe("/a/b.tif", b"xyz")
     assert fetch("memory://a/b.tif").read_bytes() == b"abc"  # one content in a process
-    forget()
+    forget_fetched()
     assert fetch("memory://a/b.tif").read_bytes() == b"xyz"
     with pytest.raises(ImageError, match="memory://a/c.tif: nothing is there"):
         fetch("memory://a/c.tif")
@@ -477,16 +478,16 @@ def test_remote_s3_with_and_without_credentials(
     if credentials:
         monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-    servers.is_anonymous.cache_clear()
+    transfer.is_anonymous.cache_clear()
     fsspec.get_filesystem_class("s3").clear_instance_cache()
     try:
         path = fetch("s3://bucket/a/b.tif")
         assert path.read_bytes() == b"abc" and path.name == "b.tif"
-        forget()
+        forget_fetched()
         gets = sum(p == "/bucket/a/b.tif" for verb, p in S3Handler.asked if verb == "GET")
         assert fetch("s3://bucket/a/b.tif") == path
         assert gets == sum(p == "/bucket/a/b.tif" for v, p in S3Handler.asked if v == "GET") == 1
-        forget()
+        forget_fetched()
         S3Handler.objects["a/b.tif"] = b"xyz"
         assert fetch("s3://bucket/a/b.tif").read_bytes() == b"xyz"
         store = fetch("s3://bucket/z.ome.zarr")
@@ -495,16 +496,16 @@ def test_remote_s3_with_and_without_credentials(
             fetch("s3://bucket/none.tif")
         assert set(S3Handler.signed) == {credentials}
     finally:
-        servers.is_anonymous.cache_clear()
+        transfer.is_anonymous.cache_clear()
         fsspec.get_filesystem_class("s3").clear_instance_cache()
         one.shutdown()
         one.server_close()
 
 
 def test_remote_names_are_read_off_urls() -> None:
-    assert plain_path("https://u:p@h/a%20b/c.tif?x=/y#z") == "a b/c.tif"
-    assert plain_path("https://h/api/files/c.tif/content") == "api/files/c.tif"
-    assert plain_path("s3://bucket/k?y.tif") == "bucket/k?y.tif"
+    assert path_in_url("https://u:p@h/a%20b/c.tif?x=/y#z") == "a b/c.tif"
+    assert path_in_url("https://h/api/files/c.tif/content") == "api/files/c.tif"
+    assert path_in_url("s3://bucket/k?y.tif") == "bucket/k?y.tif"
     assert stem("https://h/img_1.ome.tif?token=a.b") == "img_1"
     assert Row({"raw": "https://h/img_1.ome.tif?token=1"}).id == "img_1"
 
@@ -513,8 +514,8 @@ def test_remote_reading_a_manifest_fetches_nothing(server: Server, tmp_path: Pat
     url = server.put("img.tif", b"one")
     write_manifest(tmp_path / "t.csv", [{"raw": url, "seg1": "s.tif"}], ("raw", "seg1"))
     row = read_manifest(tmp_path / "t.csv").rows[0]
-    assert (row.id, row.named("raw"), row.named("seg2")) == ("img", url, "")
-    assert row.named("seg1") == str(tmp_path / "s.tif") and server.asked == []
+    assert (row.id, row.location("raw"), row.location("seg2")) == ("img", url, "")
+    assert row.location("seg1") == str(tmp_path / "s.tif") and server.asked == []
     path = row.file("raw")
     assert path is not None and path.read_bytes() == b"one"
 
@@ -522,7 +523,7 @@ def test_remote_reading_a_manifest_fetches_nothing(server: Server, tmp_path: Pat
 def test_remote_urls_are_refused_where_a_path_is_needed(tmp_path: Path) -> None:
     url = "https://ann:s3cret@host/folder"
     for error, call in (
-        (ManifestError, lambda: locate(url)),
+        (ManifestError, lambda: absolute_path(url)),
         (ManifestError, lambda: read_manifest(f"{url}/t.csv")),
         (ImageError, lambda: list_images(url)),
         (ConfigError, lambda: Settings(raw=url, seg1=url, output=tmp_path)),
@@ -537,7 +538,7 @@ def test_remote_inputs_of_predict(server: Server, tmp_path: Path, images_2d: Pat
     for name in ("a/x.tif", "b/x.tif"):
         server.put(name, content)
     (row,) = list_inputs(server.url("a/x.tif"))
-    assert (row.id, row["name"], row.named("raw")) == ("x", "x", server.url("a/x.tif"))
+    assert (row.id, row["name"], row.location("raw")) == ("x", "x", server.url("a/x.tif"))
     cells = [{"raw": server.url(name)} for name in ("a/x.tif", "b/x.tif", "gone.tif")]
     write_manifest(tmp_path / "in.csv", cells, ("raw",))
     assert [row["name"] for row in list_inputs(tmp_path / "in.csv")] == ["a__x", "b__x", "gone"]
@@ -587,10 +588,10 @@ def test_remote_curation_keeps_urls(table: Path, server: Server, tmp_path: Path)
         assert "cache" not in str(row.values())
     assert given["img_0"]["exclude_mask"] in written[0]["exclude"]
     before = (output / "dataset.csv").read_bytes()
-    forget()
+    forget_fetched()
     curate(settings, cache=tmp_path / "checks.sqlite")
     assert (output / "dataset.csv").read_bytes() == before and server.gets == 11
-    forget()
+    forget_fetched()
     curate(Settings(output=output, raw=None))  # the earlier round's rows alone
     assert [row["raw"] for row in cells_of(output / "dataset.csv")] == [r["raw"] for r in written]
 
@@ -633,11 +634,11 @@ def test_remote_curate_and_check_as_commands(
     monkeypatch.chdir(tmp_path)
     check = ["check", "experiment=nuclei_2d", "data.patch_size=[32,32]", "data.path=dataset"]
     assert main(["curate", f"raw={table}", "output=dataset"]) == 0
-    forget()
+    forget_fetched()
     assert main(check) == 0 and server.gets == 11
     content = (server.folder / "d/raw/img_1.tif").read_bytes()
     server.put("d/raw/img_0.tif", content)
-    forget()
+    forget_fetched()
     assert main(check) == 2  # the picture is another one now
 
 

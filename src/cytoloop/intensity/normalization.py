@@ -13,15 +13,15 @@ import numpy as np
 from cytoloop.errors import ConfigError
 
 METHODS = ("percentile", "zscore", "minmax", "range", "none")
-LOWER, UPPER = 1.0, 99.8
+DEFAULT_LOWER, DEFAULT_UPPER = 1.0, 99.8
 """Percentiles of a rule that names none."""
-SAMPLE = 2_000_000
+MAX_SAMPLE_VOXELS = 2_000_000
 """Voxels that statistics are taken from: more cost time and change nothing."""
-Levels = tuple[np.ndarray, np.ndarray]
+IntensityStats = tuple[np.ndarray, np.ndarray]
 """Offset and scale of each channel."""
 
 
-def rule_faults(rule: Mapping[str, Any], later: Any = None) -> list[tuple[str, str]]:
+def rule_problems(rule: Mapping[str, Any], later: Any = None) -> list[tuple[str, str]]:
     """Return the keys of a rule that can work on no image, each with what is wrong.
 
     Parameters
@@ -40,7 +40,10 @@ def rule_faults(rule: Mapping[str, Any], later: Any = None) -> list[tuple[str, s
     if method not in METHODS:
         return [("method", f"is {method!r}, expected {', '.join(METHODS)}")]
     if method == "percentile":
-        values = {"lower": rule.get("lower", LOWER), "upper": rule.get("upper", UPPER)}
+        values = {
+            "lower": rule.get("lower", DEFAULT_LOWER),
+            "upper": rule.get("upper", DEFAULT_UPPER),
+        }
         least, most, expected = 0.0, 100.0, "a number, 0 to 100 (percent)"
     elif method == "range":
         values = {"minimum": rule.get("minimum"), "maximum": rule.get("maximum")}
@@ -69,9 +72,9 @@ def check_rule(rule: Mapping[str, Any]) -> None:
     Raises
     ------
     ConfigError
-        Every fault, see `rule_faults`.
+        Every fault, see `rule_problems`.
     """
-    faults = [(f"normalization.{key}", fault) for key, fault in rule_faults(rule)]
+    faults = [(f"normalization.{key}", fault) for key, fault in rule_problems(rule)]
     if faults:
         where, what = faults[0] if len(faults) == 1 else ("settings", [" ".join(f) for f in faults])
         raise ConfigError(where, what, "See docs/data.md, `Grey levels`.")
@@ -103,8 +106,8 @@ def intensity_statistics(
     check_rule(rule)
     method = rule.get("method", "percentile")
     flat = image.reshape(len(image), -1)
-    if flat.shape[1] > SAMPLE:
-        flat = flat[:, :: flat.shape[1] // SAMPLE + 1]
+    if flat.shape[1] > MAX_SAMPLE_VOXELS:
+        flat = flat[:, :: flat.shape[1] // MAX_SAMPLE_VOXELS + 1]
     flat = flat.astype(np.float32)
     if method == "none":
         low, high = np.zeros(len(flat)), np.ones(len(flat))
@@ -117,7 +120,7 @@ def intensity_statistics(
         low = np.nanmean(flat, axis=1)
         high = low + np.nanstd(flat, axis=1)
     else:
-        lower, upper = rule.get("lower", LOWER), rule.get("upper", UPPER)
+        lower, upper = rule.get("lower", DEFAULT_LOWER), rule.get("upper", DEFAULT_UPPER)
         low, high = np.nanpercentile(flat, [lower, upper], axis=1)
     scale = np.where(high > low, high - low, 1.0)
     return low.astype(np.float32), scale.astype(np.float32)

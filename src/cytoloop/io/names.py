@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from urllib.parse import unquote
 
-from cytoloop.urls import SUFFIXES, plain_path
+from cytoloop.io.readers.formats import IMAGE_SUFFIXES
+from cytoloop.redact import USER_PATTERN
+from cytoloop.urls import is_remote, protocol_of
 
 
 def stem(path: str | Path) -> str:
@@ -13,8 +17,8 @@ def stem(path: str | Path) -> str:
     >>> stem("a/b.ome.tif")
     'b'
     """
-    name = Path(plain_path(path)).name
-    for suffix in SUFFIXES:
+    name = Path(path_in_url(path)).name
+    for suffix in IMAGE_SUFFIXES:
         if name.lower().endswith(suffix):
             return name[: -len(suffix)]
     return Path(name).stem
@@ -28,3 +32,22 @@ def safe_name(text: str) -> str:
     """
     name = "".join(c if c.isalnum() or c in "-_.+= " else "_" for c in text)
     return name.lstrip("._ ").rstrip(". ") or "image"
+
+
+def path_in_url(text: str | Path) -> str:
+    """Return the path within a URL, for what is read off file names; a path as it is.
+
+    Over http what follows the name of an image is left out: some archives have URLs such as
+    ``.../files/img.tif/content``.
+
+    >>> path_in_url("https://host/plate%201/a.tif?download=1")
+    'plate 1/a.tif'
+    """
+    if not isinstance(text, str) or not is_remote(text):
+        return str(text)
+    path = USER_PATTERN.sub("//", text).partition("://")[2]
+    if protocol_of(text) not in ("http", "https"):
+        return path.strip("/")
+    parts = unquote(re.split(r"[?#]", path)[0].partition("/")[2]).strip("/").split("/")
+    images = [i for i, part in enumerate(parts) if part.lower().endswith(IMAGE_SUFFIXES)]
+    return "/".join(parts[: images[-1] + 1] if images else parts)

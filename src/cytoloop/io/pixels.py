@@ -15,7 +15,7 @@ from cytoloop.io.read import read_image
 from cytoloop.io.readers.open import channel_numbers, open_scene, readable
 from cytoloop.io.voxel_size import Grid, Spacing, read_origin, read_spacing
 
-IN_MEMORY = 2**28
+IN_MEMORY_BYTES = 2**28
 """Bytes up to which an image is read whole: one read is faster than many."""
 
 
@@ -167,7 +167,7 @@ def open_pixels(
     scene: str | int | None = None,
     time: int = 0,
     level: int = 0,
-    in_memory: float = IN_MEMORY,
+    in_memory: float = IN_MEMORY_BYTES,
 ) -> Pixels:
     """Return an image's pixels: read at once where it is small, box by box where it is not.
 
@@ -213,13 +213,13 @@ def read_whole(pixels: Pixels) -> np.ndarray:
     return pixels.read(tuple(slice(0, n) for n in pixels.shape))
 
 
-def slabs(shape: Sequence[int], most_voxels: int) -> list[slice]:
+def split_into_slabs(shape: Sequence[int], most_voxels: int) -> list[slice]:
     """Return slices along the first axis that hold about so many voxels each."""
     planes = max(most_voxels // max(math.prod(shape[1:]), 1), 1)
     return [slice(i, min(i + planes, shape[0])) for i in range(0, shape[0], planes)]
 
 
-def array_pixels(
+def pixels_from_array(
     array: Any, spacing_um: Sequence[float] | None = None, channel_axis: int | None = None
 ) -> MemoryPixels:
     """Return the pixels of an array.

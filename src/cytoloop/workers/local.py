@@ -14,22 +14,21 @@ from concurrent.futures import (
     ThreadPoolExecutor,
     wait,
 )
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 
-LARGE = 4_000_000
+LARGE_FILE_BYTES = 4_000_000
 """Bytes of an image file from which threads are faster than processes."""
 
-FEW = 48
+MIN_JOBS_FOR_PROCESSES = 48
 """Fewer images than this are done in this process: starting others takes seconds."""
 
 
 def run_parallel(
-    function: Callable[[Job], Result], jobs: Sequence[Job], workers: int = 0, large: bool = False
+    function: Callable[[Job], Result], jobs: Sequence[Job], workers: int = 0, threads: bool = False
 ) -> Iterator[tuple[int, Result]]:
     """Yield each job's number and result as they come; the rest is dropped when the caller stops.
 
@@ -41,16 +40,16 @@ def run_parallel(
         Each with one image in memory at a time.
     workers : int
         0: as many as there are cores.
-    large : bool
+    threads : bool
         Whether the images are large: then the work is in libraries that let threads run.
     """
     count = min(workers or os.cpu_count() or 1, len(jobs))
-    if count <= 1 or (len(jobs) < FEW and not large):
+    if count <= 1 or (len(jobs) < MIN_JOBS_FOR_PROCESSES and not threads):
         for number, job in enumerate(jobs):
             yield number, function(job)
         return
     pool: Executor
-    if large:
+    if threads:
         yield 0, function(jobs[0])  # alone: its imports are not for two threads at once
         pool = ThreadPoolExecutor(count)
     else:
@@ -60,7 +59,7 @@ def run_parallel(
         )
     try:
         running: dict[Future[Result], int] = {}
-        upcoming = iter(list(enumerate(jobs))[int(large) :])
+        upcoming = iter(list(enumerate(jobs))[int(threads) :])
         while True:
             while len(running) < 2 * count and (entry := next(upcoming, None)) is not None:
                 running[pool.submit(function, entry[1])] = entry[0]
@@ -73,35 +72,11 @@ def run_parallel(
         pool.shutdown(cancel_futures=True)
 
 
-def are_large(files: Sequence[Path | None]) -> bool:
+def has_large_files(files: Sequence[Path | None]) -> bool:
     """Tell whether image files are large on the whole, from a sample of them."""
     sample = files[:: max(len(files) // 20, 1)]
     sizes = sorted(path.stat().st_size for path in sample if path is not None and path.is_file())
-    return bool(sizes) and sizes[len(sizes) // 2] >= LARGE
-
-
-@contextmanager
-def progress_bar(title: str, total: int, shown: bool) -> Iterator[Callable[[], None]]:
-    """Show a bar on the terminal while the block runs; what it yields moves it on by one."""
-    if not shown:
-        yield lambda: None
-        return
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-
-    from cytoloop.terminal import stderr_console
-
-    columns = (TextColumn(title), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(
-        *columns, console=stderr_console, transient=True, disable=not stderr_console.is_terminal
-    ) as progress:
-        task = progress.add_task("", total=total)
-        yield lambda: progress.advance(task)
+    return bool(sizes) and sizes[len(sizes) // 2] >= LARGE_FILE_BYTES
 
 
 def _leave_stopping_to_parent() -> None:

@@ -8,6 +8,6 @@ A URL may come from a manifest of unknown origin: only the protocols named here 
 nothing that a server says can lead out of the cache folder.
 """
 
-from cytoloop.io.remote.copies import cache_folder, fetch, fetch_all, forget, local_path
+from cytoloop.io.remote.cache import cache_folder, fetch, fetch_all, forget_fetched, local_path
 
-__all__ = ["cache_folder", "fetch", "fetch_all", "forget", "local_path"]
+__all__ = ["cache_folder", "fetch", "fetch_all", "forget_fetched", "local_path"]

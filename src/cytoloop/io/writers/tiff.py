@@ -92,14 +92,3 @@ def _planes(data: Any, shape: tuple[int, ...], dtype: np.dtype) -> Iterator[np.n
         for start in range(0, shape[-3], several):
             some = data[(*place, slice(start, start + several))]
             yield from np.ascontiguousarray(some, dtype)
-
-
-def write_png(path: str | Path, figure: object) -> None:
-    """Save a matplotlib figure as a PNG, atomically, and close it."""
-    import matplotlib.pyplot as plt
-
-    try:
-        with replacing(path) as temporary:
-            figure.savefig(temporary, format="png", dpi=110, bbox_inches="tight")  # type: ignore[attr-defined]
-    finally:
-        plt.close(figure)  # type: ignore[arg-type]

@@ -9,7 +9,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from cytoloop.errors import ConfigError
-from cytoloop.intensity.normalization import rule_faults
+from cytoloop.intensity.normalization import rule_problems
 
 LAYERS = (2, 6)
 """Fewest and most levels of a network."""
@@ -115,7 +115,7 @@ def check_knobs(cfg: DictConfig) -> None:
     levels = cfg.get("normalization") or OmegaConf.create()
     rule: Any = OmegaConf.to_container(levels, resolve=True)
     faults += head_faults(OmegaConf.select(cfg, "model.task_heads"))
-    faults += [(f"normalization.{key}", fault) for key, fault in rule_faults(rule, AUTO)]
+    faults += [(f"normalization.{key}", fault) for key, fault in rule_problems(rule, AUTO)]
     if cfg.get("encoder_weights") and cfg.get("init_from"):
         faults.append(("encoder_weights", "is given with init_from; a network has one start"))
     faults += [("data.patch_size", fault) for fault in patch_faults(cfg.data.patch_size)]

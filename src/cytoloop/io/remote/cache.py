@@ -16,11 +16,11 @@ from urllib.parse import unquote
 
 from cytoloop.errors import CytoloopError, ImageError, OutputError
 from cytoloop.io.digest import file_hash
-from cytoloop.io.names import safe_name, stem
-from cytoloop.io.remote.faults import explained
-from cytoloop.io.remote.servers import download, identity, look
+from cytoloop.io.names import path_in_url, safe_name, stem
+from cytoloop.io.remote.errors import explained
+from cytoloop.io.remote.transfer import download, identity, look
 from cytoloop.redact import redact_url
-from cytoloop.urls import is_remote, plain_path, protocol_of, refusal
+from cytoloop.urls import is_remote, protocol_of, refusal_reason
 
 _RETRY_S = 60.0
 """A failure is told again for so long without asking the server: a table may name it often."""
@@ -59,7 +59,7 @@ def fetch(url: str) -> Path:
     OutputError
         The cache folder cannot be written to.
     """
-    problem = refusal(url)
+    problem = refusal_reason(url)
     if problem is not None:
         raise ImageError(redact_url(url), problem, "Download the file and name its path.")
     if protocol_of(url) == "file":
@@ -95,14 +95,14 @@ def fetch_all(names: Iterable[str], progress: bool = False) -> None:
     urls = [url for url in dict.fromkeys(names) if is_remote(url) and protocol_of(url) != "file"]
     if not urls:
         return
-    from cytoloop.workers.local import progress_bar
+    from cytoloop.terminal import progress_bar
 
     with progress_bar("fetching", len(urls), progress) as advance, ThreadPoolExecutor(8) as pool:
         for _ in pool.map(_fetch_quietly, urls):
             advance()
 
 
-def forget() -> None:
+def forget_fetched() -> None:
     """Forget what this process knows, so that servers are asked again."""
     with _guard:
         _known.clear()
@@ -183,7 +183,7 @@ def _fetch(url: str) -> Path:
 
 def _file_name(url: str) -> str:
     """Return the name of the copy: that of the URL, its ending kept, fit for any file system."""
-    name = Path(plain_path(url)).name
+    name = Path(path_in_url(url)).name
     own = stem(name)
     ending = re.sub(r"[^\w.]", "_", name[len(own) :])[:20]
     return (safe_name(own)[:100].rstrip(". ") or "image") + ending

@@ -23,7 +23,7 @@ from cytoloop.io.digest import file_hash
 from cytoloop.io.names import stem
 from cytoloop.io.remote import fetch
 from cytoloop.redact import redact_url
-from cytoloop.urls import is_remote, refusal
+from cytoloop.urls import is_remote, refusal_reason
 
 CYTODL_COLUMNS = ("raw", "seg1", "seg2", "merge_mask", "exclude_mask", "base_image")
 OWN_COLUMNS = (
@@ -52,7 +52,7 @@ OWN_COLUMNS = (
 )
 COLUMNS = CYTODL_COLUMNS + OWN_COLUMNS
 FILE_COLUMNS = ("raw", "seg1", "seg2", "merge_mask", "exclude_mask")
-CHOICE_COLUMNS = (
+SELECTION_COLUMNS = (
     *("base_image", "merge_rule", "spacing_um", "channel", "channel_seg1", "channel_seg2"),
     *("scene", "scene_seg1", "scene_seg2", "time", "time_seg1", "time_seg2"),
 )
@@ -104,15 +104,15 @@ class Row:
         text = self[column]
         if is_remote(text):
             return fetch(text)
-        return locate(text, self.root) if text else None
+        return absolute_path(text, self.root) if text else None
 
-    def named(self, column: str) -> str:
+    def location(self, column: str) -> str:
         """Return the absolute path, or the URL, in a file column; nothing is fetched.
 
         "" where the cell is empty.
         """
         text = self[column]
-        return absolute_name(text, self.root) if text else ""
+        return absolute_location(text, self.root) if text else ""
 
     @property
     def spacing_um(self) -> tuple[float, float, float] | None:
@@ -182,7 +182,7 @@ class Manifest:
         return len(self.rows)
 
 
-def locate(text: str, root: str | Path = "") -> Path:
+def absolute_path(text: str, root: str | Path = "") -> Path:
     """Return the absolute path that a cell or a setting names, from a folder on.
 
     ``~`` alone stands for the home folder; ``~name`` is a file name like any other.
@@ -198,9 +198,9 @@ def locate(text: str, root: str | Path = "") -> Path:
     return Path(os.path.abspath(Path(root) / path))
 
 
-def absolute_name(text: str, root: str | Path = "") -> str:
+def absolute_location(text: str, root: str | Path = "") -> str:
     """Return the absolute path that a cell names, from a folder on; a URL as it is."""
-    return text if is_remote(text) else str(locate(text, root))
+    return text if is_remote(text) else str(absolute_path(text, root))
 
 
 def format_spacing(spacing_um: Sequence[float] | None) -> str:
@@ -273,7 +273,7 @@ def read_manifest(path: str | Path, required: Iterable[str] = ("raw",)) -> Manif
         f"{row.where(name)}: {redact_url(row[name])} {why}"
         for row in rows
         for name in FILE_COLUMNS
-        if is_remote(row[name]) and (why := refusal(row[name]))
+        if is_remote(row[name]) and (why := refusal_reason(row[name]))
     ]
     if problems:
         raise ManifestError(str(path), problems, "Mend these cells or remove the rows.")

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from cytoloop.errors import ImageError
-from cytoloop.io.names import SUFFIXES
+from cytoloop.io.readers.formats import IMAGE_SUFFIXES
 from cytoloop.redact import redact_url
 from cytoloop.urls import is_remote
 
@@ -36,12 +36,12 @@ def list_images(source: str | Path) -> list[Path]:
         )
     path = Path(text).expanduser() if text == "~" or text.startswith("~/") else Path(text)
     if path.is_dir() and not path.name.lower().endswith(".zarr"):
-        found = [p for p in path.iterdir() if p.name.lower().endswith(SUFFIXES)]
+        found = [p for p in path.iterdir() if p.name.lower().endswith(IMAGE_SUFFIXES)]
         if not found:
             raise ImageError(
                 text,
                 "the folder holds no image",
-                f"Expected files ending in {', '.join(SUFFIXES)}.",
+                f"Expected files ending in {', '.join(IMAGE_SUFFIXES)}.",
             )
     elif path.exists():
         found = [path]
@@ -57,7 +57,7 @@ def list_images(source: str | Path) -> list[Path]:
 def _match(pattern: str) -> list[Path]:
     """Return the files that a pattern with ``*``, ``?``, ``[]``, ``**`` and ``{a,b}`` matches."""
     names = {name for one in expand_braces(pattern) for name in glob.glob(one, recursive=True)}
-    images = [Path(name) for name in names if name.lower().endswith(SUFFIXES)]
+    images = [Path(name) for name in names if name.lower().endswith(IMAGE_SUFFIXES)]
     return images or [Path(name) for name in names if Path(name).is_file()]
 
 

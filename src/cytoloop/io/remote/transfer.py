@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from cytoloop.errors import ImageError
-from cytoloop.io.remote.faults import ShortError, chain, explained, status_of
+from cytoloop.io.remote.errors import ShortError, chain, explained, status_of
 from cytoloop.redact import redact_url
 
 _STRONG = ("ETag", "etag", "VersionId", "generation", "md5Hash", "crc32c", "Content-MD5", "Digest")
