@@ -77,9 +77,9 @@ def test_only_the_chosen_part_of_hdf5_is_read(
     path, parts = h5(data=STACK), []
     from cytoloop.io.readers import hdf5
 
-    read = hdf5._Pixels.__getitem__
+    read = hdf5._LazyArray.__getitem__
     monkeypatch.setattr(
-        hdf5._Pixels, "__getitem__", lambda self, part: parts.append(part) or read(self, part)
+        hdf5._LazyArray, "__getitem__", lambda self, part: parts.append(part) or read(self, part)
     )
     read_image(path, channel=1, time=1)
     assert [part[:2] for part in parts] == [(slice(1, 2), slice(1, 2))]
@@ -141,7 +141,7 @@ def test_hdf5_is_not_followed_out_of_the_file(tmp_path: Path, h5: Callable[..., 
         file.create_virtual_dataset("virtual", layout)
         outside = [(str(tmp_path / "raw.bin"), 0, 200)]
         file.create_dataset("external", (10, 10), "u2", external=outside)
-    with pytest.raises(ImageError, match="data in other files are not followed"):
+    with pytest.raises(ImageError, match="links to other files are not followed"):
         read_header(tmp_path / "a.h5")
     with h5py.File(tmp_path / "a.h5", "a") as file:
         file["own"] = STACK[0, 0]

@@ -12,7 +12,7 @@ import tifffile
 import zarr
 
 from cytoloop.io.read import read_image
-from cytoloop.io.readers.open import channel_numbers, open_scene, readable
+from cytoloop.io.readers.open import channel_numbers, open_scene, read_errors
 from cytoloop.io.voxel_size import Grid, Spacing, read_origin, read_spacing
 
 IN_MEMORY_BYTES = 2**28
@@ -104,7 +104,7 @@ class FilePixels(Pixels):
         level: int = 0,
     ) -> None:
         self._path = path
-        with readable(path):
+        with read_errors(path):
             bio = open_scene(path, scene, time, level)
             names, wanted = channel_numbers(path, bio, channel)
             array = _planes_of_tiff(path, bio, time, level)
@@ -126,7 +126,7 @@ class FilePixels(Pixels):
         ImageError
             The file is damaged there.
         """
-        with readable(self._path):
+        with read_errors(self._path):
             return np.asarray(self._array[(slice(None), *box)].compute())
 
 
@@ -185,7 +185,7 @@ def open_pixels(
     ImageError
         Unreadable file, or a channel, scene, time point or level that it does not have.
     """
-    with readable(path):
+    with read_errors(path):
         bio = open_scene(path, scene, time, level)
         size = math.prod(int(bio.dims[axis][0]) for axis in "CZYX")
         whole = size * np.dtype(bio.dtype).itemsize <= in_memory
@@ -199,7 +199,7 @@ def open_pixels(
 
 def level_spacings(path: str | Path, scene: str | int | None = None) -> list[Spacing | None]:
     """Return the voxel size of each level of a pyramid; one entry for an image without."""
-    with readable(path):
+    with read_errors(path):
         bio = open_scene(path, scene)
         found: list[Spacing | None] = []
         for level in bio.resolution_levels:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from cytoloop.io.readers.open import channel_names, channel_numbers, is_rgb, open_scene, readable
+from cytoloop.io.readers.open import channel_names, channel_numbers, is_rgb, open_scene, read_errors
 from cytoloop.io.voxel_size import Spacing, read_spacing
 
 
@@ -72,7 +72,7 @@ def read_header(path: str | Path, scene: str | int | None = None) -> Header:
     ImageError
         The file is missing, empty or of no readable format.
     """
-    with readable(path):
+    with read_errors(path):
         bio = open_scene(path, scene)
         t, c, z, y, x = (int(bio.dims[axis][0]) for axis in "TCZYX")
         names = channel_names(bio)
@@ -115,7 +115,7 @@ def read_image(
     ImageError
         Unreadable file, or a channel, scene or time point that it does not have.
     """
-    with readable(path):
+    with read_errors(path):
         bio = open_scene(path, scene, time)
         names, wanted = channel_numbers(path, bio, channel)
         if is_rgb(bio):
