@@ -1,4 +1,4 @@
-"""URLs beside paths: which text is one, which are followed, what path is in one."""
+"""URLs in manifests: tell them from paths, and refuse unsafe ones."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ import re
 from cytoloop.redact import USER_PATTERN
 
 PROTOCOLS = ("http", "https", "s3", "gs", "file", "memory")
+"""Protocols that are followed."""
+
 _URL = re.compile(r"[A-Za-z][\w+.-]+(::[\w+.-]*)*://")
 
 
 def is_remote(text: object) -> bool:
-    """Tell a URL from a path; URLs of protocols that are refused are URLs too.
+    """Return whether a text is a URL, of any protocol, and not a path.
 
     >>> is_remote("s3://bucket/a.tif"), is_remote("C:/a.tif")
     (True, False)
@@ -20,17 +22,21 @@ def is_remote(text: object) -> bool:
 
 
 def refusal_reason(url: str) -> str | None:
-    """Return why a URL is not followed, None where it is."""
+    """Return why a URL is not followed, None if it is."""
     protocol = protocol_of(url)
     if "::" in url:
         return "is a chain of URLs (::), which is not followed"
     if protocol not in PROTOCOLS:
         return f"protocol {protocol!r} is not followed; expected {', '.join(PROTOCOLS)}"
     if protocol in ("s3", "gs") and USER_PATTERN.search(url):
-        return "holds a user name; give credentials as the server's own tools take them"
+        return "holds a user name; store credentials as the tools of the server expect them"
     return None
 
 
 def protocol_of(url: str) -> str:
-    """Return ``https`` of ``HTTPS://host/a``."""
+    """Return the protocol of a URL in lower case.
+
+    >>> protocol_of("HTTPS://host/a")
+    'https'
+    """
     return url.partition(":")[0].lower()

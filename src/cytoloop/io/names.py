@@ -1,4 +1,4 @@
-"""Names of image files: their endings, their stems, and names that are safe to write."""
+"""File names of images: path in a URL, stem, and safe names for new files."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def stem(path: str | Path) -> str:
 
 
 def safe_name(text: str) -> str:
-    """Return a text fit to be the name of a file: nothing in it leads out of a folder.
+    """Return a text as a safe file name, which cannot lead out of its folder.
 
     >>> safe_name("../plate 1/a*")
     'plate 1_a_'
@@ -35,9 +35,9 @@ def safe_name(text: str) -> str:
 
 
 def path_in_url(text: str | Path) -> str:
-    """Return the path within a URL, for what is read off file names; a path as it is.
+    """Return the path in a URL; a path is returned unchanged.
 
-    Over http what follows the name of an image is left out: some archives have URLs such as
+    For http, the parts after the image name are dropped: some archives have URLs such as
     ``.../files/img.tif/content``.
 
     >>> path_in_url("https://host/plate%201/a.tif?download=1")

@@ -1,4 +1,4 @@
-"""Figures as PNG files."""
+"""Write matplotlib figures as PNG files."""
 
 from __future__ import annotations
 
