@@ -1,4 +1,4 @@
-"""URLs in manifests: fetched once, never stale, never half, and never out of the cache folder."""
+"""Remote files: fetched once, complete, of the present version, and inside the cache folder."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from cytoloop.urls import is_remote
 
 
 class Handler(SimpleHTTPRequestHandler):
-    """Files of a folder, with tricks by name; what was asked is noted."""
+    """Serve the files of a folder, log the requests, and send faulty responses for some names."""
 
     def log_message(self, *words: object) -> None:
         return
@@ -47,16 +47,16 @@ class Handler(SimpleHTTPRequestHandler):
         super().end_headers()
 
     def do_HEAD(self) -> None:
-        self.server.asked.append(("HEAD", self.path))  # type: ignore[attr-defined]
-        if not self.tricks():
+        self.server.requests.append(("HEAD", self.path))  # type: ignore[attr-defined]
+        if not self.send_fault():
             super().do_HEAD()
 
     def do_GET(self) -> None:
-        self.server.asked.append(("GET", self.path))  # type: ignore[attr-defined]
-        if not self.tricks():
+        self.server.requests.append(("GET", self.path))  # type: ignore[attr-defined]
+        if not self.send_fault():
             super().do_GET()
 
-    def tricks(self) -> bool:
+    def send_fault(self) -> bool:
         if "forbidden" in self.path:
             self.send_error(403)
         elif "secret" in self.path and not self.headers.get("Authorization"):
@@ -68,7 +68,7 @@ class Handler(SimpleHTTPRequestHandler):
             if self.command == "GET":
                 self.wfile.write(b"x" * 100)
             self.close_connection = True
-        elif "short" in self.path:  # announced by HEAD alone
+        elif "short" in self.path:  # only HEAD states the size
             self.send_response(200)
             if self.command == "HEAD":
                 self.send_header("Content-Length", "1000")
@@ -76,7 +76,7 @@ class Handler(SimpleHTTPRequestHandler):
             if self.command == "GET":
                 self.wfile.write(b"x" * 100)
             self.close_connection = True
-        elif "nameless" in self.path:  # says nothing that identifies the content
+        elif "nameless" in self.path:  # states nothing that identifies the content
             content = Path(self.translate_path(self.path)).read_bytes()
             self.send_response(200)
             self.send_header("Content-Length", str(len(content)))
@@ -92,7 +92,7 @@ class Server(ThreadingHTTPServer):
     def __init__(self, folder: Path, handler: Any = Handler) -> None:
         super().__init__(("127.0.0.1", 0), partial(handler, directory=str(folder)))
         self.folder = folder
-        self.asked: list[tuple[str, str]] = []
+        self.requests: list[tuple[str, str]] = []
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
     def url(self, name: str, user: str = "") -> str:
@@ -107,7 +107,7 @@ class Server(ThreadingHTTPServer):
 
     @property
     def gets(self) -> int:
-        return sum(verb == "GET" for verb, _ in self.asked)
+        return sum(verb == "GET" for verb, _ in self.requests)
 
 
 @pytest.fixture(autouse=True)
@@ -141,32 +141,32 @@ def leftovers(cache: Path) -> list[Path]:
     return [path for path in cache.rglob("*") if path.is_file()]
 
 
-def test_remote_is_told_from_a_path() -> None:
+def test_urls_are_distinguished_from_paths() -> None:
     assert all(map(is_remote, ("https://h/a.tif", "S3://b/k", "zip://a.tif::https://h", "ftp://h")))
     texts = ("a.tif", "/a/b.tif", "C:/a.tif", "C://a.tif", "a::b.tif", "", "~/a", "..//a")
     assert not any(map(is_remote, texts))
     assert not is_remote(Path("a")) and not is_remote(None)
 
 
-def test_remote_file_is_the_same_and_keeps_its_name(server: Server, cache: Path) -> None:
+def test_copy_has_the_same_content_and_name(server: Server, cache: Path) -> None:
     url = server.put("plate 1/im\u00e4ge.ome.tiff", b"abc" * 1000)
     for text in (url, server.url("plate%201/im%C3%A4ge.ome.tiff?download=1")):
         path = fetch(text)
         assert path.read_bytes() == b"abc" * 1000
         assert path.name == "im\u00e4ge.ome.tiff" and path.is_relative_to(cache)
-    assert len(leftovers(cache)) == 2  # nothing but the copies
+    assert len(leftovers(cache)) == 2  # only the copies
     assert cache_folder() == cache
 
 
-def test_remote_unchanged_file_is_not_downloaded_again(server: Server) -> None:
+def test_unchanged_file_is_not_downloaded_again(server: Server) -> None:
     url = server.put("a.tif", b"one")
     first = fetch(url)
-    assert fetch(url) == first and len(server.asked) == 2  # a HEAD, a GET; then it is known
+    assert fetch(url) == first and len(server.requests) == 2  # HEAD and GET, then no request
     forget_fetched()
-    assert fetch(url) == first and server.gets == 1 and len(server.asked) == 3
+    assert fetch(url) == first and server.gets == 1 and len(server.requests) == 3
 
 
-def test_remote_another_process_uses_the_copy_or_fetches_what_changed(server: Server) -> None:
+def test_other_process_uses_the_copy_unless_the_file_changed(server: Server) -> None:
     url = server.put("a.tif", b"one")
     code = "import sys; from cytoloop.io.remote import fetch; print(fetch(sys.argv[1]))"
 
@@ -177,15 +177,15 @@ def test_remote_another_process_uses_the_copy_or_fetches_what_changed(server: Se
 
     first = fetch(url)
     assert elsewhere() == first and server.gets == 1
-    server.put("a.tif", b"two", age=50)  # same size: the time tells
+    server.put("a.tif", b"two", age=50)  # same size, other time
     second = elsewhere()
     assert second.read_bytes() == b"two" and server.gets == 2
-    assert first.read_bytes() == b"one"  # who reads it is not disturbed
+    assert first.read_bytes() == b"one"  # a process may still read it
     forget_fetched()
     assert fetch(url) == second and server.gets == 2
 
 
-def test_remote_etag_counts_more_than_the_time(server: Server) -> None:
+def test_etag_has_priority_over_the_time(server: Server) -> None:
     url = server.put("etag.tif", b"one")
     first = fetch(url)
     forget_fetched()
@@ -197,7 +197,7 @@ def test_remote_etag_counts_more_than_the_time(server: Server) -> None:
 
 
 @pytest.mark.parametrize(("name", "age"), [("nameless.tif", 100.0), ("a.tif", 0.0)])
-def test_remote_file_that_nothing_identifies_is_fetched_by_each_process(
+def test_file_without_a_version_is_downloaded_by_each_process(
     server: Server, cache: Path, name: str, age: float
 ) -> None:
     url = server.put(name, b"one", age)
@@ -210,7 +210,7 @@ def test_remote_file_that_nothing_identifies_is_fetched_by_each_process(
     assert fetch(url).read_bytes() == b"two"
 
 
-def test_remote_former_copies_go_after_a_day(server: Server, cache: Path) -> None:
+def test_former_copies_are_deleted_after_a_day(server: Server, cache: Path) -> None:
     url = server.put("a.tif", b"one")
     first = fetch(url)
     broken = first.parent.parent / ".fetching-killed"
@@ -234,7 +234,7 @@ def test_remote_former_copies_go_after_a_day(server: Server, cache: Path) -> Non
         ("a.zarr/labels/x", "which http servers cannot list"),
     ],
 )
-def test_remote_failure_is_told_and_leaves_nothing(
+def test_failure_is_explained_and_leaves_no_files(
     server: Server, cache: Path, monkeypatch: pytest.MonkeyPatch, name: str, problem: str
 ) -> None:
     monkeypatch.setattr(transfer.time, "sleep", lambda seconds: None)
@@ -244,33 +244,31 @@ def test_remote_failure_is_told_and_leaves_nothing(
     assert caught.value.where == server.url(name) + "?..."
     assert caught.value.repair and leftovers(cache) == []
     assert not list(cache.rglob(".fetching-*"))
-    shown_all = repr(caught.value) + repr(caught.value.__cause__)
-    assert "s3cret" not in shown_all and "t0ken" not in shown_all
-    asked = len(server.asked)
-    with pytest.raises(ImageError, match=problem):  # told again without asking
+    messages = repr(caught.value) + repr(caught.value.__cause__)
+    assert "s3cret" not in messages and "t0ken" not in messages
+    requests = len(server.requests)
+    with pytest.raises(ImageError, match=problem):  # repeated without a request
         fetch(url)
-    assert len(server.asked) == asked
+    assert len(server.requests) == requests
     forget_fetched()
 
 
-def test_remote_broken_download_is_tried_again(
-    server: Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_broken_download_is_repeated(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transfer.time, "sleep", lambda seconds: None)
     url = server.put("broken.tif", b"whole")
-    former, broken = Handler.tricks, []
+    send_fault, broken = Handler.send_fault, []
 
     def once(self: Handler) -> bool:
         if self.command == "GET" and not broken:
             broken.append(1)
-            return former(self)
+            return send_fault(self)
         return False
 
-    monkeypatch.setattr(Handler, "tricks", once)
+    monkeypatch.setattr(Handler, "send_fault", once)
     assert fetch(url).read_bytes() == b"whole" and server.gets == 2
 
 
-def test_remote_server_that_is_not_there(server: Server) -> None:
+def test_unreachable_server_is_explained(server: Server) -> None:
     port = server.server_port
     server.shutdown()
     server.server_close()
@@ -280,7 +278,7 @@ def test_remote_server_that_is_not_there(server: Server) -> None:
         fetch("http://no-such-host.invalid/a.tif")
 
 
-def test_remote_user_and_password_are_used_and_never_shown(server: Server, cache: Path) -> None:
+def test_user_and_password_are_used_but_not_shown(server: Server, cache: Path) -> None:
     server.put("secret.tif", b"mine")
     with pytest.raises(ImageError, match="HTTP 401: no permission"):
         fetch(server.url("secret.tif"))
@@ -306,7 +304,7 @@ def test_remote_user_and_password_are_used_and_never_shown(server: Server, cache
         ("file://elsewhere/a.tif", "names the machine 'elsewhere'"),
     ],
 )
-def test_remote_other_protocols_are_refused(url: str, problem: str, tmp_path: Path) -> None:
+def test_other_protocols_are_refused(url: str, problem: str, tmp_path: Path) -> None:
     with pytest.raises(ImageError, match=problem) as caught:
         fetch(url)
     assert "s3cret" not in str(caught.value)
@@ -317,14 +315,14 @@ def test_remote_other_protocols_are_refused(url: str, problem: str, tmp_path: Pa
         assert "s3cret" not in str(refused.value)
 
 
-def test_remote_package_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "gcsfs", None)
     with pytest.raises(ImageError, match="gs:// needs the package gcsfs") as caught:
         fetch("gs://bucket/a.tif")
     assert caught.value.repair == "Install it: pip install gcsfs"
 
 
-def test_remote_cache_that_cannot_be_written(
+def test_unwritable_cache_is_explained(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url = server.put("a.tif", b"one")
@@ -334,7 +332,7 @@ def test_remote_cache_that_cannot_be_written(
         fetch(url)
 
 
-def test_remote_many_at_once_ask_once(server: Server, cache: Path) -> None:
+def test_parallel_calls_download_each_file_once(server: Server, cache: Path) -> None:
     urls = [server.put(f"{i}.tif", bytes([i]) * 100_000) for i in range(4)]
     with ThreadPoolExecutor(12) as pool:
         found = list(pool.map(fetch, urls * 6))
@@ -342,10 +340,10 @@ def test_remote_many_at_once_ask_once(server: Server, cache: Path) -> None:
     assert [p.read_bytes() for p in found[:4]] == [bytes([i]) * 100_000 for i in range(4)]
     forget_fetched()
     fetch_all([*urls, server.url("gone.tif"), "a.tif"], progress=True)
-    assert sum(path != "/gone.tif" for verb, path in server.asked if verb == "GET") == 4
+    assert sum(path != "/gone.tif" for verb, path in server.requests if verb == "GET") == 4
 
 
-def test_remote_processes_share_the_cache_while_they_download(server: Server, cache: Path) -> None:
+def test_parallel_processes_share_one_copy(server: Server, cache: Path) -> None:
     url = server.put("a.tif", b"z" * 3_000_000)
     code = "import sys; from cytoloop.io.remote import fetch; print(fetch(sys.argv[1]))"
     words = [sys.executable, "-c", code, url]
@@ -366,7 +364,7 @@ def write_zarr(path: Path) -> np.ndarray:
 
 
 @pytest.mark.parametrize("protocol", ["memory", "file"])
-def test_remote_ome_zarr(tmp_path: Path, memory: Any, cache: Path, protocol: str) -> None:
+def test_ome_zarr_is_copied_whole(tmp_path: Path, memory: Any, cache: Path, protocol: str) -> None:
     store = tmp_path / "own" / "a b.ome.zarr"
     store.parent.mkdir()
     data = write_zarr(store)
@@ -387,11 +385,11 @@ def test_remote_ome_zarr(tmp_path: Path, memory: Any, cache: Path, protocol: str
         assert fetch(url) != path and (fetch(url) / "more").read_bytes() == b"x"
 
 
-def test_remote_memory_file_and_one_that_is_not_there(memory: Any) -> None:
+def test_memory_file_is_fetched_and_a_missing_file_explained(memory: Any) -> None:
     memory.pipe("/a/b.tif", b"abc")
     assert fetch("memory://a/b.tif").read_bytes() == b"abc"
     memory.pipe("/a/b.tif", b"xyz")
-    assert fetch("memory://a/b.tif").read_bytes() == b"abc"  # one content in a process
+    assert fetch("memory://a/b.tif").read_bytes() == b"abc"  # the version of this process
     forget_fetched()
     assert fetch("memory://a/b.tif").read_bytes() == b"xyz"
     with pytest.raises(ImageError, match="memory://a/c.tif: no such file"):
@@ -399,7 +397,7 @@ def test_remote_memory_file_and_one_that_is_not_there(memory: Any) -> None:
 
 
 @pytest.mark.parametrize("name", ["../../evil", "a/../../evil", "C:evil", "a\\..\\evil", "a//b"])
-def test_remote_names_of_a_server_stay_in_the_cache(
+def test_server_names_cannot_lead_out_of_the_cache(
     memory: Any, cache: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     memory.pipe("/box/a.zarr/x", b"x")
@@ -410,7 +408,7 @@ def test_remote_names_of_a_server_stay_in_the_cache(
     assert leftovers(cache) == []
 
 
-def test_remote_url_names_cannot_lead_out_of_the_cache(server: Server, cache: Path) -> None:
+def test_url_names_cannot_lead_out_of_the_cache(server: Server, cache: Path) -> None:
     server.put("x", b"x")
     for text in ("..%2F..%2Fx", "%2E%2E/x", "x?a=/../../y.tif"):
         try:
@@ -421,10 +419,10 @@ def test_remote_url_names_cannot_lead_out_of_the_cache(server: Server, cache: Pa
 
 
 class S3Handler(SimpleHTTPRequestHandler):
-    """As much of S3 as reading a bucket needs; each key has an ETag of its content."""
+    """Minimal S3 server for reading a bucket; the ETag of a key depends on its content."""
 
     objects: ClassVar[dict[str, bytes]] = {}
-    asked: ClassVar[list[tuple[str, str]]] = []
+    requests: ClassVar[list[tuple[str, str]]] = []
     signed: ClassVar[list[bool]] = []
 
     def log_message(self, *words: object) -> None:
@@ -435,7 +433,7 @@ class S3Handler(SimpleHTTPRequestHandler):
 
     def do_GET(self) -> None:
         parts = urlsplit(self.path)
-        self.asked.append((self.command, self.path))
+        self.requests.append((self.command, self.path))
         self.signed.append("Authorization" in self.headers)
         bucket, _, key = parts.path.lstrip("/").partition("/")
         query = {name: values[0] for name, values in parse_qs(parts.query).items()}
@@ -462,11 +460,11 @@ class S3Handler(SimpleHTTPRequestHandler):
 
 
 @pytest.mark.parametrize("credentials", [False, True])
-def test_remote_s3_with_and_without_credentials(
+def test_s3_is_read_with_and_without_credentials(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, credentials: bool
 ) -> None:
     one = Server(tmp_path, S3Handler)
-    S3Handler.asked, S3Handler.signed = [], []
+    S3Handler.requests, S3Handler.signed = [], []
     S3Handler.objects = {"a/b.tif": b"abc", "z.ome.zarr/zarr.json": b"{}", "z.ome.zarr/c/0": b"0"}
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)
@@ -484,9 +482,9 @@ def test_remote_s3_with_and_without_credentials(
         path = fetch("s3://bucket/a/b.tif")
         assert path.read_bytes() == b"abc" and path.name == "b.tif"
         forget_fetched()
-        gets = sum(p == "/bucket/a/b.tif" for verb, p in S3Handler.asked if verb == "GET")
+        gets = sum(p == "/bucket/a/b.tif" for verb, p in S3Handler.requests if verb == "GET")
         assert fetch("s3://bucket/a/b.tif") == path
-        assert gets == sum(p == "/bucket/a/b.tif" for v, p in S3Handler.asked if v == "GET") == 1
+        assert gets == sum(p == "/bucket/a/b.tif" for v, p in S3Handler.requests if v == "GET") == 1
         forget_fetched()
         S3Handler.objects["a/b.tif"] = b"xyz"
         assert fetch("s3://bucket/a/b.tif").read_bytes() == b"xyz"
@@ -502,7 +500,7 @@ def test_remote_s3_with_and_without_credentials(
         one.server_close()
 
 
-def test_remote_names_are_read_off_urls() -> None:
+def test_image_names_are_taken_from_urls() -> None:
     assert path_in_url("https://u:p@h/a%20b/c.tif?x=/y#z") == "a b/c.tif"
     assert path_in_url("https://h/api/files/c.tif/content") == "api/files/c.tif"
     assert path_in_url("s3://bucket/k?y.tif") == "bucket/k?y.tif"
@@ -510,17 +508,17 @@ def test_remote_names_are_read_off_urls() -> None:
     assert Row({"raw": "https://h/img_1.ome.tif?token=1"}).id == "img_1"
 
 
-def test_remote_reading_a_manifest_fetches_nothing(server: Server, tmp_path: Path) -> None:
+def test_reading_a_manifest_fetches_nothing(server: Server, tmp_path: Path) -> None:
     url = server.put("img.tif", b"one")
     write_manifest(tmp_path / "t.csv", [{"raw": url, "seg1": "s.tif"}], ("raw", "seg1"))
     row = read_manifest(tmp_path / "t.csv").rows[0]
     assert (row.id, row.location("raw"), row.location("seg2")) == ("img", url, "")
-    assert row.location("seg1") == str(tmp_path / "s.tif") and server.asked == []
+    assert row.location("seg1") == str(tmp_path / "s.tif") and server.requests == []
     path = row.file("raw")
     assert path is not None and path.read_bytes() == b"one"
 
 
-def test_remote_urls_are_refused_where_a_path_is_needed(tmp_path: Path) -> None:
+def test_urls_are_refused_where_a_path_is_needed(tmp_path: Path) -> None:
     url = "https://ann:s3cret@host/folder"
     for error, call in (
         (ManifestError, lambda: absolute_path(url)),
@@ -533,7 +531,7 @@ def test_remote_urls_are_refused_where_a_path_is_needed(tmp_path: Path) -> None:
         assert "s3cret" not in str(caught.value)
 
 
-def test_remote_inputs_of_predict(server: Server, tmp_path: Path, images_2d: Path) -> None:
+def test_predict_accepts_urls(server: Server, tmp_path: Path, images_2d: Path) -> None:
     content = (images_2d / "raw" / "img_0.tif").read_bytes()
     for name in ("a/x.tif", "b/x.tif"):
         server.put(name, content)
@@ -551,7 +549,7 @@ def cells_of(path: Path) -> list[dict[str, str]]:
 
 @pytest.fixture
 def table(server: Server, images_2d: Path, tmp_path: Path) -> Path:
-    """A CSV whose cells are URLs, also of excluding masks; the images are moved to the server."""
+    """CSV with URLs of images and exclude masks; the images are moved to the server."""
     import shutil
 
     from conftest import write_tiff
@@ -575,7 +573,7 @@ def table(server: Server, images_2d: Path, tmp_path: Path) -> Path:
     return tmp_path / "table.csv"
 
 
-def test_remote_curation_keeps_urls(table: Path, server: Server, tmp_path: Path) -> None:
+def test_curation_keeps_urls(table: Path, server: Server, tmp_path: Path) -> None:
     output = tmp_path / "dataset"
     settings = Settings(raw=table, output=output, exclude_rules=["saturated"], report=True)
     result = curate(settings, cache=tmp_path / "checks.sqlite")
@@ -592,30 +590,30 @@ def test_remote_curation_keeps_urls(table: Path, server: Server, tmp_path: Path)
     curate(settings, cache=tmp_path / "checks.sqlite")
     assert (output / "dataset.csv").read_bytes() == before and server.gets == 11
     forget_fetched()
-    curate(Settings(output=output, raw=None))  # the earlier round's rows alone
+    curate(Settings(output=output, raw=None))  # only the rows of the earlier round
     assert [row["raw"] for row in cells_of(output / "dataset.csv")] == [r["raw"] for r in written]
 
 
-def test_remote_curation_tells_what_cannot_be_fetched(
+def test_curation_reports_urls_that_cannot_be_fetched(
     table: Path, server: Server, tmp_path: Path
 ) -> None:
     (server.folder / "d/raw/img_3.tif").unlink()
     (server.folder / "d/mask.tif").unlink()
     with pytest.raises(ManifestError) as caught:
         curate(Settings(raw=table, output=tmp_path / "dataset"))
-    told = "\n".join(caught.value.problems)
-    assert told.count("HTTP 404: no such file") == 2
-    assert "img_3.tif: HTTP" in told and "img_0, img_1" in told
-    assert "pw@" not in told and not (tmp_path / "dataset").exists()
+    problems = "\n".join(caught.value.problems)
+    assert problems.count("HTTP 404: no such file") == 2
+    assert "img_3.tif: HTTP" in problems and "img_0, img_1" in problems
+    assert "pw@" not in problems and not (tmp_path / "dataset").exists()
 
 
 @pytest.mark.parametrize("export", ["cytodl", "segmenter_ml"])
-def test_remote_exports_hold_the_images(
+def test_exports_copy_the_remote_images(
     server: Server, images_3d: Path, tmp_path: Path, export: str
 ) -> None:
     url = f"file://{images_3d}"
-    memory_of = fsspec.filesystem("memory")
-    memory_of.put(str(images_3d), "/exported", recursive=True)
+    memory_system = fsspec.filesystem("memory")
+    memory_system.put(str(images_3d), "/exported", recursive=True)
     rows = [
         {"raw": f"memory://exported/raw/img_{i}.tif", "seg1": f"{url}/seg/img_{i}.tif"}
         for i in range(5)
@@ -628,7 +626,7 @@ def test_remote_exports_hold_the_images(
         assert Path(row["raw"]).is_relative_to(folder) and Path(row["raw"]).is_file()
 
 
-def test_remote_curate_and_check_as_commands(
+def test_curate_and_check_commands_with_urls(
     table: Path, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -639,11 +637,11 @@ def test_remote_curate_and_check_as_commands(
     content = (server.folder / "d/raw/img_1.tif").read_bytes()
     server.put("d/raw/img_0.tif", content)
     forget_fetched()
-    assert main(check) == 2  # the picture is another one now
+    assert main(check) == 2  # the image changed
 
 
 @pytest.mark.slow
-def test_remote_loop(
+def test_whole_loop_with_urls(
     table: Path, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -668,5 +666,5 @@ def test_remote_loop(
     assert main(["evaluate", *words, "log_to_mlflow=false"]) == 0
     (scores,) = [path for path in (tmp_path / "e").glob("*.csv") if "raw" in path.read_text()]
     assert {row["raw"] for row in cells_of(scores)} == set(given.values())
-    assert server.gets == 12  # each file once, and one of them by another URL
+    assert server.gets == 12  # each file once, one of them also by another URL
     assert main(["predict", "input=https://h/a.tif", model, "output=s3://bucket/p"]) == 2

@@ -12,7 +12,7 @@ import tifffile
 import zarr
 
 from cytoloop.io.read import read_image
-from cytoloop.io.readers.open import channel_numbers, open_scene, read_errors
+from cytoloop.io.readers.open import channel_numbers, open_scene, wrap_read_errors
 from cytoloop.io.voxel_size import Grid, Spacing, read_origin, read_spacing
 
 IN_MEMORY_BYTES = 2**28
@@ -106,7 +106,7 @@ class FilePixels(Pixels):
         level: int = 0,
     ) -> None:
         self._path = path
-        with read_errors(path):
+        with wrap_read_errors(path):
             bio = open_scene(path, scene, time, level)
             names, wanted = channel_numbers(path, bio, channel)
             array = _tiff_planes(path, bio, time, level)
@@ -128,7 +128,7 @@ class FilePixels(Pixels):
         ImageError
             The file is damaged in this box.
         """
-        with read_errors(self._path):
+        with wrap_read_errors(self._path):
             return np.asarray(self._array[(slice(None), *box)].compute())
 
 
@@ -187,7 +187,7 @@ def open_pixels(
     ImageError
         The file is unreadable, or has no such channel, scene, time point or level.
     """
-    with read_errors(path):
+    with wrap_read_errors(path):
         bio = open_scene(path, scene, time, level)
         size = math.prod(int(bio.dims[axis][0]) for axis in "CZYX")
         limit = IN_MEMORY_BYTES if in_memory is None else in_memory
@@ -202,7 +202,7 @@ def open_pixels(
 
 def level_spacings(path: str | Path, scene: str | int | None = None) -> list[Spacing | None]:
     """Return the voxel size of each pyramid level; an image without a pyramid has one level."""
-    with read_errors(path):
+    with wrap_read_errors(path):
         bio = open_scene(path, scene)
         found: list[Spacing | None] = []
         for level in bio.resolution_levels:

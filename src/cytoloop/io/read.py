@@ -8,7 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from cytoloop.io.readers.open import channel_names, channel_numbers, is_rgb, open_scene, read_errors
+from cytoloop.io.readers.open import (
+    channel_names,
+    channel_numbers,
+    is_rgb,
+    open_scene,
+    wrap_read_errors,
+)
 from cytoloop.io.voxel_size import Spacing, read_spacing
 
 
@@ -72,7 +78,7 @@ def read_header(path: str | Path, scene: str | int | None = None) -> Header:
     ImageError
         The file is missing, empty or unreadable.
     """
-    with read_errors(path):
+    with wrap_read_errors(path):
         bio = open_scene(path, scene)
         t, c, z, y, x = (int(bio.dims[axis][0]) for axis in "TCZYX")
         names = channel_names(bio)
@@ -115,7 +121,7 @@ def read_image(
     ImageError
         The file is unreadable, or has no such channel, scene or time point.
     """
-    with read_errors(path):
+    with wrap_read_errors(path):
         bio = open_scene(path, scene, time)
         names, wanted = channel_numbers(path, bio, channel)
         if is_rgb(bio):

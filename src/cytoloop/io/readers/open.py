@@ -19,7 +19,7 @@ from cytoloop.io.readers.formats import find_format
 
 
 @contextmanager
-def read_errors(path: str | Path) -> Iterator[None]:
+def wrap_read_errors(path: str | Path) -> Iterator[None]:
     """Turn any exception of a reader into an `ImageError` that names the file."""
     try:
         yield
