@@ -1,4 +1,4 @@
-"""URLs in manifests: tell them from paths, and refuse unsafe ones."""
+"""URLs in manifests: recognise them, and refuse unsafe protocols."""
 
 from __future__ import annotations
 

@@ -64,11 +64,11 @@ def test_imagej_voxel_size_is_read_and_a_dpi_resolution_is_ignored(
 
 
 def test_rgb_samples_are_channels(tmp_path: Path) -> None:
-    picture = np.random.default_rng(0).integers(0, 255, (8, 9, 3), np.uint8)
-    tifffile.imwrite(tmp_path / "rgb.tif", picture, photometric="rgb")
+    pixels = np.random.default_rng(0).integers(0, 255, (8, 9, 3), np.uint8)
+    tifffile.imwrite(tmp_path / "rgb.tif", pixels, photometric="rgb")
     assert read_header(tmp_path / "rgb.tif").channels == ("sample 0", "sample 1", "sample 2")
     np.testing.assert_array_equal(
-        read_image(tmp_path / "rgb.tif").data, np.moveaxis(picture, -1, 0)
+        read_image(tmp_path / "rgb.tif").data, np.moveaxis(pixels, -1, 0)
     )
 
 

@@ -44,7 +44,7 @@ def replacing_folder(path: str | Path) -> Iterator[Path]:
     Yields
     ------
     Path
-        The folder to create and fill, beside `path` and with the same ending.
+        The folder to create and fill, in the same parent folder and with the same ending.
 
     Raises
     ------

@@ -192,7 +192,7 @@ def open_pixels(
         size = math.prod(int(bio.dims[axis][0]) for axis in "CZYX")
         limit = IN_MEMORY_BYTES if in_memory is None else in_memory
         is_small = size * np.dtype(bio.dtype).itemsize <= limit
-        samples = "S" in bio.dims.order  # an RGB picture: its samples are channels
+        samples = "S" in bio.dims.order  # RGB: the samples are channels
         origin = read_origin(path, bio)
     if level == 0 and (is_small or samples):
         image = read_image(path, channel, scene, time)

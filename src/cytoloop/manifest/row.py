@@ -42,7 +42,7 @@ class Row:
     def file(self, column: str) -> Path | None:
         """Return the local path in a file column, None for an empty cell.
 
-        A URL is fetched at the first call; the path is that of the local copy.
+        A URL is fetched at the first call; its local copy is returned.
 
         Raises
         ------

@@ -94,7 +94,7 @@ def _find_reader(path: Path) -> Any:
 
 
 def is_rgb(bio: Any) -> bool:
-    """Return whether the channels of an image are the samples (S) of an RGB picture."""
+    """Return whether the channels of an image are the samples (S) of an RGB image."""
     return "S" in bio.dims.order and int(bio.dims["C"][0]) == 1
 
 

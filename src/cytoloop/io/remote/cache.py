@@ -51,7 +51,7 @@ def local_path(text: str | Path) -> Path:
 def fetch(url: str) -> Path:
     """Return a local copy of a remote file or folder; download it if the cache lacks this version.
 
-    The server is asked once per process: later calls return the same path.
+    Each process sends one request per URL: later calls return the same path.
 
     Parameters
     ----------
@@ -121,7 +121,7 @@ def fetch_all(locations: Iterable[str], progress: bool = False) -> None:
 
 
 def forget_fetched() -> None:
-    """Forget the results of this process, so that `fetch` asks the servers again."""
+    """Forget the results of this process, so that `fetch` sends requests again."""
     _results.clear()
 
 

@@ -49,7 +49,7 @@ def write_image(
     channels : list of str, optional
         One name per channel.
     dtype : numpy.dtype, optional
-        dtype of the file; default: that of the data.
+        dtype of the file; default: the dtype of the data.
     """
     path = Path(path)
     metadata: dict[str, object] = {"axes": axes}
