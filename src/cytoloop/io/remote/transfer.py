@@ -119,20 +119,20 @@ def content_version(files: Files) -> str:
     for path, info in sorted(files.items()):
         marks = [f"{key}={info[key]}" for key in _CONTENT_KEYS if info.get(key)]
         if not marks:
-            times = [(key, info[key]) for key in _TIME_KEYS if info.get(key)]
-            marks = [f"{key}={time}" for key, time in times if _is_settled(time)]
+            stated = {key: info[key] for key in _TIME_KEYS if info.get(key)}
+            marks = [f"{key}={value}" for key, value in stated.items() if _is_settled(value)]
         if not marks:
             return ""
         facts.append([path, info.get("size"), marks])
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:24]
 
 
-def _is_settled(stated: Any) -> bool:
-    """Return whether a later change of the file would change its stated time."""
-    if not isinstance(stated, str):
+def _is_settled(changed: Any) -> bool:
+    """Return whether another change of the file would give another time of change."""
+    if not isinstance(changed, str):
         return True  # a datetime with fractions of a second
     try:
-        return parsedate_to_datetime(stated).timestamp() < time.time() - _TIME_RESOLUTION_S
+        return parsedate_to_datetime(changed).timestamp() < time.time() - _TIME_RESOLUTION_S
     except ValueError:
         return False
 
