@@ -1,4 +1,4 @@
-"""Small seeded microscopy for the tests; nothing is downloaded."""
+"""Fixtures: small synthetic images with seeds, an MLflow store and a tiny model."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SPACING = (0.6, 0.3, 0.3)
 def make_blobs(
     shape: tuple[int, ...], count: int, seed: int, radius: float = 4.5
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return a noisy uint16 picture of bright balls and their uint16 labels."""
+    """Return a noisy uint16 image of bright balls and their uint16 labels."""
     rng = np.random.default_rng(seed)
     labels = np.zeros(shape, np.uint16)
     grid = np.indices(shape)
@@ -47,19 +47,19 @@ def write_tiff(path: Path, data: np.ndarray) -> Path:
 
 @pytest.fixture(scope="session", autouse=True)
 def own_state(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Keep the locks of the tests to themselves: a training of the user does not stop them."""
+    """Use a separate state folder, so that a training of the user does not lock the tests."""
     os.environ["CYTOLOOP_STATE"] = str(tmp_path_factory.mktemp("state"))
 
 
 @pytest.fixture(scope="session")
 def store(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """An MLflow store that tests share: making one takes seconds."""
+    """URI of an MLflow store that all tests share, because creating one takes seconds."""
     return f"sqlite:///{tmp_path_factory.mktemp('store')}/mlflow.db"
 
 
 @pytest.fixture
 def project(store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty working folder with that store."""
+    """Empty working folder; MLflow uses the shared store."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", store)
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -67,7 +67,7 @@ def project(store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
 
 @contextlib.contextmanager
 def working_in(folder: Path) -> Iterator[Path]:
-    """Work in a folder that keeps its runs in a store of its own, as a new user does."""
+    """Change to a folder with its own MLflow store, as for a new user."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
@@ -76,18 +76,18 @@ def working_in(folder: Path) -> Iterator[Path]:
 
 @pytest.fixture
 def blobs() -> Callable[..., tuple[np.ndarray, np.ndarray]]:
-    """The maker of pictures: ``blobs(shape, count, seed) -> (raw, labels)``."""
+    """Function that creates an image: ``blobs(shape, count, seed) -> (raw, labels)``."""
     return make_blobs
 
 
 @pytest.fixture
 def tiff() -> Callable[[Path, np.ndarray], Path]:
-    """The writer: ``tiff(path, data) -> path``."""
+    """Function that writes a TIFF: ``tiff(path, data) -> path``."""
     return write_tiff
 
 
 def make_images(folder: Path, count: int, shape: tuple[int, ...] = (12, 40, 40)) -> Path:
-    """Write ``raw/img_N.tif`` and ``seg/img_N.tif``; return the folder."""
+    """Write ``raw/img_N.tif`` and ``seg/img_N.tif`` for each N; return the folder."""
     for number in range(count):
         raw, labels = make_blobs(shape, 5, seed=number)
         write_tiff(folder / "raw" / f"img_{number}.tif", raw)
@@ -109,7 +109,7 @@ def images_2d(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def real_data() -> Path:
-    """Folder of the shared real data; the test is skipped where it is absent."""
+    """Folder of the shared real data; the test is skipped if the folder does not exist."""
     default = Path(__file__).parents[2] / "shared" / "data"
     folder = Path(os.environ.get("CYTOLOOP_TEST_DATA", default))
     if not folder.is_dir():
@@ -119,9 +119,10 @@ def real_data() -> Path:
 
 @pytest.fixture(scope="session")
 def make_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """Return a maker of checkpoints with random weights, without instance statistics.
+    """Return a function that writes a checkpoint with random weights.
 
-    Batch norm in evaluation is a fixed scale: a window's answer does not depend on its size.
+    In evaluation, batch norm is a fixed scale: the prediction at a voxel does not depend on the
+    size of the window.
     """
 
     import torch

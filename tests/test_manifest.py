@@ -1,3 +1,5 @@
+"""Manifests: columns, reading, validation, splits, folds and writing."""
+
 from __future__ import annotations
 
 import os
@@ -23,15 +25,15 @@ def write(path: Path, *rows: dict[str, str]) -> Path:
     return path
 
 
-def test_written_columns_are_cytodls_then_ours(tmp_path: Path) -> None:
+def test_cytodl_columns_are_written_first(tmp_path: Path) -> None:
     path = write(tmp_path / "m.csv", {"raw": "a.tif", "zoom": "2", "id": "a"})
     header = path.read_text().splitlines()[0].split(",")
     assert header == [*COLUMNS, "zoom"] and header[:6] == list(CYTODL_COLUMNS)
 
 
-def test_no_column_of_ours_is_taken_for_one_of_cytodls() -> None:
-    # CytoDL picks columns whose names begin with the ones it looks for
-    assert not [own for own in OWN_COLUMNS for theirs in CYTODL_COLUMNS if own.startswith(theirs)]
+def test_no_own_column_starts_with_the_name_of_a_cytodl_column() -> None:
+    # CytoDL finds its columns by prefix
+    assert not [own for own in OWN_COLUMNS if own.startswith(CYTODL_COLUMNS)]
 
 
 def test_reading_returns_what_was_written(tmp_path: Path) -> None:
@@ -48,11 +50,11 @@ def test_a_plugin_manifest_with_an_index_column_is_read(tmp_path: Path) -> None:
     assert row["base_image"] == "seg1" and "" not in row.values
 
 
-def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
+def test_one_error_lists_all_problems(tmp_path: Path) -> None:
     path = write(tmp_path / "m.csv", {"raw": "a", "id": "1"}, {"id": "1"}, {"raw": "", "id": "2"})
     with pytest.raises(ManifestError, match="3 problems") as caught:
         read_manifest(path)
-    assert "row 2: id '1' is that of row 1" in str(caught.value)
+    assert "row 2: id '1' is also in row 1" in str(caught.value)
 
 
 @pytest.mark.parametrize("text", ["", "a,b\n1,2\n"])
@@ -63,25 +65,25 @@ def test_missing_columns_are_named(tmp_path: Path, text: str) -> None:
         read_manifest(path)
 
 
-def test_a_missing_manifest_says_how_to_make_one(tmp_path: Path) -> None:
+def test_error_for_a_missing_manifest_names_the_command(tmp_path: Path) -> None:
     with pytest.raises(ManifestError, match="cytoloop curate"):
         read_manifest(tmp_path / "none.csv")
 
 
-def test_a_picture_is_no_manifest(tmp_path: Path) -> None:
+def test_an_image_is_not_a_manifest(tmp_path: Path) -> None:
     path = tmp_path / "m.csv"
     path.write_bytes(b"\x89PNG\xff\xfe\x00")
-    with pytest.raises(ManifestError, match="is no CSV file"):
+    with pytest.raises(ManifestError, match="is not a CSV file"):
         read_manifest(path)
 
 
 @pytest.mark.parametrize("text", ["1 2", "a b c", "1 0 1", "1 2 3 4"])
-def test_a_bad_voxel_size_is_refused_or_two_numbers_are_yx(tmp_path: Path, text: str) -> None:
+def test_voxel_size_needs_three_positive_numbers_or_two_for_yx(tmp_path: Path, text: str) -> None:
     (row,) = read_manifest(write(tmp_path / "m.csv", {"raw": "a", "spacing_um": text}))
     if text == "1 2":
         assert row.spacing_um == (1.0, 1.0, 2.0)
     else:
-        with pytest.raises(ManifestError, match="is no voxel size"):
+        with pytest.raises(ManifestError, match="is not a voxel size"):
             _ = row.spacing_um
 
 
@@ -97,7 +99,7 @@ def test_a_data_set_is_a_folder_or_one_file(tmp_path: Path) -> None:
     assert [len(two[s]) for s in ("train", "valid", "test")] == [1, 1, 0]
 
 
-def test_data_sets_that_cannot_be_read(tmp_path: Path) -> None:
+def test_invalid_data_sets_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ManifestError, match="no such data set"):
         read_dataset(tmp_path / "none")
     with pytest.raises(ManifestError, match="no training image"):
@@ -106,10 +108,10 @@ def test_data_sets_that_cannot_be_read(tmp_path: Path) -> None:
     write(tmp_path / "train.csv", row)
     write(tmp_path / "val.csv", row)
     write(tmp_path / "valid.csv", row)
-    with pytest.raises(ManifestError, match=r"valid\.csv and val\.csv: which one"):
+    with pytest.raises(ManifestError, match=r"valid\.csv and val\.csv, expected one"):
         read_dataset(tmp_path)
     write(tmp_path / "one.csv", row | {"split": "holdout"})
-    with pytest.raises(ManifestError, match="'holdout' is no split"):
+    with pytest.raises(ManifestError, match="'holdout' is not a split"):
         read_dataset(tmp_path / "one.csv")
 
 
@@ -127,7 +129,7 @@ def test_a_failed_write_leaves_the_old_file(
     assert "old" in path.read_text() and os.listdir(tmp_path) == ["m.csv"]
 
 
-def test_the_hash_follows_the_contents_not_the_place(tmp_path: Path) -> None:
+def test_data_set_hash_depends_on_contents_not_on_the_folder(tmp_path: Path) -> None:
     hashes = []
     for name, text in (("a", b"1"), ("b", b"1"), ("c", b"2")):
         (tmp_path / name).mkdir()
@@ -137,22 +139,22 @@ def test_the_hash_follows_the_contents_not_the_place(tmp_path: Path) -> None:
     assert hashes[0] == hashes[1] != hashes[2]
 
 
-def test_a_time_point_is_a_number(tmp_path: Path) -> None:
+def test_time_point_is_a_number(tmp_path: Path) -> None:
     rows = [{"raw": "a", "id": "1"}, {"raw": "a", "id": "2", "time": "3"}]
     one, two = read_manifest(write(tmp_path / "m.csv", *rows))
     assert (one.time, two.time) == (0, 3)
     (bad,) = read_manifest(write(tmp_path / "b.csv", {"raw": "a", "time": "last"}))
-    with pytest.raises(ManifestError, match="column 'time': 'last' is no time point"):
+    with pytest.raises(ManifestError, match="column 'time': 'last' is not a time point"):
         _ = bad.time
 
 
-def test_manifest_cells_with_line_breaks_of_any_kind_stay_cells(tmp_path: Path) -> None:
+def test_line_breaks_in_cells_are_written_as_newlines(tmp_path: Path) -> None:
     write_manifest(tmp_path / "m.csv", [{"raw": "a.tif", "reason": "one\r\ntwo\rthree\nfour"}])
     (row,) = read_manifest(tmp_path / "m.csv")
     assert row["reason"] == "one\ntwo\nthree\nfour"
 
 
-def test_manifest_of_a_fold(tmp_path: Path) -> None:
+def test_fold_selects_validation_and_training_rows(tmp_path: Path) -> None:
     rows = [
         {"raw": f"{i}.tif", "seg1": f"{i}.tif", "split": split, "fold": fold, "status": status}
         for i, (split, fold, status) in enumerate(
@@ -172,8 +174,8 @@ def test_manifest_of_a_fold(tmp_path: Path) -> None:
         "valid": ["0.tif", "2.tif"],
         "test": ["3.tif"],
     }
-    with pytest.raises(ManifestError, match="fold 2: its rows are in folds 0, 1"):
+    with pytest.raises(ManifestError, match="fold 2: the data set has folds 0, 1"):
         read_dataset(tmp_path, fold=2)
     write_manifest(tmp_path / "dataset.csv", [{**row, "fold": ""} for row in rows])
-    with pytest.raises(ManifestError, match="fold 0: it has no folds"):
+    with pytest.raises(ManifestError, match="fold 0: the data set has no folds"):
         read_dataset(tmp_path, fold=0)

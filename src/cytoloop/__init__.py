@@ -13,7 +13,7 @@ __all__ = ["__version__", "predict"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import the functions of `cytoloop.api` when they are first used."""
+    """Import `cytoloop.api` when one of its functions is first used: it needs torch."""
     if name not in __all__:
         raise AttributeError(f"module 'cytoloop' has no attribute {name!r}")
     from cytoloop import api

@@ -1,4 +1,7 @@
-"""``cytoloop VERB ...``: find the verb and hand over, importing the standard library only."""
+"""The command ``cytoloop VERB ...``: find the verb and run it.
+
+Imports only the standard library, so that ``cytoloop --help`` is fast.
+"""
 
 from __future__ import annotations
 
@@ -9,23 +12,23 @@ import sys
 from cytoloop.version import __version__
 
 VERBS = {
-    "curate": "pair raw images with segmentations, check them, split them: leaves a manifest",
-    "annotate": "hand images to an annotation tool in crops, and put the labels together again",
-    "check": "report every problem of a data set at once, before anything is trained",
-    "train": "train or fine-tune a U-Net, resume a stopped run: leaves best.ckpt and last.ckpt",
-    "predict": "apply a model to images: leaves probability, mask, labels and predictions.csv",
-    "evaluate": "score predictions against truth: leaves metrics.csv, objects.csv and report.html",
-    "compare": "tell whether one evaluation is better than another: leaves comparison.json",
-    "models": "list, register, promote, import and export models: the MLflow registry",
-    "history": "the rounds that a model comes from: data, scores, what changed",
-    "status": "the trainings that run and recent ones; watch=true follows one",
-    "cancel": "stop a training cleanly, with what it has learned",
-    "sync": "send what a training could not tell its MLflow store",
-    "demo": "the whole loop on a real confocal stack, in a few minutes",
-    "ui": "open the MLflow UI on this project's runs",
+    "curate": "pair raw images with segmentations, check and split them: writes a manifest",
+    "annotate": "cut images into crops for an annotation tool, and collect the labels",
+    "check": "report every problem of a data set before training",
+    "train": "train or fine-tune a model, or resume a run: writes best.ckpt and last.ckpt",
+    "predict": "apply a model to images: writes probability, mask, labels and predictions.csv",
+    "evaluate": "score predictions against truth: writes metrics.csv, objects.csv and report.html",
+    "compare": "test whether one evaluation is better than another: writes comparison.json",
+    "models": "list, register, promote, import and export models (MLflow registry)",
+    "history": "show the rounds that led to a model: data, scores, changes",
+    "status": "show running and recent trainings; watch=true follows one",
+    "cancel": "stop a training and keep its checkpoints",
+    "sync": "send what a training could not send to its MLflow store",
+    "demo": "run the whole loop on a real confocal stack, in a few minutes",
+    "ui": "open the MLflow UI with the runs of this project",
 }
 ALIASES = {"eval": "evaluate"}
-PLAIN = ("sync", "demo", "ui")
+WITHOUT_HYDRA = ("sync", "demo", "ui")
 
 
 def usage() -> str:
@@ -49,14 +52,14 @@ Example:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one verb and return the exit status: 0 done, 2 a mistake that the user can repair.
+    """Run one verb and return the exit status: 0 for success, 2 for an error of the user.
 
-    See `cytoloop.cli.app.run_verb` for the others.
+    `cytoloop.cli.app.run_verb` lists the other exit statuses.
 
     Parameters
     ----------
     argv : list of str, optional
-        Words after ``cytoloop``; default those of the command line.
+        Words after ``cytoloop``; default: those of the command line.
     """
     words = sys.argv[1:] if argv is None else argv
     verb = words[0] if words else "--help"
@@ -70,9 +73,9 @@ def main(argv: list[str] | None = None) -> int:
     if verb not in VERBS:
         near = difflib.get_close_matches(verb, [*VERBS, *ALIASES], n=1)
         hint = f"Did you mean `cytoloop {near[0]}`?" if near else f"One of {', '.join(VERBS)}."
-        sys.stderr.write(f"cytoloop: no verb {verb!r}. {hint}\n")
+        sys.stderr.write(f"cytoloop: unknown verb {verb!r}. {hint}\n")
         return 2
-    if verb in PLAIN:
+    if verb in WITHOUT_HYDRA:
         return int(importlib.import_module(f"cytoloop.cli.commands.{verb}").main(words[1:]))
     from cytoloop.cli.app import run_verb
 

@@ -1,4 +1,4 @@
-"""The verbs as Python functions."""
+"""Verbs as Python functions."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ if TYPE_CHECKING:
 
 
 def predict(array: Any, checkpoint: Any, **options: Any) -> Prediction:
-    """Predict an array: probability, mask, labels and a table of objects.
+    """Return the prediction for an array: probability, mask, labels and a table of objects.
 
     Parameters
     ----------
     array : array
-        ([Z,] Y, X) in the grey levels of the microscope, or with a channel axis.
+        Grey levels of the microscope, ([Z,] Y, X); or with a channel axis, see `channel_axis`.
     checkpoint : str, Path or list of them
-        A file, ``runs:/ID``, ``models:/NAME@ALIAS`` ...; several are an ensemble.
+        A file, ``runs:/ID``, ``models:/NAME@ALIAS`` ...; a list is an ensemble.
     **options
         ``spacing_um`` (Z, Y, X), ``channel_axis``, ``resample``, ``tta``, ``overlap``,
         ``window``, ``batch_size``, ``accelerator``, ``precision``; and the keys of ``postprocess``:
@@ -35,5 +35,5 @@ def predict(array: Any, checkpoint: Any, **options: Any) -> Prediction:
     from cytoloop.inference.arrays import predict_array
     from cytoloop.tracking.checkpoints import locate_checkpoint
 
-    several = checkpoint if isinstance(checkpoint, (list, tuple)) else [checkpoint]
-    return predict_array(array, [locate_checkpoint(str(one)).path for one in several], **options)
+    uris = checkpoint if isinstance(checkpoint, (list, tuple)) else [checkpoint]
+    return predict_array(array, [locate_checkpoint(str(uri)).path for uri in uris], **options)

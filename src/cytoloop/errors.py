@@ -1,7 +1,7 @@
-"""Errors that a user can mend: where, what was found, what was expected, how to repair.
+"""Errors that a user can repair: where, what was found, what was expected, what to do.
 
-Every verb turns a `CytoloopError` into a few lines on the terminal and exit status 2; the
-traceback goes to the log file. Anything else is a bug of ours and keeps its traceback.
+A verb prints a `CytoloopError` without a traceback and exits with status 2; the traceback goes to
+the log file. Any other exception is a bug in CytoLoop and is printed with its traceback.
 """
 
 from __future__ import annotations
@@ -9,38 +9,39 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 
-def listed(names: Iterable[str], most: int = 5) -> str:
-    """Return names in a row, of many the first ones and how many more there are.
+def join_names(names: Iterable[str], limit: int = 5) -> str:
+    """Return names separated by commas; after `limit` names, the number of further names.
 
-    >>> listed("abcd", 2)
+    >>> join_names("abcd", 2)
     'a, b and 2 more'
     """
     known = list(names)
-    more = f" and {len(known) - most} more" if len(known) > most else ""
-    return ", ".join(known[:most]) + more
+    more = f" and {len(known) - limit} more" if len(known) > limit else ""
+    return ", ".join(known[:limit]) + more
 
 
-def shortened(lines: Sequence[str], most: int) -> list[str]:
-    """Return lines, of many the first ones and a line that says how many more there are.
+def truncate_lines(lines: Sequence[str], limit: int) -> list[str]:
+    """Return the first `limit` lines, and a line with the number of further lines.
 
-    >>> shortened(["a", "b", "c"], 2)
+    >>> truncate_lines(["a", "b", "c"], 2)
     ['a', 'b', '... and 1 more']
     """
-    more = [f"... and {len(lines) - most} more"] if len(lines) > most else []
-    return [*lines[:most], *more]
+    more = [f"... and {len(lines) - limit} more"] if len(lines) > limit else []
+    return [*lines[:limit], *more]
 
 
 class CytoloopError(Exception):
-    """A mistake that the user can repair.
+    """An error that the user can repair.
 
     Parameters
     ----------
     where
         The file, folder, URI or config key that is wrong.
     problems
-        One line per fault: what was found and what was expected. All of them, not the first.
+        One line per problem: what was found and what was expected. List all problems, not only
+        the first.
     repair
-        What to do about it, one sentence.
+        What to do, in one sentence.
     """
 
     def __init__(self, where: str, problems: str | Iterable[str], repair: str = "") -> None:
@@ -50,11 +51,11 @@ class CytoloopError(Exception):
         super().__init__(self.render())
 
     def __reduce__(self) -> tuple[type, tuple[str, list[str], str]]:
-        """Survive a process boundary (parallel workers pickle their errors)."""
+        """Return how to pickle the error: parallel workers send their errors to the parent."""
         return type(self), (self.where, self.problems, self.repair)
 
     def render(self) -> str:
-        """Return the message as the terminal shows it, without the class name."""
+        """Return the message for the terminal, without the class name."""
         if len(self.problems) == 1:
             lines = [f"{self.where}: {self.problems[0]}"]
         else:
@@ -66,20 +67,20 @@ class CytoloopError(Exception):
 
 
 class ConfigError(CytoloopError, ValueError):
-    """A config value or override that cannot work."""
+    """An invalid config value or override."""
 
 
 class ManifestError(CytoloopError, ValueError):
-    """A manifest, or a row of one, that cannot be used."""
+    """An invalid manifest or row."""
 
 
 class ImageError(CytoloopError, ValueError):
-    """An image file that cannot be read or does not fit its partners."""
+    """An image that cannot be read, or does not fit the other images of its row."""
 
 
 class ModelError(CytoloopError, ValueError):
-    """A checkpoint or model URI that cannot be found, read or trusted."""
+    """A checkpoint or model URI that does not exist, cannot be read, or is unsafe to load."""
 
 
 class OutputError(CytoloopError, ValueError):
-    """An output folder that must not be written to, or cannot be."""
+    """An output folder that cannot or must not be written to."""

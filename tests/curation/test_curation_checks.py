@@ -180,7 +180,7 @@ def test_checks_spacing_of_raw_against_segmentation(
 
 def test_checks_spacing_cell(make_row: Callable[..., Row]) -> None:
     assert only(make_row(spacing_um="thick")).startswith(
-        "spacing_um: 'thick' is no voxel size. Expected three"
+        "spacing_um: 'thick' is not a voxel size. Expected three"
     )
 
 

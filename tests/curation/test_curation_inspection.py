@@ -69,7 +69,7 @@ def checked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_inspection_by_processes_finds_what_one_finds(
     images_2d: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(local, "FEW", 2)
+    monkeypatch.setattr(local, "MIN_JOBS_FOR_PROCESSES", 2)
     jobs = candidates(images_2d)
     (images_2d / "seg" / "img_3.tif").write_bytes(b"no image")
     alone = inspect_candidates(jobs, Extras(), workers=1)
@@ -80,7 +80,7 @@ def test_inspection_by_processes_finds_what_one_finds(
 def test_inspection_by_threads_finds_what_one_finds(
     images_2d: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(local, "LARGE", 0)
+    monkeypatch.setattr(local, "LARGE_FILE_BYTES", 0)
     jobs = candidates(images_2d)
     assert inspect_candidates(jobs, Extras(), workers=3) == inspect_candidates(
         jobs, Extras(), workers=1

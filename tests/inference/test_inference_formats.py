@@ -47,7 +47,7 @@ def test_results_lie_over_an_image_that_does_not_begin_at_0(
     assert len(moves(cropped(place, (12, 40, 600)))) == 2
     if streamed:
         monkeypatch.setattr(scratch, "IN_MEMORY_VOXELS", 1000)
-        monkeypatch.setattr(cytoloop.io.pixels, "IN_MEMORY", 1000)
+        monkeypatch.setattr(cytoloop.io.pixels, "IN_MEMORY_BYTES", 1000)
     assert predict(f"checkpoint={model}", "input=in", "output=p") == 0
     again = ("reprocess=p/predictions.csv", "output=q", "postprocess=otsu")
     assert predict(*again, "save=[labels]") == 0

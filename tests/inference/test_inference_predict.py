@@ -230,7 +230,7 @@ def test_large_images_are_streamed_through_zarr_to_the_same_result(
     write_zarr(place / "in/a.ome.zarr", data, "ZYX", (1.0, 0.5, 0.5))
     model = make_model(tuned={"threshold": 0.51, "seed_smoothing": 1.0, "min_depth": 0.1})
     assert predict(f"checkpoint={model}", "input=in/a.ome.zarr", "output=p") == 0
-    for module, name in ((scratch, "IN_MEMORY_VOXELS"), (cytoloop.io.pixels, "IN_MEMORY")):
+    for module, name in ((scratch, "IN_MEMORY_VOXELS"), (cytoloop.io.pixels, "IN_MEMORY_BYTES")):
         monkeypatch.setattr(module, name, 1000)
     assert predict(f"checkpoint={model}", "input=in/a.ome.zarr", "output=q") == 0
     row = next(iter(rows_of(place / "q").values()))
@@ -247,7 +247,7 @@ import sys, time
 import cytoloop.inference.predictor as p
 import cytoloop.inference.scratch as s
 import cytoloop.io.pixels as x
-s.IN_MEMORY_VOXELS = x.IN_MEMORY = 1000
+s.IN_MEMORY_VOXELS = x.IN_MEMORY_BYTES = 1000
 whole = p.Predictor.predict
 def slow(self, windows, levels):
     time.sleep({wait})
@@ -435,7 +435,7 @@ def test_a_lost_worker_costs_its_block_only(make_model: Callable, place: Path) -
     setup.write_text(
         "import cytoloop.inference.scratch as s, cytoloop.inference.dask as e, time\n"
         "import cytoloop.io.pixels as x\n"
-        "x.IN_MEMORY = s.IN_MEMORY_VOXELS = e.IN_MEMORY_VOXELS = 1000\n"
+        "x.IN_MEMORY_BYTES = s.IN_MEMORY_VOXELS = e.IN_MEMORY_VOXELS = 1000\n"
         "e._BLOCK = (16, 256, 256)\n"
     )
     workers: list[subprocess.Popen] = []

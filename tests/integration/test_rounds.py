@@ -11,7 +11,8 @@ import pytest
 from mlflow import MlflowClient
 
 from cytoloop.__main__ import main
-from cytoloop.manifest import dataset_hash, file_hash, read_dataset
+from cytoloop.io.digest import file_hash
+from cytoloop.manifest import dataset_hash, read_dataset
 
 SHAPE = (10, 40, 40)
 TINY = [

@@ -1,3 +1,5 @@
+"""Normalisation of grey levels: methods, invalid values and invalid rules."""
+
 from __future__ import annotations
 
 from typing import Any
@@ -12,7 +14,7 @@ from cytoloop.intensity.normalization import (
     check_rule,
     intensity_statistics,
     normalize,
-    rule_faults,
+    rule_problems,
 )
 
 IMAGE = np.random.default_rng(0).gamma(2.0, 100.0, (2, 6, 20, 20)).astype(np.float32)
@@ -20,7 +22,7 @@ IMAGE = np.random.default_rng(0).gamma(2.0, 100.0, (2, 6, 20, 20)).astype(np.flo
 
 @pytest.mark.parametrize("method", ["percentile", "zscore", "minmax"])
 @given(gain=st.floats(0.1, 50), offset=st.floats(-500, 5000))
-def test_gain_and_offset_of_a_microscope_do_not_matter(
+def test_gain_and_offset_do_not_change_the_normalised_image(
     method: str, gain: float, offset: float
 ) -> None:
     rule = {"method": method}
@@ -31,7 +33,7 @@ def test_gain_and_offset_of_a_microscope_do_not_matter(
     )
 
 
-def test_percentiles_become_zero_and_one_in_every_channel() -> None:
+def test_percentiles_become_0_and_1_in_every_channel() -> None:
     out = normalize(IMAGE, *intensity_statistics(IMAGE, {"lower": 5, "upper": 95}))
     for channel in out:
         np.testing.assert_allclose(np.percentile(channel, [5, 95]), [0, 1], atol=1e-4)
@@ -47,20 +49,20 @@ def test_range_and_none() -> None:
     )
 
 
-def test_nan_becomes_background_and_spoils_nothing() -> None:
+def test_nan_becomes_0_and_does_not_change_the_statistics() -> None:
     image = IMAGE.copy()
     image[0, 0, 0, 0] = np.nan
     out = normalize(image, *intensity_statistics(image, {"method": "percentile"}))
     assert np.isfinite(out).all() and out[0, 0, 0, 0] == 0
 
 
-def test_a_constant_image_divides_by_one() -> None:
+def test_scale_of_a_constant_image_is_1() -> None:
     flat = np.full((1, 4, 4), 7, np.uint8)
     assert (normalize(flat, *intensity_statistics(flat, {"method": "zscore"})) == 0).all()
 
 
 @pytest.mark.parametrize(
-    ("rule", "fault"),
+    ("rule", "problem"),
     [
         ({"method": "best"}, "method: is 'best', expected percentile, .*none"),
         ({"lower": 60, "upper": 40}, "upper: is 40, not above lower=60"),
@@ -74,13 +76,13 @@ def test_a_constant_image_divides_by_one() -> None:
         ({"method": "range", "minimum": 9}, "maximum: is None, expected a number"),
     ],
 )
-def test_a_rule_that_works_on_no_image_is_refused(rule: dict[str, Any], fault: str) -> None:
-    with pytest.raises(ConfigError, match=f"normalization.{fault}"):
+def test_invalid_rule_is_refused(rule: dict[str, Any], problem: str) -> None:
+    with pytest.raises(ConfigError, match=f"normalization.{problem}"):
         intensity_statistics(IMAGE, rule)
 
 
-def test_all_faults_of_a_rule_are_told_and_a_number_may_be_known_later() -> None:
+def test_all_problems_are_listed_and_a_placeholder_is_not_checked() -> None:
     with pytest.raises(ConfigError, match="2 problems"):
         check_rule({"lower": -1, "upper": "bright"})
-    assert rule_faults({"lower": 99.9, "upper": "auto"}, "auto") == []
-    assert [key for key, _ in rule_faults({"lower": 101, "upper": "auto"}, "auto")] == ["lower"]
+    assert rule_problems({"lower": 99.9, "upper": "auto"}, "auto") == []
+    assert [key for key, _ in rule_problems({"lower": 101, "upper": "auto"}, "auto")] == ["lower"]

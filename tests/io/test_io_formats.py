@@ -1,3 +1,5 @@
+"""Read HDF5, OME-Zarr and CZI; write OME-TIFF and OME-Zarr."""
+
 from __future__ import annotations
 
 import json
@@ -11,8 +13,8 @@ import pytest
 import zarr
 
 from cytoloop.errors import ImageError
-from cytoloop.io.files import list_images
 from cytoloop.io.labels import read_labels
+from cytoloop.io.listing import list_images
 from cytoloop.io.pixels import level_spacings, open_pixels
 from cytoloop.io.read import read_header, read_image
 from cytoloop.io.writers.tiff import write_image
@@ -23,7 +25,7 @@ STACK = np.arange(2 * 3 * 4 * 5 * 6, dtype=np.uint16).reshape(2, 3, 4, 5, 6)  # 
 
 @pytest.fixture
 def h5(tmp_path: Path) -> Callable[..., Path]:
-    """Writer of HDF5 files: ``h5(name=array or (array, attributes), ...) -> path``."""
+    """Function that writes an HDF5 file: ``h5(name=array or (array, attributes), ...) -> path``."""
 
     def write(**members: Any) -> Path:
         path = tmp_path / "a.h5"
@@ -38,7 +40,7 @@ def h5(tmp_path: Path) -> Callable[..., Path]:
 
 
 def tags(axes: str) -> str:
-    """Return ilastik's ``axistags``."""
+    """Return the attribute ``axistags`` as ilastik writes it."""
     return json.dumps({"axes": [{"key": key, "typeFlags": 1} for key in axes]})
 
 
@@ -51,7 +53,7 @@ def tags(axes: str) -> str:
         (STACK, (2, 3, 4, 5, 6)),
     ],
 )
-def test_hdf5_axes_follow_from_their_number(
+def test_hdf5_axes_depend_on_the_number_of_axes(
     h5: Callable[..., Path], data: np.ndarray, shape: tuple[int, ...]
 ) -> None:
     path = h5(exported__data=data)
@@ -63,7 +65,7 @@ def test_hdf5_axes_follow_from_their_number(
     )
 
 
-def test_one_time_point_and_channels_of_hdf5(h5: Callable[..., Path]) -> None:
+def test_hdf5_time_point_and_channels_are_selected(h5: Callable[..., Path]) -> None:
     path = h5(data=STACK)
     np.testing.assert_array_equal(read_image(path, time=1).data, STACK[1])
     np.testing.assert_array_equal(read_image(path, channel=[2, 0], time=1).data, STACK[1, [2, 0]])
@@ -71,21 +73,21 @@ def test_one_time_point_and_channels_of_hdf5(h5: Callable[..., Path]) -> None:
         read_image(path, time=2)
 
 
-def test_only_the_chosen_part_of_hdf5_is_read(
+def test_only_the_requested_part_of_hdf5_is_read(
     h5: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, parts = h5(data=STACK), []
     from cytoloop.io.readers import hdf5
 
-    read = hdf5._Pixels.__getitem__
+    read = hdf5._LazyArray.__getitem__
     monkeypatch.setattr(
-        hdf5._Pixels, "__getitem__", lambda self, part: parts.append(part) or read(self, part)
+        hdf5._LazyArray, "__getitem__", lambda self, part: parts.append(part) or read(self, part)
     )
     read_image(path, channel=1, time=1)
     assert [part[:2] for part in parts] == [(slice(1, 2), slice(1, 2))]
 
 
-def test_ilastiks_axistags_are_believed(h5: Callable[..., Path]) -> None:
+def test_hdf5_axes_follow_ilastiks_axistags(h5: Callable[..., Path]) -> None:
     path = h5(data=(np.moveaxis(STACK[0], 0, -1), {"axistags": tags("zyxc")}))
     np.testing.assert_array_equal(read_image(path).data, STACK[0])
     path = h5(data=(STACK[0, :, 0], {"axistags": tags("cyx")}))
@@ -93,7 +95,7 @@ def test_ilastiks_axistags_are_believed(h5: Callable[..., Path]) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "{}", tags("zyx"), tags("zzyx"), tags("czyq"), tags("tczq")])
-def test_axistags_that_do_not_fit_are_named(h5: Callable[..., Path], text: str) -> None:
+def test_invalid_axistags_are_refused(h5: Callable[..., Path], text: str) -> None:
     with pytest.raises(ImageError, match=r"a.h5, data set 'data': axistags are .* \(3, 4, 5, 6\)"):
         read_header(h5(data=(STACK[0], {"axistags": text})))
 
@@ -110,7 +112,7 @@ def test_axistags_that_do_not_fit_are_named(h5: Callable[..., Path], text: str) 
         (3, 0.5, None),
     ],
 )
-def test_voxel_sizes_of_hdf5(
+def test_voxel_size_of_hdf5(
     h5: Callable[..., Path], ndim: int, stated: Any, spacing: tuple[float, ...] | None
 ) -> None:
     data = STACK[0, 0] if ndim == 3 else STACK[0, 0, 0]
@@ -131,7 +133,9 @@ def test_image_data_sets_of_hdf5_are_scenes(h5: Callable[..., Path]) -> None:
         read_header(h5(**members))
 
 
-def test_hdf5_is_not_followed_out_of_the_file(tmp_path: Path, h5: Callable[..., Path]) -> None:
+def test_hdf5_links_to_other_files_are_not_followed(
+    tmp_path: Path, h5: Callable[..., Path]
+) -> None:
     secret = h5(data=STACK[0, 0]).rename(tmp_path / "secret.h5")
     (tmp_path / "raw.bin").write_bytes(bytes(200))
     layout = h5py.VirtualLayout((4, 5, 6), "u2")
@@ -141,7 +145,7 @@ def test_hdf5_is_not_followed_out_of_the_file(tmp_path: Path, h5: Callable[..., 
         file.create_virtual_dataset("virtual", layout)
         outside = [(str(tmp_path / "raw.bin"), 0, 200)]
         file.create_dataset("external", (10, 10), "u2", external=outside)
-    with pytest.raises(ImageError, match="data in other files are not followed"):
+    with pytest.raises(ImageError, match="links to other files are not followed"):
         read_header(tmp_path / "a.h5")
     with h5py.File(tmp_path / "a.h5", "a") as file:
         file["own"] = STACK[0, 0]
@@ -151,7 +155,7 @@ def test_hdf5_is_not_followed_out_of_the_file(tmp_path: Path, h5: Callable[..., 
             read_image(tmp_path / "a.h5", scene=name)
 
 
-def test_hdf5_files_are_listed_and_broken_ones_named(tmp_path: Path) -> None:
+def test_hdf5_files_are_listed_and_a_broken_file_is_named(tmp_path: Path) -> None:
     for name in ("a.h5", "b.HDF5", "project.ilp"):
         (tmp_path / name).write_bytes(b"rubbish")
     assert [p.name for p in list_images(tmp_path)] == ["a.h5", "b.HDF5"]
@@ -160,7 +164,7 @@ def test_hdf5_files_are_listed_and_broken_ones_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix, package", [(".nd2", r"cytoloop\[nd2\]"), (".lif", "bioio-lif")])
-def test_a_missing_reader_names_its_package(
+def test_error_for_a_missing_reader_names_its_package(
     tmp_path: Path, suffix: str, package: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
@@ -172,7 +176,7 @@ def test_a_missing_reader_names_its_package(
 
 
 def ome_zarr(folder: Path, levels: list[np.ndarray], axes: str, version: str) -> Path:
-    """Write an OME-Zarr of some pyramid levels, by hand."""
+    """Write an OME-Zarr with these pyramid levels, without bioio's writer."""
     sizes = {"z": 2.0, "y": 0.5, "x": 0.25}
     kinds = {"t": "time", "c": "channel"}
     multiscale = {
@@ -209,7 +213,7 @@ def ome_zarr(folder: Path, levels: list[np.ndarray], axes: str, version: str) ->
 @pytest.mark.parametrize("version", ["0.4", "0.5"])
 @pytest.mark.parametrize("axes", ["tczyx", "czyx", "zyx"])
 @pytest.mark.parametrize("name", ["a.ome.zarr", "a.zarr"])
-def test_the_full_level_of_ome_zarr_is_read(
+def test_full_resolution_of_an_ome_zarr_is_read(
     tmp_path: Path, version: str, axes: str, name: str
 ) -> None:
     data = STACK[(0,) * (5 - len(axes))]
@@ -224,7 +228,7 @@ def test_the_full_level_of_ome_zarr_is_read(
 
 
 @pytest.mark.parametrize("version", ["0.4", "0.5"])
-def test_labels_within_an_ome_zarr_are_read(tmp_path: Path, version: str) -> None:
+def test_labels_inside_an_ome_zarr_are_read(tmp_path: Path, version: str) -> None:
     path = ome_zarr(tmp_path / "a.ome.zarr", [STACK[0]], "czyx", version)
     labels = ome_zarr(path / "labels" / "nuclei", [STACK[0, 0] % 3], "zyx", version)
     assert read_header(labels).spacing_um == (2.0, 0.5, 0.25)
@@ -235,7 +239,7 @@ def test_labels_within_an_ome_zarr_are_read(tmp_path: Path, version: str) -> Non
             read_image(tmp_path / folder)
 
 
-def test_the_same_image_makes_the_same_bytes(tmp_path: Path) -> None:
+def test_same_image_gives_the_same_bytes(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     data = rng.integers(0, 999, (4, 30, 30), np.uint16)
     files = {}
@@ -255,7 +259,7 @@ def test_the_same_image_makes_the_same_bytes(tmp_path: Path) -> None:
 
 
 @pytest.mark.realdata
-def test_real_hdf5_holds_raw_and_labels(real_data: Path) -> None:
+def test_real_hdf5_has_raw_and_labels(real_data: Path) -> None:
     for path in sorted((real_data / "ovules").glob("*.h5")):
         header = read_header(path, "raw")
         assert header.scenes == ("label", "raw") and header.spacing_um is not None
@@ -264,14 +268,14 @@ def test_real_hdf5_holds_raw_and_labels(real_data: Path) -> None:
 
 
 @pytest.mark.realdata
-def test_a_real_czi_without_a_scale_is_read(real_data: Path) -> None:
+def test_real_czi_without_a_scale_is_read(real_data: Path) -> None:
     path = real_data / "formats" / "czi" / "DAPI_GFP.czi"
     assert read_header(path).spacing_um is None
     assert read_image(path).data.shape == (2, 640, 640)
 
 
 @pytest.mark.realdata
-def test_a_czi_is_decoded_plane_by_plane(real_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_czi_is_decoded_plane_by_plane(real_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from bioio_czi.aicspylibczi_reader.reader import Reader
 
     path = real_data / "formats" / "czi" / "CellDivision_T3_Z5_CH2_X240_Y170.czi"
@@ -290,13 +294,13 @@ def test_a_czi_is_decoded_plane_by_plane(real_data: Path, monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize("shape", [(3, 515, 1026), (1027, 64), (70, 513, 16)])
-def test_every_level_of_a_written_pyramid_lies_over_the_image(
+def test_levels_of_a_written_pyramid_are_aligned_with_the_image(
     tmp_path: Path, shape: tuple[int, ...]
 ) -> None:
     sizes = (1.75, 0.8, 0.3)
     for axis in range(len(shape)):
         step = sizes[-len(shape) :][axis]
-        place = np.indices(shape, np.uint16)[axis]  # each voxel holds where it lies
+        place = np.indices(shape, np.uint16)[axis]  # each voxel holds its own index
         path = tmp_path / f"{axis}.ome.zarr"
         write_zarr(path, place, "ZYX"[-len(shape) :], sizes)
         stored = zarr.open_group(path, mode="r")

@@ -1,3 +1,5 @@
+"""Read TIFF images: channels, voxel sizes, labels, errors, listing and single planes."""
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -8,8 +10,8 @@ import pytest
 import tifffile
 
 from cytoloop.errors import ImageError
-from cytoloop.io.files import list_images
 from cytoloop.io.labels import read_labels
+from cytoloop.io.listing import list_images
 from cytoloop.io.names import stem
 from cytoloop.io.pixels import open_pixels
 from cytoloop.io.read import read_header, read_image
@@ -20,7 +22,7 @@ from cytoloop.io.writers.tiff import write_image
     "axes, shape", [("ZYX", (4, 6, 7)), ("CZYX", (2, 4, 6, 7)), ("YX", (6, 7)), ("CYX", (3, 6, 7))]
 )
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
-def test_written_images_come_back_with_their_voxel_size(
+def test_written_image_is_read_with_the_same_pixels_and_voxel_size(
     tmp_path: Path, axes: str, shape: tuple[int, ...], dtype: str
 ) -> None:
     data = np.arange(np.prod(shape)).reshape(shape).astype(dtype)
@@ -34,7 +36,7 @@ def test_written_images_come_back_with_their_voxel_size(
     assert [p.name for p in tmp_path.iterdir()] == ["a.ome.tif"]
 
 
-def test_channels_by_name_and_number(tmp_path: Path) -> None:
+def test_channel_is_selected_by_name_or_number(tmp_path: Path) -> None:
     path = tmp_path / "a.ome.tif"
     data = np.arange(24, dtype=np.uint16).reshape(2, 3, 4)
     write_image(path, data, "CYX", None, ["DNA", "membrane"])
@@ -48,7 +50,7 @@ def test_channels_by_name_and_number(tmp_path: Path) -> None:
         read_image(path, time=3)
 
 
-def test_imagej_spacing_counts_and_a_printers_resolution_does_not(
+def test_imagej_voxel_size_is_read_and_a_dpi_resolution_is_ignored(
     tmp_path: Path, tiff: Callable[[Path, np.ndarray], Path]
 ) -> None:
     stack = np.zeros((4, 5, 6), np.uint8)
@@ -61,12 +63,12 @@ def test_imagej_spacing_counts_and_a_printers_resolution_does_not(
     assert header.spacing_um is None and header.spatial == (4, 5, 6)
 
 
-def test_colour_samples_are_channels(tmp_path: Path) -> None:
-    picture = np.random.default_rng(0).integers(0, 255, (8, 9, 3), np.uint8)
-    tifffile.imwrite(tmp_path / "rgb.tif", picture, photometric="rgb")
+def test_rgb_samples_are_channels(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 255, (8, 9, 3), np.uint8)
+    tifffile.imwrite(tmp_path / "rgb.tif", pixels, photometric="rgb")
     assert read_header(tmp_path / "rgb.tif").channels == ("sample 0", "sample 1", "sample 2")
     np.testing.assert_array_equal(
-        read_image(tmp_path / "rgb.tif").data, np.moveaxis(picture, -1, 0)
+        read_image(tmp_path / "rgb.tif").data, np.moveaxis(pixels, -1, 0)
     )
 
 
@@ -74,7 +76,7 @@ def test_colour_samples_are_channels(tmp_path: Path) -> None:
     "content, reason",
     [(None, "no such file"), (b"", "is empty"), (b"II*\0rubbish", "cannot be read")],
 )
-def test_unreadable_files_are_named_with_the_reason(
+def test_error_for_an_unreadable_file_names_file_and_reason(
     tmp_path: Path, content: bytes | None, reason: str
 ) -> None:
     path = tmp_path / "a.tif"
@@ -89,19 +91,21 @@ def test_unreadable_files_are_named_with_the_reason(
     "values, reason",
     [([0.5, 1], "fractions or NaN"), ([np.nan, 1], "fractions or NaN"), ([-1, 1], "negative")],
 )
-def test_what_is_no_label_image(tmp_path: Path, values: list[float], reason: str) -> None:
+def test_fractional_and_negative_labels_are_refused(
+    tmp_path: Path, values: list[float], reason: str
+) -> None:
     tifffile.imwrite(tmp_path / "s.tif", np.array([values] * 4, np.float32))
     with pytest.raises(ImageError, match=reason):
         read_labels(tmp_path / "s.tif")
 
 
-def test_whole_floats_are_labels(tmp_path: Path) -> None:
+def test_whole_numbers_in_float_are_labels(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "s.tif", np.array([[0, 3]] * 4, np.float32))
     labels = read_labels(tmp_path / "s.tif")
     assert labels.dtype == np.uint32 and labels.max() == 3
 
 
-def test_listing_folders_patterns_and_files(tmp_path: Path) -> None:
+def test_folders_patterns_and_files_are_listed(tmp_path: Path) -> None:
     for name in ("b.tif", "a.ome.tif", "note.txt", ".hidden.tif", "deep/c.czi"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
@@ -125,7 +129,7 @@ def test_listing_folders_patterns_and_files(tmp_path: Path) -> None:
 
 
 @pytest.mark.realdata
-def test_real_files_are_read_or_refused_with_a_reason(real_data: Path) -> None:
+def test_real_files_are_read(real_data: Path) -> None:
     read, refused = [], []
     for path in sorted((real_data / "formats").glob("*/*")):
         try:
@@ -140,7 +144,7 @@ def test_real_files_are_read_or_refused_with_a_reason(real_data: Path) -> None:
 
 
 @pytest.mark.parametrize("unit, factor", [("nm", 1e-3), ("mm", 1e3), ("\u00b5m", 1.0)])
-def test_units_of_an_ome_tiff_are_read(tmp_path: Path, unit: str, factor: float) -> None:
+def test_units_of_an_ome_tiff_are_converted_to_um(tmp_path: Path, unit: str, factor: float) -> None:
     metadata = {f"PhysicalSize{axis}": size for axis, size in zip("ZYX", (2, 1, 0.5), strict=True)}
     metadata |= {f"PhysicalSize{axis}Unit": unit for axis in "ZYX"}
     path = tmp_path / "a.ome.tif"
@@ -149,7 +153,7 @@ def test_units_of_an_ome_tiff_are_read(tmp_path: Path, unit: str, factor: float)
     assert read_header(path).spacing_um == pytest.approx((2 * factor, factor, 0.5 * factor))
 
 
-def test_a_stack_without_a_z_step_has_no_voxel_size(tmp_path: Path) -> None:
+def test_stack_without_a_z_step_has_no_voxel_size(tmp_path: Path) -> None:
     path = tmp_path / "a.ome.tif"
     metadata = {"axes": "ZYX", "PhysicalSizeX": 0.5, "PhysicalSizeY": 0.5}
     tifffile.imwrite(path, np.zeros((4, 5, 6), np.uint8), ome=True, metadata=metadata)
@@ -168,7 +172,7 @@ def test_a_stack_without_a_z_step_has_no_voxel_size(tmp_path: Path) -> None:
     ],
     ids=["plain", "pages", "ImageJ", "OME", "tiles", "plane"],
 )
-def test_a_large_tiff_is_read_plane_by_plane(tmp_path: Path, shape: tuple, written: dict) -> None:
+def test_large_tiff_is_read_plane_by_plane(tmp_path: Path, shape: tuple, written: dict) -> None:
     data = np.random.default_rng(0).integers(1, 99, shape, dtype=np.uint8)
     tifffile.imwrite(tmp_path / "a.tif", data, compression="zlib", **written)
     for time in range(read_header(tmp_path / "a.tif").shape[0]):
@@ -183,14 +187,14 @@ def test_a_large_tiff_is_read_plane_by_plane(tmp_path: Path, shape: tuple, writt
         )
 
 
-def test_planes_that_are_not_asked_for_are_not_read(tmp_path: Path) -> None:
+def test_only_the_requested_planes_are_read(tmp_path: Path) -> None:
     data = np.random.default_rng(0).integers(1, 99, (9, 64, 64), dtype=np.uint8)
     path = tmp_path / "a.tif"
     tifffile.imwrite(path, data, compression="zlib")
     with tifffile.TiffFile(path) as tif:
-        place, length = tif.pages[8].dataoffsets[0], tif.pages[8].databytecounts[0]
+        start, length = tif.pages[8].dataoffsets[0], tif.pages[8].databytecounts[0]
     content = bytearray(path.read_bytes())
-    content[place : place + length] = bytes(length)
+    content[start : start + length] = bytes(length)
     path.write_bytes(bytes(content))
     pixels = open_pixels(path, in_memory=0)
     box = (slice(0, 64), slice(0, 64))

@@ -1,4 +1,4 @@
-"""URLs in manifests: fetched once, never stale, never half, and never out of the cache folder."""
+"""Remote files: fetched once, complete, of the present version, and inside the cache folder."""
 
 from __future__ import annotations
 
@@ -25,17 +25,18 @@ from cytoloop.__main__ import main
 from cytoloop.curation import Settings, curate
 from cytoloop.errors import ConfigError, ImageError, ManifestError, OutputError
 from cytoloop.inference.inputs import list_inputs
-from cytoloop.io.files import list_images
-from cytoloop.io.names import stem
+from cytoloop.io.listing import list_images
+from cytoloop.io.names import path_in_url, stem
 from cytoloop.io.read import read_image
-from cytoloop.io.remote import cache_folder, copies, fetch, fetch_all, forget, servers
-from cytoloop.manifest import Row, locate, read_manifest, write_manifest
+from cytoloop.io.remote import cache as remote_cache
+from cytoloop.io.remote import cache_folder, fetch, fetch_all, forget_fetched, transfer
+from cytoloop.manifest import Row, absolute_path, read_manifest, write_manifest
 from cytoloop.redact import redact_url
-from cytoloop.urls import is_remote, plain_path
+from cytoloop.urls import is_remote
 
 
 class Handler(SimpleHTTPRequestHandler):
-    """Files of a folder, with tricks by name; what was asked is noted."""
+    """Serve the files of a folder, log the requests, and send faulty responses for some names."""
 
     def log_message(self, *words: object) -> None:
         return
@@ -46,16 +47,16 @@ class Handler(SimpleHTTPRequestHandler):
         super().end_headers()
 
     def do_HEAD(self) -> None:
-        self.server.asked.append(("HEAD", self.path))  # type: ignore[attr-defined]
-        if not self.tricks():
+        self.server.requests.append(("HEAD", self.path))  # type: ignore[attr-defined]
+        if not self.send_fault():
             super().do_HEAD()
 
     def do_GET(self) -> None:
-        self.server.asked.append(("GET", self.path))  # type: ignore[attr-defined]
-        if not self.tricks():
+        self.server.requests.append(("GET", self.path))  # type: ignore[attr-defined]
+        if not self.send_fault():
             super().do_GET()
 
-    def tricks(self) -> bool:
+    def send_fault(self) -> bool:
         if "forbidden" in self.path:
             self.send_error(403)
         elif "secret" in self.path and not self.headers.get("Authorization"):
@@ -67,7 +68,7 @@ class Handler(SimpleHTTPRequestHandler):
             if self.command == "GET":
                 self.wfile.write(b"x" * 100)
             self.close_connection = True
-        elif "short" in self.path:  # announced by HEAD alone
+        elif "short" in self.path:  # only HEAD states the size
             self.send_response(200)
             if self.command == "HEAD":
                 self.send_header("Content-Length", "1000")
@@ -75,7 +76,7 @@ class Handler(SimpleHTTPRequestHandler):
             if self.command == "GET":
                 self.wfile.write(b"x" * 100)
             self.close_connection = True
-        elif "nameless" in self.path:  # says nothing that identifies the content
+        elif "nameless" in self.path:  # states nothing that identifies the content
             content = Path(self.translate_path(self.path)).read_bytes()
             self.send_response(200)
             self.send_header("Content-Length", str(len(content)))
@@ -91,7 +92,7 @@ class Server(ThreadingHTTPServer):
     def __init__(self, folder: Path, handler: Any = Handler) -> None:
         super().__init__(("127.0.0.1", 0), partial(handler, directory=str(folder)))
         self.folder = folder
-        self.asked: list[tuple[str, str]] = []
+        self.requests: list[tuple[str, str]] = []
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
     def url(self, name: str, user: str = "") -> str:
@@ -106,14 +107,14 @@ class Server(ThreadingHTTPServer):
 
     @property
     def gets(self) -> int:
-        return sum(verb == "GET" for verb, _ in self.asked)
+        return sum(verb == "GET" for verb, _ in self.requests)
 
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("CYTOLOOP_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(copies, "_RETRY_S", 60.0)
-    forget()
+    monkeypatch.setattr(remote_cache, "_RETRY_S", 60.0)
+    forget_fetched()
     return tmp_path / "cache"
 
 
@@ -140,32 +141,32 @@ def leftovers(cache: Path) -> list[Path]:
     return [path for path in cache.rglob("*") if path.is_file()]
 
 
-def test_remote_is_told_from_a_path() -> None:
+def test_urls_are_distinguished_from_paths() -> None:
     assert all(map(is_remote, ("https://h/a.tif", "S3://b/k", "zip://a.tif::https://h", "ftp://h")))
     texts = ("a.tif", "/a/b.tif", "C:/a.tif", "C://a.tif", "a::b.tif", "", "~/a", "..//a")
     assert not any(map(is_remote, texts))
     assert not is_remote(Path("a")) and not is_remote(None)
 
 
-def test_remote_file_is_the_same_and_keeps_its_name(server: Server, cache: Path) -> None:
+def test_copy_has_the_same_content_and_name(server: Server, cache: Path) -> None:
     url = server.put("plate 1/im\u00e4ge.ome.tiff", b"abc" * 1000)
     for text in (url, server.url("plate%201/im%C3%A4ge.ome.tiff?download=1")):
         path = fetch(text)
         assert path.read_bytes() == b"abc" * 1000
         assert path.name == "im\u00e4ge.ome.tiff" and path.is_relative_to(cache)
-    assert len(leftovers(cache)) == 2  # nothing but the copies
+    assert len(leftovers(cache)) == 2  # only the copies
     assert cache_folder() == cache
 
 
-def test_remote_unchanged_file_is_not_downloaded_again(server: Server) -> None:
+def test_unchanged_file_is_not_downloaded_again(server: Server) -> None:
     url = server.put("a.tif", b"one")
     first = fetch(url)
-    assert fetch(url) == first and len(server.asked) == 2  # a HEAD, a GET; then it is known
-    forget()
-    assert fetch(url) == first and server.gets == 1 and len(server.asked) == 3
+    assert fetch(url) == first and len(server.requests) == 2  # HEAD and GET, then no request
+    forget_fetched()
+    assert fetch(url) == first and server.gets == 1 and len(server.requests) == 3
 
 
-def test_remote_another_process_uses_the_copy_or_fetches_what_changed(server: Server) -> None:
+def test_other_process_uses_the_copy_unless_the_file_changed(server: Server) -> None:
     url = server.put("a.tif", b"one")
     code = "import sys; from cytoloop.io.remote import fetch; print(fetch(sys.argv[1]))"
 
@@ -176,47 +177,47 @@ def test_remote_another_process_uses_the_copy_or_fetches_what_changed(server: Se
 
     first = fetch(url)
     assert elsewhere() == first and server.gets == 1
-    server.put("a.tif", b"two", age=50)  # same size: the time tells
+    server.put("a.tif", b"two", age=50)  # same size, other time
     second = elsewhere()
     assert second.read_bytes() == b"two" and server.gets == 2
-    assert first.read_bytes() == b"one"  # who reads it is not disturbed
-    forget()
+    assert first.read_bytes() == b"one"  # a process may still read it
+    forget_fetched()
     assert fetch(url) == second and server.gets == 2
 
 
-def test_remote_etag_counts_more_than_the_time(server: Server) -> None:
+def test_etag_has_priority_over_the_time(server: Server) -> None:
     url = server.put("etag.tif", b"one")
     first = fetch(url)
-    forget()
+    forget_fetched()
     server.put("etag.tif", b"one", age=10)
     assert fetch(url) == first and server.gets == 1
-    forget()
+    forget_fetched()
     server.put("etag.tif", b"three", age=10)
     assert fetch(url).read_bytes() == b"three"
 
 
 @pytest.mark.parametrize(("name", "age"), [("nameless.tif", 100.0), ("a.tif", 0.0)])
-def test_remote_file_that_nothing_identifies_is_fetched_by_each_process(
+def test_file_without_a_version_is_downloaded_by_each_process(
     server: Server, cache: Path, name: str, age: float
 ) -> None:
     url = server.put(name, b"one", age)
     first = fetch(url)
     assert fetch(url) == first and server.gets == 1
-    forget()
+    forget_fetched()
     assert fetch(url) == first and server.gets == 2 and len(leftovers(cache)) == 1
-    forget()
+    forget_fetched()
     server.put(name, b"two", age)
     assert fetch(url).read_bytes() == b"two"
 
 
-def test_remote_former_copies_go_after_a_day(server: Server, cache: Path) -> None:
+def test_former_copies_are_deleted_after_a_day(server: Server, cache: Path) -> None:
     url = server.put("a.tif", b"one")
     first = fetch(url)
     broken = first.parent.parent / ".fetching-killed"
     broken.mkdir()
     for path in (first.parent, broken):
         os.utime(path, (0, 0))
-    forget()
+    forget_fetched()
     server.put("a.tif", b"second")
     second = fetch(url)
     assert leftovers(cache) == [second] and not broken.exists()
@@ -225,61 +226,59 @@ def test_remote_former_copies_go_after_a_day(server: Server, cache: Path) -> Non
 @pytest.mark.parametrize(
     ("name", "problem"),
     [
-        ("gone.tif", "HTTP 404: nothing is there"),
+        ("gone.tif", "HTTP 404: no such file"),
         ("forbidden.tif", "HTTP 403: no permission"),
         ("broken.tif", "the download broke off"),
-        ("short.tif", "the download broke off: 100 bytes came, 1000 were announced"),
+        ("short.tif", "the download broke off: received 100 of 1000 bytes"),
         ("a.ome.zarr", "which http servers cannot list"),
         ("a.zarr/labels/x", "which http servers cannot list"),
     ],
 )
-def test_remote_failure_is_told_and_leaves_nothing(
+def test_failure_is_explained_and_leaves_no_files(
     server: Server, cache: Path, monkeypatch: pytest.MonkeyPatch, name: str, problem: str
 ) -> None:
-    monkeypatch.setattr(servers.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(transfer.time, "sleep", lambda seconds: None)
     url = server.url(name, "ann:s3cret@") + "?token=t0ken"
     with pytest.raises(ImageError, match=problem) as caught:
         fetch(url)
     assert caught.value.where == server.url(name) + "?..."
     assert caught.value.repair and leftovers(cache) == []
     assert not list(cache.rglob(".fetching-*"))
-    shown_all = repr(caught.value) + repr(caught.value.__cause__)
-    assert "s3cret" not in shown_all and "t0ken" not in shown_all
-    asked = len(server.asked)
-    with pytest.raises(ImageError, match=problem):  # told again without asking
+    messages = repr(caught.value) + repr(caught.value.__cause__)
+    assert "s3cret" not in messages and "t0ken" not in messages
+    requests = len(server.requests)
+    with pytest.raises(ImageError, match=problem):  # repeated without a request
         fetch(url)
-    assert len(server.asked) == asked
-    forget()
+    assert len(server.requests) == requests
+    forget_fetched()
 
 
-def test_remote_broken_download_is_tried_again(
-    server: Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(servers.time, "sleep", lambda seconds: None)
+def test_broken_download_is_repeated(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transfer.time, "sleep", lambda seconds: None)
     url = server.put("broken.tif", b"whole")
-    former, broken = Handler.tricks, []
+    send_fault, broken = Handler.send_fault, []
 
     def once(self: Handler) -> bool:
         if self.command == "GET" and not broken:
             broken.append(1)
-            return former(self)
+            return send_fault(self)
         return False
 
-    monkeypatch.setattr(Handler, "tricks", once)
+    monkeypatch.setattr(Handler, "send_fault", once)
     assert fetch(url).read_bytes() == b"whole" and server.gets == 2
 
 
-def test_remote_server_that_is_not_there(server: Server) -> None:
+def test_unreachable_server_is_explained(server: Server) -> None:
     port = server.server_port
     server.shutdown()
     server.server_close()
     with pytest.raises(ImageError, match="no connection to the server"):
         fetch(f"http://127.0.0.1:{port}/a.tif")
-    with pytest.raises(ImageError, match="not resolved|no connection"):
+    with pytest.raises(ImageError, match="cannot be resolved|no connection"):
         fetch("http://no-such-host.invalid/a.tif")
 
 
-def test_remote_user_and_password_are_used_and_never_shown(server: Server, cache: Path) -> None:
+def test_user_and_password_are_used_but_not_shown(server: Server, cache: Path) -> None:
     server.put("secret.tif", b"mine")
     with pytest.raises(ImageError, match="HTTP 401: no permission"):
         fetch(server.url("secret.tif"))
@@ -305,7 +304,7 @@ def test_remote_user_and_password_are_used_and_never_shown(server: Server, cache
         ("file://elsewhere/a.tif", "names the machine 'elsewhere'"),
     ],
 )
-def test_remote_other_protocols_are_refused(url: str, problem: str, tmp_path: Path) -> None:
+def test_other_protocols_are_refused(url: str, problem: str, tmp_path: Path) -> None:
     with pytest.raises(ImageError, match=problem) as caught:
         fetch(url)
     assert "s3cret" not in str(caught.value)
@@ -316,14 +315,14 @@ def test_remote_other_protocols_are_refused(url: str, problem: str, tmp_path: Pa
         assert "s3cret" not in str(refused.value)
 
 
-def test_remote_package_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "gcsfs", None)
     with pytest.raises(ImageError, match="gs:// needs the package gcsfs") as caught:
         fetch("gs://bucket/a.tif")
     assert caught.value.repair == "Install it: pip install gcsfs"
 
 
-def test_remote_cache_that_cannot_be_written(
+def test_unwritable_cache_is_explained(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url = server.put("a.tif", b"one")
@@ -333,18 +332,18 @@ def test_remote_cache_that_cannot_be_written(
         fetch(url)
 
 
-def test_remote_many_at_once_ask_once(server: Server, cache: Path) -> None:
+def test_parallel_calls_download_each_file_once(server: Server, cache: Path) -> None:
     urls = [server.put(f"{i}.tif", bytes([i]) * 100_000) for i in range(4)]
     with ThreadPoolExecutor(12) as pool:
         found = list(pool.map(fetch, urls * 6))
     assert server.gets == 4 and len(set(found)) == 4
     assert [p.read_bytes() for p in found[:4]] == [bytes([i]) * 100_000 for i in range(4)]
-    forget()
+    forget_fetched()
     fetch_all([*urls, server.url("gone.tif"), "a.tif"], progress=True)
-    assert sum(path != "/gone.tif" for verb, path in server.asked if verb == "GET") == 4
+    assert sum(path != "/gone.tif" for verb, path in server.requests if verb == "GET") == 4
 
 
-def test_remote_processes_share_the_cache_while_they_download(server: Server, cache: Path) -> None:
+def test_parallel_processes_share_one_copy(server: Server, cache: Path) -> None:
     url = server.put("a.tif", b"z" * 3_000_000)
     code = "import sys; from cytoloop.io.remote import fetch; print(fetch(sys.argv[1]))"
     words = [sys.executable, "-c", code, url]
@@ -365,7 +364,7 @@ def write_zarr(path: Path) -> np.ndarray:
 
 
 @pytest.mark.parametrize("protocol", ["memory", "file"])
-def test_remote_ome_zarr(tmp_path: Path, memory: Any, cache: Path, protocol: str) -> None:
+def test_ome_zarr_is_copied_whole(tmp_path: Path, memory: Any, cache: Path, protocol: str) -> None:
     store = tmp_path / "own" / "a b.ome.zarr"
     store.parent.mkdir()
     data = write_zarr(store)
@@ -379,26 +378,26 @@ def test_remote_ome_zarr(tmp_path: Path, memory: Any, cache: Path, protocol: str
     files = {p.relative_to(store): p.read_bytes() for p in store.rglob("*") if p.is_file()}
     assert {p.relative_to(path): p.read_bytes() for p in path.rglob("*") if p.is_file()} == files
     if protocol == "memory":
-        forget()
+        forget_fetched()
         assert fetch(url) == path
-        forget()
+        forget_fetched()
         memory.pipe("/box/a b.ome.zarr/more", b"x")
         assert fetch(url) != path and (fetch(url) / "more").read_bytes() == b"x"
 
 
-def test_remote_memory_file_and_one_that_is_not_there(memory: Any) -> None:
+def test_memory_file_is_fetched_and_a_missing_file_explained(memory: Any) -> None:
     memory.pipe("/a/b.tif", b"abc")
     assert fetch("memory://a/b.tif").read_bytes() == b"abc"
     memory.pipe("/a/b.tif", b"xyz")
-    assert fetch("memory://a/b.tif").read_bytes() == b"abc"  # one content in a process
-    forget()
+    assert fetch("memory://a/b.tif").read_bytes() == b"abc"  # the version of this process
+    forget_fetched()
     assert fetch("memory://a/b.tif").read_bytes() == b"xyz"
-    with pytest.raises(ImageError, match="memory://a/c.tif: nothing is there"):
+    with pytest.raises(ImageError, match="memory://a/c.tif: no such file"):
         fetch("memory://a/c.tif")
 
 
 @pytest.mark.parametrize("name", ["../../evil", "a/../../evil", "C:evil", "a\\..\\evil", "a//b"])
-def test_remote_names_of_a_server_stay_in_the_cache(
+def test_server_names_cannot_lead_out_of_the_cache(
     memory: Any, cache: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     memory.pipe("/box/a.zarr/x", b"x")
@@ -409,7 +408,7 @@ def test_remote_names_of_a_server_stay_in_the_cache(
     assert leftovers(cache) == []
 
 
-def test_remote_url_names_cannot_lead_out_of_the_cache(server: Server, cache: Path) -> None:
+def test_url_names_cannot_lead_out_of_the_cache(server: Server, cache: Path) -> None:
     server.put("x", b"x")
     for text in ("..%2F..%2Fx", "%2E%2E/x", "x?a=/../../y.tif"):
         try:
@@ -420,10 +419,10 @@ def test_remote_url_names_cannot_lead_out_of_the_cache(server: Server, cache: Pa
 
 
 class S3Handler(SimpleHTTPRequestHandler):
-    """As much of S3 as reading a bucket needs; each key has an ETag of its content."""
+    """Minimal S3 server for reading a bucket; the ETag of a key depends on its content."""
 
     objects: ClassVar[dict[str, bytes]] = {}
-    asked: ClassVar[list[tuple[str, str]]] = []
+    requests: ClassVar[list[tuple[str, str]]] = []
     signed: ClassVar[list[bool]] = []
 
     def log_message(self, *words: object) -> None:
@@ -434,7 +433,7 @@ class S3Handler(SimpleHTTPRequestHandler):
 
     def do_GET(self) -> None:
         parts = urlsplit(self.path)
-        self.asked.append((self.command, self.path))
+        self.requests.append((self.command, self.path))
         self.signed.append("Authorization" in self.headers)
         bucket, _, key = parts.path.lstrip("/").partition("/")
         query = {name: values[0] for name, values in parse_qs(parts.query).items()}
@@ -461,11 +460,11 @@ class S3Handler(SimpleHTTPRequestHandler):
 
 
 @pytest.mark.parametrize("credentials", [False, True])
-def test_remote_s3_with_and_without_credentials(
+def test_s3_is_read_with_and_without_credentials(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, credentials: bool
 ) -> None:
     one = Server(tmp_path, S3Handler)
-    S3Handler.asked, S3Handler.signed = [], []
+    S3Handler.requests, S3Handler.signed = [], []
     S3Handler.objects = {"a/b.tif": b"abc", "z.ome.zarr/zarr.json": b"{}", "z.ome.zarr/c/0": b"0"}
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)
@@ -477,52 +476,52 @@ def test_remote_s3_with_and_without_credentials(
     if credentials:
         monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-    servers.is_anonymous.cache_clear()
+    transfer.has_no_aws_credentials.cache_clear()
     fsspec.get_filesystem_class("s3").clear_instance_cache()
     try:
         path = fetch("s3://bucket/a/b.tif")
         assert path.read_bytes() == b"abc" and path.name == "b.tif"
-        forget()
-        gets = sum(p == "/bucket/a/b.tif" for verb, p in S3Handler.asked if verb == "GET")
+        forget_fetched()
+        gets = sum(p == "/bucket/a/b.tif" for verb, p in S3Handler.requests if verb == "GET")
         assert fetch("s3://bucket/a/b.tif") == path
-        assert gets == sum(p == "/bucket/a/b.tif" for v, p in S3Handler.asked if v == "GET") == 1
-        forget()
+        assert gets == sum(p == "/bucket/a/b.tif" for v, p in S3Handler.requests if v == "GET") == 1
+        forget_fetched()
         S3Handler.objects["a/b.tif"] = b"xyz"
         assert fetch("s3://bucket/a/b.tif").read_bytes() == b"xyz"
         store = fetch("s3://bucket/z.ome.zarr")
         assert (store / "zarr.json").read_bytes() == b"{}" and (store / "c/0").read_bytes() == b"0"
-        with pytest.raises(ImageError, match="nothing is there"):
+        with pytest.raises(ImageError, match="no such file"):
             fetch("s3://bucket/none.tif")
         assert set(S3Handler.signed) == {credentials}
     finally:
-        servers.is_anonymous.cache_clear()
+        transfer.has_no_aws_credentials.cache_clear()
         fsspec.get_filesystem_class("s3").clear_instance_cache()
         one.shutdown()
         one.server_close()
 
 
-def test_remote_names_are_read_off_urls() -> None:
-    assert plain_path("https://u:p@h/a%20b/c.tif?x=/y#z") == "a b/c.tif"
-    assert plain_path("https://h/api/files/c.tif/content") == "api/files/c.tif"
-    assert plain_path("s3://bucket/k?y.tif") == "bucket/k?y.tif"
+def test_image_names_are_taken_from_urls() -> None:
+    assert path_in_url("https://u:p@h/a%20b/c.tif?x=/y#z") == "a b/c.tif"
+    assert path_in_url("https://h/api/files/c.tif/content") == "api/files/c.tif"
+    assert path_in_url("s3://bucket/k?y.tif") == "bucket/k?y.tif"
     assert stem("https://h/img_1.ome.tif?token=a.b") == "img_1"
     assert Row({"raw": "https://h/img_1.ome.tif?token=1"}).id == "img_1"
 
 
-def test_remote_reading_a_manifest_fetches_nothing(server: Server, tmp_path: Path) -> None:
+def test_reading_a_manifest_fetches_nothing(server: Server, tmp_path: Path) -> None:
     url = server.put("img.tif", b"one")
     write_manifest(tmp_path / "t.csv", [{"raw": url, "seg1": "s.tif"}], ("raw", "seg1"))
     row = read_manifest(tmp_path / "t.csv").rows[0]
-    assert (row.id, row.named("raw"), row.named("seg2")) == ("img", url, "")
-    assert row.named("seg1") == str(tmp_path / "s.tif") and server.asked == []
+    assert (row.id, row.location("raw"), row.location("seg2")) == ("img", url, "")
+    assert row.location("seg1") == str(tmp_path / "s.tif") and server.requests == []
     path = row.file("raw")
     assert path is not None and path.read_bytes() == b"one"
 
 
-def test_remote_urls_are_refused_where_a_path_is_needed(tmp_path: Path) -> None:
+def test_urls_are_refused_where_a_path_is_needed(tmp_path: Path) -> None:
     url = "https://ann:s3cret@host/folder"
     for error, call in (
-        (ManifestError, lambda: locate(url)),
+        (ManifestError, lambda: absolute_path(url)),
         (ManifestError, lambda: read_manifest(f"{url}/t.csv")),
         (ImageError, lambda: list_images(url)),
         (ConfigError, lambda: Settings(raw=url, seg1=url, output=tmp_path)),
@@ -532,12 +531,12 @@ def test_remote_urls_are_refused_where_a_path_is_needed(tmp_path: Path) -> None:
         assert "s3cret" not in str(caught.value)
 
 
-def test_remote_inputs_of_predict(server: Server, tmp_path: Path, images_2d: Path) -> None:
+def test_predict_accepts_urls(server: Server, tmp_path: Path, images_2d: Path) -> None:
     content = (images_2d / "raw" / "img_0.tif").read_bytes()
     for name in ("a/x.tif", "b/x.tif"):
         server.put(name, content)
     (row,) = list_inputs(server.url("a/x.tif"))
-    assert (row.id, row["name"], row.named("raw")) == ("x", "x", server.url("a/x.tif"))
+    assert (row.id, row["name"], row.location("raw")) == ("x", "x", server.url("a/x.tif"))
     cells = [{"raw": server.url(name)} for name in ("a/x.tif", "b/x.tif", "gone.tif")]
     write_manifest(tmp_path / "in.csv", cells, ("raw",))
     assert [row["name"] for row in list_inputs(tmp_path / "in.csv")] == ["a__x", "b__x", "gone"]
@@ -550,7 +549,7 @@ def cells_of(path: Path) -> list[dict[str, str]]:
 
 @pytest.fixture
 def table(server: Server, images_2d: Path, tmp_path: Path) -> Path:
-    """A CSV whose cells are URLs, also of excluding masks; the images are moved to the server."""
+    """CSV with URLs of images and exclude masks; the images are moved to the server."""
     import shutil
 
     from conftest import write_tiff
@@ -574,7 +573,7 @@ def table(server: Server, images_2d: Path, tmp_path: Path) -> Path:
     return tmp_path / "table.csv"
 
 
-def test_remote_curation_keeps_urls(table: Path, server: Server, tmp_path: Path) -> None:
+def test_curation_keeps_urls(table: Path, server: Server, tmp_path: Path) -> None:
     output = tmp_path / "dataset"
     settings = Settings(raw=table, output=output, exclude_rules=["saturated"], report=True)
     result = curate(settings, cache=tmp_path / "checks.sqlite")
@@ -587,34 +586,34 @@ def test_remote_curation_keeps_urls(table: Path, server: Server, tmp_path: Path)
         assert "cache" not in str(row.values())
     assert given["img_0"]["exclude_mask"] in written[0]["exclude"]
     before = (output / "dataset.csv").read_bytes()
-    forget()
+    forget_fetched()
     curate(settings, cache=tmp_path / "checks.sqlite")
     assert (output / "dataset.csv").read_bytes() == before and server.gets == 11
-    forget()
-    curate(Settings(output=output, raw=None))  # the earlier round's rows alone
+    forget_fetched()
+    curate(Settings(output=output, raw=None))  # only the rows of the earlier round
     assert [row["raw"] for row in cells_of(output / "dataset.csv")] == [r["raw"] for r in written]
 
 
-def test_remote_curation_tells_what_cannot_be_fetched(
+def test_curation_reports_urls_that_cannot_be_fetched(
     table: Path, server: Server, tmp_path: Path
 ) -> None:
     (server.folder / "d/raw/img_3.tif").unlink()
     (server.folder / "d/mask.tif").unlink()
     with pytest.raises(ManifestError) as caught:
         curate(Settings(raw=table, output=tmp_path / "dataset"))
-    told = "\n".join(caught.value.problems)
-    assert told.count("HTTP 404: nothing is there") == 2
-    assert "img_3.tif: HTTP" in told and "img_0, img_1" in told
-    assert "pw@" not in told and not (tmp_path / "dataset").exists()
+    problems = "\n".join(caught.value.problems)
+    assert problems.count("HTTP 404: no such file") == 2
+    assert "img_3.tif: HTTP" in problems and "img_0, img_1" in problems
+    assert "pw@" not in problems and not (tmp_path / "dataset").exists()
 
 
 @pytest.mark.parametrize("export", ["cytodl", "segmenter_ml"])
-def test_remote_exports_hold_the_images(
+def test_exports_copy_the_remote_images(
     server: Server, images_3d: Path, tmp_path: Path, export: str
 ) -> None:
     url = f"file://{images_3d}"
-    memory_of = fsspec.filesystem("memory")
-    memory_of.put(str(images_3d), "/exported", recursive=True)
+    memory_system = fsspec.filesystem("memory")
+    memory_system.put(str(images_3d), "/exported", recursive=True)
     rows = [
         {"raw": f"memory://exported/raw/img_{i}.tif", "seg1": f"{url}/seg/img_{i}.tif"}
         for i in range(5)
@@ -627,22 +626,22 @@ def test_remote_exports_hold_the_images(
         assert Path(row["raw"]).is_relative_to(folder) and Path(row["raw"]).is_file()
 
 
-def test_remote_curate_and_check_as_commands(
+def test_curate_and_check_commands_with_urls(
     table: Path, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     check = ["check", "experiment=nuclei_2d", "data.patch_size=[32,32]", "data.path=dataset"]
     assert main(["curate", f"raw={table}", "output=dataset"]) == 0
-    forget()
+    forget_fetched()
     assert main(check) == 0 and server.gets == 11
     content = (server.folder / "d/raw/img_1.tif").read_bytes()
     server.put("d/raw/img_0.tif", content)
-    forget()
-    assert main(check) == 2  # the picture is another one now
+    forget_fetched()
+    assert main(check) == 2  # the image changed
 
 
 @pytest.mark.slow
-def test_remote_loop(
+def test_whole_loop_with_urls(
     table: Path, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -667,5 +666,5 @@ def test_remote_loop(
     assert main(["evaluate", *words, "log_to_mlflow=false"]) == 0
     (scores,) = [path for path in (tmp_path / "e").glob("*.csv") if "raw" in path.read_text()]
     assert {row["raw"] for row in cells_of(scores)} == set(given.values())
-    assert server.gets == 12  # each file once, and one of them by another URL
+    assert server.gets == 12  # each file once, one of them also by another URL
     assert main(["predict", "input=https://h/a.tif", model, "output=s3://bucket/p"]) == 2

@@ -49,7 +49,7 @@ from cytoloop.curation.settings import Settings
 from cytoloop.curation.sources import Sources, read_sources
 from cytoloop.curation.split_rows import assign_splits, stated_splits
 from cytoloop.curation.splits.assign import SPLITS
-from cytoloop.manifest import Row, format_spacing, locate
+from cytoloop.manifest import Row, absolute_path, format_spacing
 
 log = logging.getLogger(__name__)
 
@@ -117,7 +117,7 @@ def curate(
     forget_automatic(sources.rows, list(verdicts))
     kept = {**stated_splits(sources.rows, earlier.splits, str(settings.raw)), **earlier.splits}
     regions = apply_verdicts(sources.rows, sources.regions, verdicts, settings)
-    output = locate(str(settings.output))
+    output = absolute_path(str(settings.output))
     with swept_on_failure(output):
         facts = _inspect(sources.rows, regions, kept, settings, output / FOLDER, progress, cache)
         found = _judge(settings, earlier, sources, regions, facts, kept, progress)
@@ -190,7 +190,7 @@ def _judge(
     counts = count_rows(rows, sources.unmatched)
     ranking = rank_rows(judged, by_id, settings.limits, flags, nearest)
     keep = [row for row in rows if row["status"] == "keep"]
-    output = locate(str(settings.output))
+    output = absolute_path(str(settings.output))
     made = materialize(keep, by_id, output) if settings.materialize else {}
     return Dataset(rows, by_id, counts, ranking, sources.unmatched, made, [])
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from cytoloop.errors import ConfigError
-from cytoloop.manifest import absolute_name
+from cytoloop.manifest import absolute_location
 from cytoloop.truth.regions import is_rule, parse_rule
 from cytoloop.urls import is_remote
 
@@ -23,7 +23,7 @@ def split_parts(text: str, root: Path) -> tuple[str, ...]:
     """
     found = next(csv.reader([text], delimiter=";", skipinitialspace=True), [])
     parts = [part.strip() for part in found]
-    return tuple(part if is_word(part) else absolute_name(part, root) for part in parts if part)
+    return tuple(part if is_word(part) else absolute_location(part, root) for part in parts if part)
 
 
 def join_parts(parts: Iterable[str]) -> str:

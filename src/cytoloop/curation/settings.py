@@ -15,7 +15,7 @@ from cytoloop.curation.pairing.keys import compile_pattern
 from cytoloop.curation.region_cells import rule_problem
 from cytoloop.curation.splits.assign import Wish, as_wish, wish_problems
 from cytoloop.errors import ConfigError
-from cytoloop.manifest import locate
+from cytoloop.manifest import absolute_path
 from cytoloop.redact import redact_url
 from cytoloop.truth.regions import MERGE_RULES
 from cytoloop.urls import is_remote
@@ -204,11 +204,11 @@ class Settings:
 
     def _from_output(self, source: str) -> str:
         """Return a source as seen from the data set, wherever the command was started."""
-        path = locate(source)
+        path = absolute_path(source)
         if self.paths == "absolute":
             return str(path)
         try:
-            return Path(os.path.relpath(path, locate(str(self.output)))).as_posix()
+            return Path(os.path.relpath(path, absolute_path(str(self.output)))).as_posix()
         except ValueError:  # Windows, another drive
             return str(path)
 
@@ -312,7 +312,7 @@ class Settings:
         return []
 
     def _has_parent(self) -> bool:
-        folder = locate(str(self.parent or self.output))
+        folder = absolute_path(str(self.parent or self.output))
         return (folder / "dataset.csv").is_file()
 
 

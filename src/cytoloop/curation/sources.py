@@ -14,7 +14,7 @@ from cytoloop.curation.pairing.series import expand
 from cytoloop.curation.region_cells import join_parts, split_parts
 from cytoloop.curation.region_masks import Regions
 from cytoloop.curation.settings import Settings
-from cytoloop.errors import ConfigError, ManifestError, listed
+from cytoloop.errors import ConfigError, ManifestError, join_names
 from cytoloop.manifest import FILE_COLUMNS, Row, format_spacing, read_manifest
 
 FILLED = (
@@ -115,7 +115,7 @@ def stated_regions(row: Row) -> Regions:
     """
     found = {}
     for kind in ("exclude", "merge"):
-        mask = row.named(f"{kind}_mask")
+        mask = row.location(f"{kind}_mask")
         parts = split_parts(row[kind], row.root)
         found[kind] = parts or ((mask,) if mask else ())
     return Regions(**found)
@@ -123,7 +123,7 @@ def stated_regions(row: Row) -> Regions:
 
 def absolute(row: Row) -> Row:
     """Return a row whose paths do not depend on where its table lies."""
-    files = {column: row.named(column) for column in FILE_COLUMNS}
+    files = {column: row.location(column) for column in FILE_COLUMNS}
     parts = {kind: join_parts(split_parts(row[kind], row.root)) for kind in ("exclude", "merge")}
     return replace(row, values={**row.values, **files, **parts, "id": row.id})
 
@@ -207,7 +207,7 @@ def _fill_groups(rows: Sequence[Row], settings: Settings) -> None:
     if lost:
         raise ManifestError(
             f"group={asked!r}",
-            f"no group found for {listed(lost, _LISTED)}",
+            f"no group found for {join_names(lost, _LISTED)}",
             "Every image needs one: widen the pattern, or leave these images out.",
         )
     for row, group in zip(rows, found, strict=True):

@@ -17,7 +17,7 @@ from cytoloop.data.points import object_points, valid_places
 from cytoloop.errors import CytoloopError, ImageError, OutputError
 from cytoloop.io.digest import file_hash
 from cytoloop.io.read import read_header, read_image
-from cytoloop.manifest import CHOICE_COLUMNS, FILE_COLUMNS, Row
+from cytoloop.manifest import FILE_COLUMNS, SELECTION_COLUMNS, Row
 from cytoloop.truth.targets import read_target, row_file
 
 BUILDING = ".building-"
@@ -73,7 +73,7 @@ def row_key(row: Row, classes: bool = False) -> str:
     ImageError
         A file that is not there.
     """
-    facts = {column: row[column] for column in CHOICE_COLUMNS}
+    facts = {column: row[column] for column in SELECTION_COLUMNS}
     facts["format"] = str(_FORMAT)
     if classes:
         facts["classes"] = "true"

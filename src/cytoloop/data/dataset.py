@@ -19,7 +19,7 @@ from cytoloop.data.augmentation.warp import bounds, inside, interpolate, nearest
 from cytoloop.data.entry import Entry
 from cytoloop.data.sampling import PatchSchedule, draw_centre
 from cytoloop.data.target_maps import FULL, LOCAL, MAKERS, known_labels
-from cytoloop.intensity.normalization import Levels, normalize
+from cytoloop.intensity.normalization import IntensityStats, normalize
 from cytoloop.truth.classes import PREFIX
 from cytoloop.truth.regions import separate_pieces
 
@@ -51,7 +51,7 @@ class PatchDataset:
     def __init__(
         self,
         entries: Sequence[Entry],
-        levels: Sequence[Levels],
+        levels: Sequence[IntensityStats],
         patch_size: Sequence[int],
         schedule: PatchSchedule,
         foreground_fraction: float,
@@ -168,7 +168,7 @@ class Share(Dataset):
 
 def warped_patch(
     entry: Entry,
-    levels: Levels,
+    levels: IntensityStats,
     warp: Warp,
     centre: np.ndarray,
     size: Sequence[int],

@@ -28,7 +28,8 @@ from cytoloop.data.building import (
 from cytoloop.data.entry import FACTS, Entry, measure_entry, open_entry
 from cytoloop.errors import CytoloopError, ManifestError, OutputError
 from cytoloop.manifest import Row
-from cytoloop.workers.local import are_large, progress_bar, run_parallel
+from cytoloop.terminal import progress_bar
+from cytoloop.workers.local import has_large_files, run_parallel
 
 log = logging.getLogger(__name__)
 
@@ -101,7 +102,7 @@ class ImageCache:
         self.folder.mkdir(parents=True, exist_ok=True)
         problems: list[CytoloopError] = []
         size = 0
-        large = are_large([row.file("raw") for _, row in jobs])
+        large = has_large_files([row.file("raw") for _, row in jobs])
         one = partial(build_or_error, store=self.folder, classes=self.classes)
         with progress_bar("reading images", len(jobs), progress) as advance:
             for _, result in run_parallel(one, jobs, self.workers, large):

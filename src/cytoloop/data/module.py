@@ -151,7 +151,7 @@ class ManifestDataModule(LightningDataModule):
         if made:
             log.info("objects of %d images: %s", len(entries), ", ".join(made))
             jobs = [(entry, head) for entry in entries for head in made]
-            for _ in run_parallel(_make_map, jobs, large=True):
+            for _ in run_parallel(_make_map, jobs, threads=True):
                 pass
         schedule = PatchSchedule(
             [entry.shape for entry in entries[:count]],

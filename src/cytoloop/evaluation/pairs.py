@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from cytoloop.errors import ManifestError, listed
+from cytoloop.errors import ManifestError, join_names
 from cytoloop.evaluation.objects import ABOVE, GUESS, PICTURES, picture_column
-from cytoloop.io.files import list_images
+from cytoloop.io.listing import list_images
 from cytoloop.io.names import stem
 from cytoloop.manifest import Row, read_manifest
 from cytoloop.urls import is_remote
@@ -97,8 +97,8 @@ def pair_tables(predicted: Mapping[str, Row], predictions: str, truth: str) -> P
             predictions,
             [
                 "no prediction has a truth of the same id",
-                f"predictions: {listed(predicted) or 'none'}",
-                f"truth ({truth}): {listed(true) or 'none'}",
+                f"predictions: {join_names(predicted) or 'none'}",
+                f"truth ({truth}): {join_names(true) or 'none'}",
             ],
             "Ids are the column `id`, or the file names without suffix.",
         )

@@ -118,7 +118,7 @@ def check_shape(prediction: Row, labels: np.ndarray, truth: np.ndarray) -> None:
     """
     if labels.shape != truth.shape:
         raise ImageError(
-            prediction.named(picture_column(prediction) or GUESS),
+            prediction.location(picture_column(prediction) or GUESS),
             f"shape {labels.shape} but the truth is {truth.shape}",
             "Prediction and truth must be the same picture.",
         )
@@ -141,12 +141,12 @@ def _levels(prediction: Row, truth: np.ndarray) -> np.ndarray | None:
 
 def manifest_cells(prediction: Row, true: Row, kind: str) -> dict[str, str]:
     """Return what makes a row of scores a manifest row: the same truth, read the same way."""
-    cells = {name: true.named(name) for name in _TRUE_FILES}
-    cells |= {name: prediction.named(name) for name in _PREDICTED_FILES}
+    cells = {name: true.location(name) for name in _TRUE_FILES}
+    cells |= {name: prediction.location(name) for name in _PREDICTED_FILES}
     if prediction[ABOVE]:
         cells[ABOVE] = prediction[ABOVE]
     else:
-        cells[kind] = cells[kind] or prediction.named(GUESS)
-    cells["raw"] = prediction.named("raw") or true.named("raw")
+        cells[kind] = cells[kind] or prediction.location(GUESS)
+    cells["raw"] = prediction.location("raw") or true.location("raw")
     cells |= {name: true[name] or prediction[name] for name in _CHOICES}
     return cells | {name: prediction[name] or true[name] for name in _RAW_CHOICES}

@@ -20,7 +20,7 @@ from cytoloop.inference.settings import Settings, check_settings
 from cytoloop.instances import segment
 from cytoloop.instances.blocks import Blocks
 from cytoloop.instances.thresholds import choose_threshold, histogram
-from cytoloop.io.pixels import array_pixels
+from cytoloop.io.pixels import pixels_from_array
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def predict_array(
     check_settings(settings)
     paths = tuple(str(path) for path in checkpoints)
     predictor = Model(paths, overlap, tta, accelerator, precision, window).load()
-    pixels = array_pixels(array, settings.spacing_um, channel_axis)
+    pixels = pixels_from_array(array, settings.spacing_um, channel_axis)
     predictor.check("array", pixels)
     check_spacing("array", settings.spacing_um, predictor, resample)
     scratch = Scratch(None)

@@ -28,7 +28,7 @@ from cytoloop.inference.sequential import LESS_MEMORY, Job, mover, predict_job, 
 from cytoloop.inference.settings import Settings
 from cytoloop.inference.sliding_window import stream
 from cytoloop.instances.blocks import Blocks, Box
-from cytoloop.intensity.normalization import Levels
+from cytoloop.intensity.normalization import IntensityStats
 from cytoloop.io.read import read_header
 
 log = logging.getLogger(__name__)
@@ -131,13 +131,13 @@ def _predict_blocks(
     return told(work)
 
 
-def _levels(job: Job, model: Model, settings: Settings) -> list[Levels] | None:
+def _levels(job: Job, model: Model, settings: Settings) -> list[IntensityStats] | None:
     predictor = model.load()
     return predictor.levels(job.row.id, open_input(job.row, settings, predictor))
 
 
 def _predict_box(
-    job: Job, model: Model, settings: Settings, output: Path, levels: list[Levels], box: Box
+    job: Job, model: Model, settings: Settings, output: Path, levels: list[IntensityStats], box: Box
 ) -> None:
     """Predict a block of a large image into its Zarr."""
     predictor = model.load()

@@ -9,12 +9,13 @@ from collections import Counter
 from pathlib import Path
 
 from cytoloop.errors import ImageError, ManifestError
-from cytoloop.io.files import list_images
-from cytoloop.io.names import SUFFIXES, safe_name, stem
+from cytoloop.io.listing import list_images
+from cytoloop.io.names import path_in_url, safe_name, stem
 from cytoloop.io.read import read_header
+from cytoloop.io.readers.formats import IMAGE_SUFFIXES
 from cytoloop.io.remote import fetch_all
 from cytoloop.manifest import Row, read_manifest, read_table
-from cytoloop.urls import is_remote, plain_path
+from cytoloop.urls import is_remote
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +46,7 @@ def list_inputs(source: str | Path) -> list[Row]:
     else:
         files = [path.absolute() for path in list_images(source)]
         rows = [Row({"raw": str(path)}, path.parent, n) for n, path in enumerate(files, 1)]
-    fetch_all(row.named("raw") for row in rows)
+    fetch_all(row.location("raw") for row in rows)
     rows = [one for row in rows for one in _scenes_and_times(row)]
     for row, name in zip(rows, unique_names(rows), strict=True):
         row.values["name"] = name
@@ -90,7 +91,7 @@ def _image_column(columns: list[str], records: list[dict[str, str]]) -> str | No
     holding = [
         name
         for name in columns
-        if records and all(plain_path(r[name]).lower().endswith(SUFFIXES) for r in records)
+        if records and all(path_in_url(r[name]).lower().endswith(IMAGE_SUFFIXES) for r in records)
     ]
     return holding[0] if len(holding) == 1 else None
 
@@ -136,7 +137,7 @@ def unique_names(rows: list[Row]) -> list[str]:
                 continue
             seen[names[i].lower()] += 1
             if attempt == "folder":
-                folder = Path(plain_path(row.named("raw"))).parent.name
+                folder = Path(path_in_url(row.location("raw"))).parent.name
                 names[i] = safe_name(f"{folder}__{stem(row['raw'])}")
             else:
                 names[i] = f"{names[i]}-{seen[names[i].lower()]}"

@@ -15,8 +15,13 @@ from torch import Tensor
 from cytoloop.errors import ConfigError, ImageError, ModelError
 from cytoloop.inference.test_time_augmentation import views
 from cytoloop.inference.windows import Windows, overlap_of, receptive_radius
-from cytoloop.intensity.normalization import SAMPLE, Levels, intensity_statistics, normalize
-from cytoloop.io.pixels import Pixels, slabs
+from cytoloop.intensity.normalization import (
+    MAX_SAMPLE_VOXELS,
+    IntensityStats,
+    intensity_statistics,
+    normalize,
+)
+from cytoloop.io.pixels import Pixels, split_into_slabs
 from cytoloop.io.voxel_size import Spacing
 from cytoloop.model.checkpoint import Checkpoint, build_network
 from cytoloop.model.hardware import choose_precision, faster_channels_last, put_channels_last
@@ -152,7 +157,7 @@ class Predictor:
         overlap = overlap_of(self.overlap, size, self.radius)
         return Windows(shape, size, overlap, self.stride)
 
-    def levels(self, name: str, pixels: Pixels) -> list[Levels] | None:
+    def levels(self, name: str, pixels: Pixels) -> list[IntensityStats] | None:
         """Return what each network's normalisation takes from an image; None if it shows nothing.
 
         The image is read once, slab by slab; every k-th voxel counts where there are many.
@@ -162,11 +167,11 @@ class Predictor:
         ImageError
             Nothing but NaN and infinities.
         """
-        every = math.prod(pixels.shape) // SAMPLE + 1
+        every = math.prod(pixels.shape) // MAX_SAMPLE_VOXELS + 1
         taken, before = [], 0
         low = np.full(len(pixels.channels), np.inf)
         high, finite = -low, False
-        for slab in slabs(pixels.shape, _READ_VOXELS):
+        for slab in split_into_slabs(pixels.shape, _READ_VOXELS):
             rest = tuple(slice(0, n) for n in pixels.shape[1:])
             flat = pixels.read((slab, *rest)).reshape(len(pixels.channels), -1)
             known = True
@@ -187,11 +192,11 @@ class Predictor:
         sample = np.concatenate(taken, axis=1)
         return [intensity_statistics(sample, c.image["normalization"]) for c in self.checkpoints]
 
-    def prepare(self, planes: np.ndarray, levels: Sequence[Levels]) -> np.ndarray:
+    def prepare(self, planes: np.ndarray, levels: Sequence[IntensityStats]) -> np.ndarray:
         """Return planes (C, ...) in the units of the first network, float32."""
         return normalize(planes, *levels[0])
 
-    def predict(self, windows: np.ndarray, levels: Sequence[Levels]) -> np.ndarray:
+    def predict(self, windows: np.ndarray, levels: Sequence[IntensityStats]) -> np.ndarray:
         """Return the maps of some windows, all at once or, where memory is short, in parts.
 
         Parameters and result are those of `predict_at_once`.
@@ -210,7 +215,7 @@ class Predictor:
         return np.concatenate([self.predict(windows[i : i + self._most], levels) for i in parts])
 
     @torch.inference_mode()
-    def predict_at_once(self, windows: np.ndarray, levels: Sequence[Levels]) -> np.ndarray:
+    def predict_at_once(self, windows: np.ndarray, levels: Sequence[IntensityStats]) -> np.ndarray:
         """Return the maps of some windows: the mean over networks and views.
 
         Parameters

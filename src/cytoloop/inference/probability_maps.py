@@ -14,7 +14,7 @@ from cytoloop.inference.scratch import Scratch
 from cytoloop.inference.sliding_window import regions, stream
 from cytoloop.inference.windows import Windows
 from cytoloop.instances.blocks import Box, Volume
-from cytoloop.intensity.normalization import Levels
+from cytoloop.intensity.normalization import IntensityStats
 from cytoloop.intensity.resample import ResampledPixels, resampled_shape
 from cytoloop.io.pixels import Pixels
 
@@ -92,7 +92,7 @@ def predict_maps(
 
 
 def network_of(
-    predictor: Predictor, levels: list[Levels], skip_empty: bool, stacked: np.ndarray
+    predictor: Predictor, levels: list[IntensityStats], skip_empty: bool, stacked: np.ndarray
 ) -> np.ndarray:
     """Return the maps of prepared windows; with `skip_empty` 0 for those of one grey level."""
     if not skip_empty:

@@ -70,7 +70,7 @@ class Results:
         self.table: list[dict[str, Any]] = []
         for row in rows:
             cells = {k: row[k] for k in ("group", "split", "channel", "scene", "time")}
-            cells |= {"id": row.id, "raw": row.named("raw"), "status": "pending"}
+            cells |= {"id": row.id, "raw": row.location("raw"), "status": "pending"}
             self.table.append({**cells, **common})
         # what is done stays done until it is known not to be: a kill may come before that
         with writing(self.folder):

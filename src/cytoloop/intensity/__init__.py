@@ -1,1 +1,1 @@
-"""Grey levels: statistics, normalisation and resampling, the same in training and prediction."""
+"""Normalise and resample grey levels, in the same way for training and prediction."""

@@ -1,6 +1,6 @@
-"""Grey levels: the same rule brings every image to the network, in training and prediction.
+"""Normalise grey levels: one rule for training and prediction, statistics from each image.
 
-The rule travels in the checkpoint as plain values, its statistics are taken from each image.
+The checkpoint stores the rule as plain values.
 """
 
 from __future__ import annotations
@@ -13,98 +13,103 @@ import numpy as np
 from cytoloop.errors import ConfigError
 
 METHODS = ("percentile", "zscore", "minmax", "range", "none")
-LOWER, UPPER = 1.0, 99.8
-"""Percentiles of a rule that names none."""
-SAMPLE = 2_000_000
-"""Voxels that statistics are taken from: more cost time and change nothing."""
-Levels = tuple[np.ndarray, np.ndarray]
-"""Offset and scale of each channel."""
+DEFAULT_LOWER, DEFAULT_UPPER = 1.0, 99.8
+"""Default percentiles."""
+MAX_SAMPLE_VOXELS = 2_000_000
+"""Voxels per channel that statistics are computed from; more voxels do not change them."""
+IntensityStats = tuple[np.ndarray, np.ndarray]
+"""Offset and scale, each (C,) float32."""
 
 
-def rule_faults(rule: Mapping[str, Any], later: Any = None) -> list[tuple[str, str]]:
-    """Return the keys of a rule that can work on no image, each with what is wrong.
+def rule_problems(rule: Mapping[str, Any], placeholder: Any = None) -> list[tuple[str, str]]:
+    """Return the invalid keys of a rule, each with its problem.
 
     Parameters
     ----------
     rule : mapping
         See `intensity_statistics`.
-    later : object, optional
-        Stands for a number that is not known yet.
+    placeholder : object, optional
+        Value of a number that is resolved later, for example ``"auto"``; it is not checked.
 
     Returns
     -------
     list of (str, str)
-        Key and fault; empty for a rule that works.
+        Key and problem; empty for a valid rule.
     """
     method = rule.get("method", "percentile")
     if method not in METHODS:
         return [("method", f"is {method!r}, expected {', '.join(METHODS)}")]
     if method == "percentile":
-        values = {"lower": rule.get("lower", LOWER), "upper": rule.get("upper", UPPER)}
-        least, most, expected = 0.0, 100.0, "a number, 0 to 100 (percent)"
+        values = {
+            "lower": rule.get("lower", DEFAULT_LOWER),
+            "upper": rule.get("upper", DEFAULT_UPPER),
+        }
+        low, high, expected = 0.0, 100.0, "a number, 0 to 100 (percent)"
     elif method == "range":
         values = {"minimum": rule.get("minimum"), "maximum": rule.get("maximum")}
-        most = float(np.finfo(np.float32).max)
-        least, expected = -most, "a number (a grey level)"
+        high = float(np.finfo(np.float32).max)
+        low, expected = -high, "a number (a grey level)"
     else:
         return []
-    known = {key: value for key, value in values.items() if later is None or value != later}
-    faults = [
+    known = {
+        key: value for key, value in values.items() if placeholder is None or value != placeholder
+    }
+    problems = [
         (key, f"is {value!r}, expected {expected}")
         for key, value in known.items()
         if isinstance(value, bool)
         or not isinstance(value, (int, float))
-        or not least <= value <= most
+        or not low <= value <= high
     ]
-    if not faults and len(known) == 2:
-        (low, first), (high, second) = known.items()
-        if not first < second:
-            faults.append((high, f"is {second:.10g}, not above {low}={first:.10g}"))
-    return faults
+    if not problems and len(known) == 2:
+        (key, value), (other_key, other) = known.items()
+        if not value < other:
+            problems.append((other_key, f"is {other:.10g}, not above {key}={value:.10g}"))
+    return problems
 
 
 def check_rule(rule: Mapping[str, Any]) -> None:
-    """Refuse a rule that can work on no image.
+    """Raise an error for an invalid rule.
 
     Raises
     ------
     ConfigError
-        Every fault, see `rule_faults`.
+        Lists all problems, see `rule_problems`.
     """
-    faults = [(f"normalization.{key}", fault) for key, fault in rule_faults(rule)]
-    if faults:
-        where, what = faults[0] if len(faults) == 1 else ("settings", [" ".join(f) for f in faults])
-        raise ConfigError(where, what, "See docs/data.md, `Grey levels`.")
+    problems = [(f"normalization.{key}", problem) for key, problem in rule_problems(rule)]
+    if len(problems) == 1:
+        raise ConfigError(*problems[0], "See docs/data.md, `Grey levels`.")
+    if problems:
+        lines = [f"{key} {problem}" for key, problem in problems]
+        raise ConfigError("settings", lines, "See docs/data.md, `Grey levels`.")
 
 
-def intensity_statistics(
-    image: np.ndarray, rule: Mapping[str, Any]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return what to subtract from, and what to divide, each channel by.
+def intensity_statistics(image: np.ndarray, rule: Mapping[str, Any]) -> IntensityStats:
+    """Return the offset and scale that normalise each channel: (image - offset) / scale.
 
     Parameters
     ----------
     image : ndarray
-        (C, Z, Y, X) or (C, Y, X), any real dtype; NaN is left out.
+        (C, Z, Y, X) or (C, Y, X), any real dtype; NaN is ignored.
     rule : mapping
-        ``method``: one of `METHODS`; ``percentile`` takes ``lower`` and ``upper`` in percent,
-        ``range`` takes ``minimum`` and ``maximum`` in grey levels.
+        ``method``: one of `METHODS`. ``percentile`` has ``lower`` and ``upper`` in percent,
+        ``range`` has ``minimum`` and ``maximum`` in grey levels.
 
     Returns
     -------
     offset, scale : ndarray of float32
-        One value a channel; (image - offset) / scale is the normalised image.
+        (C,). The scale of a constant channel is 1.
 
     Raises
     ------
     ConfigError
-        See `check_rule`.
+        The rule is invalid, see `rule_problems`.
     """
     check_rule(rule)
     method = rule.get("method", "percentile")
     flat = image.reshape(len(image), -1)
-    if flat.shape[1] > SAMPLE:
-        flat = flat[:, :: flat.shape[1] // SAMPLE + 1]
+    if flat.shape[1] > MAX_SAMPLE_VOXELS:
+        flat = flat[:, :: flat.shape[1] // MAX_SAMPLE_VOXELS + 1]
     flat = flat.astype(np.float32)
     if method == "none":
         low, high = np.zeros(len(flat)), np.ones(len(flat))
@@ -117,19 +122,19 @@ def intensity_statistics(
         low = np.nanmean(flat, axis=1)
         high = low + np.nanstd(flat, axis=1)
     else:
-        lower, upper = rule.get("lower", LOWER), rule.get("upper", UPPER)
+        lower, upper = rule.get("lower", DEFAULT_LOWER), rule.get("upper", DEFAULT_UPPER)
         low, high = np.nanpercentile(flat, [lower, upper], axis=1)
     scale = np.where(high > low, high - low, 1.0)
     return low.astype(np.float32), scale.astype(np.float32)
 
 
 def normalize(image: np.ndarray, offset: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    """Return the image in network units.
+    """Return the normalised image, (image - offset) / scale.
 
     Parameters
     ----------
     image : ndarray
-        (C, ...), any real dtype. NaN and infinities become the offset (background).
+        (C, ...), any real dtype. NaN and infinity become 0, the level of the offset.
     offset, scale : ndarray
         (C,), from `intensity_statistics`.
 
@@ -138,10 +143,10 @@ def normalize(image: np.ndarray, offset: np.ndarray, scale: np.ndarray) -> np.nd
     ndarray of float32
         Same shape.
     """
-    spread = (-1,) + (1,) * (image.ndim - 1)
-    out = np.array(image, np.float32, order="C")  # turned and mirrored views too
-    out -= offset.reshape(spread)
-    out /= scale.reshape(spread)
+    per_channel = (-1,) + (1,) * (image.ndim - 1)
+    out = np.array(image, np.float32, order="C")  # also for rotated and flipped views
+    out -= offset.reshape(per_channel)
+    out /= scale.reshape(per_channel)
     if image.dtype.kind == "f":
         np.nan_to_num(out, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
     return out

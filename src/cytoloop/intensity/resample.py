@@ -1,4 +1,7 @@
-"""Images at another voxel size, read box by box: every box has the voxels of the whole."""
+"""Resample images to another voxel size, box by box.
+
+A box holds the same values as the same part of the whole resampled image.
+"""
 
 from __future__ import annotations
 
@@ -12,19 +15,20 @@ from cytoloop.io.pixels import Pixels
 from cytoloop.io.voxel_size import Spacing
 
 _TRUNCATE = 3.0
+"""Radius of the Gaussian filter in sigma."""
 
 
 class ResampledPixels(Pixels):
-    """An image on a grid of another size.
+    """An image resampled to another shape.
 
-    Linear interpolation between voxel centres; an axis that shrinks is smoothed before, so that
-    nothing is skipped (sigma = sqrt(factor^2 - 1) / 2 voxels, half of what one output voxel spans).
+    Linear interpolation between voxel centres. An axis that shrinks by a factor is smoothed first
+    against aliasing, with sigma = sqrt(factor^2 - 1) / 2 voxels.
 
     Parameters
     ----------
     pixels : Pixels
     shape : sequence of int
-        Of the new grid; it spans the same space.
+        New shape ([Z,] Y, X) of the same field of view.
     """
 
     def __init__(self, pixels: Pixels, shape: Sequence[int]) -> None:
@@ -37,12 +41,12 @@ class ResampledPixels(Pixels):
         self.spacing_um: Spacing | None = None
         if pixels.spacing_um is not None:
             z, y, x = ([1.0] * (3 - len(self._factors))) + self._factors
-            known = pixels.spacing_um
-            self.spacing_um = (known[0] * z, known[1] * y, known[2] * x)
+            old_z, old_y, old_x = pixels.spacing_um
+            self.spacing_um = (old_z * z, old_y * y, old_x * x)
 
     def read(self, box: tuple[slice, ...]) -> np.ndarray:
-        """Return a box, (C, *box) float32."""
-        window, places = [], []
+        """Return the pixels of a box, (C, *box) float32."""
+        window, positions = [], []
         for side, factor, sigma, length in zip(
             box, self._factors, self._sigma, self._pixels.shape, strict=True
         ):
@@ -52,30 +56,31 @@ class ResampledPixels(Pixels):
             low = max(int(centre[0]) - halo, 0)
             high = min(int(centre[-1]) + 2 + halo, length)
             window.append(slice(low, high))
-            places.append(centre - low)
+            positions.append(centre - low)
         data = self._pixels.read(tuple(window)).astype(np.float32)
         if any(self._sigma):
             data = ndimage.gaussian_filter(data, [0, *self._sigma], truncate=_TRUNCATE)
-        for axis, place in enumerate(places, 1):
-            lower = np.minimum(place.astype(int), data.shape[axis] - 1)
+        for axis, position in enumerate(positions, 1):
+            lower = np.minimum(position.astype(int), data.shape[axis] - 1)
             upper = np.minimum(lower + 1, data.shape[axis] - 1)
-            spread = [1] * data.ndim
-            spread[axis] = -1
-            share = (place - lower).astype(np.float32).reshape(spread)
-            data = data.take(lower, axis) * (1 - share) + data.take(upper, axis) * share
+            along_axis = [1] * data.ndim
+            along_axis[axis] = -1
+            weight = (position - lower).astype(np.float32).reshape(along_axis)
+            data = data.take(lower, axis) * (1 - weight) + data.take(upper, axis) * weight
         return data
 
 
 def resampled_shape(
     shape: Sequence[int], spacing_um: Sequence[float], wanted_um: Sequence[float]
 ) -> tuple[int, ...]:
-    """Return the size of the grid on which an image has another voxel size, about.
+    """Return the shape that gives an image about another voxel size.
 
     Parameters
     ----------
     shape : sequence of int
+        ([Z,] Y, X).
     spacing_um, wanted_um : sequence of float
-        (Z, Y, X).
+        Present and wanted voxel size (Z, Y, X) in um.
     """
     ndim = len(shape)
     sides = zip(shape, spacing_um[-ndim:], wanted_um[-ndim:], strict=True)

@@ -1,1 +1,1 @@
-"""Images in and out, voxel sizes, remote files, atomic writes, file hashes."""
+"""Read and write images, voxel sizes, remote files, atomic writes, file hashes."""

@@ -1,4 +1,4 @@
-"""Files and folders that appear whole or not at all."""
+"""Atomic writes: a file or folder is complete or absent."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from pathlib import Path
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
-    """Write a file aside; it takes the place of `path` where the block ends well.
+    """Yield a temporary file that replaces `path` when the block ends without an error.
 
-    The folder is made if it is missing. A crash leaves the old file or the new one.
+    The folder is created if it is missing. A crash leaves the old file or the new file.
 
     Yields
     ------
     Path
-        The file to write, beside `path` and with its ending.
+        The file to write, in the same folder and with the same ending.
 
     Raises
     ------
@@ -37,19 +37,19 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
 @contextmanager
 def replacing_folder(path: str | Path) -> Iterator[Path]:
-    """Fill a folder aside; it takes the place of `path` where the block ends well.
+    """Yield a temporary folder that replaces `path` when the block ends without an error.
 
-    A crash leaves the old folder, the new one, or (between two renames) none; never half of one.
+    A crash leaves the old folder, the new folder or, between two renames, none.
 
     Yields
     ------
     Path
-        The folder to fill, beside `path` and with its ending; it does not exist yet.
+        The folder to create and fill, in the same parent folder and with the same ending.
 
     Raises
     ------
     OSError
-        The place cannot be written to.
+        The parent folder cannot be written to.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def file_hash(path: str | Path) -> str:
-    """Return the SHA-256 of a file, or of all files of a folder (OME-Zarr) with their names."""
+    """Return the SHA-256 of a file; for a folder (OME-Zarr), of its file names and contents."""
     path = Path(path)
     digest = hashlib.sha256()
     members = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]

@@ -1,4 +1,4 @@
-"""Pages that people open from disk and mail: one HTML file with everything inside."""
+"""Self-contained HTML pages, which can be opened from disk and sent by mail."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from cytoloop.io.atomic import replacing
 
 
 def write_page(path: Path, package: str, template: str, **values: Any) -> Path:
-    """Fill a template and write the page; return its path.
+    """Fill a Jinja template, write the page and return its path.
 
     Parameters
     ----------
     path : Path
     package, template : str
-        A Jinja template that ships with a package. What is filled in is escaped.
+        Package and file name of the template. Values are escaped.
     **values
-        Of the template; one that it names and that is not given is a bug of ours.
+        Values of the template; a missing value raises `jinja2.UndefinedError`.
 
     Raises
     ------
@@ -37,18 +37,20 @@ def write_page(path: Path, package: str, template: str, **values: Any) -> Path:
             temporary.write_text(text, encoding="utf-8")
     except OSError as error:
         raise OutputError(
-            str(path), f"cannot be written: {error.strerror}", "All other files are complete."
+            str(path),
+            f"cannot be written: {error.strerror}",
+            "All other files are complete. Free disk space or choose another folder.",
         ) from error
     return path
 
 
 def data_uri(data: bytes, kind: str) -> str:
-    """Return a picture as a ``data:`` URI that a page can hold.
+    """Return an image as a ``data:`` URI for a page.
 
     Parameters
     ----------
     data : bytes
-        Of the file.
+        Content of the image file.
     kind : str
         Media type, for example ``image/png``.
     """

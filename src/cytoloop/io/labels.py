@@ -1,4 +1,4 @@
-"""Segmentations in: whole, non-negative numbers."""
+"""Read label images."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def read_labels(
     scene: str | int | None = None,
     time: int = 0,
 ) -> np.ndarray:
-    """Read a segmentation: one channel of whole, non-negative numbers.
+    """Return the labels of one channel of an image.
 
     Returns
     -------
@@ -26,17 +26,17 @@ def read_labels(
     Raises
     ------
     ImageError
-        Unreadable, or values that are no labels (negative or fractional).
+        The image cannot be read, or holds negative or fractional values.
     """
     image = read_image(path, 0 if channel is None else channel, scene, time)
     return as_labels(path, image.data[0])
 
 
 def as_labels(path: str | Path, labels: np.ndarray) -> np.ndarray:
-    """Return what was read as labels, see `read_labels`; `path` is named where it is none."""
+    """Return pixels as unsigned labels, see `read_labels`; `path` is for the error message."""
     if labels.dtype.kind == "b":
         return labels.astype(np.uint8)
-    if labels.dtype.kind == "f" and not (labels == np.round(labels)).all():  # NaN is no label
+    if labels.dtype.kind == "f" and not (labels == np.round(labels)).all():  # also NaN
         raise ImageError(
             str(path),
             "holds fractions or NaN, expected whole numbers (0 = background)",

@@ -1,10 +1,14 @@
-"""Names of image files: their endings, their stems, and names that are safe to write."""
+"""File names of images: path in a URL, stem, and safe names for new files."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from urllib.parse import unquote
 
-from cytoloop.urls import SUFFIXES, plain_path
+from cytoloop.io.readers.formats import IMAGE_SUFFIXES
+from cytoloop.redact import USER_PATTERN
+from cytoloop.urls import is_remote, protocol_of
 
 
 def stem(path: str | Path) -> str:
@@ -13,18 +17,37 @@ def stem(path: str | Path) -> str:
     >>> stem("a/b.ome.tif")
     'b'
     """
-    name = Path(plain_path(path)).name
-    for suffix in SUFFIXES:
+    name = Path(path_in_url(path)).name
+    for suffix in IMAGE_SUFFIXES:
         if name.lower().endswith(suffix):
             return name[: -len(suffix)]
     return Path(name).stem
 
 
 def safe_name(text: str) -> str:
-    """Return a text fit to be the name of a file: nothing in it leads out of a folder.
+    """Return a text as a safe file name, which cannot lead out of its folder.
 
     >>> safe_name("../plate 1/a*")
     'plate 1_a_'
     """
     name = "".join(c if c.isalnum() or c in "-_.+= " else "_" for c in text)
     return name.lstrip("._ ").rstrip(". ") or "image"
+
+
+def path_in_url(text: str | Path) -> str:
+    """Return the path in a URL; a path is returned unchanged.
+
+    For http, the parts after the image name are dropped: some archives have URLs such as
+    ``.../files/img.tif/content``.
+
+    >>> path_in_url("https://host/plate%201/a.tif?download=1")
+    'plate 1/a.tif'
+    """
+    if not isinstance(text, str) or not is_remote(text):
+        return str(text)
+    path = USER_PATTERN.sub("//", text).partition("://")[2]
+    if protocol_of(text) not in ("http", "https"):
+        return path.strip("/")
+    parts = unquote(re.split(r"[?#]", path)[0].partition("/")[2]).strip("/").split("/")
+    images = [i for i, part in enumerate(parts) if part.lower().endswith(IMAGE_SUFFIXES)]
+    return "/".join(parts[: images[-1] + 1] if images else parts)

@@ -1,4 +1,4 @@
-"""Pixels by boxes: of an image in memory, or of one that does not fit there."""
+"""Pixels of an image, read box by box: from memory, or from a file larger than the memory."""
 
 from __future__ import annotations
 
@@ -12,26 +12,27 @@ import tifffile
 import zarr
 
 from cytoloop.io.read import read_image
-from cytoloop.io.readers.open import channel_numbers, open_scene, readable
+from cytoloop.io.readers.open import channel_numbers, open_scene, wrap_read_errors
 from cytoloop.io.voxel_size import Grid, Spacing, read_origin, read_spacing
 
-IN_MEMORY = 2**28
-"""Bytes up to which an image is read whole: one read is faster than many."""
+IN_MEMORY_BYTES = 2**28
+"""Largest image in bytes that is read at once, which is faster than many reads."""
 
 
 class Pixels:
-    """An image that gives its voxels box by box.
+    """An image that is read box by box.
 
     Attributes
     ----------
     shape : tuple of int
-        (Z, Y, X), or (Y, X) of a 2D image.
+        Shape (Z, Y, X), or (Y, X) for a 2D image.
     dtype : numpy.dtype
     spacing_um : tuple of float or None
-        (Z, Y, X).
+        Voxel size (Z, Y, X) in um.
     origin_um : tuple of float or None
-        Where it begins, see `Grid`.
+        Position of the first voxel, see `Grid`.
     channels : tuple of str
+        Channel names.
     """
 
     shape: tuple[int, ...]
@@ -42,11 +43,11 @@ class Pixels:
 
     @property
     def grid(self) -> Grid:
-        """How the voxels lie in space."""
+        """Voxel size and origin."""
         return Grid(self.spacing_um, self.origin_um)
 
     def read(self, box: tuple[slice, ...]) -> np.ndarray:
-        """Return a box, (C, *box)."""
+        """Return the pixels of a box, (C, *box)."""
         raise NotImplementedError
 
 
@@ -56,12 +57,13 @@ class MemoryPixels(Pixels):
     Parameters
     ----------
     data : ndarray
-        (C, [Z,] Y, X).
+        Pixels (C, [Z,] Y, X).
     spacing_um : tuple of float, optional
-        (Z, Y, X).
+        Voxel size (Z, Y, X) in um.
     channels : sequence of str
+        Channel names.
     origin_um : tuple of float, optional
-        (Z, Y, X).
+        Position of the first voxel (Z, Y, X) in um.
     """
 
     def __init__(
@@ -79,12 +81,12 @@ class MemoryPixels(Pixels):
         self.channels = tuple(channels)
 
     def read(self, box: tuple[slice, ...]) -> np.ndarray:
-        """Return a box, (C, *box)."""
+        """Return the pixels of a box, (C, *box)."""
         return self._data[(slice(None), *box)]
 
 
 class FilePixels(Pixels):
-    """An image that is read box by box.
+    """An image whose boxes are read from its file.
 
     Parameters
     ----------
@@ -92,7 +94,7 @@ class FilePixels(Pixels):
     channel, scene, time
         As in `read_image`.
     level : int
-        Of a pyramid; 0 is the full resolution.
+        Pyramid level; 0 is the full resolution.
     """
 
     def __init__(
@@ -104,10 +106,10 @@ class FilePixels(Pixels):
         level: int = 0,
     ) -> None:
         self._path = path
-        with readable(path):
+        with wrap_read_errors(path):
             bio = open_scene(path, scene, time, level)
             names, wanted = channel_numbers(path, bio, channel)
-            array = _planes_of_tiff(path, bio, time, level)
+            array = _tiff_planes(path, bio, time, level)
             if array is None:
                 array = bio.get_image_dask_data("CZYX", T=time)
             array = array[wanted]
@@ -119,36 +121,36 @@ class FilePixels(Pixels):
         self.channels = tuple(names[i] for i in wanted)
 
     def read(self, box: tuple[slice, ...]) -> np.ndarray:
-        """Return a box, (C, *box).
+        """Return the pixels of a box, (C, *box).
 
         Raises
         ------
         ImageError
-            The file is damaged there.
+            The file is damaged in this box.
         """
-        with readable(self._path):
+        with wrap_read_errors(self._path):
             return np.asarray(self._array[(slice(None), *box)].compute())
 
 
-def _planes_of_tiff(path: str | Path, bio: Any, time: int, level: int) -> Any:
-    """Return the stack of a TIFF, (C, Z, Y, X), whose planes are read as they are asked for.
+def _tiff_planes(path: str | Path, bio: Any, time: int, level: int) -> Any:
+    """Return the stack of a TIFF as a lazy array (C, Z, Y, X) with one chunk per plane.
 
-    bioio decodes all of a stack for any box of it, or opens the file anew for each plane.
+    bioio decodes the whole stack for any box, or opens the file again for each plane.
 
     Returns
     -------
     dask.array.Array or None
-        None where the file is no TIFF, or has other axes than bioio says.
+        None if the file is not a TIFF, or if its axes differ from bioio's.
     """
     import dask.array
 
     if Path(path).suffix.lower() not in (".tif", ".tiff"):
         return None
-    tif = tifffile.TiffFile(path)  # open as long as the array
+    tif = tifffile.TiffFile(path)  # stays open as long as the array
     series = tif.series[bio.current_scene_index]
     axes = str(series.axes)
     if "Z" not in axes:
-        axes = axes.replace("I", "Z").replace("Q", "Z")  # pages that nothing is said of
+        axes = axes.replace("I", "Z").replace("Q", "Z")  # pages without metadata
     if len(set(axes)) < len(axes) or set(axes) - set("TCZYX") or not axes.endswith("YX"):
         tif.close()
         return None
@@ -157,8 +159,8 @@ def _planes_of_tiff(path: str | Path, bio: Any, time: int, level: int) -> Any:
         array = array if axis in axes else array[None]
     order = [axis for axis in "ZCT" if axis not in axes] + list(axes)
     array = array.transpose([order.index(axis) for axis in "TCZYX"])
-    known = tuple(int(bio.dims[axis][0]) for axis in "TCZYX")
-    return array[time] if array.shape == known and array.dtype == bio.dtype else None
+    expected = tuple(int(bio.dims[axis][0]) for axis in "TCZYX")
+    return array[time] if array.shape == expected and array.dtype == bio.dtype else None
 
 
 def open_pixels(
@@ -167,39 +169,40 @@ def open_pixels(
     scene: str | int | None = None,
     time: int = 0,
     level: int = 0,
-    in_memory: float = IN_MEMORY,
+    in_memory: float | None = None,
 ) -> Pixels:
-    """Return an image's pixels: read at once where it is small, box by box where it is not.
+    """Return the pixels of an image: read at once if it is small, else box by box.
 
     Parameters
     ----------
     path, channel, scene, time
         As in `read_image`.
     level : int
-        Of a pyramid; 0 is the full resolution.
-    in_memory : float
-        Bytes up to which it is read at once.
+        Pyramid level; 0 is the full resolution.
+    in_memory : float, optional
+        Largest size in bytes that is read at once; default `IN_MEMORY_BYTES`.
 
     Raises
     ------
     ImageError
-        Unreadable file, or a channel, scene, time point or level that it does not have.
+        The file is unreadable, or has no such channel, scene, time point or level.
     """
-    with readable(path):
+    with wrap_read_errors(path):
         bio = open_scene(path, scene, time, level)
         size = math.prod(int(bio.dims[axis][0]) for axis in "CZYX")
-        whole = size * np.dtype(bio.dtype).itemsize <= in_memory
-        samples = "S" in bio.dims.order  # an RGB picture: its samples are channels
+        limit = IN_MEMORY_BYTES if in_memory is None else in_memory
+        is_small = size * np.dtype(bio.dtype).itemsize <= limit
+        samples = "S" in bio.dims.order  # RGB: the samples are channels
         origin = read_origin(path, bio)
-    if level == 0 and (whole or samples):
+    if level == 0 and (is_small or samples):
         image = read_image(path, channel, scene, time)
         return MemoryPixels(image.data, image.spacing_um, image.channels, origin)
     return FilePixels(path, channel, scene, time, level)
 
 
 def level_spacings(path: str | Path, scene: str | int | None = None) -> list[Spacing | None]:
-    """Return the voxel size of each level of a pyramid; one entry for an image without."""
-    with readable(path):
+    """Return the voxel size of each pyramid level; an image without a pyramid has one level."""
+    with wrap_read_errors(path):
         bio = open_scene(path, scene)
         found: list[Spacing | None] = []
         for level in bio.resolution_levels:
@@ -209,17 +212,17 @@ def level_spacings(path: str | Path, scene: str | int | None = None) -> list[Spa
 
 
 def read_whole(pixels: Pixels) -> np.ndarray:
-    """Return all of an image, (C, *shape)."""
+    """Return all pixels of an image, (C, *shape)."""
     return pixels.read(tuple(slice(0, n) for n in pixels.shape))
 
 
-def slabs(shape: Sequence[int], most_voxels: int) -> list[slice]:
-    """Return slices along the first axis that hold about so many voxels each."""
-    planes = max(most_voxels // max(math.prod(shape[1:]), 1), 1)
+def split_into_slabs(shape: Sequence[int], max_voxels: int) -> list[slice]:
+    """Return slices along the first axis, each with at most `max_voxels` or one plane."""
+    planes = max(max_voxels // max(math.prod(shape[1:]), 1), 1)
     return [slice(i, min(i + planes, shape[0])) for i in range(0, shape[0], planes)]
 
 
-def array_pixels(
+def pixels_from_array(
     array: Any, spacing_um: Sequence[float] | None = None, channel_axis: int | None = None
 ) -> MemoryPixels:
     """Return the pixels of an array.
@@ -227,10 +230,11 @@ def array_pixels(
     Parameters
     ----------
     array : array
-        ([Z,] Y, X), or with a channel axis.
+        Pixels ([Z,] Y, X), or with a channel axis.
     spacing_um : sequence of float, optional
-        (Z, Y, X).
+        Voxel size (Z, Y, X) in um.
     channel_axis : int, optional
+        Axis of the channels; default: the array has no channel axis.
     """
     data = np.asarray(array)
     data = data[None] if channel_axis is None else np.moveaxis(data, channel_axis, 0)

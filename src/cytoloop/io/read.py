@@ -1,4 +1,4 @@
-"""Images in: one door to every format, with physical pixel sizes that can be trusted."""
+"""Read headers and pixels of images of any format."""
 
 from __future__ import annotations
 
@@ -8,24 +8,30 @@ from typing import Any
 
 import numpy as np
 
-from cytoloop.io.readers.open import channel_names, channel_numbers, is_rgb, open_scene, readable
+from cytoloop.io.readers.open import (
+    channel_names,
+    channel_numbers,
+    is_rgb,
+    open_scene,
+    wrap_read_errors,
+)
 from cytoloop.io.voxel_size import Spacing, read_spacing
 
 
 @dataclass(frozen=True)
 class Header:
-    """What a file says about itself, without its pixels.
+    """Metadata of an image file.
 
     Attributes
     ----------
     path : str
-        As given.
+        The path as given.
     shape : tuple of int
-        (T, C, Z, Y, X) of the scene.
+        Shape (T, C, Z, Y, X) of the scene.
     dtype : str
         Numpy name, for example ``uint16``.
     spacing_um : tuple of float or None
-        Voxel size (Z, Y, X) in micrometres; None where the file does not say.
+        Voxel size (Z, Y, X) in micrometres; None if the file states none.
     channels : tuple of str
         Channel names.
     scenes : tuple of str
@@ -41,22 +47,22 @@ class Header:
 
     @property
     def spatial(self) -> tuple[int, ...]:
-        """(Z, Y, X), or (Y, X) where Z is 1."""
+        """Shape (Z, Y, X), or (Y, X) if Z is 1."""
         return self.shape[2:] if self.shape[2] > 1 else self.shape[3:]
 
 
 @dataclass(frozen=True)
 class Image:
-    """Pixels with what is needed to measure in them.
+    """Pixels of an image with voxel size and channel names.
 
     Attributes
     ----------
     data : ndarray
         (C, Z, Y, X), or (C, Y, X) for a 2D image, in the file's own dtype.
     spacing_um : tuple of float or None
-        Voxel size (Z, Y, X) in micrometres; None where the file does not say.
+        Voxel size (Z, Y, X) in micrometres; None if the file states none.
     channels : tuple of str
-        Names of the channels that were read.
+        Names of the channels in `data`.
     """
 
     data: np.ndarray
@@ -65,14 +71,14 @@ class Image:
 
 
 def read_header(path: str | Path, scene: str | int | None = None) -> Header:
-    """Return shape, dtype, spacing and names without reading pixels.
+    """Return the metadata of an image without reading its pixels.
 
     Raises
     ------
     ImageError
-        The file is missing, empty or of no readable format.
+        The file is missing, empty or unreadable.
     """
-    with readable(path):
+    with wrap_read_errors(path):
         bio = open_scene(path, scene)
         t, c, z, y, x = (int(bio.dims[axis][0]) for axis in "TCZYX")
         names = channel_names(bio)
@@ -92,36 +98,36 @@ def read_image(
     scene: str | int | None = None,
     time: int = 0,
 ) -> Image:
-    """Read one scene and time point of an image.
+    """Return the pixels of one scene and time point.
 
     Parameters
     ----------
     path : str or Path
         Any file that bioio reads.
     channel : str, int or list of them, optional
-        Channel names or numbers; default all.
+        Channel names or numbers; default: all.
     scene : str or int, optional
-        Scene name or number; default the first.
+        Scene name or number; default: the first.
     time : int
         Time point, from 0.
 
     Returns
     -------
     Image
-        Data (C, Z, Y, X); (C, Y, X) where Z is 1.
+        Data (C, Z, Y, X), or (C, Y, X) if Z is 1.
 
     Raises
     ------
     ImageError
-        Unreadable file, or a channel, scene or time point that it does not have.
+        The file is unreadable, or has no such channel, scene or time point.
     """
-    with readable(path):
+    with wrap_read_errors(path):
         bio = open_scene(path, scene, time)
         names, wanted = channel_numbers(path, bio, channel)
         if is_rgb(bio):
             data = np.asarray(bio.get_image_dask_data("SZYX", T=time).compute())[wanted]
         elif _is_whole(bio, wanted):
-            data = np.asarray(bio.get_image_data("CZYX"))  # all of it: far faster without dask
+            data = np.asarray(bio.get_image_data("CZYX"))  # much faster than dask
         else:
             data = np.asarray(bio.get_image_dask_data("CZYX", T=time, C=wanted).compute())
     if data.shape[1] == 1:
@@ -130,6 +136,6 @@ def read_image(
 
 
 def _is_whole(bio: Any, wanted: list[int]) -> bool:
-    """Tell whether all of a scene is asked for, and has sides that no reader squeezes away."""
+    """Return whether all of a scene is requested, and no reader drops its Y or X axis of size 1."""
     t, c, y, x = (int(bio.dims[axis][0]) for axis in "TCYX")
     return t == 1 and wanted == list(range(c)) and min(y, x) > 1

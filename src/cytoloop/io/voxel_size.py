@@ -1,7 +1,7 @@
-"""Voxel sizes that can be trusted, and where in space an image begins.
+"""Voxel size and origin of an image file.
 
-A TIFF's resolution tag is no voxel size: scanners and printers write it too (72 dpi would be
-20 320 um). It counts only where the file states a unit of length as microscopes do.
+The resolution tag of a TIFF alone is not a voxel size: image editors write 72 dpi, which would be
+353 um. It counts only if the ImageJ metadata states a unit of length.
 """
 
 from __future__ import annotations
@@ -15,54 +15,46 @@ from typing import Any
 import tifffile
 
 Spacing = tuple[float, float, float]
+"""Voxel size (Z, Y, X) in um."""
 
 
 @dataclass(frozen=True)
 class Grid:
-    """How the voxels of an image lie in space.
+    """Voxel size and origin of an image.
 
     Attributes
     ----------
     spacing_um : tuple of float or None
-        Voxel size (Z, Y, X) in micrometres; None where it is unknown.
+        Voxel size (Z, Y, X) in um; None if unknown.
     origin_um : tuple of float or None
-        Where the centre of the first voxel lies (Z, Y, X), in micrometres: NGFF's
-        ``translation``, which viewers follow. None at 0.
+        Centre of the first voxel (Z, Y, X) in um: the ``translation`` of NGFF, which viewers
+        apply. None means 0.
     """
 
     spacing_um: Spacing | None = None
     origin_um: Spacing | None = None
 
 
-_MICROMETRE = {
-    "um": 1.0,
-    "\u00b5m": 1.0,
-    "\u03bcm": 1.0,
-    "micron": 1.0,
-    "micrometer": 1.0,
-    "micrometre": 1.0,
-    "nanometer": 1e-3,
-    "nanometre": 1e-3,
-    "millimeter": 1e3,
-    "millimetre": 1e3,
-    "microns": 1.0,
-    "\\u00b5m": 1.0,
-    "nm": 1e-3,
-    "mm": 1e3,
+_MICROMETRE_NAMES = ("um", "\u00b5m", "\u03bcm", "\\u00b5m", "micron", "microns")
+_UNITS_IN_UM = {
+    **dict.fromkeys(("nm", "nanometer", "nanometre"), 1e-3),
+    **dict.fromkeys((*_MICROMETRE_NAMES, "micrometer", "micrometre"), 1.0),
+    **dict.fromkeys(("mm", "millimeter", "millimetre"), 1e3),
     "cm": 1e4,
 }
+"""Size of a unit of length in um. ImageJ writes the micro sign escaped."""
 
 
 def read_spacing(path: str | Path, bio: Any) -> Spacing | None:
-    """Return the voxel size (Z, Y, X) in um, None unless the file states a unit of length."""
+    """Return the voxel size (Z, Y, X) in um, None if the file states none."""
     file = Path(path)
     if file.name.lower().endswith((".tif", ".tiff")):
         with tifffile.TiffFile(file) as tif:
             if not tif.is_ome:
-                return _of_plain_tiff(tif)
+                return _plain_tiff_spacing(tif)
     try:
         size = bio.physical_pixel_sizes
-    except Exception:  # bioio_czi raises where the CZI lacks a scale; then nothing is known
+    except Exception:  # bioio_czi raises if the CZI has no scale
         return None
     if not size.Y or not size.X or (not size.Z and int(bio.dims["Z"][0]) > 1):
         return None
@@ -74,56 +66,56 @@ def read_spacing(path: str | Path, bio: Any) -> Spacing | None:
 
 
 def read_origin(path: str | Path, bio: Any, level: int = 0) -> Spacing | None:
-    """Return where an OME-Zarr lies in space, (Z, Y, X) in um; None at 0, and of other formats.
+    """Return the origin of an OME-Zarr level, (Z, Y, X) in um; None for 0 and for other formats.
 
-    Of a level: what is said of it, scaled by what is said of the whole pyramid, and moved by that
-    (NGFF 0.4, 3.4: the transformations of a dataset come first). The stage positions of an
-    OME-TIFF are left alone: no viewer moves an image by them.
+    The transformations of the level are applied before those of the whole pyramid (NGFF 0.4,
+    section 3.4). Stage positions of an OME-TIFF are ignored, as viewers do.
     """
     if not Path(path).is_dir():
         return None
     import zarr
 
     attributes = zarr.open_group(str(path), mode="r").attrs.asdict()
-    told: Any = attributes.get("ome", attributes)  # since version 0.5
-    scene = told["multiscales"][bio.current_scene_index]
+    metadata: Any = attributes.get("ome", attributes)  # "ome" since version 0.5
+    scene = metadata["multiscales"][bio.current_scene_index]
     axes = [str(axis.get("name", "")).upper() for axis in scene.get("axes", [])]
-    own, whole = _moves(scene["datasets"][level]), _moves(scene)
-    found = []
+    of_level, of_pyramid = _transforms(scene["datasets"][level]), _transforms(scene)
+    origin = []
     for axis in "ZYX":
         factor = _in_um(_unit(bio, axis))
         if axis not in axes or factor is None:
-            found.append(0.0)
+            origin.append(0.0)
             continue
         number = axes.index(axis)
-        scale = _entry(whole, "scale", number, 1.0)
-        moved = scale * _entry(own, "translation", number, 0.0)
-        found.append((moved + _entry(whole, "translation", number, 0.0)) * factor)
-    return (found[0], found[1], found[2]) if any(found) else None
+        scale = _value(of_pyramid, "scale", number, 1.0)
+        moved = scale * _value(of_level, "translation", number, 0.0)
+        origin.append((moved + _value(of_pyramid, "translation", number, 0.0)) * factor)
+    return (origin[0], origin[1], origin[2]) if any(origin) else None
 
 
-def _moves(said: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Return the transformations of a level, or of a pyramid."""
-    return [one for one in said.get("coordinateTransformations", []) if isinstance(one, Mapping)]
+def _transforms(metadata: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return the coordinate transformations of a level or of a pyramid."""
+    found = metadata.get("coordinateTransformations", [])
+    return [transform for transform in found if isinstance(transform, Mapping)]
 
 
-def _entry(moves: Sequence[Mapping[str, Any]], kind: str, number: int, default: float) -> float:
-    """Return the entry of an axis in the transformation of a kind.
+def _value(transforms: Sequence[Mapping[str, Any]], kind: str, axis: int, default: float) -> float:
+    """Return the value of an axis in the first transformation of a kind.
 
     Raises
     ------
     ValueError
-        It is no number.
+        The value is not a finite number.
     """
-    values: Sequence[float] = next((one[kind] for one in moves if kind in one), ())
-    value = float(values[number]) if number < len(values) else default
+    values: Sequence[float] = next((one[kind] for one in transforms if kind in one), ())
+    value = float(values[axis]) if axis < len(values) else default
     if not math.isfinite(value):
-        raise ValueError(f"its {kind} is {value}, expected a number")
+        raise ValueError(f"its {kind} is {value}, expected a finite number")
     return value
 
 
 def _unit(bio: Any, axis: str) -> Any:
-    """Return the unit of an axis as the file states it: OME-XML, else the reader's own word."""
+    """Return the unit of an axis: from the OME-XML, else from bioio's reader."""
     images = getattr(getattr(bio, "metadata", None), "images", None)
     if images:
         pixels = images[min(int(bio.current_scene_index), len(images) - 1)].pixels
@@ -133,19 +125,19 @@ def _unit(bio: Any, axis: str) -> Any:
 
 
 def _in_um(unit: Any) -> float | None:
-    """Return how many um a unit is: 1 where none is stated, None for what is no length here."""
+    """Return the size of a unit in um: 1 if no unit is stated, None for an unknown unit."""
     name = str(getattr(unit, "value", unit) or "um").strip().lower()
-    return _MICROMETRE.get(name)
+    return _UNITS_IN_UM.get(name)
 
 
-def _of_plain_tiff(tif: tifffile.TiffFile) -> Spacing | None:
-    """Return the spacing of an ImageJ TIFF; a bare resolution tag says nothing about microscopy."""
+def _plain_tiff_spacing(tif: tifffile.TiffFile) -> Spacing | None:
+    """Return the voxel size of an ImageJ TIFF, None for a TIFF without ImageJ's unit."""
     meta = tif.imagej_metadata or {}
-    unit = _MICROMETRE.get(str(meta.get("unit", "")).strip().lower())
+    unit = _UNITS_IN_UM.get(str(meta.get("unit", "")).strip().lower())
     if unit is None:
         return None
     if "spacing" not in meta and int(meta.get("slices", 1)) > 1:
-        return None  # a stack that does not say how far its planes lie apart
+        return None  # a stack without a z step
     page = tif.pages.first
     try:
         x, y = (page.tags[name].value for name in ("XResolution", "YResolution"))

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from cytoloop.errors import ModelError, shortened
+from cytoloop.errors import ModelError, truncate_lines
 
 _NETWORKS = "monai.networks.nets"
 _MOST = 4096
@@ -72,7 +72,7 @@ def check_arguments(where: str, kind: type[nn.Module], arguments: Mapping[str, A
     if problems:
         raise ModelError(
             where,
-            shortened([f"in the architecture, {p}" for p in problems], 12),
+            truncate_lines([f"in the architecture, {p}" for p in problems], 12),
             "It is not loaded.",
         )
 
@@ -115,7 +115,7 @@ def check_fit(
         if k in found and found[k] != planned[k]
     ]
     if wrong:
-        raise ValueError("; ".join(shortened(wrong, 1)))
+        raise ValueError("; ".join(truncate_lines(wrong, 1)))
 
 
 def describe(backbone: Mapping[str, Any]) -> str:

@@ -21,7 +21,7 @@ import torch
 import yaml
 from torch import Tensor
 
-from cytoloop.errors import ModelError, shortened
+from cytoloop.errors import ModelError, truncate_lines
 
 _MOST_TEXT = 512 << 10
 """Bytes of a config: CytoDL's have 12 KiB."""
@@ -85,7 +85,7 @@ def unpacked(path: Path) -> Iterator[Path]:
         members = [member for member in archive.infolist() if not member.is_dir()]
         if problems := _faults_of_members(members):
             repair = "It is not unpacked; ask for the original."
-            raise ModelError(str(path), shortened(problems, 6), repair)
+            raise ModelError(str(path), truncate_lines(problems, 6), repair)
         for member in members:
             target = Path(temporary, member.filename)
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -140,7 +140,7 @@ def check_weights(path: Path, weights: Mapping[Any, Any]) -> None:
             problems.append(f"{name}: holds values that are no numbers: the training went wrong")
     if problems:
         raise ModelError(
-            str(path), shortened(problems, 6), "Take another checkpoint of this model."
+            str(path), truncate_lines(problems, 6), "Take another checkpoint of this model."
         )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cytoloop.errors import ModelError, listed, shortened
+from cytoloop.errors import ModelError, join_names, truncate_lines
 
 
 @dataclass
@@ -41,10 +41,10 @@ class Transfer:
         lines = [f"{len(self.loaded)} weights loaded as they are"]
         for text in dict.fromkeys(self.fitted.values()):
             names = [name for name, one in self.fitted.items() if one == text]
-            lines.append(f"{len(names)} fitted, {text}: {listed(names, 4)}")
+            lines.append(f"{len(names)} fitted, {text}: {join_names(names, 4)}")
         for title, names in (("new", self.new), ("skipped", self.skipped)):
             if names:
-                lines.append(f"{len(names)} {title}: {listed(names, 4)}")
+                lines.append(f"{len(names)} {title}: {join_names(names, 4)}")
         return lines
 
 
@@ -106,7 +106,7 @@ def transfer(
     if problems and strict:
         raise ModelError(
             where,
-            ["the weights do not fit this network", *shortened(problems, 6)],
+            ["the weights do not fit this network", *truncate_lines(problems, 6)],
             "Use the architecture that the checkpoint was trained with, or strict=false: what does "
             "not fit starts anew.",
         )

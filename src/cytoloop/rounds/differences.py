@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
-from cytoloop.errors import CytoloopError, shortened
+from cytoloop.errors import CytoloopError, truncate_lines
 from cytoloop.tracking.artifacts import artifact_of, says_where
 
 log = logging.getLogger(__name__)
@@ -93,7 +93,7 @@ def tell_differences(source: str, cfg: DictConfig) -> None:
         log.info("the same config as %s", source)
         return
     log.warning("not as in %s: %d value(s) of the config", source, len(found))
-    for line in shortened([_told(key, *values) for key, values in found.items()], _SHOWN):
+    for line in truncate_lines([_told(key, *values) for key, values in found.items()], _SHOWN):
         log.info("  %s", line)
 
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 from rich.markup import escape
 from rich.tree import Tree
 
-from cytoloop.errors import ConfigError, OutputError, listed
+from cytoloop.errors import ConfigError, OutputError, join_names
 from cytoloop.io.html import data_uri, write_page
-from cytoloop.io.writers.tiff import write_png
+from cytoloop.io.writers.png import write_png
 from cytoloop.rounds.history import Round
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ def data_of(one: Round) -> str:
 
 def images_of(ids: list[str]) -> str:
     """Return names of images, the first of many."""
-    return listed(ids, _SHOWN_IMAGES)
+    return join_names(ids, _SHOWN_IMAGES)
 
 
 def _head(one: Round, own: str) -> str:

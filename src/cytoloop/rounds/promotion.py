@@ -6,7 +6,7 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
-from cytoloop.errors import ConfigError, CytoloopError, ModelError, listed
+from cytoloop.errors import ConfigError, CytoloopError, ModelError, join_names
 from cytoloop.evaluation.comparison import (
     Comparison,
     Rule,
@@ -173,7 +173,7 @@ def _warn_of_seen(one: Version, truth: str) -> None:
     seen = seen_images(one.run_id)
     if known := [row.id for row in read_manifest(truth, ()) if row["sha256"] in seen]:
         text = "%s was trained on %d of these images, which flatters it: %s"
-        log.warning(text, one.uri, len(known), listed(known))
+        log.warning(text, one.uri, len(known), join_names(known))
 
 
 def _read(name: str, given: str | None, one: Version) -> Scored:

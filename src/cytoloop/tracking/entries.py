@@ -13,7 +13,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.utils.time import get_current_time_millis
 from sqlalchemy.exc import InterfaceError, OperationalError
 
-from cytoloop.errors import listed
+from cytoloop.errors import join_names
 
 Entry = dict[str, Any]
 """One write, as JSON has it: ``{"kind": ..., ...}``, see `deliver`."""
@@ -97,7 +97,7 @@ def named(entry: Entry) -> str:
     if entry["kind"] in ("file", "text"):
         return f"file {Path(entry.get('path') or entry['name']).name}"
     names = sorted(entry.get("values", {}))
-    return f"{entry['kind']} {listed(names, 4)}".strip()
+    return f"{entry['kind']} {join_names(names, 4)}".strip()
 
 
 def as_line(entry: Entry) -> str:

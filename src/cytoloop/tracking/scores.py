@@ -9,11 +9,10 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from cytoloop.errors import ModelError
-from cytoloop.io.names import stem
+from cytoloop.io.names import path_in_url, stem
 from cytoloop.redact import redact_url
 from cytoloop.tracking.checkpoints import fetch_artifact
 from cytoloop.tracking.run import TrackedRun, open_run
-from cytoloop.urls import plain_path
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +70,7 @@ def record_evaluation(
     truth : str
         What it was scored against; names the folder.
     """
-    parts = PurePath(plain_path(truth)).parts
+    parts = PurePath(path_in_url(truth)).parts
     name = "_".join(stem(part) for part in parts[-2:] if not re.search(r"[*?\[{/\\]", part))
     name = re.sub(r"[^A-Za-z0-9_-]+", "_", name).strip("_")[:60]
     folder = f"{SCORES}/{number}_{name}" if name else f"{SCORES}/{number}"

@@ -1,1 +1,1 @@
-"""Many images at once: processes on this machine, or a Dask cluster."""
+"""Run a function on many images: threads and processes of this machine."""

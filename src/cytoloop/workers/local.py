@@ -1,4 +1,4 @@
-"""Many images at once: by threads where they are large, by processes where they are small."""
+"""Process many images at once: in threads if they are large, in processes if they are small."""
 
 from __future__ import annotations
 
@@ -14,53 +14,54 @@ from concurrent.futures import (
     ThreadPoolExecutor,
     wait,
 )
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 
-LARGE = 4_000_000
-"""Bytes of an image file from which threads are faster than processes."""
+LARGE_FILE_BYTES = 4_000_000
+"""Image files of this size are processed faster by threads than by processes."""
 
-FEW = 48
-"""Fewer images than this are done in this process: starting others takes seconds."""
+MIN_JOBS_FOR_PROCESSES = 48
+"""Fewer jobs are done in this process, because starting processes takes seconds."""
 
 
 def run_parallel(
-    function: Callable[[Job], Result], jobs: Sequence[Job], workers: int = 0, large: bool = False
+    function: Callable[[Job], Result], jobs: Sequence[Job], workers: int = 0, threads: bool = False
 ) -> Iterator[tuple[int, Result]]:
-    """Yield each job's number and result as they come; the rest is dropped when the caller stops.
+    """Yield the number and the result of each job, in the order in which the jobs finish.
+
+    If the caller stops iterating, the remaining jobs are cancelled.
 
     Parameters
     ----------
     function : callable
-        Of a module, so that processes can import it. What it raises is raised here.
+        Function of a module, so that processes can import it. Its exceptions are raised here.
     jobs : sequence
-        Each with one image in memory at a time.
+        Arguments of `function`; each job holds one image in memory at a time.
     workers : int
-        0: as many as there are cores.
-    large : bool
-        Whether the images are large: then the work is in libraries that let threads run.
+        Number of threads or processes; 0: the number of cores.
+    threads : bool
+        Use threads instead of processes: for large images, whose libraries release the GIL.
     """
     count = min(workers or os.cpu_count() or 1, len(jobs))
-    if count <= 1 or (len(jobs) < FEW and not large):
+    if count <= 1 or (len(jobs) < MIN_JOBS_FOR_PROCESSES and not threads):
         for number, job in enumerate(jobs):
             yield number, function(job)
         return
     pool: Executor
-    if large:
-        yield 0, function(jobs[0])  # alone: its imports are not for two threads at once
+    if threads:
+        yield 0, function(jobs[0])  # before the others: imports in two threads may clash
         pool = ThreadPoolExecutor(count)
     else:
-        # spawned, not forked: the libraries that read images have threads of their own
+        # spawn, not fork: the libraries that read images have threads
         pool = ProcessPoolExecutor(
-            count, multiprocessing.get_context("spawn"), initializer=_leave_stopping_to_parent
+            count, multiprocessing.get_context("spawn"), initializer=_ignore_ctrl_c
         )
     try:
         running: dict[Future[Result], int] = {}
-        upcoming = iter(list(enumerate(jobs))[int(large) :])
+        upcoming = iter(list(enumerate(jobs))[int(threads) :])
         while True:
             while len(running) < 2 * count and (entry := next(upcoming, None)) is not None:
                 running[pool.submit(function, entry[1])] = entry[0]
@@ -73,37 +74,13 @@ def run_parallel(
         pool.shutdown(cancel_futures=True)
 
 
-def are_large(files: Sequence[Path | None]) -> bool:
-    """Tell whether image files are large on the whole, from a sample of them."""
+def has_large_files(files: Sequence[Path | None]) -> bool:
+    """Return whether the median file is at least `LARGE_FILE_BYTES`; about 20 files are sampled."""
     sample = files[:: max(len(files) // 20, 1)]
     sizes = sorted(path.stat().st_size for path in sample if path is not None and path.is_file())
-    return bool(sizes) and sizes[len(sizes) // 2] >= LARGE
+    return bool(sizes) and sizes[len(sizes) // 2] >= LARGE_FILE_BYTES
 
 
-@contextmanager
-def progress_bar(title: str, total: int, shown: bool) -> Iterator[Callable[[], None]]:
-    """Show a bar on the terminal while the block runs; what it yields moves it on by one."""
-    if not shown:
-        yield lambda: None
-        return
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-
-    from cytoloop.terminal import stderr_console
-
-    columns = (TextColumn(title), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(
-        *columns, console=stderr_console, transient=True, disable=not stderr_console.is_terminal
-    ) as progress:
-        task = progress.add_task("", total=total)
-        yield lambda: progress.advance(task)
-
-
-def _leave_stopping_to_parent() -> None:
-    """Ignore Ctrl-C, which reaches every process of the terminal: the parent stops the others."""
+def _ignore_ctrl_c() -> None:
+    """Ignore Ctrl-C in a worker: the parent process receives it too, and stops the workers."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -32,7 +32,7 @@ def _preview(cfg: Any, path: str) -> None:
     from hydra.utils import instantiate
 
     from cytoloop.data.preview import draw_preview
-    from cytoloop.io.writers.tiff import write_png
+    from cytoloop.io.writers.png import write_png
 
     module = instantiate(cfg.data, _convert_="all")
     write_png(path, draw_preview(module.patches, module.augmentation, cfg.seed))

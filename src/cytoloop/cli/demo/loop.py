@@ -152,7 +152,7 @@ def write_panel(folder: Path) -> Path:
     from cytoloop.evaluation import panel
     from cytoloop.io.labels import read_labels
     from cytoloop.io.read import read_image
-    from cytoloop.io.writers.tiff import write_png
+    from cytoloop.io.writers.png import write_png
 
     name = "field_c.ome.tif"
     raw = read_image(folder / "round1_images" / "raw" / name).data[0]

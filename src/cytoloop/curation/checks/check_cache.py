@@ -13,9 +13,9 @@ from cytoloop.curation.checks.facts import Facts
 from cytoloop.curation.checks.rows import Extras
 from cytoloop.curation.region_masks import Regions
 from cytoloop.errors import CytoloopError
+from cytoloop.io.names import path_in_url
 from cytoloop.io.remote import local_path
-from cytoloop.manifest import CHOICE_COLUMNS, Row
-from cytoloop.urls import plain_path
+from cytoloop.manifest import SELECTION_COLUMNS, Row
 
 _VERSION = 2
 """Of the checks and figures: findings of another version are not used."""
@@ -69,7 +69,7 @@ class Memory:
 
     def keep(self, candidate: Candidate, extras: Extras, facts: Facts) -> None:
         """Write down what was found, and the hashes by which it was found."""
-        hashes = {candidate.row.named(c): digest for c, digest in facts.sha256.items()}
+        hashes = {candidate.row.location(c): digest for c, digest in facts.sha256.items()}
         hashes |= facts.parts
         if set(hashes) != set(file_names(candidate)):
             return  # a file is missing; it may come
@@ -109,7 +109,7 @@ def _settled(path: str) -> bool:
 
 def file_names(candidate: Candidate) -> list[str]:
     """Return the absolute paths and URLs of the files of a candidate."""
-    named = [candidate.row.named(column) for column in ("raw", "seg1", "seg2")]
+    named = [candidate.row.location(column) for column in ("raw", "seg1", "seg2")]
     return [*(name for name in named if name), *candidate.regions.effective().files]
 
 
@@ -133,18 +133,18 @@ def _state(path: str) -> str | None:
 
 
 def _file_name(text: str) -> str:
-    return Path(plain_path(text)).name
+    return Path(path_in_url(text)).name
 
 
 def _key(candidate: Candidate, extras: Extras, hashes: dict[str, str]) -> str:
     """Return the digest of all that the facts of a candidate depend on."""
     row, regions = candidate.row, candidate.regions.effective()
     # messages name files, so their names count too
-    named = {c: (_file_name(row[c]), hashes.get(row.named(c))) for c in ("raw", "seg1", "seg2")}
+    named = {c: (_file_name(row[c]), hashes.get(row.location(c))) for c in ("raw", "seg1", "seg2")}
     parts = [
         [(_file_name(part), hashes[part]) if part in hashes else part for part in kind]
         for kind in (regions.exclude, regions.merge)
     ]
-    values = [_VERSION, named, parts, [row[c] for c in CHOICE_COLUMNS], extras.instances]
+    values = [_VERSION, named, parts, [row[c] for c in SELECTION_COLUMNS], extras.instances]
     values += [str(extras.folder), row.id] if any(parts) else []
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from cytoloop.curation.checks.facts import Facts, Problem
 from cytoloop.curation.checks.rows import check_row
-from cytoloop.errors import ManifestError, listed
+from cytoloop.errors import ManifestError, join_names
 from cytoloop.io.remote import fetch_all
 from cytoloop.manifest import FILE_COLUMNS, Manifest, Row
 
@@ -32,7 +32,7 @@ def inspect_rows(
     progress : bool
         Show a bar on the terminal.
     """
-    fetch_all((row.named(column) for row in rows for column in FILE_COLUMNS), progress)
+    fetch_all((row.location(column) for row in rows for column in FILE_COLUMNS), progress)
     facts = [check_row(row, channel) for row in _track(rows, progress)]
     return add_problems(facts, find_odd_ones(facts))
 
@@ -70,9 +70,9 @@ def check_rows(
         All problems of all rows.
     """
     where = where or (str(rows.path) if isinstance(rows, Manifest) else "rows")
-    listed = list(rows)
-    facts = inspect_rows(listed, channel, progress)
-    refuse(where, describe_problems(listed, facts))
+    join_names = list(rows)
+    facts = inspect_rows(join_names, channel, progress)
+    refuse(where, describe_problems(join_names, facts))
     return facts
 
 
@@ -137,7 +137,7 @@ def find_duplicates(
     first: dict[tuple[str, ...], int] = {}
     found = []
     for i, (row, one) in enumerate(zip(rows, facts, strict=True)):
-        content = one.sha256.get("raw") or row.named("raw")
+        content = one.sha256.get("raw") or row.location("raw")
         keys = [(content, row["scene"], row["time"]), *([(one.pixels,)] if one.pixels else [])]
         earlier = min(first.setdefault(key, i) for key in keys)
         if sides[earlier] != sides[i]:
@@ -164,8 +164,8 @@ def describe_problems(rows: Sequence[Row], facts: Sequence[Facts]) -> list[str]:
     for problem, owners in shared.items():
         where = owners[0].where(problem.column)
         if len(owners) > 1:
-            numbers = listed((str(row.number) for row in owners), _NAMED)
-            names = listed((row.id for row in owners), _NAMED)
+            numbers = join_names((str(row.number) for row in owners), _NAMED)
+            names = join_names((row.id for row in owners), _NAMED)
             where = f"rows {numbers} ({names}), column {problem.column!r}"
         lines.append(f"{where}: {problem.text}")
     return lines

@@ -10,7 +10,7 @@ import numpy as np
 from cytoloop.curation.checks.facts import Facts
 from cytoloop.curation.checks.image_statistics import read_signature
 from cytoloop.curation.checks.quality_limits import Limit
-from cytoloop.errors import ManifestError, shortened
+from cytoloop.errors import ManifestError, truncate_lines
 
 _BLOCK = 1024
 _LISTED = 20
@@ -89,7 +89,7 @@ def refuse_leaks(
     if lines:
         raise ManifestError(
             "splitting",
-            shortened(lines, _LISTED),
+            truncate_lines(lines, _LISTED),
             "Scores on such a split flatter. Give both one group (group=), reject one of them "
             "in decisions.csv, or give split.leakage=allow.",
         )

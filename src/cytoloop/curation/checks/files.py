@@ -16,13 +16,13 @@ from cytoloop.curation.region_masks import Regions
 from cytoloop.errors import CytoloopError, ManifestError
 from cytoloop.io.digest import file_hash
 from cytoloop.io.labels import read_labels
+from cytoloop.io.names import path_in_url
 from cytoloop.io.read import Header, read_header, read_image
 from cytoloop.io.remote import local_path
 from cytoloop.io.voxel_size import Spacing
 from cytoloop.manifest import FILE_COLUMNS, Row
 from cytoloop.redact import redact_url
 from cytoloop.truth.regions import MERGE_RULES, is_rule
-from cytoloop.urls import plain_path
 
 
 class RowReader:
@@ -64,7 +64,7 @@ class RowReader:
     @contextmanager
     def reading(self, column: str, file: str = "") -> Iterator[None]:
         """Turn what is raised while a file is read into a problem of its column."""
-        name = Path(plain_path(file or self.row[column])).name
+        name = Path(path_in_url(file or self.row[column])).name
         try:
             yield
         except CytoloopError as error:
@@ -123,7 +123,7 @@ class RowReader:
 
     def _is_own_segmentation(self) -> bool:
         row = self.row
-        same = row["raw"] and row.named("raw") == row.named("seg1")
+        same = row["raw"] and row.location("raw") == row.location("seg1")
         other_channel = row["channel_seg1"] not in ("", row["channel"])
         other_scene = row["scene_seg1"] not in ("", row["scene"])
         return bool(same and not other_channel and not other_scene)
@@ -212,5 +212,5 @@ class RowReader:
 
 def _stated(row: Row) -> Regions:
     """Return the masks that a manifest names."""
-    exclude, merge = (row.named(column) for column in ("exclude_mask", "merge_mask"))
+    exclude, merge = (row.location(column) for column in ("exclude_mask", "merge_mask"))
     return Regions((exclude,) if exclude else (), (merge,) if merge else ())

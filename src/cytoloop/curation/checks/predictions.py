@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from cytoloop.curation.checks.facts import Facts
-from cytoloop.errors import ManifestError, listed
+from cytoloop.errors import ManifestError, join_names
 from cytoloop.io.labels import read_labels
 from cytoloop.io.names import stem
 from cytoloop.io.read import read_image
@@ -44,7 +44,7 @@ def measure_predictions(
     if not chosen:
         raise ManifestError(
             str(predictions),
-            f"predicts none of these images (it has {listed(sorted(known))})",
+            f"predicts none of these images (it has {join_names(sorted(known))})",
             "Predict on this data set first: cytoloop predict input=dataset/dataset.csv ...",
         )
     measured, problems = dict(facts), []

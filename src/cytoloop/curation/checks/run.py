@@ -17,7 +17,8 @@ from cytoloop.curation.checks.facts import Facts
 from cytoloop.curation.checks.rows import Extras, check_row
 from cytoloop.errors import CytoloopError
 from cytoloop.io.remote import fetch_all
-from cytoloop.workers.local import are_large, progress_bar, run_parallel
+from cytoloop.terminal import progress_bar
+from cytoloop.workers.local import has_large_files, run_parallel
 
 
 def inspect_candidates(
@@ -55,7 +56,7 @@ def inspect_candidates(
                 found[number] = known
                 advance()
         jobs = [candidates[number] for number in waiting]
-        large = are_large([_raw(job) for job in jobs])
+        large = has_large_files([_raw(job) for job in jobs])
         check = partial(_check, extras=extras)
         for position, facts in run_parallel(check, jobs, workers, large):
             found[waiting[position]] = facts

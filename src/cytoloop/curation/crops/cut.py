@@ -128,7 +128,7 @@ def cut_images(
     with new_folder(folder) as stage:
         (stage / PROJECT).mkdir()
         form.write_pictures(stage / PROJECT, pictures(), title)
-        named = {row.id: row.named("raw") for row in rows}
+        named = {row.id: row.location("raw") for row in rows}
         cells = [cell for image in cut for cell in cells_of(image, _told(named[image.id], folder))]
         write_record(stage / TABLE, cells)
     return cut

@@ -14,8 +14,8 @@ from cytoloop.curation.decisions.log import LOG, Line, joined, read_log
 from cytoloop.curation.previous.read import AUTOMATIC, Earlier
 from cytoloop.curation.region_masks import Regions
 from cytoloop.curation.settings import Settings
-from cytoloop.errors import ManifestError, listed, shortened
-from cytoloop.manifest import Row, format_spacing, locate
+from cytoloop.errors import ManifestError, join_names, truncate_lines
+from cytoloop.manifest import Row, absolute_path, format_spacing
 
 log = logging.getLogger(__name__)
 
@@ -31,9 +31,9 @@ def read_logs(settings: Settings, earlier: Earlier) -> list[Line]:
     ManifestError
         A faulty log, or none where one is named.
     """
-    own = locate(str(settings.output)) / LOG
+    own = absolute_path(str(settings.output)) / LOG
     before = earlier.folder / LOG if earlier.folder else own
-    given = locate(str(settings.decisions)) if settings.decisions else own
+    given = absolute_path(str(settings.decisions)) if settings.decisions else own
     return joined(
         read_log(before) if before.is_file() and not _same(before, own) else [],
         read_log(own) if own.is_file() else [],
@@ -77,7 +77,7 @@ def apply_verdicts(
         log.warning(
             "decisions about %d images that are not in this data set: %s",
             len(strangers),
-            "; ".join(shortened(strangers, _TOLD)),
+            "; ".join(truncate_lines(strangers, _TOLD)),
         )
     return final
 
@@ -154,5 +154,5 @@ def warn_about_spacing(rows: Sequence[Row], facts: Mapping[str, Facts], settings
             "spacing_um=%s is used, but %d files say otherwise: %s",
             format_spacing(settings.spacing_um),
             len(other),
-            listed(other),
+            join_names(other),
         )

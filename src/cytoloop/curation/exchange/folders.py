@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from cytoloop.errors import OutputError, listed
+from cytoloop.errors import OutputError, join_names
 from cytoloop.io.digest import file_hash
 from cytoloop.manifest import FILE_COLUMNS, Row
 from cytoloop.urls import is_remote
@@ -116,19 +116,19 @@ def _check_free(final: Path, kind: str, rows: Iterable[Row]) -> None:
     if strange or not known:
         raise OutputError(
             str(final),
-            f"holds {listed(strange)}, not written by an export ({kind}) or changed since",
+            f"holds {join_names(strange)}, not written by an export ({kind}) or changed since",
             repair,
         )
     inside = {
         name
         for row in rows
-        for name in map(row.named, FILE_COLUMNS)
+        for name in map(row.location, FILE_COLUMNS)
         if name and not is_remote(name) and Path(name).resolve().is_relative_to(final)
     }
     if inside:
         raise OutputError(
             str(final),
-            f"would be replaced, but the rows come from it: {listed(sorted(inside))}",
+            f"would be replaced, but the rows come from it: {join_names(sorted(inside))}",
             "Take another folder.",
         )
 

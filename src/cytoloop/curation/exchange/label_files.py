@@ -16,8 +16,8 @@ from cytoloop.curation.exchange.project_files import (
     second_names,
 )
 from cytoloop.errors import ImageError, ManifestError
-from cytoloop.io.files import list_images
 from cytoloop.io.labels import read_labels
+from cytoloop.io.listing import list_images
 from cytoloop.io.names import stem
 from cytoloop.io.read import read_header
 from cytoloop.io.writers.tiff import write_image

@@ -12,8 +12,8 @@ from typing import TypeVar
 from cytoloop.curation.exchange.pictures import Picture
 from cytoloop.errors import CytoloopError, ImageError, ManifestError
 from cytoloop.io.atomic import replacing
-from cytoloop.io.names import SUFFIXES
 from cytoloop.io.read import read_header
+from cytoloop.io.readers.formats import IMAGE_SUFFIXES
 
 LARGEST_NUMBER = (1 << 32) - 1
 """Of an object."""
@@ -192,7 +192,7 @@ def image_shape(path: Path) -> tuple[int, int]:
     """
     from PIL import Image
 
-    if path.name.lower().endswith(SUFFIXES):
+    if path.name.lower().endswith(IMAGE_SUFFIXES):
         try:
             shape = read_header(path).spatial
         except ImageError as error:

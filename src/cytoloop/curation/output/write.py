@@ -28,7 +28,7 @@ from cytoloop.curation.settings import Settings
 from cytoloop.curation.splits.assign import SPLITS
 from cytoloop.errors import OutputError
 from cytoloop.io.digest import file_hash
-from cytoloop.manifest import COLUMNS, FILE_COLUMNS, Row, locate, write_manifest
+from cytoloop.manifest import COLUMNS, FILE_COLUMNS, Row, absolute_path, write_manifest
 from cytoloop.urls import is_remote
 
 log = logging.getLogger(__name__)
@@ -81,7 +81,7 @@ def write_dataset(dataset: Dataset, settings: Settings, earlier: Earlier) -> lis
     OutputError
         The folder cannot be written to, or relative paths cannot reach the images.
     """
-    folder = locate(str(settings.output)).resolve()
+    folder = absolute_path(str(settings.output)).resolve()
     cells = [_cells(row, folder, settings.paths) for row in dataset.rows]
     tables: dict[str, tuple[Sequence[Mapping[str, object]], Sequence[str]]] = {}
     # an empty split still has every column that the others have
@@ -153,7 +153,7 @@ def _remove_empty(folder: Path) -> None:
 def _cells(row: Row, folder: Path, paths: str) -> dict[str, str]:
     cells = dict(row.values)
     for column in FILE_COLUMNS:
-        name = row.named(column)
+        name = row.location(column)
         cells[column] = _told_path(name, folder, paths) if name else ""
     for kind in ("exclude", "merge"):
         parts = split_parts(row[kind], row.root)
@@ -191,7 +191,7 @@ def _record(
         if one is None:
             continue
         files |= {row[c]: digest for c, digest in one.sha256.items() if row[c]}
-        folder = locate(str(settings.output)).resolve()
+        folder = absolute_path(str(settings.output)).resolve()
         files |= {_told_path(p, folder, settings.paths): d for p, d in one.parts.items()}
         images[row["id"]] = {
             "shape": one.shape,
@@ -211,7 +211,7 @@ def _record(
 
 
 def _sources_of_targets(dataset: Dataset, settings: Settings) -> dict[str, dict[str, str]]:
-    folder = locate(str(settings.output)).resolve()
+    folder = absolute_path(str(settings.output)).resolve()
     return {
         name: {
             column: _told_path(text, folder, settings.paths)

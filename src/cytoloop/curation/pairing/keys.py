@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from cytoloop.errors import ConfigError
-from cytoloop.io.names import stem
-from cytoloop.urls import plain_path
+from cytoloop.io.names import path_in_url, stem
 
 _TAIL = re.compile(r"[_\-. ][A-Za-z]+\d{0,2}$")
 _HEAD = re.compile(r"^[A-Za-z]+[_\-. ]")
@@ -49,7 +48,7 @@ def find_part(pattern: re.Pattern[str], part: str, path: str | Path) -> str:
     A pattern that holds a ``/`` is searched in the whole path, so that folders can tell images
     apart.
     """
-    file = Path(plain_path(path))
+    file = Path(path_in_url(path))
     subject = file.as_posix() if "/" in pattern.pattern else file.name
     match = pattern.search(subject)
     return (match[part] or "") if match else ""

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from cytoloop.curation.pairing.keys import compile_pattern, key_of, suggest_key
 from cytoloop.errors import ConfigError, ImageError, ManifestError
-from cytoloop.io.files import list_images
-from cytoloop.io.names import SUFFIXES
-from cytoloop.manifest import locate
+from cytoloop.io.listing import list_images
+from cytoloop.io.readers.formats import IMAGE_SUFFIXES
+from cytoloop.manifest import absolute_path
 from cytoloop.truth.regions import OUTLINE_SUFFIXES
 
 _PARTNERS = ("seg2", "merge", "exclude")
@@ -157,10 +157,10 @@ def _list_sources(sources: Mapping[str, str]) -> dict[str, list[Path]]:
 
 def _outlines(source: str) -> list[Path]:
     """Return the images and outlines (``.npy``, ``.json``, ``.roi`` ...) of a folder."""
-    folder = locate(source)
+    folder = absolute_path(source)
     if not folder.is_dir() or folder.name.lower().endswith(".zarr"):
         return []
-    endings = (*SUFFIXES, *OUTLINE_SUFFIXES)
+    endings = (*IMAGE_SUFFIXES, *OUTLINE_SUFFIXES)
     found = [p for p in folder.iterdir() if p.name.lower().endswith(endings)]
     return sorted(p for p in found if not p.name.startswith("."))
 

@@ -12,7 +12,7 @@ from cytoloop.curation.previous.read import Earlier
 from cytoloop.curation.region_masks import Regions
 from cytoloop.curation.settings import Settings
 from cytoloop.curation.sources import FILLED, Sources, stated_regions
-from cytoloop.errors import listed
+from cytoloop.errors import join_names
 from cytoloop.manifest import Row
 
 log = logging.getLogger(__name__)
@@ -71,7 +71,7 @@ def tell_changed_images(earlier: Earlier, rows: Sequence[Row], facts: Mapping[st
         log.warning(
             "%d raw images have changed since the earlier round, and keep their split: %s",
             len(changed),
-            listed(changed),
+            join_names(changed),
         )
 
 

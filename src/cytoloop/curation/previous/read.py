@@ -14,9 +14,9 @@ from cytoloop.curation.region_masks import Regions
 from cytoloop.curation.settings import Settings
 from cytoloop.curation.sources import Sources, absolute, fill_cells, stated_regions
 from cytoloop.curation.splits.assign import SPLIT_NAMES, SPLITS
-from cytoloop.errors import ImageError, ManifestError, OutputError, listed
+from cytoloop.errors import ImageError, ManifestError, OutputError, join_names
 from cytoloop.io.digest import file_hash
-from cytoloop.manifest import FILE_COLUMNS, Row, absolute_name, locate, read_manifest
+from cytoloop.manifest import FILE_COLUMNS, Row, absolute_location, absolute_path, read_manifest
 from cytoloop.redact import redact_url
 
 log = logging.getLogger(__name__)
@@ -65,9 +65,9 @@ def read_earlier(settings: Settings) -> Earlier:
     ManifestError
         A ``dataset.csv`` that was spoiled since, or no data set where one is named.
     """
-    output = locate(str(settings.output))
+    output = absolute_path(str(settings.output))
     _refuse_strangers(output)
-    folder = locate(str(settings.parent)) if settings.parent else output
+    folder = absolute_path(str(settings.parent)) if settings.parent else output
     table = folder / WHOLE
     if not table.is_file():
         if settings.parent:
@@ -85,7 +85,7 @@ def read_earlier(settings: Settings) -> Earlier:
     for name, cells in record.get("materialized", {}).items():
         if name in rows:  # what the target was made from, so that it can be made anew
             files = {
-                c: absolute_name(t, folder) for c, t in cells.items() if c in FILE_COLUMNS and t
+                c: absolute_location(t, folder) for c, t in cells.items() if c in FILE_COLUMNS and t
             }
             rows[name].values |= {**cells, **files}
     return Earlier(
@@ -117,7 +117,7 @@ def add_earlier(sources: Sources, earlier: Earlier, settings: Settings) -> list[
             log.warning(
                 "%d images of the earlier round are not in the sources and are left out: %s",
                 len(others),
-                listed(sorted(others)),
+                join_names(sorted(others)),
             )
         return sorted(others)
     if others and named:
@@ -190,7 +190,7 @@ def _refuse_other_pictures(rows: Sequence[Row], earlier: Earlier) -> None:
     problems = []
     for row in rows:
         before = earlier.rows.get(row.id)
-        if before is None or before.named("raw") == row.named("raw"):
+        if before is None or before.location("raw") == row.location("raw"):
             continue
         try:
             new = row.file("raw")
@@ -201,7 +201,7 @@ def _refuse_other_pictures(rows: Sequence[Row], earlier: Earlier) -> None:
             continue
         digest = before["sha256"] or (file_hash(old) if old and old.exists() else "")
         if digest and digest != file_hash(new):
-            names = [redact_url(one.named("raw")) for one in (before, row)]
+            names = [redact_url(one.location("raw")) for one in (before, row)]
             problems.append(f"id {row.id!r} was {names[0]} and is {names[1]} now: another picture")
     if problems:
         raise ManifestError(

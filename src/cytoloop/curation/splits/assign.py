@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from cytoloop.curation.splits.strata import place, stratified_places
-from cytoloop.errors import ConfigError, ManifestError, listed
+from cytoloop.errors import ConfigError, ManifestError, join_names
 
 SPLITS = ("train", "valid", "test")
 SPLIT_NAMES = {
@@ -156,7 +156,9 @@ def _fix_named(
     for split, wish in asked.items():
         for name in wish if isinstance(wish, tuple) else ():
             if name not in names:
-                problems.append(f"{split}: no group {name!r}; the groups are {listed(names, 20)}")
+                problems.append(
+                    f"{split}: no group {name!r}; the groups are {join_names(names, 20)}"
+                )
             elif fixed.setdefault(name, split) != split:
                 problems.append(f"{split}: group {name!r} is in {fixed[name]} already")
 
@@ -197,4 +199,4 @@ def _draw(
 
 def _listing(by_group: Mapping[str, str]) -> str:
     parts = {split: [g for g, s in sorted(by_group.items()) if s == split] for split in SPLITS}
-    return "; ".join(f"{split}: {listed(names, 20)}" for split, names in parts.items() if names)
+    return "; ".join(f"{split}: {join_names(names, 20)}" for split, names in parts.items() if names)

@@ -16,7 +16,7 @@ from cytoloop.evaluation.figures.painting import class_colours, paint_classes
 from cytoloop.evaluation.figures.panels import Paint, draw_views, legend
 from cytoloop.evaluation.objects import voxel_size
 from cytoloop.io.names import safe_name
-from cytoloop.io.writers.tiff import write_png
+from cytoloop.io.writers.png import write_png
 from cytoloop.manifest import Row
 from cytoloop.truth.targets import read_target
 

@@ -15,7 +15,7 @@ from cytoloop.evaluation.figures.overlays import read_beside
 from cytoloop.evaluation.figures.panels import side_by_side
 from cytoloop.evaluation.objects import read_prediction, read_truth, voxel_size
 from cytoloop.io.names import safe_name
-from cytoloop.io.writers.tiff import write_png
+from cytoloop.io.writers.png import write_png
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from cytoloop.errors import ManifestError, listed
+from cytoloop.errors import ManifestError, join_names
 from cytoloop.evaluation.metrics import SCORES
 from cytoloop.manifest import Row, read_manifest
 
@@ -106,7 +106,7 @@ def check_run(scored: Scored, run_id: str | None) -> None:
     if others:
         raise ManifestError(
             f"{scored.name}={scored.source}",
-            f"scores predictions of run {listed(others, 3)}, not of {run_id or 'this model'}",
+            f"scores predictions of run {join_names(others, 3)}, not of {run_id or 'this model'}",
             "Predict with this model and evaluate again.",
         )
 
@@ -163,8 +163,8 @@ def share(first: Scored, second: Scored) -> Shared:
                 f"shares no image with {first.name}={first.source}"
                 if not other
                 else f"was scored against another truth than {first.name}={first.source}",
-                f"{first.name}: {listed(first.rows)}",
-                f"{second.name}: {listed(second.rows)}",
+                f"{first.name}: {join_names(first.rows)}",
+                f"{second.name}: {join_names(second.rows)}",
             ],
             "Evaluate both on the same images and truth.",
         )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cytoloop.evaluation.metrics import HEADS
-from cytoloop.io.writers.tiff import write_png
+from cytoloop.io.writers.png import write_png
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -16,7 +16,7 @@ from cytoloop.evaluation.objects import read_prediction, read_truth, voxel_size
 from cytoloop.io.names import safe_name
 from cytoloop.io.read import read_image
 from cytoloop.io.remote import local_path
-from cytoloop.io.writers.tiff import write_png
+from cytoloop.io.writers.png import write_png
 from cytoloop.manifest import Row
 
 log = logging.getLogger(__name__)

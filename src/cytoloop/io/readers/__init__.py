@@ -1,1 +1,1 @@
-"""Readers of image formats."""
+"""Readers of image formats, and the table that chooses one."""

@@ -1,6 +1,6 @@
-"""CZI plane by plane, and without a voxel size, which bioio refuses to read.
+"""CZI: bioio's reader, with one plane per block and without a required voxel size.
 
-This module is imported only when a CZI is opened: its library takes seconds.
+This module is imported only when a CZI is opened, because aicspylibczi takes seconds to import.
 """
 
 from __future__ import annotations
@@ -8,32 +8,32 @@ from __future__ import annotations
 from typing import Any
 
 from bioio_base.types import PhysicalPixelSizes
-from bioio_czi import Reader
-from bioio_czi.aicspylibczi_reader.reader import Reader as _Tiles
-from bioio_czi.aicspylibczi_reader.reader import get_channel_names
+from bioio_czi.aicspylibczi_reader.reader import Reader as AicsReader
+from bioio_czi.channels import get_channel_names
 from bioio_czi.metadata import UnsupportedMetadataError
 
 
-class CziReader(Reader):
-    """bioio's reader, which decodes one plane for one plane, and takes a missing scale.
+class Reader(AicsReader):
+    """bioio's CZI reader that decodes single planes and accepts a file without a scale.
 
     Parameters
     ----------
     image : str or Path
         The file.
+    **kwargs
+        Parameters of bioio's reader.
     """
 
     def __init__(self, image: Any, **kwargs: Any) -> None:
-        self._implementation = _Unscaled(image, **{"chunk_dims": ["Y", "X"], **kwargs})
+        super().__init__(image, **{"chunk_dims": ["Y", "X"], **kwargs})
 
-
-class _Unscaled(_Tiles):
     @staticmethod
     def _get_coords_and_physical_px_sizes(
         xml: Any, scene_index: int, dims_shape: dict[str, Any]
     ) -> tuple[dict[str, Any], PhysicalPixelSizes]:
+        # A private method, because bioio-czi has no option to read a CZI without a scale.
         try:
-            return _Tiles._get_coords_and_physical_px_sizes(xml, scene_index, dims_shape)
+            return AicsReader._get_coords_and_physical_px_sizes(xml, scene_index, dims_shape)
         except UnsupportedMetadataError:
             names = get_channel_names(xml, scene_index, dims_shape)
             return {} if names is None else {"C": names}, PhysicalPixelSizes(None, None, None)

@@ -1,6 +1,6 @@
-"""HDF5 as PlantSeg and ilastik write it: every image data set of a file is a scene.
+"""HDF5 as PlantSeg and ilastik write it: each image data set of a file is a scene.
 
-This module is imported only when an HDF5 file is opened: bioio's base takes seconds.
+This module is imported only when an HDF5 file is opened: bioio_base takes seconds to import.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import h5py
 import numpy as np
 import xarray as xr
 from bioio_base.constants import METADATA_UNPROCESSED
-from bioio_base.reader import Reader
+from bioio_base.reader import Reader as BaseReader
 from bioio_base.types import PhysicalPixelSizes
 
 from cytoloop.errors import ImageError
@@ -21,12 +21,12 @@ from cytoloop.errors import ImageError
 _AXES = {2: "YX", 3: "ZYX", 4: "CZYX", 5: "TCZYX"}
 
 
-class Hdf5Reader(Reader):
+class Reader(BaseReader):
     """Reader of HDF5 files for bioio.
 
-    The axes of a data set are (Y, X), (Z, Y, X), (C, Z, Y, X) or (T, C, Z, Y, X), unless
-    ilastik's attribute ``axistags`` says otherwise; its voxel size is the attribute
-    ``element_size_um``, (Z, Y, X) or (Y, X). What lies in other files is not read.
+    The axes of a data set are (Y, X), (Z, Y, X), (C, Z, Y, X) or (T, C, Z, Y, X), unless ilastik's
+    attribute ``axistags`` states others. The voxel size is the attribute ``element_size_um``,
+    (Z, Y, X) or (Y, X). Data sets that are stored in other files are not read.
 
     Parameters
     ----------
@@ -47,20 +47,20 @@ class Hdf5Reader(Reader):
         """Paths of the image data sets in the file."""
         if self._names is None:
             names: list[str] = []
-            with h5py.File(self._path) as file:  # links out of the file are not visited
+            with h5py.File(self._path) as file:  # skips links to other files
                 file.visititems(lambda name, item: names.append(name) if _is_image(item) else None)
             if not names:
                 raise ImageError(
                     self._path,
                     "holds no image: no data set of numbers with 2 to 5 axes",
-                    "It must lie in the file itself; data in other files are not followed.",
+                    "The data must be in this file: links to other files are not followed.",
                 )
             self._names = tuple(names)
         return self._names
 
     @property
     def physical_pixel_sizes(self) -> PhysicalPixelSizes:
-        """Voxel size in um as the data set states it."""
+        """Voxel size in um from the attribute ``element_size_um``."""
         with h5py.File(self._path) as file:
             stated = file[self.current_scene].attrs.get("element_size_um", ())
         sizes = [float(size) for size in np.ravel(stated)]
@@ -72,9 +72,9 @@ class Hdf5Reader(Reader):
         with h5py.File(self._path) as file:
             data = file[self.current_scene]
             axes = _axes(self._path, self.current_scene, data)
-            pixels = _Pixels(self._path, self.current_scene, data.shape, data.dtype)
+            pixels = _LazyArray(self._path, self.current_scene, data.shape, data.dtype)
         chunks = [-1 if axis in "ZYX" else 1 for axis in axes]
-        meta = np.empty(0, pixels.dtype)  # else it opens the file to see
+        meta = np.empty(0, pixels.dtype)  # without it, dask opens the file
         array = da.from_array(pixels, chunks=chunks, name=False, fancy=False, meta=meta)
         return xr.DataArray(array, dims=list(axes), attrs={METADATA_UNPROCESSED: None})
 
@@ -82,8 +82,8 @@ class Hdf5Reader(Reader):
         return self._read_delayed().compute()
 
 
-class _Pixels:
-    """A data set as an array that opens its file for each part that is asked for."""
+class _LazyArray:
+    """A data set as an array that opens its file for each read."""
 
     def __init__(self, path: str, name: str, shape: tuple[int, ...], dtype: np.dtype) -> None:
         self.path, self.name, self.shape, self.dtype = path, name, shape, dtype
@@ -95,7 +95,7 @@ class _Pixels:
 
 
 def _is_image(item: Any) -> bool:
-    """Tell whether a member of a file is an image whose numbers lie in that file."""
+    """Return whether a member of a file is an image that is stored in the file itself."""
     return (
         isinstance(item, h5py.Dataset)
         and item.ndim in _AXES
@@ -112,7 +112,7 @@ def _axes(path: str, name: str, data: h5py.Dataset) -> str:
     Raises
     ------
     ImageError
-        ``axistags`` that do not fit.
+        ``axistags`` do not fit the shape.
     """
     tags = data.attrs.get("axistags")
     if tags is None:
@@ -120,17 +120,17 @@ def _axes(path: str, name: str, data: h5py.Dataset) -> str:
     try:
         axes = "".join(str(axis["key"]).upper() for axis in json.loads(tags)["axes"])
     except (ValueError, TypeError, KeyError) as error:
-        raise _misfit(path, name, data, "unreadable") from error
+        raise _axistags_error(path, name, data, "unreadable") from error
     if (
         len(axes) != data.ndim
         or len(set(axes)) != len(axes)
         or not {*"YX"} <= {*axes} <= {*"TCZYX"}
     ):
-        raise _misfit(path, name, data, repr(axes[:10]))
+        raise _axistags_error(path, name, data, repr(axes[:10]))
     return axes
 
 
-def _misfit(path: str, name: str, data: h5py.Dataset, found: str) -> ImageError:
+def _axistags_error(path: str, name: str, data: h5py.Dataset, found: str) -> ImageError:
     return ImageError(
         f"{path}, data set {name!r}",
         f"axistags are {found} for shape {data.shape}",

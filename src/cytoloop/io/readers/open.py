@@ -1,7 +1,7 @@
-"""An image file opened: the reader for it, the scene, the channels that are asked for.
+"""Open an image: choose its reader, select scene, time point and level, and find channels.
 
-bioio reads the pixels. It probes several readers (and complains about each) before it finds the
-one for a plain TIFF: here the reader is chosen by what the file is.
+bioio reads the pixels. Its own choice of a reader is not used: it tries several readers for a plain
+TIFF and logs a warning for each.
 """
 
 from __future__ import annotations
@@ -14,37 +14,36 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import tifffile
-
 from cytoloop.errors import ImageError
-
-_EXTRA = {".nd2": ("bioio_nd2", "cytoloop[nd2]"), ".lif": ("bioio_lif", "bioio-lif")}
+from cytoloop.io.readers.formats import find_format
 
 
 @contextmanager
-def readable(path: str | Path) -> Iterator[None]:
-    """Turn whatever a reader raises into an `ImageError` that names the file."""
+def wrap_read_errors(path: str | Path) -> Iterator[None]:
+    """Turn any exception of a reader into an `ImageError` that names the file."""
     try:
         yield
     except ImageError:
         raise
-    except Exception as error:  # each of bioio's readers has exceptions of its own
+    except Exception as error:  # each of bioio's readers has its own exceptions
         raise ImageError(
             str(path),
-            f"cannot be read: {_reason(error)}",
-            "Open it in Fiji to see whether it is whole; re-export it, or leave it out.",
+            f"cannot be read: {_first_line(error)}",
+            "Open it in Fiji to check that it is complete; export it again, or remove its row.",
         ) from error
 
 
 def open_scene(
     path: str | Path, scene: str | int | None = None, time: int = 0, level: int = 0
 ) -> Any:
-    """Return an opened ``bioio.BioImage``, with the reader chosen by what the file is.
+    """Return an opened ``bioio.BioImage`` with the scene and the pyramid level selected.
+
+    The reader follows from `cytoloop.io.readers.formats.FORMATS`.
 
     Raises
     ------
     ImageError
-        A missing or empty file, or a scene, time point or level that it does not have.
+        The file is missing or empty, or has no such scene, time point or level.
     """
     file = Path(path)
     if not file.exists():
@@ -53,7 +52,7 @@ def open_scene(
         raise ImageError(str(path), "the file is empty (0 bytes)", "Copy or export it again.")
     from bioio import BioImage
 
-    bio = BioImage(file, reader=_reader(file))
+    bio = BioImage(file, reader=_find_reader(file))
     if scene is not None:
         known = [str(name) for name in bio.scenes]
         text = str(scene)
@@ -74,83 +73,68 @@ def open_scene(
     return bio
 
 
-def _reader(file: Path) -> Any:
-    """Return the bioio reader for a file; None lets bioio choose.
+def _find_reader(path: Path) -> Any:
+    """Return the bioio reader class for a file; None lets bioio choose.
 
     Raises
     ------
     ImageError
-        It is of a package that is not installed.
+        The package of the reader is not installed.
     """
-    suffix = file.suffix.lower()
-    if file.is_dir():  # an OME-Zarr, or one of the labels within it, whatever its name
-        return importlib.import_module("bioio_ome_zarr").Reader
-    if suffix in (".tif", ".tiff"):
-        with tifffile.TiffFile(file) as tif:
-            name = "bioio_ome_tiff" if tif.is_ome else "bioio_tifffile"
-        return importlib.import_module(name).Reader
-    if suffix in (".h5", ".hdf5"):
-        from cytoloop.io.readers.hdf5 import Hdf5Reader
-
-        return Hdf5Reader
-    if suffix == ".czi":
-        from cytoloop.io.readers.czi import CziReader
-
-        return CziReader
-    if suffix in _EXTRA:
-        name, package = _EXTRA[suffix]
-        if importlib.util.find_spec(name) is None:
-            raise ImageError(
-                str(file),
-                f"cannot be read: {suffix} needs a package that is not installed",
-                f"Install it: pip install '{package}'",
-            )
-        return importlib.import_module(name).Reader
-    return None
+    entry = find_format(path)
+    if entry is None:
+        return None
+    if entry.package and importlib.util.find_spec(entry.module) is None:
+        raise ImageError(
+            str(path),
+            f"cannot be read: {path.suffix.lower()} needs a package that is not installed",
+            f"Install it: pip install '{entry.package}'",
+        )
+    return importlib.import_module(entry.module).Reader
 
 
 def is_rgb(bio: Any) -> bool:
-    """Tell whether the samples (S) of a picture stand for its channels."""
+    """Return whether the channels of an image are the samples (S) of an RGB image."""
     return "S" in bio.dims.order and int(bio.dims["C"][0]) == 1
 
 
 def channel_names(bio: Any) -> list[str]:
-    """Return a name for each channel: its number where the file has none."""
+    """Return a name for each channel; its number if the file names no channels."""
     if is_rgb(bio):
         return [f"sample {i}" for i in range(int(bio.dims["S"][0]))]
     names = [str(name) for name in (bio.channel_names or [])]
-    count = int(bio.dims["C"][0])  # an OME-Zarr that names none is given one name for all
+    count = int(bio.dims["C"][0])  # bioio gives an OME-Zarr without names one name
     return names if len(names) == count else [str(i) for i in range(count)]
 
 
 def channel_numbers(
     path: str | Path, bio: Any, channel: str | int | list[str | int] | None
 ) -> tuple[list[str], list[int]]:
-    """Return the names of an image's channels, and the numbers of those that are asked for.
+    """Return the names of all channels, and the numbers of the requested channels.
 
     Raises
     ------
     ImageError
-        A channel that it does not have.
+        The image has no such channel.
     """
     names = channel_names(bio)
     if channel is None:
         return names, list(range(len(names)))
-    asked = list(channel) if isinstance(channel, (list, tuple)) else [channel]
+    requested = list(channel) if isinstance(channel, (list, tuple)) else [channel]
     numbers = []
-    for one in asked:
-        text = str(one).strip()
+    for item in requested:
+        text = str(item).strip()
         if text in names:
             numbers.append(names.index(text))
         elif re.fullmatch(r"\d+", text) and int(text) < len(names):
             numbers.append(int(text))
         else:
             listing = ", ".join(f"{i}: {name}" for i, name in enumerate(names))
-            raise ImageError(str(path), f"has no channel {one!r}", f"Its channels are {listing}.")
+            raise ImageError(str(path), f"has no channel {item!r}", f"Its channels are {listing}.")
     return names, numbers
 
 
-def _reason(error: Exception) -> str:
-    """Return the first line of an error, shortened: the rest is in the log."""
+def _first_line(error: Exception) -> str:
+    """Return the first line of an error message, at most 160 characters."""
     lines = str(error).strip().splitlines()
     return (lines[0] if lines else type(error).__name__)[:160]

@@ -1,1 +1,1 @@
-"""Writers of image formats."""
+"""Writers of image formats: OME-TIFF, OME-Zarr, PNG."""

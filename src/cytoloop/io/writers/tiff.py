@@ -1,4 +1,4 @@
-"""Images out: OME-TIFF with physical sizes, written whole or not at all."""
+"""Write OME-TIFF files with voxel sizes."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ import tifffile
 from cytoloop.io.atomic import replacing
 from cytoloop.io.voxel_size import Spacing
 
-_CLASSIC = 2**32 - 2**25
-"""Bytes that a TIFF holds; more make it a BigTIFF."""
-_AT_A_TIME = 16
-_PACKERS = min(os.cpu_count() or 1, 8)
-"""Threads that compress; tifffile's own choice is half the cores."""
+_MAX_CLASSIC_BYTES = 2**32 - 2**25
+"""Largest image in a classic TIFF; a larger image becomes a BigTIFF."""
+_PLANES_PER_READ = 16
+_COMPRESSION_THREADS = min(os.cpu_count() or 1, 8)
+"""tifffile's default is half the cores."""
 
 
 def write_image(
@@ -31,25 +31,25 @@ def write_image(
     channels: list[str] | None = None,
     dtype: np.dtype | None = None,
 ) -> None:
-    """Write an OME-TIFF (zlib-compressed); a crash leaves the old file or the new, never half.
+    """Write an OME-TIFF with zlib compression; a crash leaves the old file or the new file.
 
-    The same image makes the same bytes: its UUID is that of its content.
+    The same image gives the same bytes: its UUID is computed from its content.
 
     Parameters
     ----------
     path : str or Path
         Should end in ``.ome.tif``.
     data : array
-        Pixels in the order of `axes`, in memory or on disk (read plane by plane, twice); bool
-        becomes uint8.
+        Pixels in the order of `axes`, in memory or on disk; planes are read twice. bool becomes
+        uint8.
     axes : str
         For example ``"ZYX"`` or ``"CYX"``.
     spacing_um : tuple of float, optional
-        Voxel size (Z, Y, X) in micrometres.
+        Voxel size (Z, Y, X) in um.
     channels : list of str, optional
-        Names, one per channel.
+        One name per channel.
     dtype : numpy.dtype, optional
-        Of the file; default that of the data.
+        dtype of the file; default: the dtype of the data.
     """
     path = Path(path)
     metadata: dict[str, object] = {"axes": axes}
@@ -73,33 +73,22 @@ def write_image(
             _planes(data, shape, dtype),
             shape=shape,
             dtype=dtype,
-            bigtiff=math.prod(shape) * dtype.itemsize > _CLASSIC,
+            bigtiff=math.prod(shape) * dtype.itemsize > _MAX_CLASSIC_BYTES,
             ome=True,
             photometric="minisblack",
             compression="zlib",
-            maxworkers=_PACKERS,
+            maxworkers=_COMPRESSION_THREADS,
             metadata=metadata,
         )
 
 
 def _planes(data: Any, shape: tuple[int, ...], dtype: np.dtype) -> Iterator[np.ndarray]:
-    """Yield the planes of an image; several at a time are read from disk."""
+    """Yield the planes of an image; an image on disk is read in groups of planes."""
     if len(shape) == 2:
         yield np.ascontiguousarray(data[:], dtype)
         return
-    several = 1 if isinstance(data, np.ndarray) else _AT_A_TIME
-    for place in np.ndindex(*shape[:-3]):
-        for start in range(0, shape[-3], several):
-            some = data[(*place, slice(start, start + several))]
-            yield from np.ascontiguousarray(some, dtype)
-
-
-def write_png(path: str | Path, figure: object) -> None:
-    """Save a matplotlib figure as a PNG, atomically, and close it."""
-    import matplotlib.pyplot as plt
-
-    try:
-        with replacing(path) as temporary:
-            figure.savefig(temporary, format="png", dpi=110, bbox_inches="tight")  # type: ignore[attr-defined]
-    finally:
-        plt.close(figure)  # type: ignore[arg-type]
+    count = 1 if isinstance(data, np.ndarray) else _PLANES_PER_READ
+    for index in np.ndindex(*shape[:-3]):
+        for start in range(0, shape[-3], count):
+            planes = data[(*index, slice(start, start + count))]
+            yield from np.ascontiguousarray(planes, dtype)

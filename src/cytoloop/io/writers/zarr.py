@@ -1,4 +1,4 @@
-"""OME-Zarr out: a pyramid (NGFF 0.4) with physical sizes, written block by block, whole or not."""
+"""Write OME-Zarr pyramids (NGFF 0.4) with voxel sizes, block by block."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from cytoloop.io.atomic import replacing_folder
 from cytoloop.io.voxel_size import Spacing
 
 CHUNK = {"C": 1, "Z": 16, "Y": 256, "X": 256}
-_SMALL = 512
-"""An axis as short as this is not halved in the next level."""
+_MIN_HALVED = 512
+"""Only axes with more voxels are halved in the next level."""
 
 
 def write_zarr(
@@ -28,10 +28,10 @@ def write_zarr(
     channels: Sequence[str] = (),
     origin_um: Spacing | None = None,
 ) -> None:
-    """Write an OME-Zarr; a crash leaves the old one or the new one, never half.
+    """Write an OME-Zarr; a crash leaves the old store or the new store.
 
-    Axes longer than 512 are halved from level to level, by taking every second voxel, so that
-    labels stay labels. Version 0.4 of the format (Zarr 2): Fiji, napari and bioio read it.
+    Each level takes every second voxel of axes longer than 512, so that labels stay labels. The
+    format is NGFF 0.4 (Zarr 2), which Fiji, napari and bioio read.
 
     Parameters
     ----------
@@ -42,35 +42,35 @@ def write_zarr(
     axes : str
         ``"ZYX"`` or ``"YX"``; with channels ``"CZYX"`` or ``"CYX"``.
     spacing_um : tuple of float, optional
-        Voxel size (Z, Y, X) in micrometres.
+        Voxel size (Z, Y, X) in um.
     name : str
-        Of the image; and of its channel, where none are named.
+        Name of the image, and of its channel if `channels` is empty.
     boxes : iterator of tuple of slice, optional
-        In which steps it is written; default in slabs of 64 planes (rows in 2D).
+        Boxes to write one after the other; default: slabs of 64 planes (rows in 2D).
     channels : sequence of str
-        Names, one for each along C.
+        One name per channel.
     origin_um : tuple of float, optional
-        Where the first voxel lies (Z, Y, X) in micrometres; its ``translation``.
+        Position of the first voxel (Z, Y, X) in um, written as ``translation``.
 
     Raises
     ------
     OutputError
-        The libraries are too old to write it (Python 3.10).
+        bioio-ome-zarr is too old to write OME-Zarr (Python 3.10).
     """
     try:
         from bioio_ome_zarr.writers import Channel, OMEZarrWriter
-    except ImportError as error:  # an older bioio-ome-zarr, on Python 3.10
+    except ImportError as error:  # bioio-ome-zarr for Python 3.10
         raise OutputError(
             str(path),
             "this installation cannot write OME-Zarr",
-            "Take format=ome-tiff, or Python 3.11.",
+            "Set format=ome-tiff, or install CytoLoop with Python 3.11.",
         ) from error
 
     shape = tuple(int(n) for n in data.shape)
     dtype = np.dtype(np.uint8) if data.dtype == bool else np.dtype(data.dtype)
-    known = dict(zip("ZYX", spacing_um or (), strict=False))
-    begins = dict(zip("ZYX", origin_um or (), strict=False))
-    sizes = [float(known.get(a, 1.0)) for a in axes]
+    spacing = dict(zip("ZYX", spacing_um or (), strict=False))
+    origin = dict(zip("ZYX", origin_um or (), strict=False))
+    sizes = [float(spacing.get(a, 1.0)) for a in axes]
     chunk = tuple(min(CHUNK[a], n) for a, n in zip(axes, shape, strict=True))
     with replacing_folder(path) as temporary:
         writer = OMEZarrWriter(
@@ -83,18 +83,18 @@ def write_zarr(
             channels=[Channel(label=one, color="FFFFFF") for one in channels or [name]],
             axes_names=[a.lower() for a in axes],
             axes_types=["channel" if a == "C" else "space" for a in axes],
-            axes_units=["micrometer" if a in known else None for a in axes],
+            axes_units=["micrometer" if a in spacing else None for a in axes],
             physical_pixel_size=sizes,
         )
         for box in boxes or _slabs(shape, axes.index("Y" if "Z" not in axes else "Z")):
             writer.write_region(np.asarray(data[box]).astype(dtype, copy=False), box)
         _add_levels(temporary, _pyramid(shape), chunk, sizes)
-        if any(begins.values()):
-            _move(temporary, [float(begins.get(a, 0.0)) for a in axes])
+        if any(origin.values()):
+            _add_translation(temporary, [float(origin.get(a, 0.0)) for a in axes])
 
 
-def _move(folder: Path, origin: Sequence[float]) -> None:
-    """Say where the first voxel lies: that of each level is the same one."""
+def _add_translation(folder: Path, origin: Sequence[float]) -> None:
+    """Write the origin of every level: all levels contain the first voxel."""
     import zarr
 
     group = zarr.open_group(str(folder), mode="r+")
@@ -109,27 +109,27 @@ def _move(folder: Path, origin: Sequence[float]) -> None:
 def _pyramid(shape: Sequence[int]) -> list[tuple[int, ...]]:
     """Return the shapes of all levels."""
     levels = [tuple(shape)]
-    while max(levels[-1]) > _SMALL:
-        levels.append(tuple(n // 2 if n > _SMALL else n for n in levels[-1]))
+    while max(levels[-1]) > _MIN_HALVED:
+        levels.append(tuple(n // 2 if n > _MIN_HALVED else n for n in levels[-1]))
     return levels
 
 
 def _slabs(shape: Sequence[int], axis: int) -> Iterator[tuple[slice, ...]]:
-    """Yield boxes along an axis; what comes before it, one by one."""
+    """Yield boxes of 64 along an axis; axes before it are split into single indices."""
     rest = tuple(slice(0, n) for n in shape[axis + 1 :])
-    for place in itertools.product(*(range(n) for n in shape[:axis])):
+    for index in itertools.product(*(range(n) for n in shape[:axis])):
         for start in range(0, shape[axis], 64):
-            before = (slice(n, n + 1) for n in place)
+            before = (slice(n, n + 1) for n in index)
             yield (*before, slice(start, min(start + 64, shape[axis])), *rest)
 
 
 def _add_levels(
     folder: Path, shapes: Sequence[tuple[int, ...]], chunk: Sequence[int], sizes: Sequence[float]
 ) -> None:
-    """Add the levels below the full one, of the first of two voxels each.
+    """Add the levels below the full resolution; each takes the first of two voxels per axis.
 
-    bioio's writer takes others where a side is odd, differently from block to block, leaves some
-    out, and states a size that is not double: seen from afar labels would lie beside their image.
+    bioio's writer is not used here. For odd sizes it takes other voxels from block to block and
+    states a scale that is not 2, so that labels of a coarse level would be shifted.
     """
     import zarr
 

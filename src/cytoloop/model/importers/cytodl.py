@@ -13,7 +13,7 @@ from typing import Any
 
 from torch import Tensor
 
-from cytoloop.errors import ModelError, listed
+from cytoloop.errors import ModelError, join_names
 from cytoloop.model.architecture import describe
 from cytoloop.model.importers.networks import (
     Foreign,
@@ -120,7 +120,7 @@ def _weights(path: Path, state: Mapping[Any, Any]) -> dict[str, Tensor]:
     if others:
         raise ModelError(
             str(path),
-            f"has layers besides the network ({listed(sorted(set(others)), 4)})",
+            f"has layers besides the network ({join_names(sorted(set(others)), 4)})",
             "Of CytoDL's models, those whose heads have no layers are loaded (BaseHead, MaskHead).",
         )
     return weights

@@ -14,7 +14,7 @@ from typing import Any
 from torch import Tensor
 
 from cytoloop.errors import ModelError
-from cytoloop.intensity.normalization import METHODS, rule_faults
+from cytoloop.intensity.normalization import METHODS, rule_problems
 from cytoloop.model.architecture import describe
 from cytoloop.model.importers.networks import (
     NETWORKS,
@@ -151,7 +151,7 @@ def _faults_of_image(config: Mapping[str, Any]) -> list[str]:
         wanted = " and ".join(sorted(extra)) or "nothing but its method"
         problems.append(f"normalization {method} takes {wanted}")
     else:
-        problems += [f"normalization {key} {fault}" for key, fault in rule_faults(rule)]
+        problems += [f"normalization {key} {fault}" for key, fault in rule_problems(rule)]
     spacing, names = config.get("spacing_um"), config.get("channel_names", [])
     if spacing is not None and not (
         isinstance(spacing, list)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from lightning import Callback, LightningModule, Trainer
 
-from cytoloop.io.writers.tiff import write_png
+from cytoloop.io.writers.png import write_png
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

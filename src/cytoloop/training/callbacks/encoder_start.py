@@ -10,7 +10,7 @@ from typing import Any
 from lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from cytoloop.errors import ModelError, shortened
+from cytoloop.errors import ModelError, truncate_lines
 from cytoloop.model.safe_load import check_weights, load_tensors
 from cytoloop.model.transfer import averaged
 
@@ -93,7 +93,7 @@ class EncoderStart(Callback):
         if problems:
             raise ModelError(
                 str(self.path),
-                shortened(problems, 10),
+                truncate_lines(problems, 10),
                 "Give weights of the encoder that model.backbone.backbone names.",
             )
         return fitted

@@ -11,7 +11,7 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from cytoloop.io.writers.tiff import write_png
+from cytoloop.io.writers.png import write_png
 from cytoloop.training.callbacks.curves import hand_to_loggers
 from cytoloop.truth.classes import PREFIX
 

@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from cytoloop.errors import ConfigError
 from cytoloop.inference.postprocess import check_postprocess
-from cytoloop.intensity.normalization import rule_faults
+from cytoloop.intensity.normalization import rule_problems
 from cytoloop.training.prepare.bound import Bound
 from cytoloop.training.prepare.config import AUTO, value_of
 from cytoloop.training.prepare.patch_size import KEY as PATCH
@@ -95,7 +95,7 @@ def _switch_faults(cfg: DictConfig) -> Iterator[tuple[str, str]]:
 
 
 def _normalization_faults(cfg: DictConfig) -> Iterator[tuple[str, str]]:
-    for key, fault in rule_faults(value_of(cfg, "normalization") or {}, AUTO):
+    for key, fault in rule_problems(value_of(cfg, "normalization") or {}, AUTO):
         yield f"normalization.{key}", fault
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from cytoloop.errors import ConfigError, shortened
+from cytoloop.errors import ConfigError, truncate_lines
 from cytoloop.io.atomic import replacing
 from cytoloop.training.prepare.bounds import BOUNDS
 from cytoloop.training.prepare.patch_size import DEPTH, PLANE
@@ -103,7 +103,7 @@ def read_plan(path: Path) -> dict[str, Any]:
             values[key] = value
     if problems:
         raise ConfigError(
-            str(path), shortened(problems, 12), f"A plan has the keys {', '.join(CHECKS)}."
+            str(path), truncate_lines(problems, 12), f"A plan has the keys {', '.join(CHECKS)}."
         )
     return values
 

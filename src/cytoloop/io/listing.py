@@ -1,4 +1,4 @@
-"""Image files: which names are images, and what a source names."""
+"""List the image files of a folder or pattern."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from cytoloop.errors import ImageError
-from cytoloop.io.names import SUFFIXES
+from cytoloop.io.readers.formats import IMAGE_SUFFIXES
 from cytoloop.redact import redact_url
 from cytoloop.urls import is_remote
 
@@ -18,30 +18,30 @@ def list_images(source: str | Path) -> list[Path]:
     Parameters
     ----------
     source : str or Path
-        A folder (not searched deeper), a glob (``**`` goes deeper, ``{a,b}`` are alternatives)
-        or a file. Of what a glob matches, files with a known image suffix are taken; the others
-        only where there are none.
+        A folder (without its subfolders), a glob (``**`` includes subfolders, ``{a,b}`` are
+        alternatives) or a file. A glob returns the matches with a known image suffix, or all
+        matches if none has one.
 
     Raises
     ------
     ImageError
-        Nothing is there, or nothing there is an image.
+        The source does not exist or holds no image.
     """
     text = str(source)
     if is_remote(text):
         raise ImageError(
             redact_url(text),
-            "is a URL, which is not listed",
-            "Name each image in the cells of a CSV.",
+            "is a URL, and folders on servers are not listed",
+            "List each image in a CSV.",
         )
     path = Path(text).expanduser() if text == "~" or text.startswith("~/") else Path(text)
     if path.is_dir() and not path.name.lower().endswith(".zarr"):
-        found = [p for p in path.iterdir() if p.name.lower().endswith(SUFFIXES)]
+        found = [p for p in path.iterdir() if p.name.lower().endswith(IMAGE_SUFFIXES)]
         if not found:
             raise ImageError(
                 text,
                 "the folder holds no image",
-                f"Expected files ending in {', '.join(SUFFIXES)}.",
+                f"Expected files ending in {', '.join(IMAGE_SUFFIXES)}.",
             )
     elif path.exists():
         found = [path]
@@ -50,25 +50,27 @@ def list_images(source: str | Path) -> list[Path]:
         if not found:
             raise ImageError(text, "the pattern matches no file", "Quote it, and check the folder.")
     else:
-        raise ImageError(text, "no such file or folder", "Check the path (and quote a pattern).")
+        raise ImageError(text, "no such file or folder", "Check the path. Quote a pattern.")
     return sorted(p for p in found if not p.name.startswith("."))
 
 
 def _match(pattern: str) -> list[Path]:
-    """Return the files that a pattern with ``*``, ``?``, ``[]``, ``**`` and ``{a,b}`` matches."""
-    names = {name for one in expand_braces(pattern) for name in glob.glob(one, recursive=True)}
-    images = [Path(name) for name in names if name.lower().endswith(SUFFIXES)]
+    """Return the files that match a pattern with ``*``, ``?``, ``[]``, ``**`` and ``{a,b}``."""
+    patterns = _expand_braces(pattern)
+    names = {name for part in patterns for name in glob.glob(part, recursive=True)}
+    images = [Path(name) for name in names if name.lower().endswith(IMAGE_SUFFIXES)]
     return images or [Path(name) for name in names if Path(name).is_file()]
 
 
-def expand_braces(pattern: str) -> list[str]:
-    """Return the patterns that a pattern with alternatives stands for, as a shell has it.
+def _expand_braces(pattern: str) -> list[str]:
+    """Return one pattern per alternative, in the order of a shell.
 
-    >>> expand_braces("{a,b}_t{1,2}.tif")
+    >>> _expand_braces("{a,b}_t{1,2}.tif")
     ['a_t1.tif', 'a_t2.tif', 'b_t1.tif', 'b_t2.tif']
     """
     found = re.search(r"\{([^{}]*,[^{}]*)\}", pattern)
     if found is None:
         return [pattern]
     before, after = pattern[: found.start()], pattern[found.end() :]
-    return [one for part in found[1].split(",") for one in expand_braces(before + part + after)]
+    parts = found[1].split(",")
+    return [one for part in parts for one in _expand_braces(before + part + after)]

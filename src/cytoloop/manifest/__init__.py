@@ -1,0 +1,37 @@
+"""The manifest: the CSV file that each verb reads and writes.
+
+The first six columns are CytoDL's, with CytoDL's meaning; CytoLoop's columns follow. Relative paths
+start at the folder of the manifest. A cell may hold a URL instead of a path
+(`cytoloop.io.remote`). This package imports neither torch nor pandas.
+"""
+
+from cytoloop.manifest.columns import (
+    COLUMNS,
+    CYTODL_COLUMNS,
+    FILE_COLUMNS,
+    OWN_COLUMNS,
+    SELECTION_COLUMNS,
+)
+from cytoloop.manifest.dataset import dataset_hash, read_dataset
+from cytoloop.manifest.paths import absolute_location, absolute_path
+from cytoloop.manifest.read import read_manifest, read_table
+from cytoloop.manifest.row import Manifest, Row
+from cytoloop.manifest.write import format_spacing, write_manifest
+
+__all__ = [
+    "COLUMNS",
+    "CYTODL_COLUMNS",
+    "FILE_COLUMNS",
+    "OWN_COLUMNS",
+    "SELECTION_COLUMNS",
+    "Manifest",
+    "Row",
+    "absolute_location",
+    "absolute_path",
+    "dataset_hash",
+    "format_spacing",
+    "read_dataset",
+    "read_manifest",
+    "read_table",
+    "write_manifest",
+]

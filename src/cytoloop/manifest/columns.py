@@ -1,0 +1,25 @@
+"""Column names of a manifest."""
+
+from __future__ import annotations
+
+CYTODL_COLUMNS = ("raw", "seg1", "seg2", "merge_mask", "exclude_mask", "base_image")
+OWN_COLUMNS = (
+    *("id", "split", "group"),
+    *("channel", "channel_seg1", "channel_seg2"),
+    *("scene", "scene_seg1", "scene_seg2"),
+    *("time", "time_seg1", "time_seg2"),
+    *("spacing_um", "merge_rule", "exclude", "merge"),
+    *("fold", "status", "reason", "flags", "curator", "sha256"),
+)
+"""CytoLoop's columns. None starts with the name of a CytoDL column: CytoDL finds its columns by
+prefix and would take ``raw_channel`` for ``raw``."""
+
+COLUMNS = CYTODL_COLUMNS + OWN_COLUMNS
+FILE_COLUMNS = ("raw", "seg1", "seg2", "merge_mask", "exclude_mask")
+"""Columns that hold a path or a URL."""
+
+SELECTION_COLUMNS = (
+    *("base_image", "merge_rule", "spacing_um", "channel", "channel_seg1", "channel_seg2"),
+    *("scene", "scene_seg1", "scene_seg2", "time", "time_seg1", "time_seg2"),
+)
+"""Columns that select a part of the files. With the files they determine the row's images."""

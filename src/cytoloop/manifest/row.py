@@ -1,0 +1,130 @@
+"""One row of a manifest, and the rows of one file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cytoloop.errors import ManifestError
+from cytoloop.io.names import stem
+from cytoloop.io.remote import fetch
+from cytoloop.manifest.paths import absolute_location, absolute_path
+from cytoloop.urls import is_remote
+
+
+@dataclass
+class Row:
+    """One image with its segmentations and the decisions about it.
+
+    Attributes
+    ----------
+    values : dict of str to str
+        Cell text by column name; a missing column reads as "".
+    root : Path
+        Folder that relative paths start at.
+    number : int
+        Row number in the file, from 1; the header is not counted.
+    """
+
+    values: dict[str, str]
+    root: Path = field(default_factory=Path)
+    number: int = 0
+
+    def __getitem__(self, column: str) -> str:
+        return self.values.get(column, "")
+
+    @property
+    def id(self) -> str:
+        """Name of the row, unique in its manifest; default the raw file's name."""
+        return self["id"] or stem(self["raw"])
+
+    def file(self, column: str) -> Path | None:
+        """Return the local path in a file column, None for an empty cell.
+
+        A URL is fetched at the first call; its local copy is returned.
+
+        Raises
+        ------
+        ImageError
+            The URL cannot be fetched.
+        """
+        text = self[column]
+        if is_remote(text):
+            return fetch(text)
+        return absolute_path(text, self.root) if text else None
+
+    def location(self, column: str) -> str:
+        """Return the absolute path or the URL in a file column, "" for an empty cell.
+
+        Nothing is fetched.
+        """
+        text = self[column]
+        return absolute_location(text, self.root) if text else ""
+
+    @property
+    def spacing_um(self) -> tuple[float, float, float] | None:
+        """Voxel size (Z, Y, X) in um from the manifest, None for an empty cell."""
+        text = self["spacing_um"].replace(",", " ").replace(";", " ")
+        if not text.strip():
+            return None
+        try:
+            numbers = [float(part) for part in text.split()]
+        except ValueError:
+            numbers = []
+        if len(numbers) == 2:
+            numbers = [1.0, *numbers]
+        if len(numbers) != 3 or not all(0 < n < float("inf") for n in numbers):
+            raise ManifestError(
+                self.where("spacing_um"),
+                f"{self['spacing_um']!r} is not a voxel size",
+                "Expected three positive numbers in um, `z y x`.",
+            )
+        return (numbers[0], numbers[1], numbers[2])
+
+    @property
+    def time(self) -> int:
+        """Time point of the raw file, from 0; default 0."""
+        return self._time("time")
+
+    def segmentation_time(self, column: str) -> int:
+        """Return the time point of ``seg1`` or ``seg2``; default the raw file's."""
+        own = f"time_{column}"
+        return self._time(own if self[own] else "time")
+
+    def segmentation_scene(self, column: str) -> str | None:
+        """Return the scene of ``seg1`` or ``seg2``; default the raw file's."""
+        return self[f"scene_{column}"] or self["scene"] or None
+
+    def _time(self, column: str) -> int:
+        text = self[column]
+        if text and not text.isdigit():
+            raise ManifestError(
+                self.where(column), f"{text!r} is not a time point", "Expected 0, 1, 2 ..."
+            )
+        return int(text or 0)
+
+    def where(self, column: str) -> str:
+        """Return the place of a cell, for an error message."""
+        return f"row {self.number} ({self.id}), column {column!r}"
+
+
+@dataclass
+class Manifest:
+    """Rows of one CSV file.
+
+    Attributes
+    ----------
+    path : Path
+        The CSV file.
+    rows : list of Row
+    """
+
+    path: Path
+    rows: list[Row]
+
+    def __iter__(self) -> Iterator[Row]:
+        return iter(self.rows)
+
+    def __len__(self) -> int:
+        return len(self.rows)
