@@ -76,11 +76,11 @@ def without_checks(folder: Path) -> dict[str, float]:
 
 def remembered(folder: Path) -> dict[str, float]:
     """Return seconds of the whole of `curate` on 10 000 rows, looked at and remembered."""
-    from cytoloop.curation import Settings, curate
+    from cytoloop.curation import CurationSettings, curate
 
     for path in folder.glob("*.tif"):
         os.utime(path, (1e9, 1e9))  # young files would be hashed again
-    settings = Settings(
+    settings = CurationSettings(
         raw=folder / "raw",
         seg1=folder / "seg",
         output=folder / "dataset",

@@ -125,7 +125,9 @@ def test_cytodls_own_groups_can_be_named_and_replace_nothing_of_ours(
 
 
 def test_limits_of_quality_are_the_same_in_code_and_config() -> None:
-    from cytoloop.curation.checks.quality_limits import LIMITS
+    from cytoloop.curation.checks.quality_limits import DEFAULT_LIMITS
 
     text = OmegaConf.load(CONFIGS / "curate.yaml").quality
-    assert OmegaConf.to_container(text) == {name: one.recorded() for name, one in LIMITS.items()}
+    assert OmegaConf.to_container(text) == {
+        name: one.recorded() for name, one in DEFAULT_LIMITS.items()
+    }

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from cytoloop.curation import check_dataset, check_row, check_rows, inspect_rows
+from cytoloop.curation import check_row, check_rows, inspect_rows, validate_dataset
 from cytoloop.errors import ManifestError
 from cytoloop.io.digest import file_hash
 from cytoloop.io.writers.tiff import write_image
@@ -284,7 +284,7 @@ def test_checks_dataset_finds_leaks_and_names_the_file(
     }
     dataset = {split: Manifest(tmp_path / f"{split}.csv", rows) for split, rows in parts.items()}
     with pytest.raises(ManifestError) as caught:
-        check_dataset(dataset)
+        validate_dataset(dataset)
     assert caught.value.where == str(tmp_path)
     assert caught.value.problems == [
         "valid.csv: row 1 (copy), column 'raw': the same picture is a of 'train'; "
@@ -293,7 +293,7 @@ def test_checks_dataset_finds_leaks_and_names_the_file(
         "a group must stay in one split",
     ]
     dataset["valid"].rows = []
-    assert [facts.id for facts in check_dataset(dataset)["train"]] == ["a", "b"]
+    assert [facts.id for facts in validate_dataset(dataset)["train"]] == ["a", "b"]
 
 
 def test_checks_2d(make_row: Callable[..., Row], raw: np.ndarray, labels: np.ndarray) -> None:

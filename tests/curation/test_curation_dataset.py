@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cytoloop.curation import Settings, curate
+from cytoloop.curation import CurationSettings, curate
 from cytoloop.curation.curate import count_rows
 from cytoloop.errors import ConfigError, ManifestError, OutputError
 from cytoloop.io.digest import file_hash
@@ -21,9 +21,9 @@ from cytoloop.manifest import COLUMNS, Row, read_dataset, read_manifest, write_m
 FILES = ["dataset.csv", "dataset.json", "quality.csv", "test.csv", "train.csv", "valid.csv"]
 
 
-def settings_of(images: Path, **changes: object) -> Settings:
+def settings_of(images: Path, **changes: object) -> CurationSettings:
     given = {"raw": images / "raw", "seg1": images / "seg", "output": images.parent / "dataset"}
-    return Settings(**{**given, **changes})  # type: ignore[arg-type]
+    return CurationSettings(**{**given, **changes})  # type: ignore[arg-type]
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -333,7 +333,7 @@ def test_curation_groups_that_are_not_found(images_2d: Path) -> None:
 
 def test_curation_settings_are_refused_all_at_once() -> None:
     with pytest.raises(ConfigError) as caught:
-        Settings(
+        CurationSettings(
             raw="images",
             output="x",
             key="(?P<id",
@@ -356,7 +356,7 @@ def test_curation_settings_are_refused_all_at_once() -> None:
     ):
         assert words in told
     with pytest.raises(ConfigError, match=r"seg1=labels: a.csv has a column for it"):
-        Settings(raw="a.csv", seg1="labels", output="x")
+        CurationSettings(raw="a.csv", seg1="labels", output="x")
 
 
 def test_curation_refuses_an_output_that_is_not_its_own(images_2d: Path, tmp_path: Path) -> None:

@@ -18,7 +18,12 @@ from cytoloop.curation.checks.image_statistics import (
     sharpness,
     signature,
 )
-from cytoloop.curation.checks.quality_limits import LIMITS, find_breaches, limits_of, priority
+from cytoloop.curation.checks.quality_limits import (
+    DEFAULT_LIMITS,
+    find_breaches,
+    limits_of,
+    priority,
+)
 from cytoloop.errors import ConfigError
 
 Blobs = Callable[..., tuple[np.ndarray, np.ndarray]]
@@ -29,7 +34,7 @@ def soft(raw: np.ndarray, sigma: float = 1.0) -> np.ndarray:
 
 
 def breached(figures: dict[str, float]) -> set[str]:
-    return {finding.figure for finding in find_breaches(figures, LIMITS)}
+    return {finding.figure for finding in find_breaches(figures, DEFAULT_LIMITS)}
 
 
 @pytest.mark.parametrize("shape", [(96, 120), (16, 64, 72)])
@@ -53,7 +58,7 @@ def test_quality_overexposed(blobs: Blobs) -> None:
 def test_quality_blur_lowers_the_focus_and_noise_or_brightness_do_not(blobs: Blobs) -> None:
     raw, _ = blobs((128, 128), 20, seed=3)
     sharp = soft(raw)
-    assert sharpness(soft(sharp, 3)) < LIMITS["focus"].min < sharpness(sharp)  # type: ignore[operator]
+    assert sharpness(soft(sharp, 3)) < DEFAULT_LIMITS["focus"].min < sharpness(sharp)  # type: ignore[operator]
     assert sharpness(sharp.astype(np.float32) * 3 + 1800) == pytest.approx(
         sharpness(sharp), rel=0.05
     )

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from cytoloop.curation import Settings, curate
+from cytoloop.curation import CurationSettings, curate
 from cytoloop.curation.checks.predictions import disagreement, uncertainty
 from cytoloop.curation.output.report import PICTURES
 from cytoloop.errors import ManifestError
@@ -22,9 +22,9 @@ Blobs = Callable[..., tuple[np.ndarray, np.ndarray]]
 Tiff = Callable[[Path, np.ndarray], Path]
 
 
-def settings_of(images: Path, **changes: object) -> Settings:
+def settings_of(images: Path, **changes: object) -> CurationSettings:
     given = {"raw": images / "raw", "seg1": images / "seg", "output": images.parent / "dataset"}
-    return Settings(**{**given, **changes})  # type: ignore[arg-type]
+    return CurationSettings(**{**given, **changes})  # type: ignore[arg-type]
 
 
 def predictions_of(images: Path, spoil: dict[int, np.ndarray]) -> Path:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from cytoloop.curation import Settings, check_dataset, curate
+from cytoloop.curation import CurationSettings, curate, validate_dataset
 from cytoloop.curation.decisions.log import append_decision
 from cytoloop.errors import ConfigError, ManifestError
 from cytoloop.manifest import Row, read_dataset, read_manifest
@@ -19,9 +19,9 @@ Blobs = Callable[..., tuple[np.ndarray, np.ndarray]]
 Tiff = Callable[[Path, np.ndarray], Path]
 
 
-def settings_of(images: Path, **changes: object) -> Settings:
+def settings_of(images: Path, **changes: object) -> CurationSettings:
     given = {"raw": images / "raw", "seg1": images / "seg", "output": images.parent / "dataset"}
-    return Settings(**{**given, **changes})  # type: ignore[arg-type]
+    return CurationSettings(**{**given, **changes})  # type: ignore[arg-type]
 
 
 def rows_of(folder: Path) -> dict[str, Row]:
@@ -74,7 +74,7 @@ def test_regions_merged_at_load_and_materialized_are_the_same(
     first, other = (seg1, seg2) if base == "seg1" else (seg2, seg1)
     if rule == "clip":
         assert ((read_target(loaded["img_0"])[0] > 0) == np.where(inside, other, first)).all()
-    check_dataset(read_dataset(tmp_path / "m"))
+    validate_dataset(read_dataset(tmp_path / "m"))
     before = {p: p.read_bytes() for p in (tmp_path / "m").rglob("*") if p.is_file()}
     curate(settings_of(second, **given, base_image=base, materialize=True, output=tmp_path / "m"))
     assert {p: p.read_bytes() for p in (tmp_path / "m").rglob("*") if p.is_file()} == before
@@ -128,7 +128,7 @@ def test_regions_of_rules_outlines_and_planes_come_together(
     assert (valid == ~(hidden | ~inside)).all()
     assert rows["img_2"]["exclude"] == "none"  # the sources themselves said nothing
     assert rows["img_0"]["exclude_mask"].startswith("regions/img_0_exclude_")
-    check_dataset(read_dataset(tmp_path / "dataset"))
+    validate_dataset(read_dataset(tmp_path / "dataset"))
 
 
 def test_regions_of_rules_win_over_merging(second: Path, tmp_path: Path) -> None:
@@ -138,7 +138,7 @@ def test_regions_of_rules_win_over_merging(second: Path, tmp_path: Path) -> None
     row = rows_of(tmp_path / "dataset")["img_1"]
     assert row["merge_mask"].startswith("regions/img_1_merge_")
     assert row["merge"] == "../images/merge/img_1.npy"
-    check_dataset(read_dataset(tmp_path / "dataset"))
+    validate_dataset(read_dataset(tmp_path / "dataset"))
 
 
 @pytest.mark.parametrize(
@@ -226,7 +226,7 @@ def test_scenes_and_channels_of_a_czi_by_name(real_data: Path, tmp_path: Path) -
     table = tmp_path / "table.csv"
     lines = [f"{path},seg/{path.stem}_{s}.tif,{s},{path.stem}_{s}" for s in header.scenes]
     table.write_text("\n".join(["raw,seg1,scene,id", *lines]) + "\n")
-    curate(Settings(raw=table, output=tmp_path / "d", channel=header.channels[0], test=0))
+    curate(CurationSettings(raw=table, output=tmp_path / "d", channel=header.channels[0], test=0))
     rows = rows_of(tmp_path / "d")
     assert {row["scene"] for row in rows.values()} == set(header.scenes)
     assert {row["channel"] for row in rows.values()} == {header.channels[0]}

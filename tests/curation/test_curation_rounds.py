@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cytoloop.curation import Settings, curate
+from cytoloop.curation import CurationSettings, curate
 from cytoloop.curation.decisions.log import append_decision
 from cytoloop.errors import ConfigError, ManifestError
 from cytoloop.io.digest import file_hash
@@ -20,9 +20,9 @@ Blobs = Callable[..., tuple[np.ndarray, np.ndarray]]
 Tiff = Callable[[Path, np.ndarray], Path]
 
 
-def settings_of(images: Path, **changes: object) -> Settings:
+def settings_of(images: Path, **changes: object) -> CurationSettings:
     given = {"raw": images / "raw", "seg1": images / "seg", "output": images.parent / "dataset"}
-    return Settings(**{**given, **changes})  # type: ignore[arg-type]
+    return CurationSettings(**{**given, **changes})  # type: ignore[arg-type]
 
 
 def rows_of(folder: Path) -> dict[str, Row]:
@@ -91,7 +91,7 @@ def test_rounds_in_another_folder_take_the_log_along(
     curate(settings_of(more, parent=tmp_path / "dataset", output=output))
     assert {p.name: p.read_bytes() for p in output.iterdir()} == before
     # a third round needs the second only
-    curate(Settings(parent=output, output=tmp_path / "third"))
+    curate(CurationSettings(parent=output, output=tmp_path / "third"))
     assert rows_of(tmp_path / "third")["img_4"]["status"] == "reject"
     with pytest.raises(ManifestError, match="holds no dataset.csv"):
         curate(settings_of(more, parent=tmp_path / "nowhere", output=tmp_path / "x"))
@@ -100,16 +100,16 @@ def test_rounds_in_another_folder_take_the_log_along(
 def test_rounds_need_no_sources(images_2d: Path, tmp_path: Path) -> None:
     folder = tmp_path / "dataset"
     with pytest.raises(ConfigError, match="raw is missing"):
-        Settings(output=folder)
+        CurationSettings(output=folder)
     curate(settings_of(images_2d, valid=["img_1"], test=["img_2"]))
     append_decision(folder / "decisions.csv", {"id": "img_0", "decision": "reject"})
-    curate(Settings(output=folder))
+    curate(CurationSettings(output=folder))
     assert rows_of(folder)["img_0"]["status"] == "reject"
     append_decision(folder / "decisions.csv", {"id": "img_0", "decision": "undecided"})
-    curate(Settings(output=folder))
+    curate(CurationSettings(output=folder))
     assert rows_of(folder)["img_0"]["status"] == "keep"
     with pytest.raises(ConfigError, match="of which raw images"):
-        Settings(output=folder, seg1="x")
+        CurationSettings(output=folder, seg1="x")
 
 
 def test_rounds_decide_anew_what_nobody_decided(images_2d: Path, tmp_path: Path) -> None:
@@ -123,7 +123,7 @@ def test_rounds_decide_anew_what_nobody_decided(images_2d: Path, tmp_path: Path)
     assert "is below 99 (blurred)" in rows["img_0"]["reason"]
     assert rows["img_0"]["curator"] == "cytoloop" and rows["img_3"]["curator"] == "Ann"
     assert "focus" in rows["img_3"]["flags"].split()  # a person's keep outweighs a limit
-    curate(Settings(output=folder))
+    curate(CurationSettings(output=folder))
     assert {r["status"] for r in rows_of(folder).values()} == {"keep"}
 
 
@@ -173,10 +173,10 @@ def test_rounds_undone_regions_leave_no_trace(images_2d: Path, tmp_path: Path) -
     row = rows_of(folder)["img_2"]
     assert row["exclude"] == "../images/masks/img_2.npy"
     assert row["exclude_mask"].startswith("regions/img_2_exclude_")
-    curate(Settings(output=folder))  # the sources are remembered, not taken from the mask
+    curate(CurationSettings(output=folder))  # the sources are remembered, not taken from the mask
     assert rows_of(folder)["img_2"].values == row.values
     append_decision(folder / "decisions.csv", {"id": "img_2", "exclude": "none"})
-    curate(Settings(output=folder))
+    curate(CurationSettings(output=folder))
     none = rows_of(folder)["img_2"]
     assert (none["exclude_mask"], none["exclude"]) == ("", "../images/masks/img_2.npy")
     (folder / "decisions.csv").write_text("id,decision\n")
@@ -205,11 +205,11 @@ def test_rounds_settings_take_the_place_of_those_before_and_of_nothing_else(
     table.write_text("\n".join(["raw,seg1,merge_rule", *lines]) + "\n")
     folder = tmp_path / "dataset"
     curate(settings_of(images_2d, raw=table, seg1=None, spacing_um=[0.5, 0.5]))
-    curate(Settings(output=folder, merge_rule="majority"))
+    curate(CurationSettings(output=folder, merge_rule="majority"))
     rows = rows_of(folder)
     assert (rows["img_0"]["merge_rule"], rows["img_1"]["merge_rule"]) == ("majority", "clip")
     assert rows["img_0"]["spacing_um"] == "0.5 0.5"  # nothing was said of it: it stays
-    curate(Settings(output=folder, spacing_um=[0.4, 0.4]))
+    curate(CurationSettings(output=folder, spacing_um=[0.4, 0.4]))
     assert {row["spacing_um"] for row in rows_of(folder).values()} == {"0.5 0.5"}
     assert rows_of(folder)["img_0"]["merge_rule"] == "majority"
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from cytoloop.curation import Settings, append_decision, check_dataset, curate
+from cytoloop.curation import CurationSettings, append_decision, curate, validate_dataset
 from cytoloop.errors import ConfigError, ManifestError, OutputError
 from cytoloop.manifest import Row, read_dataset, read_manifest, write_manifest
 from cytoloop.truth.targets import read_target
@@ -22,9 +22,9 @@ Blobs = Callable[..., tuple[np.ndarray, np.ndarray]]
 Tiff = Callable[[Path, np.ndarray], Path]
 
 
-def settings_of(images: Path, **changes: object) -> Settings:
+def settings_of(images: Path, **changes: object) -> CurationSettings:
     given = {"raw": images / "raw", "seg1": images / "seg", "output": images.parent / "dataset"}
-    return Settings(**{**given, **changes})  # type: ignore[arg-type]
+    return CurationSettings(**{**given, **changes})  # type: ignore[arg-type]
 
 
 def rows_of(folder: Path) -> dict[str, Row]:
@@ -61,7 +61,7 @@ def test_logs_of_parent_and_output_are_one(images_2d: Path, tmp_path: Path) -> N
     append_decision(tmp_path / "one" / "decisions.csv", {"id": "img_4", "exclude": "labels(1)"})
     append_decision(tmp_path / "two" / "decisions.csv", {"id": "img_4", "decision": "keep"})
     curate(settings_of(images_2d, parent=tmp_path / "one", output=tmp_path / "two"))
-    curate(Settings(output=tmp_path / "two"))
+    curate(CurationSettings(output=tmp_path / "two"))
     rows = rows_of(tmp_path / "two")
     assert rows["img_3"]["status"] == "reject" and rows["img_4"]["exclude_mask"]
     (tmp_path / "one" / "decisions.csv").write_text("")  # an empty log is no fault
@@ -73,12 +73,12 @@ def test_a_refused_export_or_report_leaves_the_data_set_whole(
 ) -> None:
     with pytest.raises(ManifestError, match="img_"):  # CytoDL crashes on 2D with such a mask
         curate(settings_of(images_2d, exclude_rules="outside_labels(2)", export="cytodl"))
-    check_dataset(read_dataset(tmp_path / "dataset"))
+    validate_dataset(read_dataset(tmp_path / "dataset"))
     assert list((tmp_path / "dataset" / "regions").iterdir())
     (tmp_path / "dataset" / "report.html").mkdir()
     with pytest.raises(OutputError, match=r"report.html: cannot be written"):
         curate(settings_of(images_2d, exclude_rules="outside_labels(2)", report=True))
-    check_dataset(read_dataset(tmp_path / "dataset"))
+    validate_dataset(read_dataset(tmp_path / "dataset"))
 
 
 def test_files_that_change_names_are_looked_at_again(images_2d: Path, tmp_path: Path) -> None:
@@ -102,13 +102,13 @@ def test_files_that_change_names_are_looked_at_again(images_2d: Path, tmp_path: 
 def test_what_nobody_kept_may_be_rejected_later(images_2d: Path, tmp_path: Path) -> None:
     curate(settings_of(images_2d))
     with pytest.raises(ManifestError) as caught:
-        curate(Settings(output=tmp_path / "dataset", undecided="reject"))
+        curate(CurationSettings(output=tmp_path / "dataset", undecided="reject"))
     assert caught.value.problems == ["5 images are rejected: undecided"]
     with pytest.raises(
         ManifestError, match=r"5 images are rejected: focus is below 50 \(blurred\)"
     ) as caught:
         low = {"focus": {"min": 50, "action": "reject"}}
-        curate(Settings(output=tmp_path / "dataset", quality=low))
+        curate(CurationSettings(output=tmp_path / "dataset", quality=low))
     assert "Loosen the limits" in caught.value.repair
 
 
@@ -209,14 +209,14 @@ def test_materialized_targets_are_made_anew_and_taken_back(images_2d: Path, tmp_
     curate(settings_of(images_2d, seg2=images_2d / "seg2", materialize=True))
     first = (folder / "dataset.csv").read_bytes()
     target = read_target(rows_of(folder)["img_1"])[0]
-    curate(Settings(output=folder, materialize=True))
+    curate(CurationSettings(output=folder, materialize=True))
     assert (folder / "dataset.csv").read_bytes() == first
-    curate(Settings(output=folder))
+    curate(CurationSettings(output=folder))
     row = rows_of(folder)["img_1"]
     assert row["merge_mask"] and row["seg2"].endswith("seg2/img_1.tif")
     assert (read_target(row)[0] == target).all()
     append_decision(folder / "decisions.csv", {"id": "img_1", "merge": "none"})
-    curate(Settings(output=folder, materialize=True))
+    curate(CurationSettings(output=folder, materialize=True))
     assert rows_of(folder)["img_1"]["seg1"] == "../images/seg/img_1.tif"
 
 
@@ -300,7 +300,7 @@ def test_odd_names_of_files_and_folders(images_2d: Path, tmp_path: Path) -> None
     }
     curate(settings_of(odd, **given))
     # the mask is made of two parts, one of which has a semicolon in its path
-    curate(Settings(output=odd / "raw" / "d", exclude_rules="outside_labels(3)"))
+    curate(CurationSettings(output=odd / "raw" / "d", exclude_rules="outside_labels(3)"))
     rows = rows_of(odd / "raw" / "d")
     assert rows["~nobody"].file("raw") == odd / "raw" / "~nobody.tif"
     assert (
@@ -308,16 +308,16 @@ def test_odd_names_of_files_and_folders(images_2d: Path, tmp_path: Path) -> None
         or "ex/img_1.npy" in rows["img_1"]["exclude"]
     )
     with pytest.raises(ConfigError, match="no such file or folder"):
-        curate(Settings(raw="~nobody/x", seg1="~nobody/x", output=tmp_path / "d"))
+        curate(CurationSettings(raw="~nobody/x", seg1="~nobody/x", output=tmp_path / "d"))
 
 
 def test_the_record_does_not_depend_on_where_the_command_was_started(
     images_2d: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    curate(Settings(raw="images/raw", seg1="images/seg", output="dataset"))
+    curate(CurationSettings(raw="images/raw", seg1="images/seg", output="dataset"))
     first = (tmp_path / "dataset" / "dataset.json").read_bytes()
     monkeypatch.chdir(images_2d)
-    curate(Settings(raw="raw", seg1="seg", output="../dataset"))
+    curate(CurationSettings(raw="raw", seg1="seg", output="../dataset"))
     assert (tmp_path / "dataset" / "dataset.json").read_bytes() == first
     assert json.loads(first)["settings"]["raw"] == "../images/raw"

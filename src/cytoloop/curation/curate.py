@@ -45,10 +45,10 @@ from cytoloop.curation.previous.read import (
     regions_cells,
 )
 from cytoloop.curation.region_masks import FOLDER, Regions
-from cytoloop.curation.settings import Settings
+from cytoloop.curation.settings import CurationSettings
 from cytoloop.curation.sources import Sources, read_sources
 from cytoloop.curation.split_rows import assign_splits, stated_splits
-from cytoloop.curation.splits.assign import SPLITS
+from cytoloop.curation.splits.names import SPLITS
 from cytoloop.manifest import Row, format_spacing, locate
 
 log = logging.getLogger(__name__)
@@ -83,13 +83,13 @@ class CurationResult:
 
 
 def curate(
-    settings: Settings, progress: bool = False, cache: str | Path | None = None
+    settings: CurationSettings, progress: bool = False, cache: str | Path | None = None
 ) -> CurationResult:
     """Pair, judge and split images, and write the data set.
 
     Parameters
     ----------
-    settings : Settings
+    settings : CurationSettings
     progress : bool
         Show a bar on the terminal while images are checked.
     cache : str or Path, optional
@@ -135,7 +135,7 @@ def _inspect(
     rows: Sequence[Row],
     regions: Mapping[str, Regions],
     kept: Mapping[str, str],
-    settings: Settings,
+    settings: CurationSettings,
     folder: Path,
     progress: bool,
     cache: str | Path | None,
@@ -163,7 +163,7 @@ def _inspect(
 
 
 def _judge(
-    settings: Settings,
+    settings: CurationSettings,
     earlier: Earlier,
     sources: Sources,
     regions: Mapping[str, Regions],
@@ -207,7 +207,7 @@ def _tell(dataset: Dataset) -> None:
         log.info("flagged: %s; quality.csv has them, %s on top", flags, dataset.ranking[0].id)
 
 
-def _extras(dataset: Dataset, output: Path, settings: Settings) -> list[Path]:
+def _extras(dataset: Dataset, output: Path, settings: CurationSettings) -> list[Path]:
     """Write the report and the export that are asked for."""
     files = []
     if settings.report:

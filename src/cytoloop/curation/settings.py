@@ -37,7 +37,7 @@ _NOT_RECORDED = ("output", "decisions", "predictions", "parent", "report", "work
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class CurationSettings:
     """What to pair, how to judge and split, where to write; wrong values are refused at once.
 
     Attributes

@@ -13,7 +13,7 @@ from cytoloop.curation.pairing.pairs import Unmatched, match_images, refuse_unma
 from cytoloop.curation.pairing.series import expand
 from cytoloop.curation.region_cells import join_parts, split_parts
 from cytoloop.curation.region_masks import Regions
-from cytoloop.curation.settings import Settings
+from cytoloop.curation.settings import CurationSettings
 from cytoloop.errors import ConfigError, ManifestError, listed
 from cytoloop.manifest import FILE_COLUMNS, Row, format_spacing, read_manifest
 
@@ -54,7 +54,7 @@ class Sources:
     unmatched: list[Unmatched] = field(default_factory=list)
 
 
-def read_sources(settings: Settings) -> Sources:
+def read_sources(settings: CurationSettings) -> Sources:
     """Return what the sources of this round hold.
 
     Rows of a table keep their cells; settings fill the empty ones.
@@ -83,13 +83,15 @@ def read_sources(settings: Settings) -> Sources:
     return Sources(rows, {row.id: stated_regions(row) for row in rows}, unmatched)
 
 
-def fill_cells(row: Row, settings: Settings, before: Mapping[str, Any] | None = None) -> None:
+def fill_cells(
+    row: Row, settings: CurationSettings, before: Mapping[str, Any] | None = None
+) -> None:
     """Fill empty cells from settings of the same name.
 
     Parameters
     ----------
     row : Row
-    settings : Settings
+    settings : CurationSettings
     before : mapping, optional
         Settings of an earlier round: cells that they filled are filled anew where there is a
         setting now.
@@ -128,7 +130,7 @@ def absolute(row: Row) -> Row:
     return replace(row, values={**row.values, **files, **parts, "id": row.id})
 
 
-def _rows_of_pairs(settings: Settings) -> tuple[list[Row], list[Unmatched]]:
+def _rows_of_pairs(settings: CurationSettings) -> tuple[list[Row], list[Unmatched]]:
     pairs, unmatched = match_images(settings.sources, settings.key)
     if settings.on_problem == "refuse" or not pairs:
         refuse_unmatched(unmatched, settings.sources)
@@ -146,7 +148,7 @@ def _rows_of_pairs(settings: Settings) -> tuple[list[Row], list[Unmatched]]:
     return rows, unmatched
 
 
-def _rows_of_table(settings: Settings) -> list[Row]:
+def _rows_of_table(settings: CurationSettings) -> list[Row]:
     if is_experiment(str(settings.raw)):
         return [absolute(row) for row in read_experiment(str(settings.raw))]
     return [absolute(row) for row in read_manifest(str(settings.raw), ("raw", "seg1"))]
@@ -179,7 +181,7 @@ def _refuse_doubles(rows: Sequence[Row], where: str) -> None:
         raise ManifestError(where, twice, "Tell them apart in a column `id`.")
 
 
-def _fill_groups(rows: Sequence[Row], settings: Settings) -> None:
+def _fill_groups(rows: Sequence[Row], settings: CurationSettings) -> None:
     """Set the group of each row: as asked, else as the CSV says, else the row itself."""
     asked = settings.group
     if not asked or not rows:

@@ -9,8 +9,9 @@ from collections.abc import Mapping, Sequence
 from cytoloop.curation.checks.duplicates import refuse_leaks
 from cytoloop.curation.checks.facts import Facts
 from cytoloop.curation.previous.read import Earlier
-from cytoloop.curation.settings import Settings
-from cytoloop.curation.splits.assign import SPLIT_NAMES, split_rows
+from cytoloop.curation.settings import CurationSettings
+from cytoloop.curation.splits.assign import split_rows
+from cytoloop.curation.splits.names import SPLIT_NAMES
 from cytoloop.curation.splits.strata import fold_rows
 from cytoloop.errors import ManifestError
 from cytoloop.manifest import Row
@@ -19,7 +20,7 @@ from cytoloop.manifest import Row
 def assign_splits(
     rows: Sequence[Row],
     facts: Mapping[str, Facts],
-    settings: Settings,
+    settings: CurationSettings,
     earlier: Earlier,
     kept: Mapping[str, str],
 ) -> None:

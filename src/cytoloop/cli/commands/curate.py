@@ -7,7 +7,7 @@ from dataclasses import fields
 from typing import Any
 
 from cytoloop.cli.app import plain
-from cytoloop.curation import Settings, curate
+from cytoloop.curation import CurationSettings, curate
 
 log = logging.getLogger(__name__)
 
@@ -17,7 +17,9 @@ def run(cfg: Any) -> None:
     values = plain(cfg)
     values["paths"] = values.pop("paths_in_manifest")  # `paths` is a config group
     values |= values.pop("split")
-    settings = Settings(**{field.name: values[field.name] for field in fields(Settings)})
+    settings = CurationSettings(
+        **{field.name: values[field.name] for field in fields(CurationSettings)}
+    )
     result = curate(settings, progress=True, cache=cfg.paths.check_cache)
     flat = any(len(one.shape or ()) == 2 for one in result.facts.values())
     recipe = "nuclei_2d" if flat else "nuclei_3d"

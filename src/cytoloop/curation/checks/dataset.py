@@ -76,7 +76,7 @@ def check_rows(
     return facts
 
 
-def check_dataset(
+def validate_dataset(
     dataset: Mapping[str, Manifest],
     channel: str | None = None,
     progress: bool = False,

@@ -51,7 +51,7 @@ class Finding(NamedTuple):
     action: str
 
 
-LIMITS = {
+DEFAULT_LIMITS = {
     "focus": Limit("blurred", min=0.2),
     "contrast": Limit("objects hardly differ from background", min=2.0),
     "saturated": Limit("overexposed", max=0.01),
@@ -85,11 +85,11 @@ def limits_of(given: Mapping[str, Any]) -> dict[str, Limit]:
         Unknown figures or keys, values that are no numbers, unknown actions; all of them.
     """
     problems = []
-    limits = dict(LIMITS)
+    limits = dict(DEFAULT_LIMITS)
     for figure, values in given.items():
         where = f"quality.{figure}"
-        if figure not in LIMITS:
-            problems.append(f"{where}: no such figure; they are {', '.join(LIMITS)}")
+        if figure not in DEFAULT_LIMITS:
+            problems.append(f"{where}: no such figure; they are {', '.join(DEFAULT_LIMITS)}")
             continue
         if not isinstance(values, Mapping):
             problems.append(f"{where}={values}: expected min, max, action or weight")

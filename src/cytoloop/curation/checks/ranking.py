@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 from cytoloop.curation.checks.duplicates import Nearest
 from cytoloop.curation.checks.facts import Facts
-from cytoloop.curation.checks.quality_limits import LIMITS, Limit, priority
+from cytoloop.curation.checks.quality_limits import DEFAULT_LIMITS, Limit, priority
 from cytoloop.manifest import Row
 
 COLUMNS = (
     *("rank", "id", "priority", "status", "split", "flags", "problems", "nearest"),
-    *LIMITS,
+    *DEFAULT_LIMITS,
     *("pieces", "object_voxels", "low", "median", "high", "shift_z", "shift_y", "shift_x"),
 )
 """Of ``quality.csv``."""

@@ -13,7 +13,7 @@ from cytoloop.curation.decisions.latest import Verdict, unknown_ids
 from cytoloop.curation.decisions.log import LOG, Line, joined, read_log
 from cytoloop.curation.previous.read import AUTOMATIC, Earlier
 from cytoloop.curation.region_masks import Regions
-from cytoloop.curation.settings import Settings
+from cytoloop.curation.settings import CurationSettings
 from cytoloop.errors import ManifestError, listed, shortened
 from cytoloop.manifest import Row, format_spacing, locate
 
@@ -23,7 +23,7 @@ _TOLD = 20
 """Lines of rejected rows on the terminal; dataset.csv has them all."""
 
 
-def read_logs(settings: Settings, earlier: Earlier) -> list[Line]:
+def read_logs(settings: CurationSettings, earlier: Earlier) -> list[Line]:
     """Return all that was decided: in the round before, in this data set, and in a log given.
 
     Raises
@@ -49,7 +49,7 @@ def apply_verdicts(
     rows: Sequence[Row],
     regions: Mapping[str, Regions],
     verdicts: Mapping[str, Verdict],
-    settings: Settings,
+    settings: CurationSettings,
 ) -> dict[str, Regions]:
     """Fill in status, reason, curator and base image; return what each row's masks are made of.
 
@@ -87,7 +87,9 @@ def reject(row: Row, reason: str) -> None:
     row.values |= {"status": "reject", "reason": reason, "curator": AUTOMATIC}
 
 
-def reject_problems(rows: Sequence[Row], facts: Sequence[Facts], settings: Settings) -> None:
+def reject_problems(
+    rows: Sequence[Row], facts: Sequence[Facts], settings: CurationSettings
+) -> None:
     """Reject rows that nothing can be learned from, or refuse them all.
 
     Raises
@@ -115,7 +117,7 @@ def reject_problems(rows: Sequence[Row], facts: Sequence[Facts], settings: Setti
 
 
 def apply_limits(
-    rows: Sequence[Row], facts: Mapping[str, Facts], settings: Settings
+    rows: Sequence[Row], facts: Mapping[str, Facts], settings: CurationSettings
 ) -> dict[str, list[str]]:
     """Flag and reject rows by their figures; return what each flag says, by id.
 
@@ -136,7 +138,9 @@ def apply_limits(
     return told
 
 
-def warn_about_spacing(rows: Sequence[Row], facts: Mapping[str, Facts], settings: Settings) -> None:
+def warn_about_spacing(
+    rows: Sequence[Row], facts: Mapping[str, Facts], settings: CurationSettings
+) -> None:
     """Warn where the voxel size given in the settings is not what the files say."""
     if settings.spacing_um is None:
         return

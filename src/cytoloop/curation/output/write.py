@@ -24,8 +24,8 @@ from cytoloop.curation.pairing.pairs import Unmatched
 from cytoloop.curation.previous.read import RECORD, WHOLE, Earlier, parent_of
 from cytoloop.curation.region_cells import is_word, join_parts, split_parts
 from cytoloop.curation.region_masks import FOLDER
-from cytoloop.curation.settings import Settings
-from cytoloop.curation.splits.assign import SPLITS
+from cytoloop.curation.settings import CurationSettings
+from cytoloop.curation.splits.names import SPLITS
 from cytoloop.errors import OutputError
 from cytoloop.io.digest import file_hash
 from cytoloop.manifest import COLUMNS, FILE_COLUMNS, Row, locate, write_manifest
@@ -69,7 +69,7 @@ class Dataset:
     log: list[Line]
 
 
-def write_dataset(dataset: Dataset, settings: Settings, earlier: Earlier) -> list[Path]:
+def write_dataset(dataset: Dataset, settings: CurationSettings, earlier: Earlier) -> list[Path]:
     """Write the tables and ``dataset.json``; return their paths.
 
     All are written aside and then renamed, ``dataset.json`` last. It holds the hashes of the
@@ -181,7 +181,7 @@ def _unmatched(unmatched: Iterable[Unmatched]) -> list[dict[str, object]]:
 
 
 def _record(
-    cells: Iterable[Mapping[str, str]], dataset: Dataset, settings: Settings
+    cells: Iterable[Mapping[str, str]], dataset: Dataset, settings: CurationSettings
 ) -> dict[str, Any]:
     """Return what ``dataset.json`` holds; no time and no host, so that it can be repeated."""
     files: dict[str, str] = {}
@@ -210,7 +210,7 @@ def _record(
     }
 
 
-def _sources_of_targets(dataset: Dataset, settings: Settings) -> dict[str, dict[str, str]]:
+def _sources_of_targets(dataset: Dataset, settings: CurationSettings) -> dict[str, dict[str, str]]:
     folder = locate(str(settings.output)).resolve()
     return {
         name: {

@@ -10,7 +10,7 @@ from dataclasses import replace
 from cytoloop.curation.checks.facts import Facts
 from cytoloop.curation.previous.read import Earlier
 from cytoloop.curation.region_masks import Regions
-from cytoloop.curation.settings import Settings
+from cytoloop.curation.settings import CurationSettings
 from cytoloop.curation.sources import FILLED, Sources, stated_regions
 from cytoloop.errors import listed
 from cytoloop.manifest import Row
@@ -24,7 +24,7 @@ _RULES = (
 """Settings whose change from round to round is easily made by leaving them out."""
 
 
-def with_group_of(earlier: Earlier, settings: Settings) -> Settings:
+def with_group_of(earlier: Earlier, settings: CurationSettings) -> CurationSettings:
     """Return settings with the group pattern of the earlier round where none is given.
 
     Without it new images of an old group would be groups of their own, on any side of the split.
@@ -75,7 +75,7 @@ def tell_changed_images(earlier: Earlier, rows: Sequence[Row], facts: Mapping[st
         )
 
 
-def tell_changes(earlier: Earlier, settings: Settings) -> None:
+def tell_changes(earlier: Earlier, settings: CurationSettings) -> None:
     """Warn of rules that are not those of the earlier round: each run says all of its own."""
     before = earlier.record.get("settings", {})
     now = settings.recorded()
@@ -93,7 +93,7 @@ def _short(value: object) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def inherit(sources: Sources, earlier: Earlier, settings: Settings) -> None:
+def inherit(sources: Sources, earlier: Earlier, settings: CurationSettings) -> None:
     """Give rows that are named again what the earlier round knew and no source tells now."""
     if settings.from_table:  # its cells say all there is to say
         return

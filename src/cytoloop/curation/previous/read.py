@@ -11,9 +11,9 @@ from typing import Any
 
 from cytoloop.curation.region_cells import join_parts
 from cytoloop.curation.region_masks import Regions
-from cytoloop.curation.settings import Settings
+from cytoloop.curation.settings import CurationSettings
 from cytoloop.curation.sources import Sources, absolute, fill_cells, stated_regions
-from cytoloop.curation.splits.assign import SPLIT_NAMES, SPLITS
+from cytoloop.curation.splits.names import SPLIT_NAMES, SPLITS
 from cytoloop.errors import ImageError, ManifestError, OutputError, listed
 from cytoloop.io.digest import file_hash
 from cytoloop.manifest import FILE_COLUMNS, Row, absolute_name, locate, read_manifest
@@ -54,7 +54,7 @@ class Earlier:
     record: dict[str, Any] = field(default_factory=dict)
 
 
-def read_earlier(settings: Settings) -> Earlier:
+def read_earlier(settings: CurationSettings) -> Earlier:
     """Return the round that this one follows.
 
     Raises
@@ -98,7 +98,7 @@ def read_earlier(settings: Settings) -> Earlier:
     )
 
 
-def add_earlier(sources: Sources, earlier: Earlier, settings: Settings) -> list[str]:
+def add_earlier(sources: Sources, earlier: Earlier, settings: CurationSettings) -> list[str]:
     """Add rows of the earlier round that the sources do not name; return the ids left out.
 
     Raises

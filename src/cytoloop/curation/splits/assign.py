@@ -12,18 +12,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+from cytoloop.curation.splits.names import SPLITS
 from cytoloop.curation.splits.strata import place, stratified_places
 from cytoloop.errors import ConfigError, ManifestError, listed
-
-SPLITS = ("train", "valid", "test")
-SPLIT_NAMES = {
-    **{split: split for split in SPLITS},
-    "training": "train",
-    "val": "valid",
-    "validation": "valid",
-    "testing": "test",
-}
-"""What a split is called in the manifests of others, and here."""
 
 FEW = 20
 """Fewer groups than this are counted out, so that the shares are met."""

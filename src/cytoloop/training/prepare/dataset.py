@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cytoloop.curation import check_dataset
+from cytoloop.curation import validate_dataset
 from cytoloop.data.replay import earlier_rows
 from cytoloop.errors import ConfigError, ManifestError
 from cytoloop.io.read import read_header
@@ -75,7 +75,7 @@ def preflight(
     earlier = None if replayed is None else earlier_rows(replayed, dataset)
     # the test rows are `evaluate`'s: a plugin data set, whose test is its validation set, trains
     splits = {split: manifest for split, manifest in dataset.items() if split != "test"}
-    checked = check_dataset(splits, progress=True, replayed=earlier)
+    checked = validate_dataset(splits, progress=True, replayed=earlier)
     used = [(split, one) for split, facts in checked.items() for one in facts]
     facts = DatasetFacts(
         channels=_channel_names(dataset["train"].rows[0]),
