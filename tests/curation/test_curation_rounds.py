@@ -1,4 +1,4 @@
-"""Rounds: the next data set keeps decisions and splits, adds images, and knows its parent."""
+"""Rounds: the next data set keeps decisions and splits, adds images, and records its parent."""
 
 from __future__ import annotations
 
@@ -68,13 +68,11 @@ def test_rounds_repeated_write_the_same_bytes(images_2d: Path, more: Path, tmp_p
     before = {p.name: p.read_bytes() for p in folder.iterdir()}
     curate(settings_of(more))
     assert {p.name: p.read_bytes() for p in folder.iterdir()} == before
-    curate(settings_of(more, seed=7))  # other settings are another round, though no image moves
+    curate(settings_of(more, seed=7))  # other settings are a new round, even if no split changes
     assert record_of(folder)["parent"]["round"] == 1
 
 
-def test_rounds_in_another_folder_take_the_log_along(
-    images_2d: Path, more: Path, tmp_path: Path
-) -> None:
+def test_rounds_in_another_folder_copy_the_log(images_2d: Path, more: Path, tmp_path: Path) -> None:
     curate(settings_of(images_2d))
     mask = tmp_path / "masks" / "m.npy"
     mask.parent.mkdir()
@@ -108,11 +106,11 @@ def test_rounds_need_no_sources(images_2d: Path, tmp_path: Path) -> None:
     append_decision(folder / "decisions.csv", {"id": "img_0", "decision": "undecided"})
     curate(CurationSettings(output=folder))
     assert rows_of(folder)["img_0"]["status"] == "keep"
-    with pytest.raises(ConfigError, match="of which raw images"):
+    with pytest.raises(ConfigError, match="seg1=x: needs raw images"):
         CurationSettings(output=folder, seg1="x")
 
 
-def test_rounds_decide_anew_what_nobody_decided(images_2d: Path, tmp_path: Path) -> None:
+def test_rounds_repeat_automatic_decisions(images_2d: Path, tmp_path: Path) -> None:
     folder = tmp_path / "dataset"
     strict = {"focus": {"min": 99, "action": "reject"}}
     append_decision(folder / "decisions.csv", {"id": "img_3", "decision": "keep", "curator": "Ann"})
@@ -122,7 +120,7 @@ def test_rounds_decide_anew_what_nobody_decided(images_2d: Path, tmp_path: Path)
     assert [n for n, r in rows.items() if r["status"] == "keep"] == ["img_2", "img_3"]
     assert "is below 99 (blurred)" in rows["img_0"]["reason"]
     assert rows["img_0"]["curator"] == "cytoloop" and rows["img_3"]["curator"] == "Ann"
-    assert "focus" in rows["img_3"]["flags"].split()  # a person's keep outweighs a limit
+    assert "focus" in rows["img_3"]["flags"].split()  # a curator's keep overrides a limit
     curate(CurationSettings(output=folder))
     assert {r["status"] for r in rows_of(folder).values()} == {"keep"}
 
@@ -144,21 +142,21 @@ def test_rounds_undecided_may_be_rejected(images_2d: Path, tmp_path: Path) -> No
     assert rows_of(folder)["img_0"]["reason"] == "undecided"
 
 
-def test_rounds_refuse_an_id_that_is_another_picture(
+def test_rounds_refuse_an_id_of_a_different_image(
     images_2d: Path, more: Path, tmp_path: Path
 ) -> None:
     curate(settings_of(images_2d))
     (more / "raw" / "img_10.tif").rename(more / "raw" / "img_1.tif")
     (more / "seg" / "img_10.tif").rename(more / "seg" / "img_1.tif")
-    with pytest.raises(ManifestError, match="id 'img_1' was .*another picture"):
+    with pytest.raises(ManifestError, match="id 'img_1' was .*, a different image"):
         curate(settings_of(more))
-    # the same picture in another place has only moved
+    # the same image in another folder is accepted
     shutil.move(images_2d, tmp_path / "elsewhere")
     curate(settings_of(tmp_path / "elsewhere", output=tmp_path / "dataset"))
     assert rows_of(tmp_path / "dataset")["img_1"]["raw"] == "../elsewhere/raw/img_1.tif"
 
 
-def test_rounds_undone_regions_leave_no_trace(images_2d: Path, tmp_path: Path) -> None:
+def test_rounds_can_undo_regions_completely(images_2d: Path, tmp_path: Path) -> None:
     folder = tmp_path / "dataset"
     (images_2d / "masks").mkdir()
     for name, at in (("img_2", 0), ("other", 20)):
@@ -173,7 +171,9 @@ def test_rounds_undone_regions_leave_no_trace(images_2d: Path, tmp_path: Path) -
     row = rows_of(folder)["img_2"]
     assert row["exclude"] == "../images/masks/img_2.npy"
     assert row["exclude_mask"].startswith("regions/img_2_exclude_")
-    curate(CurationSettings(output=folder))  # the sources are remembered, not taken from the mask
+    curate(
+        CurationSettings(output=folder)
+    )  # the regions of the sources are recorded, not only the mask
     assert rows_of(folder)["img_2"].values == row.values
     append_decision(folder / "decisions.csv", {"id": "img_2", "exclude": "none"})
     curate(CurationSettings(output=folder))
@@ -184,7 +184,7 @@ def test_rounds_undone_regions_leave_no_trace(images_2d: Path, tmp_path: Path) -
     assert (folder / "dataset.csv").read_bytes() == plain
 
 
-def test_rounds_refused_leave_no_masks_behind(images_2d: Path, tmp_path: Path) -> None:
+def test_rounds_that_are_refused_leave_no_masks(images_2d: Path, tmp_path: Path) -> None:
     folder = tmp_path / "dataset"
     box = np.array([[[0, 0], [0, 9], [9, 9], [9, 0]]], float)
     for name in "ab":
@@ -197,7 +197,7 @@ def test_rounds_refused_leave_no_masks_behind(images_2d: Path, tmp_path: Path) -
     assert not folder.exists()
 
 
-def test_rounds_settings_take_the_place_of_those_before_and_of_nothing_else(
+def test_rounds_settings_replace_settings_of_the_previous_round_but_no_cells_of_a_table(
     images_2d: Path, tmp_path: Path
 ) -> None:
     table = images_2d / "table.csv"
@@ -208,17 +208,17 @@ def test_rounds_settings_take_the_place_of_those_before_and_of_nothing_else(
     curate(CurationSettings(output=folder, merge_rule="majority"))
     rows = rows_of(folder)
     assert (rows["img_0"]["merge_rule"], rows["img_1"]["merge_rule"]) == ("majority", "clip")
-    assert rows["img_0"]["spacing_um"] == "0.5 0.5"  # nothing was said of it: it stays
+    assert rows["img_0"]["spacing_um"] == "0.5 0.5"  # no new setting: it stays
     curate(CurationSettings(output=folder, spacing_um=[0.4, 0.4]))
     assert {row["spacing_um"] for row in rows_of(folder).values()} == {"0.5 0.5"}
     assert rows_of(folder)["img_0"]["merge_rule"] == "majority"
 
 
-def test_rounds_warn_of_rules_that_were_left_out(
+def test_rounds_warn_of_settings_that_were_left_out(
     images_2d: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     curate(settings_of(images_2d, exclude_rules="outside_labels(2)", test=["img_1"]))
-    assert "other settings" not in caplog.text
+    assert "settings that differ" not in caplog.text
     curate(settings_of(images_2d, test=["img_1"]))
     assert 'exclude_rules was ["outside_labels(2)"] and is []' in caplog.text
     assert "test was" not in caplog.text

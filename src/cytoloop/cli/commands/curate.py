@@ -1,4 +1,4 @@
-"""`cytoloop curate`: images and decisions in, a manifest out."""
+"""`cytoloop curate`: images and decisions in, a data set out."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ log = logging.getLogger(__name__)
 
 
 def run(cfg: Any) -> None:
-    """Pair, judge and split images, and write the manifest."""
+    """Pair, check and split images, and write the data set."""
     values = plain(cfg)
     values["paths"] = values.pop("paths_in_manifest")  # `paths` is a config group
     values |= values.pop("split")
@@ -21,6 +21,6 @@ def run(cfg: Any) -> None:
         **{field.name: values[field.name] for field in fields(CurationSettings)}
     )
     result = curate(settings, progress=True, cache=cfg.paths.check_cache)
-    flat = any(len(one.shape or ()) == 2 for one in result.facts.values())
-    recipe = "nuclei_2d" if flat else "nuclei_3d"
+    is_2d = any(len(check.shape or ()) == 2 for check in result.checks.values())
+    recipe = "nuclei_2d" if is_2d else "nuclei_3d"
     log.info("next: cytoloop train experiment=%s data.path=%s", recipe, cfg.output)

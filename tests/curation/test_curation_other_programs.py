@@ -1,4 +1,4 @@
-"""Curation among its neighbours: real microscopy, plain CytoDL, and what an import costs."""
+"""Curation with real microscopy and other programs, and the packages that its import loads."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_curation_of_embryos_by_embryo(real_data: Path, tmp_path: Path) -> None:
     for split, embryo in (("train", "Emb01"), ("valid", "Emb02"), ("test", "Emb09")):
         assert [row.id for row in dataset[split]] == [f"{embryo}_{time}" for time in times]
         assert {row.spacing_um for row in dataset[split]} == {(1.75, 0.8, 0.8)}
-    assert result.facts["Emb01_t351"].objects == 16
+    assert result.checks["Emb01_t351"].objects == 16
     facts = validate_dataset(dataset)
     assert all(one.problems == () for part in facts.values() for one in part)
 
@@ -63,8 +63,10 @@ def test_curation_checks_the_data_set_of_another_tool(images_3d: Path, tmp_path:
     dataset = read_dataset(tmp_path)
     used = {split: dataset[split] for split in ("train", "valid")}
     assert [facts.objects for facts in validate_dataset(used)["valid"]] == [5]
-    with pytest.raises(ManifestError, match=r"test.csv: row 1 \(img_3\).*is img_3 of 'valid'"):
-        validate_dataset(dataset)  # its test images are its validation images
+    with pytest.raises(
+        ManifestError, match=r"test.csv: row 1 \(img_3\).*same image as img_3 in 'valid'"
+    ):
+        validate_dataset(dataset)  # the plugin's test images are its validation images
 
 
 @pytest.mark.parametrize("shape", [(8, 32, 32), (48, 56)])
