@@ -61,13 +61,13 @@ def raw(blobs: Blobs) -> np.ndarray:
 def test_checks_result_of_a_good_row(
     make_row: Callable[..., Row], labels: np.ndarray, tmp_path: Path
 ) -> None:
-    facts = check_row(make_row())
-    assert facts.problems == ()
-    assert (facts.id, facts.shape, facts.channels) == ("fov", (6, 24, 28), 1)
-    assert facts.spacing_um == facts.file_spacing_um == (1.0, 0.5, 0.5)
-    assert facts.objects == 3
-    assert facts.foreground == pytest.approx((labels > 0).mean())
-    assert facts.sha256 == {
+    result = check_row(make_row())
+    assert result.problems == ()
+    assert (result.id, result.shape, result.channels) == ("fov", (6, 24, 28), 1)
+    assert result.spacing_um == result.file_spacing_um == (1.0, 0.5, 0.5)
+    assert result.objects == 3
+    assert result.foreground == pytest.approx((labels > 0).mean())
+    assert result.sha256 == {
         name: file_hash(tmp_path / f"fov_{name}.ome.tif") for name in ("raw", "seg1")
     }
 
@@ -82,9 +82,9 @@ def test_checks_count_what_is_not_excluded(
     make_row: Callable[..., Row], labels: np.ndarray
 ) -> None:
     mask = labels == 2
-    facts = check_row(make_row(exclude_mask=mask.astype(np.uint8)))
-    assert facts.problems == () and facts.objects == 2
-    assert facts.foreground == pytest.approx((labels[~mask] > 0).mean())
+    result = check_row(make_row(exclude_mask=mask.astype(np.uint8)))
+    assert result.problems == () and result.objects == 2
+    assert result.foreground == pytest.approx((labels[~mask] > 0).mean())
 
 
 def test_checks_the_merged_target(make_row: Callable[..., Row], labels: np.ndarray) -> None:
@@ -257,7 +257,7 @@ def test_checks_of_rows_raise_all_problems_one_line_per_problem(
         "  row 3 (c), column 'raw': file not found: gone.tif",
         "Fix or reject these rows, then run `cytoloop curate` again.",
     ]
-    assert [facts.id for facts in validate_rows(rows[:1])] == ["a"]
+    assert [result.id for result in validate_rows(rows[:1])] == ["a"]
 
 
 def test_checks_of_rows_find_other_dimensions_and_channel_counts(
@@ -269,7 +269,7 @@ def test_checks_of_rows_find_other_dimensions_and_channel_counts(
         make_row("flat", 3, raw=raw[3], seg1=labels[3]),
         make_row("two", 4, raw=np.stack([raw, raw])),
     ]
-    found = [[problem.text for problem in facts.problems] for facts in check_rows(rows)]
+    found = [[problem.text for problem in result.problems] for result in check_rows(rows)]
     assert found[:3] == [[], [], ["is 2D, most images are 3D"]]
     assert found[3] == ["has 2 channels, most images have 1; name the right one (channel)"]
 
@@ -293,7 +293,7 @@ def test_checks_dataset_finds_leaks_and_names_the_file(
         "a group must be in one split",
     ]
     dataset["valid"].rows = []
-    assert [facts.id for facts in validate_dataset(dataset)["train"]] == ["a", "b"]
+    assert [result.id for result in validate_dataset(dataset)["train"]] == ["a", "b"]
 
 
 def test_checks_2d(make_row: Callable[..., Row], raw: np.ndarray, labels: np.ndarray) -> None:
@@ -301,8 +301,8 @@ def test_checks_2d(make_row: Callable[..., Row], raw: np.ndarray, labels: np.nda
     row = make_row(raw=raw[3], seg1=labels[3])
     np.save(row.root / "region.npy", polygon)
     row.values["exclude_mask"] = "region.npy"
-    facts = check_row(row)
-    assert facts.problems == () and facts.shape == (24, 28)
+    result = check_row(row)
+    assert result.problems == () and result.shape == (24, 28)
 
 
 def test_checks_show_a_bar_only_when_asked(

@@ -48,8 +48,8 @@ def test_curation_of_embryos_by_embryo(real_data: Path, tmp_path: Path) -> None:
         assert [row.id for row in dataset[split]] == [f"{embryo}_{time}" for time in times]
         assert {row.spacing_um for row in dataset[split]} == {(1.75, 0.8, 0.8)}
     assert result.checks["Emb01_t351"].objects == 16
-    facts = validate_dataset(dataset)
-    assert all(one.problems == () for part in facts.values() for one in part)
+    checks = validate_dataset(dataset)
+    assert all(check.problems == () for split in checks.values() for check in split)
 
 
 def test_curation_checks_the_data_set_of_another_tool(images_3d: Path, tmp_path: Path) -> None:
@@ -62,7 +62,7 @@ def test_curation_checks_the_data_set_of_another_tool(images_3d: Path, tmp_path:
         (tmp_path / f"{split}.csv").write_text("\n".join(lines) + "\n")
     dataset = read_dataset(tmp_path)
     used = {split: dataset[split] for split in ("train", "valid")}
-    assert [facts.objects for facts in validate_dataset(used)["valid"]] == [5]
+    assert [check.objects for check in validate_dataset(used)["valid"]] == [5]
     with pytest.raises(
         ManifestError, match=r"test.csv: row 1 \(img_3\).*same image as img_3 in 'valid'"
     ):

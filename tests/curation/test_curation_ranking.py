@@ -131,6 +131,16 @@ def test_report_is_one_page_with_pictures_and_safe_text(images_2d: Path, tmp_pat
     assert (tmp_path / "dataset" / "report.html").read_bytes() == again.read_bytes()
 
 
+def test_report_lists_a_rejected_row_whose_shapes_differ(
+    images_2d: Path, tiff: Tiff, tmp_path: Path
+) -> None:
+    tiff(images_2d / "seg" / "img_1.tif", np.ones((40, 56), np.uint16))
+    curate(settings_of(images_2d, on_problem="reject", report=True))
+    page = (tmp_path / "dataset" / "report.html").read_text()
+    assert "cannot be drawn: shape (40, 56) of the labels but raw is (48, 56)" in page
+    assert page.count("data:image/webp") == 4
+
+
 def test_report_limits_the_number_of_pictures(
     images_2d: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

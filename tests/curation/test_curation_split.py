@@ -46,10 +46,10 @@ def test_split_gives_every_id_one_split_and_no_split_is_empty(
 def test_split_of_the_previous_round_never_changes(
     first: list[str], more: list[str], requests: tuple[float, float], seed: int
 ) -> None:
-    earlier = split_rows(first, first, *requests, seed)
+    first_splits = split_rows(first, first, *requests, seed)
     ids = sorted({*first, *more})
-    later = split_rows(ids, ids, *requests, seed + 1, previous=earlier)
-    assert {name: later[name] for name in first} == earlier
+    later = split_rows(ids, ids, *requests, seed + 1, previous=first_splits)
+    assert {name: later[name] for name in first} == first_splits
     assert set(later) == set(ids)
 
 

@@ -1,4 +1,4 @@
-"""Images that are there twice, or nearly: in two splits they make scores too high."""
+"""Duplicates and near-duplicates of images: in two splits they make scores too high."""
 
 from __future__ import annotations
 
