@@ -37,15 +37,15 @@ def image_metrics(raw: np.ndarray) -> dict[str, float]:
         range. ``saturated``: fraction of voxels at the largest value, of the worst channel.
         ``focus``: `sharpness` of the best channel.
     """
-    sampled = [_sample(plane).astype(np.float32) for plane in raw]
+    sampled = [_sample(channel).astype(np.float32) for channel in raw]
     ranges = [np.percentile(values, (0.5, 50, 99.5)) for values in sampled]
     widest = max(ranges, key=lambda r: r[2] - r[0])
     return {
         "low": float(widest[0]),
         "median": float(widest[1]),
         "high": float(widest[2]),
-        "saturated": max(float(np.mean(plane == plane.max())) for plane in raw),
-        "focus": max(sharpness(plane) for plane in raw),
+        "saturated": max(float(np.mean(channel == channel.max())) for channel in raw),
+        "focus": max(sharpness(channel) for channel in raw),
     }
 
 
@@ -113,8 +113,8 @@ def pair_metrics(raw: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     inside = labels.reshape(-1)[::step] > 0
     fraction = float(np.mean(inside))
     if 0 < fraction < 0.98:
-        metrics["contrast"] = max(_contrast(plane.reshape(-1)[::step], inside) for plane in raw)
-    best = max((_alignment(plane, labels) for plane in raw), key=lambda found: found[1])
+        metrics["contrast"] = max(_contrast(channel.reshape(-1)[::step], inside) for channel in raw)
+    best = max((_alignment(channel, labels) for channel in raw), key=lambda found: found[1])
     shifts, unshifted, shifted = best
     for axis, shift in zip("ZYX"[-len(shifts) :], shifts, strict=True):
         metrics[f"shift_{axis.lower()}"] = float(shift)
@@ -122,7 +122,7 @@ def pair_metrics(raw: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     return metrics
 
 
-def sharpness(plane: np.ndarray) -> float:
+def sharpness(image: np.ndarray) -> float:
     """Return the ratio of fine to coarse detail of an image; blur lowers it.
 
     It is the ratio of the standard deviations of two differences of Gaussians: sigma 0.7 and 1.4
@@ -131,15 +131,15 @@ def sharpness(plane: np.ndarray) -> float:
 
     Parameters
     ----------
-    plane : ndarray
-        ([Z,] Y, X).
+    image : ndarray
+        ([Z,] Y, X), one channel.
     """
     from scipy import ndimage
 
-    if plane.ndim == 3:
-        variances = [float(np.var(section[::4, ::4], dtype=np.float64)) for section in plane]
-        plane = plane[int(np.argmax(variances))]
-    part = _central(plane).astype(np.float32)
+    if image.ndim == 3:
+        variances = [float(np.var(plane[::4, ::4], dtype=np.float64)) for plane in image]
+        image = image[int(np.argmax(variances))]
+    part = _central(image).astype(np.float32)
     blurred = [ndimage.gaussian_filter(part, sigma) for sigma in (0.7, 1.4, 2.8, 5.6)]
     coarse = float(np.std(blurred[2] - blurred[3]))
     return float(np.std(blurred[0] - blurred[1])) / coarse if coarse > 0 else 0.0
@@ -171,14 +171,14 @@ def fingerprint_vector(text: str) -> np.ndarray:
     return np.asarray(values / np.linalg.norm(values))
 
 
-def _sample(plane: np.ndarray) -> np.ndarray:
-    return plane.reshape(-1)[:: max(plane.size // _SAMPLES, 1)]
+def _sample(image: np.ndarray) -> np.ndarray:
+    return image.reshape(-1)[:: max(image.size // _SAMPLES, 1)]
 
 
-def _central(plane: np.ndarray) -> np.ndarray:
+def _central(image: np.ndarray) -> np.ndarray:
     """Return the central part of the last two axes."""
-    y, x = ((max(n - _WINDOW, 0) // 2, min(n, _WINDOW)) for n in plane.shape[-2:])
-    return plane[..., y[0] : y[0] + y[1], x[0] : x[0] + x[1]]
+    y, x = ((max(n - _WINDOW, 0) // 2, min(n, _WINDOW)) for n in image.shape[-2:])
+    return image[..., y[0] : y[0] + y[1], x[0] : x[0] + x[1]]
 
 
 def _contrast(values: np.ndarray, inside: np.ndarray) -> float:
@@ -190,15 +190,15 @@ def _contrast(values: np.ndarray, inside: np.ndarray) -> float:
     return abs(float(np.median(objects)) - centre) / spread
 
 
-def _alignment(plane: np.ndarray, labels: np.ndarray) -> tuple[tuple[int, ...], float, float]:
+def _alignment(channel: np.ndarray, labels: np.ndarray) -> tuple[tuple[int, ...], float, float]:
     """Return the shift ([Z,] Y, X) that fits best, and the correlation without and with it."""
-    image, target = _central(plane), _central(labels)
+    image, target = _central(channel), _central(labels)
     if np.mean(target > 0) > 0.8:  # dense tissue: only the borders of its objects are visible
         middle = len(image) // 2 if image.ndim == 3 else None
         image, target = (image[middle], target[middle]) if middle is not None else (image, target)
         low, high = np.percentile(image, (1, 99))
-        return _pad(_correlate(_normalized(image, low, high), _borders(target)), plane.ndim)
-    low, high = np.percentile(_sample(plane), (1, 99))
+        return _pad(_correlate(_normalized(image, low, high), _borders(target)), channel.ndim)
+    low, high = np.percentile(_sample(channel), (1, 99))
     if image.ndim == 2:
         return _correlate(_normalized(image, low, high), (target > 0).astype(np.float32))
     every = slice(None, None, max(len(image) // _PLANES, 1))

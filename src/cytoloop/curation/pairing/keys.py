@@ -10,8 +10,8 @@ from cytoloop.errors import ConfigError
 from cytoloop.io.names import stem
 from cytoloop.urls import plain_path
 
-_TAIL = re.compile(r"[_\-. ][A-Za-z]+\d{0,2}$")
-_HEAD = re.compile(r"^[A-Za-z]+[_\-. ]")
+_SUFFIX = re.compile(r"[_\-. ][A-Za-z]+\d{0,2}$")
+_PREFIX = re.compile(r"^[A-Za-z]+[_\-. ]")
 
 
 def compile_pattern(text: str, part: str, setting: str) -> re.Pattern[str]:
@@ -72,11 +72,11 @@ def suggest_key(sources: Mapping[str, Sequence[Path]]) -> str | None:
         ``raw``, ``seg1`` and, where given, ``seg2``, ``merge``, ``exclude``.
     """
     stems = {name: [stem(path) for path in files] for name, files in sources.items()}
-    tails = _alternatives(_TAIL, stems)
-    heads = _alternatives(_HEAD, stems)
+    suffixes = _alternatives(_SUFFIX, stems)
+    prefixes = _alternatives(_PREFIX, stems)
     endings = (r"\.", r"(\.ome)?\.\w+$")  # the second is for names with more dots
-    candidates = [f"(?P<id>.+?){tails}{end}" for end in endings]
-    candidates += [f"{heads}(?P<id>.+?){tails}{end}" for end in endings]
+    candidates = [f"(?P<id>.+?){suffixes}{end}" for end in endings]
+    candidates += [f"{prefixes}(?P<id>.+?){suffixes}{end}" for end in endings]
     candidates += [rf"(?P<id>\d+)\D*{end}" for end in endings]
     return next((c for c in candidates if _pairs_all(re.compile(c), sources)), None)
 

@@ -10,7 +10,7 @@ from typing import Any
 from cytoloop.curation.checks.quality_limits import Limit, limits_from
 from cytoloop.curation.region_cells import split_rules
 from cytoloop.curation.settings.validation import (
-    checked,
+    checked_by,
     one_of,
     quality_limits,
     region_rules,
@@ -38,10 +38,10 @@ class TargetSettings:
         Write merged targets as OME-TIFF. False: they are merged whenever they are read.
     """
 
-    base_image: str | None = field(default=None, metadata=checked(one_of("seg1", "seg2", None)))
-    merge_rule: str | None = field(default=None, metadata=checked(one_of(*MERGE_RULES, None)))
-    exclude_rules: str | Sequence[str] = field(default=(), metadata=checked(region_rules))
-    materialize: bool = field(default=False, metadata=checked(true_or_false))
+    base_image: str | None = field(default=None, metadata=checked_by(one_of("seg1", "seg2", None)))
+    merge_rule: str | None = field(default=None, metadata=checked_by(one_of(*MERGE_RULES, None)))
+    exclude_rules: str | Sequence[str] = field(default=(), metadata=checked_by(region_rules))
+    materialize: bool = field(default=False, metadata=checked_by(true_or_false))
 
     @property
     def rules(self) -> tuple[str, ...]:
@@ -69,12 +69,12 @@ class CheckSettings:
         ``if __name__ == "__main__":``.
     """
 
-    instances: bool = field(default=False, metadata=checked(true_or_false))
-    quality: Mapping[str, Any] = field(default_factory=dict, metadata=checked(quality_limits))
+    instances: bool = field(default=False, metadata=checked_by(true_or_false))
+    quality: Mapping[str, Any] = field(default_factory=dict, metadata=checked_by(quality_limits))
     predictions: str | Path | None = None
-    on_problem: str = field(default="refuse", metadata=checked(one_of("refuse", "reject")))
+    on_problem: str = field(default="refuse", metadata=checked_by(one_of("refuse", "reject")))
     workers: int = field(
-        default=1, metadata=checked(whole_number("0 (all cores), 1, 2 ...", minimum=0))
+        default=1, metadata=checked_by(whole_number("0 (all cores), 1, 2 ...", minimum=0))
     )
 
     @property

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from cytoloop.curation.settings.validation import (
     SettingProblem,
-    checked,
+    checked_by,
     one_of,
     true_or_false,
     whole_number,
@@ -37,12 +37,12 @@ class OutputSettings:
     """
 
     output: str | Path
-    overwrite: bool = field(default=False, metadata=checked(true_or_false))
+    overwrite: bool = field(default=False, metadata=checked_by(true_or_false))
     paths: str = field(
-        default="relative", metadata=checked(one_of("relative", "absolute"), "paths_in_manifest")
+        default="relative", metadata=checked_by(one_of("relative", "absolute"), "paths_in_manifest")
     )
-    report: bool = field(default=False, metadata=checked(true_or_false))
-    export: str | None = field(default=None, metadata=checked(one_of(*EXPORTS, None)))
+    report: bool = field(default=False, metadata=checked_by(true_or_false))
+    export: str | None = field(default=None, metadata=checked_by(one_of(*EXPORTS, None)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,9 +62,9 @@ class RoundSettings:
     """
 
     parent: str | Path | None = None
-    parent_images: str = field(default="keep", metadata=checked(one_of("keep", "drop")))
+    parent_images: str = field(default="keep", metadata=checked_by(one_of("keep", "drop")))
     decisions: str | Path | None = None
-    undecided: str = field(default="keep", metadata=checked(one_of("keep", "reject")))
+    undecided: str = field(default="keep", metadata=checked_by(one_of("keep", "reject")))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,17 +87,17 @@ class SplitSettings:
 
     valid: SplitRequest = 0.2
     test: SplitRequest = 0.2
-    seed: int = field(default=12345, metadata=checked(whole_number("a whole number")))
-    stratify: bool = field(default=False, metadata=checked(true_or_false, "split.stratify"))
+    seed: int = field(default=12345, metadata=checked_by(whole_number("a whole number")))
+    stratify: bool = field(default=False, metadata=checked_by(true_or_false, "split.stratify"))
     folds: int | None = field(
         default=None,
-        metadata=checked(
+        metadata=checked_by(
             whole_number("a number of folds from 2 up, or null", minimum=2, allow_none=True),
             "split.folds",
         ),
     )
     leakage: str = field(
-        default="refuse", metadata=checked(one_of("refuse", "allow"), "split.leakage")
+        default="refuse", metadata=checked_by(one_of("refuse", "allow"), "split.leakage")
     )
 
     def split_problems(self) -> list[SettingProblem]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from cytoloop.curation.exchange.segmenter_ml import is_experiment
 from cytoloop.curation.settings.validation import (
     SettingProblem,
-    checked,
+    checked_by,
     file_key,
     pattern,
     spacing,
@@ -46,8 +46,8 @@ class SourceSettings:
     seg2: str | Path | None = None
     merge: str | Path | None = None
     exclude: str | Path | None = None
-    key: str = field(default="stem", metadata=checked(file_key))
-    group: str | None = field(default=None, metadata=checked(pattern("group")))
+    key: str = field(default="stem", metadata=checked_by(file_key))
+    group: str | None = field(default=None, metadata=checked_by(pattern("group")))
 
     @property
     def from_table(self) -> bool:
@@ -115,13 +115,13 @@ class ImageSettings:
         Time point, from 0, as for scenes.
     """
 
-    spacing_um: Sequence[float] | None = field(default=None, metadata=checked(spacing))
+    spacing_um: Sequence[float] | None = field(default=None, metadata=checked_by(spacing))
     channel: str | int | None = None
     channel_seg1: str | int | None = None
     channel_seg2: str | int | None = None
     scene: str | int | None = None
     scene_seg1: str | int | None = None
     scene_seg2: str | int | None = None
-    time: str | int | None = field(default=None, metadata=checked(time_point(allow_all=True)))
-    time_seg1: str | int | None = field(default=None, metadata=checked(time_point()))
-    time_seg2: str | int | None = field(default=None, metadata=checked(time_point()))
+    time: str | int | None = field(default=None, metadata=checked_by(time_point(allow_all=True)))
+    time_seg1: str | int | None = field(default=None, metadata=checked_by(time_point()))
+    time_seg2: str | int | None = field(default=None, metadata=checked_by(time_point()))

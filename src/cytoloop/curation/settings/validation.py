@@ -1,6 +1,6 @@
 """Checks of single settings: each returns what is wrong with a value.
 
-A field names its check in its metadata: ``field(default=0, metadata=checked(whole_number(0)))``.
+A field names its check in its metadata: ``field(metadata=checked_by(true_or_false))``.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Check = Callable[[str, Any], list[SettingProblem]]
 """(config key, value) -> problems."""
 
 
-def checked(check: Check, key: str = "") -> dict[str, Any]:
+def checked_by(check: Check, key: str = "") -> dict[str, Any]:
     """Return the metadata of a field that is checked.
 
     Parameters
