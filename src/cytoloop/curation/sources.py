@@ -8,8 +8,9 @@ from pathlib import Path
 
 from cytoloop.curation.exchange.segmenter_ml import is_experiment, read_experiment
 from cytoloop.curation.pairing.keys import compile_pattern, find_part
-from cytoloop.curation.pairing.pairs import Unmatched, match_images, refuse_unmatched
+from cytoloop.curation.pairing.pairs import match_images
 from cytoloop.curation.pairing.series import expand_series
+from cytoloop.curation.pairing.unmatched import Unmatched, refuse_unmatched
 from cytoloop.curation.region_masks import Regions
 from cytoloop.curation.row_cells import fill_from_settings, regions_of_row, with_absolute_paths
 from cytoloop.curation.settings import CurationSettings

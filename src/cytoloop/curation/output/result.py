@@ -9,7 +9,7 @@ from pathlib import Path
 from cytoloop.curation.checks.ranking import RankedRow
 from cytoloop.curation.checks.result import CheckResult
 from cytoloop.curation.decisions.log import LogLine
-from cytoloop.curation.pairing.pairs import Unmatched
+from cytoloop.curation.pairing.unmatched import Unmatched
 from cytoloop.curation.splits.names import SPLITS
 from cytoloop.manifest import Row
 
