@@ -129,5 +129,5 @@ def test_limits_of_quality_are_the_same_in_code_and_config() -> None:
 
     text = OmegaConf.load(CONFIGS / "curate.yaml").quality
     assert OmegaConf.to_container(text) == {
-        name: one.recorded() for name, one in DEFAULT_LIMITS.items()
+        name: one.to_record() for name, one in DEFAULT_LIMITS.items()
     }

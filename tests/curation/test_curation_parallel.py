@@ -146,7 +146,7 @@ def test_a_run_stopped_by_ctrl_c_continues_where_it_was(
     tmp_path: Path, blobs: Blobs, tiff: Tiff
 ) -> None:
     raw, labels = blobs((8, 64, 64), 5, seed=1)
-    for i in range(60):
+    for i in range(120):
         for kind, data in (("raw", raw + i), ("seg", labels)):
             os.utime(tiff(tmp_path / kind / f"img_{i}.tif", data), (1e9, 1e9))
     cache = tmp_path / "checks.sqlite"
@@ -158,18 +158,18 @@ def test_a_run_stopped_by_ctrl_c_continues_where_it_was(
     ]
     command = [sys.executable, "-m", "cytoloop", "curate", *words]
     process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
-    for _ in range(3000):
-        time.sleep(0.1)
+    for _ in range(15_000):
+        time.sleep(0.02)
         if cache.is_file() and _count_results(cache) >= 5:
             break
     process.send_signal(signal.SIGINT)
     output = process.communicate(timeout=300)[1]
     assert process.returncode == 130 and "Traceback" not in output
-    assert 5 <= _count_results(cache) < 60
+    assert 5 <= _count_results(cache) < 120
     assert not (tmp_path / "dataset").exists()
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert _count_results(cache) == 60
+    assert _count_results(cache) == 120
 
 
 def _count_results(cache: Path) -> int:

@@ -6,7 +6,7 @@ import random
 from collections import Counter
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cytoloop.curation import split_rows
@@ -166,5 +166,6 @@ def test_split_lists_all_conflicts_with_the_previous_round() -> None:
     assert "overwrite=true" in caught.value.repair
 
 
-settings.register_profile("curation", deadline=None)
+slow_machine = [HealthCheck.too_slow]
+settings.register_profile("curation", deadline=None, suppress_health_check=slow_machine)
 settings.load_profile("curation")

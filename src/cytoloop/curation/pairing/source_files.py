@@ -14,7 +14,18 @@ from cytoloop.truth.regions import OUTLINE_SUFFIXES
 
 
 def list_sources(sources: Mapping[str, str]) -> dict[str, list[Path]]:
-    """Return the files of each source; the error lists all empty and missing sources."""
+    """Return the files of each source, as absolute paths.
+
+    Parameters
+    ----------
+    sources : mapping of str to str
+        Name of the source to a folder, a glob pattern or a file.
+
+    Raises
+    ------
+    ConfigError
+        All sources that are missing or hold no file.
+    """
     files: dict[str, list[Path]] = {}
     problems, repairs = [], []
     for name, source in sources.items():
