@@ -1,9 +1,9 @@
 """Time and memory of curation: `python benchmarks/curation.py [--json PATH]`.
 
-Ten thousand rows without looking at images: pairing, decisions, splits and writing, each by
-itself; then the same data set curated again with every finding remembered. Then the checks of
-large uncompressed stacks, beside plain reads of the same files in the same run. Each part runs in
-a process of its own; memory is its peak RSS, children included.
+First 10 000 rows: pairing, decisions, splits and writing, each alone and without reading images;
+then a whole curation of them, and a second one that takes all check results from the cache. Then
+the checks of large uncompressed stacks, compared with plain reads of the same files. Each part runs
+in its own process. Memory is the peak RSS of the process or of its largest child.
 """
 
 from __future__ import annotations
@@ -48,10 +48,10 @@ def timed(work: Callable[[], Any]) -> tuple[float, Any]:
 
 
 def without_checks(folder: Path) -> dict[str, float]:
-    """Return seconds of each step of a data set of 10 000 rows."""
+    """Return the seconds of each step that reads no image, for 10 000 rows."""
     from cytoloop.curation.decisions.latest import read_decisions
     from cytoloop.curation.pairing.pairs import match_images
-    from cytoloop.curation.splits.assign import split_rows
+    from cytoloop.curation.splits.group_splits import split_rows
     from cytoloop.manifest import COLUMNS, write_manifest
 
     raw, labels = make_stack(0)
@@ -74,13 +74,13 @@ def without_checks(folder: Path) -> dict[str, float]:
     return {"pairing": pairing, "decisions": deciding, "splits": splitting, "writing": writing}
 
 
-def remembered(folder: Path) -> dict[str, float]:
-    """Return seconds of the whole of `curate` on 10 000 rows, looked at and remembered."""
-    from cytoloop.curation import Settings, curate
+def whole_curation(folder: Path) -> dict[str, float]:
+    """Return the seconds of `curate` on 10 000 rows, without and with cached check results."""
+    from cytoloop.curation import CurationSettings, curate
 
     for path in folder.glob("*.tif"):
-        os.utime(path, (1e9, 1e9))  # young files would be hashed again
-    settings = Settings(
+        os.utime(path, (1e9, 1e9))  # files younger than 2 s are not cached
+    settings = CurationSettings(
         raw=folder / "raw",
         seg1=folder / "seg",
         output=folder / "dataset",
@@ -90,8 +90,8 @@ def remembered(folder: Path) -> dict[str, float]:
         workers=0,
     )
     first, _ = timed(lambda: curate(settings, cache=folder / "checks.sqlite"))
-    again, _ = timed(lambda: curate(settings, cache=folder / "checks.sqlite"))
-    return {"looking": first, "again": again}
+    cached, _ = timed(lambda: curate(settings, cache=folder / "checks.sqlite"))
+    return {"first": first, "cached": cached}
 
 
 def plain_tifffile(folder: Path) -> dict[str, float]:
@@ -102,13 +102,13 @@ def plain_tifffile(folder: Path) -> dict[str, float]:
 def plain_bioio(folder: Path) -> dict[str, float]:
     from cytoloop.io.read import read_image
 
-    read_image(next(folder.glob("*/*.tif")))  # imports are no reading
+    read_image(next(folder.glob("*/*.tif")))  # imports are not timed
     seconds, _ = timed(lambda: [read_image(p).data.nbytes for p in sorted(folder.glob("*/*.tif"))])
     return {"seconds": seconds}
 
 
 def evict(folder: Path) -> None:
-    """Have the files read from the disk again, where the system lets us."""
+    """Drop the files from the page cache, where the system allows it."""
     for path in folder.glob("*/*.tif"):
         handle = os.open(path, os.O_RDONLY)
         os.fsync(handle)
@@ -122,10 +122,10 @@ def cold(work: Callable[..., dict[str, float]], folder: Path, *given: Any) -> di
     return work(folder, *given)
 
 
-def checks(folder: Path, workers: int = 1, figures: bool = True) -> dict[str, float]:
-    from cytoloop.curation.checks.check_cache import Candidate
-    from cytoloop.curation.checks.rows import Extras, check_row
-    from cytoloop.curation.checks.run import inspect_candidates
+def checks(folder: Path, workers: int = 1, metrics: bool = True) -> dict[str, float]:
+    from cytoloop.curation.checks.check_cache import CheckJob
+    from cytoloop.curation.checks.parallel import check_in_parallel
+    from cytoloop.curation.checks.row import CheckOptions, check_row
     from cytoloop.curation.region_masks import Regions
     from cytoloop.manifest import Row
 
@@ -133,10 +133,10 @@ def checks(folder: Path, workers: int = 1, figures: bool = True) -> dict[str, fl
         Row({"id": p.stem, "raw": str(p), "seg1": str(folder / "seg" / p.name)})
         for p in sorted((folder / "raw").glob("*.tif"))
     ]
-    check_row(rows[0], extras=Extras())  # imports are no checking
-    if figures:
-        jobs = [Candidate(row, Regions()) for row in rows]
-        seconds, found = timed(lambda: inspect_candidates(jobs, Extras(), workers))
+    check_row(rows[0], options=CheckOptions())  # imports are not timed
+    if metrics:
+        jobs = [CheckJob(row, Regions()) for row in rows]
+        seconds, found = timed(lambda: check_in_parallel(jobs, CheckOptions(), workers))
     else:
         seconds, found = timed(lambda: [check_row(row) for row in rows])
     if any(one.problems for one in found):
@@ -145,7 +145,7 @@ def checks(folder: Path, workers: int = 1, figures: bool = True) -> dict[str, fl
 
 
 def run(work: Callable[..., dict[str, float]], *given: Any) -> dict[str, float]:
-    """Return what a function finds in a fresh process, with the peak memory of it in GiB."""
+    """Return the result of a function in a new process, with the peak memory in GiB."""
     context = multiprocessing.get_context("spawn")
     queue = context.Queue()
     process = context.Process(target=_child, args=(queue, work, given))
@@ -173,17 +173,15 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         results["rows"] = run(without_checks, folder)
-        results["remembered"] = run(remembered, folder)
-    print(f"{ROWS} rows, without looking at images")
+        results["whole"] = run(whole_curation, folder)
+    print(f"{ROWS} rows, without reading images")
     for step, seconds in results["rows"].items():
         if step != "peak_gib":
             print(f"  {step:12} {seconds:7.2f} s {ROWS / seconds:10.0f} rows/s")
     print(f"  peak memory  {results['rows']['peak_gib']:7.2f} GiB")
-    both = results["remembered"]
-    print(
-        f"the whole of curate, tiny images: {both['looking']:.1f} s, again {both['again']:.1f} s,"
-    )
-    print(f"  peak memory  {both['peak_gib']:7.2f} GiB")
+    whole = results["whole"]
+    print(f"curate, tiny images: {whole['first']:.1f} s, from the cache {whole['cached']:.1f} s")
+    print(f"  peak memory  {whole['peak_gib']:7.2f} GiB")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for number in range(STACKS):
@@ -202,11 +200,11 @@ def main() -> None:
             ("read, tifffile", plain_tifffile, (folder,)),
             ("read, our reader (bioio)", plain_bioio, (folder,)),
             ("checks of training", checks, (folder, 1, False)),
-            ("checks and figures, 1 thread", checks, (folder, 1)),
-            ("checks and figures, 2 threads", checks, (folder, 2)),
+            ("checks and metrics, 1 thread", checks, (folder, 1)),
+            ("checks and metrics, 2 threads", checks, (folder, 2)),
             ("read from disk, tifffile", cold, (plain_tifffile, folder)),
             ("read from disk, our reader", cold, (plain_bioio, folder)),
-            ("checks and figures from disk", cold, (checks, folder, 2)),
+            ("checks and metrics from disk", cold, (checks, folder, 2)),
         ]
         results["checks"] = {title: run(work, *given) for title, work, given in works}
     reference = results["checks"]["read, our reader (bioio)"]["seconds"]

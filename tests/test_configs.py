@@ -124,7 +124,9 @@ def test_cytodl_groups_can_be_chosen_and_replace_none_of_ours(
 
 
 def test_quality_limits_are_the_same_in_code_and_config() -> None:
-    from cytoloop.curation.checks.quality_limits import LIMITS
+    from cytoloop.curation.checks.quality_limits import DEFAULT_LIMITS
 
     text = OmegaConf.load(CONFIGS / "curate.yaml").quality
-    assert OmegaConf.to_container(text) == {name: one.recorded() for name, one in LIMITS.items()}
+    assert OmegaConf.to_container(text) == {
+        name: one.to_record() for name, one in DEFAULT_LIMITS.items()
+    }

@@ -1,4 +1,4 @@
-"""Checks: each fault of a row or of a set of rows has a message; good rows give facts."""
+"""Checks: each problem of one or several rows has a message; good rows have none."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from cytoloop.curation import check_dataset, check_row, check_rows, inspect_rows
+from cytoloop.curation import check_row, check_rows, validate_dataset, validate_rows
 from cytoloop.errors import ManifestError
 from cytoloop.io.digest import file_hash
 from cytoloop.io.writers.tiff import write_image
@@ -58,16 +58,16 @@ def raw(blobs: Blobs) -> np.ndarray:
     return blobs((6, 24, 28), 3, 1, radius=3.0)[0]
 
 
-def test_checks_facts_of_a_good_row(
+def test_checks_result_of_a_good_row(
     make_row: Callable[..., Row], labels: np.ndarray, tmp_path: Path
 ) -> None:
-    facts = check_row(make_row())
-    assert facts.problems == ()
-    assert (facts.id, facts.shape, facts.channels) == ("fov", (6, 24, 28), 1)
-    assert facts.spacing_um == facts.file_spacing_um == (1.0, 0.5, 0.5)
-    assert facts.objects == 3
-    assert facts.foreground == pytest.approx((labels > 0).mean())
-    assert facts.sha256 == {
+    result = check_row(make_row())
+    assert result.problems == ()
+    assert (result.id, result.shape, result.channels) == ("fov", (6, 24, 28), 1)
+    assert result.spacing_um == result.file_spacing_um == (1.0, 0.5, 0.5)
+    assert result.objects == 3
+    assert result.foreground == pytest.approx((labels > 0).mean())
+    assert result.sha256 == {
         name: file_hash(tmp_path / f"fov_{name}.ome.tif") for name in ("raw", "seg1")
     }
 
@@ -82,9 +82,9 @@ def test_checks_count_what_is_not_excluded(
     make_row: Callable[..., Row], labels: np.ndarray
 ) -> None:
     mask = labels == 2
-    facts = check_row(make_row(exclude_mask=mask.astype(np.uint8)))
-    assert facts.problems == () and facts.objects == 2
-    assert facts.foreground == pytest.approx((labels[~mask] > 0).mean())
+    result = check_row(make_row(exclude_mask=mask.astype(np.uint8)))
+    assert result.problems == () and result.objects == 2
+    assert result.foreground == pytest.approx((labels[~mask] > 0).mean())
 
 
 def test_checks_the_merged_target(make_row: Callable[..., Row], labels: np.ndarray) -> None:
@@ -95,13 +95,13 @@ def test_checks_the_merged_target(make_row: Callable[..., Row], labels: np.ndarr
     assert check_row(make_row(seg1=empty, seg2=labels, base_image="seg2")).objects == 3
 
 
-def test_checks_missing_and_empty_cells_are_all_told(make_row: Callable[..., Row]) -> None:
+def test_checks_list_all_missing_and_empty_cells(make_row: Callable[..., Row]) -> None:
     row = make_row(raw="gone.tif", seg1="", exclude_mask="lost.npy", base_image="seg3", time="x")
     assert texts(row) == [
         "raw: file not found: gone.tif",
         "seg1: is empty; name a file",
         "exclude_mask: file not found: lost.npy",
-        "time: 'x' is no time point; expected 0, 1, 2 ...",
+        "time: 'x' is not a time point; expected 0, 1, 2 ...",
         "base_image: 'seg3'; expected seg1 or seg2",
     ]
 
@@ -114,7 +114,7 @@ def test_checks_unreadable_files(make_row: Callable[..., Row], tmp_path: Path) -
     assert second == "seg1: empty.tif: the file is empty (0 bytes). Copy or export it again."
 
 
-def test_checks_a_truncated_file_is_found_though_its_header_is_whole(
+def test_checks_find_a_truncated_file_with_a_valid_header(
     make_row: Callable[..., Row], tmp_path: Path, raw: np.ndarray
 ) -> None:
     tifffile.imwrite(tmp_path / "cut.tif", raw)
@@ -170,7 +170,7 @@ def test_checks_spacing_of_raw_against_segmentation(
 ) -> None:
     for name, spacing in (("far", (2.0, 0.5, 0.5)), ("near", (1.01, 0.5, 0.5))):
         write_image(tmp_path / f"{name}.ome.tif", labels, "ZYX", spacing)
-    assert "voxel size (z x y x x) 2 x 0.5 x 0.5 um but raw states 1 x 0.5 x 0.5" in only(
+    assert "voxel size (z x y x x) is 2 x 0.5 x 0.5 um but raw has 1 x 0.5 x 0.5 um" in only(
         make_row(seg1="far.ome.tif")
     )
     assert texts(make_row(seg1="near.ome.tif")) == []
@@ -184,11 +184,11 @@ def test_checks_spacing_cell(make_row: Callable[..., Row]) -> None:
     )
 
 
-def test_checks_never_take_the_first_time_point_or_scene_unasked(
+def test_checks_require_a_choice_of_time_point_and_scene(
     make_row: Callable[..., Row], raw: np.ndarray, tmp_path: Path
 ) -> None:
     write_image(tmp_path / "time.ome.tif", np.stack([raw, raw]), "TZYX")
-    assert "holds 2 time points; name one in 'time'" in only(make_row(raw="time.ome.tif"))
+    assert "holds 2 time points; name one in column 'time'" in only(make_row(raw="time.ome.tif"))
     assert texts(make_row(raw="time.ome.tif", time="1")) == []
     assert "has no time point 5" in only(make_row(raw="time.ome.tif", time="5"))
     write_image(tmp_path / "zt.ome.tif", raw, "TYX")
@@ -226,7 +226,7 @@ def test_checks_merging_needs_both_segmentations(
     make_row: Callable[..., Row], labels: np.ndarray
 ) -> None:
     assert only(make_row(merge_mask=(labels > 0).astype(np.uint8))) == (
-        "seg2: is empty, but merging needs it"
+        "seg2: is empty, but merging needs a second segmentation; give seg2"
     )
 
 
@@ -240,7 +240,7 @@ def test_checks_a_file_that_changed_since_it_was_curated(make_row: Callable[...,
     assert "has changed since it was curated" in only(make_row(sha256="0" * 64))
 
 
-def test_checks_rows_raise_all_problems_and_join_equal_ones(
+def test_checks_of_rows_raise_all_problems_one_line_per_problem(
     make_row: Callable[..., Row], labels: np.ndarray
 ) -> None:
     rows = [
@@ -250,17 +250,17 @@ def test_checks_rows_raise_all_problems_and_join_equal_ones(
         make_row("d", 4, seg1=labels[:, :20]),
     ]
     with pytest.raises(ManifestError) as caught:
-        check_rows(rows, where="train.csv")
+        validate_rows(rows, where="train.csv")
     assert str(caught.value).splitlines() == [
         "train.csv: 2 problems",
         "  rows 2, 4 (b, d), column 'seg1': shape (6, 20, 28) but raw is (6, 24, 28)",
         "  row 3 (c), column 'raw': file not found: gone.tif",
         "Fix or reject these rows, then run `cytoloop curate` again.",
     ]
-    assert [facts.id for facts in check_rows(rows[:1])] == ["a"]
+    assert [result.id for result in validate_rows(rows[:1])] == ["a"]
 
 
-def test_checks_rows_must_be_of_one_kind(
+def test_checks_of_rows_find_other_dimensions_and_channel_counts(
     make_row: Callable[..., Row], raw: np.ndarray, labels: np.ndarray
 ) -> None:
     rows = [
@@ -269,7 +269,7 @@ def test_checks_rows_must_be_of_one_kind(
         make_row("flat", 3, raw=raw[3], seg1=labels[3]),
         make_row("two", 4, raw=np.stack([raw, raw])),
     ]
-    found = [[problem.text for problem in facts.problems] for facts in inspect_rows(rows)]
+    found = [[problem.text for problem in result.problems] for result in check_rows(rows)]
     assert found[:3] == [[], [], ["is 2D, most images are 3D"]]
     assert found[3] == ["has 2 channels, most images have 1; name the right one (channel)"]
 
@@ -284,16 +284,16 @@ def test_checks_dataset_finds_leaks_and_names_the_file(
     }
     dataset = {split: Manifest(tmp_path / f"{split}.csv", rows) for split, rows in parts.items()}
     with pytest.raises(ManifestError) as caught:
-        check_dataset(dataset)
+        validate_dataset(dataset)
     assert caught.value.where == str(tmp_path)
     assert caught.value.problems == [
-        "valid.csv: row 1 (copy), column 'raw': the same picture is a of 'train'; "
-        "keep one of them, or give both one group",
-        "valid.csv: row 2 (e), column 'group': group 'E2' is in train too; "
-        "a group must stay in one split",
+        "valid.csv: row 1 (copy), column 'raw': same image as a in 'train'; "
+        "keep one of them, or give both the same group",
+        "valid.csv: row 2 (e), column 'group': group 'E2' is also in train; "
+        "a group must be in one split",
     ]
     dataset["valid"].rows = []
-    assert [facts.id for facts in check_dataset(dataset)["train"]] == ["a", "b"]
+    assert [result.id for result in validate_dataset(dataset)["train"]] == ["a", "b"]
 
 
 def test_checks_2d(make_row: Callable[..., Row], raw: np.ndarray, labels: np.ndarray) -> None:
@@ -301,17 +301,17 @@ def test_checks_2d(make_row: Callable[..., Row], raw: np.ndarray, labels: np.nda
     row = make_row(raw=raw[3], seg1=labels[3])
     np.save(row.root / "region.npy", polygon)
     row.values["exclude_mask"] = "region.npy"
-    facts = check_row(row)
-    assert facts.problems == () and facts.shape == (24, 28)
+    result = check_row(row)
+    assert result.problems == () and result.shape == (24, 28)
 
 
 def test_checks_show_a_bar_only_when_asked(
     make_row: Callable[..., Row], capfd: pytest.CaptureFixture[str]
 ) -> None:
-    inspect_rows([make_row()], progress=True)
+    check_rows([make_row()], progress=True)
     assert capfd.readouterr() == ("", "")  # no terminal, no bar
 
 
 def test_checks_two_spacings_of_a_stack(make_row: Callable[..., Row]) -> None:
     found = only(make_row(spacing_um="1 2"))
-    assert found == "spacing_um: has two numbers but the image is a stack; give z y x"
+    assert found == "spacing_um: has two numbers, but the image is a stack; give z y x"

@@ -1,4 +1,4 @@
-"""Curation as a whole: the files it leaves, what it refuses, and that it can be repeated."""
+"""Curation from end to end: the files it writes, what it refuses, and that it is reproducible."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cytoloop.curation import Settings, curate
-from cytoloop.curation.curate import count_rows
+from cytoloop.curation import CurationSettings, curate
+from cytoloop.curation.output.result import count_rows
 from cytoloop.errors import ConfigError, ManifestError, OutputError
 from cytoloop.io.digest import file_hash
 from cytoloop.manifest import COLUMNS, Row, read_dataset, read_manifest, write_manifest
@@ -21,9 +21,9 @@ from cytoloop.manifest import COLUMNS, Row, read_dataset, read_manifest, write_m
 FILES = ["dataset.csv", "dataset.json", "quality.csv", "test.csv", "train.csv", "valid.csv"]
 
 
-def settings_of(images: Path, **changes: object) -> Settings:
+def settings_of(images: Path, **changes: object) -> CurationSettings:
     given = {"raw": images / "raw", "seg1": images / "seg", "output": images.parent / "dataset"}
-    return Settings(**{**given, **changes})  # type: ignore[arg-type]
+    return CurationSettings(**{**given, **changes})  # type: ignore[arg-type]
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -31,7 +31,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("images", ["images_2d", "images_3d"])
-def test_curation_leaves_a_data_set_that_reads_back(
+def test_curation_writes_a_data_set_that_can_be_read(
     images: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     folder = request.getfixturevalue(images)
@@ -58,7 +58,7 @@ def test_curation_leaves_a_data_set_that_reads_back(
     }
 
 
-def test_curation_headers_begin_with_cytodls(images_2d: Path, tmp_path: Path) -> None:
+def test_curation_headers_begin_with_the_columns_of_cytodl(images_2d: Path, tmp_path: Path) -> None:
     curate(settings_of(images_2d, test=0))
     for name in FILES:
         if name.endswith(".csv") and name != "quality.csv":  # test.csv is empty, but has its header
@@ -104,7 +104,7 @@ def test_curation_relative_data_set_can_be_moved_with_its_images(
         assert all(row.file("raw").is_file() for row in manifest)  # type: ignore[union-attr]
 
 
-def test_curation_through_a_link_still_finds_the_images(images_2d: Path, tmp_path: Path) -> None:
+def test_curation_into_a_linked_folder_finds_the_images(images_2d: Path, tmp_path: Path) -> None:
     (tmp_path / "far" / "away").mkdir(parents=True)
     (tmp_path / "link").symlink_to(tmp_path / "far" / "away")
     curate(settings_of(images_2d, output=tmp_path / "link"))
@@ -129,7 +129,7 @@ def test_curation_groups_by_pattern(
     ]
 
 
-def test_curation_adds_images_and_moves_none(images_2d: Path, tmp_path: Path) -> None:
+def test_curation_adds_images_and_keeps_all_splits(images_2d: Path, tmp_path: Path) -> None:
     part = settings_of(
         images_2d, raw=images_2d / "raw" / "img_[123].tif", seg1=images_2d / "seg" / "img_[123].tif"
     )
@@ -140,7 +140,7 @@ def test_curation_adds_images_and_moves_none(images_2d: Path, tmp_path: Path) ->
     assert len(later) == 5 and {name: later[name] for name in first} == first
 
 
-def test_curation_tells_of_kept_splits_and_of_images_gone(
+def test_curation_reports_kept_splits_and_missing_images(
     images_2d: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -149,10 +149,10 @@ def test_curation_tells_of_kept_splits_and_of_images_gone(
         (images_2d / kind / "img_4.tif").unlink()
     with pytest.raises(ManifestError, match="file not found") as caught:
         curate(settings_of(images_2d))
-    assert "earlier=drop" in caught.value.repair
-    curate(settings_of(images_2d, earlier="drop"))
-    assert "4 images keep the split of the earlier round" in caplog.text
-    assert "1 images of the earlier round are not in the sources and are left out" in caplog.text
+    assert "parent_images=drop" in caught.value.repair
+    curate(settings_of(images_2d, parent_images="drop"))
+    assert "4 images keep the split of the previous round" in caplog.text
+    assert "1 images of the previous round are not in the sources and are left out" in caplog.text
     assert caplog.messages[-1].startswith("4 images: ")
 
 
@@ -189,7 +189,9 @@ def test_curation_rejects_bad_rows_with_their_reason(
     assert "rejected: row 4 (img_3), column 'seg1': shape" in caplog.text
 
 
-def test_curation_a_rejected_image_comes_back_to_its_split(images_2d: Path, tmp_path: Path) -> None:
+def test_curation_puts_a_rejected_image_back_into_its_split(
+    images_2d: Path, tmp_path: Path
+) -> None:
     curate(settings_of(images_2d, test=["img_1"]))
     whole = (images_2d / "seg" / "img_1.tif").read_bytes()
     (images_2d / "seg" / "img_1.tif").write_bytes(b"")
@@ -200,15 +202,15 @@ def test_curation_a_rejected_image_comes_back_to_its_split(images_2d: Path, tmp_
     assert "img_1" in (tmp_path / "dataset" / "test.csv").read_text()
 
 
-def test_curation_refuses_one_picture_in_two_groups(images_2d: Path) -> None:
+def test_curation_refuses_one_image_in_two_groups(images_2d: Path) -> None:
     shutil.copy(images_2d / "raw" / "img_0.tif", images_2d / "raw" / "img_2.tif")
-    with pytest.raises(ManifestError, match="same picture is img_0 of 'group img_0'"):
+    with pytest.raises(ManifestError, match="same image as img_0 in 'group img_0'"):
         curate(settings_of(images_2d))
     result = curate(settings_of(images_2d, on_problem="reject"))
     assert [row.id for row in result.rows if row["status"] == "reject"] == ["img_2"]
 
 
-def test_curation_too_few_images(images_2d: Path) -> None:
+def test_curation_needs_two_images(images_2d: Path) -> None:
     one = settings_of(
         images_2d, raw=images_2d / "raw" / "img_0.tif", seg1=images_2d / "seg" / "img_0.tif"
     )
@@ -223,12 +225,13 @@ def test_curation_spacing_of_the_settings_wins_with_a_warning(
     assert {r["spacing_um"] for r in read_manifest(tmp_path / "dataset" / "dataset.csv")} == {
         "1.2 0.3 0.301"
     }
-    assert "spacing_um=1.2 0.3 0.301 is used, but 5 files say otherwise: img_0 (0.6 0.3 0.3)" in (
-        caplog.text
+    assert (
+        "spacing_um=1.2 0.3 0.301 is used, but 5 files have another voxel size: img_0 (0.6 0.3 0.3)"
+        in (caplog.text)
     )
     caplog.clear()
     curate(settings_of(images_3d, spacing_um=[0.6, 0.3, 0.301]))
-    assert "otherwise" not in caplog.text
+    assert "another voxel size" not in caplog.text
 
 
 def test_curation_with_excluding_masks_and_a_second_segmentation(
@@ -301,13 +304,12 @@ def test_curation_of_a_csv_with_wrong_splits(images_2d: Path, tmp_path: Path) ->
     with pytest.raises(ManifestError) as caught:
         curate(settings_of(images_2d, raw=table, seg1=None))
     assert caught.value.problems == [
-        "row 2 (img_1), column 'split': train, but an earlier round has it in test: "
-        "an image never moves",
+        "row 2 (img_1), column 'split': train; expected test, the split of the previous round",
         "row 3 (img_2), column 'split': 'hold'; expected train, valid or test",
     ]
 
 
-def test_curation_hashes_an_image_anew(
+def test_curation_hashes_a_changed_image_again(
     images_2d: Path,
     tmp_path: Path,
     blobs: Callable[..., tuple[np.ndarray, np.ndarray]],
@@ -321,19 +323,19 @@ def test_curation_hashes_an_image_anew(
     assert read_manifest(table).rows[0]["sha256"] == file_hash(changed)
 
 
-def test_curation_groups_that_are_not_found(images_2d: Path) -> None:
+def test_curation_refuses_images_without_a_group(images_2d: Path) -> None:
     with pytest.raises(ManifestError, match="no group found for img_2, img_3, img_4"):
         curate(settings_of(images_2d, group="(?P<group>img_[01])"))
-    with pytest.raises(ConfigError, match=r"'plate': is no pattern with a part"):
+    with pytest.raises(ConfigError, match=r"'plate': is not a pattern with a part"):
         curate(settings_of(images_2d, group="plate"))
     table = table_of(images_2d)
-    with pytest.raises(ConfigError, match=r"neither a pattern nor a column \(columns: .*seg1"):
+    with pytest.raises(ConfigError, match=r"nor a column \(columns: .*seg1"):
         curate(settings_of(images_2d, raw=table, seg1=None, group="plate"))
 
 
-def test_curation_settings_are_refused_all_at_once() -> None:
+def test_curation_lists_all_wrong_settings() -> None:
     with pytest.raises(ConfigError) as caught:
-        Settings(
+        CurationSettings(
             raw="images",
             output="x",
             key="(?P<id",
@@ -343,23 +345,23 @@ def test_curation_settings_are_refused_all_at_once() -> None:
             paths="near",
             on_problem="skip",
         )
-    told = str(caught.value)
+    message = str(caught.value)
     assert len(caught.value.problems) == 7
     for words in (
         "valid=0",
-        "paths=near: expected relative or absolute",
+        "paths_in_manifest=near: expected relative or absolute",
         "on_problem=skip: expected refuse or reject",
         "seg1 is missing",
         "spacing_um=[1, 0, 1]: expected",
-        "key='(?P<id': is no regular expression",
+        "key='(?P<id': is not a regular expression",
         "group='(a)': has no part named (?P<group>...)",
     ):
-        assert words in told
-    with pytest.raises(ConfigError, match=r"seg1=labels: a.csv has a column for it"):
-        Settings(raw="a.csv", seg1="labels", output="x")
+        assert words in message
+    with pytest.raises(ConfigError, match=r"seg1=labels: the table raw=a.csv names"):
+        CurationSettings(raw="a.csv", seg1="labels", output="x")
 
 
-def test_curation_refuses_an_output_that_is_not_its_own(images_2d: Path, tmp_path: Path) -> None:
+def test_curation_refuses_a_folder_with_other_tables(images_2d: Path, tmp_path: Path) -> None:
     output = tmp_path / "dataset"
     output.write_text("")
     with pytest.raises(OutputError, match="is a file"):
@@ -376,7 +378,7 @@ def test_curation_refuses_an_output_that_is_not_its_own(images_2d: Path, tmp_pat
         curate(settings_of(images_2d))
 
 
-def test_curation_refuses_a_spoiled_data_set(images_2d: Path, tmp_path: Path) -> None:
+def test_curation_refuses_a_damaged_data_set(images_2d: Path, tmp_path: Path) -> None:
     curate(settings_of(images_2d))
     table = tmp_path / "dataset" / "dataset.csv"
     table.write_text(
@@ -385,12 +387,12 @@ def test_curation_refuses_a_spoiled_data_set(images_2d: Path, tmp_path: Path) ->
         .replace(",img_0,valid,", ",img_0,hold,")
         .replace(",img_0,test,", ",img_0,hold,")
     )
-    with pytest.raises(ManifestError, match=r"row 1 \(img_0\), column 'split': 'hold' is no split"):
+    with pytest.raises(ManifestError, match=r"row 1 \(img_0\), column 'split': 'hold'; expected"):
         curate(settings_of(images_2d))
 
 
 @pytest.mark.parametrize("fails_at", range(6))
-def test_curation_torn_by_a_crash_is_found_and_mended(
+def test_curation_detects_and_repairs_a_data_set_left_by_a_crash(
     images_2d: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails_at: int
 ) -> None:
     curate(settings_of(images_2d))
@@ -407,13 +409,13 @@ def test_curation_torn_by_a_crash_is_found_and_mended(
 
     monkeypatch.setattr(os, "replace", crash)
     with pytest.raises(OutputError, match="cannot be written to: No space left on device"):
-        curate(settings_of(images_2d, earlier="drop"))
+        curate(settings_of(images_2d, parent_images="drop"))
     after = contents(tmp_path / "dataset")
-    assert sorted(after) == FILES  # no debris
+    assert sorted(after) == FILES  # no temporary files
     assert after["dataset.json"] == before["dataset.json"]
     assert (after == before) == (fails_at == 0)
     monkeypatch.undo()
-    curate(settings_of(images_2d, earlier="drop"))
+    curate(settings_of(images_2d, parent_images="drop"))
     record = json.loads(contents(tmp_path / "dataset")["dataset.json"])
     for name, digest in record["manifests"].items():
         assert file_hash(tmp_path / "dataset" / name) == digest
@@ -432,7 +434,9 @@ def test_curation_to_another_drive_needs_absolute_paths(
         raise ValueError("path is on mount 'D:', start on mount 'C:'")
 
     monkeypatch.setattr(os.path, "relpath", other_drive)
-    with pytest.raises(OutputError, match=r"no relative path leads to .*img_0.*\nGive paths=abs"):
+    with pytest.raises(
+        OutputError, match=r"no relative path .*img_0.*\nGive paths_in_manifest=abs"
+    ):
         curate(settings_of(images_2d))
     curate(settings_of(images_2d, paths="absolute"))
 
@@ -446,7 +450,7 @@ def test_curation_counts_its_rows() -> None:
         count_rows([Row({"id": "b", "status": "keep"})])
 
 
-def test_curation_takes_lists_of_hydra(images_2d: Path, tmp_path: Path) -> None:
+def test_curation_accepts_lists_of_hydra(images_2d: Path, tmp_path: Path) -> None:
     from omegaconf import OmegaConf
 
     cfg = OmegaConf.create({"test": ["img_0"], "valid": ["img_1"], "spacing_um": [1, 2, 3]})

@@ -1,4 +1,4 @@
-"""Leaks, folds and strata: what is on which side of the split, and that nothing is lost."""
+"""Leaks between splits, folds, stratification, and counts of unmatched files."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cytoloop.curation import Settings, curate
-from cytoloop.curation.splits.assign import split_rows
-from cytoloop.curation.splits.strata import fold_rows
+from cytoloop.curation import CurationSettings, curate
+from cytoloop.curation.splits.folds import assign_folds
+from cytoloop.curation.splits.group_splits import split_rows
 from cytoloop.errors import ConfigError, ManifestError
 from cytoloop.manifest import read_manifest
 
@@ -22,12 +22,12 @@ Blobs = Callable[..., tuple[np.ndarray, np.ndarray]]
 Tiff = Callable[[Path, np.ndarray], Path]
 
 
-def settings_of(images: Path, **changes: object) -> Settings:
+def settings_of(images: Path, **changes: object) -> CurationSettings:
     given = {"raw": images / "raw", "seg1": images / "seg", "output": images.parent / "dataset"}
-    return Settings(**{**given, **changes})  # type: ignore[arg-type]
+    return CurationSettings(**{**given, **changes})  # type: ignore[arg-type]
 
 
-def test_leaks_of_nearly_the_same_picture_are_refused(
+def test_leaks_of_near_duplicates_are_refused(
     images_2d: Path, tmp_path: Path, blobs: Blobs, tiff: Tiff
 ) -> None:
     raw, _ = blobs((48, 56), 5, seed=0)
@@ -37,7 +37,7 @@ def test_leaks_of_nearly_the_same_picture_are_refused(
     with pytest.raises(ManifestError) as caught:
         curate(settings_of(images_2d, **apart))
     assert caught.value.problems[0].startswith(
-        "img_0 (train) and img_1 (valid) are nearly the same picture (similarity 0.9"
+        "img_0 (train) and img_1 (valid) are near-duplicates (similarity 0.9"
     )
     assert "split.leakage=allow" in caught.value.repair
     assert not (tmp_path / "dataset").exists()
@@ -45,13 +45,13 @@ def test_leaks_of_nearly_the_same_picture_are_refused(
     flags = {r.id: r["flags"] for r in read_manifest(tmp_path / "dataset" / "dataset.csv")}
     assert "similarity" in flags["img_0"] and "similarity" not in flags["img_2"]
     together = {"valid": ["img_3"], "test": ["img_2"], "output": tmp_path / "other"}
-    curate(settings_of(images_2d, **together))  # on one side they are flagged only
+    curate(settings_of(images_2d, **together))  # in one split they are only flagged
 
 
 def test_leaks_of_an_exact_copy_may_be_allowed(images_2d: Path, tmp_path: Path) -> None:
     copy = (images_2d / "raw" / "img_0.tif").read_bytes()
     (images_2d / "raw" / "img_2.tif").write_bytes(copy)
-    with pytest.raises(ManifestError, match="same picture is img_0"):
+    with pytest.raises(ManifestError, match="same image as img_0"):
         curate(settings_of(images_2d))
     curate(settings_of(images_2d, leakage="allow"))
     lines = list(csv.DictReader((tmp_path / "dataset" / "quality.csv").open()))
@@ -63,9 +63,9 @@ def test_unmatched_files_are_counted_and_listed(
     images_2d: Path, tmp_path: Path, blobs: Blobs, tiff: Tiff
 ) -> None:
     raw, labels = blobs((48, 56), 5, seed=50)
-    tiff(images_2d / "raw" / "lonely.tif", raw)
+    tiff(images_2d / "raw" / "unpaired.tif", raw)
     tiff(images_2d / "raw" / "img_0.ome.tif", raw)  # a second file of one key
-    tiff(images_2d / "seg" / "stray.tif", labels)
+    tiff(images_2d / "seg" / "extra.tif", labels)
     with pytest.raises(ManifestError, match="raw: one key, several files"):
         curate(settings_of(images_2d))
     result = curate(settings_of(images_2d, on_problem="reject"))
@@ -78,11 +78,11 @@ def test_unmatched_files_are_counted_and_listed(
     assert lines == {
         ("raw", "img_0.ome.tif"): "one key, several files",
         ("raw", "img_0.tif"): "one key, several files",
-        ("raw", "lonely.tif"): "without a seg1",
+        ("raw", "unpaired.tif"): "without a seg1",
         ("seg1", "img_0.tif"): "its raw is in no pair",
-        ("seg1", "stray.tif"): "without a raw",
+        ("seg1", "extra.tif"): "without a raw",
     }
-    for path in [*images_2d.rglob("lonely.tif"), *images_2d.rglob("stray.tif")]:
+    for path in [*images_2d.rglob("unpaired.tif"), *images_2d.rglob("extra.tif")]:
         path.unlink()
     (images_2d / "raw" / "img_0.ome.tif").unlink()
     curate(settings_of(images_2d, on_problem="reject"))
@@ -110,17 +110,17 @@ def test_folds_keep_groups_whole_and_even(numbers: list[int], folds: int, seed: 
     groups = {f"i{n}": f"g{g}" for n, g in enumerate(numbers)}
     if len(set(groups.values())) < folds:
         return
-    found = fold_rows(groups, folds, seed)
+    found = assign_folds(groups, folds, seed)
     assert set(found.values()) == set(range(folds)) and set(found) == set(groups)
     assert all(len({found[i] for i in groups if groups[i] == g}) == 1 for g in groups.values())
     load, largest = Counter(found.values()), max(Counter(groups.values()).values())
     assert max(load.values()) - min(load.values()) <= max(largest, 1) + len(numbers) // folds
-    assert fold_rows({**groups, "new": "gnew"}, folds, seed, found).items() >= found.items()
+    assert assign_folds({**groups, "new": "gnew"}, folds, seed, found).items() >= found.items()
 
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 999), st.integers(20, 60))
-def test_strata_give_each_split_few_and_many(seed: int, count: int) -> None:
+def test_stratified_splits_have_few_and_many_objects(seed: int, count: int) -> None:
     ids = [f"i{n}" for n in range(count)]
     counts = [float(n) for n in range(count)]
     splits = split_rows(ids, ids, 0.2, 0.2, seed, counts=counts)
@@ -130,14 +130,14 @@ def test_strata_give_each_split_few_and_many(seed: int, count: int) -> None:
     assert split_rows(ids, ids, 0.2, 0.2, seed, counts=counts) == splits
 
 
-def test_strata_through_curation(images_2d: Path, tmp_path: Path) -> None:
+def test_curation_with_stratified_splits(images_2d: Path, tmp_path: Path) -> None:
     assert curate(settings_of(images_2d, stratify=True)).counts["keep"] == 5
 
 
-def test_groups_on_two_sides_are_refused_unless_allowed() -> None:
+def test_groups_in_two_splits_are_refused_unless_allowed() -> None:
     ids, groups = ["a", "b", "c", "d", "e"], ["g", "g", "h", "i", "g"]
     kept = {"a": "train", "b": "test"}
-    with pytest.raises(ConfigError, match="'g' has images of an earlier round in test and train"):
-        split_rows(ids, groups, kept=kept)
-    found = split_rows(ids, groups, kept=kept, leakage="allow")
+    with pytest.raises(ConfigError, match="'g' has images of the previous round in test and train"):
+        split_rows(ids, groups, previous=kept)
+    found = split_rows(ids, groups, previous=kept, leakage="allow")
     assert (found["a"], found["b"]) == ("train", "test")

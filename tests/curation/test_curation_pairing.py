@@ -1,4 +1,4 @@
-"""Pairing by key: nothing is guessed, and everything that does not fit is told at once."""
+"""Pairing by key: nothing is guessed, and the error lists all files without a pair."""
 
 from __future__ import annotations
 
@@ -70,14 +70,14 @@ def test_pairing_single_files(folder: Folder) -> None:
     assert (pair.raw, pair.seg1) == (raw, seg)
 
 
-def test_pairing_lists_every_fault_at_once(folder: Folder) -> None:
+def test_pairing_lists_all_unmatched_files(folder: Folder) -> None:
     raw = folder("raw", "a.tif", "b.tif", "b.czi", "x.tif")
     seg = folder("seg", "a.tif", "b.tif", "y.tif", "z.tif", "z.ome.tif")
     other, masks = folder("other", "q.tif"), folder("masks", "a.npy", "r.npy")
     with pytest.raises(ManifestError) as caught:
         pair_images(raw, seg, other, masks)
-    told = [" ".join(problem.split()) for problem in caught.value.problems]
-    assert told == [
+    lines = [" ".join(problem.split()) for problem in caught.value.problems]
+    assert lines == [
         "raw: one key, several files: b b.czi, b.tif",
         "seg1: one key, several files: z z.ome.tif, z.tif",
         "raw without a seg1: x x.tif",
@@ -89,13 +89,13 @@ def test_pairing_lists_every_fault_at_once(folder: Folder) -> None:
     assert "narrow the sources" in caught.value.repair
 
 
-def test_pairing_tells_files_of_one_name_by_their_folder(folder: Folder) -> None:
+def test_pairing_shows_the_folder_of_files_with_one_name(folder: Folder) -> None:
     raw, seg = folder("raw", "p1/a.tif", "p2/a.tif"), folder("seg", "a.tif")
     with pytest.raises(ManifestError, match=r"one key, several files: a  p1/a.tif, p2/a.tif"):
         pair_images(f"{raw}/**/*.tif", seg)
 
 
-def test_pairing_caps_a_long_list(folder: Folder) -> None:
+def test_pairing_shortens_a_long_list(folder: Folder) -> None:
     raw = folder("raw", "same.tif", *(f"r{i:03}.tif" for i in range(50)))
     seg = folder("seg", "same.tif")
     with pytest.raises(ManifestError, match=r"raw without a seg1: \.\.\. and 30 more") as caught:
@@ -105,7 +105,7 @@ def test_pairing_caps_a_long_list(folder: Folder) -> None:
 
 def test_pairing_lists_names_in_which_the_pattern_is_not_found(folder: Folder) -> None:
     raw, seg = folder("raw", "Emb01.tif", "blank.tif"), folder("seg", "Emb01.tif")
-    with pytest.raises(ManifestError, match=r"raw: key not found in: blank.tif"):
+    with pytest.raises(ManifestError, match=r"raw: key not found: blank.tif"):
         pair_images(raw, seg, key=r"(?P<id>Emb\d+)")
 
 
@@ -123,17 +123,19 @@ def test_pairing_lists_names_in_which_the_pattern_is_not_found(folder: Folder) -
          r"(?P<id>\d+)\D*\."),
     ],
 )  # fmt: skip
-def test_pairing_proposes_a_key_that_works_but_does_not_use_it(
+def test_pairing_suggests_a_key_but_does_not_use_it(
     folder: Folder, raws: list[str], segs: list[str], suggested: str
 ) -> None:
     raw, seg = folder("raw", *raws), folder("seg", *segs)
     with pytest.raises(ManifestError) as caught:
         pair_images(raw, seg)
-    assert caught.value.repair == f"key='{suggested}' would pair all 2: give it if that is right."
+    assert (
+        caught.value.repair == f"key='{suggested}' would pair all 2 images; check it and give it."
+    )
     assert len(pair_images(raw, seg, key=suggested)) == 2
 
 
-def test_pairing_proposes_nothing_for_names_that_share_nothing(folder: Folder) -> None:
+def test_pairing_suggests_no_key_for_unrelated_names(folder: Folder) -> None:
     with pytest.raises(ManifestError, match=r"give key='\(\?P<id>\.\.\.\)'"):
         pair_images(folder("raw", "a.tif", "b.tif"), folder("seg", "x.tif", "y.tif"))
 
@@ -141,7 +143,7 @@ def test_pairing_proposes_nothing_for_names_that_share_nothing(folder: Folder) -
 @pytest.mark.parametrize(
     ("key", "message"),
     [
-        (r"(?P<id>Emb", "is no regular expression: missing \\)"),
+        (r"(?P<id>Emb", "is not a regular expression: missing \\)"),
         (r"Emb\d+", r"has no part named \(\?P<id>\.\.\.\).*\nExample: key="),
     ],
 )
@@ -150,7 +152,7 @@ def test_pairing_refuses_a_wrong_key(folder: Folder, key: str, message: str) -> 
         pair_images(folder("raw", "a.tif"), folder("seg", "a.tif"), key=key)
 
 
-def test_pairing_tells_all_empty_sources(folder: Folder, tmp_path: Path) -> None:
+def test_pairing_lists_all_empty_sources(folder: Folder, tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         pair_images(tmp_path / "nowhere", folder("seg", "notes.txt"))
     assert [p.split(":")[0].split("=")[0] for p in caught.value.problems] == ["raw", "seg1"]

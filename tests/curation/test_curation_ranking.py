@@ -1,4 +1,4 @@
-"""Ranking and report: a person looks at the worst first, and sees why."""
+"""Ranking and report: the worst images come first, with the reasons."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import tifffile
 
-from cytoloop.curation import Settings, curate
+from cytoloop.curation import CurationSettings, curate
 from cytoloop.curation.checks.predictions import disagreement, uncertainty
-from cytoloop.curation.output.report import PICTURES
+from cytoloop.curation.output.report import MAX_PICTURES
 from cytoloop.errors import ManifestError
 from cytoloop.manifest import write_manifest
 
@@ -22,17 +22,17 @@ Blobs = Callable[..., tuple[np.ndarray, np.ndarray]]
 Tiff = Callable[[Path, np.ndarray], Path]
 
 
-def settings_of(images: Path, **changes: object) -> Settings:
+def settings_of(images: Path, **changes: object) -> CurationSettings:
     given = {"raw": images / "raw", "seg1": images / "seg", "output": images.parent / "dataset"}
-    return Settings(**{**given, **changes})  # type: ignore[arg-type]
+    return CurationSettings(**{**given, **changes})  # type: ignore[arg-type]
 
 
-def predictions_of(images: Path, spoil: dict[int, np.ndarray]) -> Path:
-    """Predict every image as it is labelled, but for those given."""
+def predictions_of(images: Path, wrong: dict[int, np.ndarray]) -> Path:
+    """Write predictions equal to the labels, except for the wrong ones given."""
     lines = []
     for number in range(5):
         truth = tifffile.imread(images / "seg" / f"img_{number}.tif")
-        labels = spoil.get(number, truth).astype(np.uint16)
+        labels = wrong.get(number, truth).astype(np.uint16)
         probability = np.where(labels > 0, 250, 3).astype(np.uint8)
         tifffile.imwrite(images / f"{number}_labels.tif", labels)
         tifffile.imwrite(images / f"{number}_probability.tif", probability)
@@ -57,7 +57,7 @@ def test_ranking_by_checks(images_3d: Path, tiff: Tiff, tmp_path: Path) -> None:
     assert result.ranking[0].flags[-1].startswith("misalignment")
 
 
-def test_ranking_by_an_earlier_model(images_3d: Path, tmp_path: Path) -> None:
+def test_ranking_by_predictions(images_3d: Path, tmp_path: Path) -> None:
     merged = np.where(tifffile.imread(images_3d / "seg" / "img_2.tif") > 0, 1, 0)
     nothing = np.zeros((12, 40, 40))
     table = predictions_of(images_3d, {2: merged, 4: nothing})
@@ -83,7 +83,7 @@ def test_ranking_refuses_predictions_that_do_not_fit(images_3d: Path, tmp_path: 
     assert not (tmp_path / "dataset").exists()
 
 
-def test_a_predicted_mask_counts_by_its_pieces_whatever_its_value(images_3d: Path) -> None:
+def test_a_predicted_mask_is_compared_by_its_pieces(images_3d: Path) -> None:
     mask = tifffile.imread(images_3d / "seg" / "img_2.tif") > 0
     found = []
     for value in (1, 255):
@@ -101,7 +101,7 @@ def test_disagreement_and_uncertainty_have_known_values() -> None:
     assert disagreement(one, np.zeros_like(one)) == 1
     half = np.where(one == 5, 1, 0)
     half[:, 2:4] = 0
-    # best overlaps: .5 and 0 of the two true ones, .5 of the one that was found
+    # best overlaps: 0.5 and 0 for the two true objects, 0.5 for the predicted one
     assert disagreement(one, half) == pytest.approx(1 - (0.5 + 0 + 0.5) / 3)
     assert disagreement(half, one) == disagreement(one, half)
     assert disagreement(np.zeros((2, 2), int), np.zeros((2, 2), int)) == 0
@@ -131,11 +131,24 @@ def test_report_is_one_page_with_pictures_and_safe_text(images_2d: Path, tmp_pat
     assert (tmp_path / "dataset" / "report.html").read_bytes() == again.read_bytes()
 
 
-def test_report_draws_so_many_pictures_and_lists_the_rest(
+def test_report_lists_a_rejected_row_whose_shapes_differ(
+    images_2d: Path, tiff: Tiff, tmp_path: Path
+) -> None:
+    tiff(images_2d / "seg" / "img_1.tif", np.ones((40, 56), np.uint16))
+    curate(settings_of(images_2d, on_problem="reject", report=True))
+    page = (tmp_path / "dataset" / "report.html").read_text()
+    assert "cannot be drawn: shape (40, 56) of the labels but raw is (48, 56)" in page
+    assert page.count("data:image/webp") == 4
+
+
+def test_report_limits_the_number_of_pictures(
     images_2d: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert PICTURES > 100
-    monkeypatch.setattr("cytoloop.curation.output.report.PICTURES", 2)
+    assert MAX_PICTURES > 100
+    monkeypatch.setattr("cytoloop.curation.output.report.MAX_PICTURES", 2)
     curate(settings_of(images_2d, report=True))
     page = (tmp_path / "dataset" / "report.html").read_text()
-    assert page.count("data:image/webp") == 2 and page.count("beyond the first 2") == 3
+    assert (
+        page.count("data:image/webp") == 2
+        and page.count("only the first 2 images have a picture") == 3
+    )

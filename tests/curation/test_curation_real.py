@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cytoloop.curation import Settings, append_decision, check_dataset, curate
+from cytoloop.curation import CurationSettings, append_decision, curate, validate_dataset
 from cytoloop.manifest import Row, read_dataset, read_manifest
 from cytoloop.truth.targets import read_target
 
@@ -20,7 +20,7 @@ def rows_of(folder: Path) -> dict[str, Row]:
     return {row.id: row for row in read_manifest(folder / "dataset.csv")}
 
 
-def embryos(data: Path, which: str, times: str = "351,451", **changes: object) -> Settings:
+def embryos(data: Path, which: str, times: str = "351,451", **changes: object) -> CurationSettings:
     given = {
         "raw": f"{data}/bbbc050/images/Emb0{{{which}}}_t{{{times}}}.tif",
         "seg1": f"{data}/bbbc050/labels/Emb0{{{which}}}_t{{{times}}}.tif",
@@ -28,7 +28,7 @@ def embryos(data: Path, which: str, times: str = "351,451", **changes: object) -
         "group": r"(?P<group>Emb\d+)",
         "spacing_um": SPACING,
     }
-    return Settings(**{**given, **changes})  # type: ignore[arg-type]
+    return CurationSettings(**{**given, **changes})  # type: ignore[arg-type]
 
 
 def test_embryos_stay_together_over_rounds_folds_and_decisions(
@@ -58,7 +58,7 @@ def test_embryos_stay_together_over_rounds_folds_and_decisions(
         tuple(slice(max(a - m, 0), b + m + 1) for (a, b), m in zip(spans, margins, strict=True))
     ] = False
     assert (valid == ~(outside | (labels == 1))).all()
-    check_dataset(read_dataset(output))
+    validate_dataset(read_dataset(output))
 
 
 def test_wells_in_2d_with_a_second_segmentation_and_a_bad_file(
@@ -85,8 +85,8 @@ def test_wells_in_2d_with_a_second_segmentation_and_a_bad_file(
     append_decision(log, {"id": ids[0], "merge": "box.npy"})
     append_decision(log, {"id": ids[1], "exclude": "box.npy"})
     given = {"raw": tmp_path / "table.csv", "decisions": log}
-    curate(Settings(**given, output=tmp_path / "a"))
-    curate(Settings(**given, output=tmp_path / "b", materialize=True))
+    curate(CurationSettings(**given, output=tmp_path / "a"))
+    curate(CurationSettings(**given, output=tmp_path / "b", materialize=True))
     loaded, written = rows_of(tmp_path / "a"), rows_of(tmp_path / "b")
     for name in ids:
         one, other = read_target(loaded[name]), read_target(written[name])
@@ -101,10 +101,10 @@ def test_hdf5_with_raw_and_labels_in_one_file(real_data: Path, tmp_path: Path) -
     files = str(real_data / "ovules" / "ovule_nuclei_*.h5")
     settings = {"raw": files, "scene": "raw", "seg1": files, "output": tmp_path / "d"}
     with pytest.raises(ValueError, match="is the raw image itself"):
-        curate(Settings(**settings))  # type: ignore[arg-type]
-    curate(Settings(**settings, scene_seg1="label", test=0))  # type: ignore[arg-type]
+        curate(CurationSettings(**settings))  # type: ignore[arg-type]
+    curate(CurationSettings(**settings, scene_seg1="label", test=0))  # type: ignore[arg-type]
     rows = rows_of(tmp_path / "d")
     labels, _ = read_target(rows["ovule_nuclei_1135_mini"])
     assert labels.shape == (100, 100, 100) and len(np.unique(labels)) == 55
     assert rows["ovule_nuclei_1135_mini"]["spacing_um"].startswith("0.28")
-    check_dataset(read_dataset(tmp_path / "d"))
+    validate_dataset(read_dataset(tmp_path / "d"))

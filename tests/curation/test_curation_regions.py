@@ -1,4 +1,4 @@
-"""Excluding and merging through a whole curation: what training reads is what was decided."""
+"""Excluding and merging regions from curation to the target that training reads."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from cytoloop.curation import Settings, check_dataset, curate
+from cytoloop.curation import CurationSettings, curate, validate_dataset
 from cytoloop.curation.decisions.log import append_decision
 from cytoloop.errors import ConfigError, ManifestError
 from cytoloop.manifest import Row, read_dataset, read_manifest
@@ -19,9 +19,9 @@ Blobs = Callable[..., tuple[np.ndarray, np.ndarray]]
 Tiff = Callable[[Path, np.ndarray], Path]
 
 
-def settings_of(images: Path, **changes: object) -> Settings:
+def settings_of(images: Path, **changes: object) -> CurationSettings:
     given = {"raw": images / "raw", "seg1": images / "seg", "output": images.parent / "dataset"}
-    return Settings(**{**given, **changes})  # type: ignore[arg-type]
+    return CurationSettings(**{**given, **changes})  # type: ignore[arg-type]
 
 
 def rows_of(folder: Path) -> dict[str, Row]:
@@ -29,7 +29,7 @@ def rows_of(folder: Path) -> dict[str, Row]:
 
 
 def box(path: Path, y: int, x: int, size: int) -> Path:
-    """Write a square of outlines that holds pixels y to y + size - 1, and so for x."""
+    """Write the outline of a square of pixels y to y + size - 1 and x to x + size - 1."""
     low, high = np.array([y, x]) - 0.4, np.array([y, x]) + size - 0.6
     corners = [[low[0], low[1]], [low[0], high[1]], [high[0], high[1]], [high[0], low[1]]]
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -74,7 +74,7 @@ def test_regions_merged_at_load_and_materialized_are_the_same(
     first, other = (seg1, seg2) if base == "seg1" else (seg2, seg1)
     if rule == "clip":
         assert ((read_target(loaded["img_0"])[0] > 0) == np.where(inside, other, first)).all()
-    check_dataset(read_dataset(tmp_path / "m"))
+    validate_dataset(read_dataset(tmp_path / "m"))
     before = {p: p.read_bytes() for p in (tmp_path / "m").rglob("*") if p.is_file()}
     curate(settings_of(second, **given, base_image=base, materialize=True, output=tmp_path / "m"))
     assert {p: p.read_bytes() for p in (tmp_path / "m").rglob("*") if p.is_file()} == before
@@ -87,8 +87,8 @@ def test_regions_both_to_merge_and_to_exclude_are_refused(second: Path) -> None:
     with pytest.raises(ManifestError) as caught:
         curate(settings_of(second, **given))
     assert caught.value.problems == [
-        "row 2 (img_1), column 'merge_mask': 12 voxels are in regions both to merge and to "
-        "exclude; draw them apart"
+        "row 2 (img_1), column 'merge_mask': 12 voxels are in both a merging and an "
+        "excluding region; draw the regions apart"
     ]
     box(second / "exclude" / "img_1.npy", 15, 15, 10)
     curate(settings_of(second, **given))
@@ -98,13 +98,11 @@ def test_regions_merging_needs_a_second_segmentation(second: Path) -> None:
     box(second / "merge" / "img_1.npy", 5, 5, 10)
     with pytest.raises(ManifestError, match=r"\(img_1\), column 'seg2': is empty, but merging"):
         curate(settings_of(second, merge=second / "merge"))
-    with pytest.raises(ManifestError, match=r"rows 1, 2, 3, 4, 5 .* merging needs it"):
+    with pytest.raises(ManifestError, match=r"rows 1, 2, 3, 4, 5 .* merging needs a second"):
         curate(settings_of(second, base_image="seg2"))
 
 
-def test_regions_of_rules_outlines_and_planes_come_together(
-    images_3d: Path, tmp_path: Path
-) -> None:
+def test_regions_of_rules_outlines_and_planes_are_united(images_3d: Path, tmp_path: Path) -> None:
     labels = tifffile.imread(images_3d / "seg" / "img_2.tif")
     planes = np.zeros(labels.shape, np.uint8)
     planes[3:5, :10] = 1
@@ -126,9 +124,9 @@ def test_regions_of_rules_outlines_and_planes_come_together(
     where = [(a.min(), a.max()) for a in np.nonzero(labels)]
     inside[tuple(slice(max(low - 1, 0), high + 2) for low, high in where)] = True
     assert (valid == ~(hidden | ~inside)).all()
-    assert rows["img_2"]["exclude"] == "none"  # the sources themselves said nothing
+    assert rows["img_2"]["exclude"] == "none"  # the sources name no region
     assert rows["img_0"]["exclude_mask"].startswith("regions/img_0_exclude_")
-    check_dataset(read_dataset(tmp_path / "dataset"))
+    validate_dataset(read_dataset(tmp_path / "dataset"))
 
 
 def test_regions_of_rules_win_over_merging(second: Path, tmp_path: Path) -> None:
@@ -138,14 +136,14 @@ def test_regions_of_rules_win_over_merging(second: Path, tmp_path: Path) -> None
     row = rows_of(tmp_path / "dataset")["img_1"]
     assert row["merge_mask"].startswith("regions/img_1_merge_")
     assert row["merge"] == "../images/merge/img_1.npy"
-    check_dataset(read_dataset(tmp_path / "dataset"))
+    validate_dataset(read_dataset(tmp_path / "dataset"))
 
 
 @pytest.mark.parametrize(
     "text",
     ["outside_labels(1um); labels(2, 3)", "[outside_labels(1um),'labels(2, 3)']"],
 )
-def test_regions_rules_may_be_typed_as_one_text(images_3d: Path, text: str) -> None:
+def test_regions_rules_can_be_one_text(images_3d: Path, text: str) -> None:
     assert settings_of(images_3d, exclude_rules=text).rules == (
         "outside_labels(1um)",
         "labels(2, 3)",
@@ -153,22 +151,20 @@ def test_regions_rules_may_be_typed_as_one_text(images_3d: Path, text: str) -> N
 
 
 def test_regions_rules_are_checked_before_any_image_is_read(images_3d: Path) -> None:
-    with pytest.raises(ConfigError, match=r"exclude_rules: borders\(3\) is no rule"):
+    with pytest.raises(ConfigError, match=r"exclude_rules: borders\(3\)"):
         settings_of(images_3d, exclude_rules=["borders(3)"])
 
 
-def test_regions_that_are_missing_or_broken_are_told_by_name(
-    images_3d: Path, tmp_path: Path
-) -> None:
-    (tmp_path / "broken.npy").write_bytes(b"no array")
+def test_regions_that_are_missing_or_damaged_are_named(images_3d: Path, tmp_path: Path) -> None:
+    (tmp_path / "damaged.npy").write_bytes(b"no array")
     log = tmp_path / "decisions.csv"
     append_decision(log, {"id": "img_0", "exclude": "gone.npy"})
-    append_decision(log, {"id": "img_1", "exclude": "broken.npy"})
+    append_decision(log, {"id": "img_1", "exclude": "damaged.npy"})
     with pytest.raises(ManifestError) as caught:
         curate(settings_of(images_3d, decisions=log))
     first, other = caught.value.problems
     assert "(img_0)" in first and "file not found: " in first and "gone.npy" in first
-    assert "(img_1), column 'exclude_mask': broken.npy: " in other
+    assert "(img_1), column 'exclude_mask': damaged.npy: " in other
 
 
 def test_regions_excluding_everything_is_refused(images_3d: Path) -> None:
@@ -177,13 +173,13 @@ def test_regions_excluding_everything_is_refused(images_3d: Path) -> None:
         curate(settings_of(images_3d, exclude=images_3d / "exclude"))
 
 
-def test_instances_that_were_lost_are_a_problem_where_they_matter(
+def test_a_binary_segmentation_is_a_problem_where_instances_are_required(
     images_3d: Path, tiff: Tiff
 ) -> None:
     path = images_3d / "seg" / "img_2.tif"
     tiff(path, (tifffile.imread(path) > 0).astype(np.uint16) * 255)
     curate(settings_of(images_3d))
-    with pytest.raises(ManifestError, match=r"\(img_2\).*one label lies in [2-5] pieces"):
+    with pytest.raises(ManifestError, match=r"\(img_2\).*one label covers [2-5] separate pieces"):
         curate(settings_of(images_3d, instances=True))
 
 
@@ -196,7 +192,7 @@ def test_time_series_become_rows(tmp_path: Path, blobs: Blobs) -> None:
             tifffile.imwrite(
                 tmp_path / kind / f"{name}.tif", stack, imagej=True, metadata={"axes": "TZYX"}
             )
-    with pytest.raises(ManifestError, match="holds 3 time points; name one in 'time'"):
+    with pytest.raises(ManifestError, match="holds 3 time points; name one in column 'time'"):
         curate(settings_of(tmp_path, output=tmp_path / "d"))
     curate(settings_of(tmp_path, output=tmp_path / "d", time="all", test=0))
     rows = rows_of(tmp_path / "d")
@@ -226,7 +222,7 @@ def test_scenes_and_channels_of_a_czi_by_name(real_data: Path, tmp_path: Path) -
     table = tmp_path / "table.csv"
     lines = [f"{path},seg/{path.stem}_{s}.tif,{s},{path.stem}_{s}" for s in header.scenes]
     table.write_text("\n".join(["raw,seg1,scene,id", *lines]) + "\n")
-    curate(Settings(raw=table, output=tmp_path / "d", channel=header.channels[0], test=0))
+    curate(CurationSettings(raw=table, output=tmp_path / "d", channel=header.channels[0], test=0))
     rows = rows_of(tmp_path / "d")
     assert {row["scene"] for row in rows.values()} == set(header.scenes)
     assert {row["channel"] for row in rows.values()} == {header.channels[0]}

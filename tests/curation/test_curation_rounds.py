@@ -1,4 +1,4 @@
-"""Rounds: the next data set keeps decisions and splits, adds images, and knows its parent."""
+"""Rounds: the next data set keeps decisions and splits, adds images, and records its parent."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cytoloop.curation import Settings, curate
+from cytoloop.curation import CurationSettings, curate
 from cytoloop.curation.decisions.log import append_decision
 from cytoloop.errors import ConfigError, ManifestError
 from cytoloop.io.digest import file_hash
@@ -20,9 +20,9 @@ Blobs = Callable[..., tuple[np.ndarray, np.ndarray]]
 Tiff = Callable[[Path, np.ndarray], Path]
 
 
-def settings_of(images: Path, **changes: object) -> Settings:
+def settings_of(images: Path, **changes: object) -> CurationSettings:
     given = {"raw": images / "raw", "seg1": images / "seg", "output": images.parent / "dataset"}
-    return Settings(**{**given, **changes})  # type: ignore[arg-type]
+    return CurationSettings(**{**given, **changes})  # type: ignore[arg-type]
 
 
 def rows_of(folder: Path) -> dict[str, Row]:
@@ -68,13 +68,11 @@ def test_rounds_repeated_write_the_same_bytes(images_2d: Path, more: Path, tmp_p
     before = {p.name: p.read_bytes() for p in folder.iterdir()}
     curate(settings_of(more))
     assert {p.name: p.read_bytes() for p in folder.iterdir()} == before
-    curate(settings_of(more, seed=7))  # other settings are another round, though no image moves
+    curate(settings_of(more, seed=7))  # other settings are a new round, even if no split changes
     assert record_of(folder)["parent"]["round"] == 1
 
 
-def test_rounds_in_another_folder_take_the_log_along(
-    images_2d: Path, more: Path, tmp_path: Path
-) -> None:
+def test_rounds_in_another_folder_copy_the_log(images_2d: Path, more: Path, tmp_path: Path) -> None:
     curate(settings_of(images_2d))
     mask = tmp_path / "masks" / "m.npy"
     mask.parent.mkdir()
@@ -91,7 +89,7 @@ def test_rounds_in_another_folder_take_the_log_along(
     curate(settings_of(more, parent=tmp_path / "dataset", output=output))
     assert {p.name: p.read_bytes() for p in output.iterdir()} == before
     # a third round needs the second only
-    curate(Settings(parent=output, output=tmp_path / "third"))
+    curate(CurationSettings(parent=output, output=tmp_path / "third"))
     assert rows_of(tmp_path / "third")["img_4"]["status"] == "reject"
     with pytest.raises(ManifestError, match="holds no dataset.csv"):
         curate(settings_of(more, parent=tmp_path / "nowhere", output=tmp_path / "x"))
@@ -100,19 +98,19 @@ def test_rounds_in_another_folder_take_the_log_along(
 def test_rounds_need_no_sources(images_2d: Path, tmp_path: Path) -> None:
     folder = tmp_path / "dataset"
     with pytest.raises(ConfigError, match="raw is missing"):
-        Settings(output=folder)
+        CurationSettings(output=folder)
     curate(settings_of(images_2d, valid=["img_1"], test=["img_2"]))
     append_decision(folder / "decisions.csv", {"id": "img_0", "decision": "reject"})
-    curate(Settings(output=folder))
+    curate(CurationSettings(output=folder))
     assert rows_of(folder)["img_0"]["status"] == "reject"
     append_decision(folder / "decisions.csv", {"id": "img_0", "decision": "undecided"})
-    curate(Settings(output=folder))
+    curate(CurationSettings(output=folder))
     assert rows_of(folder)["img_0"]["status"] == "keep"
-    with pytest.raises(ConfigError, match="of which raw images"):
-        Settings(output=folder, seg1="x")
+    with pytest.raises(ConfigError, match="seg1=x: needs raw images"):
+        CurationSettings(output=folder, seg1="x")
 
 
-def test_rounds_decide_anew_what_nobody_decided(images_2d: Path, tmp_path: Path) -> None:
+def test_rounds_repeat_automatic_decisions(images_2d: Path, tmp_path: Path) -> None:
     folder = tmp_path / "dataset"
     strict = {"focus": {"min": 99, "action": "reject"}}
     append_decision(folder / "decisions.csv", {"id": "img_3", "decision": "keep", "curator": "Ann"})
@@ -122,8 +120,8 @@ def test_rounds_decide_anew_what_nobody_decided(images_2d: Path, tmp_path: Path)
     assert [n for n, r in rows.items() if r["status"] == "keep"] == ["img_2", "img_3"]
     assert "is below 99 (blurred)" in rows["img_0"]["reason"]
     assert rows["img_0"]["curator"] == "cytoloop" and rows["img_3"]["curator"] == "Ann"
-    assert "focus" in rows["img_3"]["flags"].split()  # a person's keep outweighs a limit
-    curate(Settings(output=folder))
+    assert "focus" in rows["img_3"]["flags"].split()  # a curator's keep overrides a limit
+    curate(CurationSettings(output=folder))
     assert {r["status"] for r in rows_of(folder).values()} == {"keep"}
 
 
@@ -144,21 +142,21 @@ def test_rounds_undecided_may_be_rejected(images_2d: Path, tmp_path: Path) -> No
     assert rows_of(folder)["img_0"]["reason"] == "undecided"
 
 
-def test_rounds_refuse_an_id_that_is_another_picture(
+def test_rounds_refuse_an_id_of_a_different_image(
     images_2d: Path, more: Path, tmp_path: Path
 ) -> None:
     curate(settings_of(images_2d))
     (more / "raw" / "img_10.tif").rename(more / "raw" / "img_1.tif")
     (more / "seg" / "img_10.tif").rename(more / "seg" / "img_1.tif")
-    with pytest.raises(ManifestError, match="id 'img_1' was .*another picture"):
+    with pytest.raises(ManifestError, match="id 'img_1' was .*, a different image"):
         curate(settings_of(more))
-    # the same picture in another place has only moved
+    # the same image in another folder is accepted
     shutil.move(images_2d, tmp_path / "elsewhere")
     curate(settings_of(tmp_path / "elsewhere", output=tmp_path / "dataset"))
     assert rows_of(tmp_path / "dataset")["img_1"]["raw"] == "../elsewhere/raw/img_1.tif"
 
 
-def test_rounds_undone_regions_leave_no_trace(images_2d: Path, tmp_path: Path) -> None:
+def test_rounds_can_undo_regions_completely(images_2d: Path, tmp_path: Path) -> None:
     folder = tmp_path / "dataset"
     (images_2d / "masks").mkdir()
     for name, at in (("img_2", 0), ("other", 20)):
@@ -173,10 +171,12 @@ def test_rounds_undone_regions_leave_no_trace(images_2d: Path, tmp_path: Path) -
     row = rows_of(folder)["img_2"]
     assert row["exclude"] == "../images/masks/img_2.npy"
     assert row["exclude_mask"].startswith("regions/img_2_exclude_")
-    curate(Settings(output=folder))  # the sources are remembered, not taken from the mask
+    curate(
+        CurationSettings(output=folder)
+    )  # the regions of the sources are recorded, not only the mask
     assert rows_of(folder)["img_2"].values == row.values
     append_decision(folder / "decisions.csv", {"id": "img_2", "exclude": "none"})
-    curate(Settings(output=folder))
+    curate(CurationSettings(output=folder))
     none = rows_of(folder)["img_2"]
     assert (none["exclude_mask"], none["exclude"]) == ("", "../images/masks/img_2.npy")
     (folder / "decisions.csv").write_text("id,decision\n")
@@ -184,7 +184,7 @@ def test_rounds_undone_regions_leave_no_trace(images_2d: Path, tmp_path: Path) -
     assert (folder / "dataset.csv").read_bytes() == plain
 
 
-def test_rounds_refused_leave_no_masks_behind(images_2d: Path, tmp_path: Path) -> None:
+def test_rounds_that_are_refused_leave_no_masks(images_2d: Path, tmp_path: Path) -> None:
     folder = tmp_path / "dataset"
     box = np.array([[[0, 0], [0, 9], [9, 9], [9, 0]]], float)
     for name in "ab":
@@ -197,7 +197,7 @@ def test_rounds_refused_leave_no_masks_behind(images_2d: Path, tmp_path: Path) -
     assert not folder.exists()
 
 
-def test_rounds_settings_take_the_place_of_those_before_and_of_nothing_else(
+def test_rounds_settings_replace_settings_of_the_previous_round_but_no_cells_of_a_table(
     images_2d: Path, tmp_path: Path
 ) -> None:
     table = images_2d / "table.csv"
@@ -205,20 +205,20 @@ def test_rounds_settings_take_the_place_of_those_before_and_of_nothing_else(
     table.write_text("\n".join(["raw,seg1,merge_rule", *lines]) + "\n")
     folder = tmp_path / "dataset"
     curate(settings_of(images_2d, raw=table, seg1=None, spacing_um=[0.5, 0.5]))
-    curate(Settings(output=folder, merge_rule="majority"))
+    curate(CurationSettings(output=folder, merge_rule="majority"))
     rows = rows_of(folder)
     assert (rows["img_0"]["merge_rule"], rows["img_1"]["merge_rule"]) == ("majority", "clip")
-    assert rows["img_0"]["spacing_um"] == "0.5 0.5"  # nothing was said of it: it stays
-    curate(Settings(output=folder, spacing_um=[0.4, 0.4]))
+    assert rows["img_0"]["spacing_um"] == "0.5 0.5"  # no new setting: it stays
+    curate(CurationSettings(output=folder, spacing_um=[0.4, 0.4]))
     assert {row["spacing_um"] for row in rows_of(folder).values()} == {"0.5 0.5"}
     assert rows_of(folder)["img_0"]["merge_rule"] == "majority"
 
 
-def test_rounds_warn_of_rules_that_were_left_out(
+def test_rounds_warn_of_settings_that_were_left_out(
     images_2d: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     curate(settings_of(images_2d, exclude_rules="outside_labels(2)", test=["img_1"]))
-    assert "other settings" not in caplog.text
+    assert "settings that differ" not in caplog.text
     curate(settings_of(images_2d, test=["img_1"]))
     assert 'exclude_rules was ["outside_labels(2)"] and is []' in caplog.text
     assert "test was" not in caplog.text

@@ -67,9 +67,7 @@ def test_rgb_samples_are_channels(tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 255, (8, 9, 3), np.uint8)
     tifffile.imwrite(tmp_path / "rgb.tif", pixels, photometric="rgb")
     assert read_header(tmp_path / "rgb.tif").channels == ("sample 0", "sample 1", "sample 2")
-    np.testing.assert_array_equal(
-        read_image(tmp_path / "rgb.tif").data, np.moveaxis(pixels, -1, 0)
-    )
+    np.testing.assert_array_equal(read_image(tmp_path / "rgb.tif").data, np.moveaxis(pixels, -1, 0))
 
 
 @pytest.mark.parametrize(

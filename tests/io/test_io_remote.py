@@ -22,7 +22,7 @@ import numpy as np
 import pytest
 
 from cytoloop.__main__ import main
-from cytoloop.curation import Settings, curate
+from cytoloop.curation import CurationSettings, curate
 from cytoloop.errors import ConfigError, ImageError, ManifestError, OutputError
 from cytoloop.inference.inputs import list_inputs
 from cytoloop.io.listing import list_images
@@ -524,7 +524,7 @@ def test_urls_are_refused_where_a_path_is_needed(tmp_path: Path) -> None:
         (ManifestError, lambda: absolute_path(url)),
         (ManifestError, lambda: read_manifest(f"{url}/t.csv")),
         (ImageError, lambda: list_images(url)),
-        (ConfigError, lambda: Settings(raw=url, seg1=url, output=tmp_path)),
+        (ConfigError, lambda: CurationSettings(raw=url, seg1=url, output=tmp_path)),
     ):
         with pytest.raises(error, match="is a URL") as caught:
             call()
@@ -575,7 +575,7 @@ def table(server: Server, images_2d: Path, tmp_path: Path) -> Path:
 
 def test_curation_keeps_urls(table: Path, server: Server, tmp_path: Path) -> None:
     output = tmp_path / "dataset"
-    settings = Settings(raw=table, output=output, exclude_rules=["saturated"], report=True)
+    settings = CurationSettings(raw=table, output=output, exclude_rules=["saturated"], report=True)
     result = curate(settings, cache=tmp_path / "checks.sqlite")
     assert result.counts["keep"] == 5
     assert server.gets == 11 and "pw@" not in (output / "report.html").read_text()
@@ -590,7 +590,7 @@ def test_curation_keeps_urls(table: Path, server: Server, tmp_path: Path) -> Non
     curate(settings, cache=tmp_path / "checks.sqlite")
     assert (output / "dataset.csv").read_bytes() == before and server.gets == 11
     forget_fetched()
-    curate(Settings(output=output, raw=None))  # only the rows of the earlier round
+    curate(CurationSettings(output=output, raw=None))  # only the rows of the earlier round
     assert [row["raw"] for row in cells_of(output / "dataset.csv")] == [r["raw"] for r in written]
 
 
@@ -600,7 +600,7 @@ def test_curation_reports_urls_that_cannot_be_fetched(
     (server.folder / "d/raw/img_3.tif").unlink()
     (server.folder / "d/mask.tif").unlink()
     with pytest.raises(ManifestError) as caught:
-        curate(Settings(raw=table, output=tmp_path / "dataset"))
+        curate(CurationSettings(raw=table, output=tmp_path / "dataset"))
     problems = "\n".join(caught.value.problems)
     assert problems.count("HTTP 404: no such file") == 2
     assert "img_3.tif: HTTP" in problems and "img_0, img_1" in problems
@@ -619,7 +619,7 @@ def test_exports_copy_the_remote_images(
         for i in range(5)
     ]
     write_manifest(tmp_path / "t.csv", rows, ("raw", "seg1"))
-    curate(Settings(raw=tmp_path / "t.csv", output=tmp_path / "out", export=export))
+    curate(CurationSettings(raw=tmp_path / "t.csv", output=tmp_path / "out", export=export))
     folder = tmp_path / "out" / export
     (found,) = list(folder.rglob("train.csv"))
     for row in cells_of(found):

@@ -1,34 +1,35 @@
-"""Curation: images become a data set that can be trusted.
+"""Curation: turn images and segmentations into a checked data set with splits.
 
-A pure function, `curate`: (sources, decisions, settings) -> manifests. It pairs files by name,
-checks every row, applies what people decided, and splits by group; bad or ambiguous input is
-refused with all that is wrong. Its checks also serve `cytoloop check` and the preflight of training
-(`check_dataset`).
+`curate` pairs files by name, checks every row, applies the decisions of curators, splits by group
+and writes manifests. The same sources, decisions and settings give the same bytes. Input with
+problems is refused, and the error lists all problems. `cytoloop check` and training use the same
+checks (`validate_dataset`).
 """
 
-from cytoloop.curation.checks.dataset import check_dataset, check_rows, inspect_rows
-from cytoloop.curation.checks.facts import Facts, Problem
-from cytoloop.curation.checks.rows import check_row
-from cytoloop.curation.curate import CurationResult, curate
+from cytoloop.curation.checks.dataset import check_rows, validate_dataset, validate_rows
+from cytoloop.curation.checks.result import CheckResult, Problem
+from cytoloop.curation.checks.row import check_row
+from cytoloop.curation.curate import curate
 from cytoloop.curation.decisions.latest import read_decisions
 from cytoloop.curation.decisions.log import append_decision
+from cytoloop.curation.output.result import CurationResult
 from cytoloop.curation.pairing.pairs import Pair, pair_images
-from cytoloop.curation.settings import Settings
-from cytoloop.curation.splits.assign import split_rows
+from cytoloop.curation.settings import CurationSettings
+from cytoloop.curation.splits.group_splits import split_rows
 
 __all__ = [
+    "CheckResult",
     "CurationResult",
-    "Facts",
+    "CurationSettings",
     "Pair",
     "Problem",
-    "Settings",
     "append_decision",
-    "check_dataset",
     "check_row",
     "check_rows",
     "curate",
-    "inspect_rows",
     "pair_images",
     "read_decisions",
     "split_rows",
+    "validate_dataset",
+    "validate_rows",
 ]

@@ -1,10 +1,11 @@
-"""Parts of a cell that names several regions: paths, rules and ``none``, divided by ``;``."""
+"""Cells that name several regions: paths, URLs, rules and ``none``, separated by ``;``."""
 
 from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from cytoloop.errors import ConfigError
@@ -13,39 +14,58 @@ from cytoloop.truth.regions import is_rule, parse_rule
 from cytoloop.urls import is_remote
 
 NONE = "none"
-"""What clears the regions that come before it."""
+"""Clears the regions before it."""
 
 
-def split_parts(text: str, root: Path) -> tuple[str, ...]:
-    """Return the regions of a cell: absolute paths, URLs, rules, and ``none``.
+def parse_regions(text: str, root: Path) -> tuple[str, ...]:
+    """Return the regions of a cell: absolute paths, URLs, rules and ``none``.
 
-    A path that holds a ``;`` stands in double quotes.
+    A path that contains a ``;`` must be in double quotes.
+
+    Parameters
+    ----------
+    text : str
+    root : Path
+        Folder that relative paths start from.
     """
     found = next(csv.reader([text], delimiter=";", skipinitialspace=True), [])
     parts = [part.strip() for part in found]
-    return tuple(part if is_word(part) else absolute_location(part, root) for part in parts if part)
+    return tuple(
+        part if is_keyword(part) else absolute_location(part, root) for part in parts if part
+    )
 
 
-def join_parts(parts: Iterable[str]) -> str:
-    """Return the cell that `split_parts` reads."""
+def format_regions(parts: Iterable[str]) -> str:
+    """Return the cell that `parse_regions` reads."""
     return "; ".join(
         '"' + part.replace('"', '""') + '"' if ";" in part or part.startswith('"') else part
         for part in parts
     )
 
 
-def relative_parts(parts: Iterable[str], folder: Path) -> str:
-    """Return a cell whose paths start at a folder."""
-    return join_parts(part if is_word(part) else _relative(part, folder) for part in parts)
+def format_relative_regions(parts: Iterable[str], folder: Path) -> str:
+    """Return a cell whose paths are relative to a folder."""
+    return format_regions(part if is_keyword(part) else _relative(part, folder) for part in parts)
 
 
-def is_word(part: str) -> bool:
-    """Tell a rule or ``none`` from a path."""
+def is_keyword(part: str) -> bool:
+    """Return whether a part is a rule or ``none``, not a path."""
     return part.lower() == NONE or is_rule(part)
 
 
+def split_rules(rules: str | Sequence[str]) -> tuple[str, ...]:
+    """Return the rules of a setting: a list, or one text with ``;`` or ``,`` between the rules."""
+    if not isinstance(rules, str):
+        return tuple(map(str, rules))
+    outside_parentheses = r"[;,](?![^()]*\))"
+    parts = (
+        part.strip(" '\"") for part in re.split(outside_parentheses, rules.strip().strip("[]"))
+    )
+    return tuple(part for part in parts if part)
+
+
 def rule_problem(text: str) -> str | None:
-    """Return what is wrong with a region rule, None for a good one."""
+    """Return what is wrong with a region rule, None for a valid one."""
     try:
         parse_rule(text)
     except ConfigError as error:

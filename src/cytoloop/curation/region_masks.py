@@ -1,8 +1,8 @@
-"""The masks of a row: what several drawn regions and rules come to.
+"""The excluding and the merging mask of a row, made from its regions and rules.
 
-One drawn region that is a file stays that file. Several, or rules, become one mask image in the
-data set, named after its content: a run that is refused, or that crashes, has changed no mask of
-the manifest that is there.
+A single region file is used as it is. Several regions, or rules, become one mask image in the data
+set. Its name contains a hash of its content, so a run that fails changes no mask of an existing
+manifest.
 """
 
 from __future__ import annotations
@@ -15,37 +15,35 @@ from pathlib import Path
 
 import numpy as np
 
-from cytoloop.curation.region_cells import NONE, is_word
+from cytoloop.curation.region_cells import NONE, is_keyword
 from cytoloop.io.names import safe_name
 from cytoloop.io.remote import local_path
 from cytoloop.io.voxel_size import Spacing
 from cytoloop.io.writers.tiff import write_image
 from cytoloop.truth.regions import is_rule, read_region, region_of_rule
 
-FOLDER = "regions"
-
 
 @dataclass(frozen=True)
 class Regions:
-    """What a row's masks are made from, in the order in which it was said.
+    """The regions of a row, in the order in which they were given.
 
     Attributes
     ----------
     exclude, merge : tuple of str
-        Absolute paths, URLs, rules, and ``none``, which clears what comes before it.
+        Absolute paths, URLs, rules, and ``none``, which clears the regions before it.
     """
 
     exclude: tuple[str, ...] = ()
     merge: tuple[str, ...] = ()
 
     def effective(self) -> Regions:
-        """Return the regions after the last ``none``, each once."""
+        """Return the regions after the last ``none``, without repetitions."""
         return Regions(_after_none(self.exclude), _after_none(self.merge))
 
     @property
     def files(self) -> tuple[str, ...]:
-        """The paths among the regions."""
-        return tuple(part for part in (*self.exclude, *self.merge) if not is_word(part))
+        """The paths and URLs among the regions."""
+        return tuple(part for part in (*self.exclude, *self.merge) if not is_keyword(part))
 
 
 @dataclass(frozen=True)
@@ -55,7 +53,7 @@ class Masks:
     Attributes
     ----------
     exclude, merge : ndarray of bool or None
-        ([Z,] Y, X), disjoint unless regions that were drawn overlap.
+        ([Z,] Y, X), disjoint unless drawn regions overlap.
     overlap : int
         Voxels that are in drawn regions of both kinds.
     """
@@ -72,14 +70,14 @@ def draw_masks(
     shape: tuple[int, ...],
     spacing_um: Spacing | None,
 ) -> Masks:
-    """Return what regions come to.
+    """Return the masks of regions.
 
-    Where a rule excludes a voxel, nothing is merged: it would count for nothing.
+    Voxels that a rule excludes are removed from the merging mask: they have no effect on training.
 
     Parameters
     ----------
     regions : Regions
-        Effective ones.
+        Without ``none``, see `Regions.effective`.
     raw : ndarray or None
         (C, [Z,] Y, X), for rules.
     labels : ndarray or None
@@ -87,11 +85,12 @@ def draw_masks(
     shape : tuple of int
         ([Z,] Y, X).
     spacing_um : tuple of float or None
+        Voxel size (Z, Y, X) in um, for rules.
 
     Raises
     ------
     ImageError, ConfigError
-        A region that cannot be read, or a rule that cannot be applied.
+        A region cannot be read, or a rule cannot be applied.
     """
     drawn = _union(
         (read_region(local_path(p), shape) for p in regions.exclude if not is_rule(p)), shape
@@ -109,44 +108,44 @@ def draw_masks(
     return Masks(exclude, merge, overlap)
 
 
-def keep_masks(regions: Regions, masks: Masks, name: str, folder: Path | None) -> dict[str, str]:
-    """Return the file of each mask, writing those that no file holds already.
+def save_masks(regions: Regions, masks: Masks, row_id: str, folder: Path | None) -> dict[str, str]:
+    """Return the file of each mask; masks that are in no file yet are written.
 
     Parameters
     ----------
     regions : Regions
-        Effective ones.
+        Without ``none``, see `Regions.effective`.
     masks : Masks
-    name : str
-        Id of the row, for the names of files.
+    row_id : str
+        First part of the file names.
     folder : Path or None
-        Where masks are written; None: nowhere, only drawn files are returned.
+        Folder of new mask images; None writes nothing and returns only existing files.
 
     Returns
     -------
     dict of str to str
-        ``exclude_mask`` and ``merge_mask``, absolute paths or URLs; "" where there is none.
+        ``exclude_mask`` and ``merge_mask``: absolute paths or URLs, "" where there is no mask.
     """
-    found = {"exclude_mask": "", "merge_mask": ""}
-    ruled = any(is_rule(part) for part in regions.exclude)
+    files = {"exclude_mask": "", "merge_mask": ""}
+    has_rules = any(is_rule(part) for part in regions.exclude)
     for kind, parts, mask in (
         ("exclude", regions.exclude, masks.exclude),
         ("merge", regions.merge, masks.merge),
     ):
         if mask is None or not parts:
             continue
-        if len(parts) == 1 and not (ruled and kind == "merge") and not is_rule(parts[0]):
-            found[f"{kind}_mask"] = parts[0]
+        if len(parts) == 1 and not (has_rules and kind == "merge") and not is_rule(parts[0]):
+            files[f"{kind}_mask"] = parts[0]
         elif folder is not None and mask.any():
-            found[f"{kind}_mask"] = str(_write_mask(mask, kind, name, folder))
-    return found
+            files[f"{kind}_mask"] = str(_write_mask(mask, kind, row_id, folder))
+    return files
 
 
-def _write_mask(mask: np.ndarray, kind: str, name: str, folder: Path) -> Path:
+def _write_mask(mask: np.ndarray, kind: str, row_id: str, folder: Path) -> Path:
     if mask.ndim == 3 and (mask == mask[:1]).all():
-        mask = mask[0]  # one region through all z
+        mask = mask[0]  # the same in all planes: 2D is enough
     digest = hashlib.sha256(repr(mask.shape).encode() + np.packbits(mask).tobytes()).hexdigest()
-    path = folder / f"{safe_name(name)}_{kind}_{digest[:12]}.ome.tif"
+    path = folder / f"{safe_name(row_id)}_{kind}_{digest[:12]}.ome.tif"
     if not path.is_file():
         write_image(path, mask, "ZYX"[-mask.ndim :])
     return Path(os.path.abspath(path))

@@ -1,52 +1,40 @@
-"""Sources: the rows of a curation, from paired files, a table or the earlier round."""
+"""The rows of a round: from paired files, a table, or a Segmenter ML experiment."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from cytoloop.curation.exchange.segmenter_ml import is_experiment, read_experiment
 from cytoloop.curation.pairing.keys import compile_pattern, find_part
-from cytoloop.curation.pairing.pairs import Unmatched, match_images, refuse_unmatched
-from cytoloop.curation.pairing.series import expand
-from cytoloop.curation.region_cells import join_parts, split_parts
+from cytoloop.curation.pairing.pairs import match_images
+from cytoloop.curation.pairing.series import expand_series
+from cytoloop.curation.pairing.unmatched import Unmatched, refuse_unmatched
 from cytoloop.curation.region_masks import Regions
-from cytoloop.curation.settings import Settings
+from cytoloop.curation.row_cells import fill_from_settings, regions_of_row, with_absolute_paths
+from cytoloop.curation.settings import CurationSettings
 from cytoloop.errors import ConfigError, ManifestError, join_names
-from cytoloop.manifest import FILE_COLUMNS, Row, format_spacing, read_manifest
+from cytoloop.manifest import Row, absolute_path, read_manifest
 
-FILLED = (
-    "channel",
-    "channel_seg1",
-    "channel_seg2",
-    "scene",
-    "scene_seg1",
-    "scene_seg2",
-    "time",
-    "time_seg1",
-    "time_seg2",
-    "merge_rule",
-    "base_image",
-)
-"""Cells that settings of the same name fill where they are empty."""
-
-_LISTED = 20
+_MAX_LISTED = 20
+_REQUIRED = ("raw", "seg1")
+_STATUSES = {"": "", "keep": "keep", "reject": "reject", "rejected": "reject", "undecided": ""}
+"""A table's status in lower case, to the status here."""
 
 
 @dataclass
 class Sources:
-    """What is to be curated.
+    """The rows to curate.
 
     Attributes
     ----------
     rows : list of Row
         Sorted by id, with absolute paths, ids and groups filled in.
     regions : dict of str to Regions
-        By id: what the sources say of masks.
+        Row id to the regions that the sources name.
     unmatched : list of Unmatched
-        Files that are in no row; empty unless bad input is to be left out.
+        Files that are in no row. Always empty with ``on_problem="refuse"``.
     """
 
     rows: list[Row]
@@ -54,81 +42,35 @@ class Sources:
     unmatched: list[Unmatched] = field(default_factory=list)
 
 
-def read_sources(settings: Settings) -> Sources:
-    """Return what the sources of this round hold.
+def read_sources(settings: CurationSettings) -> Sources:
+    """Return the rows that the sources of this round name.
 
-    Rows of a table keep their cells; settings fill the empty ones.
+    Cells of a table are kept; settings fill its empty cells.
 
     Raises
     ------
     ConfigError, ManifestError
-        Sources that cannot be paired or read, ids that are not unique, groups not found.
+        Sources that cannot be paired or read, duplicate ids, rows without a group.
     """
     unmatched: list[Unmatched] = []
     if settings.raw is None:
         rows: list[Row] = []
     elif settings.from_table:
-        rows = _rows_of_table(settings)
+        rows = _rows_of_table(str(settings.raw))
     else:
         rows, unmatched = _rows_of_pairs(settings)
     for row in rows:
-        fill_cells(row, settings)
-        # the file of today is hashed anew; an old hash would call it changed
-        row.values["sha256"] = ""
-    _check_statuses(rows, str(settings.raw))
-    rows = expand(rows, str(settings.raw))
-    _refuse_doubles(rows, str(settings.raw))
+        fill_from_settings(row, settings)
+        row.values["sha256"] = ""  # filled by the checks; an old hash would be a problem
+    _normalize_status(rows, str(settings.raw))
+    rows = expand_series(rows, str(settings.raw))
+    _refuse_duplicate_ids(rows, str(settings.raw))
     _fill_groups(rows, settings)
     rows.sort(key=lambda row: row.id)
-    return Sources(rows, {row.id: stated_regions(row) for row in rows}, unmatched)
+    return Sources(rows, {row.id: regions_of_row(row) for row in rows}, unmatched)
 
 
-def fill_cells(row: Row, settings: Settings, before: Mapping[str, Any] | None = None) -> None:
-    """Fill empty cells from settings of the same name.
-
-    Parameters
-    ----------
-    row : Row
-    settings : Settings
-    before : mapping, optional
-        Settings of an earlier round: cells that they filled are filled anew where there is a
-        setting now.
-    """
-    earlier = dict(before or {})
-    for column in (*FILLED, "spacing_um"):
-        value = getattr(settings, column)
-        if value is None:
-            continue
-        old = earlier.get(column)
-        filled = format_spacing(old) if column == "spacing_um" else str(old)
-        if not row[column] or (old is not None and row[column] == filled):
-            text = format_spacing(value) if column == "spacing_um" else str(value)
-            row.values[column] = text
-    row.values["base_image"] = row["base_image"] or "seg1"
-
-
-def stated_regions(row: Row) -> Regions:
-    """Return the regions that a row's own cells name.
-
-    ``exclude`` and ``merge`` say what the masks were made from; where they are empty, the masks
-    themselves are it.
-    """
-    found = {}
-    for kind in ("exclude", "merge"):
-        mask = row.location(f"{kind}_mask")
-        parts = split_parts(row[kind], row.root)
-        found[kind] = parts or ((mask,) if mask else ())
-    return Regions(**found)
-
-
-def absolute(row: Row) -> Row:
-    """Return a row whose paths do not depend on where its table lies."""
-    files = {column: row.location(column) for column in FILE_COLUMNS}
-    parts = {kind: join_parts(split_parts(row[kind], row.root)) for kind in ("exclude", "merge")}
-    return replace(row, values={**row.values, **files, **parts, "id": row.id})
-
-
-def _rows_of_pairs(settings: Settings) -> tuple[list[Row], list[Unmatched]]:
+def _rows_of_pairs(settings: CurationSettings) -> tuple[list[Row], list[Unmatched]]:
     pairs, unmatched = match_images(settings.sources, settings.key)
     if settings.on_problem == "refuse" or not pairs:
         refuse_unmatched(unmatched, settings.sources)
@@ -146,69 +88,71 @@ def _rows_of_pairs(settings: Settings) -> tuple[list[Row], list[Unmatched]]:
     return rows, unmatched
 
 
-def _rows_of_table(settings: Settings) -> list[Row]:
-    if is_experiment(str(settings.raw)):
-        return [absolute(row) for row in read_experiment(str(settings.raw))]
-    return [absolute(row) for row in read_manifest(str(settings.raw), ("raw", "seg1"))]
+def _rows_of_table(path: str) -> list[Row]:
+    folder = absolute_path(path)
+    rows = read_experiment(folder) if is_experiment(folder) else read_manifest(path, _REQUIRED)
+    return [with_absolute_paths(row) for row in rows]
 
 
-def _check_statuses(rows: Sequence[Row], where: str) -> None:
-    """Bring the status of table rows to the words that are known."""
-    known = {"": "", "keep": "keep", "reject": "reject", "rejected": "reject", "undecided": ""}
+def _normalize_status(rows: Sequence[Row], where: str) -> None:
     wrong = [
         f"{row.where('status')}: {row['status']!r}; expected keep, reject or nothing"
         for row in rows
-        if row["status"].lower() not in known
+        if row["status"].lower() not in _STATUSES
     ]
     if wrong:
         raise ManifestError(where, wrong, "Correct these cells.")
     for row in rows:
-        row.values["status"] = known[row["status"].lower()]
+        row.values["status"] = _STATUSES[row["status"].lower()]
 
 
-def _refuse_doubles(rows: Sequence[Row], where: str) -> None:
+def _refuse_duplicate_ids(rows: Sequence[Row], where: str) -> None:
     numbers: dict[str, list[str]] = {}
     for row in rows:
         numbers.setdefault(row.id, []).append(str(row.number))
-    twice = [
-        f"rows {', '.join(found)} have the same id {name!r}"
-        for name, found in numbers.items()
+    duplicates = [
+        f"rows {', '.join(found)} have the same id {row_id!r}"
+        for row_id, found in numbers.items()
         if len(found) > 1
     ]
-    if twice:
-        raise ManifestError(where, twice, "Tell them apart in a column `id`.")
+    if duplicates:
+        raise ManifestError(where, duplicates, "Give each row its own name in a column `id`.")
 
 
-def _fill_groups(rows: Sequence[Row], settings: Settings) -> None:
-    """Set the group of each row: as asked, else as the CSV says, else the row itself."""
-    asked = settings.group
-    if not asked or not rows:
+def _fill_groups(rows: Sequence[Row], settings: CurationSettings) -> None:
+    """Fill the group of each row: by the setting, else from the table, else the row's id."""
+    if not settings.group or not rows:
         for row in rows:
             row.values["group"] = row["group"] or row.id
         return
-    columns = sorted({name for row in rows for name, value in row.values.items() if value})
-    if "(" not in asked:
-        if not settings.from_table or asked not in columns:
-            raise ConfigError(
-                f"group={asked!r}",
-                f"is neither a pattern nor a column (columns: {', '.join(columns)})"
-                if settings.from_table
-                else "is no pattern with a part named (?P<group>...)",
-                r"Example: group='(?P<group>Emb\d+)'.",
-            )
-        found = [row[asked] for row in rows]
-    else:
-        pattern = compile_pattern(asked, "group", "group")
-        found = [
+    where = f"group={settings.group!r}"
+    groups = _groups_by_setting(rows, settings.group, settings.from_table)
+    without = [row.id for row, group in zip(rows, groups, strict=True) if not group]
+    if without:
+        raise ManifestError(
+            where,
+            f"no group found for {join_names(without, _MAX_LISTED)}",
+            "Every image needs a group: widen the pattern, or leave these images out.",
+        )
+    for row, group in zip(rows, groups, strict=True):
+        row.values["group"] = group
+
+
+def _groups_by_setting(rows: Sequence[Row], setting: str, from_table: bool) -> list[str]:
+    """Return the group of each row by a pattern or a column, "" where there is none."""
+    if "(" in setting:
+        pattern = compile_pattern(setting, "group", "group")
+        return [
             find_part(pattern, "group", row["raw"]) or find_part(pattern, "group", row.id)
             for row in rows
         ]
-    lost = [row.id for row, group in zip(rows, found, strict=True) if not group]
-    if lost:
-        raise ManifestError(
-            f"group={asked!r}",
-            f"no group found for {join_names(lost, _LISTED)}",
-            "Every image needs one: widen the pattern, or leave these images out.",
-        )
-    for row, group in zip(rows, found, strict=True):
-        row.values["group"] = group
+    columns = sorted({name for row in rows for name, value in row.values.items() if value})
+    if from_table and setting in columns:
+        return [row[setting] for row in rows]
+    raise ConfigError(
+        f"group={setting!r}",
+        f"is neither a pattern with (?P<group>...) nor a column (columns: {', '.join(columns)})"
+        if from_table
+        else "is not a pattern with a part named (?P<group>...)",
+        r"Example: group='(?P<group>Emb\d+)'.",
+    )

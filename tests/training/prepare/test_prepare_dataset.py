@@ -60,7 +60,7 @@ def test_facts_come_from_the_images(tmp_path: Path, tiff: Callable) -> None:
     "shape, fault",
     [
         ((16, 20), r"train.csv: row 1 \(raw0\).*is 2D, most images are 3D"),
-        ((6, 16, 16), r"train.csv: row 1 \(raw0\).*the same picture is raw2 of 'valid'"),
+        ((6, 16, 16), r"train.csv: row 1 \(raw0\).*same image as raw2 in 'valid'"),
     ],
 )
 def test_replayed_images_are_checked_like_all_that_train(

@@ -1,4 +1,4 @@
-"""`cytoloop curate`: images and decisions in, a manifest out."""
+"""`cytoloop curate`: images and decisions in, a data set out."""
 
 from __future__ import annotations
 
@@ -7,18 +7,20 @@ from dataclasses import fields
 from typing import Any
 
 from cytoloop.cli.app import plain
-from cytoloop.curation import Settings, curate
+from cytoloop.curation import CurationSettings, curate
 
 log = logging.getLogger(__name__)
 
 
 def run(cfg: Any) -> None:
-    """Pair, judge and split images, and write the manifest."""
+    """Pair, check and split images, and write the data set."""
     values = plain(cfg)
     values["paths"] = values.pop("paths_in_manifest")  # `paths` is a config group
     values |= values.pop("split")
-    settings = Settings(**{field.name: values[field.name] for field in fields(Settings)})
+    settings = CurationSettings(
+        **{field.name: values[field.name] for field in fields(CurationSettings)}
+    )
     result = curate(settings, progress=True, cache=cfg.paths.check_cache)
-    flat = any(len(one.shape or ()) == 2 for one in result.facts.values())
-    recipe = "nuclei_2d" if flat else "nuclei_3d"
+    is_2d = any(len(check.shape or ()) == 2 for check in result.checks.values())
+    recipe = "nuclei_2d" if is_2d else "nuclei_3d"
     log.info("next: cytoloop train experiment=%s data.path=%s", recipe, cfg.output)

@@ -1,1 +1,1 @@
-"""Checks of images and segmentations."""
+"""Checks of images and segmentations, quality metrics, and the ranking for review."""

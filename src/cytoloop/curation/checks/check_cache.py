@@ -1,4 +1,8 @@
-"""What the checks found, remembered from run to run in a small database."""
+"""A database of check results: rows whose files have not changed are not checked again.
+
+A result is stored under the hashes of the row's files and the options of the check. A file is not
+hashed again while its size, inode and times are those of an earlier run.
+"""
 
 from __future__ import annotations
 
@@ -9,142 +13,152 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from cytoloop.curation.checks.facts import Facts
-from cytoloop.curation.checks.rows import Extras
+from cytoloop.curation.checks.result import CheckResult
+from cytoloop.curation.checks.row import CheckOptions
 from cytoloop.curation.region_masks import Regions
 from cytoloop.errors import CytoloopError
 from cytoloop.io.names import path_in_url
 from cytoloop.io.remote import local_path
 from cytoloop.manifest import SELECTION_COLUMNS, Row
 
-_VERSION = 2
-"""Of the checks and figures: findings of another version are not used."""
+_VERSION = 3
+"""Version of the checks and metrics. Results of other versions are not used."""
 
-_SETTLED_NS = 2_000_000_000
-"""A file changed this shortly before it was hashed may have changed since, unseen."""
+_STABLE_AGE_NS = 2_000_000_000
+"""A younger file could have changed after it was hashed without a change of its times."""
 
 
 @dataclass(frozen=True)
-class Candidate:
-    """A row that is to be inspected, with what its masks are made from."""
+class CheckJob:
+    """A row to check, with the regions that its masks are made from."""
 
     row: Row
     regions: Regions
 
+    def file_names(self) -> list[str]:
+        """Return the absolute paths and URLs of all files of the row."""
+        named = [self.row.location(column) for column in ("raw", "seg1", "seg2")]
+        return [*(name for name in named if name), *self.regions.effective().files]
 
-class Memory:
-    """The database of findings; one that keeps nothing where no path is given."""
+
+class CheckCache:
+    """A database of check results.
+
+    Parameters
+    ----------
+    path : Path or None
+        None: results are kept in memory only.
+    """
 
     def __init__(self, path: Path | None) -> None:
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
-        self.base = sqlite3.connect(":memory:" if path is None else path, timeout=60)
-        self.base.execute("create table if not exists facts (key text primary key, facts text)")
-        self.base.execute(
-            "create table if not exists known_files "
-            "(path text primary key, state text, settled int, hash text)"
+        self.database = sqlite3.connect(":memory:" if path is None else path, timeout=60)
+        self.database.execute(
+            "create table if not exists results (key text primary key, result text)"
+        )
+        self.database.execute(
+            "create table if not exists hashes (path text primary key, state text, hash text)"
         )
 
     def close(self) -> None:
         """Close the database."""
-        self.base.close()
+        self.database.close()
 
-    def recall(self, candidate: Candidate, extras: Extras) -> Facts | None:
-        """Return what is known of a candidate, None if its files were not seen like this."""
+    def get(self, job: CheckJob, options: CheckOptions) -> CheckResult | None:
+        """Return the stored result of a job, None where there is none for the present files."""
         try:
-            hashes = {name: self._hash(path) for name, path in _files(candidate).items()}
+            hashes = {name: self._known_hash(path) for name, path in _local_paths(job).items()}
         except CytoloopError:
-            return None  # a URL that leads nowhere: the checks will tell
+            return None  # a URL cannot be read; the check makes it a problem
         if not hashes or None in hashes.values():
             return None
-        key = _key(candidate, extras, {n: str(h) for n, h in hashes.items()})
-        line = self.base.execute("select facts from facts where key = ?", (key,)).fetchone()
+        key = _key(job, options, {name: str(digest) for name, digest in hashes.items()})
+        line = self.database.execute("select result from results where key = ?", (key,)).fetchone()
         if line is None:
             return None
-        facts = Facts.from_json(line[0])
-        # a mask that was written then may have been swept away since
-        if any(file and not local_path(file).exists() for file in facts.masks.values()):
+        result = CheckResult.from_json(line[0])
+        # a mask image that this check wrote may have been removed since
+        if any(file and not local_path(file).exists() for file in result.masks.values()):
             return None
-        return replace(facts, id=candidate.row.id)
+        return replace(result, id=job.row.id)
 
-    def keep(self, candidate: Candidate, extras: Extras, facts: Facts) -> None:
-        """Write down what was found, and the hashes by which it was found."""
-        hashes = {candidate.row.location(c): digest for c, digest in facts.sha256.items()}
-        hashes |= facts.parts
-        if set(hashes) != set(file_names(candidate)):
-            return  # a file is missing; it may come
-        paths = _files(candidate)
-        with self.base:
+    def put(self, job: CheckJob, options: CheckOptions, result: CheckResult) -> None:
+        """Store the result of a job, and the hashes of its files."""
+        hashes = {job.row.location(column): digest for column, digest in result.sha256.items()}
+        hashes |= result.region_sha256
+        if set(hashes) != set(job.file_names()):
+            return  # a missing file may be added later
+        paths = _local_paths(job)
+        with self.database:
             for name, digest in hashes.items():
-                path = paths[name]
-                state = _state(path)
-                if state is not None:
-                    self.base.execute(
-                        "insert or replace into known_files values (?, ?, ?, ?)",
-                        (path, state, _settled(path), digest),
+                state = _file_state(paths[name])
+                if state is not None and _is_stable(paths[name]):
+                    self.database.execute(
+                        "insert or replace into hashes values (?, ?, ?)",
+                        (paths[name], state, digest),
                     )
-            self.base.execute(
-                "insert or replace into facts values (?, ?)",
-                (_key(candidate, extras, hashes), facts.to_json()),
+            self.database.execute(
+                "insert or replace into results values (?, ?)",
+                (_key(job, options, hashes), result.to_json()),
             )
 
-    def _hash(self, path: str) -> str | None:
-        """Return the hash of a file that is as it was, None for another."""
-        state = _state(path)
-        line = self.base.execute("select * from known_files where path = ?", (path,)).fetchone()
-        if state is None or line is None or state != line[1] or not line[2]:
+    def _known_hash(self, path: str) -> str | None:
+        """Return the stored hash of a file, None where the file has changed or is unknown."""
+        state = _file_state(path)
+        line = self.database.execute(
+            "select state, hash from hashes where path = ?", (path,)
+        ).fetchone()
+        if state is None or line is None or state != line[0]:
             return None
-        return str(line[3])
+        return str(line[1])
 
 
-def _settled(path: str) -> bool:
-    """Tell whether a file was last changed long enough ago for a later change to show."""
+def _local_paths(job: CheckJob) -> dict[str, str]:
+    """Return each file's name to its path; to the path of the local copy for a URL."""
+    return {name: str(local_path(name)) for name in job.file_names()}
+
+
+def _members(path: str) -> list[Path]:
+    """Return a file, or all files of a folder (OME-Zarr)."""
+    return sorted(Path(path).rglob("*")) if Path(path).is_dir() else [Path(path)]
+
+
+def _is_stable(path: str) -> bool:
+    """Return whether a file's last change is long enough ago for a later change to be seen."""
     try:
-        members = [Path(path), *Path(path).rglob("*")] if Path(path).is_dir() else [Path(path)]
-        newest = max(member.stat().st_mtime_ns for member in members)
+        newest = max(member.stat().st_mtime_ns for member in (Path(path), *_members(path)))
     except OSError:
         return False
-    return newest < time.time_ns() - _SETTLED_NS
+    return newest < time.time_ns() - _STABLE_AGE_NS
 
 
-def file_names(candidate: Candidate) -> list[str]:
-    """Return the absolute paths and URLs of the files of a candidate."""
-    named = [candidate.row.location(column) for column in ("raw", "seg1", "seg2")]
-    return [*(name for name in named if name), *candidate.regions.effective().files]
+def _file_state(path: str) -> str | None:
+    """Return the size, times and inode of a file, or of all files in a folder; None if missing.
 
-
-def _files(candidate: Candidate) -> dict[str, str]:
-    """Return the path of each file by its name: of a URL that of its copy."""
-    return {name: str(local_path(name)) for name in file_names(candidate)}
-
-
-def _state(path: str) -> str | None:
-    """Return what changes when a file does: size, inode and times; of all in a folder (OME-Zarr).
-
-    Two files of one size and time that change names have other inodes, or times of change.
+    Inode and time of change tell two files apart that have the same size and swap names.
     """
     try:
-        members = sorted(Path(path).rglob("*")) if Path(path).is_dir() else [Path(path)]
-        found = [member.stat() for member in members]
+        stats = [member.stat() for member in _members(path)]
     except OSError:
         return None
-    facts = [(m.st_size, m.st_mtime_ns, m.st_ctime_ns, m.st_ino) for m in found]
-    return hashlib.sha256(repr(facts).encode()).hexdigest() if len(facts) > 1 else repr(facts)
+    found = [(s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino) for s in stats]
+    return hashlib.sha256(repr(found).encode()).hexdigest() if len(found) > 1 else repr(found)
 
 
-def _file_name(text: str) -> str:
-    return Path(path_in_url(text)).name
-
-
-def _key(candidate: Candidate, extras: Extras, hashes: dict[str, str]) -> str:
-    """Return the digest of all that the facts of a candidate depend on."""
-    row, regions = candidate.row, candidate.regions.effective()
-    # messages name files, so their names count too
-    named = {c: (_file_name(row[c]), hashes.get(row.location(c))) for c in ("raw", "seg1", "seg2")}
+def _key(job: CheckJob, options: CheckOptions, hashes: dict[str, str]) -> str:
+    """Return the hash of everything that the result of a job depends on."""
+    row, regions = job.row, job.regions.effective()
+    # the messages of problems contain file names, so the names count too
+    files = {c: (_file_name(row[c]), hashes.get(row.location(c))) for c in ("raw", "seg1", "seg2")}
     parts = [
         [(_file_name(part), hashes[part]) if part in hashes else part for part in kind]
         for kind in (regions.exclude, regions.merge)
     ]
-    values = [_VERSION, named, parts, [row[c] for c in SELECTION_COLUMNS], extras.instances]
-    values += [str(extras.folder), row.id] if any(parts) else []
+    values = [_VERSION, files, parts, [row[c] for c in SELECTION_COLUMNS], options.instances]
+    values += [str(options.mask_folder), row.id] if any(parts) else []
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
+def _file_name(text: str) -> str:
+    return Path(path_in_url(text)).name

@@ -1,4 +1,4 @@
-"""Checks of many rows: each by itself, all of one kind, and no picture in two splits."""
+"""Checks of many rows: each row, whether the rows are alike, and no image in two splits."""
 
 from __future__ import annotations
 
@@ -6,23 +6,25 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from cytoloop.curation.checks.facts import Facts, Problem
-from cytoloop.curation.checks.rows import check_row
+from cytoloop.curation.checks.duplicates import find_duplicates
+from cytoloop.curation.checks.result import CheckResult, Problem
+from cytoloop.curation.checks.row import check_row
 from cytoloop.errors import ManifestError, join_names
 from cytoloop.io.remote import fetch_all
 from cytoloop.manifest import FILE_COLUMNS, Manifest, Row
+from cytoloop.terminal import progress_bar
 
-_NAMED = 8
-"""Rows named of those that share a problem; the rest is counted."""
+_MAX_NAMED = 8
+"""Largest number of rows that are named in one line of an error."""
 
 
-def inspect_rows(
+def check_rows(
     rows: Sequence[Row], channel: str | None = None, progress: bool = False
-) -> list[Facts]:
-    """Return the facts of each row with all its problems; nothing is raised.
+) -> list[CheckResult]:
+    """Return the check result of each row; no problem is raised.
 
-    Beside the checks of `check_row`, rows that do not fit the rest have a problem: 2D among
-    3D images, or another number of channels.
+    Besides the problems of `check_row`, a row has a problem where it is 2D among 3D images, or has
+    another number of channels than most rows.
 
     Parameters
     ----------
@@ -30,29 +32,24 @@ def inspect_rows(
     channel : str, optional
         Raw channel where a row names none.
     progress : bool
-        Show a bar on the terminal.
+        Show a progress bar on the terminal.
     """
     fetch_all((row.location(column) for row in rows for column in FILE_COLUMNS), progress)
-    facts = [check_row(row, channel) for row in _track(rows, progress)]
-    return add_problems(facts, find_odd_ones(facts))
+    results = []
+    with progress_bar("checking images", len(rows), progress) as advance:
+        for row in rows:
+            results.append(check_row(row, channel))
+            advance()
+    return add_problems(results, find_inconsistent_rows(results))
 
 
-def find_odd_ones(facts: Sequence[Facts]) -> list[tuple[int, Problem]]:
-    """Return a problem for each row that does not fit most of them."""
-    dims = {i: len(one.shape) for i, one in enumerate(facts) if one.shape}
-    counts = {i: one.channels for i, one in enumerate(facts) if one.channels}
-    return _odd_ones(dims, "is {}D, most images are {}D") + _odd_ones(
-        counts, "has {} channels, most images have {}; name the right one (channel)"
-    )
-
-
-def check_rows(
+def validate_rows(
     rows: Manifest | Sequence[Row],
     channel: str | None = None,
     progress: bool = False,
     where: str = "",
-) -> list[Facts]:
-    """Return the facts of rows that are all good.
+) -> list[CheckResult]:
+    """Return the check results of rows without problems.
 
     Parameters
     ----------
@@ -60,9 +57,9 @@ def check_rows(
     channel : str, optional
         Raw channel where a row names none.
     progress : bool
-        Show a bar on the terminal.
+        Show a progress bar on the terminal.
     where : str
-        What the error message calls the rows; default the manifest's path.
+        What the error calls the rows. Default: the manifest's path.
 
     Raises
     ------
@@ -70,146 +67,119 @@ def check_rows(
         All problems of all rows.
     """
     where = where or (str(rows.path) if isinstance(rows, Manifest) else "rows")
-    join_names = list(rows)
-    facts = inspect_rows(join_names, channel, progress)
-    refuse(where, describe_problems(join_names, facts))
-    return facts
+    checked = list(rows)
+    results = check_rows(checked, channel, progress)
+    _raise_problems(where, describe_problems(checked, results))
+    return results
 
 
-def check_dataset(
+def validate_dataset(
     dataset: Mapping[str, Manifest],
     channel: str | None = None,
     progress: bool = False,
     replayed: Manifest | None = None,
-) -> dict[str, list[Facts]]:
-    """Return the facts of each split of a data set in which all is well.
+) -> dict[str, list[CheckResult]]:
+    """Return the check results of each split of a data set without problems.
 
     Parameters
     ----------
     dataset : mapping of str to Manifest
-        As `cytoloop.manifest.read_dataset` gives it, or some of its splits.
+        All or some splits, as `cytoloop.manifest.read_dataset` returns them.
     channel, progress
         See `check_rows`.
     replayed : Manifest, optional
-        Rows of another data set that train as well; their facts are those of ``replayed``.
+        Rows of another data set that are added for training. Their results are under
+        ``replayed``.
 
     Raises
     ------
     ManifestError
-        All problems of all rows; also a picture or a group that is in two splits.
+        All problems of all rows, including an image or a group in two splits.
     """
     parts = {**dataset, **({} if replayed is None else {"replayed": replayed})}
     rows = [row for manifest in parts.values() for row in manifest]
-    splits = [split for split, manifest in parts.items() for _ in manifest]
-    sides = ["train" if split == "replayed" else split for split in splits]
-    facts = add_problems(
-        inspected := inspect_rows(rows, channel, progress),
-        find_duplicates(rows, inspected, sides) + _shared_groups(rows, sides),
+    parts_of_rows = [part for part, manifest in parts.items() for _ in manifest]
+    splits = ["train" if part == "replayed" else part for part in parts_of_rows]
+    results = check_rows(rows, channel, progress)
+    results = add_problems(
+        results, find_duplicates(rows, results, splits) + _find_shared_groups(rows, splits)
     )
     paths = list(dict.fromkeys(manifest.path for manifest in dataset.values()))
     lines = []
-    for split, manifest in parts.items():
-        mine = [i for i, name in enumerate(splits) if name == split]
+    for part, manifest in parts.items():
+        own = [i for i, name in enumerate(parts_of_rows) if name == part]
         prefix = f"{manifest.path.name}: " if len(paths) > 1 else ""
-        prefix = f"{manifest.path}: " if split == "replayed" else prefix
-        told = describe_problems([rows[i] for i in mine], [facts[i] for i in mine])
-        lines += [prefix + line for line in told]
-    refuse(str(paths[0].parent if len(paths) > 1 else paths[0]) if paths else "data set", lines)
+        prefix = f"{manifest.path}: " if part == "replayed" else prefix
+        problems = describe_problems([rows[i] for i in own], [results[i] for i in own])
+        lines += [prefix + line for line in problems]
+    where = "data set"
+    if paths:
+        where = str(paths[0].parent if len(paths) > 1 else paths[0])
+    _raise_problems(where, lines)
     return {
-        split: [one for one, name in zip(facts, splits, strict=True) if name == split]
-        for split in parts
+        part: [result for result, name in zip(results, parts_of_rows, strict=True) if name == part]
+        for part in parts
     }
 
 
-def find_duplicates(
-    rows: Sequence[Row], facts: Sequence[Facts], sides: Sequence[str]
-) -> list[tuple[int, Problem]]:
-    """Return a problem for each row whose picture an earlier row has on another side.
-
-    Parameters
-    ----------
-    rows, facts : sequences
-        Of equal length. A picture is a scene and time point of a raw file, wherever the file
-        lies, and any other file with the same pixels.
-    sides : sequence of str
-        What a picture must not be on two of: the rows' splits, or their groups.
-    """
-    first: dict[tuple[str, ...], int] = {}
-    found = []
-    for i, (row, one) in enumerate(zip(rows, facts, strict=True)):
-        content = one.sha256.get("raw") or row.location("raw")
-        keys = [(content, row["scene"], row["time"]), *([(one.pixels,)] if one.pixels else [])]
-        earlier = min(first.setdefault(key, i) for key in keys)
-        if sides[earlier] != sides[i]:
-            text = f"the same picture is {rows[earlier].id} of {sides[earlier]!r}"
-            found.append((i, Problem("raw", f"{text}; keep one of them, or give both one group")))
-    return found
+def find_inconsistent_rows(results: Sequence[CheckResult]) -> list[tuple[int, Problem]]:
+    """Return a problem for each row whose dimensions or channel count differ from most rows."""
+    dims = {i: len(result.shape) for i, result in enumerate(results) if result.shape}
+    channels = {i: result.channels for i, result in enumerate(results) if result.channels}
+    return _find_minority(dims, "is {}D, most images are {}D") + _find_minority(
+        channels, "has {} channels, most images have {}; name the right one (channel)"
+    )
 
 
-def add_problems(facts: Iterable[Facts], found: Iterable[tuple[int, Problem]]) -> list[Facts]:
-    """Return facts with further problems, each given with the number of its row from 0."""
-    changed = list(facts)
+def add_problems(
+    results: Iterable[CheckResult], found: Iterable[tuple[int, Problem]]
+) -> list[CheckResult]:
+    """Return results with more problems, each given with the index of its row."""
+    changed = list(results)
     for i, problem in found:
         changed[i] = replace(changed[i], problems=(*changed[i].problems, problem))
     return changed
 
 
-def describe_problems(rows: Sequence[Row], facts: Sequence[Facts]) -> list[str]:
-    """Return one line for each problem, with all the rows that have it."""
-    shared: dict[Problem, list[Row]] = {}
-    for row, one in zip(rows, facts, strict=True):
-        for problem in one.problems:
-            shared.setdefault(problem, []).append(row)
+def describe_problems(rows: Sequence[Row], results: Sequence[CheckResult]) -> list[str]:
+    """Return one line per problem, with all the rows that have it."""
+    rows_by_problem: dict[Problem, list[Row]] = {}
+    for row, result in zip(rows, results, strict=True):
+        for problem in result.problems:
+            rows_by_problem.setdefault(problem, []).append(row)
     lines = []
-    for problem, owners in shared.items():
+    for problem, owners in rows_by_problem.items():
         where = owners[0].where(problem.column)
         if len(owners) > 1:
-            numbers = join_names((str(row.number) for row in owners), _NAMED)
-            names = join_names((row.id for row in owners), _NAMED)
+            numbers = join_names((str(row.number) for row in owners), _MAX_NAMED)
+            names = join_names((row.id for row in owners), _MAX_NAMED)
             where = f"rows {numbers} ({names}), column {problem.column!r}"
         lines.append(f"{where}: {problem.text}")
     return lines
 
 
-def refuse(where: str, problems: Sequence[str]) -> None:
-    """Raise a `ManifestError` if there are problems."""
+def _raise_problems(where: str, problems: Sequence[str]) -> None:
     if problems:
         raise ManifestError(
             where, problems, "Fix or reject these rows, then run `cytoloop curate` again."
         )
 
 
-def _shared_groups(rows: Sequence[Row], splits: Sequence[str]) -> list[tuple[int, Problem]]:
+def _find_shared_groups(rows: Sequence[Row], splits: Sequence[str]) -> list[tuple[int, Problem]]:
     first: dict[str, str] = {}
     found = []
     for i, (row, split) in enumerate(zip(rows, splits, strict=True)):
         other = first.setdefault(row["group"], split) if row["group"] else split
         if other != split:
-            text = f"group {row['group']!r} is in {other} too; a group must stay in one split"
+            text = f"group {row['group']!r} is also in {other}; a group must be in one split"
             found.append((i, Problem("group", text)))
     return found
 
 
-def _odd_ones(values: Mapping[int, int], text: str) -> list[tuple[int, Problem]]:
-    """Return a problem for each row whose value is not that of most rows."""
+def _find_minority(values: Mapping[int, int], text: str) -> list[tuple[int, Problem]]:
+    """Return a problem for each row whose value is not the most common one."""
     if not values:
         return []
     counts = Counter(values.values())
     usual = max(sorted(counts, reverse=True), key=counts.__getitem__)
     return [(i, Problem("raw", text.format(n, usual))) for i, n in values.items() if n != usual]
-
-
-def _track(rows: Sequence[Row], progress: bool) -> Iterable[Row]:
-    if not progress:
-        return rows
-    from rich.console import Console
-    from rich.progress import track
-
-    console = Console(stderr=True)
-    return track(
-        rows,
-        "checking images",
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    )

@@ -1,4 +1,4 @@
-"""Similarity: pictures that are the same, or nearly, and where they may not both be."""
+"""Duplicates and near-duplicates of images: in two splits they make scores too high."""
 
 from __future__ import annotations
 
@@ -7,93 +7,141 @@ from dataclasses import replace
 
 import numpy as np
 
-from cytoloop.curation.checks.facts import Facts
-from cytoloop.curation.checks.image_statistics import read_signature
 from cytoloop.curation.checks.quality_limits import Limit
+from cytoloop.curation.checks.quality_metrics import fingerprint_vector
+from cytoloop.curation.checks.result import CheckResult, Problem
 from cytoloop.errors import ManifestError, truncate_lines
+from cytoloop.manifest import Row
 
 _BLOCK = 1024
-_LISTED = 20
+"""Rows of the similarity matrix that are in memory at a time."""
+
+_MAX_LISTED = 20
 
 Nearest = Mapping[str, tuple[str, float]]
-"""Id to the id of the picture most like it, and their correlation."""
+"""Row id to the id of the most similar image, and their correlation."""
 
 
-def find_nearest(facts: Sequence[Facts]) -> dict[str, tuple[str, float]]:
-    """Return for each row the other one whose picture is most like its own.
+def find_duplicates(
+    rows: Sequence[Row], results: Sequence[CheckResult], sides: Sequence[str]
+) -> list[tuple[int, Problem]]:
+    """Return a problem for each row whose image an earlier row has on another side.
 
-    Compared are thumbnails of mean projections, by correlation; pictures with the same pixels
-    have 1.
+    Two rows have the same image if they use the same scene and time point of the same raw file
+    content, or if their pixels are equal.
+
+    Parameters
+    ----------
+    rows, results : sequences
+        Of equal length.
+    sides : sequence of str
+        The split or group of each row: the same image must not be on two sides.
+
+    Returns
+    -------
+    list of (int, Problem)
+        Index of the row and its problem.
     """
-    usable = [one for one in facts if one.signature]
-    if len(usable) < 2:
-        return {}
-    vectors = np.stack([read_signature(one.signature) for one in usable])
-    found = {}
-    for start in range(0, len(usable), _BLOCK):
-        alike = vectors[start : start + _BLOCK] @ vectors.T
-        alike[np.arange(len(alike)), start + np.arange(len(alike))] = -1
-        best = np.argmax(alike, axis=1)
-        for offset, other in enumerate(best):
-            one = usable[start + offset]
-            value = min(float(alike[offset, other]), 1.0)
-            found[one.id] = (usable[other].id, round(value, 4))
-    first: dict[str, str] = {}
-    for one in usable:
-        if (twin := first.setdefault(one.pixels, one.id)) != one.id:
-            found[one.id], found[twin] = (twin, 1.0), (one.id, 1.0)
+    first: dict[tuple[str, ...], int] = {}
+    found = []
+    for i, (row, result) in enumerate(zip(rows, results, strict=True)):
+        content = result.sha256.get("raw") or row.location("raw")
+        keys: list[tuple[str, ...]] = [(content, row["scene"], row["time"])]
+        if result.pixel_hash:
+            keys.append((result.pixel_hash,))
+        same = min(first.setdefault(key, i) for key in keys)
+        if sides[same] != sides[i]:
+            text = (
+                f"same image as {rows[same].id} in {sides[same]!r}; "
+                "keep one of them, or give both the same group"
+            )
+            found.append((i, Problem("raw", text)))
     return found
 
 
-def add_similarity(facts: Sequence[Facts], nearest: Nearest) -> list[Facts]:
-    """Return facts with the figure ``similarity``."""
+def find_nearest(results: Sequence[CheckResult]) -> dict[str, tuple[str, float]]:
+    """Return the most similar other image of each row, with their correlation.
+
+    The correlation is that of the fingerprints. Images with equal pixels have 1.
+    """
+    usable = [result for result in results if result.fingerprint]
+    if len(usable) < 2:
+        return {}
+    vectors = np.stack([fingerprint_vector(result.fingerprint) for result in usable])
+    nearest = {}
+    for start in range(0, len(usable), _BLOCK):
+        similarity = vectors[start : start + _BLOCK] @ vectors.T
+        similarity[np.arange(len(similarity)), start + np.arange(len(similarity))] = -1
+        for offset, other in enumerate(np.argmax(similarity, axis=1)):
+            value = min(float(similarity[offset, other]), 1.0)
+            nearest[usable[start + offset].id] = (usable[other].id, round(value, 4))
+    first: dict[str, str] = {}
+    for result in usable:
+        if (copy := first.setdefault(result.pixel_hash, result.id)) != result.id:
+            nearest[result.id], nearest[copy] = (copy, 1.0), (result.id, 1.0)
+    return nearest
+
+
+def add_similarity(results: Sequence[CheckResult], nearest: Nearest) -> list[CheckResult]:
+    """Return results with the metric ``similarity``."""
     return [
-        replace(one, figures={**one.figures, "similarity": nearest[one.id][1]})
-        if one.id in nearest
-        else one
-        for one in facts
+        replace(result, metrics={**result.metrics, "similarity": nearest[result.id][1]})
+        if result.id in nearest
+        else result
+        for result in results
     ]
 
 
 def refuse_leaks(
-    facts: Sequence[Facts],
+    results: Sequence[CheckResult],
     splits: Mapping[str, str],
     folds: Mapping[str, int],
     limit: Limit,
 ) -> None:
-    """Refuse pictures nearly alike on two sides of the split, or in two folds.
+    """Raise an error if near-duplicates are in different splits or folds.
+
+    Parameters
+    ----------
+    results : sequence of CheckResult
+    splits : mapping of str to str
+        By row id.
+    folds : mapping of str to int
+        By row id.
+    limit : Limit
+        Limit of the metric ``similarity``.
 
     Raises
     ------
     ManifestError
         All such pairs.
     """
-    usable = [one for one in facts if one.signature and one.id in splits]
+    usable = [result for result in results if result.fingerprint and result.id in splits]
     if limit.max is None or limit.action == "ignore" or len(usable) < 2:
         return
-    vectors = np.stack([read_signature(one.signature) for one in usable])
-    sides = [(splits[one.id], folds.get(one.id, -1)) for one in usable]
+    vectors = np.stack([fingerprint_vector(result.fingerprint) for result in usable])
+    sides = [(splits[result.id], folds.get(result.id, -1)) for result in usable]
     numbers = {side: number for number, side in enumerate(dict.fromkeys(sides))}
-    side = np.array([numbers[one] for one in sides])
+    side_numbers = np.array([numbers[side] for side in sides])
     lines = []
     for start in range(0, len(usable), _BLOCK):
-        alike = vectors[start : start + _BLOCK] @ vectors.T
-        apart = side[start : start + _BLOCK, None] != side[None, :]
-        for row, column in np.argwhere((alike > limit.max) & apart):
+        similarity = vectors[start : start + _BLOCK] @ vectors.T
+        apart = side_numbers[start : start + _BLOCK, None] != side_numbers[None, :]
+        for row, column in np.argwhere((similarity > limit.max) & apart):
             if column > start + row:
                 one, other = usable[start + row].id, usable[column].id
                 lines.append(
-                    f"{one} ({_told(sides[start + row])}) and {other} ({_told(sides[column])}) are "
-                    f"nearly the same picture (similarity {alike[row, column]:.3f})"
+                    f"{one} ({_describe_side(sides[start + row])}) and {other} "
+                    f"({_describe_side(sides[column])}) are near-duplicates "
+                    f"(similarity {similarity[row, column]:.3f}, limit {limit.max:g})"
                 )
     if lines:
         raise ManifestError(
             "splitting",
-            truncate_lines(lines, _LISTED),
-            "Scores on such a split flatter. Give both one group (group=), reject one of them "
-            "in decisions.csv, or give split.leakage=allow.",
+            truncate_lines(lines, _MAX_LISTED),
+            "Scores on such a split are too high. Give both images the same group (group=), "
+            "reject one of them in decisions.csv, or give split.leakage=allow.",
         )
 
 
-def _told(side: tuple[str, int]) -> str:
+def _describe_side(side: tuple[str, int]) -> str:
     return side[0] if side[1] < 0 else f"{side[0]}, fold {side[1]}"

@@ -1,65 +1,68 @@
-"""Predictions of an earlier round: where model and segmentation differ, and where it is unsure."""
+"""Quality metrics from a model's predictions: disagreement with the labels, and uncertainty."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from cytoloop.curation.checks.facts import Facts
+from cytoloop.curation.checks.result import CheckResult
 from cytoloop.errors import ManifestError, join_names
 from cytoloop.io.labels import read_labels
 from cytoloop.io.names import stem
 from cytoloop.io.read import read_image
-from cytoloop.manifest import Manifest, Row, read_manifest
+from cytoloop.manifest import Row, read_manifest
+from cytoloop.terminal import progress_bar
 from cytoloop.truth.regions import separate_pieces
 from cytoloop.truth.targets import read_target, row_file
 
 
 def measure_predictions(
-    rows: Sequence[Row], facts: Mapping[str, Facts], predictions: str | Path, progress: bool
-) -> dict[str, Facts]:
-    """Return facts with the figures ``disagreement`` and ``uncertainty`` of predicted rows.
+    rows: Sequence[Row], results: Mapping[str, CheckResult], predictions: str | Path, progress: bool
+) -> dict[str, CheckResult]:
+    """Return results with the metrics ``disagreement`` and ``uncertainty`` of predicted rows.
 
     Parameters
     ----------
     rows : sequence of Row
-    facts : mapping of str to Facts
-        By id.
+    results : mapping of str to CheckResult
+        By row id.
     predictions : str or Path
         ``predictions.csv`` of `cytoloop predict`.
     progress : bool
-        Show a bar on the terminal.
+        Show a progress bar on the terminal.
 
     Raises
     ------
     ManifestError
-        No such table, none of its ids is a row's, or predictions that do not fit their images;
-        all of them.
+        No such table, no prediction of any row, or predictions that do not fit their images; all
+        of them.
     """
-    known = {row.id: row for row in _predicted(predictions)}
-    chosen = [row for row in rows if row.id in known and not facts[row.id].problems]
+    predicted = _read_predictions(predictions)
+    chosen = [row for row in rows if row.id in predicted and not results[row.id].problems]
     if not chosen:
         raise ManifestError(
             str(predictions),
-            f"predicts none of these images (it has {join_names(sorted(known))})",
+            f"predicts none of these images (it has {join_names(sorted(predicted))})",
             "Predict on this data set first: cytoloop predict input=dataset/dataset.csv ...",
         )
-    measured, problems = dict(facts), []
-    for row in _track(chosen, progress):
-        picture = known[row.id]["raw"]
-        if picture and stem(picture) != stem(row["raw"]):
-            problems.append(f"{row.id}: was predicted on {picture}, but is {row['raw']}")
-            continue
-        try:
-            figures = _compare(row, known[row.id])
-        except (ManifestError, ValueError) as error:
-            problems.append(f"{row.id}: {error}")
-            continue
-        one = facts[row.id]
-        measured[row.id] = replace(one, figures={**one.figures, **figures})
+    measured, problems = dict(results), []
+    with progress_bar("comparing predictions", len(chosen), progress) as advance:
+        for row in chosen:
+            raw = predicted[row.id]["raw"]
+            if raw and stem(raw) != stem(row["raw"]):
+                problems.append(f"{row.id}: was predicted on {raw}, but the row has {row['raw']}")
+                continue
+            try:
+                metrics = _compare(row, predicted[row.id])
+            except (ManifestError, ValueError) as error:
+                problems.append(f"{row.id}: {error}")
+                continue
+            result = results[row.id]
+            measured[row.id] = replace(result, metrics={**result.metrics, **metrics})
+            advance()
     if problems:
         raise ManifestError(str(predictions), problems, "Predict these images again.")
     return measured
@@ -68,8 +71,8 @@ def measure_predictions(
 def disagreement(one: np.ndarray, other: np.ndarray) -> float:
     """Return how much two segmentations differ, from 0 (the same objects) to 1.
 
-    One minus the mean, over the objects of both, of the best intersection over union that an
-    object has with one of the other segmentation.
+    It is 1 minus the mean, over the objects of both segmentations, of the best intersection over
+    union with an object of the other segmentation.
 
     Parameters
     ----------
@@ -98,24 +101,24 @@ def disagreement(one: np.ndarray, other: np.ndarray) -> float:
 
 
 def uncertainty(probability: np.ndarray, foreground: np.ndarray) -> float:
-    """Return how unsure a model is about an image, from 0 to 1.
+    """Return how uncertain a model is about an image, from 0 to 1.
 
-    Each voxel is unsure by 4 p (1 - p), which is 1 where p is one half; the sum over the image
-    is compared with the foreground, predicted or given, so that empty images count for little.
+    The uncertainty of a voxel is 4 p (1 - p), which is 1 at p = 0.5. The result is its sum over the
+    image divided by the size of the foreground, predicted or given, and at most 1.
 
     Parameters
     ----------
     probability : ndarray
-        Of foreground, 0 to 1.
+        Foreground probability, 0 to 1.
     foreground : ndarray of bool
         Same shape.
     """
-    unsure = float(np.sum(4 * probability * (1 - probability), dtype=np.float64))
+    total = float(np.sum(4 * probability * (1 - probability), dtype=np.float64))
     size = float(np.sum(np.maximum(probability, foreground), dtype=np.float64))
-    return min(unsure / size, 1.0) if size else 0.0
+    return min(total / size, 1.0) if size else 0.0
 
 
-def _predicted(path: str | Path) -> Manifest:
+def _read_predictions(path: str | Path) -> dict[str, Row]:
     manifest = read_manifest(path, ("id",))
     if not any(row[name] for row in manifest for name in ("probability", "mask", "labels")):
         raise ManifestError(
@@ -123,50 +126,33 @@ def _predicted(path: str | Path) -> Manifest:
             "names no probability map, mask or labels",
             "Expected the predictions.csv of `cytoloop predict`.",
         )
-    return manifest
+    return {row.id: row for row in manifest}
 
 
 def _compare(row: Row, predicted: Row) -> dict[str, float]:
     labels, valid = read_target(row)
-    figures = {}
+    metrics = {}
     kind = "labels" if predicted["labels"] else "mask"
     if predicted[kind]:
-        found = _fitting(read_labels(_path(predicted, kind)), labels)
-        figures["disagreement"] = disagreement(
+        found = read_labels(row_file(predicted, kind))
+        _require_shape(found, labels)
+        metrics["disagreement"] = disagreement(
             *(separate_pieces(np.where(valid, one, 0)) for one in (labels, found))
         )
     if predicted["probability"]:
-        # of classes: that a voxel is of any
-        stored = read_image(_path(predicted, "probability")).data.max(axis=0)
+        # with several classes: the highest probability of any class
+        stored = read_image(row_file(predicted, "probability")).data.max(axis=0)
+        _require_shape(stored, labels)
         scale = np.iinfo(stored.dtype).max if stored.dtype.kind == "u" else 1.0
-        probability = _fitting(stored, labels).astype(np.float32) / scale
-        figures["uncertainty"] = uncertainty(
+        probability = stored.astype(np.float32) / scale
+        metrics["uncertainty"] = uncertainty(
             np.where(valid, probability, 0), np.where(valid, labels > 0, False)
         )
-    return figures
+    return metrics
 
 
-def _path(row: Row, column: str) -> Path:
-    return row_file(row, column)
-
-
-def _fitting(found: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    if found.shape != labels.shape:
-        raise ValueError(f"predicted shape {found.shape} but the segmentation is {labels.shape}")
-    return found
-
-
-def _track(rows: Sequence[Row], progress: bool) -> Iterable[Row]:
-    if not progress:
-        return rows
-    from rich.progress import track
-
-    from cytoloop.terminal import stderr_console
-
-    return track(
-        rows,
-        "comparing predictions",
-        console=stderr_console,
-        transient=True,
-        disable=not stderr_console.is_terminal,
-    )
+def _require_shape(predicted: np.ndarray, labels: np.ndarray) -> None:
+    if predicted.shape != labels.shape:
+        raise ValueError(
+            f"predicted shape {predicted.shape} but the segmentation is {labels.shape}"
+        )

@@ -1,8 +1,8 @@
-"""Quality: the limits of figures, what is beyond them, and who is looked at first.
+"""Limits of the quality metrics, and the review priority of a row.
 
-A limit names a figure, the range in which it is fine, and what happens beyond it: ``flag`` marks
-the row, ``reject`` leaves it out of the splits, ``ignore`` only writes the figure down. A person's
-``keep`` outweighs a limit; it does not outweigh a problem, with which no row can be trained on.
+A limit is the range in which a metric is fine. Outside it, the action ``flag`` marks the row,
+``reject`` leaves it out of the splits, and ``ignore`` only records the metric. A curator's ``keep``
+overrides a limit. It does not override a problem, with which a row cannot be used for training.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ ACTIONS = ("flag", "reject", "ignore")
 
 @dataclass(frozen=True)
 class Limit:
-    """The range in which a figure is fine.
+    """The range in which a metric is fine.
 
     Attributes
     ----------
     meaning : str
-        What a row beyond the limit is, in words.
+        Words for a row outside the limit.
     min, max : float or None
         None: no limit on this side.
     action : str
         ``flag``, ``reject`` or ``ignore``.
     weight : float
-        What a row beyond the limit adds to its priority.
+        Added to the priority of a row outside the limit.
     """
 
     meaning: str
@@ -38,74 +38,66 @@ class Limit:
     action: str = "flag"
     weight: float = 1.0
 
-    def recorded(self) -> dict[str, Any]:
+    def to_record(self) -> dict[str, Any]:
         """Return the values that a config gives."""
         return {"min": self.min, "max": self.max, "action": self.action, "weight": self.weight}
 
 
-class Finding(NamedTuple):
-    """A figure beyond its limit."""
+class Violation(NamedTuple):
+    """A metric outside its limit, with a description and the limit's action."""
 
-    figure: str
+    metric: str
     text: str
     action: str
 
 
-LIMITS = {
+DEFAULT_LIMITS = {
     "focus": Limit("blurred", min=0.2),
     "contrast": Limit("objects hardly differ from background", min=2.0),
     "saturated": Limit("overexposed", max=0.01),
-    "foreground": Limit("hardly any background is left", max=0.98),
+    "foreground": Limit("hardly any background", max=0.98),
     "objects": Limit("number of objects"),
-    "label_gaps": Limit("numbers are missing among the labels", max=0, weight=0.1),
-    "split_labels": Limit("labels lie in several pieces", max=0),
+    "label_gaps": Limit("missing label numbers", max=0, weight=0.1),
+    "split_labels": Limit("labels in several pieces", max=0),
     "tiny_pieces": Limit("tiny pieces", max=0, weight=0.5),
     "misalignment": Limit("image and segmentation fit better when shifted", max=0.01, weight=2.0),
-    "similarity": Limit("nearly the same picture as another", max=0.95),
+    "similarity": Limit("near-duplicate of another image", max=0.95),
     "disagreement": Limit("the prediction differs from the segmentation", max=0.5),
-    "uncertainty": Limit("the model is unsure", max=0.5),
+    "uncertainty": Limit("the model is uncertain", max=0.5),
 }
-"""Figures that may be limited. Where the numbers come from: docs/curation.md."""
+"""All metrics that can have a limit. The source of the numbers: docs/curation.md."""
 
-CONTINUOUS = ("disagreement", "uncertainty")
-"""Figures from 0 to 1 that add to the priority below their limits too."""
+GRADED_METRICS = ("disagreement", "uncertainty")
+"""Metrics from 0 to 1 that also add to the priority inside their limits."""
+
+_PROBLEM_PRIORITY = 10.0
 
 
-def limits_of(given: Mapping[str, Any]) -> dict[str, Limit]:
-    """Return the limits, with those given in place of the usual ones.
+def limits_from(given: Mapping[str, Any]) -> dict[str, Limit]:
+    """Return the limits of all metrics: the default ones with the given values replaced.
 
     Parameters
     ----------
     given : mapping
-        Figure to a mapping with some of ``min``, ``max``, ``action``, ``weight``.
+        Metric to a mapping with some of ``min``, ``max``, ``action``, ``weight``.
 
     Raises
     ------
     ConfigError
-        Unknown figures or keys, values that are no numbers, unknown actions; all of them.
+        Unknown metrics, keys or actions, and values that are not numbers; all of them.
     """
-    problems = []
-    limits = dict(LIMITS)
-    for figure, values in given.items():
-        where = f"quality.{figure}"
-        if figure not in LIMITS:
-            problems.append(f"{where}: no such figure; they are {', '.join(LIMITS)}")
+    problems: list[str] = []
+    limits = dict(DEFAULT_LIMITS)
+    for metric, values in given.items():
+        where = f"quality.{metric}"
+        if metric not in DEFAULT_LIMITS:
+            problems.append(f"{where}: no such metric; expected one of {', '.join(DEFAULT_LIMITS)}")
             continue
-        if not isinstance(values, Mapping):
-            problems.append(f"{where}={values}: expected min, max, action or weight")
-            continue
-        for key, value in values.items():
-            if key == "action" and value not in ACTIONS:
-                problems.append(f"{where}.action={value}: expected {', '.join(ACTIONS)}")
-            elif key in ("min", "max") and not (value is None or _is_number(value)):
-                problems.append(f"{where}.{key}={value}: expected a number or null")
-            elif key == "weight" and not (_is_number(value) and value >= 0):
-                problems.append(f"{where}.weight={value}: expected a number from 0 up")
-            elif key not in ("min", "max", "action", "weight"):
-                problems.append(f"{where}.{key}: expected min, max, action or weight")
-        if not problems:
-            limits[figure] = replace(limits[figure], **values)
-            low, high = limits[figure].min, limits[figure].max
+        found = _limit_problems(where, values)
+        problems += found
+        if not found:
+            limits[metric] = replace(limits[metric], **values)
+            low, high = limits[metric].min, limits[metric].max
             if low is not None and high is not None and low > high:
                 problems.append(f"{where}: min {low:g} is above max {high:g}")
     if problems:
@@ -113,11 +105,11 @@ def limits_of(given: Mapping[str, Any]) -> dict[str, Limit]:
     return limits
 
 
-def find_breaches(figures: Mapping[str, float], limits: Mapping[str, Limit]) -> list[Finding]:
-    """Return the figures of a row that are beyond their limits, in the order of the limits."""
+def find_violations(metrics: Mapping[str, float], limits: Mapping[str, Limit]) -> list[Violation]:
+    """Return the metrics of a row that are outside their limits, in the order of the limits."""
     found = []
     for name, limit in limits.items():
-        value = figures.get(name)
+        value = metrics.get(name)
         if value is None or limit.action == "ignore":
             continue
         if limit.min is not None and value < limit.min:
@@ -126,23 +118,47 @@ def find_breaches(figures: Mapping[str, float], limits: Mapping[str, Limit]) -> 
             text = f"{name} {value:.3g} is above {limit.max:g} ({limit.meaning})"
         else:
             continue
-        found.append(Finding(name, text, limit.action))
+        found.append(Violation(name, text, limit.action))
     return found
 
 
-def priority(figures: Mapping[str, float], limits: Mapping[str, Limit], problems: int = 0) -> float:
-    """Return how much a row needs to be looked at; 0 for one with nothing to see.
+def priority(metrics: Mapping[str, float], limits: Mapping[str, Limit], problems: int = 0) -> float:
+    """Return the review priority of a row; 0 where there is nothing to review.
 
-    10 for each problem, the weight of each figure beyond its limit, and the weights of
-    disagreement and uncertainty times their values (0 to 1).
+    It is the sum of 10 per problem, the weight of each metric outside its limit, and the weights
+    of disagreement and uncertainty times their values (0 to 1).
+
+    Parameters
+    ----------
+    metrics : mapping of str to float
+    limits : mapping of str to Limit
+    problems : int
+        Number of problems of the row.
     """
-    total = 10.0 * problems
-    for finding in find_breaches(figures, limits):
-        total += limits[finding.figure].weight
-    for name in CONTINUOUS:
+    total = _PROBLEM_PRIORITY * problems
+    for violation in find_violations(metrics, limits):
+        total += limits[violation.metric].weight
+    for name in GRADED_METRICS:
         if limits[name].action != "ignore":
-            total += limits[name].weight * figures.get(name, 0.0)
+            total += limits[name].weight * metrics.get(name, 0.0)
     return round(total, 4)
+
+
+def _limit_problems(where: str, values: Any) -> list[str]:
+    """Return what is wrong with the values given for one limit."""
+    if not isinstance(values, Mapping):
+        return [f"{where}={values}: expected min, max, action or weight"]
+    problems = []
+    for key, value in values.items():
+        if key == "action" and value not in ACTIONS:
+            problems.append(f"{where}.action={value}: expected {', '.join(ACTIONS)}")
+        elif key in ("min", "max") and not (value is None or _is_number(value)):
+            problems.append(f"{where}.{key}={value}: expected a number or null")
+        elif key == "weight" and not (_is_number(value) and value >= 0):
+            problems.append(f"{where}.weight={value}: expected a number from 0 up")
+        elif key not in ("min", "max", "action", "weight"):
+            problems.append(f"{where}.{key}: expected min, max, action or weight")
+    return problems
 
 
 def _is_number(value: Any) -> bool:

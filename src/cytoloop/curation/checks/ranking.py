@@ -1,4 +1,4 @@
-"""Ranking: the rows that a person should look at first."""
+"""The order in which a curator should review the rows, and the table ``quality.csv``."""
 
 from __future__ import annotations
 
@@ -6,34 +6,36 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from cytoloop.curation.checks.duplicates import Nearest
-from cytoloop.curation.checks.facts import Facts
-from cytoloop.curation.checks.quality_limits import LIMITS, Limit, priority
+from cytoloop.curation.checks.quality_limits import DEFAULT_LIMITS, Limit, priority
+from cytoloop.curation.checks.result import CheckResult
 from cytoloop.manifest import Row
 
-COLUMNS = (
+QUALITY_COLUMNS = (
     *("rank", "id", "priority", "status", "split", "flags", "problems", "nearest"),
-    *LIMITS,
+    *DEFAULT_LIMITS,
     *("pieces", "object_voxels", "low", "median", "high", "shift_z", "shift_y", "shift_x"),
 )
-"""Of ``quality.csv``."""
+"""Columns of ``quality.csv``."""
 
 
 @dataclass(frozen=True)
-class Ranked:
-    """A row's place in the order of looking.
+class RankedRow:
+    """A row's place in the order of review.
 
     Attributes
     ----------
     id : str
+        Of the row.
     rank : int
-        From 1, the row to look at first.
+        From 1, the row to review first.
     priority : float
         See `cytoloop.curation.checks.quality_limits.priority`.
     flags : tuple of str
-        What is beyond its limits, in words.
+        Descriptions of the metrics outside their limits.
     problems : tuple of str
+        ``column: text`` of each problem.
     nearest : str
-        Id of the picture most like this one.
+        Id of the most similar image, "" where there is none.
     """
 
     id: str
@@ -45,53 +47,58 @@ class Ranked:
 
 
 def rank_rows(
-    rows: Sequence[Row],
-    facts: Mapping[str, Facts],
+    results: Mapping[str, CheckResult],
     limits: Mapping[str, Limit],
     flags: Mapping[str, Sequence[str]],
     nearest: Nearest,
-) -> list[Ranked]:
-    """Return the rows in the order in which a person should look at them.
+) -> list[RankedRow]:
+    """Return the checked rows in the order of review.
 
-    By priority; among equals the image with the lowest contrast comes first.
+    The highest priority comes first; of equal priorities, the lowest contrast; then the id decides.
     """
     scored = []
-    for row in rows:
-        one = facts[row.id]
-        value = priority(one.figures, limits, len(one.problems))
-        scored.append((-value, one.figures.get("contrast", 0.0), row.id))
+    for row_id, result in results.items():
+        value = priority(result.metrics, limits, len(result.problems))
+        scored.append((-value, result.metrics.get("contrast", 0.0), row_id))
     return [
-        Ranked(
-            id=name,
+        RankedRow(
+            id=row_id,
             rank=rank,
             priority=-value,
-            flags=tuple(flags.get(name, ())),
-            problems=tuple(f"{p.column}: {p.text}" for p in facts[name].problems),
-            nearest=nearest[name][0] if name in nearest else "",
+            flags=tuple(flags.get(row_id, ())),
+            problems=tuple(f"{p.column}: {p.text}" for p in results[row_id].problems),
+            nearest=nearest[row_id][0] if row_id in nearest else "",
         )
-        for rank, (value, _, name) in enumerate(sorted(scored), start=1)
+        for rank, (value, _, row_id) in enumerate(sorted(scored), start=1)
     ]
 
 
-def table(
-    ranking: Sequence[Ranked], rows: Mapping[str, Row], facts: Mapping[str, Facts]
+def quality_table(
+    ranking: Sequence[RankedRow], rows: Mapping[str, Row], results: Mapping[str, CheckResult]
 ) -> list[dict[str, object]]:
-    """Return the lines of ``quality.csv``."""
+    """Return the lines of ``quality.csv``.
+
+    Parameters
+    ----------
+    ranking : sequence of RankedRow
+    rows, results : mappings
+        By row id.
+    """
     lines = []
-    for one in ranking:
-        row = rows[one.id]
-        figures = {name: f"{value:.6g}" for name, value in facts[one.id].figures.items()}
+    for ranked in ranking:
+        row = rows[ranked.id]
+        metrics = {name: f"{value:.6g}" for name, value in results[ranked.id].metrics.items()}
         lines.append(
             {
-                **figures,
-                "rank": one.rank,
-                "id": one.id,
-                "priority": f"{one.priority:g}",
+                **metrics,
+                "rank": ranked.rank,
+                "id": ranked.id,
+                "priority": f"{ranked.priority:g}",
                 "status": row["status"],
                 "split": row["split"],
                 "flags": row["flags"],
-                "problems": "; ".join(one.problems),
-                "nearest": one.nearest,
+                "problems": "; ".join(ranked.problems),
+                "nearest": ranked.nearest,
             }
         )
     return lines

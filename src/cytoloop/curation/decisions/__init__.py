@@ -1,1 +1,1 @@
-"""Decisions of curators: the log, and what it says of each image."""
+"""Decisions of curators: the log file, the current decision on each image, its effect on rows."""

@@ -1,158 +1,184 @@
-"""Judging: which rows are kept, by what people decided, by problems and by limits."""
+"""Which rows are kept: by decisions of curators, by problems, and by limits of metrics."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 
 from cytoloop.curation.checks.dataset import describe_problems
-from cytoloop.curation.checks.facts import Facts, spacings_differ
-from cytoloop.curation.checks.quality_limits import find_breaches
-from cytoloop.curation.decisions.latest import Verdict, unknown_ids
-from cytoloop.curation.decisions.log import LOG, Line, joined, read_log
-from cytoloop.curation.previous.read import AUTOMATIC, Earlier
+from cytoloop.curation.checks.quality_limits import find_violations
+from cytoloop.curation.checks.result import FILE_NOT_FOUND, CheckResult, spacings_differ
+from cytoloop.curation.decisions.latest import Decision, unknown_ids
+from cytoloop.curation.decisions.log import LogLine, join_logs, read_log
+from cytoloop.curation.file_names import DECISIONS_CSV
 from cytoloop.curation.region_masks import Regions
-from cytoloop.curation.settings import Settings
+from cytoloop.curation.settings import CurationSettings
+from cytoloop.curation.sources import Sources
 from cytoloop.errors import ManifestError, join_names, truncate_lines
 from cytoloop.manifest import Row, absolute_path, format_spacing
 
 log = logging.getLogger(__name__)
 
-_TOLD = 20
-"""Lines of rejected rows on the terminal; dataset.csv has them all."""
+AUTOMATIC = "cytoloop"
+"""The curator of decisions by checks, limits and settings. Each round makes them anew."""
+
+_MAX_LOGGED = 20
+"""Largest number of rejected rows on the terminal. dataset.csv has all of them."""
 
 
-def read_logs(settings: Settings, earlier: Earlier) -> list[Line]:
-    """Return all that was decided: in the round before, in this data set, and in a log given.
+def read_logs(settings: CurationSettings, parent: Path | None) -> list[LogLine]:
+    """Return all decisions: of the parent data set, of this data set, and of ``decisions=``.
+
+    Parameters
+    ----------
+    settings : CurationSettings
+    parent : Path or None
+        Folder of the previous round.
 
     Raises
     ------
     ManifestError
-        A faulty log, or none where one is named.
+        A log with problems, or a missing file in ``decisions=``.
     """
-    own = absolute_path(str(settings.output)) / LOG
-    before = earlier.folder / LOG if earlier.folder else own
+    own = absolute_path(str(settings.output)) / DECISIONS_CSV
+    of_parent = parent / DECISIONS_CSV if parent else own
     given = absolute_path(str(settings.decisions)) if settings.decisions else own
-    return joined(
-        read_log(before) if before.is_file() and not _same(before, own) else [],
+    return join_logs(
+        read_log(of_parent) if of_parent.is_file() and not _is_same(of_parent, own) else [],
         read_log(own) if own.is_file() else [],
-        read_log(given) if not _same(given, own) else [],
+        read_log(given) if not _is_same(given, own) else [],
     )
 
 
-def _same(one: Path, other: Path) -> bool:
-    return one.resolve() == other.resolve()
+def clear_automatic_decisions(rows: Sequence[Row], decided: Container[str]) -> None:
+    """Clear what the previous round decided without a curator, or by a log that is read again.
 
-
-def apply_verdicts(
-    rows: Sequence[Row],
-    regions: Mapping[str, Regions],
-    verdicts: Mapping[str, Verdict],
-    settings: Settings,
-) -> dict[str, Regions]:
-    """Fill in status, reason, curator and base image; return what each row's masks are made of.
-
-    Regions that a person draws are added to those of the sources and to the rules; ``none``
-    clears what was said before it.
+    Parameters
+    ----------
+    rows : sequence of Row
+    decided : container of str
+        Ids in the decisions log.
     """
-    final = {}
     for row in rows:
-        verdict = verdicts.get(row.id, Verdict())
-        stated = regions[row.id]
-        final[row.id] = Regions(
-            (*stated.exclude, *settings.rules, *verdict.exclude),
-            (*stated.merge, *verdict.merge),
+        row.values["flags"] = ""
+        is_kept_by_default = row["status"] == "keep" and not row["curator"]
+        if row["curator"] == AUTOMATIC or row.id in decided or is_kept_by_default:
+            row.values |= {"status": "", "reason": "", "curator": ""}
+
+
+def apply_decisions(
+    sources: Sources, decisions: Mapping[str, Decision], settings: CurationSettings
+) -> dict[str, Regions]:
+    """Fill status, reason, curator and base image of each row; return the regions of each row.
+
+    Regions of a decision are added to those of the sources and to the rules of the settings.
+    """
+    regions = {}
+    for row in sources.rows:
+        decision = decisions.get(row.id, Decision())
+        stated = sources.regions[row.id]
+        regions[row.id] = Regions(
+            (*stated.exclude, *settings.rules, *decision.exclude),
+            (*stated.merge, *decision.merge),
         )
-        row.values["base_image"] = verdict.base_image or row["base_image"]
-        if verdict.decision != "undecided":
-            who = verdict.curator or LOG
-            row.values |= {"status": verdict.decision, "reason": verdict.reason, "curator": who}
+        row.values["base_image"] = decision.base_image or row["base_image"]
+        if decision.decision != "undecided":
+            row.values |= {
+                "status": decision.decision,
+                "reason": decision.reason,
+                "curator": decision.curator or DECISIONS_CSV,
+            }
         elif row["status"] == "reject":
             row.values["curator"] = row["curator"] or "table"
         elif settings.undecided == "reject" and row["status"] != "keep":
-            reject(row, "undecided")
-    strangers = unknown_ids(verdicts, [row.id for row in rows])
-    if strangers:
+            _reject(row, "undecided")
+    unknown = unknown_ids(decisions, [row.id for row in sources.rows])
+    if unknown:
         log.warning(
             "decisions about %d images that are not in this data set: %s",
-            len(strangers),
-            "; ".join(truncate_lines(strangers, _TOLD)),
+            len(unknown),
+            "; ".join(truncate_lines(unknown, _MAX_LOGGED)),
         )
-    return final
+    return regions
 
 
-def reject(row: Row, reason: str) -> None:
-    """Reject a row by itself: no person did, and the next round decides anew."""
-    row.values |= {"status": "reject", "reason": reason, "curator": AUTOMATIC}
-
-
-def reject_problems(rows: Sequence[Row], facts: Sequence[Facts], settings: Settings) -> None:
-    """Reject rows that nothing can be learned from, or refuse them all.
+def reject_problems(
+    rows: Sequence[Row], results: Mapping[str, CheckResult], settings: CurationSettings
+) -> None:
+    """Reject rows that have problems, with ``on_problem=reject``.
 
     Raises
     ------
     ManifestError
-        There are some, and ``on_problem`` is ``refuse``.
+        There are problems, and ``on_problem`` is ``refuse``.
     """
-    bad = [(row, one) for row, one in zip(rows, facts, strict=True) if one.problems]
-    lines = describe_problems(rows, facts)
+    bad = [row for row in rows if results[row.id].problems]
+    lines = describe_problems(rows, [results[row.id] for row in rows])
     if bad and settings.on_problem == "refuse":
-        gone = any("file not found" in p.text for one in facts for p in one.problems)
-        hint = " Images of the earlier round that are gone: earlier=drop." if gone else ""
+        hint = ""
+        if any(p.text.startswith(FILE_NOT_FOUND) for row in bad for p in results[row.id].problems):
+            hint = " If images of the previous round were removed, give parent_images=drop."
         raise ManifestError(
             str(settings.raw or settings.parent or settings.output),
             lines,
-            "Fix these images, reject them in decisions.csv, or give on_problem=reject to go on "
+            "Fix these images, reject them in decisions.csv, or give on_problem=reject to continue "
             f"without them.{hint} Nothing was written.",
         )
-    for row, one in bad:
-        reject(row, "; ".join(f"{p.column}: {p.text}" for p in one.problems))
-    for line in lines[:_TOLD]:
+    for row in bad:
+        _reject(row, "; ".join(f"{p.column}: {p.text}" for p in results[row.id].problems))
+    for line in lines[:_MAX_LOGGED]:
         log.warning("rejected: %s", line)
-    if len(lines) > _TOLD:
-        log.warning("rejected: ... and %d more, see dataset.csv", len(lines) - _TOLD)
+    if len(lines) > _MAX_LOGGED:
+        log.warning("rejected: ... and %d more, see dataset.csv", len(lines) - _MAX_LOGGED)
 
 
 def apply_limits(
-    rows: Sequence[Row], facts: Mapping[str, Facts], settings: Settings
+    rows: Sequence[Row], results: Mapping[str, CheckResult], settings: CurationSettings
 ) -> dict[str, list[str]]:
-    """Flag and reject rows by their figures; return what each flag says, by id.
+    """Flag and reject rows by their metrics; return the descriptions of the flags, by row id.
 
-    What a person has decided to keep is flagged at most.
+    A row that a curator keeps is flagged but not rejected.
     """
-    told: dict[str, list[str]] = {}
+    flags: dict[str, list[str]] = {}
     limits = settings.limits
     for row in rows:
-        one = facts.get(row.id)
-        if one is None:
-            continue
-        found = find_breaches(one.figures, limits)
-        row.values["flags"] = " ".join(finding.figure for finding in found)
-        told[row.id] = [finding.text for finding in found]
-        beyond = [finding.text for finding in found if finding.action == "reject"]
-        if beyond and row["status"] == "":
-            reject(row, "; ".join(beyond))
-    return told
+        found = find_violations(results[row.id].metrics, limits)
+        row.values["flags"] = " ".join(violation.metric for violation in found)
+        flags[row.id] = [violation.text for violation in found]
+        reasons = [violation.text for violation in found if violation.action == "reject"]
+        if reasons and row["status"] == "":
+            _reject(row, "; ".join(reasons))
+    return flags
 
 
-def warn_about_spacing(rows: Sequence[Row], facts: Mapping[str, Facts], settings: Settings) -> None:
-    """Warn where the voxel size given in the settings is not what the files say."""
-    if settings.spacing_um is None:
+def warn_about_spacing(
+    results: Mapping[str, CheckResult], spacing_um: Sequence[float] | None
+) -> None:
+    """Warn where ``spacing_um`` differs from the voxel size in the files."""
+    if spacing_um is None:
         return
-    judged = [facts[row.id] for row in rows if row.id in facts]
     other = [
-        f"{one.id} ({format_spacing(one.file_spacing_um)})"
-        for one in judged
-        if one.spacing_um
-        and one.file_spacing_um
-        and one.shape
-        and spacings_differ(one.spacing_um, one.file_spacing_um, len(one.shape))
+        f"{result.id} ({format_spacing(result.file_spacing_um)})"
+        for result in results.values()
+        if result.spacing_um
+        and result.file_spacing_um
+        and result.shape
+        and spacings_differ(result.spacing_um, result.file_spacing_um, len(result.shape))
     ]
     if other:
         log.warning(
-            "spacing_um=%s is used, but %d files say otherwise: %s",
-            format_spacing(settings.spacing_um),
+            "spacing_um=%s is used, but %d files have another voxel size: %s",
+            format_spacing(spacing_um),
             len(other),
             join_names(other),
         )
+
+
+def _reject(row: Row, reason: str) -> None:
+    """Reject a row without a curator; the next round decides again."""
+    row.values |= {"status": "reject", "reason": reason, "curator": AUTOMATIC}
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    return one.resolve() == other.resolve()

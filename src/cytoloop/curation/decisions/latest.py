@@ -1,9 +1,8 @@
-"""Decisions: what the log says of each image in the end.
+"""The current decision on each image, from all lines of a decisions log.
 
-The last word about an image wins, and undoing is one more line. Each column is a matter of its
-own: an empty cell says nothing about it, so a line that only adds an excluding mask leaves an
-earlier ``reject`` standing. ``undecided`` takes a decision back, ``none`` takes regions or a base
-image back.
+Later lines override earlier ones, so a decision is undone by one more line. Each column counts on
+its own: an empty cell changes nothing, so a line that only adds an excluding mask keeps an earlier
+``reject``. ``undecided`` withdraws a decision; ``none`` withdraws regions or a base image.
 """
 
 from __future__ import annotations
@@ -13,13 +12,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from cytoloop.curation.decisions.log import Line, read_log
-from cytoloop.curation.region_cells import NONE, split_parts
+from cytoloop.curation.decisions.log import LogLine, read_log
+from cytoloop.curation.region_cells import NONE, parse_regions
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """What the log says of one image in the end.
+class Decision:
+    """The current decision on one image.
 
     Attributes
     ----------
@@ -28,7 +27,7 @@ class Verdict:
     base_image : str
         ``seg1``, ``seg2``, or "" where nothing is decided.
     exclude, merge : tuple of str
-        Regions, as absolute paths, rules or ``none``.
+        Regions, as absolute paths, URLs, rules or ``none``.
     reason, curator : str
         Of the decision; where there is none, the last that were given.
     """
@@ -41,42 +40,48 @@ class Verdict:
     curator: str = ""
 
 
-def read_decisions(path: str | Path) -> dict[str, Verdict]:
-    """Return the last word about each image of a log, see `cytoloop.curation.decisions.log.read_log`."""
-    return verdicts_of(read_log(path))
+def read_decisions(path: str | Path) -> dict[str, Decision]:
+    """Return the current decision on each image of a log.
+
+    Raises
+    ------
+    ManifestError
+        See `cytoloop.curation.decisions.log.read_log`.
+    """
+    return latest_decisions(read_log(path))
 
 
-def verdicts_of(lines: Iterable[Line]) -> dict[str, Verdict]:
-    """Return the last word about each image, from lines in the order in which they were said."""
-    verdicts: dict[str, Verdict] = {}
+def latest_decisions(lines: Iterable[LogLine]) -> dict[str, Decision]:
+    """Return the current decision on each image, by id, from log lines in their order."""
+    decisions: dict[str, Decision] = {}
     for line in lines:
-        verdicts[line["id"]] = _after(verdicts.get(line["id"], Verdict()), line)
-    return verdicts
+        decisions[line["id"]] = _update(decisions.get(line["id"], Decision()), line)
+    return decisions
 
 
-def unknown_ids(verdicts: Iterable[str], ids: Sequence[str]) -> list[str]:
-    """Return a line for each decided id that no image has, with the likeliest one meant."""
+def unknown_ids(decided: Iterable[str], ids: Sequence[str]) -> list[str]:
+    """Return each decided id that no image has, with the most similar id of an image."""
     lines = []
-    for name in sorted(set(verdicts) - set(ids)):
+    for name in sorted(set(decided) - set(ids)):
         close = [one for one in ids if one.lstrip("0") == name] or difflib.get_close_matches(
             name, ids, 1, 0.8
         )
-        lines.append(name + (f" (is {close[0]} meant?)" if close else ""))
+        lines.append(name + (f" (did you mean {close[0]}?)" if close else ""))
     return lines
 
 
-def _after(earlier: Verdict, line: Line) -> Verdict:
-    """Return what is true of an image after one more line."""
-    now = earlier
+def _update(before: Decision, line: LogLine) -> Decision:
+    """Return the decision on an image after one more line."""
+    now = before
     decision = line["decision"].lower()
     if decision:
         now = replace(now, decision=decision, reason=line["reason"], curator=line["curator"])
-    elif now.decision == "undecided":  # else the words belong to the decision that stands
+    elif now.decision == "undecided":  # otherwise reason and curator belong to that decision
         now = replace(
             now, reason=line["reason"] or now.reason, curator=line["curator"] or now.curator
         )
     base = line["base_image"].lower()
     if base:
         now = replace(now, base_image="" if base == NONE else base)
-    exclude, merge = (split_parts(line[column], Path()) for column in ("exclude", "merge"))
+    exclude, merge = (parse_regions(line[column], Path()) for column in ("exclude", "merge"))
     return replace(now, exclude=exclude or now.exclude, merge=merge or now.merge)

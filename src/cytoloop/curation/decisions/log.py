@@ -1,4 +1,4 @@
-"""The file of a decisions log: as a spreadsheet may have left it, and only ever appended to."""
+"""The file of a decisions log: read as a spreadsheet may save it, appended to line by line."""
 
 from __future__ import annotations
 
@@ -10,36 +10,41 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 
-from cytoloop.curation.region_cells import join_parts, relative_parts, rule_problem, split_parts
+from cytoloop.curation.region_cells import (
+    format_regions,
+    format_relative_regions,
+    parse_regions,
+    rule_problem,
+)
 from cytoloop.errors import ManifestError
 from cytoloop.io.atomic import replacing
 from cytoloop.truth.regions import is_rule
 
-LOG = "decisions.csv"
 COLUMNS = ("id", "decision", "base_image", "exclude", "merge", "reason", "curator", "time")
 DECISIONS = ("keep", "reject", "undecided")
-_REGIONS = ("exclude", "merge")
+_REGION_COLUMNS = ("exclude", "merge")
 
-Line = dict[str, str]
+LogLine = dict[str, str]
+"""Column to cell, with all of `COLUMNS`."""
 
 
-def read_log(path: str | Path) -> list[Line]:
+def read_log(path: str | Path) -> list[LogLine]:
     """Return the lines of a log, with absolute paths of regions.
 
     Parameters
     ----------
     path : str or Path
-        A CSV with at least the columns ``id`` and ``decision``, as a spreadsheet saves it, with
-        commas, semicolons or tabs. Paths in it start at its folder.
+        A CSV with at least the columns ``id`` and ``decision``, separated by commas, semicolons
+        or tabs. Its paths are relative to its folder.
 
     Raises
     ------
     ManifestError
-        Unreadable, other columns, cells beyond the last column, or words that are no decision;
-        all of them.
+        The file cannot be read, has unknown columns, too many cells in a row, or unknown words;
+        all problems at once.
     """
     path = Path(path)
-    columns, records = _records(path)
+    columns, records = _read_records(path)
     root = Path(os.path.abspath(path.parent))
     problems: list[str] = []
     lines = []
@@ -53,39 +58,39 @@ def read_log(path: str | Path) -> list[Line]:
             problems.append(f"row {number}: has no id")
         if any(cells[len(columns) :]):
             problems.append(
-                f"{where}: has {len(cells)} cells for {len(columns)} columns; text with a comma "
-                "stands in double quotes"
+                f"{where}: has {len(cells)} cells for {len(columns)} columns; put text with a "
+                "comma in double quotes"
             )
         problems += [f"{where}, {text}" for text in _line_problems(line)]
-        lines.append(line | {n: join_parts(split_parts(line[n], root)) for n in _REGIONS})
+        regions = {n: format_regions(parse_regions(line[n], root)) for n in _REGION_COLUMNS}
+        lines.append(line | regions)
     if problems:
         raise ManifestError(
-            str(path), problems, "Correct these cells; an empty cell leaves a matter as it was."
+            str(path), problems, "Correct these cells. An empty cell changes nothing."
         )
     return lines
 
 
 def append_decision(path: str | Path, decision: Mapping[str, str]) -> None:
-    """Append one line to a log, making the log where there is none.
+    """Append one line to a log; a missing log is created.
 
-    The line is written at once and synced, so that a crash loses at most this line. The time is
-    filled in where it is not given.
+    The line is synced to disk, so a crash loses at most this line. An empty time is filled in.
 
     Parameters
     ----------
     path : str or Path
     decision : mapping of str to str
-        Column to text; ``id`` is needed.
+        Column to text; ``id`` is required.
 
     Raises
     ------
     ManifestError
-        An unknown column, no id, or a word that is no decision; nothing is written then.
+        An unknown column or word, or no id. Nothing is written.
     """
     path = Path(path)
-    strange = sorted(set(decision) - set(COLUMNS))
     line = {name: _one_line(str(decision.get(name, ""))) for name in COLUMNS}
-    problems = [f"has no column {name!r}" for name in strange] + _line_problems(line)
+    problems = [f"has no column {name!r}" for name in sorted(set(decision) - set(COLUMNS))]
+    problems += _line_problems(line)
     if not line["id"]:
         problems.append("the decision has no id")
     if problems:
@@ -93,17 +98,17 @@ def append_decision(path: str | Path, decision: Mapping[str, str]) -> None:
     line["time"] = line["time"] or datetime.now(timezone.utc).isoformat(timespec="seconds")
     path.parent.mkdir(parents=True, exist_ok=True)
     columns: Sequence[str] = COLUMNS
-    delimiter, torn = ",", False
-    there = path.exists() and path.stat().st_size > 0
-    if there:
+    delimiter, is_open = ",", False
+    has_header = path.exists() and path.stat().st_size > 0
+    if has_header:
         text = path.read_text(encoding="utf-8-sig")
-        columns, delimiter = _header(text, path)
-        torn = not text.endswith("\n")  # a crash or an editor left the last line open
+        columns, delimiter = _read_header(text, path)
+        is_open = not text.endswith("\n")  # after a crash, or by some editors
     buffer = io.StringIO()
     writer = csv.writer(buffer, delimiter=delimiter, lineterminator="\n")
-    if torn:
+    if is_open:
         buffer.write("\n")
-    if not there:
+    if not has_header:
         writer.writerow(columns)
     writer.writerow([line.get(name, "") for name in columns])
     with path.open("a", encoding="utf-8", newline="") as file:
@@ -112,58 +117,67 @@ def append_decision(path: str | Path, decision: Mapping[str, str]) -> None:
         os.fsync(file.fileno())
 
 
-def joined(before: Sequence[Line], own: Sequence[Line], given: Sequence[Line]) -> list[Line]:
-    """Return one log of three: that of the round before, a data set's own, and one given by hand.
+def join_logs(
+    parent: Sequence[LogLine], own: Sequence[LogLine], given: Sequence[LogLine]
+) -> list[LogLine]:
+    """Return the lines of three logs as one: parent data set, own data set, file of the settings.
 
-    Lines that the data set's own log has already are not said twice: what was decided since then
-    stands.
+    A line that the own log already has is not repeated, so later lines of the own log stay later.
     """
     known = {tuple(line.values()) for line in own}
-    first = [line for line in before if tuple(line.values()) not in known]
+    first = [line for line in parent if tuple(line.values()) not in known]
     known |= {tuple(line.values()) for line in first}
     return [*first, *own, *(line for line in given if tuple(line.values()) not in known)]
 
 
-def write_log(path: Path, lines: Sequence[Line]) -> None:
-    """Write a log whole, atomically, with paths that start at its folder."""
+def write_log(path: Path, lines: Sequence[LogLine]) -> None:
+    """Write a whole log atomically, with paths relative to its folder."""
     root = Path(os.path.abspath(path.parent))
     with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
         for line in lines:
-            told = {n: relative_parts(split_parts(line[n], root), root) for n in _REGIONS}
-            writer.writerow([(line | told)[name] for name in COLUMNS])
+            regions = {
+                name: format_relative_regions(parse_regions(line[name], root), root)
+                for name in _REGION_COLUMNS
+            }
+            writer.writerow([(line | regions)[name] for name in COLUMNS])
 
 
-def _records(path: Path) -> tuple[tuple[str, ...], list[list[str]]]:
+def _read_records(path: Path) -> tuple[tuple[str, ...], list[list[str]]]:
+    """Return the columns of a log and the cells of each row."""
     if not path.is_file():
         raise ManifestError(
-            str(path), "no such decisions log", f"It is a CSV with {', '.join(COLUMNS)}."
+            str(path),
+            "no such decisions log",
+            f"Expected a CSV with the columns {', '.join(COLUMNS)}.",
         )
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise ManifestError(
-            str(path), f"is no UTF-8 text: {error}", "Save it as CSV UTF-8."
+            str(path), f"is not UTF-8 text: {error}", "Save it as CSV UTF-8."
         ) from error
     if not text.strip():
         return COLUMNS, []
-    columns, delimiter = _header(text, path)
+    columns, delimiter = _read_header(text, path)
     try:
         records = list(csv.reader(io.StringIO(text), delimiter=delimiter, strict=True))
     except csv.Error as error:
         raise ManifestError(
-            str(path), f"is no CSV: {error}", "A quote is open: close it, or double it in a text."
+            str(path),
+            f"is not a valid CSV: {error}",
+            "A quote is open: close it, or double it inside a text.",
         ) from error
     return columns, records[1:]
 
 
-def _header(text: str, path: Path) -> tuple[tuple[str, ...], str]:
+def _read_header(text: str, path: Path) -> tuple[tuple[str, ...], str]:
     """Return the columns and the delimiter of a log."""
     first = text.splitlines()[0]
     delimiter = max(",;\t", key=first.count)
     found = [name.strip().lower() for name in next(csv.reader([first], delimiter=delimiter), [])]
-    while found and not found[-1]:  # spreadsheets save empty columns too
+    while found and not found[-1]:  # spreadsheets also save empty columns
         found.pop()
     problems = []
     if "id" not in found or "decision" not in found:
@@ -171,7 +185,7 @@ def _header(text: str, path: Path) -> tuple[tuple[str, ...], str]:
     for name in dict.fromkeys(found):
         if name not in COLUMNS:
             close = difflib.get_close_matches(name, COLUMNS, 1)
-            hint = f" (is {close[0]} meant?)" if close else ""
+            hint = f" (did you mean {close[0]}?)" if close else ""
             problems.append(f"has an unknown column {name!r}{hint}")
         elif found.count(name) > 1:
             problems.append(f"has the column {name!r} twice")
@@ -186,15 +200,15 @@ def _line_problems(line: Mapping[str, str]) -> list[str]:
         problems.append(f"column 'decision': {line['decision']!r}; expected {', '.join(DECISIONS)}")
     if line["base_image"].lower() not in ("", "none", "seg1", "seg2"):
         problems.append(f"column 'base_image': {line['base_image']!r}; expected seg1, seg2 or none")
-    for column in _REGIONS:
-        for part in split_parts(line[column], Path()):
-            told = rule_problem(part) if is_rule(part) else None
+    for column in _REGION_COLUMNS:
+        for part in parse_regions(line[column], Path()):
+            problem = rule_problem(part) if is_rule(part) else None
             if is_rule(part) and column == "merge":
-                told = f"{part} is a rule; merging regions are drawn"
-            problems += [f"column {column!r}: {told}"] if told else []
+                problem = f"{part} is a rule; merging regions must be files"
+            problems += [f"column {column!r}: {problem}"] if problem else []
     return problems
 
 
 def _one_line(text: str) -> str:
-    """Return a cell without line breaks: a decision is a line, for people and for tools."""
+    """Return a cell without line breaks: each decision is one line of the file."""
     return " ".join(text.splitlines()).strip()

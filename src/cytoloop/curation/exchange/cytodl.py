@@ -11,7 +11,7 @@ import numpy as np
 
 from cytoloop.curation.exchange.cytodl_rows import SMALLEST, Plan, make_plans
 from cytoloop.curation.exchange.folders import Export, Stage, list_files, replace_folder
-from cytoloop.curation.splits.assign import SPLITS
+from cytoloop.curation.splits.names import SPLITS
 from cytoloop.io.read import read_image
 from cytoloop.io.writers.tiff import write_image
 from cytoloop.manifest import CYTODL_COLUMNS, Row, format_spacing, write_manifest

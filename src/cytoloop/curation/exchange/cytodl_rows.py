@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from cytoloop.curation.splits.assign import SPLIT_NAMES
+from cytoloop.curation.splits.names import SPLIT_NAMES
 from cytoloop.errors import ConfigError, CytoloopError, ManifestError
 from cytoloop.io.names import stem
 from cytoloop.io.read import Header, read_header

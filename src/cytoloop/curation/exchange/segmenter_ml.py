@@ -15,7 +15,7 @@ from pathlib import Path, PureWindowsPath
 from cytoloop.curation.exchange.cytodl import write_cells
 from cytoloop.curation.exchange.cytodl_rows import make_plans
 from cytoloop.curation.exchange.folders import Export, list_files, replace_folder
-from cytoloop.curation.splits.assign import SPLITS
+from cytoloop.curation.splits.names import SPLITS
 from cytoloop.errors import ManifestError
 from cytoloop.io.names import stem
 from cytoloop.manifest import CYTODL_COLUMNS, Row, read_manifest, write_manifest

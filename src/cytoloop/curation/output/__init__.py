@@ -1,1 +1,1 @@
-"""What a curation writes: manifests, merged targets, report."""
+"""Output of a curation: manifests, made images, report."""

@@ -1,4 +1,4 @@
-"""The report: one page, openable from disk, with the images to look at first."""
+"""The report: one HTML page with the images in the order of review."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from pathlib import Path
 from typing import Any
 
 from cytoloop.curation.checks.quality_limits import Limit
+from cytoloop.curation.file_names import REPORT_HTML
+from cytoloop.curation.output.result import CurationResult
 from cytoloop.curation.output.thumbnails import thumbnail
-from cytoloop.curation.output.write import Dataset
 from cytoloop.errors import CytoloopError
 from cytoloop.io.html import write_page
 from cytoloop.manifest import Row, read_manifest
 
 log = logging.getLogger(__name__)
 
-REPORT = "report.html"
-PICTURES = 300
-"""Rows shown with a picture; the page stays below about 10 MB."""
+MAX_PICTURES = 300
+"""Largest number of rows with a picture. The page stays below about 10 MB."""
 
-_SHOWN = (
+_SHOWN_METRICS = (
     *("objects", "foreground", "contrast", "focus", "saturated", "similarity"),
     *("disagreement", "uncertainty"),
 )
@@ -28,69 +28,71 @@ _SHOWN = (
 
 def write_report(
     output: Path,
-    dataset: Dataset,
+    result: CurationResult,
     limits: Mapping[str, Limit],
     predictions: str | Path | None = None,
 ) -> Path:
     """Write ``report.html`` of a data set; return its path.
 
-    Everything is inside the file: it can be mailed. Rows come in the order of the ranking, then
-    those that were rejected by hand.
+    The page contains its pictures, so it can be sent as one file. Ranked rows come first, then
+    rows that a curator rejected.
 
     Parameters
     ----------
     output : Path
         Folder of the data set.
-    dataset : Dataset
+    result : CurationResult
     limits : mapping of str to Limit
+        Limits of the quality metrics.
     predictions : str or Path, optional
-        ``predictions.csv``, for the outlines of what a model found.
+        ``predictions.csv``, to draw the outlines of predicted objects.
 
     Raises
     ------
     OutputError
         The file cannot be written.
     """
-    rows, facts, ranking = dataset.rows, dataset.facts, dataset.ranking
-    by_id = {row.id: row for row in rows}
-    ranked = {one.id: one for one in ranking}
-    order = [*ranked, *(row.id for row in rows if row.id not in ranked)]
-    guesses = _guesses(predictions)
+    rows = {row.id: row for row in result.rows}
+    ranked = {one.id: one for one in result.ranking}
+    order = [*ranked, *(row_id for row_id in rows if row_id not in ranked)]
+    predicted = _predicted_labels(predictions)
     cards = []
-    for number, name in enumerate(order):
-        picture, trouble = "", ""
-        if number < PICTURES:
+    for number, row_id in enumerate(order):
+        picture, error_text = "", ""
+        if number < MAX_PICTURES:
             try:
-                picture = thumbnail(by_id[name], guesses.get(name))
+                picture = thumbnail(rows[row_id], predicted.get(row_id))
             except (CytoloopError, OSError, ValueError) as error:
-                trouble = str(getattr(error, "problems", [error])[0])
-        figures = facts[name].figures if name in facts else {}
+                error_text = str(getattr(error, "problems", [error])[0])
+        check = result.checks.get(row_id)
+        metrics = check.metrics if check else {}
         cards.append(
             {
-                "row": by_id[name],
-                "ranked": ranked.get(name),
+                "row": rows[row_id],
+                "ranked": ranked.get(row_id),
                 "picture": picture,
-                "trouble": trouble,
-                "shape": facts[name].shape if name in facts else None,
-                "figures": {k: f"{figures[k]:.3g}" for k in _SHOWN if k in figures},
+                "error": error_text,
+                "shape": check.shape if check else None,
+                "metrics": {k: f"{metrics[k]:.3g}" for k in _SHOWN_METRICS if k in metrics},
             }
         )
     return write_page(
-        output / REPORT,
+        output / REPORT_HTML,
         "cytoloop.curation.output",
         "report.html.jinja",
         name=output.resolve().name,
         cards=cards,
-        counts=dataset.counts,
-        splits=_split_table(rows),
+        counts=result.counts,
+        splits=_split_table(result.rows),
         limits=limits,
-        unmatched=dataset.unmatched,
-        pictures=PICTURES,
-        predicted=bool(guesses),
+        unmatched=result.unmatched,
+        max_pictures=MAX_PICTURES,
+        predicted=bool(predicted),
     )
 
 
-def _guesses(predictions: str | Path | None) -> dict[str, Path]:
+def _predicted_labels(predictions: str | Path | None) -> dict[str, Path]:
+    """Return the predicted labels or mask of each row id."""
     if predictions is None:
         return {}
     found = {}
@@ -103,7 +105,7 @@ def _guesses(predictions: str | Path | None) -> dict[str, Path]:
 
 
 def _split_table(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """Return the images and groups of each split, and the rejected ones."""
+    """Return the images and groups of each split and of the rejected rows."""
     table = []
     for name in ("train", "valid", "test", "rejected"):
         chosen = [

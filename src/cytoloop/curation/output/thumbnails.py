@@ -1,4 +1,4 @@
-"""Thumbnails: an image with the outlines of what was drawn in it, small enough for a page."""
+"""Thumbnails: an image beside its segmentation, as pictures for an HTML page."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cytoloop.errors import ImageError
 from cytoloop.io.html import data_uri
 from cytoloop.io.labels import read_labels
 from cytoloop.io.read import read_image
@@ -14,19 +15,19 @@ from cytoloop.manifest import Row
 from cytoloop.truth.targets import read_target, row_file
 
 EDGE = 288
-"""Largest edge of a picture, in pixels."""
+"""Longest edge of a picture in pixels."""
 
-_LABELS = (90, 220, 120)
-_PREDICTED = (255, 80, 220)
-_EXCLUDED = (255, 150, 40)
+_LABEL_COLOUR = (90, 220, 120)
+_PREDICTED_COLOUR = (255, 80, 220)
+_EXCLUDED_COLOUR = (255, 150, 40)
 
 
 def thumbnail(row: Row, predicted: Path | None = None) -> str:
     """Return two pictures side by side, as a ``data:`` URI.
 
-    Left the raw image, of a stack the maximum along z; right the same, of a stack the plane with
-    the most objects in it, with the outlines of the objects (green) and of what was predicted
-    (magenta), and with the excluded region shaded (orange).
+    The left one is the raw image; of a stack, its maximum along z. The right one is the raw image
+    with the outlines of objects (green) and predicted objects (magenta) and the excluded region
+    (orange); of a stack, it is the plane with the most object pixels.
 
     Parameters
     ----------
@@ -38,27 +39,29 @@ def thumbnail(row: Row, predicted: Path | None = None) -> str:
     Raises
     ------
     ImageError, ManifestError
-        Files that cannot be read.
+        Files cannot be read, or image and segmentation have different shapes.
     """
     from PIL import Image
 
     raw = read_image(row_file(row, "raw"), row["channel"] or None, row["scene"] or None, row.time)
     plane = raw.data[0]
     labels, valid = read_target(row)
-    guess = read_labels(predicted) if predicted else None
-    whole = plane
+    if labels.shape != plane.shape:
+        raise ImageError(row.id, f"shape {labels.shape} of the labels but raw is {plane.shape}")
+    found = read_labels(predicted) if predicted else None
+    projection = plane
     if plane.ndim == 3:
         z = int(np.argmax(np.count_nonzero(labels, axis=(1, 2))))
-        whole, plane = plane.max(axis=0), plane[z]
+        projection, plane = plane.max(axis=0), plane[z]
         labels, valid = labels[z], valid[z]
-        guess = guess[z] if guess is not None and guess.ndim == 3 else guess
+        found = found[z] if found is not None and found.ndim == 3 else found
     right = _rgb(plane)
-    hidden = _small(~valid)
-    right[hidden] = 0.55 * right[hidden] + 0.45 * np.array(_EXCLUDED)
-    for found, colour in ((labels, _LABELS), (guess, _PREDICTED)):
-        if found is not None and found.shape == valid.shape:
-            right[_outline(_small(found))] = colour
-    left = _rgb(whole)
+    excluded = _resize_nearest(~valid)
+    right[excluded] = 0.55 * right[excluded] + 0.45 * np.array(_EXCLUDED_COLOUR)
+    for objects, colour in ((labels, _LABEL_COLOUR), (found, _PREDICTED_COLOUR)):
+        if objects is not None and objects.shape == valid.shape:
+            right[_outline(_resize_nearest(objects))] = colour
+    left = _rgb(projection)
     gap = np.full((left.shape[0], 4, 3), 255, np.uint8)
     buffer = io.BytesIO()
     picture = np.concatenate([left, gap, right], axis=1)
@@ -67,7 +70,7 @@ def thumbnail(row: Row, predicted: Path | None = None) -> str:
 
 
 def _rgb(plane: np.ndarray) -> np.ndarray:
-    """Return a picture stretched between its percentiles, (Y, X, 3) uint8, reduced."""
+    """Return a picture (Y, X, 3) uint8: resized, percentiles 0.5 to 99.8 as 0 to 255."""
     from PIL import Image
 
     low, high = np.percentile(plane, (0.5, 99.8))
@@ -79,8 +82,8 @@ def _rgb(plane: np.ndarray) -> np.ndarray:
     return np.repeat(np.asarray(small)[..., None], 3, axis=2)
 
 
-def _small(plane: np.ndarray) -> np.ndarray:
-    """Return labels or a mask at the size of the picture, without new values."""
+def _resize_nearest(plane: np.ndarray) -> np.ndarray:
+    """Return labels or a mask (Y, X) resized to the picture, by nearest neighbour."""
     y, x = (
         np.minimum((np.arange(size) + 0.5) * n / size, n - 1).astype(int)
         for size, n in zip(_size(plane), plane.shape, strict=True)
@@ -89,14 +92,14 @@ def _small(plane: np.ndarray) -> np.ndarray:
 
 
 def _size(plane: np.ndarray) -> tuple[int, int]:
-    """Return the size of the picture: small images are enlarged, large ones reduced."""
+    """Return the size (Y, X) of the picture of a plane, whose longest edge is `EDGE`."""
     factor = EDGE / max(plane.shape)
     y, x = (max(round(n * factor), 1) for n in plane.shape)
     return y, x
 
 
 def _outline(labels: np.ndarray) -> np.ndarray:
-    """Return the pixels of objects that touch another value."""
+    """Return the pixels of objects that touch another label or background, (Y, X) bool."""
     edges = np.zeros(labels.shape, bool)
     for axis in (0, 1):
         moved = np.moveaxis(labels, axis, 0)

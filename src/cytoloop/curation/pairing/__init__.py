@@ -1,1 +1,1 @@
-"""Images and their segmentations, paired by keys in their file names."""
+"""Pairing: images and their segmentations, by keys in their file names."""

@@ -1,4 +1,4 @@
-"""Keys: what makes a raw image and its segmentation partners, found in their file names."""
+"""Keys in file names: files with the same key belong to the same image."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from pathlib import Path
 from cytoloop.errors import ConfigError
 from cytoloop.io.names import path_in_url, stem
 
-_TAIL = re.compile(r"[_\-. ][A-Za-z]+\d{0,2}$")
-_HEAD = re.compile(r"^[A-Za-z]+[_\-. ]")
+_SUFFIX = re.compile(r"[_\-. ][A-Za-z]+\d{0,2}$")
+_PREFIX = re.compile(r"^[A-Za-z]+[_\-. ]")
 
 
 def compile_pattern(text: str, part: str, setting: str) -> re.Pattern[str]:
-    r"""Return a regular expression that has a named part.
+    r"""Return a compiled regular expression that has a named part.
 
     Parameters
     ----------
@@ -23,19 +23,19 @@ def compile_pattern(text: str, part: str, setting: str) -> re.Pattern[str]:
     part : str
         Name of the part: ``id`` or ``group``.
     setting : str
-        Name of the setting it was given in, for the message.
+        Name of the setting, for the error.
 
     Raises
     ------
     ConfigError
-        No regular expression, or one without that part.
+        The text is not a regular expression, or has no such part.
     """
     example = rf"Example: {setting}='(?P<{part}>Emb\d+)'."
     try:
         pattern = re.compile(text)
     except re.error as error:
         raise ConfigError(
-            f"{setting}={text!r}", f"is no regular expression: {error}", example
+            f"{setting}={text!r}", f"is not a regular expression: {error}", example
         ) from error
     if part not in pattern.groupindex:
         raise ConfigError(f"{setting}={text!r}", f"has no part named (?P<{part}>...)", example)
@@ -43,10 +43,9 @@ def compile_pattern(text: str, part: str, setting: str) -> re.Pattern[str]:
 
 
 def find_part(pattern: re.Pattern[str], part: str, path: str | Path) -> str:
-    """Return the named part as found in a file name, "" where it is not found.
+    """Return the named part of a pattern in a file name, "" where the pattern is not found.
 
-    A pattern that holds a ``/`` is searched in the whole path, so that folders can tell images
-    apart.
+    A pattern that contains a ``/`` is searched in the whole path, folders included.
     """
     file = Path(path_in_url(path))
     subject = file.as_posix() if "/" in pattern.pattern else file.name
@@ -55,28 +54,28 @@ def find_part(pattern: re.Pattern[str], part: str, path: str | Path) -> str:
 
 
 def key_of(path: str | Path, pattern: re.Pattern[str] | None) -> str:
-    """Return the key of a file: its stem, or part ``id`` of the pattern ("" if not found)."""
+    """Return the key of a file: its stem, or the part ``id`` of a pattern ("" if not found)."""
     return stem(path) if pattern is None else find_part(pattern, "id", path)
 
 
 def suggest_key(sources: Mapping[str, Sequence[Path]]) -> str | None:
-    """Return a pattern that would pair all files, None where no usual practice explains them.
+    """Return a pattern that would pair all files, None where no usual one does.
 
-    Nothing is paired by a guess; a guess that fits every file is offered in the error message.
-    Tried are an ending per source (``img_1.tif`` with ``img_1_seg.tif``), a beginning
-    (``raw_1.tif`` with ``mask_1.tif``), both, and the last number.
+    It is only shown in an error, never used to pair files. These are tried: a suffix per source
+    (``img_1.tif`` with ``img_1_seg.tif``), a prefix (``raw_1.tif`` with ``mask_1.tif``), both, and
+    the last number.
 
     Parameters
     ----------
     sources : mapping of str to sequence of Path
-        Keys ``raw``, ``seg1`` and, where given, ``seg2``, ``exclude``.
+        ``raw``, ``seg1`` and, where given, ``seg2``, ``merge``, ``exclude``.
     """
     stems = {name: [stem(path) for path in files] for name, files in sources.items()}
-    tails = _alternatives(_TAIL, stems)
-    heads = _alternatives(_HEAD, stems)
-    endings = (r"\.", r"(\.ome)?\.\w+$")  # the plain one first; a name may hold more dots
-    candidates = [f"(?P<id>.+?){tails}{end}" for end in endings]
-    candidates += [f"{heads}(?P<id>.+?){tails}{end}" for end in endings]
+    suffixes = _alternatives(_SUFFIX, stems)
+    prefixes = _alternatives(_PREFIX, stems)
+    endings = (r"\.", r"(\.ome)?\.\w+$")  # the second is for names with more dots
+    candidates = [f"(?P<id>.+?){suffixes}{end}" for end in endings]
+    candidates += [f"{prefixes}(?P<id>.+?){suffixes}{end}" for end in endings]
     candidates += [rf"(?P<id>\d+)\D*{end}" for end in endings]
     return next((c for c in candidates if _pairs_all(re.compile(c), sources)), None)
 

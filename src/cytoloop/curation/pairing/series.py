@@ -1,4 +1,4 @@
-"""Series: a row for each scene and time point of a file, where all of them are asked for."""
+"""One row per scene and time point of a file, for rows with ``scene=all`` or ``time=all``."""
 
 from __future__ import annotations
 
@@ -10,30 +10,38 @@ from cytoloop.io.read import read_header
 from cytoloop.manifest import Row
 
 
-def expand(rows: Sequence[Row], where: str) -> list[Row]:
-    """Return a row for each scene and time point where all of them are asked for.
+def expand_series(rows: Sequence[Row], where: str) -> list[Row]:
+    """Return the rows, with ``all`` replaced by one row per scene and time point.
+
+    Parameters
+    ----------
+    rows : sequence of Row
+    where : str
+        What the error calls the rows.
 
     Raises
     ------
     ManifestError
-        A segmentation that does not have as many of them.
+        A segmentation has another number of scenes or time points than raw.
     """
     found, problems = [], []
     for row in rows:
-        parts = _expanded(row)
+        parts = _expand_row(row)
         if len(parts) > 1:
-            problems += _too_few(row, parts)
+            problems += _count_problems(row, parts)
         found += parts
     if problems:
         raise ManifestError(
             where,
             problems,
-            "Name the image of each in a CSV, with the columns raw, seg1, scene and time.",
+            "Name the file of each scene and time point in a CSV, with the columns raw, seg1, "
+            "scene and time.",
         )
     return found
 
 
-def _too_few(row: Row, parts: Sequence[Row]) -> list[str]:
+def _count_problems(row: Row, parts: Sequence[Row]) -> list[str]:
+    """Return the segmentations that have another number of scenes or time points than raw."""
     problems = []
     scenes, times = (len({part[name] for part in parts}) for name in ("scene", "time"))
     for column in ("seg1", "seg2"):
@@ -42,18 +50,18 @@ def _too_few(row: Row, parts: Sequence[Row]) -> list[str]:
         try:
             header = read_header(row.file(column) or "")
         except ImageError:
-            continue  # its check will tell
+            continue  # the check of the row makes it a problem
         for count, there, what in (
             (scenes, len(header.scenes), "scenes"),
             (times, header.shape[0], "time points"),
         ):
             if count > 1 and there != count:
-                problems.append(f"{row.where(column)}: has {there} of {what} but raw has {count}")
+                problems.append(f"{row.where(column)}: has {there} {what} but raw has {count}")
     return problems
 
 
-def _expanded(row: Row) -> list[Row]:
-    """Return the rows that a row with ``all`` stands for."""
+def _expand_row(row: Row) -> list[Row]:
+    """Return one row per scene and time point where the row says ``all``, else the row."""
     every = [name for name in ("scene", "time") if row[name] == "all"]
     if not every:
         return [row]
@@ -61,7 +69,7 @@ def _expanded(row: Row) -> list[Row]:
         header = read_header(row.file("raw") or "")
         scenes = list(header.scenes) if "scene" in every else [row["scene"]]
         headers = {s: read_header(row.file("raw") or "", s or None) for s in scenes}
-    except ImageError:  # its check will tell why it cannot be read
+    except ImageError:  # the check of the row makes it a problem
         cleared = dict.fromkeys(every, "")
         return [replace(row, values={**row.values, **cleared})]
     rows = []
@@ -72,6 +80,6 @@ def _expanded(row: Row) -> list[Row]:
             name += f"_{scene}" if "scene" in every and len(scenes) > 1 else ""
             name += f"_t{int(time):03d}" if "time" in every and count > 1 else ""
             values = {"id": name, "scene": scene, "time": str(time)}
-            group = row["group"] or row.id  # pictures of one file stay together
+            group = row["group"] or row.id  # all images of a file are in one split
             rows.append(replace(row, values={**row.values, **values, "group": group}))
     return rows

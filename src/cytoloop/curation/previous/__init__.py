@@ -1,1 +1,1 @@
-"""The previous round: what it decided, and what the next round takes over."""
+"""The previous round: its data set, and what the next round takes over from it."""

@@ -1,4 +1,4 @@
-"""Inheritance: what a round takes over from the one before, and what it tells of the rest."""
+"""What a round takes over from the previous one, and warnings about what changed."""
 
 from __future__ import annotations
 
@@ -6,109 +6,195 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
-from cytoloop.curation.checks.facts import Facts
-from cytoloop.curation.previous.read import Earlier
+from cytoloop.curation.checks.result import CheckResult
+from cytoloop.curation.previous.read import PreviousRound
 from cytoloop.curation.region_masks import Regions
-from cytoloop.curation.settings import Settings
-from cytoloop.curation.sources import FILLED, Sources, stated_regions
-from cytoloop.errors import join_names
+from cytoloop.curation.row_cells import (
+    COLUMNS_FROM_SETTINGS,
+    fill_from_settings,
+    regions_of_row,
+)
+from cytoloop.curation.settings import CurationSettings
+from cytoloop.curation.sources import Sources
+from cytoloop.errors import ImageError, ManifestError, join_names
+from cytoloop.io.digest import file_hash
 from cytoloop.manifest import Row
+from cytoloop.redact import redact_url
 
 log = logging.getLogger(__name__)
 
-_RULES = (
+_COMPARED_SETTINGS = (
     *("key", "exclude_rules", "folds", "stratify", "undecided", "instances"),
     *("materialize", "leakage", "quality", "seed", "valid", "test", "paths"),
 )
-"""Settings whose change from round to round is easily made by leaving them out."""
+"""Settings that are not inherited, so that leaving one out changes the data set."""
 
 
-def with_group_of(earlier: Earlier, settings: Settings) -> Settings:
-    """Return settings with the group pattern of the earlier round where none is given.
+def inherit_group_pattern(settings: CurationSettings, previous: PreviousRound) -> CurationSettings:
+    """Return settings with the previous round's group pattern, where none is given.
 
-    Without it new images of an old group would be groups of their own, on any side of the split.
+    Without it, a new image of a known group would be its own group, and could be in another split.
     """
-    pattern = earlier.record.get("settings", {}).get("group")
+    pattern = previous.settings.get("group")
     if settings.group or not pattern or "(" not in pattern:
         return settings
-    log.info("groups are found as in the earlier round: group=%s", pattern)
+    log.info("group pattern of the previous round: group=%s", pattern)
     return replace(settings, group=pattern)
 
 
-def splits_of_moved(
-    earlier: Earlier, rows: Sequence[Row], facts: Mapping[str, Facts]
+def inherit_cells(sources: Sources, settings: CurationSettings, previous: PreviousRound) -> None:
+    """Fill cells and regions that no source gives with those of the previous round.
+
+    Rows of a table inherit nothing: their cells are complete.
+    """
+    if settings.from_table:
+        return
+    columns = [*COLUMNS_FROM_SETTINGS]
+    columns += ["spacing_um"] if previous.settings.get("spacing_um") is not None else []
+    columns += ["seg2"] if settings.seg2 is None else []
+    for row in sources.rows:
+        before = previous.rows.get(row.id)
+        if before is None:
+            continue
+        for column in columns:
+            row.values[column] = row[column] or before[column]
+        regions = regions_of_row(before)
+        sources.regions[row.id] = Regions(
+            sources.regions[row.id].exclude if settings.exclude else regions.exclude,
+            sources.regions[row.id].merge if settings.merge else regions.merge,
+        )
+
+
+def add_previous_rows(
+    sources: Sources, settings: CurationSettings, previous: PreviousRound
+) -> None:
+    """Add rows of the previous round that the sources do not name.
+
+    With ``parent_images=drop`` they are left out.
+
+    Raises
+    ------
+    ManifestError
+        An id names a different image than in the previous round.
+    """
+    _refuse_other_images(sources.rows, previous)
+    named = {row.id for row in sources.rows}
+    others = {row_id: row for row_id, row in previous.rows.items() if row_id not in named}
+    known = len(named & set(previous.rows))
+    if known:
+        log.info("%d images keep the split of the previous round in %s", known, previous.folder)
+    if settings.parent_images == "drop":
+        if others:
+            log.warning(
+                "%d images of the previous round are not in the sources and are left out: %s",
+                len(others),
+                join_names(sorted(others)),
+            )
+        return
+    if others and named:
+        log.info(
+            "%d images of the previous round are not in the sources and stay "
+            "(parent_images=drop leaves them out)",
+            len(others),
+        )
+    for row_id, row in others.items():
+        values = {**row.values, "sha256": "", "group": row["group"] or row_id}
+        added = replace(row, values=values)
+        fill_from_settings(added, settings, previous.settings)
+        sources.rows.append(added)
+        sources.regions[row_id] = regions_of_row(row)
+    sources.rows.sort(key=lambda row: row.id)
+
+
+def splits_of_renamed_images(
+    rows: Sequence[Row], results: Mapping[str, CheckResult], previous: PreviousRound
 ) -> dict[str, str]:
-    """Return the splits of pictures that the earlier round knew under another id."""
-    here = {row.id for row in rows}
+    """Return the splits of images that had another id in the previous round, by their new id."""
+    ids = {row.id for row in rows}
     before = {
-        (row["sha256"], row["scene"], row["time"], row["channel"]): name
-        for name, row in earlier.rows.items()
-        if row["sha256"] and name not in here and name in earlier.splits
+        (row["sha256"], row["scene"], row["time"], row["channel"]): row_id
+        for row_id, row in previous.rows.items()
+        if row["sha256"] and row_id not in ids and row_id in previous.splits
     }
-    found = {}
+    splits = {}
     for row in rows:
-        if row.id in facts and row.id not in earlier.rows:
-            digest = facts[row.id].sha256.get("raw", "")
-            old = before.get((digest, row["scene"], row["time"], row["channel"]))
-            if old is not None:
-                found[row.id] = earlier.splits[old]
-    if found:
-        log.info("%d images have other names than before and keep their split", len(found))
-    return found
+        if row.id in results and row.id not in previous.rows:
+            digest = results[row.id].sha256.get("raw", "")
+            old_id = before.get((digest, row["scene"], row["time"], row["channel"]))
+            if old_id is not None:
+                splits[row.id] = previous.splits[old_id]
+    if splits:
+        log.info("%d images have new names and keep their split", len(splits))
+    return splits
 
 
-def tell_changed_images(earlier: Earlier, rows: Sequence[Row], facts: Mapping[str, Facts]) -> None:
-    """Warn of raw images whose files hold something else than in the earlier round."""
+def warn_changed_images(results: Mapping[str, CheckResult], previous: PreviousRound) -> None:
+    """Warn of raw files whose content has changed since the previous round."""
     changed = [
-        row.id
-        for row in rows
-        if row.id in earlier.rows
-        and earlier.rows[row.id]["sha256"]
-        and facts[row.id].sha256.get("raw") not in (None, earlier.rows[row.id]["sha256"])
+        row_id
+        for row_id, result in results.items()
+        if row_id in previous.rows
+        and previous.rows[row_id]["sha256"]
+        and result.sha256.get("raw") not in (None, previous.rows[row_id]["sha256"])
     ]
     if changed:
         log.warning(
-            "%d raw images have changed since the earlier round, and keep their split: %s",
+            "%d raw images have changed since the previous round, and keep their split: %s",
             len(changed),
             join_names(changed),
         )
 
 
-def tell_changes(earlier: Earlier, settings: Settings) -> None:
-    """Warn of rules that are not those of the earlier round: each run says all of its own."""
-    before = earlier.record.get("settings", {})
-    now = settings.recorded()
-    told = [
-        f"{name} was {_short(before[name])} and is {_short(now[name])}"
-        for name in _RULES
-        if name in before and before[name] != now[name]
+def warn_changed_settings(settings: CurationSettings, previous: PreviousRound) -> None:
+    """Warn of settings that are not inherited and differ from the previous round."""
+    before, now = _flatten(previous.settings), _flatten(settings.to_record())
+    changed = [
+        f"{name} was {_short_json(before[name])} and is {_short_json(value)}"
+        for name, value in now.items()
+        if name.split(".")[0] in _COMPARED_SETTINGS and name in before and before[name] != value
     ]
-    if told:
-        log.warning("other settings than in the earlier round: %s", "; ".join(told))
+    if changed:
+        log.warning("settings that differ from the previous round: %s", "; ".join(changed))
 
 
-def _short(value: object) -> str:
+def _flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested settings as one level, with names such as ``quality.focus.min``."""
+    flat: dict[str, Any] = {}
+    for name, value in settings.items():
+        is_nested = isinstance(value, Mapping)
+        flat |= _flatten(value, f"{prefix}{name}.") if is_nested else {prefix + name: value}
+    return flat
+
+
+def _short_json(value: object) -> str:
     text = json.dumps(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def inherit(sources: Sources, earlier: Earlier, settings: Settings) -> None:
-    """Give rows that are named again what the earlier round knew and no source tells now."""
-    if settings.from_table:  # its cells say all there is to say
-        return
-    stated = earlier.record.get("settings", {})
-    for row in sources.rows:
-        before = earlier.rows.get(row.id)
-        if before is None:
+def _refuse_other_images(rows: Sequence[Row], previous: PreviousRound) -> None:
+    """Raise an error if an id names a different image than in the previous round."""
+    problems = []
+    for row in rows:
+        before = previous.rows.get(row.id)
+        if before is None or before.location("raw") == row.location("raw"):
             continue
-        columns = [*FILLED]
-        columns += ["spacing_um"] if stated.get("spacing_um") is not None else []
-        columns += ["seg2"] if settings.seg2 is None else []
-        for column in columns:
-            row.values[column] = row[column] or before[column]
-        regions = stated_regions(before)
-        sources.regions[row.id] = Regions(
-            sources.regions[row.id].exclude if settings.exclude else regions.exclude,
-            sources.regions[row.id].merge if settings.merge else regions.merge,
+        try:
+            new = row.file("raw")
+            old = None if before["sha256"] else before.file("raw")
+        except ImageError:
+            continue  # the check of the row makes it a problem
+        if new is None or not new.exists():
+            continue
+        digest = before["sha256"] or (file_hash(old) if old and old.exists() else "")
+        if digest and digest != file_hash(new):
+            was, now = (redact_url(one.location("raw")) for one in (before, row))
+            problems.append(f"id {row.id!r} was {was} and is now {now}, a different image")
+    if problems:
+        raise ManifestError(
+            str(previous.folder),
+            problems,
+            "Rename the new images, give them other ids with key=, or start a new data set with "
+            "another output= or overwrite=true.",
         )

@@ -1,1 +1,1 @@
-"""Train, valid and test: which group of images goes where."""
+"""Splits of a data set: which groups of images are in train, valid and test, and in which fold."""

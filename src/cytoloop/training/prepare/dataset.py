@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cytoloop.curation import check_dataset
+from cytoloop.curation import validate_dataset
 from cytoloop.data.replay import earlier_rows
 from cytoloop.errors import ManifestError
 from cytoloop.io.read import read_header
@@ -79,7 +79,7 @@ def read_checked_dataset(
     earlier = None if replayed is None else earlier_rows(replayed, dataset)
     # Segmenter ML writes the same rows for validation and test: test rows are not checked here
     splits = {split: manifest for split, manifest in dataset.items() if split != "test"}
-    checked = check_dataset(splits, progress=True, replayed=earlier)
+    checked = validate_dataset(splits, progress=True, replayed=earlier)
     used = [(split, one) for split, rows in checked.items() for one in rows]
     facts = DatasetFacts(
         channels=_channel_names(dataset["train"].rows[0]),

@@ -1,4 +1,4 @@
-"""Curation among its neighbours: real microscopy, plain CytoDL, and what an import costs."""
+"""Curation with real microscopy and other programs, and the packages that its import loads."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cytoloop.curation import Settings, check_dataset, curate
+from cytoloop.curation import CurationSettings, curate, validate_dataset
 from cytoloop.errors import ManifestError
 from cytoloop.io.read import read_image
 from cytoloop.io.writers.tiff import write_image
@@ -32,7 +32,7 @@ def test_curation_of_embryos_by_embryo(real_data: Path, tmp_path: Path) -> None:
         for name in [f"{e}_{t}.tif" for e in ("Emb01", "Emb02", "Emb09") for t in times]:
             (tmp_path / kind / name).symlink_to(real_data / "bbbc050" / kind / name)
     result = curate(
-        Settings(
+        CurationSettings(
             raw=tmp_path / "images",
             seg1=tmp_path / "labels",
             key=r"(?P<id>Emb\d+_t\d+)",
@@ -47,9 +47,9 @@ def test_curation_of_embryos_by_embryo(real_data: Path, tmp_path: Path) -> None:
     for split, embryo in (("train", "Emb01"), ("valid", "Emb02"), ("test", "Emb09")):
         assert [row.id for row in dataset[split]] == [f"{embryo}_{time}" for time in times]
         assert {row.spacing_um for row in dataset[split]} == {(1.75, 0.8, 0.8)}
-    assert result.facts["Emb01_t351"].objects == 16
-    facts = check_dataset(dataset)
-    assert all(one.problems == () for part in facts.values() for one in part)
+    assert result.checks["Emb01_t351"].objects == 16
+    checks = validate_dataset(dataset)
+    assert all(check.problems == () for split in checks.values() for check in split)
 
 
 def test_curation_checks_the_data_set_of_another_tool(images_3d: Path, tmp_path: Path) -> None:
@@ -62,9 +62,11 @@ def test_curation_checks_the_data_set_of_another_tool(images_3d: Path, tmp_path:
         (tmp_path / f"{split}.csv").write_text("\n".join(lines) + "\n")
     dataset = read_dataset(tmp_path)
     used = {split: dataset[split] for split in ("train", "valid")}
-    assert [facts.objects for facts in check_dataset(used)["valid"]] == [5]
-    with pytest.raises(ManifestError, match=r"test.csv: row 1 \(img_3\).*is img_3 of 'valid'"):
-        check_dataset(dataset)  # its test images are its validation images
+    assert [check.objects for check in validate_dataset(used)["valid"]] == [5]
+    with pytest.raises(
+        ManifestError, match=r"test.csv: row 1 \(img_3\).*same image as img_3 in 'valid'"
+    ):
+        validate_dataset(dataset)  # the plugin's test images are its validation images
 
 
 @pytest.mark.parametrize("shape", [(8, 32, 32), (48, 56)])
@@ -82,7 +84,7 @@ def test_curation_is_read_by_plain_cytodl(shape: tuple[int, ...], tmp_path: Path
     (tmp_path / "masks").mkdir()
     np.save(tmp_path / "masks" / "f1.npy", np.array([[[0, 0], [0, 9], [9, 9], [9, 0]]], float))
     curate(
-        Settings(
+        CurationSettings(
             raw=str(tmp_path / "raw"),
             seg1=str(tmp_path / "seg"),
             exclude=str(tmp_path / "masks") if len(shape) == 3 else None,  # CytoDL fails in 2D

@@ -1,0 +1,12 @@
+"""Names of the files and folders of a data set."""
+
+DATASET_CSV = "dataset.csv"
+DATASET_JSON = "dataset.json"
+QUALITY_CSV = "quality.csv"
+UNMATCHED_CSV = "unmatched.csv"
+DECISIONS_CSV = "decisions.csv"
+REPORT_HTML = "report.html"
+MASK_FOLDER = "regions"
+"""Masks that curation makes from several regions or rules."""
+TARGET_FOLDER = "targets"
+"""Merged targets that curation writes with ``materialize=true``."""
