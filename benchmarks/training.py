@@ -232,23 +232,40 @@ def cytodl_alone(folder: Path) -> dict[str, float]:
     return found
 
 
+def planned_config(folder: Path) -> Any:
+    """Return `train`'s config of a small network on the stacks, with every `auto` resolved."""
+    from hydra import compose, initialize_config_dir
+
+    from cytoloop.manifest import write_manifest
+    from cytoloop.training.prepare.complete import complete_config
+    from cytoloop.training.prepare.dataset import preflight
+    from cytoloop.training.prepare.plan.resolve_auto import settle
+
+    stacks = [dict(row.values) for row in rows(folder)]
+    write_manifest(folder / "train.csv", stacks[1:])
+    write_manifest(folder / "valid.csv", stacks[:1])
+    words = ["model=unet", "model/size=small", "layers=3", f"data.path={folder}"]
+    words += [f"data.patch_size={list(STEP_PATCH)}", f"data.batch_size={BATCH}"]
+    words += [f"paths.cache_dir={folder}/store"]
+    with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
+        cfg = compose("train", words)
+    dataset, facts = preflight(folder)
+    settle(cfg, dataset, facts)
+    complete_config(cfg, facts)
+    return cfg
+
+
 class Stepper:
     """One training step of the small network, as `cytoloop train` does it."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path) -> None:
         import torch
-        from hydra import compose, initialize_config_dir
         from hydra.utils import instantiate
 
         from cytoloop.model.hardware import choose_precision
 
-        words = ["+model=unet", "model/size=small", "+spatial_dims=3", "+in_channels=1"]
-        net = {"strides": "[1,2,2]", "kernel_size": "[3,3,3]", "upsample_kernel_size": "[2,2]"}
-        net |= {"filters": "[8,16,32]", "dropout": "0.0", "res_block": "true"}
-        words += [f"model.backbone.{name}={value}" for name, value in net.items()]
+        model = planned_config(folder).model
         torch.manual_seed(0)
-        with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
-            model = compose(overrides=words).model
         self.network = instantiate(model.backbone, _convert_="all")
         self.head = instantiate(model.task_heads.seg)
         self.optimizer = torch.optim.AdamW(self.network.parameters(), lr=1e-3)
@@ -288,7 +305,7 @@ def steps(folder: Path) -> dict[str, Any]:
         "CytoDL, warm cache, 2 workers": endless(cytodl_loader(folder, STEP_PATCH, 2, True)),
         "CytoDL, no cache, 2 workers": endless(cytodl_loader(folder, STEP_PATCH, 2, False)),
     }
-    step = Stepper()
+    step = Stepper(folder)
     took: dict[str, list[float]] = {name: [] for name in feeds}
     waits: dict[str, list[float]] = {name: [] for name in feeds}
     for round_number in range(ROUNDS + 1):
@@ -328,7 +345,7 @@ def bare_rate(folder: Path) -> float:
         "target": (torch.rand(shape) > 0.7).float(),
         "weight": torch.ones(shape),
     }
-    step, times = Stepper(), []
+    step, times = Stepper(folder), []
     for _ in range(40):
         start = time.perf_counter()
         step(batch)
