@@ -96,15 +96,17 @@ def our_loader(
 
     from cytoloop.data.dataset import PatchDataset
     from cytoloop.data.image_cache import ImageCache
-    from cytoloop.data.loader import PatchLoader
-    from cytoloop.data.sampling import PatchSchedule
+    from cytoloop.data.patch_loader import PatchLoader
+    from cytoloop.data.patch_schedule import PatchSchedule
 
     monai.data.set_track_meta(False)
     with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
         chosen = compose(overrides=[f"+augmentation={preset}", *overrides]).augmentation
         augmentation = instantiate(chosen)
     entries = ImageCache(folder / "store").entries(rows(folder))
-    levels = [e.levels({"method": "percentile", "lower": 1.0, "upper": 99.8}) for e in entries]
+    levels = [
+        e.intensity_stats({"method": "percentile", "lower": 1.0, "upper": 99.8}) for e in entries
+    ]
     schedule = PatchSchedule([e.shape for e in entries], patch, BATCH, None, steps, 0)
     patches = PatchDataset(entries, levels, patch, schedule, 1 / 3, augmentation, 0)
     return PatchLoader(patches, schedule.length, BATCH, workers)

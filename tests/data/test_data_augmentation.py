@@ -28,10 +28,10 @@ from cytoloop.data.augmentation import (
     Scale,
 )
 from cytoloop.data.augmentation.warp import inside, interpolate, nearest, place
+from cytoloop.data.cached_image import CachedImage
 from cytoloop.data.dataset import PatchDataset
-from cytoloop.data.entry import Entry
-from cytoloop.data.points import object_points, valid_places
-from cytoloop.data.sampling import PatchSchedule
+from cytoloop.data.patch_centres import object_points, valid_places
+from cytoloop.data.patch_schedule import PatchSchedule
 from cytoloop.errors import ConfigError
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -69,7 +69,7 @@ def checkers(shape: tuple[int, ...], cell: int) -> np.ndarray:
     return sum(np.indices(shape) // cell) % 2 == 1  # type: ignore[no-any-return]
 
 
-def checkered(shape: tuple[int, ...], spacing: tuple[float, ...] | None) -> Entry:
+def checkered(shape: tuple[int, ...], spacing: tuple[float, ...] | None) -> CachedImage:
     """An image whose grey levels say where the object is, and where voxels are excluded.
 
     Channel 0 is the target's checkers, channel 1 those of the weight.
@@ -79,13 +79,13 @@ def checkered(shape: tuple[int, ...], spacing: tuple[float, ...] | None) -> Entr
     image = np.stack([target, valid]).astype(np.float32) * HIGH
     labels = np.where(target, 7, 0).astype(np.uint8)
     points = object_points(labels, valid)
-    return Entry("a", image, labels, valid, *points, valid_places(valid), spacing)  # type: ignore[arg-type]
+    return CachedImage("a", image, labels, valid, *points, valid_places(valid), spacing)  # type: ignore[arg-type]
 
 
-def patches(entry: Entry, parts: Augmentation, size: tuple[int, ...]) -> PatchDataset:
+def patches(entry: CachedImage, parts: Augmentation, size: tuple[int, ...]) -> PatchDataset:
     schedule = PatchSchedule([entry.shape], size, 1, 50, None, 0)
     return PatchDataset(
-        [entry], [entry.levels({"method": "none"})], size, schedule, 0.3, parts, seed=1
+        [entry], [entry.intensity_stats({"method": "none"})], size, schedule, 0.3, parts, seed=1
     )
 
 
@@ -241,7 +241,7 @@ def test_what_turns_into_view_is_the_image_and_outside_has_no_weight() -> None:
     rng = np.random.default_rng(0)
     image = rng.random((64, 64)).astype(np.float32)
     ones = np.ones((64, 64), np.uint8)
-    entry = Entry("a", image[None], ones, ones > 0, *object_points(ones, ones > 0))
+    entry = CachedImage("a", image[None], ones, ones > 0, *object_points(ones, ones > 0))
     parts = Augmentation(rotate=Rotate(1), scale=Scale(1, (0.9, 1.1)))
     for number in range(20):  # a patch half as wide: its turned outline always fits inside
         assert (patches(entry, parts, (32, 32))[(0, number)]["weight"] == 1).all()
@@ -316,7 +316,7 @@ def test_the_depth_of_objects_moves_with_the_picture(
     labels = np.kron(blocks, np.ones([10] * len(shape), int))[tuple(map(slice, shape))]
     labels = labels.astype(np.uint8)
     valid = np.broadcast_to(np.True_, shape)
-    entry = Entry("a", labels[None], labels, valid, *object_points(labels, valid))
+    entry = CachedImage("a", labels[None], labels, valid, *object_points(labels, valid))
     depth = entry.map("distance")
     entry = dataclasses.replace(entry, image=depth[None])
     schedule = PatchSchedule([shape], size, 1, 50, None, 0)

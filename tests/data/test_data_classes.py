@@ -10,26 +10,30 @@ import pytest
 import tifffile
 
 from cytoloop.data.augmentation import Augmentation
-from cytoloop.data.building import read_row, row_key
+from cytoloop.data.cache_builder import read_row, row_key
+from cytoloop.data.cached_image import CachedImage
+from cytoloop.data.class_values import check_class_values, warn_if_classes
 from cytoloop.data.dataset import PatchDataset, target_of
-from cytoloop.data.entry import Entry
 from cytoloop.data.image_cache import ImageCache
 from cytoloop.data.module import ManifestDataModule
-from cytoloop.data.points import POINTS_PER_OBJECT, object_points
-from cytoloop.data.sampling import PatchSchedule
-from cytoloop.data.values import check_classes, hint_classes
+from cytoloop.data.patch_centres import POINTS_PER_OBJECT, object_points
+from cytoloop.data.patch_schedule import PatchSchedule
 from cytoloop.errors import ConfigError, ManifestError
 from cytoloop.manifest import Row
 from cytoloop.truth.classes import class_heads
-from cytoloop.truth.regions import separate_pieces
+from cytoloop.truth.regions import instance_labels
 
 NAMES = ("nucleus", "membrane", "spindle")
 
 
-def entry_of(labels: np.ndarray, valid: np.ndarray | None = None, classes: bool = True) -> Entry:
+def entry_of(
+    labels: np.ndarray, valid: np.ndarray | None = None, classes: bool = True
+) -> CachedImage:
     valid = np.ones(labels.shape, bool) if valid is None else valid
     points = object_points(labels, valid, classes)
-    return Entry("a", labels[None].astype(np.float32), labels, valid, *points, classes=classes)
+    return CachedImage(
+        "a", labels[None].astype(np.float32), labels, valid, *points, classes=classes
+    )
 
 
 def picture(values: tuple[int, ...] = (1, 2, 3)) -> np.ndarray:
@@ -109,47 +113,47 @@ def test_patches_move_classes_with_the_image() -> None:
 
 
 def test_pieces_of_every_class_are_objects() -> None:
-    assert separate_pieces(picture(), every=True).max() == 12
-    assert separate_pieces(picture()).max() == 3
+    assert instance_labels(picture(), classes=True).max() == 12
+    assert instance_labels(picture()).max() == 3
 
 
 def test_truth_beyond_the_classes_is_told_image_by_image() -> None:
     good, beyond = entry_of(picture()), entry_of(picture((1, 7, 9)))
-    check_classes("set", [good], [good], NAMES)
+    check_class_values("set", [good], [good], NAMES)
     with pytest.raises(ManifestError, match="holds values that are no class: 7, 9") as found:
-        check_classes("set", [good, beyond], [beyond], NAMES)
+        check_class_values("set", [good, beyond], [beyond], NAMES)
     assert [line.split(",")[0] for line in found.value.problems] == ["train", "valid"]
     assert "1 = nucleus, 2 = membrane" in found.value.repair
 
 
 def test_ids_of_objects_are_no_classes() -> None:
-    ids = separate_pieces(picture(), every=True)
+    ids = instance_labels(picture(), classes=True)
     with pytest.raises(ManifestError, match="look like objects"):
-        check_classes("set", [entry_of(ids)], [entry_of(ids)], NAMES)
+        check_class_values("set", [entry_of(ids)], [entry_of(ids)], NAMES)
 
 
 def test_excluded_voxels_may_hold_anything() -> None:
     labels = picture((1, 2, 3, 200))
     entry = entry_of(labels, labels < 200)
-    check_classes("set", [entry], [entry], NAMES)
+    check_class_values("set", [entry], [entry], NAMES)
 
 
 def test_a_class_that_nobody_shows_is_told(caplog: pytest.LogCaptureFixture) -> None:
     good, poor = entry_of(picture()), entry_of(picture((1, 2)))
     with pytest.raises(ManifestError, match=r"no image shows class 3 \(spindle\)"):
-        check_classes("set", [poor], [good], NAMES)
+        check_class_values("set", [poor], [good], NAMES)
     with caplog.at_level(logging.WARNING):
-        check_classes("set", [good], [poor], NAMES)
+        check_class_values("set", [good], [poor], NAMES)
     assert "no validation image shows class 3 (spindle)" in caplog.text
 
 
 def test_classes_where_objects_are_meant_are_hinted_at(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
-        hint_classes([entry_of(separate_pieces(picture(), every=True), classes=False)])
-        hint_classes([entry_of((picture() > 0).astype(np.uint8), classes=False)])
-        hint_classes([])
+        warn_if_classes([entry_of(instance_labels(picture(), classes=True), classes=False)])
+        warn_if_classes([entry_of((picture() > 0).astype(np.uint8), classes=False)])
+        warn_if_classes([])
         assert not caplog.text
-        hint_classes([entry_of(picture(), classes=False)])
+        warn_if_classes([entry_of(picture(), classes=False)])
     assert "model=semantic" in caplog.text
 
 

@@ -15,12 +15,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from cytoloop.data import building
+from cytoloop.data import cache_builder
 from cytoloop.data import image_cache as store_module
-from cytoloop.data.building import read_row, row_key
-from cytoloop.data.entry import Entry
+from cytoloop.data.cache_builder import read_row, row_key
+from cytoloop.data.cached_image import CachedImage
 from cytoloop.data.image_cache import ImageCache
-from cytoloop.data.points import object_points, valid_places
+from cytoloop.data.patch_centres import object_points, valid_places
 from cytoloop.errors import ImageError, ManifestError, OutputError
 from cytoloop.manifest import Row, write_manifest
 
@@ -47,7 +47,7 @@ def rows(tmp_path: Path, blobs: Callable, tiff: Callable) -> list[Row]:
     ]
 
 
-def open_row(store: ImageCache, row: Row) -> Entry:
+def open_row(store: ImageCache, row: Row) -> CachedImage:
     return store.entries([row])[0]
 
 
@@ -165,7 +165,7 @@ def test_excluded_voxels_hold_no_point(row: Row, tmp_path: Path, tiff: Callable)
 def test_levels_are_kept_and_follow_the_rule(row: Row, tmp_path: Path) -> None:
     entry = open_row(ImageCache(tmp_path / "store"), row)
     for rule in ({"method": "percentile", "lower": 1.0, "upper": 99.0}, {"method": "zscore"}):
-        first, again = entry.levels(rule), entry.levels(rule)
+        first, again = entry.intensity_stats(rule), entry.intensity_stats(rule)
         image = np.asarray(entry.image, np.float32)
         expected = (
             np.percentile(image, [1, 99])
@@ -196,7 +196,7 @@ def test_a_disk_that_is_too_small_is_told_before_anything_is_read(
 ) -> None:
     small = SimpleNamespace(total=10**6, used=10**6, free=20_000)
     monkeypatch.setattr(store_module.shutil, "disk_usage", lambda path: small)
-    monkeypatch.setattr(building, "read_row", lambda *given: pytest.fail("read"))
+    monkeypatch.setattr(cache_builder, "read_row", lambda *given: pytest.fail("read"))
     store = ImageCache(tmp_path / "store")
     with pytest.raises(OutputError, match=r"3 image\(s\) need 0 MB, 0 MB are free"):
         store.entries(rows)

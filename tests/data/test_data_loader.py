@@ -11,23 +11,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cytoloop.data.augmentation import Augmentation, Elastic, Flip, Noise, QuarterTurn, Rotate
-from cytoloop.data.dataset import PatchDataset, Share, WholeImages
-from cytoloop.data.entry import Entry
-from cytoloop.data.loader import PatchLoader
-from cytoloop.data.points import object_points, valid_places
-from cytoloop.data.sampling import PatchSchedule
+from cytoloop.data.cached_image import CachedImage
+from cytoloop.data.dataset import ImageShard, PatchDataset, WholeImages
+from cytoloop.data.patch_centres import object_points, valid_places
+from cytoloop.data.patch_loader import PatchLoader
+from cytoloop.data.patch_schedule import PatchSchedule
 
 RULE = {"method": "none"}
 SIZE = (4, 8, 8)
 
 
-def make_entry(shape: tuple[int, ...], name: str, spacing: tuple | None = (1, 1, 1)) -> Entry:
+def make_entry(shape: tuple[int, ...], name: str, spacing: tuple | None = (1, 1, 1)) -> CachedImage:
     rng = np.random.default_rng(3)
     labels = (rng.random(shape) > 0.9).astype(np.uint16) * rng.integers(1, 9, shape, np.uint16)
     valid = rng.random(shape) > 0.1
     image = rng.integers(0, 1000, (1, *shape)).astype(np.uint16)
     points = object_points(labels, valid)
-    return Entry(name, image, labels, valid, *points, valid_places(valid), spacing)
+    return CachedImage(name, image, labels, valid, *points, valid_places(valid), spacing)
 
 
 def make_loader(workers: int, steps: int = 6, seed: int = 0, **where: int) -> PatchLoader:
@@ -41,7 +41,7 @@ def make_loader(workers: int, steps: int = 6, seed: int = 0, **where: int) -> Pa
         noise=Noise(0.5),
     )
     patches = PatchDataset(
-        entries, [e.levels(RULE) for e in entries], SIZE, schedule, 0.33, parts, seed
+        entries, [e.intensity_stats(RULE) for e in entries], SIZE, schedule, 0.33, parts, seed
     )
     return PatchLoader(patches, schedule.length, 2, workers, **where)
 
@@ -102,7 +102,7 @@ def test_two_processes_see_each_patch_once() -> None:
 @given(st.integers(1, 12), st.integers(1, 5))
 def test_each_whole_image_counts_in_one_process(images: int, world: int) -> None:
     whole: Any = [{"id": number} for number in range(images)]
-    shares = [Share(whole, rank, world) for rank in range(world)]
+    shares = [ImageShard(whole, rank, world) for rank in range(world)]
     assert len({len(share) for share in shares}) == 1  # they validate in step
     samples = [share[number] for share in shares for number in range(len(share))]
     assert sorted(s["id"] for s in samples if s["counts"]) == list(range(images))
@@ -147,7 +147,7 @@ def test_one_image_and_mixed_shapes_and_two_dimensions() -> None:
         schedule = PatchSchedule([e.shape for e in used], (8, 16), 2, None, 4, 0)
         parts = Augmentation(flip=Flip(), turn=QuarterTurn(0.9), rotate=Rotate(0.5))
         patches = PatchDataset(
-            used, [e.levels(RULE) for e in used], (8, 16), schedule, 0.33, parts, 0
+            used, [e.intensity_stats(RULE) for e in used], (8, 16), schedule, 0.33, parts, 0
         )
         for batch in PatchLoader(patches, schedule.length, 2, 1):
             assert batch["image"].shape == (2, 1, 8, 16) == batch["weight"].shape

@@ -12,15 +12,15 @@ from hydra.utils import instantiate
 from matplotlib.image import imread
 
 from cytoloop.__main__ import main
+from cytoloop.data.cached_image import CachedImage
 from cytoloop.data.dataset import PatchDataset
-from cytoloop.data.entry import Entry
+from cytoloop.data.patch_schedule import PatchSchedule
 from cytoloop.data.preview import draw_preview
-from cytoloop.data.sampling import PatchSchedule
 
 CONFIGS = str(Path(__file__).parents[2] / "configs")
 
 
-def sheet(entry: Entry, patch: list[int], preset: str):
+def sheet(entry: CachedImage, patch: list[int], preset: str):
     with initialize_config_dir(CONFIGS, version_base="1.3"):
         augmentation = instantiate(compose(overrides=[f"+augmentation={preset}"]).augmentation)
     levels = [(np.zeros(len(entry.image), np.float32), np.ones(len(entry.image), np.float32))]
@@ -41,7 +41,7 @@ def test_it_shows_twelve_patches_then_each_part_that_is_on(
     labels = np.zeros(shape, np.uint8)
     labels[..., 10:20, 10:20] = 1
     points = np.argwhere(labels)[:8].astype(np.int32)
-    entry = Entry("one", image, labels, np.ones(shape, bool), points, np.array([0, 8]))
+    entry = CachedImage("one", image, labels, np.ones(shape, bool), points, np.array([0, 8]))
     found = titles(sheet(entry, patch, "light"))
     assert found == ["one"] * 12 + ["as it is", "flip, p = 1", "quarter_turn, p = 0.75"]
 
@@ -55,7 +55,7 @@ def test_target_is_outlined_and_excluded_voxels_are_tinted() -> None:
     points, places = (np.argwhere(a).astype(np.int32) for a in (labels, valid))
     image = np.zeros((1, *shape), np.float32)
     starts = np.array([0, len(points)])
-    whole = Entry("one", image, labels, valid, points, starts, places)
+    whole = CachedImage("one", image, labels, valid, points, starts, places)
     tile = sheet(whole, [32, 32], "none").axes[0]
     assert len(tile.images) == 2  # the image, and the tint above it
     np.testing.assert_array_equal(np.ma.getmaskarray(tile.images[1].get_array()), valid)

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cytoloop.data.replay import earlier_rows
-from cytoloop.data.sampling import PatchSchedule
+from cytoloop.data.patch_schedule import PatchSchedule
+from cytoloop.data.replay import replay_rows
 from cytoloop.errors import ManifestError
 from cytoloop.manifest import read_dataset, write_manifest
 
@@ -45,11 +45,11 @@ def test_what_validates_now_is_not_replayed_nor_its_group(tmp_path: Path) -> Non
     new = data_set(
         tmp_path / "new", train=[("a", "A"), ("n", "N")], valid=[("c", "C")], test=[("d", "D")]
     )
-    rows = earlier_rows(old, read_dataset(new))
+    rows = replay_rows(old, read_dataset(new))
     assert [row.id for row in rows] == ["b"]
 
 
 def test_nothing_to_replay_is_said(tmp_path: Path) -> None:
     old = data_set(tmp_path / "old", train=[("a", "A")], valid=[("b", "B")], test=[])
     with pytest.raises(ManifestError, match="no image is left to replay"):
-        earlier_rows(old, read_dataset(old))
+        replay_rows(old, read_dataset(old))

@@ -5,16 +5,16 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from cytoloop.data.entry import Entry
-from cytoloop.data.points import object_points, valid_places
-from cytoloop.data.sampling import PatchSchedule, draw_centre
+from cytoloop.data.cached_image import CachedImage
+from cytoloop.data.patch_centres import object_points, valid_places
+from cytoloop.data.patch_schedule import PatchSchedule, draw_centre
 from cytoloop.errors import ConfigError
 
 
-def make_entry(labels: np.ndarray, valid: np.ndarray | None = None) -> Entry:
+def make_entry(labels: np.ndarray, valid: np.ndarray | None = None) -> CachedImage:
     valid = np.ones(labels.shape, bool) if valid is None else valid
     image = np.zeros((1, *labels.shape), np.uint8)
-    return Entry(
+    return CachedImage(
         "a", image, labels, valid, *object_points(labels, valid), places=valid_places(valid)
     )
 
@@ -26,7 +26,7 @@ def two_objects() -> np.ndarray:
     return labels
 
 
-def windows(entry: Entry, size: tuple[int, ...], share: float, count: int) -> list[tuple]:
+def windows(entry: CachedImage, size: tuple[int, ...], share: float, count: int) -> list[tuple]:
     rng = np.random.default_rng(0)
     found = []
     for _ in range(count):

@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cytoloop.data.augmentation import Augmentation, Warp
+from cytoloop.data.cached_image import CachedImage
 from cytoloop.data.dataset import PatchDataset, WholeImages, target_of, warped_patch
-from cytoloop.data.entry import Entry
-from cytoloop.data.points import object_points
-from cytoloop.data.sampling import PatchSchedule
-from cytoloop.data.target_maps import blurred_contour, known_labels, object_distance
+from cytoloop.data.patch_centres import object_points
+from cytoloop.data.patch_schedule import PatchSchedule
+from cytoloop.data.target_maps import contour_map, distance_map, known_labels
 
 
 def brute_distance(labels: np.ndarray, sides: tuple[float, ...]) -> np.ndarray:
@@ -44,19 +44,19 @@ def test_distance_is_that_of_brute_force(seed: int, shape: tuple[int, ...]) -> N
         box = [slice(max(c, 0), max(c + s, 0)) for c, s in zip(corner, size, strict=True)]
         labels[tuple(box)] = number
     sides = (2.5, 0.5, 1.0)[-len(shape) :]
-    found = object_distance(labels, (2.5, 0.5, 1.0))
+    found = distance_map(labels, (2.5, 0.5, 1.0))
     np.testing.assert_allclose(found / 255, brute_distance(labels, sides), atol=0.0021)
     assert (found[labels == 0] == 0).all() and (found[labels > 0] > 0).all()
 
 
 def test_an_object_that_fills_the_image_is_deep_everywhere() -> None:
-    assert (object_distance(np.ones((4, 5, 6), np.uint8)) == 255).all()
+    assert (distance_map(np.ones((4, 5, 6), np.uint8)) == 255).all()
 
 
 def test_contour_is_a_ridge_on_the_border_of_each_object() -> None:
     labels = np.zeros((2, 24, 24), np.uint8)
     labels[:, 4:20, 4:12], labels[:, 4:20, 12:20] = 1, 2
-    contour = blurred_contour(labels)
+    contour = contour_map(labels)
     line = contour[0, 12]
     assert line[4] > 230 and line[8] < 40 and line[0] < 5
     assert line[11] == line[12] == 255  # two contours side by side, cut at 1
@@ -91,7 +91,7 @@ def test_contour_is_that_of_brute_force(shape: tuple[int, ...]) -> None:
         corner = [rng.integers(-2, n - 3) for n in shape]
         box = tuple(slice(max(c, 0), c + rng.integers(4, 9)) for c in corner)
         labels[box] = number
-    found = blurred_contour(labels, (3.0, 1.0, 1.0))
+    found = contour_map(labels, (3.0, 1.0, 1.0))
     assert len(np.unique(labels)) > 3 and found.max() > 200
     np.testing.assert_allclose(found / 255, brute_contour(labels), atol=0.0021)
 
@@ -120,7 +120,7 @@ def test_a_contour_is_one_pixel_wide_however_a_patch_is_zoomed(depth: int, facto
         return np.flip(np.broadcast_to(taken, (*size[:-2], *taken.shape)), 0)
 
     np.testing.assert_array_equal(moved, sampled(0))
-    wanted = blurred_contour(sampled(9))[..., 9:-9, 9:-9]
+    wanted = contour_map(sampled(9))[..., 9:-9, 9:-9]
     assert wanted.max() == 255
     np.testing.assert_array_equal(found["contour"], wanted)
 
@@ -141,11 +141,13 @@ def test_what_is_excluded_says_nothing_of_a_contour_that_is_made_anew() -> None:
     np.testing.assert_array_equal(found[0][3]["contour"], found[1][3]["contour"])
 
 
-def entry_of(labels: np.ndarray, folder: Path | None = None) -> Entry:
+def entry_of(labels: np.ndarray, folder: Path | None = None) -> CachedImage:
     points, starts = object_points(labels, np.ones(labels.shape, bool))
     image = labels[None].astype(np.float32)
     valid = np.broadcast_to(np.True_, labels.shape)
-    return Entry("a", image, labels, valid, points, starts, spacing_um=(2.0, 1, 1), folder=folder)
+    return CachedImage(
+        "a", image, labels, valid, points, starts, spacing_um=(2.0, 1, 1), folder=folder
+    )
 
 
 def test_a_patch_that_cuts_an_object_has_the_depth_of_the_whole(tmp_path: Path) -> None:
@@ -158,7 +160,7 @@ def test_a_patch_that_cuts_an_object_has_the_depth_of_the_whole(tmp_path: Path) 
     patches = PatchDataset(
         [entry], [levels], size, schedule, 1.0, Augmentation(), 0, ("foreground", "distance")
     )
-    whole = object_distance(labels, entry.spacing_um)
+    whole = distance_map(labels, entry.spacing_um)
     windows = np.lib.stride_tricks.sliding_window_view(whole, size)
     for number in range(4):
         depth = np.rint(patches[(0, number)]["target"][1].numpy() * 255).astype(np.uint8)
@@ -195,7 +197,7 @@ def test_a_map_is_made_once_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyP
     labels = np.zeros((8, 12, 12), np.uint8)
     labels[2:6, 3:9, 3:9] = 1
     first = np.array(entry_of(labels, tmp_path).map("distance"))
-    monkeypatch.setattr("cytoloop.data.entry.MAKERS", {})  # nothing could make it again
+    monkeypatch.setattr("cytoloop.data.cached_image.MAKERS", {})  # nothing could make it again
     np.testing.assert_array_equal(entry_of(labels, tmp_path).map("distance"), first)
 
 
@@ -206,7 +208,7 @@ def test_what_excluded_voxels_say_changes_no_depth_outside() -> None:
     valid = np.ones(labels.shape, bool)
     valid[:, 18:26] = False
     other = np.where(valid, labels, rng.integers(0, 9, labels.shape)).astype(np.uint8)
-    one, two = (object_distance(known_labels(each, valid)) for each in (labels, other))
+    one, two = (distance_map(known_labels(each, valid)) for each in (labels, other))
     np.testing.assert_array_equal(one, two)
     assert (one[10, 14:18] >= 200).all()  # the object does not end where it is excluded
     nothing = np.zeros_like(valid)
@@ -217,7 +219,7 @@ def test_ids_may_be_sparse_and_large() -> None:
     labels = np.zeros((20, 30), np.uint32)
     labels[2:10, 2:10], labels[2:10, 10:22] = 4_000_000_000, 7
     small = np.select([labels == 7, labels > 7], [1, 2]).astype(np.uint8)
-    np.testing.assert_array_equal(object_distance(labels), object_distance(small))
+    np.testing.assert_array_equal(distance_map(labels), distance_map(small))
     sample = WholeImages([entry_of(labels)], {"method": "none"})[0]
     assert sorted(np.unique(sample["labels"].numpy())) == [0, 1, 2]
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cytoloop.data.target_maps import blurred_contour, object_distance
+from cytoloop.data.target_maps import contour_map, distance_map
 from cytoloop.errors import ImageError
-from cytoloop.instances import InstanceRule, segment
+from cytoloop.instances import InstanceSettings, segment
 
-RULE = InstanceRule(method="hitif", min_voxels=20)
+RULE = InstanceSettings(method="hitif", min_voxels=20)
 
 
 def discs(planes: int = 0) -> np.ndarray:
@@ -23,14 +23,14 @@ def discs(planes: int = 0) -> np.ndarray:
 
 def maps(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     foreground = np.where(labels > 0, 255, 0).astype(np.uint8)
-    return foreground, object_distance(labels), blurred_contour(labels)
+    return foreground, distance_map(labels), contour_map(labels)
 
 
 @pytest.mark.parametrize("planes", [0, 8], ids=["2D", "3D"])
 def test_touching_objects_are_parted_along_their_contours(planes: int) -> None:
     truth = discs(planes)
     probability, depth, contour = maps(truth)
-    labels, sums = segment(probability, RULE, depth=depth, contour=contour)
+    labels, sums = segment(probability, RULE, distance=depth, contour=contour)
     assert len(sums.voxels) == 4
     for number in (1, 2, 3):
         found = np.bincount(np.asarray(labels)[truth == number], minlength=4)
@@ -41,23 +41,25 @@ def test_background_is_not_flooded_and_both_limits_of_size_hold() -> None:
     truth = discs()
     truth[2:5, 2:9] = 4  # a crumb
     probability, depth, contour = maps(truth)
-    labels, _ = segment(probability, InstanceRule(method="hitif"), depth=depth, contour=contour)
+    labels, _ = segment(
+        probability, InstanceSettings(method="hitif"), distance=depth, contour=contour
+    )
     assert (np.asarray(labels)[truth == 0] == 0).all()  # the original floods, and drops its largest
     largest = (truth == 1).sum()
-    limited = InstanceRule(method="hitif", min_voxels=50, max_voxels=largest - 1)
-    labels, sums = segment(probability, limited, depth=depth, contour=contour)
+    limited = InstanceSettings(method="hitif", min_voxels=50, max_voxels=largest - 1)
+    labels, sums = segment(probability, limited, distance=depth, contour=contour)
     assert (sums.voxels[1:] >= 50).all() and (sums.voxels[1:] < largest).all()
     assert len(sums.voxels) == 2  # the second disc, cut by the first; the others are larger
 
 
 def test_seeds_come_from_the_depth_not_from_the_contours() -> None:
     probability, depth, contour = maps(discs())
-    labels, _ = segment(probability, RULE, depth=depth, contour=contour)
-    others, _ = segment(probability, RULE, depth=contour, contour=contour)
+    labels, _ = segment(probability, RULE, distance=depth, contour=contour)
+    others, _ = segment(probability, RULE, distance=contour, contour=contour)
     assert np.asarray(labels).max() == 3 and not np.array_equal(labels, others)
 
 
 def test_a_model_without_these_heads_is_refused() -> None:
     probability, depth, _ = maps(discs())
     with pytest.raises(ImageError, match="no depth and contour"):
-        segment(probability, RULE, depth=depth)
+        segment(probability, RULE, distance=depth)

@@ -14,11 +14,16 @@ from skimage.measure import regionprops
 from skimage.morphology import local_maxima, reconstruction
 from skimage.segmentation import watershed
 
-from cytoloop.instances import InstanceRule, segment
-from cytoloop.instances.basins import climb, follow, merge_basins, saddles
+from cytoloop.instances import InstanceSettings, segment
 from cytoloop.instances.blocks import Blocks
-from cytoloop.instances.heights import height
+from cytoloop.instances.distance_map import log_distance_map
 from cytoloop.instances.objects import write_table
+from cytoloop.instances.watershed import (
+    find_saddles,
+    follow_exits,
+    merge_shallow_regions,
+    steepest_ascent,
+)
 
 
 def ball(
@@ -31,7 +36,7 @@ def ball(
 
 def labels_of(mask: np.ndarray, spacing: tuple | None = None, **rule: float) -> np.ndarray:
     rule = {"min_voxels": 30 if mask.ndim == 3 else 10, **rule}
-    return np.asarray(segment(mask.astype(np.uint8) * 255, InstanceRule(**rule), spacing)[0])
+    return np.asarray(segment(mask.astype(np.uint8) * 255, InstanceSettings(**rule), spacing)[0])
 
 
 def test_two_touching_balls_are_two_objects_and_one_is_one() -> None:
@@ -106,7 +111,9 @@ def test_a_depth_and_a_contour_are_two_opinions_of_equal_weight(dtype: type) -> 
     depth, contour = rng.integers(0, 256, (2, 9, 12)) / 255
     full = 255 if dtype is np.uint8 else 1
     maps = [np.asarray(full * one, dtype) for one in (depth, contour)]
-    found = height(np.ones((9, 12), bool), InstanceRule(seed_smoothing=0), (1.0, 1.0), *maps)
+    found = log_distance_map(
+        np.ones((9, 12), bool), InstanceSettings(seed_smoothing=0), (1.0, 1.0), *maps
+    )
     expected = 4096 * np.log1p(8 * (depth + 1 - contour) / 2)
     np.testing.assert_allclose(found, expected, atol=0.51)
 
@@ -134,8 +141,8 @@ def crowded(shape: tuple[int, ...], count: int, seed: int) -> np.ndarray:
 @pytest.mark.parametrize("told", [0, 1, 2], ids=["distance", "depth", "depth and contour"])
 def test_blocks_give_the_objects_of_the_whole(shape: tuple, block: tuple, told: int) -> None:
     probability = crowded(shape, 60, 3)
-    maps = {n: crowded(shape, 90, s) for n, s in [("depth", 4), ("contour", 5)][:told]}
-    rule = InstanceRule(0.4, smoothing=0.7, seed_smoothing=1.3, min_depth=0.1, min_voxels=20)
+    maps = {n: crowded(shape, 90, s) for n, s in [("distance", 4), ("contour", 5)][:told]}
+    rule = InstanceSettings(0.4, smoothing=0.7, seed_smoothing=1.3, min_depth=0.1, min_voxels=20)
     whole, sums = segment(probability, rule, (2.0, 1.0, 1.0), **maps)
     parts, added = segment(probability, rule, (2.0, 1.0, 1.0), block=block, **maps)
     assert np.asarray(whole).max() > 10
@@ -150,7 +157,7 @@ def test_blocks_that_cut_many_nuclei_of_a_real_stack(real_data: Path, stack: str
     truth = tifffile.imread(real_data / f"bbbc050/labels/{stack}.tif")
     soft = ndimage.gaussian_filter((truth > 0).astype(np.float32), 1)  # nuclei grow together
     probability = np.rint(soft * 255).astype(np.uint8)
-    rule, spacing = InstanceRule(0.4, min_voxels=30), (1.75, 0.8, 0.8)
+    rule, spacing = InstanceSettings(0.4, min_voxels=30), (1.75, 0.8, 0.8)
     whole, _ = segment(probability, rule, spacing)
     assert np.asarray(whole).max() > 8
     for block in ((13, 40, 40), (51, 17, 122)):
@@ -163,7 +170,7 @@ def test_any_blocks_of_any_noise(seed: int, high: int, wide: int, depth: float) 
     rng = np.random.default_rng(seed)
     noise = ndimage.gaussian_filter(rng.random((24, 26)), 1.2)
     levels = np.rint((noise - noise.min()) / np.ptp(noise) * 255).astype(np.uint8)
-    rule = InstanceRule(0.45, seed_smoothing=0.5, min_depth=depth)
+    rule = InstanceSettings(0.45, seed_smoothing=0.5, min_depth=depth)
     whole, _ = segment(levels, rule)
     np.testing.assert_array_equal(whole, segment(levels, rule, block=(high, wide))[0])
 
@@ -179,12 +186,12 @@ def test_basins_are_those_of_h_maxima(seed: int, fall: int) -> None:
     heights[~mask] = 0
     window = tuple(slice(0, n) for n in heights.shape)
     blocks = Blocks(heights.shape, heights.shape)
-    ends, places, onward = climb(heights, mask, window, window, heights.shape)
-    leading = follow(ends, blocks, onward)
+    ends, places, onward = steepest_ascent(heights, mask, window, window, heights.shape)
+    leading = follow_exits(ends, blocks, onward)
     places = np.concatenate([[-1], places])
     peaks = np.where(places < 0, 0, heights.ravel()[places]).astype(np.int32)
-    pairs, passes = saddles(ends, heights, blocks, leading)
-    basins = merge_basins(pairs, passes, peaks, places, fall)[leading][ends]
+    pairs, passes = find_saddles(ends, heights, blocks, leading)
+    basins = merge_shallow_regions(pairs, passes, peaks, places, fall)[leading][ends]
     # by reconstruction: scikit-image's h_maxima counts two equal peaks of one dome twice
     domes = reconstruction(heights - (fall - 0.5), heights, footprint=np.ones((3, 3)))
     seeds, _ = ndimage.label(local_maxima(domes, connectivity=2) & mask, np.ones((3, 3)))
@@ -203,7 +210,7 @@ def test_basins_are_those_of_h_maxima(seed: int, fall: int) -> None:
 
 def test_the_table_measures_as_scikit_image_does(tmp_path: Path) -> None:
     probability = crowded((20, 50, 60), 25, 1)
-    labels, sums = segment(probability, InstanceRule(0.5, min_voxels=20), (2.0, 1.0, 1.0))
+    labels, sums = segment(probability, InstanceSettings(0.5, min_voxels=20), (2.0, 1.0, 1.0))
     table = sums.table((2.0, 0.5, 0.5))
     regions = regionprops(np.asarray(labels), probability / np.float32(255))
     assert len(regions) == len(table["label"]) > 5

@@ -52,7 +52,7 @@ def test_a_speck_does_not_make_an_object_of_the_background(name: str) -> None:
 
 @pytest.mark.parametrize("shape", [(256, 4096, 4096), (4, 9000, 9000), (3000, 100, 100), (50, 60)])
 def test_blocks_hold_no_more_than_they_may(shape: tuple[int, ...]) -> None:
-    blocks = Blocks.of(shape, 2**24)
+    blocks = Blocks.for_shape(shape, 2**24)
     assert np.prod(blocks.size) <= 2**24
     assert all(size <= side for size, side in zip(blocks.size, shape, strict=True))
 

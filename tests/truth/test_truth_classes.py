@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cytoloop.errors import ConfigError
-from cytoloop.truth.classes import class_heads, class_image, class_names, read_names
+from cytoloop.truth.classes import class_heads, class_image, class_names, parse_class_names
 
 
 @settings(max_examples=40, deadline=None)
@@ -31,9 +31,9 @@ def test_a_voxel_is_of_the_most_probable_class_above_its_threshold(
 
 
 def test_names_are_given_or_counted() -> None:
-    assert read_names(["nucleus", "spindle_2"]) == ("nucleus", "spindle_2")
-    assert read_names(3) == ("c1", "c2", "c3")
-    assert len(read_names(255)) == 255
+    assert parse_class_names(["nucleus", "spindle_2"]) == ("nucleus", "spindle_2")
+    assert parse_class_names(3) == ("c1", "c2", "c3")
+    assert len(parse_class_names(255)) == 255
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_names_are_given_or_counted() -> None:
 )
 def test_names_that_cannot_be_are_refused(given: Any, fault: str) -> None:
     with pytest.raises(ConfigError, match=fault):
-        read_names(given)
+        parse_class_names(given)
 
 
 def test_heads_say_all_of_the_classes_and_nothing_else_does() -> None:

@@ -16,12 +16,12 @@ from torch.utils.data import Dataset
 
 from cytoloop.data.augmentation import Augmentation, Warp
 from cytoloop.data.augmentation.warp import bounds, inside, interpolate, nearest, place
-from cytoloop.data.entry import Entry
-from cytoloop.data.sampling import PatchSchedule, draw_centre
+from cytoloop.data.cached_image import CachedImage
+from cytoloop.data.patch_schedule import PatchSchedule, draw_centre
 from cytoloop.data.target_maps import FULL, LOCAL, MAKERS, known_labels
 from cytoloop.intensity.normalization import Levels, normalize
-from cytoloop.truth.classes import PREFIX
-from cytoloop.truth.regions import separate_pieces
+from cytoloop.truth.classes import CLASS_PREFIX
+from cytoloop.truth.regions import instance_labels
 
 Sample = dict[str, Any]
 
@@ -33,9 +33,9 @@ class PatchDataset:
 
     Parameters
     ----------
-    entries : sequence of Entry
+    entries : sequence of CachedImage
     levels : sequence of (ndarray, ndarray)
-        Offset and scale of each entry's channels, see `Entry.levels`.
+        Offset and scale of each entry's channels, see `CachedImage.intensity_stats`.
     patch_size : sequence of int
         [Z,] Y, X.
     schedule : PatchSchedule
@@ -50,7 +50,7 @@ class PatchDataset:
 
     def __init__(
         self,
-        entries: Sequence[Entry],
+        entries: Sequence[CachedImage],
         levels: Sequence[Levels],
         patch_size: Sequence[int],
         schedule: PatchSchedule,
@@ -105,7 +105,7 @@ class WholeImages(Dataset):
 
     Parameters
     ----------
-    entries : sequence of Entry
+    entries : sequence of CachedImage
     rule : mapping
         Normalisation, see `cytoloop.intensity.normalization`.
     heads : sequence of str
@@ -114,13 +114,13 @@ class WholeImages(Dataset):
 
     def __init__(
         self,
-        entries: Sequence[Entry],
+        entries: Sequence[CachedImage],
         rule: Mapping[str, Any],
         heads: Sequence[str] = ("foreground",),
     ) -> None:
         self.entries = list(entries)
         self.heads = tuple(heads)
-        self.levels = [entry.levels(rule) for entry in entries]
+        self.levels = [entry.intensity_stats(rule) for entry in entries]
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -136,14 +136,14 @@ class WholeImages(Dataset):
         labels = np.asarray(entry.labels)
         maps = {h: np.asarray(entry.map(h)) for h in self.heads if h in MAKERS}
         sample = _sample(image, target_of(self.heads, labels, maps), entry.valid, entry.id)
-        objects, _ = fastremap.renumber(separate_pieces(labels, valid=entry.valid), in_place=False)
+        objects, _ = fastremap.renumber(instance_labels(labels, valid=entry.valid), in_place=False)
         sample["labels"] = torch.from_numpy(objects.astype(np.int32))
         spacing = entry.spacing_um or (math.nan,) * 3  # a batch takes no None
         sample["spacing_um"] = torch.tensor(spacing)
         return sample
 
 
-class Share(Dataset):
+class ImageShard(Dataset):
     """One process's part of the images; all processes have as many, for they validate in step.
 
     Parameters
@@ -167,7 +167,7 @@ class Share(Dataset):
 
 
 def warped_patch(
-    entry: Entry,
+    entry: CachedImage,
     levels: Levels,
     warp: Warp,
     centre: np.ndarray,
@@ -180,7 +180,7 @@ def warped_patch(
 
     Parameters
     ----------
-    entry : Entry
+    entry : CachedImage
     levels : (ndarray, ndarray)
         Offset and scale of each channel.
     warp : Warp
@@ -233,13 +233,13 @@ def warped_patch(
 
 
 def _made_anew(
-    entry: Entry, name: str, planes: tuple[slice, ...], coordinates: np.ndarray
+    entry: CachedImage, name: str, planes: tuple[slice, ...], coordinates: np.ndarray
 ) -> np.ndarray:
     """Return a map of `LOCAL`, made from the labels as a warp moves them.
 
     Parameters
     ----------
-    entry : Entry
+    entry : CachedImage
     name : str
     planes : tuple of slice
         Of the axes that are not resampled.
@@ -274,7 +274,7 @@ def target_of(
     """
     target = np.empty((len(heads), *labels.shape), np.float32)
     for value, (channel, head) in enumerate(zip(target, heads, strict=True), 1):
-        if head.startswith(PREFIX):
+        if head.startswith(CLASS_PREFIX):
             np.equal(labels, value, out=channel, casting="unsafe")
         elif head == "foreground":
             np.greater(labels, 0, out=channel, casting="unsafe")

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from cytoloop.data.building import (
+from cytoloop.data.cache_builder import (
     BUILDING,
     GIB,
     build,
@@ -25,7 +25,7 @@ from cytoloop.data.building import (
     row_key,
     size_text,
 )
-from cytoloop.data.entry import FACTS, Entry, measure_entry, open_entry
+from cytoloop.data.cached_image import FACTS, CachedImage, measure_entry, open_entry
 from cytoloop.errors import CytoloopError, ManifestError, OutputError
 from cytoloop.manifest import Row
 from cytoloop.workers.local import are_large, progress_bar, run_parallel
@@ -64,7 +64,7 @@ class ImageCache:
         self.workers = workers
         self.classes = classes
 
-    def entries(self, rows: Sequence[Row], progress: bool = False) -> list[Entry]:
+    def entries(self, rows: Sequence[Row], progress: bool = False) -> list[CachedImage]:
         """Return the entries of manifest rows, building those whose files are new.
 
         Parameters

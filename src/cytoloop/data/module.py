@@ -13,12 +13,12 @@ from lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
 from cytoloop.data.augmentation import Augmentation
-from cytoloop.data.dataset import PatchDataset, Share, WholeImages
-from cytoloop.data.entry import Entry
+from cytoloop.data.cached_image import CachedImage
+from cytoloop.data.dataset import ImageShard, PatchDataset, WholeImages
 from cytoloop.data.image_cache import ImageCache
-from cytoloop.data.loader import PatchLoader, default_workers
-from cytoloop.data.replay import earlier_rows
-from cytoloop.data.sampling import PatchSchedule
+from cytoloop.data.patch_loader import PatchLoader, default_workers
+from cytoloop.data.patch_schedule import PatchSchedule
+from cytoloop.data.replay import replay_rows
 from cytoloop.data.target_maps import MAKERS
 from cytoloop.errors import ConfigError, ManifestError
 from cytoloop.intensity.normalization import check_rule
@@ -142,7 +142,7 @@ class ManifestDataModule(LightningDataModule):
         if self._train is not None:
             return
         dataset = read_dataset(self.path, self.fold)
-        earlier = list(earlier_rows(self.replay_path, dataset)) if self.replay_path else []
+        earlier = list(replay_rows(self.replay_path, dataset)) if self.replay_path else []
         count = len(dataset["train"]) + len(earlier)
         rows = [*dataset["train"], *earlier, *dataset["valid"]]
         entries = self.store.entries(rows, progress=True)
@@ -165,7 +165,7 @@ class ManifestDataModule(LightningDataModule):
         )
         self._train = PatchDataset(
             entries[:count],
-            [entry.levels(self.rule) for entry in entries[:count]],
+            [entry.intensity_stats(self.rule) for entry in entries[:count]],
             self.patch_size,
             schedule,
             self.foreground_fraction,
@@ -213,7 +213,7 @@ class ManifestDataModule(LightningDataModule):
         """Return whole images, one at a time; of several processes each has its share."""
         if self._valid is None:
             self.setup("fit")
-        share = Share(cast(WholeImages, self._valid), *self._place())
+        share = ImageShard(cast(WholeImages, self._valid), *self._place())
         return DataLoader(share, batch_size=1)
 
     def _place(self) -> tuple[int, int]:
@@ -222,13 +222,13 @@ class ManifestDataModule(LightningDataModule):
         return (0, 1) if trainer is None else (trainer.global_rank, trainer.world_size)
 
 
-def _make_map(job: tuple[Entry, str]) -> None:
+def _make_map(job: tuple[CachedImage, str]) -> None:
     """Make what a head learns of an image, unless it is there."""
     entry, head = job
     entry.map(head)
 
 
-def _refuse_excluded(path: str, rows: Sequence[Row], entries: Sequence[Entry]) -> None:
+def _refuse_excluded(path: str, rows: Sequence[Row], entries: Sequence[CachedImage]) -> None:
     """Refuse training images of which nothing counts: no patch could be taken."""
     problems = [
         f"{row.id}: every voxel is excluded"

@@ -9,7 +9,7 @@ from cytoloop.errors import ManifestError
 from cytoloop.manifest import Manifest, read_dataset
 
 
-def earlier_rows(path: str | Path, dataset: Mapping[str, Manifest]) -> Manifest:
+def replay_rows(path: str | Path, dataset: Mapping[str, Manifest]) -> Manifest:
     """Return training rows of an earlier data set that the present one knows nothing of.
 
     An image, or an image of a group, that validates or tests now must not be trained on; one that

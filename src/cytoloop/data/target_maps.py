@@ -48,7 +48,7 @@ def known_labels(
     return np.asarray(labels[tuple(nearest)])
 
 
-def object_distance(labels: np.ndarray, spacing_um: Sequence[float] | None = None) -> np.ndarray:
+def distance_map(labels: np.ndarray, spacing_um: Sequence[float] | None = None) -> np.ndarray:
     """Return how deep inside its object each voxel lies, as a share of the object's depth.
 
     Depth is the Euclidean distance to the next voxel that is not of the object, touching objects
@@ -78,7 +78,7 @@ def object_distance(labels: np.ndarray, spacing_um: Sequence[float] | None = Non
     return np.rint(depth * FULL).astype(np.uint8)
 
 
-def blurred_contour(labels: np.ndarray, spacing_um: Sequence[float] | None = None) -> np.ndarray:
+def contour_map(labels: np.ndarray, spacing_um: Sequence[float] | None = None) -> np.ndarray:
     """Return the contours of all objects, one voxel wide, blurred by a Gaussian of one voxel.
 
     As nci-hitif's second network learns them (its ``edge * Gauss``), plane by plane in a stack.
@@ -108,8 +108,8 @@ def _sides(labels: np.ndarray, spacing_um: Sequence[float] | None) -> tuple[floa
 
 
 MAKERS: dict[str, Callable[[np.ndarray, Sequence[float] | None], np.ndarray]] = {
-    "distance": object_distance,
-    "contour": blurred_contour,
+    "distance": distance_map,
+    "contour": contour_map,
 }
 """Maps by name; ``foreground`` and classes need none: they are in the labels."""
 

@@ -1,6 +1,6 @@
 """From maps of probability to objects: thresholds, watershed, filters, the table of objects."""
 
-from cytoloop.instances.rule import InstanceRule
-from cytoloop.instances.segment import Landscape, segment
+from cytoloop.instances.segment import WatershedHierarchy, segment
+from cytoloop.instances.settings import InstanceSettings
 
-__all__ = ["InstanceRule", "Landscape", "segment"]
+__all__ = ["InstanceSettings", "WatershedHierarchy", "segment"]

@@ -10,6 +10,8 @@ from typing import Any, Protocol
 import numpy as np
 
 Box = tuple[slice, ...]
+BLOCK_VOXELS = 2**24
+"""Voxels of a block, where no size is given: about 1 GiB is needed for one of them."""
 
 
 class Volume(Protocol):
@@ -46,7 +48,7 @@ class Blocks:
     size: tuple[int, ...]
 
     @classmethod
-    def of(cls, shape: Sequence[int], most_voxels: int) -> Blocks:
+    def for_shape(cls, shape: Sequence[int], most_voxels: int) -> Blocks:
         """Return blocks of about so many voxels: whole planes first, then parts of planes."""
         size = [int(n) for n in shape]
         for axis in range(len(size)):

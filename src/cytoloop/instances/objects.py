@@ -11,7 +11,7 @@ from cytoloop.instances.blocks import Box
 from cytoloop.io.atomic import replacing
 
 
-class ObjectSums:
+class ObjectMeasurements:
     """What adds up over the voxels of each object.
 
     Parameters

@@ -1,7 +1,7 @@
 """From a map of probability to labels, block by block: the same objects whatever the blocks.
 
 Nothing is decided inside a block that the next block could decide otherwise: voxels climb by a rule
-that looks one voxel far (`cytoloop.instances.basins`), passes between basins and sums over objects
+that looks one voxel far (`cytoloop.instances.watershed`), passes between basins and sums over objects
 are added up over all blocks, and objects are numbered by the place of their peak.
 """
 
@@ -14,15 +14,23 @@ import fill_voids
 import numpy as np
 
 from cytoloop.errors import ImageError
-from cytoloop.instances.basins import climb, follow, merge_basins, saddles
-from cytoloop.instances.blocks import Blocks, Volume, extent, grown, within
-from cytoloop.instances.contours import grow_to_contours
-from cytoloop.instances.heights import fall, foreground, full_scale, height, reach
-from cytoloop.instances.objects import ObjectSums
-from cytoloop.instances.rule import InstanceRule, finest_steps
-
-BLOCK_VOXELS = 2**24
-"""Voxels of a block, where no size is given: about 1 GiB is needed for one of them."""
+from cytoloop.instances.blocks import BLOCK_VOXELS, Blocks, Volume, extent, grown, within
+from cytoloop.instances.distance_map import (
+    foreground_mask,
+    full_scale,
+    halo_size,
+    log_depth,
+    log_distance_map,
+)
+from cytoloop.instances.hitif import hitif_watershed
+from cytoloop.instances.objects import ObjectMeasurements
+from cytoloop.instances.settings import InstanceSettings, relative_spacing
+from cytoloop.instances.watershed import (
+    find_saddles,
+    follow_exits,
+    merge_shallow_regions,
+    steepest_ascent,
+)
 
 NewVolume = Callable[[str, tuple[int, ...], Any, tuple[int, ...]], Volume]
 """Makes an empty volume: called with a name, a shape, a dtype and the size of blocks."""
@@ -30,27 +38,27 @@ NewVolume = Callable[[str, tuple[int, ...], Any, tuple[int, ...]], Volume]
 
 def segment(
     probability: Volume,
-    rule: InstanceRule,
+    rule: InstanceSettings,
     spacing_um: Sequence[float] | None = None,
     new: NewVolume | None = None,
     block: Sequence[int] | None = None,
-    depth: Volume | None = None,
+    distance: Volume | None = None,
     contour: Volume | None = None,
-) -> tuple[Volume, ObjectSums]:
+) -> tuple[Volume, ObjectMeasurements]:
     """Part the foreground of a map into objects.
 
     Parameters
     ----------
     probability : Volume
         ([Z,] Y, X): 0..255 (uint8) or 0..1 (floats).
-    rule : InstanceRule
+    rule : InstanceSettings
     spacing_um : sequence of float, optional
         (Z, Y, X); distances respect it. None: cubes.
     new : callable, optional
         Where labels and intermediate volumes are kept; default in memory.
     block : sequence of int, optional
         Size of a block, and with it the memory that is needed.
-    depth : Volume, optional
+    distance : Volume, optional
         ([Z,] Y, X), 0..255 (uint8) or 0..1 (floats): how deep inside its object each voxel lies.
         None: the distance to background takes its place.
     contour : Volume, optional
@@ -60,7 +68,7 @@ def segment(
     -------
     labels : Volume of unsigned integers
         Same shape; 1..N in the order of the objects' peaks; the smallest type that holds them.
-    sums : ObjectSums
+    sums : ObjectMeasurements
 
     Raises
     ------
@@ -68,46 +76,50 @@ def segment(
         More pieces than 32 bits can number.
     """
     if rule.method == "hitif":
-        steps = finest_steps(spacing_um, len(probability.shape))
-        grown_ones = grow_to_contours(probability, depth, contour, rule, steps)
+        steps = relative_spacing(spacing_um, len(probability.shape))
+        grown_ones = hitif_watershed(probability, distance, contour, rule, steps)
         return _finished(grown_ones, probability, rule, new or _in_memory)
-    return Landscape(probability, rule, spacing_um, new, block, depth, contour).objects(rule)
+    return WatershedHierarchy(probability, rule, spacing_um, new, block, distance, contour).objects(
+        rule
+    )
 
 
-class Landscape:
+class WatershedHierarchy:
     """Basins of a map and the passes between them: what every `min_depth` has in common.
 
     Parameters
     ----------
-    probability, rule, spacing_um, new, block, depth, contour
+    probability, rule, spacing_um, new, block, distance, contour
         As for `segment`; of the rule threshold, smoothing and seed_smoothing count.
     """
 
     def __init__(
         self,
         probability: Volume,
-        rule: InstanceRule,
+        rule: InstanceSettings,
         spacing_um: Sequence[float] | None = None,
         new: NewVolume | None = None,
         block: Sequence[int] | None = None,
-        depth: Volume | None = None,
+        distance: Volume | None = None,
         contour: Volume | None = None,
     ) -> None:
         shape = tuple(int(n) for n in probability.shape)
         self._probability = probability
         self._new = new or _in_memory
-        self._blocks = Blocks(shape, tuple(block)) if block else Blocks.of(shape, BLOCK_VOXELS)
-        self._ends, heights, onward, self._places = _climb_all(
-            probability, depth, contour, rule, spacing_um, self._blocks, self._new
+        self._blocks = (
+            Blocks(shape, tuple(block)) if block else Blocks.for_shape(shape, BLOCK_VOXELS)
         )
-        self._leading = follow(self._ends, self._blocks, onward)
+        self._ends, heights, onward, self._places = _climb_all(
+            probability, distance, contour, rule, spacing_um, self._blocks, self._new
+        )
+        self._leading = follow_exits(self._ends, self._blocks, onward)
         self._peaks = _peaks(heights, self._blocks, self._places)
-        self._pairs, self._passes = saddles(self._ends, heights, self._blocks, self._leading)
+        self._pairs, self._passes = find_saddles(self._ends, heights, self._blocks, self._leading)
 
-    def objects(self, rule: InstanceRule) -> tuple[Volume, ObjectSums]:
+    def objects(self, rule: InstanceSettings) -> tuple[Volume, ObjectMeasurements]:
         """Return labels and sums, see `segment`."""
-        leader = merge_basins(
-            self._pairs, self._passes, self._peaks, self._places, fall(rule.min_depth)
+        leader = merge_shallow_regions(
+            self._pairs, self._passes, self._peaks, self._places, log_depth(rule.min_depth)
         )
         number = _numbered(leader[self._leading], self._places)
         return _finished(self._ends, self._probability, rule, self._new, number, self._blocks)
@@ -115,30 +127,32 @@ class Landscape:
 
 def _climb_all(
     probability: Volume,
-    depth: Volume | None,
+    distance: Volume | None,
     contour: Volume | None,
-    rule: InstanceRule,
+    rule: InstanceSettings,
     spacing_um: Sequence[float] | None,
     blocks: Blocks,
     new: NewVolume,
 ) -> tuple[Volume, Volume, np.ndarray, np.ndarray]:
     """Return ends and heights of all voxels, and of each end its way on and its place."""
     shape = blocks.shape
-    steps = finest_steps(spacing_um, len(shape))
-    halo = reach(rule, steps, depth is not None)
+    steps = relative_spacing(spacing_um, len(shape))
+    halo = halo_size(rule, steps, distance is not None)
     ends = new("ends", shape, np.uint32, blocks.size)
     heights = new("heights", shape, np.int32, blocks.size)
     onward, places, count = [], [np.full(1, -1)], 0
     for core in blocks:
         window = grown(core, halo, shape)
-        mask = foreground(np.asarray(probability[window]), rule, steps)
+        mask = foreground_mask(np.asarray(probability[window]), rule, steps)
         rim = grown(core, (1,) * len(shape), shape)
         inner = within(rim, window)
         if not mask[inner].any():
             continue
-        told, near = (None if one is None else np.asarray(one[window]) for one in (depth, contour))
-        level = height(mask, rule, steps, told, near)
-        local, place, on = climb(level[inner], mask[inner], rim, core, shape)
+        told, near = (
+            None if one is None else np.asarray(one[window]) for one in (distance, contour)
+        )
+        level = log_distance_map(mask, rule, steps, told, near)
+        local, place, on = steepest_ascent(level[inner], mask[inner], rim, core, shape)
         numbers = local.astype(np.uint32)
         numbers[local > 0] += count
         count += len(place)
@@ -180,11 +194,11 @@ def _numbered(standing: np.ndarray, places: np.ndarray) -> np.ndarray:
 def _finished(
     ends: Volume,
     probability: Volume,
-    rule: InstanceRule,
+    rule: InstanceSettings,
     new: NewVolume,
     number: np.ndarray | None = None,
     blocks: Blocks | None = None,
-) -> tuple[Volume, ObjectSums]:
+) -> tuple[Volume, ObjectMeasurements]:
     """Return labels without holes, crumbs and what touches the border, and their sums.
 
     Parameters
@@ -202,7 +216,7 @@ def _finished(
     blocks = blocks or Blocks(shape, shape)
     number = np.arange(int(np.max(ends[:], initial=0)) + 1) if number is None else number
     count = int(number.max(initial=0))
-    sums = ObjectSums(count, shape)
+    sums = ObjectMeasurements(count, shape)
     for box in blocks:
         sums.add(number[np.asarray(ends[box])], _unit(probability[box]), box)
     if rule.fill_holes:
@@ -221,7 +235,7 @@ def _finished(
     return labels, sums
 
 
-def _fill_holes(labels: Volume, sums: ObjectSums, probability: Volume) -> None:
+def _fill_holes(labels: Volume, sums: ObjectMeasurements, probability: Volume) -> None:
     """Give background that an object encloses to that object."""
     for number in range(1, len(sums.voxels)):
         box = sums.box(number)
@@ -235,7 +249,7 @@ def _fill_holes(labels: Volume, sums: ObjectSums, probability: Volume) -> None:
             sums.add(holes * number, _unit(probability[box]), box)
 
 
-def _kept(sums: ObjectSums, rule: InstanceRule) -> np.ndarray:
+def _kept(sums: ObjectMeasurements, rule: InstanceSettings) -> np.ndarray:
     """Return which objects stay, (count + 1,)."""
     kept = (sums.voxels >= rule.min_voxels) & (sums.voxels <= rule.max_voxels)
     if rule.border != "none":

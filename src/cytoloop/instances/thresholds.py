@@ -11,7 +11,7 @@ import numpy as np
 
 from cytoloop.errors import ConfigError
 from cytoloop.instances.blocks import Blocks, Volume
-from cytoloop.instances.heights import full_scale
+from cytoloop.instances.distance_map import full_scale
 
 AUTOMATIC = ("otsu", "li", "yen", "isodata", "triangle", "minimum", "mean")
 """scikit-image's threshold functions of a whole image."""

@@ -14,7 +14,7 @@ import numpy as np
 
 from cytoloop.errors import ConfigError
 
-PREFIX = "class_"
+CLASS_PREFIX = "class_"
 """Of a head: no class, whatever its name, is taken for another kind of head."""
 MOST = 255
 """Classes of an image of uint8."""
@@ -27,7 +27,7 @@ def class_heads(names: Sequence[str]) -> list[str]:
     >>> class_heads(["nucleus", "spindle"])
     ['class_nucleus', 'class_spindle']
     """
-    return [f"{PREFIX}{name}" for name in names]
+    return [f"{CLASS_PREFIX}{name}" for name in names]
 
 
 def class_names(heads: Any) -> tuple[str, ...]:
@@ -43,13 +43,13 @@ def class_names(heads: Any) -> tuple[str, ...]:
     """
     if not isinstance(heads, (list, tuple)):
         return ()
-    names = tuple(str(head).removeprefix(PREFIX) for head in heads)
+    names = tuple(str(head).removeprefix(CLASS_PREFIX) for head in heads)
     if [str(head) for head in heads] != class_heads(names) or _faults(names):
         return ()
     return names
 
 
-def read_names(given: Any, where: str = "classes") -> tuple[str, ...]:
+def parse_class_names(given: Any, where: str = "classes") -> tuple[str, ...]:
     """Return the names of classes that a user has given, in the order of their values.
 
     Parameters
@@ -80,10 +80,10 @@ def read_names(given: Any, where: str = "classes") -> tuple[str, ...]:
     return names
 
 
-def numbered(names: Sequence[str]) -> str:
+def describe_classes(names: Sequence[str]) -> str:
     """Return which value is which class.
 
-    >>> numbered(["nucleus", "spindle"])
+    >>> describe_classes(["nucleus", "spindle"])
     '1 = nucleus, 2 = spindle'
     """
     return ", ".join(f"{value} = {name}" for value, name in enumerate(names, 1))

@@ -181,7 +181,7 @@ def test_a_few_bytes_never_claim_all_memory(tmp_path: Path) -> None:
 def test_polygons_that_cannot_be_filled_are_named(
     tmp_path: Path, value: np.ndarray, reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cytoloop.truth.regions.vertices._MAX_VERTICES", 1000)
+    monkeypatch.setattr("cytoloop.truth.regions.parse._MAX_VERTICES", 1000)
     np.save(tmp_path / "p.npy", value, allow_pickle=True)
     with pytest.raises(ImageError, match=reason):
         read_polygons(tmp_path / "p.npy")

@@ -7,7 +7,12 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from skimage.draw import polygon2mask
 
-from cytoloop.truth.regions import Polygon, mask_to_polygons, polygons_to_mask, simple_polygons
+from cytoloop.truth.regions import (
+    Polygon,
+    mask_to_polygons,
+    polygons_to_mask,
+    polygons_without_holes,
+)
 from cytoloop.truth.regions.fill import fill_outline
 
 MASKS = hnp.arrays(bool, st.tuples(st.integers(1, 9), st.integers(1, 9)))
@@ -45,7 +50,7 @@ def test_outlines_of_a_mask_give_the_mask_again(mask: np.ndarray) -> None:
 @settings(max_examples=100, deadline=None)
 def test_the_union_of_simple_polygons_is_the_mask(mask: np.ndarray) -> None:
     union = np.zeros(mask.shape, bool)
-    for outline in simple_polygons(mask):
+    for outline in polygons_without_holes(mask):
         union |= polygon2mask(mask.shape, outline)
     np.testing.assert_array_equal(union, mask)
 
@@ -53,8 +58,8 @@ def test_the_union_of_simple_polygons_is_the_mask(mask: np.ndarray) -> None:
 def test_a_piece_with_a_hole_is_cut_into_few_rectangles() -> None:
     ring = np.ones((20, 30), bool)
     ring[5:10, 7:9] = False
-    assert len(simple_polygons(ring)) == 4
-    assert simple_polygons(np.zeros((3, 4), bool)) == []
+    assert len(polygons_without_holes(ring)) == 4
+    assert polygons_without_holes(np.zeros((3, 4), bool)) == []
 
 
 def test_planes_of_polygons() -> None:

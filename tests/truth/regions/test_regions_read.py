@@ -61,7 +61,7 @@ def test_what_is_no_file_of_outlines(tmp_path: Path) -> None:
 def test_a_file_too_large_for_outlines_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cytoloop.truth.regions.vertices.MAX_BYTES", 100)
+    monkeypatch.setattr("cytoloop.truth.regions.parse.MAX_BYTES", 100)
     np.save(tmp_path / "p.npy", SQUARES)
     with pytest.raises(ImageError, match="too large for outlines"):
         read_region(tmp_path / "p.npy", SHAPE)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from cytoloop.errors import ConfigError, ImageError
-from cytoloop.truth.regions import is_rule, parse_rule, region_of_rule
+from cytoloop.truth.regions import is_rule, parse_rule, region_from_rule
 
 SPACING = (2.0, 0.5, 0.5)
 
@@ -34,25 +34,27 @@ def raw_of(labels: np.ndarray) -> np.ndarray:
 def test_outside_of_all_labels(
     labels: np.ndarray, text: str, margins: tuple[int, ...], spacing: tuple | None
 ) -> None:
-    inside = ~region_of_rule(text, raw_of(labels), labels, spacing)
+    inside = ~region_from_rule(text, raw_of(labels), labels, spacing)
     (z, y, x), expected = margins, np.zeros(labels.shape, bool)
     expected[max(0, 4 - z) : 6 + z, max(0, 10 - y) : 15 + y, max(0, 12 - x) : 21 + x] = True
     np.testing.assert_array_equal(inside, expected)
 
 
 def test_without_labels_everything_is_outside(labels: np.ndarray) -> None:
-    assert region_of_rule("outside_labels(3)", raw_of(labels), labels * 0, None).all()
+    assert region_from_rule("outside_labels(3)", raw_of(labels), labels * 0, None).all()
 
 
 def test_planes_take_the_spacing_of_their_axes(labels: np.ndarray) -> None:
-    region = region_of_rule("outside_labels(1um)", raw_of(labels[4]), labels[4], SPACING)
+    region = region_from_rule("outside_labels(1um)", raw_of(labels[4]), labels[4], SPACING)
     assert (~region).sum() == 7 * 7
 
 
 def test_voxels_of_labels(labels: np.ndarray) -> None:
     raw = raw_of(labels)
     for text, ids in (("labels(3)", [3]), ("labels(3, 7)", [3, 7]), ("labels(99)", [])):
-        np.testing.assert_array_equal(region_of_rule(text, raw, labels, None), np.isin(labels, ids))
+        np.testing.assert_array_equal(
+            region_from_rule(text, raw, labels, None), np.isin(labels, ids)
+        )
 
 
 @pytest.mark.parametrize(
@@ -76,14 +78,14 @@ def test_clipped_voxels_of_any_channel(
     if top is not None:
         bright = bright | (np.indices(labels.shape)[1] == 1)
         raw[1][bright] = top
-    region = region_of_rule("saturated", raw, labels, None)
+    region = region_from_rule("saturated", raw, labels, None)
     np.testing.assert_array_equal(region, bright if clipped else np.zeros_like(bright))
 
 
 def test_a_stated_level_is_taken(labels: np.ndarray) -> None:
     raw = raw_of(labels)
     np.testing.assert_array_equal(
-        region_of_rule("saturated(600)", raw, labels, None), (raw >= 600).any(axis=0)
+        region_from_rule("saturated(600)", raw, labels, None), (raw >= 600).any(axis=0)
     )
 
 
@@ -120,6 +122,6 @@ def test_faulty_rules_are_refused_before_any_image_is_read(text: str, reason: st
 
 def test_images_that_a_rule_cannot_work_on(labels: np.ndarray) -> None:
     with pytest.raises(ImageError, match="has no voxel size"):
-        region_of_rule("outside_labels(5um)", raw_of(labels), labels, None)
+        region_from_rule("outside_labels(5um)", raw_of(labels), labels, None)
     with pytest.raises(ImageError, match="differ in shape"):
-        region_of_rule("saturated", raw_of(labels)[:, 1:], labels, None)
+        region_from_rule("saturated", raw_of(labels)[:, 1:], labels, None)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from cytoloop.io.voxel_size import Spacing
-from cytoloop.truth.regions import separate_pieces
+from cytoloop.truth.regions import instance_labels
 
 SPACING_TOLERANCE = 0.02
 """Relative difference up to which two voxel sizes are the same (metadata are rounded)."""
@@ -107,4 +107,4 @@ def count_objects(labels: np.ndarray) -> int:
     """Return the number of labels above 0; of connected pieces where there is one label only."""
     import fastremap
 
-    return int(np.count_nonzero(fastremap.unique(separate_pieces(labels))))
+    return int(np.count_nonzero(fastremap.unique(instance_labels(labels))))

@@ -14,7 +14,7 @@ from cytoloop.io.labels import read_labels
 from cytoloop.io.names import stem
 from cytoloop.io.read import read_image
 from cytoloop.manifest import Manifest, Row, read_manifest
-from cytoloop.truth.regions import separate_pieces
+from cytoloop.truth.regions import instance_labels
 from cytoloop.truth.targets import read_target, row_file
 
 
@@ -133,7 +133,7 @@ def _compare(row: Row, predicted: Row) -> dict[str, float]:
     if predicted[kind]:
         found = _fitting(read_labels(_path(predicted, kind)), labels)
         figures["disagreement"] = disagreement(
-            *(separate_pieces(np.where(valid, one, 0)) for one in (labels, found))
+            *(instance_labels(np.where(valid, one, 0)) for one in (labels, found))
         )
     if predicted["probability"]:
         # of classes: that a voxel is of any

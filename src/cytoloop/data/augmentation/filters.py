@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cytoloop.data.augmentation.artefacts import GreyLevels, darkest_and_range
+from cytoloop.data.augmentation.noise import GreyLevels, darkest_and_range
 from cytoloop.data.augmentation.spatial import checked_range
 from cytoloop.errors import ConfigError
 

@@ -7,12 +7,12 @@ from collections.abc import Mapping
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from cytoloop.data.class_values import check_class_values, warn_if_classes
 from cytoloop.data.image_cache import ImageCache
-from cytoloop.data.replay import earlier_rows
-from cytoloop.data.values import check_classes, hint_classes
+from cytoloop.data.replay import replay_rows
 from cytoloop.errors import ConfigError
 from cytoloop.manifest import Manifest
-from cytoloop.truth.classes import class_heads, class_names, read_names
+from cytoloop.truth.classes import class_heads, class_names, parse_class_names
 
 _HEADS = "model.image.heads"
 
@@ -47,7 +47,7 @@ def settle_classes(cfg: DictConfig) -> None:
             "model=semantic needs them",
             "Give their names in the order of the values 1, 2, ...: classes=[nucleus,spindle].",
         )
-    names = read_names(OmegaConf.to_object(given) if OmegaConf.is_config(given) else given)
+    names = parse_class_names(OmegaConf.to_object(given) if OmegaConf.is_config(given) else given)
     own = {name: one for name, one in cfg.model.task_heads.items() if name != "seg"}
     if unknown := sorted(set(own) - set(class_heads(names))):
         raise ConfigError(
@@ -81,19 +81,19 @@ def check_truth(cfg: DictConfig, dataset: Mapping[str, Manifest]) -> None:
     Raises
     ------
     ManifestError
-        See `check_classes`.
+        See `check_class_values`.
     """
     names, heads = _names_of(cfg), OmegaConf.select(cfg, "data.heads") or ()
     if not names and "distance" not in heads:
         return
     rows, valid = list(dataset["train"]), list(dataset["valid"])
     if OmegaConf.select(cfg, "data.replay_path"):
-        rows += earlier_rows(cfg.data.replay_path, dataset)
+        rows += replay_rows(cfg.data.replay_path, dataset)
     entries = store_of(cfg).entries([*rows, *valid], progress=True)
     if names:
-        check_classes(str(cfg.data.path), entries[: len(rows)], entries[len(rows) :], names)
+        check_class_values(str(cfg.data.path), entries[: len(rows)], entries[len(rows) :], names)
     else:
-        hint_classes(entries[: len(rows)])
+        warn_if_classes(entries[: len(rows)])
 
 
 def _names_of(cfg: DictConfig) -> tuple[str, ...]:

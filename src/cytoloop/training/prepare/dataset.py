@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cytoloop.curation import check_dataset
-from cytoloop.data.replay import earlier_rows
+from cytoloop.data.replay import replay_rows
 from cytoloop.errors import ConfigError, ManifestError
 from cytoloop.io.read import read_header
 from cytoloop.io.voxel_size import Spacing
@@ -52,7 +52,7 @@ def preflight(
     fold : int, optional
         Of cross-validation, for validation.
     replayed : str or Path, optional
-        An earlier data set, see `earlier_rows`.
+        An earlier data set, see `replay_rows`.
 
     Returns
     -------
@@ -72,7 +72,7 @@ def preflight(
             "no validation image: the best checkpoint could not be chosen",
             "Curate with at least 2 images (or groups), or with a larger share `valid=`.",
         )
-    earlier = None if replayed is None else earlier_rows(replayed, dataset)
+    earlier = None if replayed is None else replay_rows(replayed, dataset)
     # the test rows are `evaluate`'s: a plugin data set, whose test is its validation set, trains
     splits = {split: manifest for split, manifest in dataset.items() if split != "test"}
     checked = check_dataset(splits, progress=True, replayed=earlier)

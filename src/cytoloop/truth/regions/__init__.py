@@ -17,28 +17,28 @@ mask image, any readable format
 A region can also be a rule, worked out for each image: see `cytoloop.truth.regions.rules`.
 """
 
+from cytoloop.truth.regions.components import instance_labels
 from cytoloop.truth.regions.merge import MERGE_RULES, merge_segmentations
 from cytoloop.truth.regions.npy import write_polygons_npy
-from cytoloop.truth.regions.pieces import separate_pieces
 from cytoloop.truth.regions.polygons import Polygon, mask_to_polygons, polygons_to_mask
 from cytoloop.truth.regions.read import OUTLINE_SUFFIXES, read_polygons, read_region
-from cytoloop.truth.regions.rules import is_rule, parse_rule, region_of_rule
-from cytoloop.truth.regions.write import simple_polygons, write_region
+from cytoloop.truth.regions.rules import is_rule, parse_rule, region_from_rule
+from cytoloop.truth.regions.write import polygons_without_holes, write_region
 
 __all__ = [
     "MERGE_RULES",
     "OUTLINE_SUFFIXES",
     "Polygon",
+    "instance_labels",
     "is_rule",
     "mask_to_polygons",
     "merge_segmentations",
     "parse_rule",
     "polygons_to_mask",
+    "polygons_without_holes",
     "read_polygons",
     "read_region",
-    "region_of_rule",
-    "separate_pieces",
-    "simple_polygons",
+    "region_from_rule",
     "write_polygons_npy",
     "write_region",
 ]

@@ -15,14 +15,14 @@ from typing import Any
 import numpy as np
 
 from cytoloop.errors import ImageError
-from cytoloop.truth.regions.polygons import Polygon
-from cytoloop.truth.regions.vertices import (
-    CORNER,
+from cytoloop.truth.regions.parse import (
+    CORNER_OFFSET,
     check_polygons,
     open_ring,
-    polygons_of,
+    parse_polygons,
     read_bytes,
 )
+from cytoloop.truth.regions.polygons import Polygon
 
 _COLLECTIONS = {"FeatureCollection": "features", "GeometryCollection": "geometries"}
 _FORM = (
@@ -45,7 +45,7 @@ def read_json(path: str | Path) -> list[Polygon]:
         value = json.loads(read_bytes(path).decode("utf-8-sig"))
         features = isinstance(value, list) and any(isinstance(item, dict) for item in value)
         if isinstance(value, list) and not features:
-            return polygons_of(path, value)
+            return parse_polygons(path, value)
         times: set[int] = set()
         parts = list(_parts(value, None, "the file", times))
     except ImageError:
@@ -108,4 +108,4 @@ def _items(value: dict[str, Any], name: str) -> list[Any]:
 def _ring(positions: list[Any]) -> np.ndarray:
     """Return (vertices, 2) of (y, x), not closed."""
     ring = np.array([(float(y), float(x)) for x, y, *_ in positions]).reshape(-1, 2)
-    return open_ring(ring - CORNER)
+    return open_ring(ring - CORNER_OFFSET)

@@ -15,8 +15,14 @@ import numpy as np
 
 from cytoloop.errors import ImageError
 from cytoloop.truth.regions.fill import fill_outline
+from cytoloop.truth.regions.parse import (
+    CORNER_OFFSET,
+    MAX_BYTES,
+    check_polygons,
+    open_ring,
+    read_bytes,
+)
 from cytoloop.truth.regions.polygons import Polygon, mask_to_polygons
-from cytoloop.truth.regions.vertices import CORNER, MAX_BYTES, check_polygons, open_ring, read_bytes
 
 if TYPE_CHECKING:
     from roifile import ImagejRoi
@@ -121,7 +127,7 @@ def _polygons(roi: ImagejRoi) -> list[Polygon]:
         box = np.array([roi.yd, roi.xd, roi.yd + roi.heightd, roi.xd + roi.widthd], np.float64)
     size = box[2:] - box[:2]
     arc = size if roi.roitype == ROI_TYPE.OVAL else np.minimum(size, roi.rounded_rect_arc_size)
-    return [Polygon(_rounded(box, arc) - CORNER, (), plane)]
+    return [Polygon(_rounded(box, arc) - CORNER_OFFSET, (), plane)]
 
 
 def _rounded(box: np.ndarray, arc: np.ndarray) -> np.ndarray:
@@ -141,7 +147,7 @@ def _rounded(box: np.ndarray, arc: np.ndarray) -> np.ndarray:
 
 def _outline(coordinates: np.ndarray) -> np.ndarray:
     """Return (y, x) of pixel centres from ImageJ's (x, y) of corners, not closed."""
-    return open_ring(coordinates[:, ::-1].astype(np.float64) - CORNER)
+    return open_ring(coordinates[:, ::-1].astype(np.float64) - CORNER_OFFSET)
 
 
 def _composite(rings: list[np.ndarray], z: int | None) -> list[Polygon]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from cytoloop.errors import ConfigError
-from cytoloop.truth.regions.pieces import separate_pieces
+from cytoloop.truth.regions.components import instance_labels
 
 MERGE_RULES = ("clip", "majority")
 """How `merge_segmentations` treats objects that the region's border cuts."""
@@ -48,7 +48,7 @@ def merge_segmentations(
             "merge rule", f"{rule!r} is none", f"Expected {' or '.join(MERGE_RULES)}."
         )
     if rule == "majority":
-        base, other = separate_pieces(base), separate_pieces(other)
+        base, other = instance_labels(base), instance_labels(other)
     base, other = _distinct(base, other)
     inside = region
     if rule == "majority":

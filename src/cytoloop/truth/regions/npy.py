@@ -11,9 +11,9 @@ import numpy as np
 
 from cytoloop.errors import ImageError
 from cytoloop.io.atomic import replacing
-from cytoloop.truth.regions.pickled import load_array
+from cytoloop.truth.regions.parse import check_polygons, parse_polygons, read_bytes
 from cytoloop.truth.regions.polygons import Polygon
-from cytoloop.truth.regions.vertices import check_polygons, polygons_of, read_bytes
+from cytoloop.truth.regions.safe_pickle import load_array
 
 
 def read_npy(path: str | Path) -> list[Polygon]:
@@ -38,7 +38,7 @@ def read_npy(path: str | Path) -> list[Polygon]:
             "Expected what np.save makes of lists of (y, x) positions. "
             "Use this file only if you know who made it; or give the region as a mask image.",
         ) from error
-    return polygons_of(path, value)
+    return parse_polygons(path, value)
 
 
 def write_polygons_npy(path: str | Path, polygons: Sequence[np.ndarray]) -> None:
@@ -49,7 +49,7 @@ def write_polygons_npy(path: str | Path, polygons: Sequence[np.ndarray]) -> None
     path : str or Path
         Should end in ``.npy``. CytoDL loads it, and takes the union of the polygons.
     polygons : sequence of ndarray
-        Each (vertices, 2), (y, x) in pixels; see `simple_polygons` for those of a mask.
+        Each (vertices, 2), (y, x) in pixels; see `polygons_without_holes` for those of a mask.
 
     Raises
     ------

@@ -59,7 +59,7 @@ def parse_rule(text: str) -> tuple[str, tuple[str | None, ...]]:
     return name, arguments.groups()
 
 
-def region_of_rule(
+def region_from_rule(
     text: str, raw: np.ndarray, labels: np.ndarray, spacing_um: Spacing | None
 ) -> np.ndarray:
     """Return the voxels of a region rule in one image.

@@ -26,7 +26,7 @@ def write_region(path: str | Path, mask: np.ndarray, spacing_um: Spacing | None 
     write_image(path, np.where(mask, np.uint8(255), np.uint8(0)), "ZYX"[-mask.ndim :], spacing_um)
 
 
-def simple_polygons(mask: np.ndarray) -> list[np.ndarray]:
+def polygons_without_holes(mask: np.ndarray) -> list[np.ndarray]:
     """Return outlines without holes whose union is exactly the mask, as CytoDL needs them.
 
     Parameters

@@ -11,7 +11,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from cytoloop.data.entry import Entry
+from cytoloop.data.cached_image import CachedImage
 from cytoloop.errors import ConfigError
 from cytoloop.manifest import Manifest
 from cytoloop.model.checkpoint import read_checkpoint
@@ -216,7 +216,7 @@ def _of_checkpoint(path: Path, target: str) -> dict[str, Any]:
     return {key: value for key, value in values.items() if is_plain(key, value)}
 
 
-def _training_entries(cfg: DictConfig, dataset: Mapping[str, Manifest]) -> Sequence[Entry]:
+def _training_entries(cfg: DictConfig, dataset: Mapping[str, Manifest]) -> Sequence[CachedImage]:
     """Return the store's entries of the training rows; training finds all of them there."""
     store = store_of(cfg)
     rows = [*dataset["train"], *dataset["valid"]]

@@ -1,6 +1,6 @@
 """Mask and height of a window: the landscape whose basins become objects.
 
-The height at a voxel depends on its surroundings up to `reach` only, so that a window gives the
+The height at a voxel depends on its surroundings up to `halo_size` only, so that a window gives the
 same numbers as the whole volume.
 """
 
@@ -13,7 +13,7 @@ import edt
 import numpy as np
 from scipy import ndimage
 
-from cytoloop.instances.rule import InstanceRule
+from cytoloop.instances.settings import InstanceSettings
 
 FARTHEST = 64.0
 """Distances beyond so many steps of the finest axis are cut: there is nothing to part so deep."""
@@ -24,12 +24,14 @@ _SCALE = 4096.0
 _TRUNCATE = 4.0
 
 
-def reach(rule: InstanceRule, steps: Sequence[float], told: bool = False) -> tuple[int, ...]:
+def halo_size(
+    rule: InstanceSettings, steps: Sequence[float], told: bool = False
+) -> tuple[int, ...]:
     """Return how far a height looks, in voxels along each axis.
 
     Parameters
     ----------
-    rule : InstanceRule
+    rule : InstanceSettings
     steps : sequence of float
     told : bool
         Whether a network says the depth: then it is not measured.
@@ -43,16 +45,18 @@ def reach(rule: InstanceRule, steps: Sequence[float], told: bool = False) -> tup
     )
 
 
-def foreground(probability: np.ndarray, rule: InstanceRule, steps: Sequence[float]) -> np.ndarray:
+def foreground_mask(
+    probability: np.ndarray, rule: InstanceSettings, steps: Sequence[float]
+) -> np.ndarray:
     """Return the mask of a window.
 
     Parameters
     ----------
     probability : ndarray
         ([Z,] Y, X), 0..255 (uint8) or 0..1 (floats).
-    rule : InstanceRule
+    rule : InstanceSettings
     steps : sequence of float
-        Of a voxel, see `cytoloop.instances.rule.finest_steps`.
+        Of a voxel, see `cytoloop.instances.settings.relative_spacing`.
 
     Returns
     -------
@@ -73,9 +77,9 @@ def full_scale(dtype: np.dtype) -> float:
     return 255.0 if np.dtype(dtype) == np.uint8 else 1.0
 
 
-def height(
+def log_distance_map(
     mask: np.ndarray,
-    rule: InstanceRule,
+    rule: InstanceSettings,
     steps: Sequence[float],
     depth: np.ndarray | None = None,
     contour: np.ndarray | None = None,
@@ -88,7 +92,7 @@ def height(
     ----------
     mask : ndarray of bool
         ([Z,] Y, X).
-    rule : InstanceRule
+    rule : InstanceSettings
     steps : sequence of float
     depth : ndarray, optional
         Same shape, 0..255 (uint8) or 0..1 (floats): how deep inside its object a voxel lies, as a
@@ -118,7 +122,7 @@ def height(
     return heights
 
 
-def fall(min_depth: float) -> float:
+def log_depth(min_depth: float) -> float:
     """Return the fall of height that a share of the distance makes."""
     return -math.log1p(-min_depth) * _SCALE
 

@@ -16,15 +16,15 @@ from skimage.morphology import disk
 from skimage.segmentation import watershed
 
 from cytoloop.errors import ImageError
-from cytoloop.instances.heights import foreground, full_scale
-from cytoloop.instances.rule import InstanceRule
+from cytoloop.instances.distance_map import foreground_mask, full_scale
+from cytoloop.instances.settings import InstanceSettings
 
 MOST_VOXELS = 2**28
 """A watershed on contours is not cut into blocks: larger images are refused."""
 
 
-def grow_to_contours(
-    probability: Any, depth: Any, contour: Any, rule: InstanceRule, steps: Sequence[float]
+def hitif_watershed(
+    probability: Any, depth: Any, contour: Any, rule: InstanceSettings, steps: Sequence[float]
 ) -> np.ndarray:
     """Return objects that grew from their seeds up to their contours.
 
@@ -33,10 +33,10 @@ def grow_to_contours(
     probability, depth, contour : Volume
         ([Z,] Y, X), 0..255 (uint8) or 0..1 (floats): foreground, how deep inside its object a
         voxel lies, and how near to a contour.
-    rule : InstanceRule
+    rule : InstanceSettings
         Its threshold, ``seed_threshold`` and ``closing`` count.
     steps : sequence of float
-        Of a voxel, see `cytoloop.instances.rule.finest_steps`.
+        Of a voxel, see `cytoloop.instances.settings.relative_spacing`.
 
     Returns
     -------
@@ -70,5 +70,5 @@ def grow_to_contours(
         inner = tuple(slice(a, n + a) for (a, _), n in zip(pad, deep.shape, strict=True))
         deep = ndimage.binary_closing(np.pad(deep, pad), footprint)[inner]
     seeds, _ = ndimage.label(deep)  # neighbours share a side
-    mask = foreground(np.asarray(probability[whole]), rule, steps)
+    mask = foreground_mask(np.asarray(probability[whole]), rule, steps)
     return np.asarray(watershed(np.asarray(contour[whole]), seeds * mask, mask=mask), np.int32)

@@ -12,7 +12,7 @@ from cytoloop.truth.regions.polygons import Polygon
 
 MAX_BYTES = 1 << 26
 """Size up to which a file of outlines is read, and an archive of them unpacked."""
-CORNER = 0.5
+CORNER_OFFSET = 0.5
 """What is taken off positions that count from the corners of pixels, not from their centres."""
 _MAX_VERTICES = 2_000_000  # more are no drawing of a person, and minutes of work
 _FURTHEST = 1e6  # pixels; what lies further out is in other units
@@ -74,7 +74,7 @@ def check_polygons(path: str | Path, polygons: Iterable[Polygon]) -> list[Polygo
     return polygons
 
 
-def polygons_of(path: str | Path, value: object) -> list[Polygon]:
+def parse_polygons(path: str | Path, value: object) -> list[Polygon]:
     """Return the polygons that an array or nested lists of numbers stand for.
 
     Parameters

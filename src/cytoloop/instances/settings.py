@@ -10,7 +10,7 @@ METHODS = ("watershed", "hitif")
 
 
 @dataclass(frozen=True)
-class InstanceRule:
+class InstanceSettings:
     """How objects are made.
 
     Attributes
@@ -30,7 +30,7 @@ class InstanceRule:
         Background that one object encloses becomes part of it.
     method : str
         ``watershed``: basins of the depth, see `cytoloop.instances.segment`; ``hitif``: see
-        `cytoloop.instances.contours`.
+        `cytoloop.instances.hitif`.
     seed_threshold : float
         For ``hitif``: depth above which a voxel belongs to a seed.
     seed_closing : int
@@ -53,7 +53,7 @@ class InstanceRule:
     seed_closing: int = 6
 
 
-def finest_steps(spacing_um: Sequence[float] | None, ndim: int) -> tuple[float, ...]:
+def relative_spacing(spacing_um: Sequence[float] | None, ndim: int) -> tuple[float, ...]:
     """Return the length of a voxel along each axis, in units of its shortest side.
 
     Parameters

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from cytoloop.truth.regions import separate_pieces
+from cytoloop.truth.regions import instance_labels
 
 POINTS_PER_OBJECT = 32
 POINTS_PER_CLASS = 4096
@@ -28,7 +28,7 @@ def object_points(
         (objects + 1,) offsets into `points`.
     """
     counted = np.where(valid, labels, 0)
-    counted = counted if classes else separate_pieces(counted)
+    counted = counted if classes else instance_labels(counted)
     most = POINTS_PER_CLASS if classes else POINTS_PER_OBJECT
     places = np.nonzero(counted)
     codes = counted[places]

@@ -14,7 +14,7 @@ import numpy as np
 from cytoloop.data.target_maps import MAKERS, known_labels
 from cytoloop.intensity.normalization import intensity_statistics
 from cytoloop.io.atomic import replacing
-from cytoloop.truth.regions import separate_pieces
+from cytoloop.truth.regions import instance_labels
 
 FACTS = "entry.json"
 """The file that makes a folder an entry; it is written last."""
@@ -27,7 +27,7 @@ OPTIONAL = ("valid", "places")
 
 
 @dataclass(frozen=True)
-class Entry:
+class CachedImage:
     """One image with its target.
 
     Attributes
@@ -69,7 +69,7 @@ class Entry:
         """(Z, Y, X) or (Y, X)."""
         return self.labels.shape
 
-    def levels(self, rule: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+    def intensity_stats(self, rule: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
         """Return the offset and scale that a normalisation gives each channel.
 
         They are kept beside the image: the next run with the same rule does not read it all.
@@ -111,7 +111,7 @@ class Entry:
         path = None if self.folder is None else self.folder / f"{name}_{_MAPS}.npy"
         if path is None or not path.is_file():
             # of a mask each piece is an object
-            objects = separate_pieces(known_labels(self.labels, self.valid, self.spacing_um))
+            objects = instance_labels(known_labels(self.labels, self.valid, self.spacing_um))
             made = MAKERS[name](objects, self.spacing_um)
             if path is None:
                 return made
@@ -130,7 +130,7 @@ def write_entry(
     (folder / FACTS).write_text(json.dumps(dict(facts)))
 
 
-def open_entry(folder: Path, name: str) -> Entry:
+def open_entry(folder: Path, name: str) -> CachedImage:
     """Return an entry, memory-mapped.
 
     Parameters
@@ -147,7 +147,7 @@ def open_entry(folder: Path, name: str) -> Entry:
     labels = array("labels")
     partly = all((folder / f"{part}.npy").is_file() for part in OPTIONAL)
     spacing = facts["spacing_um"]
-    return Entry(
+    return CachedImage(
         id=name,
         image=array("image"),
         labels=labels,

@@ -9,7 +9,7 @@ import numpy as np
 from monai.transforms import MapTransform, RandomizableTransform
 from torch import Tensor
 
-from cytoloop.data.augmentation.artefacts import GreyLevels
+from cytoloop.data.augmentation.noise import GreyLevels
 from cytoloop.data.augmentation.spatial import Spatial
 from cytoloop.data.augmentation.warp import Warp
 from cytoloop.errors import ConfigError

@@ -21,7 +21,7 @@ def offsets(ndim: int) -> np.ndarray:
     return np.array(steps)
 
 
-def climb(
+def steepest_ascent(
     heights: np.ndarray, mask: np.ndarray, window: Box, core: Box, shape: tuple[int, ...]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return where the voxels of a block end up.
@@ -96,7 +96,7 @@ def climb(
     return ends.reshape(padded.shape)[cut], keys[roots] % total, onward[roots]
 
 
-def follow(ends: Volume, blocks: Blocks, onward: np.ndarray) -> np.ndarray:
+def follow_exits(ends: Volume, blocks: Blocks, onward: np.ndarray) -> np.ndarray:
     """Return the end that each end leads to, over the borders of blocks.
 
     Parameters
@@ -105,7 +105,7 @@ def follow(ends: Volume, blocks: Blocks, onward: np.ndarray) -> np.ndarray:
         Numbers of all ends, from 1.
     blocks : Blocks
     onward : ndarray of int64
-        (ends,): see `climb`.
+        (ends,): see `steepest_ascent`.
 
     Returns
     -------
@@ -128,7 +128,7 @@ def follow(ends: Volume, blocks: Blocks, onward: np.ndarray) -> np.ndarray:
         leading = further
 
 
-def saddles(
+def find_saddles(
     ends: Volume, heights: Volume, blocks: Blocks, leading: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the highest pass between each two neighbouring basins.
@@ -180,7 +180,7 @@ def _highest(pair: np.ndarray, low: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     return pair[last], low[last]
 
 
-def merge_basins(
+def merge_shallow_regions(
     pairs: np.ndarray, passes: np.ndarray, peaks: np.ndarray, places: np.ndarray, fall: float
 ) -> np.ndarray:
     """Join basins whose lower peak is less than a fall above the pass between them.
@@ -190,7 +190,7 @@ def merge_basins(
     Parameters
     ----------
     pairs, passes : ndarray
-        See `saddles`.
+        See `find_saddles`.
     peaks : ndarray of int32
         (ends + 1,): height of each maximum.
     places : ndarray of int64

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from cytoloop.data.entry import FACTS, measure_entry, write_entry
-from cytoloop.data.points import object_points, valid_places
+from cytoloop.data.cached_image import FACTS, measure_entry, write_entry
+from cytoloop.data.patch_centres import object_points, valid_places
 from cytoloop.errors import CytoloopError, ImageError, OutputError
 from cytoloop.io.digest import file_hash
 from cytoloop.io.read import read_header, read_image

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 
-def separate_pieces(
-    labels: np.ndarray, every: bool = False, valid: np.ndarray | None = None
+def instance_labels(
+    labels: np.ndarray, classes: bool = False, valid: np.ndarray | None = None
 ) -> np.ndarray:
     """Return labels; those of the connected pieces where there is one label only.
 
@@ -17,7 +17,7 @@ def separate_pieces(
     labels : ndarray of unsigned integers
         (Z, Y, X) or (Y, X). One label above 0, be it 1 or 255, is a binary segmentation. Voxels
         connect through faces, edges and corners (26; in 2D 8).
-    every : bool
+    classes : bool
         The labels are classes: the pieces of each of them are objects.
     valid : ndarray of bool, optional
         Same shape; what lies where it is False has no say in whether there is one label only.
@@ -29,7 +29,7 @@ def separate_pieces(
     """
     from cc3d import connected_components
 
-    if every:
+    if classes:
         # cc3d takes no memory that must not be written to, as that of a mapped file
         return np.asarray(connected_components(np.require(labels, requirements=["C", "W"])))
     inside = labels[labels > 0 if valid is None else (labels > 0) & valid]

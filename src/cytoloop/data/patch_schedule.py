@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from cytoloop.data.entry import Entry
+from cytoloop.data.cached_image import CachedImage
 from cytoloop.errors import ConfigError
 
 MOST_BY_VOLUME = 100
@@ -100,13 +100,13 @@ class PatchSchedule:
 
 
 def draw_centre(
-    entry: Entry, size: Sequence[int], rng: np.random.Generator, foreground_fraction: float
+    entry: CachedImage, size: Sequence[int], rng: np.random.Generator, foreground_fraction: float
 ) -> np.ndarray:
     """Return the centre of a random patch, in voxels; the patch lies inside the image.
 
     Parameters
     ----------
-    entry : Entry
+    entry : CachedImage
     size : sequence of int
         Patch size, [Z,] Y, X; at most the image's.
     rng : Generator

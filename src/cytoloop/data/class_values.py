@@ -8,10 +8,10 @@ from collections.abc import Sequence
 import fastremap
 import numpy as np
 
-from cytoloop.data.entry import Entry
+from cytoloop.data.cached_image import CachedImage
 from cytoloop.errors import ManifestError
-from cytoloop.truth.classes import numbered
-from cytoloop.truth.regions import separate_pieces
+from cytoloop.truth.classes import describe_classes
+from cytoloop.truth.regions import instance_labels
 
 log = logging.getLogger(__name__)
 
@@ -20,8 +20,8 @@ _MANY_PIECES = 3
 """Pieces of a value, on average, from which on it hardly is the id of an object."""
 
 
-def check_classes(
-    where: str, train: Sequence[Entry], valid: Sequence[Entry], names: Sequence[str]
+def check_class_values(
+    where: str, train: Sequence[CachedImage], valid: Sequence[CachedImage], names: Sequence[str]
 ) -> None:
     """Refuse truth images that are none of these classes; excluded voxels may hold anything.
 
@@ -29,7 +29,7 @@ def check_classes(
     ----------
     where : str
         The data set, for messages.
-    train, valid : sequence of Entry
+    train, valid : sequence of CachedImage
     names : sequence of str
         Of the values 1, 2, ...
 
@@ -61,16 +61,14 @@ def check_classes(
             )
     if not problems:
         return
-    repair = f"The classes are {numbered(names)}: name every one, or exclude the voxels of others."
+    classes = f"The classes are {describe_classes(names)}"
+    repair = f"{classes}: name every one, or exclude the voxels of others."
     if faulty and 2 * ids >= faulty:
-        repair = (
-            f"The classes are {numbered(names)}. So many values look like objects, a number for "
-            "each: these are learned with model=instance, without classes=."
-        )
+        repair = f"{classes}. So many values look like objects, a number for each: these are learned with model=instance, without classes=."
     raise ManifestError(where, problems, repair)
 
 
-def hint_classes(train: Sequence[Entry]) -> None:
+def warn_if_classes(train: Sequence[CachedImage]) -> None:
     """Warn where images that should hold objects look as if they held classes.
 
     So it is where no image has more than a few values, and each of them lies in many pieces.
@@ -78,7 +76,7 @@ def hint_classes(train: Sequence[Entry]) -> None:
     counts = [len(one.starts) - 1 for one in train]
     if not counts or max(counts) > _FEW_VALUES or max(counts) < 2:
         return
-    pieces = [int(separate_pieces(np.asarray(one.labels), every=True).max()) for one in train[:4]]
+    pieces = [int(instance_labels(np.asarray(one.labels), classes=True).max()) for one in train[:4]]
     values = [len(_values(one)) for one in train[:4]]
     if sum(pieces) > _MANY_PIECES * max(sum(values), 1) and max(values) > 1:
         log.warning(
@@ -89,6 +87,6 @@ def hint_classes(train: Sequence[Entry]) -> None:
         )
 
 
-def _values(entry: Entry) -> list[int]:
+def _values(entry: CachedImage) -> list[int]:
     """Return the values above 0 of the voxels that count."""
     return [int(v) for v in fastremap.unique(np.where(entry.valid, entry.labels, 0)) if v]
