@@ -153,7 +153,7 @@ def test_regions_rules_may_be_typed_as_one_text(images_3d: Path, text: str) -> N
 
 
 def test_regions_rules_are_checked_before_any_image_is_read(images_3d: Path) -> None:
-    with pytest.raises(ConfigError, match=r"exclude_rules: borders\(3\) is no rule"):
+    with pytest.raises(ConfigError, match=r"exclude_rules: borders\(3\) is not a known rule"):
         settings_of(images_3d, exclude_rules=["borders(3)"])
 
 

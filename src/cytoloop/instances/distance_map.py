@@ -1,7 +1,7 @@
-"""Mask and height of a window: the landscape whose basins become objects.
+"""Foreground mask and distance map of a block with its halo.
 
-The height at a voxel depends on its surroundings up to `halo_size` only, so that a window gives the
-same numbers as the whole volume.
+A value depends on its surroundings up to `halo_size` only. A block with that halo therefore gives
+the same numbers as the whole volume.
 """
 
 from __future__ import annotations
@@ -15,117 +15,125 @@ from scipy import ndimage
 
 from cytoloop.instances.settings import InstanceSettings
 
-FARTHEST = 64.0
-"""Distances beyond so many steps of the finest axis are cut: there is nothing to part so deep."""
-DEEPEST = 8.0
-"""What the deepest voxel of an object is worth where a network says the depth."""
+MAX_DISTANCE = 64.0
+"""Distances are clipped here, in units of the shortest voxel side. It bounds the halo."""
+PREDICTED_MAXIMUM = 8.0
+"""Distance that a predicted distance map of 1 stands for."""
 _SCALE = 4096.0
-"""Levels of height for a factor of e in distance: heights are compared exactly, as integers."""
+"""Integer levels for a factor of e in distance: integers compare exactly across blocks."""
 _TRUNCATE = 4.0
+"""Radius of Gaussian filters in sigmas."""
 
 
 def halo_size(
-    rule: InstanceSettings, steps: Sequence[float], told: bool = False
+    settings: InstanceSettings, spacing: Sequence[float], predicted: bool = False
 ) -> tuple[int, ...]:
-    """Return how far a height looks, in voxels along each axis.
+    """Return the halo that `foreground_mask` and `log_distance_map` need, in voxels per axis.
 
     Parameters
     ----------
-    rule : InstanceSettings
-    steps : sequence of float
-    told : bool
-        Whether a network says the depth: then it is not measured.
+    settings : InstanceSettings
+    spacing : sequence of float
+        Relative voxel size, see `cytoloop.instances.settings.relative_spacing`.
+    predicted : bool
+        The distance map is predicted by the network, not computed from the mask.
     """
     return tuple(
-        (0 if told else math.ceil(FARTHEST / step))
-        + _radius(rule.seed_smoothing, step)
-        + _radius(rule.smoothing, step)
+        (0 if predicted else math.ceil(MAX_DISTANCE / side))
+        + _gaussian_radius(settings.seed_smoothing, side)
+        + _gaussian_radius(settings.smoothing, side)
         + 1
-        for step in steps
+        for side in spacing
     )
 
 
 def foreground_mask(
-    probability: np.ndarray, rule: InstanceSettings, steps: Sequence[float]
+    probability: np.ndarray, settings: InstanceSettings, spacing: Sequence[float]
 ) -> np.ndarray:
-    """Return the mask of a window.
+    """Return the voxels whose smoothed probability is above the threshold.
 
     Parameters
     ----------
     probability : ndarray
-        ([Z,] Y, X), 0..255 (uint8) or 0..1 (floats).
-    rule : InstanceSettings
-    steps : sequence of float
-        Of a voxel, see `cytoloop.instances.settings.relative_spacing`.
+        ([Z,] Y, X), 0..255 (uint8) or 0..1 (float).
+    settings : InstanceSettings
+        Uses ``smoothing`` and ``threshold``.
+    spacing : sequence of float
+        Relative voxel size, see `cytoloop.instances.settings.relative_spacing`.
 
     Returns
     -------
     ndarray of bool
+        Same shape.
     """
     full = full_scale(probability.dtype)
-    if rule.smoothing > 0:
+    if settings.smoothing > 0:
         probability = ndimage.gaussian_filter(
             probability.astype(np.float32),
-            [rule.smoothing / s for s in steps],
+            [settings.smoothing / s for s in spacing],
             truncate=_TRUNCATE,
         )
-    return np.asarray(probability > rule.threshold * full)
+    return np.asarray(probability > settings.threshold * full)
 
 
 def full_scale(dtype: np.dtype) -> float:
-    """Return the value that stands for probability 1."""
+    """Return the value that stands for 1 in a map of this dtype: 255 for uint8, else 1."""
     return 255.0 if np.dtype(dtype) == np.uint8 else 1.0
 
 
 def log_distance_map(
     mask: np.ndarray,
-    rule: InstanceSettings,
-    steps: Sequence[float],
-    depth: np.ndarray | None = None,
+    settings: InstanceSettings,
+    spacing: Sequence[float],
+    distance: np.ndarray | None = None,
     contour: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Return the logarithm of the smoothed depth inside objects.
+    """Return the logarithm of the smoothed distance map, as integers.
 
-    On the logarithm a fall by a fixed number is a fall by a fixed share of the peak.
+    On a logarithmic map, a valley of a fixed relative depth has the same absolute depth everywhere.
 
     Parameters
     ----------
     mask : ndarray of bool
         ([Z,] Y, X).
-    rule : InstanceSettings
-    steps : sequence of float
-    depth : ndarray, optional
-        Same shape, 0..255 (uint8) or 0..1 (floats): how deep inside its object a voxel lies, as a
-        network says it. None: the distance to background, which knows nothing of objects.
+    settings : InstanceSettings
+        Uses ``seed_smoothing``.
+    spacing : sequence of float
+        Relative voxel size, see `cytoloop.instances.settings.relative_spacing`.
+    distance : ndarray, optional
+        Same shape, 0..255 (uint8) or 0..1 (float): predicted distance map. None: the Euclidean
+        distance to the background of the mask (`edt`, Felzenszwalb and Huttenlocher 2012).
     contour : ndarray, optional
-        Same shape, 0..255 (uint8) or 0..1 (floats): how near to a contour a voxel lies, as a
-        network says it. Its complement and the depth are averaged: two opinions on every border.
+        Same shape and units: predicted contour map. Its complement is averaged with the predicted
+        distance map.
 
     Returns
     -------
     ndarray of int32
-        4096 log(1 + d), where d is in steps, or goes to `DEEPEST`; 0 outside of the mask.
+        4096 log(1 + d), where d is the distance in units of the shortest voxel side, or the
+        predicted distance times `PREDICTED_MAXIMUM`; 0 outside the mask.
     """
-    if depth is None:
-        distance = edt.edt(np.ascontiguousarray(mask), anisotropy=tuple(steps), black_border=False)
-        np.minimum(distance, FARTHEST, out=distance)  # infinite where there is no background
+    if distance is None:
+        values = edt.edt(np.ascontiguousarray(mask), anisotropy=tuple(spacing), black_border=False)
+        np.minimum(values, MAX_DISTANCE, out=values)  # infinite if there is no background
     else:
-        distance = depth.astype(np.float32) * (DEEPEST / full_scale(depth.dtype))
+        values = distance.astype(np.float32) * (PREDICTED_MAXIMUM / full_scale(distance.dtype))
         if contour is not None:
-            near = contour.astype(np.float32) * (DEEPEST / full_scale(contour.dtype))
-            distance = (distance + DEEPEST - near) / 2
-    if rule.seed_smoothing > 0:
-        sigma = [rule.seed_smoothing / s for s in steps]
-        distance = ndimage.gaussian_filter(distance, sigma, truncate=_TRUNCATE)
-    heights = np.zeros(mask.shape, np.int32)
-    heights[mask] = np.rint(np.log1p(distance[mask], dtype=np.float32) * _SCALE)
-    return heights
+            near = contour.astype(np.float32) * (PREDICTED_MAXIMUM / full_scale(contour.dtype))
+            values = (values + PREDICTED_MAXIMUM - near) / 2
+    if settings.seed_smoothing > 0:
+        sigma = [settings.seed_smoothing / s for s in spacing]
+        values = ndimage.gaussian_filter(values, sigma, truncate=_TRUNCATE)
+    levels = np.zeros(mask.shape, np.int32)
+    levels[mask] = np.rint(np.log1p(values[mask], dtype=np.float32) * _SCALE)
+    return levels
 
 
 def log_depth(min_depth: float) -> float:
-    """Return the fall of height that a share of the distance makes."""
+    """Return the depth on `log_distance_map` of a valley of relative depth `min_depth`."""
     return -math.log1p(-min_depth) * _SCALE
 
 
-def _radius(sigma: float, step: float) -> int:
-    return int(_TRUNCATE * sigma / step + 0.5)  # SciPy's
+def _gaussian_radius(sigma: float, side: float) -> int:
+    """Return the radius of `scipy.ndimage.gaussian_filter` in voxels."""
+    return int(_TRUNCATE * sigma / side + 0.5)

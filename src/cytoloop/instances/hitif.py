@@ -1,8 +1,8 @@
-"""The watershed of nci-hitif's FPN2-WS: seeds deep inside objects grow up to their contours.
+"""The watershed of nci-hitif's FPN2-WS: seeds inside objects grow on the contour map.
 
-Thresholds and the closing are those of the pipeline (Gudla et al., NCI High-Throughput Imaging
-Facility). Other than there, seeds come from the map of depth and not from that of contours, grow
-within the foreground only, and both limits of size hold.
+Thresholds and closing are those of the original (Gudla et al., NCI High-Throughput Imaging
+Facility). Three things differ from the original: seeds are thresholded on the distance map instead
+of the contour map, objects grow within the foreground only, and both size limits are applied.
 """
 
 from __future__ import annotations
@@ -19,24 +19,28 @@ from cytoloop.errors import ImageError
 from cytoloop.instances.distance_map import foreground_mask, full_scale
 from cytoloop.instances.settings import InstanceSettings
 
-MOST_VOXELS = 2**28
-"""A watershed on contours is not cut into blocks: larger images are refused."""
+MAX_VOXELS = 2**28
+"""This watershed runs on the whole image at once: larger images are refused."""
 
 
 def hitif_watershed(
-    probability: Any, depth: Any, contour: Any, rule: InstanceSettings, steps: Sequence[float]
+    probability: Any,
+    distance: Any,
+    contour: Any,
+    settings: InstanceSettings,
+    spacing: Sequence[float],
 ) -> np.ndarray:
-    """Return objects that grew from their seeds up to their contours.
+    """Return objects: seeds grown by a watershed on the contour map.
 
     Parameters
     ----------
-    probability, depth, contour : Volume
-        ([Z,] Y, X), 0..255 (uint8) or 0..1 (floats): foreground, how deep inside its object a
-        voxel lies, and how near to a contour.
-    rule : InstanceSettings
-        Its threshold, ``seed_threshold`` and ``closing`` count.
-    steps : sequence of float
-        Of a voxel, see `cytoloop.instances.settings.relative_spacing`.
+    probability, distance, contour : Volume
+        ([Z,] Y, X), 0..255 (uint8) or 0..1 (float): predicted foreground probability, distance map
+        and contour map.
+    settings : InstanceSettings
+        Uses ``threshold``, ``smoothing``, ``seed_threshold`` and ``seed_closing``.
+    spacing : sequence of float
+        Relative voxel size, see `cytoloop.instances.settings.relative_spacing`.
 
     Returns
     -------
@@ -48,27 +52,28 @@ def hitif_watershed(
     ImageError
         A map is missing, or the image is too large.
     """
-    if depth is None or contour is None:
+    if distance is None or contour is None:
         raise ImageError(
             "postprocess=hitif",
-            "the model says no depth and contour",
-            "Train with model=hitif, or take another postprocess=.",
+            "the model predicts no distance map and contour map",
+            "Train with model=hitif, or choose another postprocess=.",
         )
-    if np.prod(probability.shape) > MOST_VOXELS:
+    if np.prod(probability.shape) > MAX_VOXELS:
         raise ImageError(
             "postprocess=hitif",
-            f"an image of {tuple(probability.shape)} is too large for it",
-            "Take postprocess=tuned: it works block by block.",
+            f"the image has shape {tuple(probability.shape)}, expected at most {MAX_VOXELS} voxels",
+            "Use postprocess=tuned: it works block by block.",
         )
     whole = tuple(slice(0, n) for n in probability.shape)
-    levels = np.asarray(depth[whole])
-    deep = levels > rule.seed_threshold * full_scale(levels.dtype)
-    if rule.seed_closing:
-        footprint = disk(rule.seed_closing).astype(bool)
-        footprint = footprint.reshape((1,) * (deep.ndim - 2) + footprint.shape)  # plane by plane
-        pad = [(0, 0)] * (deep.ndim - 2) + [(rule.seed_closing, rule.seed_closing)] * 2
-        inner = tuple(slice(a, n + a) for (a, _), n in zip(pad, deep.shape, strict=True))
-        deep = ndimage.binary_closing(np.pad(deep, pad), footprint)[inner]
-    seeds, _ = ndimage.label(deep)  # neighbours share a side
-    mask = foreground_mask(np.asarray(probability[whole]), rule, steps)
+    values = np.asarray(distance[whole])
+    seed_mask = values > settings.seed_threshold * full_scale(values.dtype)
+    if settings.seed_closing:
+        footprint = disk(settings.seed_closing).astype(bool)
+        planes = seed_mask.ndim - 2
+        footprint = footprint.reshape((1,) * planes + footprint.shape)  # plane by plane
+        pad = [(0, 0)] * planes + [(settings.seed_closing, settings.seed_closing)] * 2
+        inner = tuple(slice(a, n + a) for (a, _), n in zip(pad, seed_mask.shape, strict=True))
+        seed_mask = ndimage.binary_closing(np.pad(seed_mask, pad), footprint)[inner]
+    seeds, _ = ndimage.label(seed_mask)  # connected through faces
+    mask = foreground_mask(np.asarray(probability[whole]), settings, spacing)
     return np.asarray(watershed(np.asarray(contour[whole]), seeds * mask, mask=mask), np.int32)

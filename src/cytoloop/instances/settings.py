@@ -1,4 +1,4 @@
-"""What turns a map of probability into objects: numbers only, in voxels of one image."""
+"""Settings of instance segmentation: numbers in voxels of one image."""
 
 from __future__ import annotations
 
@@ -11,33 +11,35 @@ METHODS = ("watershed", "hitif")
 
 @dataclass(frozen=True)
 class InstanceSettings:
-    """How objects are made.
+    """Settings that turn a probability map into objects.
+
+    Lengths are in units of the shortest voxel side, see `relative_spacing`.
 
     Attributes
     ----------
     threshold : float
-        Probability above which a voxel is foreground, 0 to 1.
+        A voxel is foreground if its probability is above this, 0 to 1.
     smoothing : float
-        Sigma of a Gaussian on the probability before that, in steps of the finest axis.
+        Sigma of a Gaussian filter on the probability map before the threshold.
     seed_smoothing : float
-        Sigma of a Gaussian on the distance map whose maxima are seeds, in the same steps.
+        Sigma of a Gaussian filter on the distance map. Its local maxima are the seeds.
     min_depth : float
-        How far (as a share of the peak) the distance must fall between two seeds to part them,
-        [0, 1).
+        Minimum depth of the valley between two seeds, as a fraction of the lower maximum, [0, 1).
+        Seeds with a shallower valley between them become one object.
     min_voxels, max_voxels : float
-        Smaller and larger objects are dropped.
+        Smaller and larger objects are removed.
     fill_holes : bool
-        Background that one object encloses becomes part of it.
+        Fill background that is enclosed by one object.
     method : str
-        ``watershed``: basins of the depth, see `cytoloop.instances.segment`; ``hitif``: see
-        `cytoloop.instances.hitif`.
+        ``watershed``: on the distance map, see `cytoloop.instances.watershed`. ``hitif``: on the
+        contour map, see `cytoloop.instances.hitif`.
     seed_threshold : float
-        For ``hitif``: depth above which a voxel belongs to a seed.
+        ``hitif`` only: a voxel belongs to a seed if the distance map is above this, 0 to 1.
     seed_closing : int
-        For ``hitif``: radius in pixels of a closing of the seeds.
+        ``hitif`` only: radius in pixels of a binary closing of the seeds.
     border : str
-        ``none``; ``xy``: objects that touch a side of the image are dropped; ``all``: the first
-        and last plane count as well.
+        ``none``: keep all objects. ``xy``: remove objects that touch the border in Y or X.
+        ``all``: also remove objects that touch the first or last plane.
     """
 
     threshold: float = 0.5
@@ -54,12 +56,12 @@ class InstanceSettings:
 
 
 def relative_spacing(spacing_um: Sequence[float] | None, ndim: int) -> tuple[float, ...]:
-    """Return the length of a voxel along each axis, in units of its shortest side.
+    """Return the voxel size along each axis in units of the shortest side.
 
     Parameters
     ----------
     spacing_um : sequence of float, optional
-        (Z, Y, X); None: cubes.
+        (Z, Y, X) in um; None for cubic voxels.
     ndim : int
         2 or 3.
     """

@@ -61,7 +61,7 @@ def test_other_models_are_left_as_they_are(model: str) -> None:
 def test_a_model_of_classes_wants_them() -> None:
     with pytest.raises(ConfigError, match="model=semantic needs them"):
         settle_classes(composed("model=semantic"))
-    with pytest.raises(ConfigError, match="'a b' is no name"):
+    with pytest.raises(ConfigError, match="'a b' is not a valid name"):
         settle_classes(composed("model=semantic", "classes=['a b',c]"))
 
 

@@ -1,4 +1,4 @@
-"""Objects of a binary segmentation: its connected pieces."""
+"""Instance labels of binary segmentations and of classes: connected components."""
 
 from __future__ import annotations
 
@@ -8,19 +8,20 @@ import numpy as np
 def instance_labels(
     labels: np.ndarray, classes: bool = False, valid: np.ndarray | None = None
 ) -> np.ndarray:
-    """Return labels; those of the connected pieces where there is one label only.
+    """Return instance labels: connected components if the segmentation is binary.
 
-    One piece keeps its label.
+    A segmentation is binary if it has a single label above 0, for example 1 or 255. A binary
+    segmentation of one component, and a segmentation of several labels, is returned unchanged.
 
     Parameters
     ----------
     labels : ndarray of unsigned integers
-        (Z, Y, X) or (Y, X). One label above 0, be it 1 or 255, is a binary segmentation. Voxels
-        connect through faces, edges and corners (26; in 2D 8).
+        (Z, Y, X) or (Y, X). Voxels connect through faces, edges and corners (26 neighbours; in 2D
+        8).
     classes : bool
-        The labels are classes: the pieces of each of them are objects.
+        The labels are classes: return the connected components of each class.
     valid : ndarray of bool, optional
-        Same shape; what lies where it is False has no say in whether there is one label only.
+        Same shape; labels where it is False do not count when labels above 0 are counted.
 
     Returns
     -------
@@ -30,10 +31,10 @@ def instance_labels(
     from cc3d import connected_components
 
     if classes:
-        # cc3d takes no memory that must not be written to, as that of a mapped file
+        # cc3d accepts no read-only memory, such as that of a memory-mapped file
         return np.asarray(connected_components(np.require(labels, requirements=["C", "W"])))
     inside = labels[labels > 0 if valid is None else (labels > 0) & valid]
     if not inside.size or inside.min() != inside.max():
         return labels
-    pieces = np.asarray(connected_components((labels > 0).astype(np.uint8)))
-    return pieces if pieces.max() > 1 else labels
+    components = np.asarray(connected_components((labels > 0).astype(np.uint8)))
+    return components if components.max() > 1 else labels
