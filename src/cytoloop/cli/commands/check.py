@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from cytoloop.training.prepare.bounds import AUTO, check_knobs
+from cytoloop.bounds import AUTO
+from cytoloop.training.prepare.bounds import check_knobs
 from cytoloop.training.prepare.classes import check_truth, settle_classes
 from cytoloop.training.prepare.dataset import preflight
 

@@ -3,92 +3,52 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from cytoloop.bounds import AUTO, Bounds
 from cytoloop.errors import ConfigError
 from cytoloop.intensity.normalization import rule_faults
 
 LAYERS = (2, 6)
 """Fewest and most levels of a network."""
-AUTO = "auto"
-"""The value that leaves a key to the plan."""
-
-
-@dataclass(frozen=True)
-class Knob:
-    """A number that the user may set.
-
-    Attributes
-    ----------
-    key : str
-    low, high : float
-        Both are allowed.
-    whole : bool
-        A whole number.
-    also : tuple
-        Other values that are allowed.
-    """
-
-    key: str
-    low: float
-    high: float
-    whole: bool = True
-    also: tuple[Any, ...] = ()
-
-    def fault(self, value: Any) -> str | None:
-        """Return what is wrong with a value, with the nearest one that is allowed; else None."""
-        if any(value is one or (one is not None and value == one) for one in self.also):
-            return None
-        kind = "a whole number" if self.whole else "a number"
-        span = f"{self.low:.10g} to {self.high:.10g}"
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
-            found = "null" if value is None else repr(value)
-            return f"is {found}, expected {kind}, {span}"
-        nearest = min(max(value, self.low), self.high) if value == value else self.low
-        if self.whole:
-            nearest = round(nearest)
-        return None if nearest == value else f"is {value}, expected {span}; nearest: {nearest:.10g}"
-
-
 KNOBS = (
-    Knob("features", 4, 256, also=(AUTO,)),
-    Knob("layers", *LAYERS, also=(AUTO,)),
-    Knob("data.batch_size", 1, 256, also=(AUTO,)),
-    Knob("data.patches_per_image", 1, 1000, also=(None,)),
-    Knob("data.steps_per_epoch", 1, 1_000_000, also=(None,)),
-    Knob("model.optimizer.lr", 1e-6, 0.1, whole=False),
-    Knob("budget_minutes", 0.02, 100_000, whole=False, also=(None,)),
-    Knob("early_stop", 1, 10_000, also=(None,)),
-    Knob("callbacks.validation_budget.fraction", 0.01, 1, whole=False),
-    Knob("callbacks.best.tolerance", 0, 0.5, whole=False),
-    Knob("trainer.accumulate_grad_batches", 1, 1000),
-    Knob("trainer.gradient_clip_val", 0, 1000, whole=False, also=(None,)),
-    Knob("trainer.max_epochs", 1, 100_000, also=(None, -1)),
-    Knob("trainer.max_steps", 1, 100_000_000, also=(-1,)),
+    Bounds("features", 4, 256, also=(AUTO,)),
+    Bounds("layers", *LAYERS, also=(AUTO,)),
+    Bounds("data.batch_size", 1, 256, also=(AUTO,)),
+    Bounds("data.patches_per_image", 1, 1000, also=(None,)),
+    Bounds("data.steps_per_epoch", 1, 1_000_000, also=(None,)),
+    Bounds("model.optimizer.lr", 1e-6, 0.1, whole=False),
+    Bounds("budget_minutes", 0.02, 100_000, whole=False, also=(None,)),
+    Bounds("early_stop", 1, 10_000, also=(None,)),
+    Bounds("callbacks.validation_budget.fraction", 0.01, 1, whole=False),
+    Bounds("callbacks.best.tolerance", 0, 0.5, whole=False),
+    Bounds("trainer.accumulate_grad_batches", 1, 1000),
+    Bounds("trainer.gradient_clip_val", 0, 1000, whole=False, also=(None,)),
+    Bounds("trainer.max_epochs", 1, 100_000, also=(None, -1)),
+    Bounds("trainer.max_steps", 1, 100_000_000, also=(-1,)),
 )
-SHARE = Knob("loss_weight", 0, 1000, whole=False)
+SHARE = Bounds("loss_weight", 0, 1000, whole=False)
 LOSS_KNOBS = {
     knob.key: knob
     for knob in (
-        Knob("dice", 0, 1000, whole=False),
-        Knob("cross_entropy", 0, 1000, whole=False),
-        Knob("false_positives", 0, 1, whole=False),
-        Knob("false_negatives", 0, 1, whole=False),
-        Knob("gamma", 0, 10, whole=False),
-        Knob("thickness", 1, 64),
-        Knob("background", 0, 0.99, whole=False),
-        Knob("power", 0.1, 4, whole=False),
-        Knob("gap_weight", 1, 100, whole=False),
-        Knob("gap_radius", 1, 16),
+        Bounds("dice", 0, 1000, whole=False),
+        Bounds("cross_entropy", 0, 1000, whole=False),
+        Bounds("false_positives", 0, 1, whole=False),
+        Bounds("false_negatives", 0, 1, whole=False),
+        Bounds("gamma", 0, 10, whole=False),
+        Bounds("thickness", 1, 64),
+        Bounds("background", 0, 0.99, whole=False),
+        Bounds("power", 0.1, 4, whole=False),
+        Bounds("gap_weight", 1, 100, whole=False),
+        Bounds("gap_radius", 1, 16),
     )
 }
 """Arguments of the losses of `cytoloop.model.losses`; another library's know their own bounds."""
 SWITCHES = {"model.compile": "true or false", "model.channels_last": "true, false or auto"}
-PLANE = Knob("data.patch_size", 8, 512, also=(None, AUTO))
-DEPTH = Knob("data.patch_size", 1, 512, also=(None, AUTO))
+PLANE = Bounds("data.patch_size", 8, 512, also=(None, AUTO))
+DEPTH = Bounds("data.patch_size", 1, 512, also=(None, AUTO))
 _ABSENT = object()
 
 

@@ -11,12 +11,13 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from cytoloop.bounds import AUTO
 from cytoloop.data.cached_image import CachedImage
 from cytoloop.errors import ConfigError
 from cytoloop.manifest import Manifest
 from cytoloop.model.checkpoint import read_checkpoint
 from cytoloop.model.sizes import size_multiples
-from cytoloop.training.prepare.bounds import AUTO, LAYERS
+from cytoloop.training.prepare.bounds import LAYERS
 from cytoloop.training.prepare.classes import store_of
 from cytoloop.training.prepare.dataset import DatasetFacts, check_axes, check_patch_size
 from cytoloop.training.prepare.plan.choices import (

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
+from cytoloop.bounds import AUTO
 from cytoloop.errors import ConfigError
 from cytoloop.manifest import Manifest
 from cytoloop.terminal import stdout_console
-from cytoloop.training.prepare.bounds import AUTO
 from cytoloop.training.prepare.dataset import DatasetFacts
 from cytoloop.training.prepare.plan.choices import PATCH
 from cytoloop.training.prepare.plan.describe import describe, plan_table
