@@ -1,4 +1,4 @@
-"""An entry of the image store, made from a row of a manifest."""
+"""Building of cached images from manifest rows."""
 
 from __future__ import annotations
 
@@ -12,47 +12,49 @@ from pathlib import Path
 
 import numpy as np
 
-from cytoloop.data.cached_image import FACTS, measure_entry, write_entry
-from cytoloop.data.patch_centres import object_points, valid_places
+from cytoloop.data.cached_image import METADATA, size_in_bytes, write_cached_image
+from cytoloop.data.patch_centres import object_points, valid_points
 from cytoloop.errors import CytoloopError, ImageError, OutputError
 from cytoloop.io.digest import file_hash
 from cytoloop.io.read import read_header, read_image
 from cytoloop.manifest import CHOICE_COLUMNS, FILE_COLUMNS, Row
 from cytoloop.truth.targets import read_target, row_file
 
-BUILDING = ".building-"
-"""How the names of folders begin in which entries are made, or taken apart."""
+TEMPORARY_PREFIX = ".building-"
+"""Prefix of folders in which cached images are built or removed."""
 GIB = 2**30
-_FORMAT = 2
+_FORMAT = 3
+"""Increase when the stored arrays change: older cached images are not reused."""
 
 
 def read_row(
     row: Row, classes: bool = False
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, tuple[float, float, float] | None]:
-    """Read what a manifest row names.
+    """Return the image and the target of a manifest row.
 
     Parameters
     ----------
     row : Row
     classes : bool
-        See `read_target`.
+        The labels are classes, see `read_target`.
 
     Returns
     -------
     image : ndarray
-        (C, [Z,] Y, X), own dtype.
+        (C, [Z,] Y, X), in the dtype of the file.
     labels : ndarray of unsigned integers
-        ([Z,] Y, X): the base segmentation, overwritten by the other one in the merging mask.
+        ([Z,] Y, X): the base segmentation, replaced by the other one inside the merge mask.
     valid : ndarray of bool
-        ([Z,] Y, X): False in the excluding mask.
+        ([Z,] Y, X): False inside the exclude mask.
     spacing_um : tuple of float or None
+        Voxel size (Z, Y, X) in um: that of the row, else that of the file.
 
     Raises
     ------
     ImageError
-        Unreadable, or of another shape than the raw image.
+        A file cannot be read, or its shape differs from the raw image.
     ManifestError
-        A merging mask without a second segmentation, or an unknown base image.
+        A merge mask without a second segmentation, or an unknown base image.
     """
     raw = read_image(row_file(row, "raw"), row["channel"] or None, row["scene"] or None, row.time)
     labels, valid = read_target(row, classes)
@@ -60,54 +62,54 @@ def read_row(
         raise ImageError(
             row.where(row["base_image"] or "seg1"),
             f"shape {labels.shape} but raw is {raw.data.shape[1:]}",
-            "Raw and segmentation must be the same picture.",
+            "Give raw image and segmentation of the same image.",
         )
     return raw.data, labels, valid, row.spacing_um or raw.spacing_um
 
 
-def row_key(row: Row, classes: bool = False) -> str:
-    """Return the name of a row's entry: a digest of all that its pixels depend on.
+def cache_key(row: Row, classes: bool = False) -> str:
+    """Return the folder name of a row's cached image: a hash of all that its voxels depend on.
 
     Raises
     ------
     ImageError
-        A file that is not there.
+        A file does not exist.
     """
-    facts = {column: row[column] for column in CHOICE_COLUMNS}
-    facts["format"] = str(_FORMAT)
+    content = {column: row[column] for column in CHOICE_COLUMNS}
+    content["format"] = str(_FORMAT)
     if classes:
-        facts["classes"] = "true"
+        content["classes"] = "true"
     for column in FILE_COLUMNS:
         path = row.file(column)
         if path is not None:
             if not path.exists():
                 raise ImageError(row.where(column), f"file not found: {path}", "Curate again.")
-            facts[f"{column}_sha256"] = file_hash(path)
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
+            content[f"{column}_sha256"] = file_hash(path)
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
 
 
-def build_or_error(job: tuple[Path, Row], store: Path, classes: bool) -> int | CytoloopError:
-    """Return the bytes that were written, or why not: an error must not stop other images.
+def build_or_error(job: tuple[Path, Row], cache: Path, classes: bool) -> int | CytoloopError:
+    """Return the bytes that were written, or the error, so that other images are still built.
 
-    Parameters as those of `build`.
+    See `build` for the parameters.
     """
     try:
-        return build(job, store, classes)
+        return build(job, cache, classes)
     except CytoloopError as error:
         return error
 
 
-def build(job: tuple[Path, Row], store: Path, classes: bool) -> int:
-    """Write an entry under a temporary name and rename it: readers see it whole or not.
+def build(job: tuple[Path, Row], cache: Path, classes: bool) -> int:
+    """Write a cached image into a temporary folder and rename it, so that readers see all or none.
 
     Parameters
     ----------
     job : (Path, Row)
-        The entry's folder and what it is made of.
-    store : Path
-        Where temporary folders are.
+        Folder of the cached image, and its manifest row.
+    cache : Path
+        Folder of the cache, for temporary folders.
     classes : bool
-        See `read_target`.
+        The labels are classes, see `read_target`.
 
     Returns
     -------
@@ -124,50 +126,52 @@ def build(job: tuple[Path, Row], store: Path, classes: bool) -> int:
     folder, row = job
     image, labels, valid, spacing = read_row(row, classes)
     points, starts = object_points(labels, valid, classes)
-    places = valid_places(valid)
+    random_points = valid_points(valid)
     arrays = {
         "image": image,
         "labels": labels.astype(np.min_scalar_type(int(labels.max(initial=0)))),
-        "valid": None if places is None else valid,
-        "points": points,
-        "starts": starts,
-        "places": places,
+        "valid": None if random_points is None else valid,
+        "object_points": points,
+        "object_starts": starts,
+        "valid_points": random_points,
     }
-    facts = {"id": row.id, "raw": str(row.file("raw")), "spacing_um": spacing, "classes": classes}
-    store.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=store, prefix=BUILDING))
+    metadata = {
+        "id": row.id, "raw": str(row.file("raw")), "spacing_um": spacing, "classes": classes
+    }  # fmt: skip
+    cache.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=cache, prefix=TEMPORARY_PREFIX))
     try:
-        write_entry(temporary, facts, arrays)
-        size = measure_entry(temporary)
+        write_cached_image(temporary, metadata, arrays)
+        size = size_in_bytes(temporary)
         try:
-            os.rename(temporary, folder)  # noqa: PTH104 (must fail where the folder exists)
+            os.rename(temporary, folder)  # noqa: PTH104 (must fail if the folder exists)
         except OSError:
-            if not (folder / FACTS).is_file():  # else another run was faster
+            if not (folder / METADATA).is_file():  # else another run has built it
                 raise
         return size
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
+        needed = sum(array.nbytes for array in arrays.values() if array is not None)
         raise OutputError(
-            str(store),
-            f"the disk is full ({size_text(shutil.disk_usage(store).free)} free, "
-            f"{row.id} needs {size_text(sum(a.nbytes for a in arrays.values() if a is not None))})",
-            "Free disk space, or name another folder with paths.cache_dir=FOLDER.",
+            str(cache),
+            f"the disk is full: {format_bytes(shutil.disk_usage(cache).free)} free, "
+            f"{row.id} needs {format_bytes(needed)}",
+            "Free disk space, or choose another folder with paths.cache_dir=FOLDER.",
         ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def estimate(row: Row) -> float:
-    """Return about how many bytes an entry will take, from the header alone."""
+def estimated_bytes(row: Row) -> float:
+    """Return about how many bytes a cached image will need, from the header of the file."""
     header = read_header(row_file(row, "raw"), row["scene"] or None)
     voxels = float(np.prod(header.shape[2:]))
     channels = 1 if row["channel"] else header.shape[1]
-    # labels of two bytes; a byte more where voxels are excluded
-    excluded = 1 if row["exclude_mask"] else 0
-    return voxels * (channels * np.dtype(header.dtype).itemsize + 2 + excluded)
+    labels, valid = 2, 1 if row["exclude_mask"] else 0  # bytes per voxel
+    return voxels * (channels * np.dtype(header.dtype).itemsize + labels + valid)
 
 
-def size_text(count: float) -> str:
-    """Return a number of bytes as people read it."""
+def format_bytes(count: float) -> str:
+    """Return a number of bytes as text, in GiB or MB."""
     return f"{count / GIB:.1f} GiB" if count >= 0.1 * GIB else f"{count / 1e6:.0f} MB"

@@ -1,4 +1,4 @@
-"""An entry of the image store: one image with its target, memory-mapped."""
+"""An image of the cache: image, target and sampling points, memory-mapped."""
 
 from __future__ import annotations
 
@@ -11,55 +11,56 @@ from typing import Any
 
 import numpy as np
 
-from cytoloop.data.target_maps import MAKERS, known_labels
+from cytoloop.data.target_maps import TARGET_MAPS, fill_excluded
 from cytoloop.intensity.normalization import intensity_statistics
 from cytoloop.io.atomic import replacing
 from cytoloop.truth.regions import instance_labels
 
-FACTS = "entry.json"
-"""The file that makes a folder an entry; it is written last."""
+METADATA = "entry.json"
+"""File with the metadata of a cached image. It is written last: a folder with it is complete."""
 
-_MAPS = 2
-"""Counts up where `cytoloop.data.target_maps` makes other maps: kept ones are made anew then."""
+_MAP_VERSION = 2
+"""Increase when `cytoloop.data.target_maps` computes other values: cached maps are not reused."""
 
-OPTIONAL = ("valid", "places")
-"""Arrays that an entry without excluded voxels does not have."""
+OPTIONAL_ARRAYS = ("valid", "valid_points")
+"""Arrays that are stored only if voxels are excluded."""
 
 
 @dataclass(frozen=True)
 class CachedImage:
-    """One image with its target.
+    """An image with its target.
 
     Attributes
     ----------
     id : str
+        Id of the manifest row.
     image : ndarray
-        (C, [Z,] Y, X) in the file's dtype.
+        (C, [Z,] Y, X) in the dtype of the file.
     labels : ndarray of unsigned integers
-        ([Z,] Y, X), merged, of the smallest type that holds them.
+        ([Z,] Y, X), merged, in the smallest dtype that holds them.
     valid : ndarray of bool
         ([Z,] Y, X); False = excluded.
-    points : ndarray of int32
-        (N, ndim): some voxels of each object that are not excluded, object after object.
-    starts : ndarray of int64
-        (objects + 1,): object i has ``points[starts[i]:starts[i + 1]]``.
-    places : ndarray of int32 or None
-        (N, ndim): random voxels that are not excluded; None where no voxel is.
+    object_points : ndarray of int32
+        (N, ndim): some valid voxels of each object, object after object.
+    object_starts : ndarray of int64
+        (objects + 1,): object i has ``object_points[object_starts[i]:object_starts[i + 1]]``.
+    valid_points : ndarray of int32 or None
+        (N, ndim): random valid voxels; None if no voxel is excluded.
     spacing_um : tuple of float or None
-        (Z, Y, X).
+        Voxel size (Z, Y, X) in um.
     folder : Path or None
-        Where it is kept.
+        Folder in the cache; None for an image in memory.
     classes : bool
-        The labels are classes; `points` are those of a class, not of an object.
+        The labels are classes, and `object_points` has those of each class.
     """
 
     id: str
     image: np.ndarray
     labels: np.ndarray
     valid: np.ndarray
-    points: np.ndarray
-    starts: np.ndarray
-    places: np.ndarray | None = None
+    object_points: np.ndarray
+    object_starts: np.ndarray
+    valid_points: np.ndarray | None = None
     spacing_um: tuple[float, float, float] | None = None
     folder: Path | None = None
     classes: bool = False
@@ -69,14 +70,14 @@ class CachedImage:
         """(Z, Y, X) or (Y, X)."""
         return self.labels.shape
 
-    def intensity_stats(self, rule: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
-        """Return the offset and scale that a normalisation gives each channel.
+    def intensity_stats(self, normalization: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+        """Return the offset and scale of each channel that a normalisation uses.
 
-        They are kept beside the image: the next run with the same rule does not read it all.
+        They are stored beside the image, so that the next run does not read all voxels again.
 
         Parameters
         ----------
-        rule : mapping
+        normalization : mapping
             See `cytoloop.intensity.normalization.intensity_statistics`.
 
         Returns
@@ -85,84 +86,84 @@ class CachedImage:
             (C,).
         """
         if self.folder is None:
-            return intensity_statistics(self.image, rule)
-        name = hashlib.sha256(json.dumps(dict(rule), sort_keys=True).encode()).hexdigest()[:16]
-        path = self.folder / f"levels_{name}.json"
+            return intensity_statistics(self.image, normalization)
+        text = json.dumps(dict(normalization), sort_keys=True)
+        name = hashlib.sha256(text.encode()).hexdigest()[:16]
+        path = self.folder / f"intensity_stats_{name}.json"
         if not path.is_file():
-            found = intensity_statistics(self.image, rule)
+            found = intensity_statistics(self.image, normalization)
             with replacing(path) as temporary:
-                temporary.write_text(json.dumps([one.tolist() for one in found]))
+                temporary.write_text(json.dumps([values.tolist() for values in found]))
         offset, scale = json.loads(path.read_text())
         return np.asarray(offset, np.float32), np.asarray(scale, np.float32)
 
-    def map(self, name: str) -> np.ndarray:
-        """Return what a head learns, made from the labels once and kept beside them.
+    def target_map(self, name: str) -> np.ndarray:
+        """Return the target of a head, computed once and stored beside the image.
 
         Parameters
         ----------
         name : str
-            One of `cytoloop.data.target_maps.MAKERS`.
+            One of `cytoloop.data.target_maps.TARGET_MAPS`.
 
         Returns
         -------
         ndarray of uint8
-            ([Z,] Y, X), 0..255 for 0..1; memory-mapped where the entry is on disk.
+            ([Z,] Y, X), 0..255 for 0..1; memory-mapped if the image is in the cache.
         """
-        path = None if self.folder is None else self.folder / f"{name}_{_MAPS}.npy"
+        path = None if self.folder is None else self.folder / f"{name}_{_MAP_VERSION}.npy"
         if path is None or not path.is_file():
-            # of a mask each piece is an object
-            objects = instance_labels(known_labels(self.labels, self.valid, self.spacing_um))
-            made = MAKERS[name](objects, self.spacing_um)
+            objects = instance_labels(fill_excluded(self.labels, self.valid, self.spacing_um))
+            computed = TARGET_MAPS[name](objects, self.spacing_um)
             if path is None:
-                return made
+                return computed
             with replacing(path) as temporary, temporary.open("wb") as file:
-                np.save(file, made)
+                np.save(file, computed)
         return np.load(path, mmap_mode="r")
 
 
-def write_entry(
-    folder: Path, facts: Mapping[str, Any], arrays: Mapping[str, np.ndarray | None]
+def write_cached_image(
+    folder: Path, metadata: Mapping[str, Any], arrays: Mapping[str, np.ndarray | None]
 ) -> None:
-    """Write an entry's arrays and facts into an existing folder."""
+    """Write the arrays and the metadata of an image into an existing folder."""
     for name, array in arrays.items():
         if array is not None:
             np.save(folder / f"{name}.npy", np.ascontiguousarray(array))
-    (folder / FACTS).write_text(json.dumps(dict(facts)))
+    (folder / METADATA).write_text(json.dumps(dict(metadata)))
 
 
-def open_entry(folder: Path, name: str) -> CachedImage:
-    """Return an entry, memory-mapped.
+def open_cached_image(folder: Path, row_id: str) -> CachedImage:
+    """Return a cached image, memory-mapped.
 
     Parameters
     ----------
     folder : Path
-    name : str
-        The id of the row.
+    row_id : str
+        Id of the manifest row.
     """
-    facts = json.loads((folder / FACTS).read_text())
+    metadata = json.loads((folder / METADATA).read_text())
 
-    def array(part: str) -> np.ndarray:
-        return np.load(folder / f"{part}.npy", mmap_mode="r")
+    def array(name: str) -> np.ndarray:
+        return np.load(folder / f"{name}.npy", mmap_mode="r")
 
     labels = array("labels")
-    partly = all((folder / f"{part}.npy").is_file() for part in OPTIONAL)
-    spacing = facts["spacing_um"]
+    has_excluded = all((folder / f"{name}.npy").is_file() for name in OPTIONAL_ARRAYS)
+    spacing = metadata["spacing_um"]
     return CachedImage(
-        id=name,
+        id=row_id,
         image=array("image"),
         labels=labels,
-        valid=array("valid") if partly else np.broadcast_to(np.True_, labels.shape),
-        points=np.asarray(array("points")),
-        starts=np.asarray(array("starts")),
-        places=np.asarray(array("places")) if partly else None,
+        valid=array("valid") if has_excluded else np.broadcast_to(np.True_, labels.shape),
+        object_points=np.asarray(array("object_points")),
+        object_starts=np.asarray(array("object_starts")),
+        valid_points=np.asarray(array("valid_points")) if has_excluded else None,
         spacing_um=tuple(spacing) if spacing else None,
         folder=folder,
-        classes=bool(facts.get("classes")),
+        classes=bool(metadata.get("classes")),
     )
 
 
-def measure_entry(folder: Path) -> int:
-    """Return the bytes of an entry's files; 0 where it was just removed."""
+def size_in_bytes(folder: Path) -> int:
+    """Return the size of a cached image's files; 0 if another run has just removed them."""
     try:
         return sum(path.stat().st_size for path in folder.iterdir())
     except FileNotFoundError:

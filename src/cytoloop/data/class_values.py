@@ -1,4 +1,4 @@
-"""Whether the values of truth images are what a network is to learn: classes, or objects."""
+"""Checks of the values of segmentations: classes, or ids of objects."""
 
 from __future__ import annotations
 
@@ -15,78 +15,82 @@ from cytoloop.truth.regions import instance_labels
 
 log = logging.getLogger(__name__)
 
-_FEW_VALUES = 10
-_MANY_PIECES = 3
-"""Pieces of a value, on average, from which on it hardly is the id of an object."""
+_MAX_CLASSES = 10
+"""Segmentations with more values hold ids of objects."""
+_MIN_COMPONENTS = 3
+"""Mean number of connected components of a value, above which it is hardly the id of an object."""
 
 
 def check_class_values(
     where: str, train: Sequence[CachedImage], valid: Sequence[CachedImage], names: Sequence[str]
 ) -> None:
-    """Refuse truth images that are none of these classes; excluded voxels may hold anything.
+    """Refuse segmentations with values that are not classes. Excluded voxels may have any value.
 
     Parameters
     ----------
     where : str
-        The data set, for messages.
+        Data set, for the error.
     train, valid : sequence of CachedImage
     names : sequence of str
-        Of the values 1, 2, ...
+        Classes of the values 1, 2, ...
 
     Raises
     ------
     ManifestError
-        Values beyond the classes, classes that no training image shows; all of them.
+        Values that are not classes, or classes in no training image; all of them.
     """
-    found = {split: [_values(one) for one in part] for split, part in
-             (("train", train), ("valid", valid))}  # fmt: skip
-    problems, ids = [], 0
-    for split, part in (("train", train), ("valid", valid)):
-        for entry, values in zip(part, found[split], strict=True):
-            beyond = [value for value in values if value > len(names)]
-            if beyond:
-                ids += len(beyond) > len(names)
-                some = ", ".join(map(str, beyond[:5])) + (" ..." if beyond[5:] else "")
-                problems.append(f"{split}, {entry.id}: holds values that are no class: {some}")
+    splits = {"train": train, "valid": valid}
+    values = {split: [_values(cached) for cached in images] for split, images in splits.items()}
+    problems, like_ids = [], 0
+    for split, images in splits.items():
+        for cached, found in zip(images, values[split], strict=True):
+            unknown = [value for value in found if value > len(names)]
+            if unknown:
+                like_ids += len(unknown) > len(names)
+                some = ", ".join(map(str, unknown[:5])) + (" ..." if unknown[5:] else "")
+                problems.append(f"{split}, {cached.id}: has values that are not classes: {some}")
     faulty = len(problems)
     for value, name in enumerate(names, 1):
-        if not any(value in values for values in found["train"]):
-            problems.append(f"train: no image shows class {value} ({name})")
-        elif not any(value in values for values in found["valid"]):
+        if not any(value in found for found in values["train"]):
+            problems.append(f"train: no image has class {value} ({name})")
+        elif not any(value in found for found in values["valid"]):
             log.warning(
-                "no validation image shows class %d (%s): neither its score nor its threshold is "
-                "known",
+                "no validation image has class %d (%s): it gets no score and no tuned threshold",
                 value,
                 name,
             )
     if not problems:
         return
-    classes = f"The classes are {describe_classes(names)}"
-    repair = f"{classes}: name every one, or exclude the voxels of others."
-    if faulty and 2 * ids >= faulty:
-        repair = f"{classes}. So many values look like objects, a number for each: these are learned with model=instance, without classes=."
+    repair = f"The classes are {describe_classes(names)}. "
+    if faulty and 2 * like_ids >= faulty:
+        repair += "The values look like ids of objects: train with model=instance, no classes=."
+    else:
+        repair += "Name all classes, or exclude the voxels of others."
     raise ManifestError(where, problems, repair)
 
 
 def warn_if_classes(train: Sequence[CachedImage]) -> None:
-    """Warn where images that should hold objects look as if they held classes.
+    """Warn if segmentations that should hold ids of objects look like classes.
 
-    So it is where no image has more than a few values, and each of them lies in many pieces.
+    They do if no image has more than 10 values and each value has many connected components.
     """
-    counts = [len(one.starts) - 1 for one in train]
-    if not counts or max(counts) > _FEW_VALUES or max(counts) < 2:
+    counts = [len(cached.object_starts) - 1 for cached in train]
+    if not counts or max(counts) > _MAX_CLASSES or max(counts) < 2:
         return
-    pieces = [int(instance_labels(np.asarray(one.labels), classes=True).max()) for one in train[:4]]
-    values = [len(_values(one)) for one in train[:4]]
-    if sum(pieces) > _MANY_PIECES * max(sum(values), 1) and max(values) > 1:
+    some = train[:4]
+    components = [
+        int(instance_labels(np.asarray(cached.labels), classes=True).max()) for cached in some
+    ]
+    values = [len(_values(cached)) for cached in some]
+    if sum(components) > _MIN_COMPONENTS * max(sum(values), 1) and max(values) > 1:
         log.warning(
-            "the truth has %d values at most, in %.0f pieces each: if they are classes, not "
-            "objects, train with model=semantic classes=[...]",
+            "the segmentations have at most %d values with %.0f connected components each: if they "
+            "are classes, train with model=semantic classes=[...]",
             max(values),
-            sum(pieces) / sum(values),
+            sum(components) / sum(values),
         )
 
 
-def _values(entry: CachedImage) -> list[int]:
-    """Return the values above 0 of the voxels that count."""
-    return [int(v) for v in fastremap.unique(np.where(entry.valid, entry.labels, 0)) if v]
+def _values(cached: CachedImage) -> list[int]:
+    """Return the values above 0 of the valid voxels."""
+    return [int(v) for v in fastremap.unique(np.where(cached.valid, cached.labels, 0)) if v]

@@ -6,11 +6,13 @@ from typing import Any
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
+from cytoloop.data.settings import DATA_BOUNDS, PATCH_YX, PATCH_Z
 from cytoloop.errors import ConfigError
 from cytoloop.model import losses
-from cytoloop.training.prepare.bounds import DEPTH, KNOBS, LOSS_KNOBS, PLANE, SWITCHES, check_knobs
+from cytoloop.training.prepare.bounds import KNOBS, LOSS_KNOBS, SWITCHES, check_knobs
 from cytoloop.training.prepare.plan.file import CHECKS
 
+NUMBERS = (*KNOBS, *DATA_BOUNDS)
 GOOD = {
     "features": 32,
     "layers": "auto",
@@ -27,7 +29,7 @@ def config(key: str = "", value: Any = None) -> DictConfig:
     return cfg
 
 
-@pytest.mark.parametrize("knob", KNOBS, ids=lambda knob: knob.key)
+@pytest.mark.parametrize("knob", NUMBERS, ids=lambda knob: knob.key)
 def test_every_knob_takes_its_bounds_and_nothing_beyond(knob: Any) -> None:
     for value in (knob.low, knob.high, *knob.also):
         check_knobs(config(knob.key, value))
@@ -113,8 +115,8 @@ def test_the_knobs_of_the_segmentation_module_have_their_ranges(key: str, values
 @pytest.mark.parametrize(
     "key, value",
     [
-        *((knob.key, None) for knob in KNOBS if None not in knob.also),
-        *((knob.key, "auto") for knob in KNOBS if knob.key not in CHECKS),
+        *((knob.key, None) for knob in NUMBERS if None not in knob.also),
+        *((knob.key, "auto") for knob in NUMBERS if knob.key not in CHECKS),
     ],
 )
 def test_what_nothing_fills_in_is_neither_null_nor_auto(key: str, value: Any) -> None:
@@ -136,8 +138,8 @@ def test_a_whole_number_is_the_nearest_of_a_fraction() -> None:
         ([4, 64, 4], "X is 4, expected 8"),
         ([0, 64, 64], "Z is 0, expected 1 to 512; nearest: 1"),
         ([64, 64.5], "X is 64.5, expected 8 to 512; nearest: 64"),
-        ([1, 2, 3, 4], "expected a number, or one an axis"),
-        ("large", "is large, expected a number, or one an axis"),
+        ([1, 2, 3, 4], "expected one number, or one for each axis"),
+        ("large", "is large, expected one number, or one for each axis"),
     ],
 )
 def test_a_patch_beyond_its_bounds(patch: Any, fault: str) -> None:
@@ -146,19 +148,19 @@ def test_a_patch_beyond_its_bounds(patch: Any, fault: str) -> None:
 
 
 def test_a_patch_may_be_left_to_the_plan_wholly_or_along_an_axis() -> None:
-    for patch in ("auto", 64, ["auto", 64, 64], [PLANE.low, PLANE.high], [DEPTH.low, 8, 8]):
+    for patch in ("auto", 64, ["auto", 64, 64], [PATCH_YX.low, PATCH_YX.high], [PATCH_Z.low, 8, 8]):
         check_knobs(config("data.patch_size", patch))
 
 
 @pytest.mark.parametrize("share", [1, -0.1, "half", True])
 def test_a_replayed_share_is_one(share: Any) -> None:
-    with pytest.raises(ConfigError, match=r"data.replay_fraction: is .*expected a share"):
+    with pytest.raises(ConfigError, match=r"data.replay_fraction: is .*expected a fraction"):
         check_knobs(config("data.replay_fraction", share))
 
 
 def test_replay_needs_its_data_set_and_the_other_way_round() -> None:
     cfg = config("data.replay_fraction", 0.3)
-    with pytest.raises(ConfigError, match="data.replay_path is None; give both"):
+    with pytest.raises(ConfigError, match="data.replay_path is None; set both"):
         check_knobs(cfg)
     cfg.data.replay_path = "round0"
     check_knobs(cfg)

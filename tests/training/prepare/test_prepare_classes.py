@@ -73,6 +73,6 @@ def test_truth_of_objects_is_refused_for_classes(images_2d: Path) -> None:
     cfg = composed("model=semantic", "classes=2", f"paths.cache_dir={images_2d}/store")
     cfg.data.path = str(images_2d)
     settle_classes(cfg)
-    with pytest.raises(ManifestError, match="look like objects"):
+    with pytest.raises(ManifestError, match="look like ids of objects"):
         check_truth(cfg, read_dataset(images_2d))
     check_truth(composed(), {})  # foreground is learned of anything

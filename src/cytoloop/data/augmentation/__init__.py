@@ -1,4 +1,4 @@
-"""Augmentation: one exact warp of image, labels and weight, then grey-level transforms."""
+"""Augmentation: one spatial warp of image, labels and weight, then intensity transforms."""
 
 from cytoloop.data.augmentation.augmentation import Augmentation
 from cytoloop.data.augmentation.filters import Blur, Clahe, LowResolution, Median, Saturation

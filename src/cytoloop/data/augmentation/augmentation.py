@@ -1,4 +1,4 @@
-"""The augmentation of a run: named parts, each with its own random numbers."""
+"""The augmentation of a run: named transforms, each with its own random numbers."""
 
 from __future__ import annotations
 
@@ -9,55 +9,57 @@ import numpy as np
 from monai.transforms import MapTransform, RandomizableTransform
 from torch import Tensor
 
-from cytoloop.data.augmentation.noise import GreyLevels
-from cytoloop.data.augmentation.spatial import Spatial
+from cytoloop.data.augmentation.base import IntensityTransform, SpatialTransform
 from cytoloop.data.augmentation.warp import Warp
 from cytoloop.errors import ConfigError
 
-ISOTROPIC = 1.5
-"""Stacks whose voxels are at most so many times as high as wide are tilted, others not."""
+MAX_ANISOTROPY = 1.5
+"""Maximum ratio of voxel height to width at which stacks are transformed in 3D, else in 2D."""
 
 
 class Augmentation:
-    """Parts by name: first those that change places, then those that change grey levels.
+    """Transforms by name: spatial transforms are applied first, then intensity transforms.
 
-    Each part draws from random numbers of its own, so that a part that is left out changes
-    nothing but itself: a run without it is an ablation.
+    Each transform has its own random numbers. Switching one off does not change those of the
+    others, so that a training without it is an ablation.
 
     Parameters
     ----------
-    **parts : Spatial, GreyLevels, MONAI dictionary transform, or None
-        A part that is None is switched off. MONAI's transforms get ``{"image": Tensor}`` with the
-        key ``image`` only, (C, [Z,] Y, X); in the order given.
+    **transforms : SpatialTransform, IntensityTransform, MONAI dictionary transform, or None
+        Applied in this order. None switches a transform off. A MONAI transform must have
+        ``keys=[image]`` and gets ``{"image": Tensor}``, (C, [Z,] Y, X).
     """
 
-    def __init__(self, **parts: Any) -> None:
-        kinds = (Spatial, GreyLevels, MapTransform)
-        for name, part in parts.items():
-            if part is not None and not isinstance(part, kinds):
+    def __init__(self, **transforms: Any) -> None:
+        for name, transform in transforms.items():
+            if transform is not None and not isinstance(
+                transform, (SpatialTransform, IntensityTransform, MapTransform)
+            ):
                 raise ConfigError(
                     f"augmentation.{name}",
-                    f"is a {type(part).__name__}",
-                    "Expected a part of cytoloop.data.augmentation or a MONAI dictionary "
-                    "transform; null switches a part off.",
+                    f"is of type {type(transform).__name__}",
+                    "Expected a transform of cytoloop.data.augmentation or a MONAI dictionary "
+                    "transform; null switches a transform off.",
                 )
-            if isinstance(part, MapTransform) and set(part.keys) != {"image"}:
+            if isinstance(transform, MapTransform) and set(transform.keys) != {"image"}:
                 raise ConfigError(
                     f"augmentation.{name}.keys",
-                    f"{list(part.keys)}",
-                    "Expected [image]: target and weight follow the image by themselves.",
+                    f"is {list(transform.keys)}",
+                    "Expected [image]: intensity transforms must not change target and weight.",
                 )
-        self.parts = parts
-        self.probs = {name: float(getattr(part, "prob", 1)) for name, part in parts.items()}
-        self._state = np.random.RandomState()  # MONAI's kind; seeding is faster than a new one
-        for part in parts.values():
-            if isinstance(part, RandomizableTransform):
-                part.prob = 1.0  # chance is drawn here: seeding a part that then rests costs more
+        self.transforms = transforms
+        self.probs = {name: float(getattr(t, "prob", 1)) for name, t in transforms.items()}
+        # MONAI needs a RandomState; seeding one again is faster than making a new one
+        self._state = np.random.RandomState()
+        for transform in transforms.values():
+            if isinstance(transform, RandomizableTransform):
+                # `_draw` decides instead: seeding a transform that is then skipped costs more
+                transform.prob = 1.0
 
     def draw_warp(
         self, rng: np.random.Generator, ndim: int, spacing: Sequence[float] | None
     ) -> Warp:
-        """Draw all changes of place.
+        """Return a warp with all spatial transforms that are drawn.
 
         Parameters
         ----------
@@ -65,38 +67,48 @@ class Augmentation:
         ndim : int
             2 or 3.
         spacing : sequence of float, optional
-            (Z, Y, X).
+            Voxel size (Z, Y, X) in any unit. None: stacks are transformed in 2D.
         """
-        planar = ndim == 2 or spacing is None or _elongation(spacing) > ISOTROPIC
+        planar = ndim == 2 or spacing is None or _anisotropy(spacing) > MAX_ANISOTROPY
         voxel = np.asarray(spacing if spacing else (1.0, 1.0, 1.0), float)
         warp = Warp(ndim, planar, voxel[-ndim:])
-        for part, seed in self._chosen(rng):
-            if isinstance(part, Spatial):
-                part.add_to(warp, np.random.default_rng(seed))
+        for transform, seed in self._draw(rng):
+            if isinstance(transform, SpatialTransform):
+                transform.add_to(warp, np.random.default_rng(seed))
         return warp
 
-    def change_levels(self, image: Tensor, rng: np.random.Generator) -> Tensor:
-        """Return the image with all changes of grey levels, (C, [Z,] Y, X) float32."""
-        for part, seed in self._chosen(rng):
-            if isinstance(part, GreyLevels):
-                image = part.change(image, np.random.default_rng(seed))
-            elif isinstance(part, MapTransform):
-                if isinstance(part, RandomizableTransform):
+    def apply_intensity(self, image: Tensor, rng: np.random.Generator) -> Tensor:
+        """Return the image after all intensity transforms that are drawn.
+
+        Parameters
+        ----------
+        image : Tensor
+            (C, [Z,] Y, X) float32.
+        rng : Generator
+        """
+        for transform, seed in self._draw(rng):
+            if isinstance(transform, IntensityTransform):
+                image = transform.apply(image, np.random.default_rng(seed))
+            elif isinstance(transform, MapTransform):
+                if isinstance(transform, RandomizableTransform):
                     self._state.seed(seed)
-                    part.set_random_state(state=self._state)
-                image = part({"image": image})["image"]
+                    transform.set_random_state(state=self._state)
+                image = transform({"image": image})["image"]
         return image
 
-    def _chosen(self, rng: np.random.Generator) -> list[tuple[Any, int]]:
-        """Return the parts that chance chooses, each with a seed; draw for all of them."""
-        seeds = rng.integers(2**32, size=len(self.parts))
-        chances = rng.random(len(self.parts))
+    def _draw(self, rng: np.random.Generator) -> list[tuple[Any, int]]:
+        """Return the transforms to apply, each with a seed. Random numbers are drawn for all."""
+        seeds = rng.integers(2**32, size=len(self.transforms))
+        chances = rng.random(len(self.transforms))
         return [
-            (part, int(seed))
-            for (name, part), seed, chance in zip(self.parts.items(), seeds, chances, strict=True)
-            if part is not None and chance < self.probs[name]
+            (transform, int(seed))
+            for (name, transform), seed, chance in zip(
+                self.transforms.items(), seeds, chances, strict=True
+            )
+            if transform is not None and chance < self.probs[name]
         ]
 
 
-def _elongation(spacing: Sequence[float]) -> float:
+def _anisotropy(spacing: Sequence[float]) -> float:
+    """Return the ratio of voxel height to width."""
     return spacing[0] / min(spacing[-2:])

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from cytoloop.bounds import AUTO, Bounds
-from cytoloop.errors import ConfigError
+from cytoloop.bounds import AUTO, Bounds, raise_faults
+from cytoloop.data.settings import setting_faults
 from cytoloop.intensity.normalization import rule_faults
 
 LAYERS = (2, 6)
@@ -16,9 +16,6 @@ LAYERS = (2, 6)
 KNOBS = (
     Bounds("features", 4, 256, also=(AUTO,)),
     Bounds("layers", *LAYERS, also=(AUTO,)),
-    Bounds("data.batch_size", 1, 256, also=(AUTO,)),
-    Bounds("data.patches_per_image", 1, 1000, also=(None,)),
-    Bounds("data.steps_per_epoch", 1, 1_000_000, also=(None,)),
     Bounds("model.optimizer.lr", 1e-6, 0.1, whole=False),
     Bounds("budget_minutes", 0.02, 100_000, whole=False, also=(None,)),
     Bounds("early_stop", 1, 10_000, also=(None,)),
@@ -47,8 +44,6 @@ LOSS_KNOBS = {
 }
 """Arguments of the losses of `cytoloop.model.losses`; another library's know their own bounds."""
 SWITCHES = {"model.compile": "true or false", "model.channels_last": "true, false or auto"}
-PLANE = Bounds("data.patch_size", 8, 512, also=(None, AUTO))
-DEPTH = Bounds("data.patch_size", 1, 512, also=(None, AUTO))
 _ABSENT = object()
 
 
@@ -78,27 +73,8 @@ def check_knobs(cfg: DictConfig) -> None:
     faults += [(f"normalization.{key}", fault) for key, fault in rule_faults(rule, AUTO)]
     if cfg.get("encoder_weights") and cfg.get("init_from"):
         faults.append(("encoder_weights", "is given with init_from; a network has one start"))
-    faults += [("data.patch_size", fault) for fault in patch_faults(cfg.data.patch_size)]
-    faults += [("data.replay_fraction", fault) for fault in replay_faults(cfg.data)]
-    if len(faults) == 1:
-        raise ConfigError(*faults[0], "See docs/configs.md, `Knobs`.")
-    if faults:
-        lines = [f"{key} {fault}" for key, fault in faults]
-        raise ConfigError("settings", lines, "See docs/configs.md, `Knobs`.")
-
-
-def patch_faults(patch: Any) -> Iterator[str]:
-    """Yield what is wrong with a patch size, whatever the images: a number, or one an axis."""
-    if patch is None or patch == AUTO or isinstance(patch, (int, float, bool)):
-        if (fault := PLANE.fault(patch)) is not None:
-            yield fault
-        return
-    if not isinstance(patch, Sequence) or isinstance(patch, str) or len(patch) not in (2, 3):
-        yield f"is {patch}, expected a number, or one an axis: [Z,Y,X] or [Y,X]"
-        return
-    for axis, size in zip("ZYX"[-len(patch) :], patch, strict=True):
-        if (fault := (DEPTH if axis == "Z" else PLANE).fault(size)) is not None:
-            yield f"{axis} {fault}"
+    faults += setting_faults(cfg.data)
+    raise_faults(faults, "See docs/configs.md, `Knobs`.")
 
 
 def head_faults(heads: Any) -> Iterator[tuple[str, str]]:
@@ -132,13 +108,3 @@ def _items(node: Any) -> Iterator[tuple[str, Any]]:
     """Yield the entries of a mapping; of anything else none: what builds it says what is wrong."""
     if isinstance(node, DictConfig):
         yield from ((str(key), value) for key, value in node.items())
-
-
-def replay_faults(data: DictConfig) -> Iterator[str]:
-    """Yield what is wrong with the share of replayed patches and the data set they are from."""
-    share, path = data.get("replay_fraction", 0.0), data.get("replay_path")
-    if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 <= share < 1:
-        yield f"is {share}, expected a share, 0 to below 1"
-    elif (share > 0) != (path is not None):
-        found = f"is {share} and data.replay_path is {path}"
-        yield f"{found}; give both: data.replay_fraction=0.3 data.replay_path=EARLIER_DATASET/"

@@ -12,9 +12,10 @@ from typing import Any
 
 import yaml
 
+from cytoloop.data.settings import DATA_BOUNDS, PATCH_YX, PATCH_Z
 from cytoloop.errors import ConfigError, shortened
 from cytoloop.io.atomic import replacing
-from cytoloop.training.prepare.bounds import DEPTH, KNOBS, PLANE
+from cytoloop.training.prepare.bounds import KNOBS
 from cytoloop.training.prepare.plan.choices import Choice
 
 _LARGEST = 100_000
@@ -137,7 +138,7 @@ def _between(low: float, high: float) -> Callable[[Any], str | None]:
 def _patch(value: Any) -> str | None:
     if not isinstance(value, list) or len(value) not in (2, 3):
         return f"is {_shown(value)}, expected [Z,Y,X] or [Y,X]"
-    knobs = (DEPTH, PLANE, PLANE)[-len(value) :]
+    knobs = (PATCH_Z, PATCH_YX, PATCH_YX)[-len(value) :]
     faults = [
         knob.fault(side) or ("" if _is_number(side) else "is no number")
         for knob, side in zip(knobs, value, strict=True)
@@ -182,7 +183,7 @@ def _shown(value: Any) -> str:
 
 
 def _knob(key: str) -> Callable[[Any], str | None]:
-    knob = next(one for one in KNOBS if one.key == key)
+    knob = next(one for one in (*KNOBS, *DATA_BOUNDS) if one.key == key)
     return lambda value: (
         knob.fault(value) if _is_number(value) else f"is {_shown(value)}, no number"
     )
