@@ -195,9 +195,9 @@ def test_regions_equal_those_of_h_maxima(seed: int, h: int) -> None:
     roots, positions, exits = steepest_ascent(levels, mask, window, window, levels.shape)
     maximum = follow_exits(roots, blocks, exits)
     positions = np.concatenate([[-1], positions])
-    maxima = np.where(positions < 0, 0, levels.ravel()[positions]).astype(np.int32)
+    values = np.where(positions < 0, 0, levels.ravel()[positions]).astype(np.int32)
     pairs, saddles = find_saddles(roots, levels, blocks, maximum)
-    regions = merge_shallow_regions(pairs, saddles, maxima, positions, h)[maximum][roots]
+    regions = merge_shallow_regions(pairs, saddles, values, positions, h)[maximum][roots]
     # by reconstruction: scikit-image's h_maxima counts two equal maxima of one dome twice
     domes = reconstruction(levels - (h - 0.5), levels, footprint=np.ones((3, 3)))
     seeds, _ = ndimage.label(local_maxima(domes, connectivity=2) & mask, np.ones((3, 3)))

@@ -70,20 +70,22 @@ class WatershedHierarchy:
         self._roots, levels, exits, self._positions = _ascend_blocks(
             maps, settings, spacing, self._blocks, self._new_volume
         )
-        self._maximum = follow_exits(self._roots, self._blocks, exits)
-        self._maxima = _values_at(levels, self._blocks, self._positions)
-        self._pairs, self._saddles = find_saddles(self._roots, levels, self._blocks, self._maximum)
+        self._maximum_of_root = follow_exits(self._roots, self._blocks, exits)
+        self._values = _values_at(levels, self._blocks, self._positions)
+        self._pairs, self._saddles = find_saddles(
+            self._roots, levels, self._blocks, self._maximum_of_root
+        )
 
     def objects(self, settings: InstanceSettings) -> tuple[Volume, ObjectMeasurements]:
         """Return labels and measurements, see `segment`."""
         leader = merge_shallow_regions(
             self._pairs,
             self._saddles,
-            self._maxima,
+            self._values,
             self._positions,
             log_depth(settings.min_depth),
         )
-        number = _number_objects(leader[self._maximum], self._positions)
+        number = _number_objects(leader[self._maximum_of_root], self._positions)
         return finish_objects(
             self._roots, self._probability, settings, self._new_volume, number, self._blocks
         )

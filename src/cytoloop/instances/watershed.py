@@ -120,7 +120,7 @@ def follow_exits(roots: Volume, blocks: Blocks, exits: np.ndarray) -> np.ndarray
     ndarray of int64
         (roots + 1,): number of the root that is the local maximum; 0 for 0.
     """
-    maximum = np.arange(len(exits) + 1)
+    maximum_of_root = np.arange(len(exits) + 1)
     leaving = np.flatnonzero(exits >= 0)
     points = np.stack(np.unravel_index(exits[leaving], blocks.shape), axis=1)
     block_index = blocks.index_of(points) if len(points) else np.zeros(0, int)
@@ -128,12 +128,12 @@ def follow_exits(roots: Volume, blocks: Blocks, exits: np.ndarray) -> np.ndarray
         here = block_index == number
         if here.any():
             local = points[here] - [s.start for s in box]
-            maximum[leaving[here] + 1] = np.asarray(roots[box])[tuple(local.T)]
-    return _resolve(maximum)
+            maximum_of_root[leaving[here] + 1] = np.asarray(roots[box])[tuple(local.T)]
+    return _resolve(maximum_of_root)
 
 
 def find_saddles(
-    roots: Volume, distance: Volume, blocks: Blocks, maximum: np.ndarray
+    roots: Volume, distance: Volume, blocks: Blocks, maximum_of_root: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the highest saddle between each two touching regions.
 
@@ -144,7 +144,7 @@ def find_saddles(
     distance : Volume of int32
         Distance map.
     blocks : Blocks
-    maximum : ndarray of int64
+    maximum_of_root : ndarray of int64
         See `follow_exits`.
 
     Returns
@@ -154,11 +154,11 @@ def find_saddles(
     saddles : ndarray of int32
         (N,): distance map at the saddle.
     """
-    ndim, count = len(blocks.shape), len(maximum)
+    ndim, count = len(blocks.shape), len(maximum_of_root)
     forward = [offset for offset in neighbour_offsets(ndim) if tuple(offset) > (0,) * ndim]
     found: list[tuple[np.ndarray, np.ndarray]] = []
     # the smallest dtype: the regions are compared 13 times in 3D
-    region_of_root = maximum.astype(np.min_scalar_type(count))
+    region_of_root = maximum_of_root.astype(np.min_scalar_type(count))
     for box in blocks:
         window = add_halo(box, (1,) * ndim, blocks.shape)
         region = region_of_root[np.asarray(roots[window])]
@@ -190,7 +190,7 @@ def find_saddles(
 def merge_shallow_regions(
     pairs: np.ndarray,
     saddles: np.ndarray,
-    maxima: np.ndarray,
+    values: np.ndarray,
     positions: np.ndarray,
     min_depth: float,
 ) -> np.ndarray:
@@ -202,7 +202,7 @@ def merge_shallow_regions(
     ----------
     pairs, saddles : ndarray
         See `find_saddles`.
-    maxima : ndarray of int32
+    values : ndarray of int32
         (roots + 1,): distance map at each local maximum.
     positions : ndarray of int64
         (roots + 1,): flat index of each root in the volume; breaks ties between equal saddles.
@@ -214,7 +214,7 @@ def merge_shallow_regions(
     ndarray of int64
         (roots + 1,): the highest maximum of the object that each maximum belongs to.
     """
-    leader = np.arange(len(maxima))
+    leader = np.arange(len(values))
 
     def top(region: int) -> int:
         while leader[region] != region:
@@ -228,9 +228,9 @@ def merge_shallow_regions(
         first, second = top(one), top(two)
         if first == second:
             continue
-        if (maxima[first], positions[first]) < (maxima[second], positions[second]):
+        if (values[first], positions[first]) < (values[second], positions[second]):
             first, second = second, first
-        if maxima[second] - saddle < min_depth:
+        if values[second] - saddle < min_depth:
             leader[second] = first
     return _resolve(leader)
 
