@@ -329,11 +329,11 @@ def test_the_distance_map_moves_with_the_image(
     cached = dataclasses.replace(cached, image=cached.target_map("distance")[None])
     settings = SamplingSettings(size, 1, patches_per_image=50, foreground_fraction=0.3, seed=1)
     schedule = PatchSchedule([shape], settings)
-    levels = (np.zeros(1, np.float32), np.full(1, 255, np.float32))
+    intensity = (np.zeros(1, np.float32), np.full(1, 255, np.float32))
     heads = ("foreground", "distance")
     changes = dict.fromkeys((name, "flip", "quarter_turn"), 1)  # in this order
     augmentation = preset("none", *(f"augmentation.{change}.prob=1" for change in changes))
-    moved = PatchDataset([cached], [levels], schedule, augmentation, heads)
+    moved = PatchDataset([cached], [intensity], schedule, augmentation, heads)
     for number in range(6):
         sample = moved[(0, number)]
         counts = sample["weight"][0] > 0

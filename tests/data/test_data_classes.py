@@ -114,11 +114,11 @@ def test_each_channel_is_the_mask_of_its_class() -> None:
 
 def test_patches_move_classes_with_the_image() -> None:
     cached = image_of(class_squares())
-    levels = (np.zeros(1, np.float32), np.ones(1, np.float32))
+    intensity = (np.zeros(1, np.float32), np.ones(1, np.float32))
     settings = SamplingSettings([16, 16], 2, patches_per_image=8, foreground_fraction=1.0)
     schedule = PatchSchedule([cached.shape], settings)
     augmentation = Augmentation()
-    patches = PatchDataset([cached], [levels], schedule, augmentation, class_heads(NAMES))
+    patches = PatchDataset([cached], [intensity], schedule, augmentation, class_heads(NAMES))
     for index in range(8):
         sample = patches[(0, index)]
         for value, one in enumerate(sample["target"], 1):

@@ -108,9 +108,9 @@ def test_a_contour_is_one_pixel_wide_at_any_zoom(planes: int, factor: float) -> 
     warp = Warp(labels.ndim, True, np.ones(labels.ndim), matrix=np.eye(2) * factor, flips=[0])
     size = [planes, 20, 30][-labels.ndim :]
     centre = np.array([max(planes - 1, 0) / 2, 60.3, 57.2][-labels.ndim :])
-    levels = (np.zeros(1, np.float32), np.ones(1, np.float32))
+    intensity = (np.zeros(1, np.float32), np.ones(1, np.float32))
     maps = {"contour": cached.target_map("contour")}
-    _, moved, _, found = warped_patch(cached, levels, warp, centre, size, maps)
+    _, moved, _, found = warped_patch(cached, intensity, warp, centre, size, maps)
 
     def sampled(margin: int) -> np.ndarray:
         """Return the labels after the zoom, with a margin around the patch."""
@@ -133,12 +133,12 @@ def test_excluded_voxels_do_not_influence_a_recomputed_contour_map() -> None:
     valid[25:35] = False
     noise = np.random.default_rng(0).integers(0, 9, labels.shape).astype(np.uint8)
     warp = Warp(2, True, np.ones(2), matrix=np.eye(2) * 0.7)
-    levels = (np.zeros(1, np.float32), np.ones(1, np.float32))
+    intensity = (np.zeros(1, np.float32), np.ones(1, np.float32))
     found = []
     for each in (labels, np.where(valid, labels, noise)):
         cached = replace(image_of(each), image=labels[None].astype(np.float32), valid=valid)
         maps = {"contour": cached.target_map("contour")}
-        found.append(warped_patch(cached, levels, warp, np.array([30.0, 30]), [40, 40], maps))
+        found.append(warped_patch(cached, intensity, warp, np.array([30.0, 30]), [40, 40], maps))
     np.testing.assert_array_equal(found[0][2], found[1][2])
     np.testing.assert_array_equal(found[0][3]["contour"], found[1][3]["contour"])
 
@@ -156,12 +156,12 @@ def test_a_patch_that_cuts_an_object_has_the_distances_of_the_whole_object(tmp_p
     labels = np.zeros((16, 40, 40), np.uint8)
     labels[4:12, 8:32, 8:32] = 7
     cached = image_of(labels, tmp_path)
-    levels = (np.zeros(1, np.float32), np.ones(1, np.float32))
+    intensity = (np.zeros(1, np.float32), np.ones(1, np.float32))
     size = [8, 16, 16]
     settings = SamplingSettings(size, 1, 4, 4, foreground_fraction=1.0)
     schedule = PatchSchedule([labels.shape], settings)
     heads = ("foreground", "distance")
-    patches = PatchDataset([cached], [levels], schedule, Augmentation(), heads)
+    patches = PatchDataset([cached], [intensity], schedule, Augmentation(), heads)
     whole = distance_map(labels, cached.spacing_um)
     windows = np.lib.stride_tricks.sliding_window_view(whole, size)
     for number in range(4):

@@ -26,10 +26,12 @@ def test_every_method_equals_scikit_image(name: str) -> None:
 
 
 def test_float_and_uint8_maps_have_the_same_histogram() -> None:
-    one = levels()
-    blocks = Blocks(one.shape, one.shape)
-    found = histogram(one.astype(np.float32), blocks)
-    np.testing.assert_array_equal(found, histogram(np.rint(one * 255).astype(np.uint8), blocks))
+    probability = levels()
+    blocks = Blocks(probability.shape, probability.shape)
+    found = histogram(probability.astype(np.float32), blocks)
+    np.testing.assert_array_equal(
+        found, histogram(np.rint(probability * 255).astype(np.uint8), blocks)
+    )
 
 
 @pytest.mark.parametrize("name", AUTOMATIC)

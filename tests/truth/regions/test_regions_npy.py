@@ -145,9 +145,15 @@ def test_forged_and_broken_pickles_are_refused(tmp_path: Path, content: bytes) -
 
 
 def test_a_few_bytes_never_claim_all_memory(tmp_path: Path) -> None:
-    claim = b"\x80\x04N" + b"r\xff\xff\xff\xff" + b"."  # a memo of 4 billion entries
-    with pytest.raises(ImageError, match="it claims more memory than its size"):
-        read_polygons(save_pickle(tmp_path / "p.npy", claim))
+    for claim, reason in (
+        (b"\x80\x04Nr\xff\xff\xff\xff.", "it claims more memory"),  # a memo of 4 billion entries
+        (b"\x80\x04Np4000000000\n.", "it claims more memory"),
+        (b"\x80\x05\x96" + (2**40).to_bytes(8, "little") + b".", "it is broken"),  # bytearray
+        (b"\x80\x04\x8e" + (2**40).to_bytes(8, "little") + b".", "it is broken"),  # bytes
+        (b"\x80\x04\x95" + (2**40).to_bytes(8, "little") + b"N.", "pickle data was trunc"),  # frame
+    ):
+        with pytest.raises(ImageError, match=f"holds no readable polygons: {reason}"):
+            read_polygons(save_pickle(tmp_path / "p.npy", claim))
     lists = [1.0, 1.0]
     for _ in range(60):  # 60 lists that share their parts: 3 ** 60 numbers
         lists = [lists, lists, lists]
