@@ -27,7 +27,7 @@ import numpy as np
 from scipy import ndimage
 from skimage.filters import threshold_otsu
 
-from cytoloop.instances import InstanceRule, segment
+from cytoloop.instances import InstanceSettings, segment
 from cytoloop.io.labels import read_labels
 from cytoloop.io.read import read_image
 from cytoloop.io.writers.tiff import write_image
@@ -115,7 +115,7 @@ def classical(manifest: Path, folder: Path) -> None:
             sigma = [spacing[-1] / side for side in spacing[-raw.ndim :]]
             smooth = ndimage.gaussian_filter(raw, sigma)
             mask = (smooth > threshold_otsu(smooth)).astype(np.float32)
-            rule = InstanceRule(min_voxels=100 if raw.ndim == 3 else 20)
+            rule = InstanceSettings(min_voxels=100 if raw.ndim == 3 else 20)
             labels, _ = segment(mask, rule, spacing)
             write_image(folder / f"{row['id']}.tif", np.asarray(labels), "ZYX"[-raw.ndim :])
             rows.append({"id": row["id"], "raw": row["raw"], "labels": f"{row['id']}.tif"})

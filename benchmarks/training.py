@@ -1,10 +1,11 @@
-"""What feeding the network costs: `python benchmarks/training.py [--json PATH]`.
+"""Speed of training data and of training: `python benchmarks/training.py [--json PATH]`.
 
-Patches per second of the loader alone and steps per second of training, beside the bare network on
-random tensors, a plain cropper in memory and CytoDL's own data chain (im2im/segmentation_plugin),
-on the same stacks in the same run. Then the whole of `cytoloop train`, and the image store. The
-stacks are eight of BBBC050 where $CYTOLOOP_TEST_DATA (../shared/data) has them, else made up ones
-of their shape. Each part runs in a process of its own; memory is its peak RSS, children included.
+Measures patches per second of the loader alone and steps per second of training. The references are
+the same network on random tensors, plain crops in memory, and CytoDL's data chain
+(im2im/segmentation_plugin), on the same stacks in the same run. Then measures `cytoloop train` as a
+whole, and the image cache. The stacks are eight of BBBC050 if $CYTOLOOP_TEST_DATA (../shared/data)
+has them, else synthetic ones of the same shape. Each part runs in its own process; memory is its
+peak RSS, including children.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ ROUNDS, STEPS = 5, 12
 
 
 def make_stack(shape: tuple[int, ...], seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return a noisy uint16 stack with balls, and their labels."""
+    """Return a noisy uint16 stack of balls, and its labels."""
     rng = np.random.default_rng(seed)
     labels = np.zeros(shape, np.uint16)
     ball = sum(g**2 for g in np.mgrid[-4:5, -8:9, -8:9] / np.array([4, 8, 8]).reshape(3, 1, 1, 1))
@@ -51,14 +52,14 @@ def make_stack(shape: tuple[int, ...], seed: int) -> tuple[np.ndarray, np.ndarra
 
 
 def write_stack(folder: Path, name: str, raw: np.ndarray, labels: np.ndarray) -> None:
-    """Write a pair as uncompressed ImageJ TIFFs."""
+    """Write an image and its labels as uncompressed ImageJ TIFFs."""
     for kind, data in (("raw", raw), ("seg", labels)):
         (folder / kind).mkdir(parents=True, exist_ok=True)
         tifffile.imwrite(folder / kind / f"{name}.tif", data, imagej=True, metadata={"axes": "ZYX"})
 
 
 def make_stacks(folder: Path) -> str:
-    """Write the stacks; return where they are from."""
+    """Write the stacks and return their origin."""
     files = sorted((DATA / "images").glob("Emb0[12]_t*.tif"))[-STACKS:]
     for number in range(STACKS):
         if len(files) == STACKS:
@@ -66,7 +67,7 @@ def make_stacks(folder: Path) -> str:
             write_stack(folder, f"s{number}", tifffile.imread(files[number]), labels)
         else:
             write_stack(folder, f"s{number}", *make_stack(SHAPE, number))
-    return "BBBC050" if len(files) == STACKS else "made up"
+    return "BBBC050" if len(files) == STACKS else "synthetic"
 
 
 def rows(folder: Path) -> list[Any]:
@@ -89,29 +90,32 @@ def our_loader(
     steps: int = 100,
     overrides: Iterable[str] = (),
 ) -> Any:
-    """Return our loader over the stacks."""
+    """Return CytoLoop's loader over the stacks."""
     import monai
     from hydra import compose, initialize_config_dir
     from hydra.utils import instantiate
 
     from cytoloop.data.dataset import PatchDataset
     from cytoloop.data.image_cache import ImageCache
-    from cytoloop.data.loader import PatchLoader
-    from cytoloop.data.sampling import PatchSchedule
+    from cytoloop.data.patch_loader import PatchLoader
+    from cytoloop.data.patch_schedule import PatchSchedule
+    from cytoloop.data.settings import SamplingSettings
 
     monai.data.set_track_meta(False)
     with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
         chosen = compose(overrides=[f"+augmentation={preset}", *overrides]).augmentation
         augmentation = instantiate(chosen)
-    entries = ImageCache(folder / "store").entries(rows(folder))
-    levels = [e.levels({"method": "percentile", "lower": 1.0, "upper": 99.8}) for e in entries]
-    schedule = PatchSchedule([e.shape for e in entries], patch, BATCH, None, steps, 0)
-    patches = PatchDataset(entries, levels, patch, schedule, 1 / 3, augmentation, 0)
+    images = ImageCache(folder / "store").entries(rows(folder))
+    normalization = {"method": "percentile", "lower": 1.0, "upper": 99.8}
+    intensity = [cached.intensity_stats(normalization) for cached in images]
+    settings = SamplingSettings(patch, BATCH, steps_per_epoch=steps)
+    schedule = PatchSchedule([cached.shape for cached in images], settings)
+    patches = PatchDataset(images, intensity, schedule, augmentation)
     return PatchLoader(patches, schedule.length, BATCH, workers)
 
 
 def cytodl_loader(folder: Path, patch: tuple[int, ...], workers: int, cache: bool) -> Any:
-    """Return CytoDL's own loader over the same stacks, with its own transforms."""
+    """Return CytoDL's loader over the same stacks, with its own transforms."""
     import cyto_dl.train  # registers the resolvers of its configs
     import hydra
     from cyto_dl.datamodules.dataframe import DataframeDatamodule
@@ -146,7 +150,7 @@ def cytodl_loader(folder: Path, patch: tuple[int, ...], workers: int, cache: boo
 
 
 def crop_in_memory(folder: Path, patch: tuple[int, ...]) -> Iterator[dict[str, Any]]:
-    """Yield batches of random crops of stacks in memory, already normalised: no more than that."""
+    """Yield batches of random crops of normalised stacks in memory, without augmentation."""
     import torch
 
     rng = np.random.default_rng(0)
@@ -167,7 +171,7 @@ def crop_in_memory(folder: Path, patch: tuple[int, ...]) -> Iterator[dict[str, A
 
 
 def endless(loader: Iterable[Any]) -> Iterator[Any]:
-    """Yield a loader's batches epoch after epoch."""
+    """Yield a loader's batches, epoch after epoch, without end."""
     for epoch in itertools.count():
         if hasattr(getattr(loader, "sampler", None), "set_epoch"):
             loader.sampler.set_epoch(epoch)  # type: ignore[attr-defined]
@@ -175,17 +179,18 @@ def endless(loader: Iterable[Any]) -> Iterator[Any]:
 
 
 def augmentation_costs(folder: Path) -> dict[str, float]:
-    """Return milliseconds a patch of 16 x 64 x 64 takes one thread: each part, each preset."""
+    """Return milliseconds per patch of 16 x 64 x 64 on one thread: each transform, each preset."""
     from hydra import compose, initialize_config_dir
 
     with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
-        parts = [str(name) for name in compose(overrides=["+augmentation=parts"]).augmentation]
+        node = compose(overrides=["+augmentation=transforms"]).augmentation
+    transforms = [str(name) for name in node if name != "_target_"]
     presets = sorted(p.stem for p in (ROOT / "configs" / "augmentation").glob("*.yaml"))
-    words = {f"part {name}": ["parts", f"augmentation.{name}.prob=1"] for name in parts[1:]}
-    words |= {f"preset {name}": [name] for name in presets if name != "parts"}
+    overrides = {f"transform {n}": ["transforms", f"augmentation.{n}.prob=1"] for n in transforms}
+    overrides |= {f"preset {name}": [name] for name in presets if name != "transforms"}
     found = {}
-    for name, (preset, *overrides) in words.items():
-        patches = our_loader(folder, STEP_PATCH, preset, 0, 1_000, overrides).patches
+    for name, (preset, *changes) in overrides.items():
+        patches = our_loader(folder, STEP_PATCH, preset, 0, 1_000, changes).patches
         times = []
         for number in range(60):
             start = time.perf_counter()
@@ -207,8 +212,8 @@ def rate(batches: Iterator[Any], seconds: float = 4.0, warm: int = 3) -> float:
 
 
 def loaders_alone(folder: Path) -> dict[str, float]:
-    """Return patches per second of each loader, 32 x 64 x 64."""
-    found = {"plain cropper in memory": rate(crop_in_memory(folder, LOADER_PATCH))}
+    """Return patches per second of plain crops and of CytoLoop's loader, 32 x 64 x 64."""
+    found = {"plain crops in memory": rate(crop_in_memory(folder, LOADER_PATCH))}
     for preset in ("none", "light", "microscope", "default", "strong"):
         for workers in (1, 2):
             loader = our_loader(folder, LOADER_PATCH, preset, workers, 10_000)
@@ -232,30 +237,47 @@ def cytodl_alone(folder: Path) -> dict[str, float]:
     return found
 
 
-class Stepper:
-    """One training step of the small network, as `cytoloop train` does it."""
+def planned_config(folder: Path) -> Any:
+    """Return `train`'s config of a small network on the stacks, with every `auto` resolved."""
+    from hydra import compose, initialize_config_dir
 
-    def __init__(self) -> None:
+    from cytoloop.manifest import write_manifest
+    from cytoloop.training.prepare.complete import complete_config
+    from cytoloop.training.prepare.dataset import preflight
+    from cytoloop.training.prepare.plan.resolve_auto import settle
+
+    stacks = [dict(row.values) for row in rows(folder)]
+    write_manifest(folder / "train.csv", stacks[1:])
+    write_manifest(folder / "valid.csv", stacks[:1])
+    words = ["model=unet", "model/size=small", "layers=3", f"data.path={folder}"]
+    words += [f"data.patch_size={list(STEP_PATCH)}", f"data.batch_size={BATCH}"]
+    words += [f"paths.cache_dir={folder}/store"]
+    with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
+        cfg = compose("train", words)
+    dataset, facts = preflight(folder)
+    settle(cfg, dataset, facts)
+    complete_config(cfg, facts)
+    return cfg
+
+
+class Stepper:
+    """A training step of the small network, as in `cytoloop train`."""
+
+    def __init__(self, folder: Path) -> None:
         import torch
-        from hydra import compose, initialize_config_dir
         from hydra.utils import instantiate
 
         from cytoloop.model.hardware import choose_precision
 
-        words = ["+model=unet", "model/size=small", "+spatial_dims=3", "+in_channels=1"]
-        net = {"strides": "[1,2,2]", "kernel_size": "[3,3,3]", "upsample_kernel_size": "[2,2]"}
-        net |= {"filters": "[8,16,32]", "dropout": "0.0", "res_block": "true"}
-        words += [f"model.backbone.{name}={value}" for name, value in net.items()]
+        model = planned_config(folder).model
         torch.manual_seed(0)
-        with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
-            model = compose(overrides=words).model
         self.network = instantiate(model.backbone, _convert_="all")
         self.head = instantiate(model.task_heads.seg)
         self.optimizer = torch.optim.AdamW(self.network.parameters(), lr=1e-3)
         self.bf16 = choose_precision("cpu") == "bf16-mixed"
 
     def __call__(self, batch: dict[str, Any]) -> None:
-        """Take a step with a batch of ours, or of CytoDL."""
+        """Train on a batch of CytoLoop or of CytoDL."""
         import torch
 
         image = batch["image"] if "image" in batch else batch["raw"].float()
@@ -271,28 +293,28 @@ class Stepper:
 
 
 def steps(folder: Path) -> dict[str, Any]:
-    """Return steps per second and the share of waiting, each feed in turn, round by round."""
+    """Return steps per second and the fraction of waiting time of each source of batches."""
     import torch
 
     shape = (BATCH, 1, *STEP_PATCH)
-    still = {
+    constant = {
         "image": torch.randn(shape),
         "target": (torch.rand(shape) > 0.7).float(),
         "weight": torch.ones(shape),
     }
-    feeds: dict[str, Iterator[Any]] = {
-        "random tensors": itertools.repeat(still),
+    sources: dict[str, Iterator[Any]] = {
+        "random tensors": itertools.repeat(constant),
         "ours, default, 1 thread": endless(our_loader(folder, STEP_PATCH, "default", 1, 10_000)),
         "ours, strong, 1 thread": endless(our_loader(folder, STEP_PATCH, "strong", 1, 10_000)),
         "ours, default, no thread": endless(our_loader(folder, STEP_PATCH, "default", 0, 10_000)),
         "CytoDL, warm cache, 2 workers": endless(cytodl_loader(folder, STEP_PATCH, 2, True)),
         "CytoDL, no cache, 2 workers": endless(cytodl_loader(folder, STEP_PATCH, 2, False)),
     }
-    step = Stepper()
-    took: dict[str, list[float]] = {name: [] for name in feeds}
-    waits: dict[str, list[float]] = {name: [] for name in feeds}
+    step = Stepper(folder)
+    took: dict[str, list[float]] = {name: [] for name in sources}
+    waits: dict[str, list[float]] = {name: [] for name in sources}
     for round_number in range(ROUNDS + 1):
-        for name, batches in feeds.items():
+        for name, batches in sources.items():
             start, wait = time.perf_counter(), 0.0
             for _ in range(STEPS):
                 asked = time.perf_counter()
@@ -319,7 +341,7 @@ def steps(folder: Path) -> dict[str, Any]:
 
 
 def bare_rate(folder: Path) -> float:
-    """Return steps per second of the bare network on random tensors."""
+    """Return steps per second of the network on random tensors."""
     import torch
 
     shape = (BATCH, 1, *STEP_PATCH)
@@ -328,7 +350,7 @@ def bare_rate(folder: Path) -> float:
         "target": (torch.rand(shape) > 0.7).float(),
         "weight": torch.ones(shape),
     }
-    step, times = Stepper(), []
+    step, times = Stepper(folder), []
     for _ in range(40):
         start = time.perf_counter()
         step(batch)
@@ -337,7 +359,7 @@ def bare_rate(folder: Path) -> float:
 
 
 def whole_training(folder: Path) -> dict[str, float]:
-    """Return what `cytoloop train` reaches, MLflow and all, between two bare measurements."""
+    """Return steps per second of `cytoloop train` with MLflow, between two measurements without."""
     project = folder / "project"
     project.mkdir()
     command = [sys.executable, "-m", "cytoloop"]
@@ -366,8 +388,8 @@ def whole_training(folder: Path) -> dict[str, float]:
     }
 
 
-def build_store(folder: Path) -> dict[str, float]:
-    """Return MB/s of building the store from large stacks, and of opening it again."""
+def build_cache(folder: Path) -> dict[str, float]:
+    """Return MB/s of building the image cache from large stacks, and of opening it again."""
     from cytoloop.data.image_cache import ImageCache
 
     for number in range(LARGE):
@@ -389,7 +411,7 @@ def build_store(folder: Path) -> dict[str, float]:
 
 
 def run(part: Callable[[Path], Any], folder: Path) -> tuple[Any, float]:
-    """Run a part in a process of its own; return its result and peak RSS in GiB."""
+    """Run a part in its own process; return its result and peak RSS in GiB."""
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_child, args=(part, folder, sender))
@@ -407,12 +429,12 @@ def _child(part: Callable[[Path], Any], folder: Path, sender: Any) -> None:
     from cytoloop.model.hardware import keep_freed_memory
 
     logging.disable(logging.WARNING)
-    keep_freed_memory()  # as `cytoloop train` does; for CytoDL's chain and the bare network too
+    keep_freed_memory()  # as in `cytoloop train`, for all parts
     found = part(folder)
     usage = [resource.getrusage(who).ru_maxrss for who in (-1, resource.RUSAGE_SELF)]
     sender.send((found, max(usage) / 2**20))
     sender.close()
-    os._exit(0)  # CytoDL's workers of a loop that never ends
+    os._exit(0)  # ends the workers of CytoDL's endless loader
 
 
 def main() -> None:
@@ -432,7 +454,7 @@ def main() -> None:
                 print(f"  {feed:44} {value:8.0f}")
             print(f"  {'peak RSS':44} {peak:8.2f} GiB")
         shown = " x ".join(map(str, STEP_PATCH))
-        print(f"\naugmentation, one thread, patches of {shown}: ms a patch, part on for sure")
+        print(f"\naugmentation, one thread, patches of {shown}: ms per patch, at probability 1")
         found, _ = run(augmentation_costs, folder)
         results["augmentation"] = found
         for part_name, value in found.items():
@@ -458,8 +480,8 @@ def main() -> None:
         print(
             f"    bare before {whole['bare_before']:.2f}, after {whole['bare_after']:.2f} steps/s"
         )
-        print(f"\nimage store, {LARGE} stacks of {' x '.join(map(str, LARGE_SHAPE))}, uncompressed")
-        found, peak = run(build_store, folder)
+        print(f"\nimage cache, {LARGE} stacks of {' x '.join(map(str, LARGE_SHAPE))}, uncompressed")
+        found, peak = run(build_cache, folder)
         results["store"] = found | {"peak_gib": peak}
         print(f"  built {found['built']:.0f} MB/s, opened again {found['opened again']:.0f} MB/s")
         print(f"  size {found['size of the files']:.2f} of the files, peak RSS {peak:.2f} GiB")

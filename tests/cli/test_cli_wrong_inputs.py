@@ -127,7 +127,7 @@ def test_a_patch_that_the_strides_do_not_divide(tell: Callable, dataset: Path) -
 
 def test_data_settings_that_cannot_be(tell: Callable, dataset: Path) -> None:
     base = ("train", "data.path=.", "data.patch_size=[8,32,32]", "output=m")
-    assert "Expected 0 to 1" in tell(*base, "data.foreground_fraction=30")
+    assert "expected 0 to 1" in tell(*base, "data.foreground_fraction=30")
     assert "data.num_workers: is -1" in tell(*base, "data.num_workers=-1")
     assert "data.patches_per_image: is 0" in tell(*base, "data.patches_per_image=0")
     assert "data.cache_limit_gib: is 0" in tell(*base, "data.cache_limit_gib=0")

@@ -213,9 +213,11 @@ def test_checks_region_files_of_any_content(make_row: Callable[..., Row], tmp_pa
     np.save(tmp_path / "good.npy", np.array([[[2, 2], [2, 6], [6, 6]]], float))
     assert texts(make_row(exclude_mask="good.npy")) == []
     np.save(tmp_path / "pickled.npy", np.array([[1], [2, 3]], object))
-    assert "polygon 1 is list, no list of positions" in only(make_row(exclude_mask="pickled.npy"))
+    assert "polygon 1 is list, not a list of positions" in only(
+        make_row(exclude_mask="pickled.npy")
+    )
     np.save(tmp_path / "words.npy", np.array([[["a", "b"]]]))
-    assert "polygon 1 is an array (1, 2), no list of positions" in only(
+    assert "polygon 1 is an array (1, 2), not a list of positions" in only(
         make_row(exclude_mask="words.npy")
     )
     (tmp_path / "void.npy").touch()

@@ -1,3 +1,5 @@
+"""The image cache: keys, contents, limits, and runs in parallel."""
+
 from __future__ import annotations
 
 import errno
@@ -15,12 +17,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from cytoloop.data import building
-from cytoloop.data import image_cache as store_module
-from cytoloop.data.building import read_row, row_key
-from cytoloop.data.entry import Entry
+from cytoloop.data import cache_builder
+from cytoloop.data import image_cache as image_cache_module
+from cytoloop.data.cache_builder import cache_key, read_row
+from cytoloop.data.cached_image import CachedImage
 from cytoloop.data.image_cache import ImageCache
-from cytoloop.data.points import object_points, valid_places
+from cytoloop.data.patch_centres import object_points, valid_points
 from cytoloop.errors import ImageError, ManifestError, OutputError
 from cytoloop.manifest import Row, write_manifest
 
@@ -47,35 +49,37 @@ def rows(tmp_path: Path, blobs: Callable, tiff: Callable) -> list[Row]:
     ]
 
 
-def open_row(store: ImageCache, row: Row) -> Entry:
-    return store.entries([row])[0]
+def open_row(cache: ImageCache, row: Row) -> CachedImage:
+    return cache.entries([row])[0]
 
 
-def kept(store: ImageCache) -> set[str]:
-    return {p.name for p in store.folder.iterdir() if not p.name.startswith(".")}
+def cached_names(cache: ImageCache) -> set[str]:
+    return {p.name for p in cache.folder.iterdir() if not p.name.startswith(".")}
 
 
 def changed(row: Row, **cells: str) -> Row:
     return Row({**row.values, **cells}, row.root, row.number)
 
 
-def test_an_entry_holds_what_the_files_hold(row: Row, tmp_path: Path) -> None:
-    entry = open_row(ImageCache(tmp_path / "store"), row)
+def test_a_cached_image_equals_the_files(row: Row, tmp_path: Path) -> None:
+    cached = open_row(ImageCache(tmp_path / "store"), row)
     image, labels, valid, spacing = read_row(row)
-    np.testing.assert_array_equal(entry.image, image)
-    np.testing.assert_array_equal(entry.labels, labels)
-    assert entry.labels.dtype == np.uint8 and entry.image.dtype == np.uint16
-    assert entry.valid.all() and valid.all() and entry.shape == SHAPE and entry.places is None
-    assert entry.spacing_um == spacing == pytest.approx((0.6, 0.3, 0.3))
-    assert isinstance(entry.image, np.memmap) and isinstance(entry.labels, np.memmap)
+    np.testing.assert_array_equal(cached.image, image)
+    np.testing.assert_array_equal(cached.labels, labels)
+    assert cached.labels.dtype == np.uint8 and cached.image.dtype == np.uint16
+    assert (
+        cached.valid.all() and valid.all() and cached.shape == SHAPE and cached.valid_points is None
+    )
+    assert cached.spacing_um == spacing == pytest.approx((0.6, 0.3, 0.3))
+    assert isinstance(cached.image, np.memmap) and isinstance(cached.labels, np.memmap)
 
 
-def test_an_edited_row_is_built_anew_and_no_other(rows: list[Row], tmp_path: Path) -> None:
-    """CytoDL's cache, keyed by the row's text, goes on with the old mask."""
-    store = ImageCache(tmp_path / "store")
-    before = [e.labels.ctypes.data for e in store.entries(rows)]
-    assert len(kept(store)) == len(before) == 3
-    times = {p: p.stat().st_mtime_ns for p in store.folder.glob("*/image.npy")}
+def test_only_an_edited_row_is_built_again(rows: list[Row], tmp_path: Path) -> None:
+    """CytoDL's cache is keyed by the text of the row and would use the old mask."""
+    cache = ImageCache(tmp_path / "store")
+    before = [e.labels.ctypes.data for e in cache.entries(rows)]
+    assert len(cached_names(cache)) == len(before) == 3
+    times = {p: p.stat().st_mtime_ns for p in cache.folder.glob("*/image.npy")}
     mask = np.zeros(SHAPE, np.uint16)
     mask[2, 3:9, 3:9] = 7
     path = rows[1].file("seg1")
@@ -84,15 +88,15 @@ def test_an_edited_row_is_built_anew_and_no_other(rows: list[Row], tmp_path: Pat
     import tifffile
 
     tifffile.imwrite(path, mask)
-    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))  # not even the time tells
-    entries = store.entries(rows)
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))  # the modification time stays the same
+    entries = cache.entries(rows)
     np.testing.assert_array_equal(entries[1].labels, mask)
-    assert len(kept(store)) == 4
+    assert len(cached_names(cache)) == 4
     assert {p: p.stat().st_mtime_ns for p in times} == times
 
 
 def edits(root: Path, tiff: Callable) -> dict[str, Callable[[Row], Row]]:
-    """Every kind of edit of a row: of the files it names, and of its cells."""
+    """Return every kind of edit of a row's files and of its cells."""
     mask = np.zeros(SHAPE[1:], np.uint8)
     mask[:, :12] = 1
     other = np.zeros(SHAPE, np.uint16)
@@ -122,7 +126,7 @@ def edits(root: Path, tiff: Callable) -> dict[str, Callable[[Row], Row]]:
 
 
 @pytest.mark.parametrize("kind", edits(Path(), lambda *a: None))
-def test_no_edit_is_missed(kind: str, row: Row, tmp_path: Path, tiff: Callable) -> None:
+def test_every_edit_gives_another_key(kind: str, row: Row, tmp_path: Path, tiff: Callable) -> None:
     mask = np.zeros(SHAPE[1:], np.uint8)
     mask[:, :12] = 1
     tiff(tmp_path / "exclude.tif", mask)
@@ -136,37 +140,37 @@ def test_no_edit_is_missed(kind: str, row: Row, tmp_path: Path, tiff: Callable) 
         base_image="seg1",
         merge_rule="clip",
     )
-    before = row_key(full)
-    assert row_key(full) == before == row_key(changed(full, id="renamed", status="good"))
+    before = cache_key(full)
+    assert cache_key(full) == before == cache_key(changed(full, id="renamed", status="good"))
     after = edits(tmp_path, tiff)[kind](full)
     if kind == "scene":
-        assert row_key(after) != before
+        assert cache_key(after) != before
         return
-    store = ImageCache(tmp_path / "store")
-    entry = open_row(store, after)
+    cache = ImageCache(tmp_path / "store")
+    cached = open_row(cache, after)
     image, labels, valid, spacing = read_row(after)
-    assert row_key(after) != before and entry.folder is not None
-    np.testing.assert_array_equal(entry.image, image)
-    np.testing.assert_array_equal(entry.labels, labels)
-    np.testing.assert_array_equal(entry.valid, valid)
-    assert entry.spacing_um == spacing
+    assert cache_key(after) != before and cached.folder is not None
+    np.testing.assert_array_equal(cached.image, image)
+    np.testing.assert_array_equal(cached.labels, labels)
+    np.testing.assert_array_equal(cached.valid, valid)
+    assert cached.spacing_um == spacing
 
 
-def test_excluded_voxels_hold_no_point(row: Row, tmp_path: Path, tiff: Callable) -> None:
+def test_points_are_never_excluded(row: Row, tmp_path: Path, tiff: Callable) -> None:
     mask = np.zeros(SHAPE[1:], np.uint8)
     mask[:, :12] = 1
     tiff(tmp_path / "exclude.tif", mask)
-    entry = open_row(ImageCache(tmp_path / "store"), changed(row, exclude_mask="exclude.tif"))
-    assert not entry.valid[:, :, :12].any() and entry.valid[:, :, 12:].all()
-    assert entry.places is not None
-    assert (entry.points[:, 2] >= 12).all() and (entry.places[:, 2] >= 12).all()
+    cached = open_row(ImageCache(tmp_path / "store"), changed(row, exclude_mask="exclude.tif"))
+    assert not cached.valid[:, :, :12].any() and cached.valid[:, :, 12:].all()
+    assert cached.valid_points is not None
+    assert (cached.object_points[:, 2] >= 12).all() and (cached.valid_points[:, 2] >= 12).all()
 
 
-def test_levels_are_kept_and_follow_the_rule(row: Row, tmp_path: Path) -> None:
-    entry = open_row(ImageCache(tmp_path / "store"), row)
+def test_intensity_stats_are_stored_per_normalization(row: Row, tmp_path: Path) -> None:
+    cached = open_row(ImageCache(tmp_path / "store"), row)
     for rule in ({"method": "percentile", "lower": 1.0, "upper": 99.0}, {"method": "zscore"}):
-        first, again = entry.levels(rule), entry.levels(rule)
-        image = np.asarray(entry.image, np.float32)
+        first, again = cached.intensity_stats(rule), cached.intensity_stats(rule)
+        image = np.asarray(cached.image, np.float32)
         expected = (
             np.percentile(image, [1, 99])
             if rule["method"] == "percentile"
@@ -174,37 +178,37 @@ def test_levels_are_kept_and_follow_the_rule(row: Row, tmp_path: Path) -> None:
         )
         assert [first[0][0], first[0][0] + first[1][0]] == pytest.approx(expected, rel=1e-3)
         assert first[0] == again[0] and first[1] == again[1]
-    assert len(list(entry.folder.glob("levels_*.json"))) == 2  # type: ignore[union-attr]
+    assert len(list(cached.folder.glob("intensity_stats_*.json"))) == 2  # type: ignore[union-attr]
 
 
-def test_a_full_disk_is_told_and_leaves_nothing(
+def test_a_full_disk_is_an_error_and_leaves_no_files(
     row: Row, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store = ImageCache(tmp_path / "store")
+    cache = ImageCache(tmp_path / "store")
 
     def full(*args: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(np, "save", full)
     with pytest.raises(OutputError, match="the disk is full.*\n.*paths.cache_dir=FOLDER"):
-        store.entries([row])
-    assert list(store.folder.iterdir()) == []
+        cache.entries([row])
+    assert list(cache.folder.iterdir()) == []
 
 
-def test_a_disk_that_is_too_small_is_told_before_anything_is_read(
+def test_a_too_small_disk_is_an_error_before_any_image_is_read(
     rows: list[Row], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     small = SimpleNamespace(total=10**6, used=10**6, free=20_000)
-    monkeypatch.setattr(store_module.shutil, "disk_usage", lambda path: small)
-    monkeypatch.setattr(building, "read_row", lambda *given: pytest.fail("read"))
-    store = ImageCache(tmp_path / "store")
+    monkeypatch.setattr(image_cache_module.shutil, "disk_usage", lambda path: small)
+    monkeypatch.setattr(cache_builder, "read_row", lambda *given: pytest.fail("read"))
+    cache = ImageCache(tmp_path / "store")
     with pytest.raises(OutputError, match=r"3 image\(s\) need 0 MB, 0 MB are free"):
-        store.entries(rows)
-    assert not store.folder.exists()
+        cache.entries(rows)
+    assert not cache.folder.exists()
 
 
 @pytest.mark.skipif(not shutil.which("mount") or os.getuid() != 0, reason="needs root on Linux")
-def test_a_disk_that_runs_full_while_building(rows: list[Row], tmp_path: Path) -> None:
+def test_a_disk_that_fills_up_during_building_is_an_error(rows: list[Row], tmp_path: Path) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16k", "tmpfs", disk], check=False)
@@ -218,37 +222,39 @@ def test_a_disk_that_runs_full_while_building(rows: list[Row], tmp_path: Path) -
         subprocess.run(["umount", disk], check=True)
 
 
-def test_what_was_not_used_lately_goes_first(rows: list[Row], tmp_path: Path) -> None:
+def test_the_least_recently_used_image_is_removed_first(rows: list[Row], tmp_path: Path) -> None:
     folder = tmp_path / "store"
     size = {}
     for row in rows[:2]:
-        entry = open_row(ImageCache(folder), row)
-        assert entry.folder is not None
-        size[row.id] = sum(p.stat().st_size for p in entry.folder.iterdir())
-    old = row_key(rows[0])
+        cached = open_row(ImageCache(folder), row)
+        assert cached.folder is not None
+        size[row.id] = sum(p.stat().st_size for p in cached.folder.iterdir())
+    old = cache_key(rows[0])
     os.utime(folder / old / "entry.json", (1, 1))
     limit = (sum(size.values()) + 1000) / 2**30
     open_row(ImageCache(folder, limit), rows[2])
-    assert kept(ImageCache(folder)) == {row_key(rows[1]), row_key(rows[2])}
+    assert cached_names(ImageCache(folder)) == {cache_key(rows[1]), cache_key(rows[2])}
     with pytest.raises(OutputError, match=r"this data set needs .* data.cache_limit_gib allows"):
         ImageCache(folder, limit / 2).entries(rows)
-    assert kept(ImageCache(folder)) == {row_key(rows[1]), row_key(rows[2])}
+    assert cached_names(ImageCache(folder)) == {cache_key(rows[1]), cache_key(rows[2])}
 
 
-def test_what_a_killed_run_left_is_cleared_away_later(rows: list[Row], tmp_path: Path) -> None:
-    store = ImageCache(tmp_path / "store")
+def test_temporary_folders_of_killed_runs_are_removed_after_a_day(
+    rows: list[Row], tmp_path: Path
+) -> None:
+    cache = ImageCache(tmp_path / "store")
     for name, age in (("old", 2 * 86400), ("new", 60)):
-        (store.folder / f".building-{name}").mkdir(parents=True)
-        os.utime(store.folder / f".building-{name}", (time.time() - age,) * 2)
-    store.entries(rows)
-    assert [p.name for p in store.folder.glob(".building-*")] == [".building-new"]
+        (cache.folder / f".building-{name}").mkdir(parents=True)
+        os.utime(cache.folder / f".building-{name}", (time.time() - age,) * 2)
+    cache.entries(rows)
+    assert [p.name for p in cache.folder.glob(".building-*")] == [".building-new"]
 
 
-def test_an_entry_that_another_run_finishes_meanwhile_is_no_error(
+def test_an_image_that_another_run_finishes_is_no_error(
     rows: list[Row], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     glob = Path.glob
-    gone = tmp_path / "store" / ".building-another"  # listed, and renamed before it is looked at
+    gone = tmp_path / "store" / ".building-another"  # listed, then renamed by the other run
     monkeypatch.setattr(
         Path,
         "glob",
@@ -259,8 +265,8 @@ def test_an_entry_that_another_run_finishes_meanwhile_is_no_error(
     assert len(ImageCache(tmp_path / "store").entries(rows)) == len(rows)
 
 
-def test_runs_share_a_store(rows: list[Row], tmp_path: Path) -> None:
-    """Four processes at once ask for the same images, three times over."""
+def test_several_runs_share_a_cache(rows: list[Row], tmp_path: Path) -> None:
+    """Four processes need the same images at the same time."""
     write_manifest(tmp_path / "m.csv", [dict(row.values) for row in rows])
     code = (
         "import sys, json, numpy as np\n"
@@ -278,14 +284,14 @@ def test_runs_share_a_store(rows: list[Row], tmp_path: Path) -> None:
         )
         for _ in range(4)
     ]
-    answers = [run.communicate(timeout=120)[0] for run in runs]
+    outputs = [run.communicate(timeout=120)[0] for run in runs]
     assert all(run.returncode == 0 for run in runs)
     sums = [int(read_row(row)[0].sum()) for row in rows]
-    assert [json.loads(answer) for answer in answers] == [sums] * 4
-    assert sorted(p.name for p in (tmp_path / "store").iterdir()) == sorted(map(row_key, rows))
+    assert [json.loads(output) for output in outputs] == [sums] * 4
+    assert sorted(p.name for p in (tmp_path / "store").iterdir()) == sorted(map(cache_key, rows))
 
 
-def test_many_small_images_are_built_by_processes(
+def test_many_small_images_are_built_in_parallel(
     tmp_path: Path, blobs: Callable, tiff: Callable, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "cytoloop")
@@ -297,16 +303,18 @@ def test_many_small_images_are_built_by_processes(
         cells = {"id": f"{number}", "raw": f"raw{number}.tif", "seg1": f"seg{number}.tif"}
         rows.append(Row(cells, tmp_path, number + 1))
     entries = ImageCache(tmp_path / "store", workers=2).entries(rows)
-    for row, entry in zip(rows, entries, strict=True):
-        np.testing.assert_array_equal(entry.image, read_row(row)[0])
-    assert "read 50 image(s) into the store" in caplog.text
+    for row, cached in zip(rows, entries, strict=True):
+        np.testing.assert_array_equal(cached.image, read_row(row)[0])
+    assert "read 50 image(s) into the image cache" in caplog.text
     tiff(tmp_path / "seg3.tif", np.ones((5, 5), np.uint8))
     tiff(tmp_path / "seg7.tif", np.ones((6, 5), np.uint8))
     with pytest.raises(ManifestError, match=r"(?s)shape \(5, 5\).*shape \(6, 5\)"):
         ImageCache(tmp_path / "store", workers=2).entries(rows)
 
 
-def test_merging_in_the_manifest_merges_at_load(row: Row, tmp_path: Path, tiff: Callable) -> None:
+def test_a_merge_mask_is_applied_when_a_row_is_read(
+    row: Row, tmp_path: Path, tiff: Callable
+) -> None:
     other = np.zeros(SHAPE, np.uint16)
     other[:, 2:8, 2:8] = 1
     tiff(tmp_path / "seg2.tif", other)
@@ -322,7 +330,7 @@ def test_merging_in_the_manifest_merges_at_load(row: Row, tmp_path: Path, tiff: 
     np.testing.assert_array_equal(swapped[:, 12:] > 0, other[:, 12:] > 0)
 
 
-def test_rows_that_cannot_be_read(row: Row, tmp_path: Path, tiff: Callable) -> None:
+def test_rows_that_cannot_be_read_are_refused(row: Row, tmp_path: Path, tiff: Callable) -> None:
     tiff(tmp_path / "small.tif", np.ones((6, 20, 24), np.uint8))
     with pytest.raises(ImageError, match=r"shape \(6, 20, 24\) but raw is \(6, 24, 24\)"):
         read_row(changed(row, seg1="small.tif"))
@@ -336,22 +344,22 @@ def test_rows_that_cannot_be_read(row: Row, tmp_path: Path, tiff: Callable) -> N
         open_row(ImageCache(tmp_path / "s"), changed(row, raw="none.tif"))
 
 
-def test_points_are_voxels_of_each_object_and_a_mask_is_split_up() -> None:
+def test_object_points_lie_in_each_object_or_component() -> None:
     mask = np.zeros((4, 30, 30), np.uint8)
     mask[:, 2:4, 2:4] = 1
     mask[:, 10:28, 10:28] = 1
     for value in (1, 255):
         points, starts = object_points(mask * value, np.ones(mask.shape, bool))
-        assert starts.tolist() == [0, 16, 48]  # the small one whole, 32 of the large one
+        assert starts.tolist() == [0, 16, 48]  # all voxels of the small one, 32 of the large one
         assert mask[tuple(points.T)].all()
     points, starts = object_points(np.zeros((5, 5), np.uint8), np.ones((5, 5), bool))
     assert points.shape == (0, 2) and starts.tolist() == [0]
 
 
-def test_places_are_voxels_that_count() -> None:
-    assert valid_places(np.ones((4, 4), bool)) is None
+def test_valid_points_are_not_excluded() -> None:
+    assert valid_points(np.ones((4, 4), bool)) is None
     valid = np.zeros((100, 100), bool)
     valid[3:5, 7] = True
-    assert sorted(map(tuple, valid_places(valid).tolist())) == [(3, 7), (4, 7)]  # type: ignore[union-attr]
-    assert len(valid_places(~valid)) == 4096  # type: ignore[arg-type]
-    assert len(valid_places(np.zeros((4, 4), bool))) == 0  # type: ignore[arg-type]
+    assert sorted(map(tuple, valid_points(valid).tolist())) == [(3, 7), (4, 7)]  # type: ignore[union-attr]
+    assert len(valid_points(~valid)) == 4096  # type: ignore[arg-type]
+    assert len(valid_points(np.zeros((4, 4), bool))) == 0  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Images of an earlier data set in the training of the present one."""
+"""Replay: training images of an earlier data set in the present training."""
 
 from __future__ import annotations
 
@@ -8,21 +8,25 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cytoloop.data.replay import earlier_rows
-from cytoloop.data.sampling import PatchSchedule
+from cytoloop.data.patch_schedule import PatchSchedule
+from cytoloop.data.replay import replay_rows
+from cytoloop.data.settings import SamplingSettings
 from cytoloop.errors import ManifestError
 from cytoloop.manifest import read_dataset, write_manifest
 
 
 @pytest.mark.parametrize("each", [None, 7])
 @pytest.mark.parametrize("replay", [0.1, 0.3, 0.75])
-def test_earlier_images_give_their_share_of_the_patches(each: int | None, replay: float) -> None:
+def test_replayed_images_give_their_fraction_of_the_patches(
+    each: int | None, replay: float
+) -> None:
     shapes = [(8, 64, 64)] * 4 + [(8, 64, 64), (8, 128, 128), (16, 64, 64)]
-    schedule = PatchSchedule(shapes, (8, 16, 16), 2, each, None, 0, replayed=3, replay=replay)
-    drawn = Counter(schedule.image(e, i) for e in range(5) for i in range(schedule.length))
-    share = sum(drawn[n] for n in (4, 5, 6)) / drawn.total()
-    assert share == pytest.approx(replay, abs=0.02)
-    assert np.ptp([drawn[n] for n in range(4)]) <= 5  # the present ones share alike
+    settings = SamplingSettings((8, 16, 16), 2, each, replay_fraction=replay)
+    schedule = PatchSchedule(shapes, settings, replayed=3)
+    drawn = Counter(schedule.image_index(e, i) for e in range(5) for i in range(schedule.length))
+    fraction = sum(drawn[n] for n in (4, 5, 6)) / drawn.total()
+    assert fraction == pytest.approx(replay, abs=0.02)
+    assert np.ptp([drawn[n] for n in range(4)]) <= 5  # present images have equal shares
 
 
 def data_set(folder: Path, **splits: list[tuple[str, str]]) -> Path:
@@ -35,7 +39,7 @@ def data_set(folder: Path, **splits: list[tuple[str, str]]) -> Path:
     return folder
 
 
-def test_what_validates_now_is_not_replayed_nor_its_group(tmp_path: Path) -> None:
+def test_validation_images_and_their_groups_are_not_replayed(tmp_path: Path) -> None:
     old = data_set(
         tmp_path / "old",
         train=[("a", "A"), ("b", "B"), ("c", "C"), ("c2", "C"), ("d", "D")],
@@ -45,11 +49,11 @@ def test_what_validates_now_is_not_replayed_nor_its_group(tmp_path: Path) -> Non
     new = data_set(
         tmp_path / "new", train=[("a", "A"), ("n", "N")], valid=[("c", "C")], test=[("d", "D")]
     )
-    rows = earlier_rows(old, read_dataset(new))
+    rows = replay_rows(old, read_dataset(new))
     assert [row.id for row in rows] == ["b"]
 
 
-def test_nothing_to_replay_is_said(tmp_path: Path) -> None:
+def test_a_data_set_without_an_image_to_replay_is_refused(tmp_path: Path) -> None:
     old = data_set(tmp_path / "old", train=[("a", "A")], valid=[("b", "B")], test=[])
     with pytest.raises(ManifestError, match="no image is left to replay"):
-        earlier_rows(old, read_dataset(old))
+        replay_rows(old, read_dataset(old))

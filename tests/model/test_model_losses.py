@@ -11,7 +11,7 @@ from monai.losses import DiceLoss
 from monai.losses import FocalLoss as MonaiFocalLoss
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from cytoloop.data.target_maps import object_distance
+from cytoloop.data.target_maps import distance_map
 from cytoloop.model.losses import (
     CenterlineDiceLoss,
     DiceCELoss,
@@ -119,7 +119,7 @@ def touching(dims: int, gap: int) -> tuple[np.ndarray, torch.Tensor]:
     labels = np.zeros((9, 13, 30)[-dims:], np.uint16)
     labels[(slice(0, 9),) * (dims - 1) + (slice(3, 15),)] = 1
     labels[(slice(0, 9),) * (dims - 1) + (slice(15 + gap, 27),)] = 2
-    return labels, torch.from_numpy(object_distance(labels) / 255).float()[None, None]
+    return labels, torch.from_numpy(distance_map(labels) / 255).float()[None, None]
 
 
 @pytest.mark.parametrize("dims", [2, 3])
@@ -137,7 +137,7 @@ def test_valleys_are_between_objects_and_nowhere_else(dims: int, reach: int) -> 
     slope = torch.linspace(0, 1, depth.shape[-1]).expand(depth.shape)
     assert not valleys(slope, reach).any()  # down to the border of the patch, and who knows beyond
     alone = np.where(labels == 1, labels, 0)
-    assert not valleys(torch.from_numpy(object_distance(alone) / 255)[None, None], reach).any()
+    assert not valleys(torch.from_numpy(distance_map(alone) / 255)[None, None], reach).any()
 
 
 @pytest.mark.parametrize("dims", [2, 3])

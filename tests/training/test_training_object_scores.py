@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from cytoloop.instances import Landscape
+from cytoloop.instances import WatershedHierarchy
 from cytoloop.training.callbacks.object_scores import SCORES, ObjectScores
 
 
@@ -77,12 +77,12 @@ def test_the_map_of_contours_parts_as_well() -> None:
 def test_an_image_has_its_own_voxel_size(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
-    class Asked(Landscape):
+    class Asked(WatershedHierarchy):
         def __init__(self, first: Any, rule: Any, spacing: Any, **maps: Any) -> None:
             asked.append(spacing)
             super().__init__(first, rule, spacing, **maps)
 
-    monkeypatch.setattr("cytoloop.training.callbacks.object_scores.Landscape", Asked)
+    monkeypatch.setattr("cytoloop.training.callbacks.object_scores.WatershedHierarchy", Asked)
     truth, maps = bar(True, 0.4)
     module: Any = SimpleNamespace(hparams={"image": {"spacing_um": [1, 0.5, 0.5]}})
     outputs = {name: torch.from_numpy(np.array(one))[None, None] for name, one in maps.items()}

@@ -20,7 +20,7 @@ from cytoloop.io.names import safe_name
 from cytoloop.io.remote import local_path
 from cytoloop.io.voxel_size import Spacing
 from cytoloop.io.writers.tiff import write_image
-from cytoloop.truth.regions import is_rule, read_region, region_of_rule
+from cytoloop.truth.regions import is_rule, read_region, region_from_rule
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def draw_masks(
     ruled = None
     if raw is not None and labels is not None:
         rules = [part for part in regions.exclude if is_rule(part)]
-        ruled = _union((region_of_rule(r, raw, labels, spacing_um) for r in rules), shape)
+        ruled = _union((region_from_rule(r, raw, labels, spacing_um) for r in rules), shape)
     exclude = drawn
     if ruled is not None:
         exclude = ruled if drawn is None else drawn | ruled

@@ -1,1 +1,1 @@
-"""Training data: the image store, patches, whole validation images, the preflight."""
+"""Training data: image cache, patches, augmentation, target maps, the Lightning data module."""

@@ -1,9 +1,9 @@
-"""The image store: each row read once, checked and merged, then memory-mapped.
+"""The image cache: each manifest row is read, checked and merged once, then memory-mapped.
 
-An entry is keyed by the contents of the row's files and by what was asked of them, so an
-edited mask or another channel makes a new entry: nothing stale can be read. Entries appear whole
-or not at all, so that runs share a store. It keeps to a size: what was not used for the longest
-time goes first.
+The key of a cached image is a hash of the row's files and of the choices in the row. An edited mask
+or another channel gives another key, so that nothing outdated is read. Images appear complete or
+not at all, so that several runs can share a cache. With a size limit, the least recently used
+images are removed first.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from cytoloop.data.building import (
-    BUILDING,
+from cytoloop.data.cache_builder import (
     GIB,
+    TEMPORARY_PREFIX,
     build,
     build_or_error,
-    estimate,
-    row_key,
-    size_text,
+    cache_key,
+    estimated_bytes,
+    format_bytes,
 )
-from cytoloop.data.entry import FACTS, Entry, measure_entry, open_entry
+from cytoloop.data.cached_image import METADATA, CachedImage, open_cached_image, size_in_bytes
 from cytoloop.errors import CytoloopError, ManifestError, OutputError
 from cytoloop.manifest import Row
 from cytoloop.terminal import progress_bar
@@ -33,24 +33,24 @@ from cytoloop.workers.local import has_large_files, run_parallel
 
 log = logging.getLogger(__name__)
 
-_PACKED = 50
-"""No image file is compressed by more than this, but for nearly empty ones."""
+_MAX_COMPRESSION = 50
+"""Image files are compressed by at most this factor, except for nearly empty images."""
 _ABANDONED_S = 24 * 3600
-"""A building folder as old as this belongs to a run that was killed."""
+"""A temporary folder of this age, in seconds, is left over from a run that was killed."""
 
 
 class ImageCache:
-    """Entries in a folder, made when first asked for.
+    """Cached images in a folder, built when they are first needed.
 
     Parameters
     ----------
     folder : str or Path
     limit_gib : float, optional
-        How large the store may become; None = as large as the disk allows.
+        Maximum size of the cache in GiB; None for no limit.
     workers : int
-        Images that are read at the same time; 0: as many as there are cores.
+        Images that are read in parallel; 0 for the number of CPU cores.
     classes : bool
-        The values of the segmentations are classes.
+        The labels are classes.
     """
 
     def __init__(
@@ -65,49 +65,50 @@ class ImageCache:
         self.workers = workers
         self.classes = classes
 
-    def entries(self, rows: Sequence[Row], progress: bool = False) -> list[Entry]:
-        """Return the entries of manifest rows, building those whose files are new.
+    def entries(self, rows: Sequence[Row], progress: bool = False) -> list[CachedImage]:
+        """Return the cached images of manifest rows; build those that are missing.
 
         Parameters
         ----------
         rows : sequence of Row
         progress : bool
-            Show a bar on the terminal.
+            Show a progress bar on the terminal.
 
         Raises
         ------
         ImageError, ManifestError
-            Files that cannot be read, or that do not fit the raw image: those of every row.
+            Files that cannot be read or do not fit the raw image; all rows are listed.
         OutputError
-            The disk is too small, or the store may not become large enough.
+            The disk or the size limit of the cache is too small.
         """
-        folders = [self.folder / row_key(row, self.classes) for row in rows]
-        new = {f: r for f, r in zip(folders, rows, strict=True) if not (f / FACTS).is_file()}
+        folders = [self.folder / cache_key(row, self.classes) for row in rows]
+        new = {f: r for f, r in zip(folders, rows, strict=True) if not (f / METADATA).is_file()}
         if new:
             self._make_room(list(new.values()), set(folders))
             self._build_all(list(new.items()), progress)
-        entries = []
+        images = []
         for folder, row in zip(folders, rows, strict=True):
             try:
-                os.utime(folder / FACTS)  # used now
-                entries.append(open_entry(folder, row.id))
-            except FileNotFoundError:  # another run, short of room, removed it just now
+                os.utime(folder / METADATA)  # mark as recently used
+                images.append(open_cached_image(folder, row.id))
+            except FileNotFoundError:  # another run has just removed it to make room
                 build((folder, row), self.folder, self.classes)
-                entries.append(open_entry(folder, row.id))
+                images.append(open_cached_image(folder, row.id))
         if new:
             self._prune(set(folders))
-        return entries
+        return images
 
     def _build_all(self, jobs: list[tuple[Path, Row]], progress: bool) -> None:
+        """Build images in parallel; raise all errors together."""
         self.folder.mkdir(parents=True, exist_ok=True)
         problems: list[CytoloopError] = []
         size = 0
         large = has_large_files([row.file("raw") for _, row in jobs])
-        one = partial(build_or_error, store=self.folder, classes=self.classes)
+        build_one = partial(build_or_error, cache=self.folder, classes=self.classes)
         with progress_bar("reading images", len(jobs), progress) as advance:
-            for _, result in run_parallel(one, jobs, self.workers, large):
+            for _, result in run_parallel(build_one, jobs, self.workers, large):
                 if isinstance(result, OutputError):
-                    raise result  # no other image will fit either
+                    raise result  # the disk is full for all images
                 if isinstance(result, CytoloopError):
                     problems.append(result)
                 else:
@@ -119,47 +120,48 @@ class ImageCache:
             raise ManifestError(
                 "training data",
                 [line for p in problems for line in p.render().split("\n")],
-                "Mend these rows, or reject them with `cytoloop curate`.",
+                "Fix these rows, or reject them with `cytoloop curate`.",
             )
-        log.info("read %d image(s) into the store %s: %s", len(jobs), self.folder, size_text(size))
+        text = "read %d image(s) into the image cache %s: %s"
+        log.info(text, len(jobs), self.folder, format_bytes(size))
 
     def _make_room(self, rows: list[Row], kept: set[Path]) -> None:
-        """Say at once that the disk, or the limit, is too small; not after an hour."""
-        place = next(p for p in (self.folder, *self.folder.parents) if p.is_dir())
-        free = shutil.disk_usage(place).free
+        """Refuse rows that do not fit on the disk or into the limit, before any image is read."""
+        existing = next(p for p in (self.folder, *self.folder.parents) if p.is_dir())
+        free = shutil.disk_usage(existing).free
         files = [row.file(column) for row in rows for column in ("raw", "seg1", "seg2")]
         on_disk = sum(f.stat().st_size for f in files if f is not None and f.is_file())
-        if self.limit_gib is None and on_disk * _PACKED < free:
-            return  # far from full: no need to open every file for its exact size
-        needed = sum(estimate(row) for row in rows)
+        if self.limit_gib is None and on_disk * _MAX_COMPRESSION < free:
+            return  # enough space for sure: the headers need not be read
+        needed = sum(estimated_bytes(row) for row in rows)
         problems = []
-        removable = sum(measure_entry(f) for f in self._stored() if f not in kept)
+        removable = sum(size_in_bytes(f) for f in self._by_last_use() if f not in kept)
         if needed > free and self.limit_gib is not None and needed <= free + removable:
             self._prune(kept, needed - free)
-            free = shutil.disk_usage(place).free
+            free = shutil.disk_usage(existing).free
         if needed > free:
             problems.append(
-                f"{len(rows)} image(s) need {size_text(needed)}, {size_text(free)} are free"
+                f"{len(rows)} image(s) need {format_bytes(needed)}, {format_bytes(free)} are free"
             )
         if self.limit_gib is not None:
-            used = sum(measure_entry(folder) for folder in kept)
+            used = sum(size_in_bytes(folder) for folder in kept)
             if used + needed > self.limit_gib * GIB:
                 problems.append(
-                    f"this data set needs {size_text(used + needed)}, "
+                    f"this data set needs {format_bytes(used + needed)}, "
                     f"data.cache_limit_gib allows {self.limit_gib:g} GiB"
                 )
         if problems:
             raise OutputError(
                 str(self.folder),
                 problems,
-                "Free disk space, name another folder with paths.cache_dir=FOLDER, or raise "
+                "Free disk space, choose another folder with paths.cache_dir=FOLDER, or raise "
                 "data.cache_limit_gib.",
             )
 
-    def _stored(self) -> list[Path]:
-        """Return all entries, those used last at the end."""
+    def _by_last_use(self) -> list[Path]:
+        """Return the folders of all cached images, the least recently used first."""
         used = []
-        for path in self.folder.glob(f"*/{FACTS}"):
+        for path in self.folder.glob(f"*/{METADATA}"):
             try:
                 used.append((path.stat().st_mtime, path.parent))
             except FileNotFoundError:
@@ -167,21 +169,27 @@ class ImageCache:
         return [folder for _, folder in sorted(used)]
 
     def _prune(self, kept: set[Path], extra: float = 0) -> None:
-        """Remove what was not used for the longest time, until the store keeps to its limit.
+        """Remove the least recently used images until the cache fits its limit.
 
-        Entries of this run stay. One that another run has open keeps its data until that ends
-        (Linux, macOS) or is not removed (Windows).
+        Images of this run are kept. An image that another run has open keeps its data until that
+        run ends (Linux, macOS) or is not removed (Windows).
+
+        Parameters
+        ----------
+        kept : set of Path
+        extra : float
+            Remove at least this many bytes.
         """
-        for path in self.folder.glob(f"{BUILDING}*"):
+        for path in self.folder.glob(f"{TEMPORARY_PREFIX}*"):
             try:
                 age = time.time() - path.stat().st_mtime
             except FileNotFoundError:
-                continue  # another run has finished or removed it
+                continue  # finished or removed by another run
             if age > _ABANDONED_S:
                 shutil.rmtree(path, ignore_errors=True)
         if self.limit_gib is None:
             return
-        sizes = {folder: measure_entry(folder) for folder in self._stored()}
+        sizes = {folder: size_in_bytes(folder) for folder in self._by_last_use()}
         excess = max(sum(sizes.values()) - self.limit_gib * GIB, extra)
         removed = 0
         for folder, size in sizes.items():
@@ -189,13 +197,13 @@ class ImageCache:
                 break
             if folder in kept:
                 continue
-            aside = folder.with_name(f"{BUILDING}{os.getpid()}-{folder.name}")
+            aside = folder.with_name(f"{TEMPORARY_PREFIX}{os.getpid()}-{folder.name}")
             try:
-                folder.rename(aside)  # at once: nobody sees half an entry
+                folder.rename(aside)  # atomic: no other run sees an incomplete image
             except OSError:
                 continue
             shutil.rmtree(aside, ignore_errors=True)
             excess -= size
             removed += 1
         if removed:
-            log.info("removed %d image(s) from the store that were not used lately", removed)
+            log.info("removed the %d least recently used image(s) from the image cache", removed)

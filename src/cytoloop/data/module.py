@@ -1,4 +1,4 @@
-"""The Lightning data module: a curated data set as patches and whole images."""
+"""The Lightning data module: patches and whole images of a curated data set."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
 from cytoloop.data.augmentation import Augmentation
-from cytoloop.data.dataset import PatchDataset, Share, WholeImages
-from cytoloop.data.entry import Entry
+from cytoloop.data.cached_image import CachedImage
+from cytoloop.data.dataset import ImageShard, PatchDataset, WholeImages
 from cytoloop.data.image_cache import ImageCache
-from cytoloop.data.loader import PatchLoader, default_workers
-from cytoloop.data.replay import earlier_rows
-from cytoloop.data.sampling import PatchSchedule
-from cytoloop.data.target_maps import MAKERS
+from cytoloop.data.patch_loader import PatchLoader, default_workers
+from cytoloop.data.patch_schedule import PatchSchedule
+from cytoloop.data.replay import replay_rows
+from cytoloop.data.settings import SamplingSettings, check_settings
+from cytoloop.data.target_maps import TARGET_MAPS
 from cytoloop.errors import ConfigError, ManifestError
 from cytoloop.intensity.normalization import check_rule
 from cytoloop.manifest import Row, read_dataset
@@ -30,44 +31,46 @@ log = logging.getLogger(__name__)
 
 
 class ManifestDataModule(LightningDataModule):
-    """Patches of the training rows, whole images of the validation rows.
+    """Random patches of the training images, whole images of the validation images.
+
+    Hydra instantiates this class from the config group ``data``: one keyword for each key.
 
     Parameters
     ----------
     path : str or Path
         Curated data set, see `cytoloop.manifest.read_dataset`.
-    patch_size : sequence of int
-        [Z,] Y, X.
-    batch_size : int
-    patches_per_image, steps_per_epoch : int, optional
-        See `PatchSchedule`.
-    foreground_fraction : float
-        Share of patches that are placed around a random object, 0 to 1.
-    num_workers : int, optional
-        Threads that prepare patches; 0 = the training thread itself; None = as the machine
-        has cores and an accelerator.
-    seed : int
+    patch_size, batch_size, patches_per_image, steps_per_epoch, foreground_fraction, seed
+        See `cytoloop.data.settings.SamplingSettings`.
     cache_dir : str or Path
-        Where images are kept as read, see `cytoloop.data.image_cache`.
-    cache_limit_gib : float, optional
-        How large that may become.
+        Folder of the image cache, see `cytoloop.data.image_cache`.
+    cache_limit_gib : float or None
+        Maximum size of the image cache in GiB; None for no limit.
     normalization : mapping
         See `cytoloop.intensity.normalization`.
     augmentation : Augmentation
+    num_workers : int or None
+        Threads that prepare patches. 0: patches are prepared by the training thread. None: depends
+        on the CPU cores and the accelerator.
     fold : int, optional
-        Fold of cross-validation that is for validation.
+        Fold of a cross-validation that is used for validation.
     heads : sequence of str
-        What the network learns: ``foreground``, and maps of `cytoloop.data.target_maps`; or classes,
+        Heads of the network: ``foreground`` and maps of `cytoloop.data.target_maps`; or classes,
         see `cytoloop.truth.classes`.
     replay_fraction : float
-        Share of the patches that are of an earlier data set, [0, 1), so that what was learned
-        there is not forgotten.
+        Fraction of patches from an earlier data set, [0, 1). It keeps the network from forgetting
+        that data set.
     replay_path : str or Path, optional
-        That data set: of its training images those that are in neither split of the present one.
+        Earlier data set, see `cytoloop.data.replay`.
+
+    Raises
+    ------
+    ConfigError
+        Invalid values; all of them.
     """
 
     def __init__(
         self,
+        *,
         path: str | Path,
         patch_size: Sequence[int],
         batch_size: int,
@@ -86,105 +89,69 @@ class ManifestDataModule(LightningDataModule):
         replay_path: str | Path | None = None,
     ) -> None:
         super().__init__()
-        if not 0 <= replay_fraction < 1:
-            raise ConfigError(
-                "data.replay_fraction", f"is {replay_fraction}", "Expected a share, 0 to below 1."
-            )
-        if (replay_fraction > 0) != (replay_path is not None):
-            raise ConfigError(
-                "data.replay_fraction",
-                f"is {replay_fraction} and data.replay_path is {replay_path}",
-                "Give both: data.replay_fraction=0.3 data.replay_path=EARLIER_DATASET/.",
-            )
-        if not 0 <= foreground_fraction <= 1:
-            raise ConfigError(
-                "data.foreground_fraction",
-                f"is {foreground_fraction}",
-                "Expected 0 to 1 (a share).",
-            )
-        if num_workers is not None and num_workers < 0:
-            raise ConfigError("data.num_workers", f"is {num_workers}", "Expected 0 or more.")
-        if cache_limit_gib is not None and cache_limit_gib <= 0:
-            raise ConfigError("data.cache_limit_gib", f"is {cache_limit_gib}", "Expected above 0.")
+        sampling: dict[str, Any] = {
+            "patch_size": patch_size,
+            "batch_size": batch_size,
+            "patches_per_image": patches_per_image,
+            "steps_per_epoch": steps_per_epoch,
+            "foreground_fraction": foreground_fraction,
+            "replay_fraction": replay_fraction,
+        }
+        loading = {"num_workers": num_workers, "cache_limit_gib": cache_limit_gib}
+        check_settings(sampling | loading | {"replay_path": replay_path})
         check_rule(normalization)
-        monai.data.set_track_meta(False)  # plain tensors: faster, and no file name leaks along
+        classes = _check_heads(heads)
+        monai.data.set_track_meta(False)  # plain tensors: faster, and without file names
         self.path = path
         self.fold = fold
-        self.patch_size = list(patch_size)
-        self.batch_size = int(batch_size)
-        self.patches_per_image = patches_per_image
-        self.steps_per_epoch = steps_per_epoch
-        self.foreground_fraction = float(foreground_fraction)
+        self.sampling = SamplingSettings(**sampling | {"patch_size": list(patch_size)}, seed=seed)
         self.num_workers = num_workers
-        self.seed = seed
-        classes = class_names(list(heads))
-        self.store = ImageCache(cache_dir, cache_limit_gib, classes=bool(classes))
-        self.rule = dict(normalization)
+        self.cache = ImageCache(cache_dir, cache_limit_gib, classes=bool(classes))
+        self.normalization = dict(normalization)
         self.augmentation = augmentation
-        if unknown := sorted(set(heads) - {"foreground", *MAKERS, *class_heads(classes)}):
-            raise ConfigError(
-                "data.heads",
-                f"{', '.join(unknown)}",
-                f"Expected foreground, {', '.join(MAKERS)}; or classes, with model=semantic.",
-            )
         self.heads = tuple(heads)
-        self.replay_fraction = float(replay_fraction)
         self.replay_path = replay_path
         self._train: PatchDataset | None = None
         self._valid: WholeImages | None = None
 
     def prepare_data(self) -> None:
-        """Fill the store in the first process, before the others read it."""
+        """Fill the image cache in the first process, before other processes read it."""
         self.setup("fit")
 
     def setup(self, stage: str) -> None:
-        """Read the manifest and open the images (building their store entries if need be)."""
+        """Read the manifest, open the images and make both data sets."""
         if self._train is not None:
             return
         dataset = read_dataset(self.path, self.fold)
-        earlier = list(earlier_rows(self.replay_path, dataset)) if self.replay_path else []
-        count = len(dataset["train"]) + len(earlier)
-        rows = [*dataset["train"], *earlier, *dataset["valid"]]
-        entries = self.store.entries(rows, progress=True)
-        _refuse_excluded(str(dataset["train"].path), rows[:count], entries[:count])
-        made = [head for head in self.heads if head in MAKERS]
-        if made:
-            log.info("objects of %d images: %s", len(entries), ", ".join(made))
-            jobs = [(entry, head) for entry in entries for head in made]
-            for _ in run_parallel(_make_map, jobs, threads=True):
-                pass
-        schedule = PatchSchedule(
-            [entry.shape for entry in entries[:count]],
-            self.patch_size,
-            self.batch_size,
-            self.patches_per_image,
-            self.steps_per_epoch,
-            self.seed,
-            len(earlier),
-            self.replay_fraction,
-        )
-        self._train = PatchDataset(
-            entries[:count],
-            [entry.levels(self.rule) for entry in entries[:count]],
-            self.patch_size,
-            schedule,
-            self.foreground_fraction,
-            self.augmentation,
-            self.seed,
-            self.heads,
-        )
-        self._valid = WholeImages(entries[count:], self.rule, self.heads)
+        replayed = list(replay_rows(self.replay_path, dataset)) if self.replay_path else []
+        train_rows = [*dataset["train"], *replayed]
+        images = self.cache.entries([*train_rows, *dataset["valid"]], progress=True)
+        train, valid = images[: len(train_rows)], images[len(train_rows) :]
+        _refuse_excluded(str(dataset["train"].path), train_rows, train)
+        self._compute_target_maps(images)
+        schedule = PatchSchedule([cached.shape for cached in train], self.sampling, len(replayed))
+        intensity = [cached.intensity_stats(self.normalization) for cached in train]
+        self._train = PatchDataset(train, intensity, schedule, self.augmentation, self.heads)
+        self._valid = WholeImages(valid, self.normalization, self.heads)
         shares = schedule.counts / schedule.counts.sum() * schedule.length
         log.info(
-            "%d patches an epoch, %.0f to %.0f from an image",
+            "%d patches per epoch, %.0f to %.0f from each image",
             schedule.length,
             np.floor(shares.min()),
             np.ceil(shares.max()),
         )
-        if earlier:
-            log.info(
-                "%.0f%% of them from %d earlier images", 100 * self.replay_fraction, len(earlier)
-            )
+        if replayed:
+            percent = 100 * self.sampling.replay_fraction
+            log.info("%.0f%% of the patches from %d replayed images", percent, len(replayed))
+
+    def _compute_target_maps(self, images: Sequence[CachedImage]) -> None:
+        """Compute the target maps of all images that are not in the cache yet, in parallel."""
+        maps = [head for head in self.heads if head in TARGET_MAPS]
+        if maps:
+            log.info("target maps of %d images: %s", len(images), ", ".join(maps))
+            jobs = [(cached, head) for cached in images for head in maps]
+            for _ in run_parallel(_compute_target_map, jobs, threads=True):
+                pass
 
     @property
     def patches(self) -> PatchDataset:
@@ -195,45 +162,68 @@ class ManifestDataModule(LightningDataModule):
 
     def train_dataloader(self) -> PatchLoader:
         """Return batches: image (B, C, ...), target (B, K, ...), weight (B, 1, ...)."""
-        trainer = self.trainer
-        on_gpu = trainer is not None and trainer.strategy.root_device.type == "cuda"
-        accelerated = trainer is not None and trainer.strategy.root_device.type != "cpu"
-        rank, world = self._place()
+        device = "cpu" if self.trainer is None else self.trainer.strategy.root_device.type
+        workers = default_workers(device != "cpu") if self.num_workers is None else self.num_workers
+        rank, world = self._rank_and_world()
         return PatchLoader(
             self.patches,
             self.patches.schedule.length,
-            self.batch_size,
-            default_workers(accelerated) if self.num_workers is None else self.num_workers,
+            self.sampling.batch_size,
+            workers,
             rank=rank,
             world=world,
-            pin=on_gpu,
+            pin=device == "cuda",
         )
 
     def val_dataloader(self) -> DataLoader:
-        """Return whole images, one at a time; of several processes each has its share."""
+        """Return whole images, one at a time; each process validates its shard."""
         if self._valid is None:
             self.setup("fit")
-        share = Share(cast(WholeImages, self._valid), *self._place())
-        return DataLoader(share, batch_size=1)
+        shard = ImageShard(cast(WholeImages, self._valid), *self._rank_and_world())
+        return DataLoader(shard, batch_size=1)
 
-    def _place(self) -> tuple[int, int]:
-        """Return which process this is, and how many there are."""
+    def _rank_and_world(self) -> tuple[int, int]:
+        """Return the number of this process and the number of processes."""
         trainer = self.trainer
         return (0, 1) if trainer is None else (trainer.global_rank, trainer.world_size)
 
 
-def _make_map(job: tuple[Entry, str]) -> None:
-    """Make what a head learns of an image, unless it is there."""
-    entry, head = job
-    entry.map(head)
+def _compute_target_map(job: tuple[CachedImage, str]) -> None:
+    """Compute a target map, unless it is in the cache."""
+    cached, head = job
+    cached.target_map(head)
 
 
-def _refuse_excluded(path: str, rows: Sequence[Row], entries: Sequence[Entry]) -> None:
-    """Refuse training images of which nothing counts: no patch could be taken."""
+def _check_heads(heads: Sequence[str]) -> tuple[str, ...]:
+    """Return the classes that the heads predict; empty if the heads are not classes.
+
+    Raises
+    ------
+    ConfigError
+        Unknown heads.
+    """
+    classes = class_names(list(heads))
+    if unknown := sorted(set(heads) - {"foreground", *TARGET_MAPS, *class_heads(classes)}):
+        raise ConfigError(
+            "data.heads",
+            f"unknown: {', '.join(unknown)}",
+            f"Expected foreground, {', '.join(TARGET_MAPS)}; or classes, with model=semantic.",
+        )
+    return classes
+
+
+def _refuse_excluded(path: str, rows: Sequence[Row], images: Sequence[CachedImage]) -> None:
+    """Refuse training images without valid voxels: they have no patches.
+
+    Raises
+    ------
+    ManifestError
+        All such images.
+    """
     problems = [
         f"{row.id}: every voxel is excluded"
-        for row, entry in zip(rows, entries, strict=True)
-        if entry.places is not None and not len(entry.places)
+        for row, cached in zip(rows, images, strict=True)
+        if cached.valid_points is not None and not len(cached.valid_points)
     ]
     if problems:
-        raise ManifestError(path, problems, "Shrink the excluding mask, or reject these rows.")
+        raise ManifestError(path, problems, "Shrink the exclude mask, or reject these rows.")

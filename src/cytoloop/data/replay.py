@@ -1,4 +1,4 @@
-"""Rows of an earlier data set, replayed in training so that they are not forgotten."""
+"""Replay: training images of an earlier data set, so that the network does not forget them."""
 
 from __future__ import annotations
 
@@ -9,30 +9,35 @@ from cytoloop.errors import ManifestError
 from cytoloop.manifest import Manifest, read_dataset
 
 
-def earlier_rows(path: str | Path, dataset: Mapping[str, Manifest]) -> Manifest:
-    """Return training rows of an earlier data set that the present one knows nothing of.
+def replay_rows(path: str | Path, dataset: Mapping[str, Manifest]) -> Manifest:
+    """Return the training rows of an earlier data set that may be replayed.
 
-    An image, or an image of a group, that validates or tests now must not be trained on; one that
-    trains now counts once.
+    Left out are images that are in the present data set, and images of groups that are in its
+    validation or test split.
+
+    Parameters
+    ----------
+    path : str or Path
+        Earlier data set.
+    dataset : mapping of str to Manifest
+        Present data set.
 
     Raises
     ------
     ManifestError
-        No image is left.
+        No image remains.
     """
     known = {row.file("raw") for manifest in dataset.values() for row in manifest}
-    kept_apart = {
+    held_out = {
         row["group"] for split in ("valid", "test") for row in dataset[split] if row["group"]
     }
-    former = read_dataset(path)["train"]
-    rows = [
-        row for row in former if row.file("raw") not in known and row["group"] not in kept_apart
-    ]
+    earlier = read_dataset(path)["train"]
+    rows = [row for row in earlier if row.file("raw") not in known and row["group"] not in held_out]
     if not rows:
         raise ManifestError(
-            str(former.path),
-            "no image is left to replay: all are in the present data set, or of groups that "
-            "validate or test there",
-            "Leave data.replay_fraction out.",
+            str(earlier.path),
+            "no image is left to replay: all are in the present data set, or in groups of its "
+            "validation or test split",
+            "Leave out data.replay_fraction and data.replay_path.",
         )
-    return Manifest(former.path, rows)
+    return Manifest(earlier.path, rows)

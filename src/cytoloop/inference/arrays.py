@@ -36,8 +36,8 @@ class Prediction:
     labels : ndarray of unsigned integers
         ([Z,] Y, X), 1..N; 0 = background. A model of classes tells no objects: 0 everywhere.
     objects : dict of str to ndarray
-        A column for each measure, see `cytoloop.instances.objects.ObjectSums.table`; empty for
-        classes.
+        A column for each measure, see `cytoloop.instances.objects.ObjectMeasurements.table`;
+        empty for classes.
     threshold : float
         Probability above which a voxel is in the mask; NaN for classes.
     classes : dict of str to float
@@ -92,7 +92,7 @@ def predict_array(
     rule = rule_for(rules, threshold, settings.spacing_um, trained, levels.ndim)
     assumed = settings.spacing_um or trained.spacing_um
     labels, sums = segment(
-        levels, rule, assumed, depth=maps.get("distance"), contour=maps.get("contour")
+        levels, rule, assumed, distance=maps.get("distance"), contour=maps.get("contour")
     )
     return Prediction(
         levels.astype(np.float32) / 255,

@@ -15,9 +15,8 @@ from cytoloop.inference.probability_maps import Maps
 from cytoloop.inference.scratch import Scratch
 from cytoloop.inference.settings import Settings
 from cytoloop.inference.writers import Stacked, form_of, write_volume
-from cytoloop.instances.blocks import Blocks, Volume
-from cytoloop.instances.heights import full_scale
-from cytoloop.instances.segment import BLOCK_VOXELS
+from cytoloop.instances.blocks import BLOCK_VOXELS, Blocks, Volume
+from cytoloop.instances.distance_map import full_scale
 from cytoloop.instances.thresholds import choose_threshold, histogram
 from cytoloop.io.voxel_size import Grid
 from cytoloop.manifest import Row, format_spacing
@@ -66,7 +65,7 @@ def thresholds_of(settings: Mapping[str, Any], trained: Trained, maps: Maps) -> 
     for name, head in zip(trained.classes, class_heads(trained.classes), strict=True):
         rule = class_threshold(settings, trained, name)
         if isinstance(rule, str):  # from this image
-            blocks = Blocks.of(maps[head].shape, BLOCK_VOXELS)
+            blocks = Blocks.for_shape(maps[head].shape, BLOCK_VOXELS)
             rule = choose_threshold(rule, histogram(maps[head], blocks))
         found.append(rule)
     return found
@@ -76,7 +75,7 @@ def class_volume(maps: Maps, thresholds: Sequence[float], scratch: Scratch) -> V
     """Return the class image of maps, ([Z,] Y, X) uint8, made block by block."""
     volumes = list(maps.values())
     shape = tuple(volumes[0].shape)
-    blocks = Blocks.of(shape, BLOCK_VOXELS)
+    blocks = Blocks.for_shape(shape, BLOCK_VOXELS)
     scale = full_scale(volumes[0].dtype)
     classes = scratch.new("mask", shape, np.uint8, blocks.size)
     for box in blocks:

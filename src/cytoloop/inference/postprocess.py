@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cytoloop.errors import ConfigError
-from cytoloop.instances.rule import BORDERS, METHODS, InstanceRule
+from cytoloop.instances.settings import BORDERS, METHODS, InstanceSettings
 from cytoloop.instances.thresholds import AUTOMATIC
 from cytoloop.truth.classes import class_names
 
@@ -156,7 +156,7 @@ def rule_for(
     spacing_um: Sequence[float] | None,
     trained: Trained,
     ndim: int,
-) -> InstanceRule:
+) -> InstanceSettings:
     """Return how objects are made in one image.
 
     Without a least volume it is a share of the mean training object; that counts in um3 where
@@ -188,7 +188,7 @@ def rule_for(
             f"{most:g} is below min_volume_um3={least:g}",
             "No object would be left.",
         )
-    return InstanceRule(
+    return InstanceSettings(
         threshold=threshold,
         smoothing=float(settings["smoothing"]),
         seed_smoothing=float(settings["seed_smoothing"]),

@@ -21,10 +21,9 @@ from cytoloop.inference.scratch import Scratch
 from cytoloop.inference.settings import Settings
 from cytoloop.inference.writers import form_of, write_volume
 from cytoloop.instances import segment
-from cytoloop.instances.blocks import Blocks
-from cytoloop.instances.heights import full_scale
+from cytoloop.instances.blocks import BLOCK_VOXELS, Blocks
+from cytoloop.instances.distance_map import full_scale
 from cytoloop.instances.objects import write_table
-from cytoloop.instances.segment import BLOCK_VOXELS
 from cytoloop.instances.thresholds import choose_threshold, histogram
 from cytoloop.io.digest import file_hash
 from cytoloop.io.pixels import Pixels, level_spacings, open_pixels
@@ -144,7 +143,7 @@ def finish_row(
     if "probability" in kinds:  # all that objects can be made from again
         kinds = [*maps, *(kind for kind in kinds if kind != "probability")]
     if set(kinds) - set(maps):
-        blocks = Blocks.of(shape, BLOCK_VOXELS)
+        blocks = Blocks.for_shape(shape, BLOCK_VOXELS)
         threshold = choose_threshold(rules["threshold"], histogram(probability, blocks))
         rule = rule_for(rules, threshold, spacing_um, trained, len(shape))
         assumed = spacing_um or trained.spacing_um

@@ -19,7 +19,7 @@ from cytoloop.inference.postprocess import POSTPROCESS
 from cytoloop.io.digest import file_hash
 from cytoloop.model.architecture import describe
 from cytoloop.model.checkpoint import Checkpoint, read_checkpoint
-from cytoloop.truth.classes import class_names, numbered
+from cytoloop.truth.classes import class_names, describe_classes
 
 CHECKPOINT = "best.ckpt"
 OUTPUTS = ("labels", "probability", "mask")
@@ -97,7 +97,7 @@ def served(path: str | Path) -> Served:
         "normalization": " ".join(f"{v}" for v in dict(image["normalization"]).values()),
         "patch_size": " ".join(map(str, patch)),
         "spacing_um": " ".join(f"{s:g}" for s in spacing) if spacing else "",
-        "classes": numbered(class_names(image.get("heads"))),
+        "classes": describe_classes(class_names(image.get("heads"))),
     }
     return Served(
         path=checkpoint.path,

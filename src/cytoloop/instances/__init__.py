@@ -1,6 +1,7 @@
-"""From maps of probability to objects: thresholds, watershed, filters, the table of objects."""
+"""Instance segmentation of probability maps: thresholds, watershed, size filters, object table."""
 
-from cytoloop.instances.rule import InstanceRule
-from cytoloop.instances.segment import Landscape, segment
+from cytoloop.instances.hierarchy import WatershedHierarchy
+from cytoloop.instances.segment import segment
+from cytoloop.instances.settings import InstanceSettings
 
-__all__ = ["InstanceRule", "Landscape", "segment"]
+__all__ = ["InstanceSettings", "WatershedHierarchy", "segment"]

@@ -1,63 +1,83 @@
-"""Blocks of a volume: cores that tile it, and windows around them."""
+"""Blocks of a volume: boxes that tile it, and the same boxes with a halo."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 
 Box = tuple[slice, ...]
+BLOCK_VOXELS = 2**24
+"""Voxels of a block by default: a block takes about 1 GiB of memory."""
 
 
 class Volume(Protocol):
-    """An array in memory or on disk: NumPy's, or Zarr's."""
+    """An array in memory or on disk, for example of NumPy or Zarr."""
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Its axes."""
+        """([Z,] Y, X)."""
 
     @property
     def dtype(self) -> Any:
-        """Of its values."""
+        """Data type of the values."""
 
     def __getitem__(self, key: Any) -> Any:
-        """Return a box of it."""
+        """Return the values in a box."""
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        """Write a box of it."""
+        """Write the values in a box."""
+
+
+NewVolume = Callable[[str, tuple[int, ...], Any, tuple[int, ...]], Volume]
+"""Function that returns an empty volume, given a name, a shape, a dtype and a block size."""
+
+
+def in_memory(name: str, shape: tuple[int, ...], dtype: Any, block: tuple[int, ...]) -> np.ndarray:
+    """Return an empty volume in memory, see `NewVolume`."""
+    return np.zeros(shape, dtype)
 
 
 @dataclass(frozen=True)
 class Blocks:
-    """Boxes that tile a volume.
+    """Boxes that tile a volume, in C order.
 
     Attributes
     ----------
     shape : tuple of int
-        Of the volume.
+        Shape of the volume.
     size : tuple of int
-        Of a block; those at the end may be smaller.
+        Shape of a block; the last block along an axis may be smaller.
     """
 
     shape: tuple[int, ...]
     size: tuple[int, ...]
 
     @classmethod
-    def of(cls, shape: Sequence[int], most_voxels: int) -> Blocks:
-        """Return blocks of about so many voxels: whole planes first, then parts of planes."""
+    def for_shape(cls, shape: Sequence[int], max_voxels: int) -> Blocks:
+        """Return blocks of at most about `max_voxels`.
+
+        The first axis is cut first, so that a block holds whole planes where possible. No side is
+        cut below 64 voxels.
+        """
         size = [int(n) for n in shape]
         for axis in range(len(size)):
             others = int(np.prod(size[:axis] + size[axis + 1 :]))
-            size[axis] = max(min(size[axis], most_voxels // max(others, 1)), min(size[axis], 64))
-            if np.prod(size) <= most_voxels:
+            size[axis] = max(min(size[axis], max_voxels // max(others, 1)), min(size[axis], 64))
+            if np.prod(size) <= max_voxels:
                 break
         return cls(tuple(int(n) for n in shape), tuple(size))
 
+    @property
+    def _counts(self) -> list[int]:
+        """Number of blocks along each axis."""
+        return [-(-n // s) for n, s in zip(self.shape, self.size, strict=True)]
+
     def __len__(self) -> int:
-        return int(np.prod([-(-n // s) for n, s in zip(self.shape, self.size, strict=True)]))
+        return int(np.prod(self._counts))
 
     def __iter__(self) -> Iterator[Box]:
         starts = [range(0, n, s) for n, s in zip(self.shape, self.size, strict=True)]
@@ -67,27 +87,26 @@ class Blocks:
                 for c, s, n in zip(corner, self.size, self.shape, strict=True)
             )
 
-    def number(self, points: np.ndarray) -> np.ndarray:
-        """Return which block each point is in: (N, ndim) to (N,)."""
-        counts = [-(-n // s) for n, s in zip(self.shape, self.size, strict=True)]
-        return np.ravel_multi_index(tuple((points // np.array(self.size)).T), counts)
+    def index_of(self, points: np.ndarray) -> np.ndarray:
+        """Return the index of the block that holds each point: (N, ndim) to (N,)."""
+        return np.ravel_multi_index(tuple((points // np.array(self.size)).T), self._counts)
 
 
-def grown(box: Box, halo: Sequence[int], shape: Sequence[int]) -> Box:
-    """Return a box grown by a halo, within the volume."""
+def add_halo(box: Box, halo: Sequence[int], shape: Sequence[int]) -> Box:
+    """Return a box enlarged by a halo on both sides, cropped to the volume."""
     return tuple(
         slice(max(s.start - h, 0), min(s.stop + h, n))
         for s, h, n in zip(box, halo, shape, strict=True)
     )
 
 
-def within(box: Box, window: Box) -> Box:
-    """Return where a box lies in a window that holds it."""
+def relative_to(box: Box, window: Box) -> Box:
+    """Return a box in the coordinates of a window that contains it."""
     return tuple(
         slice(s.start - w.start, s.stop - w.start) for s, w in zip(box, window, strict=True)
     )
 
 
-def extent(box: Box) -> tuple[int, ...]:
+def box_shape(box: Box) -> tuple[int, ...]:
     """Return the shape of a box."""
     return tuple(s.stop - s.start for s in box)

@@ -1,4 +1,4 @@
-"""The table of objects: sums over their voxels, added up block by block."""
+"""Measurements of objects: sums over their voxels, added up block by block, and their table."""
 
 from __future__ import annotations
 
@@ -11,26 +11,28 @@ from cytoloop.instances.blocks import Box
 from cytoloop.io.atomic import replacing
 
 
-class ObjectSums:
-    """What adds up over the voxels of each object.
+class ObjectMeasurements:
+    """Sums over the voxels of each object.
+
+    Row i of every array is object i; row 0 is background and stays empty.
 
     Parameters
     ----------
     count : int
-        Objects; their numbers are 1..count.
+        Number of objects; their labels are 1..count.
     shape : sequence of int
-        Of the volume.
+        Shape of the volume.
 
     Attributes
     ----------
     voxels : ndarray of int64
-        (count + 1,).
+        (count + 1,): number of voxels.
     coordinates : ndarray of float64
-        (count + 1, ndim), sums.
+        (count + 1, ndim): sums of the coordinates.
     probability : ndarray of float64
-        (count + 1,), sums.
+        (count + 1,): sums of the probability.
     first, last : ndarray of int64
-        (count + 1, ndim): bounding box, ends included.
+        (count + 1, ndim): bounding box, both ends included.
     """
 
     def __init__(self, count: int, shape: Sequence[int]) -> None:
@@ -43,7 +45,7 @@ class ObjectSums:
         self.last = np.full((count + 1, ndim), -1, np.int64)
 
     def add(self, labels: np.ndarray, probability: np.ndarray, box: Box) -> None:
-        """Add a block.
+        """Add the voxels of a block.
 
         Parameters
         ----------
@@ -52,48 +54,48 @@ class ObjectSums:
         probability : ndarray of float32
             Same shape, 0..1.
         box : tuple of slice
-            Where it lies in the volume.
+            Position of the block in the volume.
         """
-        places = np.nonzero(labels)
-        if not len(places[0]):
+        coordinates = np.nonzero(labels)
+        if not len(coordinates[0]):
             return
-        own = labels[places]
+        objects = labels[coordinates]
         size = len(self.voxels)
-        self.voxels += np.bincount(own, minlength=size)
-        self.probability += np.bincount(own, probability[places], size)
-        for axis, (local, side) in enumerate(zip(places, box, strict=True)):
+        self.voxels += np.bincount(objects, minlength=size)
+        self.probability += np.bincount(objects, probability[coordinates], size)
+        for axis, (local, side) in enumerate(zip(coordinates, box, strict=True)):
             along = local + side.start
-            self.coordinates[:, axis] += np.bincount(own, along, size)
-            np.minimum.at(self.first[:, axis], own, along)
-            np.maximum.at(self.last[:, axis], own, along)
+            self.coordinates[:, axis] += np.bincount(objects, along, size)
+            np.minimum.at(self.first[:, axis], objects, along)
+            np.maximum.at(self.last[:, axis], objects, along)
 
-    def touching(self) -> np.ndarray:
-        """Return which sides each object touches, (count + 1, ndim) bool."""
+    def touches_border(self) -> np.ndarray:
+        """Return the axes along which each object touches the border, (count + 1, ndim) bool."""
         return (self.first == 0) | (self.last == np.array(self.shape) - 1)
 
-    def box(self, number: int) -> Box:
+    def bounding_box(self, number: int) -> Box:
         """Return the bounding box of an object."""
         pairs = zip(self.first[number], self.last[number], strict=True)
         return tuple(slice(int(a), int(b) + 1) for a, b in pairs)
 
-    def keep(self, kept: np.ndarray) -> None:
-        """Leave out objects; the rest moves up.
+    def select(self, kept: np.ndarray) -> None:
+        """Keep some of the objects and renumber them 1..N.
 
         Parameters
         ----------
         kept : ndarray of bool
-            (count + 1,); the first one (background) stays.
+            (count + 1,); the first value (background) must be True.
         """
         for name in ("voxels", "coordinates", "probability", "first", "last"):
             setattr(self, name, getattr(self, name)[kept])
 
     def table(self, spacing_um: Sequence[float] | None) -> dict[str, np.ndarray]:
-        """Return a column for each measure, a value for each object.
+        """Return the table of objects: one column per measurement, one value per object.
 
-        ``label``; ``z``, ``y``, ``x``: centroid in voxels from 0; ``voxels``; ``um3`` (``um2`` in
-        2D) where the voxel size is known; ``z_min`` to ``x_max``: bounding box in voxels, ends
-        included; ``probability``: its mean; ``touches_border``: 1 where it touches a side of the
-        image (in stacks also the first and last plane).
+        Columns are ``label``; the centroid ``z``, ``y``, ``x`` in voxels from 0; ``voxels``;
+        ``um3`` (2D: ``um2``) if the voxel size is known; the bounding box ``z_min`` to ``x_max`` in
+        voxels, both ends included; the mean ``probability``; and ``touches_border``, 1 if the
+        object touches any side of the image, including the first and last plane of a stack.
         """
         axes = "zyx"[-len(self.shape) :]
         voxels = self.voxels[1:]
@@ -108,12 +110,12 @@ class ObjectSums:
             table[f"{name}_min"] = self.first[1:, axis]
             table[f"{name}_max"] = self.last[1:, axis]
         table["probability"] = np.round(self.probability[1:] / np.maximum(voxels, 1), 4)
-        table["touches_border"] = self.touching()[1:].any(axis=1).astype(int)
+        table["touches_border"] = self.touches_border()[1:].any(axis=1).astype(int)
         return table
 
 
 def write_table(path: str | Path, table: Mapping[str, np.ndarray]) -> None:
-    """Write a table of objects as CSV, whole or not at all."""
+    """Write a table of objects as CSV, atomically."""
     lines = [",".join(table)]
     lines += [",".join(map(str, row)) for row in zip(*table.values(), strict=True)]
     with replacing(path) as temporary:

@@ -1,6 +1,6 @@
-"""Thresholds: a number, or scikit-image's automatic ones, from the histogram of probabilities.
+"""Thresholds of probability maps: a number, or one of scikit-image's automatic methods.
 
-A histogram is all that they need, and it adds up over the blocks of an image of any size.
+The automatic methods work on a histogram. It is summed over blocks, for images of any size.
 """
 
 from __future__ import annotations
@@ -11,20 +11,21 @@ import numpy as np
 
 from cytoloop.errors import ConfigError
 from cytoloop.instances.blocks import Blocks, Volume
-from cytoloop.instances.heights import full_scale
+from cytoloop.instances.distance_map import full_scale
 
 AUTOMATIC = ("otsu", "li", "yen", "isodata", "triangle", "minimum", "mean")
-"""scikit-image's threshold functions of a whole image."""
+"""scikit-image's global threshold methods."""
 LOWEST, HIGHEST = 0.1, 0.9
-"""An automatic threshold beyond these is none: probability says what it says."""
+"""Automatic thresholds are clipped to this range of probability."""
 BINS = 256
 _SAMPLE = 200_000
-_SURE = 0.1
-"""Of the voxels above an automatic threshold, so many at least are more likely than not."""
+"""Voxels that a method gets if it takes an image instead of a histogram."""
+_LIKELY_FRACTION = 0.1
+"""An automatic threshold is used if at least this fraction of the voxels above it is likely."""
 
 
 def histogram(probability: Volume, blocks: Blocks) -> np.ndarray:
-    """Return how many voxels have each of 256 levels of probability, (256,) int64."""
+    """Return the number of voxels at each of 256 levels of probability, (256,) int64."""
     counts = np.zeros(BINS, np.int64)
     for box in blocks:
         values = np.asarray(probability[box])
@@ -35,61 +36,65 @@ def histogram(probability: Volume, blocks: Blocks) -> np.ndarray:
     return counts
 
 
-def choose_threshold(rule: float | str, counts: np.ndarray, seen: float = 0.5) -> float:
+def choose_threshold(method: float | str, counts: np.ndarray, likely: float = 0.5) -> float:
     """Return the probability above which a voxel is foreground.
+
+    An automatic method splits every histogram in two, also that of pure background. Two checks
+    against `likely` prevent objects in the background: if no voxel reaches it, the threshold is 1;
+    if fewer than 10 % of the voxels above the automatic threshold reach it, it is the threshold.
 
     Parameters
     ----------
-    rule : float or str
-        The probability itself, or one of `AUTOMATIC`.
+    method : float or str
+        The threshold itself, or one of `AUTOMATIC`.
     counts : ndarray of int64
         See `histogram`.
-    seen : float
-        An automatic threshold parts any image in two, one of pure background as well. Where no
-        voxel reaches this probability there is nothing: the threshold is 1. Where hardly any of
-        those above the threshold does, it parts background from background: it is this one then.
+    likely : float
+        Probability from which a voxel is likely foreground.
 
     Returns
     -------
     float
-        0.1 to 0.9 if automatic.
+        An automatic threshold is 0.1 to 0.9, or 1 if nothing is foreground.
 
     Raises
     ------
     ConfigError
         Unknown method.
     """
-    if not isinstance(rule, str):
-        return float(rule)
-    if rule not in AUTOMATIC:
+    if not isinstance(method, str):
+        return float(method)
+    if method not in AUTOMATIC:
         raise ConfigError(
             "postprocess.threshold",
-            f"{rule!r} is unknown",
+            f"{method!r} is unknown",
             f"Give a probability from 0 to 1, 'tuned', or one of {', '.join(AUTOMATIC)}.",
         )
     levels = np.flatnonzero(counts)
-    if not len(levels) or levels[-1] / (BINS - 1) < seen:
+    if not len(levels) or levels[-1] / (BINS - 1) < likely:
         return 1.0
     if len(levels) == 1:
-        return 0.5  # one level: either all of it is foreground, or nothing
-    chosen = float(np.clip(_automatic(rule, counts) / (BINS - 1), LOWEST, HIGHEST))
-    share = np.arange(BINS) / (BINS - 1)
-    above, sure = counts[share > chosen].sum(), counts[share >= max(seen, chosen)].sum()
-    return chosen if sure >= _SURE * above else seen
+        return 0.5  # a single level: all voxels are foreground, or none
+    chosen = float(np.clip(_automatic(method, counts) / (BINS - 1), LOWEST, HIGHEST))
+    probability = np.arange(BINS) / (BINS - 1)
+    above = counts[probability > chosen].sum()
+    likely_above = counts[probability >= max(likely, chosen)].sum()
+    return chosen if likely_above >= _LIKELY_FRACTION * above else likely
 
 
-def _automatic(name: str, counts: np.ndarray) -> float:
+def _automatic(method: str, counts: np.ndarray) -> float:
+    """Return the threshold of scikit-image's method, 0..255."""
     from skimage import filters
 
     functions: Mapping[str, Callable[..., float]] = {
-        method: getattr(filters, f"threshold_{method}") for method in AUTOMATIC
+        name: getattr(filters, f"threshold_{name}") for name in AUTOMATIC
     }
     bins = np.arange(BINS)
-    if name in ("otsu", "yen", "isodata", "minimum"):
+    if method in ("otsu", "yen", "isodata", "minimum"):
         try:
-            return float(functions[name](hist=(counts, bins)))
-        except RuntimeError:  # `minimum`: the histogram has no two peaks
+            return float(functions[method](hist=(counts, bins)))
+        except RuntimeError:  # `minimum`: the histogram has fewer than two peaks
             return float(functions["otsu"](hist=(counts, bins)))
-    # the others want pixels: as many of each level as the histogram has, in proportion
-    share = np.ceil(counts * min(_SAMPLE / counts.sum(), 1.0)).astype(np.int64)
-    return float(functions[name](np.repeat(bins, share).astype(np.uint8)))
+    # The other methods take pixels: repeat each level in proportion to its count.
+    repeats = np.ceil(counts * min(_SAMPLE / counts.sum(), 1.0)).astype(np.int64)
+    return float(functions[method](np.repeat(bins, repeats).astype(np.uint8)))

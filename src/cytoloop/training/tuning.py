@@ -26,12 +26,12 @@ from cytoloop.inference.postprocess import (
 from cytoloop.inference.predictor import Predictor
 from cytoloop.inference.probability_maps import Maps, predict_maps
 from cytoloop.inference.scratch import Scratch
-from cytoloop.instances import Landscape
+from cytoloop.instances import WatershedHierarchy
 from cytoloop.instances.thresholds import BINS
 from cytoloop.io.pixels import MemoryPixels
 from cytoloop.model.checkpoint import read_checkpoint, write_tuned
 from cytoloop.truth.classes import class_heads, class_image
-from cytoloop.truth.regions import separate_pieces
+from cytoloop.truth.regions import instance_labels
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -50,7 +50,7 @@ of another microscope raise probabilities around objects, which a low one lets i
 
 
 class Example(Protocol):
-    """An image with its truth, as `cytoloop.data.entry.Entry`."""
+    """An image with its truth, as `cytoloop.data.cached_image.CachedImage`."""
 
     @property
     def id(self) -> str:
@@ -150,7 +150,7 @@ def _objects(one: Example) -> int:
 
 
 def _true_objects(one: Example) -> np.ndarray:
-    return separate_pieces(np.asarray(one.labels), valid=np.asarray(one.valid))
+    return instance_labels(np.asarray(one.labels), valid=np.asarray(one.valid))
 
 
 def _maps(examples: Sequence[Example], predictor: Predictor) -> list[Maps]:
@@ -259,8 +259,8 @@ def _best_watershed(
         truth, valid = _true_objects(one), np.asarray(one.valid)
         for smoothing in SEED_SMOOTHING:
             rule = replace(rule, seed_smoothing=smoothing)
-            land = Landscape(
-                levels, rule, known, depth=maps.get("distance"), contour=maps.get("contour")
+            land = WatershedHierarchy(
+                levels, rule, known, distance=maps.get("distance"), contour=maps.get("contour")
             )
             for fall in MIN_DEPTH:
                 labels, _ = land.objects(replace(rule, min_depth=fall))

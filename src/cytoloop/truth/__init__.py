@@ -1,1 +1,1 @@
-"""What a manifest row teaches: regions, targets, classes."""
+"""Ground truth of a manifest row: region files and rules, targets, semantic classes."""

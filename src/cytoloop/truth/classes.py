@@ -1,7 +1,7 @@
-"""Semantic classes: truth images whose values say what a voxel is, and how a class is decided.
+"""Semantic classes: their names, the heads that predict them, and the class of each voxel.
 
-Value 0 is background, 1 the first class, and so on. A network has one head for each class,
-``class_NAME`` in the order of the values: that list is all that a checkpoint says of them.
+In an image of classes, 0 is background and i is class i. A network has one head for each class,
+``class_NAME``, in the order of the values. A checkpoint stores the classes as this list of heads.
 """
 
 from __future__ import annotations
@@ -14,24 +14,24 @@ import numpy as np
 
 from cytoloop.errors import ConfigError
 
-PREFIX = "class_"
-"""Of a head: no class, whatever its name, is taken for another kind of head."""
-MOST = 255
-"""Classes of an image of uint8."""
-_NAME = r"[A-Za-z][A-Za-z0-9_]{0,39}"  # in columns of tables, metrics, names of files
+CLASS_PREFIX = "class_"
+"""Prefix of a class's head: it separates classes from other heads, such as ``foreground``."""
+MAX_CLASSES = 255
+"""Class images are uint8."""
+_NAME = r"[A-Za-z][A-Za-z0-9_]{0,39}"  # names become table columns, metrics and file names
 
 
 def class_heads(names: Sequence[str]) -> list[str]:
-    """Return the heads of classes.
+    """Return the names of the heads that predict these classes.
 
     >>> class_heads(["nucleus", "spindle"])
     ['class_nucleus', 'class_spindle']
     """
-    return [f"{PREFIX}{name}" for name in names]
+    return [f"{CLASS_PREFIX}{name}" for name in names]
 
 
 def class_names(heads: Any) -> tuple[str, ...]:
-    """Return the classes that a network tells apart; empty where its heads are others.
+    """Return the classes that a list of heads predicts; empty if the heads are not classes.
 
     >>> class_names(["class_nucleus", "class_spindle"]), class_names(["foreground"])
     (('nucleus', 'spindle'), ())
@@ -39,91 +39,92 @@ def class_names(heads: Any) -> tuple[str, ...]:
     Parameters
     ----------
     heads : list of str
-        Of a config, or of a checkpoint of any origin: what is no list of classes gives none.
+        From a config or a checkpoint. Any other value gives an empty tuple.
     """
     if not isinstance(heads, (list, tuple)):
         return ()
-    names = tuple(str(head).removeprefix(PREFIX) for head in heads)
-    if [str(head) for head in heads] != class_heads(names) or _faults(names):
+    names = tuple(str(head).removeprefix(CLASS_PREFIX) for head in heads)
+    if [str(head) for head in heads] != class_heads(names) or _name_problems(names):
         return ()
     return names
 
 
-def read_names(given: Any, where: str = "classes") -> tuple[str, ...]:
-    """Return the names of classes that a user has given, in the order of their values.
+def parse_class_names(given: Any, where: str = "classes") -> tuple[str, ...]:
+    """Return the class names that the user gave, in the order of their values.
 
     Parameters
     ----------
-    given : list of str or int
-        Names, or how many there are: those are named c1, c2, ...
+    given : list of str, or int
+        Names, or the number of classes: these are named c1, c2, ...
     where : str
-        For messages.
+        Config key or file, for the error.
 
     Raises
     ------
     ConfigError
-        Fewer than two, or names that cannot be; all of them.
+        Fewer than two names, or invalid names; all problems are listed.
     """
     if isinstance(given, int) and not isinstance(given, bool):
-        names = tuple(f"c{number}" for number in range(1, min(given, MOST + 1) + 1))
+        names = tuple(f"c{number}" for number in range(1, min(given, MAX_CLASSES + 1) + 1))
     elif isinstance(given, (list, tuple)):
-        names = tuple(str(one) for one in given)
+        names = tuple(str(name) for name in given)
     else:
         names = (str(given),)
-    if problems := _faults(names):
+    if problems := _name_problems(names):
         raise ConfigError(
             where,
             problems,
-            "Give names in the order of the values 1, 2, ...: classes=[nucleus,spindle]; or their "
-            "number: classes=2.",
+            "Give names in the order of the values 1, 2, ...: classes=[nucleus,spindle]. Or give "
+            "the number of classes: classes=2.",
         )
     return names
 
 
-def numbered(names: Sequence[str]) -> str:
-    """Return which value is which class.
+def describe_classes(names: Sequence[str]) -> str:
+    """Return a text that lists the value of each class.
 
-    >>> numbered(["nucleus", "spindle"])
+    >>> describe_classes(["nucleus", "spindle"])
     '1 = nucleus, 2 = spindle'
     """
     return ", ".join(f"{value} = {name}" for value, name in enumerate(names, 1))
 
 
-def class_image(probabilities: Sequence[np.ndarray], cuts: Sequence[float]) -> np.ndarray:
-    """Return the class of each voxel: the most probable of those above their threshold, else 0.
+def class_image(probabilities: Sequence[np.ndarray], thresholds: Sequence[float]) -> np.ndarray:
+    """Return the class of each voxel: the most probable class above its threshold, else 0.
 
     Parameters
     ----------
     probabilities : sequence of ndarray
-        ([Z,] Y, X) of each class, in one unit and dtype.
-    cuts : sequence of float
-        Thresholds, in that unit.
+        ([Z,] Y, X) of each class, all in the same unit and dtype.
+    thresholds : sequence of float
+        One for each class, in the same unit.
 
     Returns
     -------
     ndarray of uint8
-        ([Z,] Y, X); of equal ones the first class.
+        ([Z,] Y, X). Of equally probable classes, the first.
     """
-    found = np.zeros(probabilities[0].shape, np.uint8)
+    classes = np.zeros(probabilities[0].shape, np.uint8)
     best = np.zeros(probabilities[0].shape, probabilities[0].dtype)
-    for value, (one, cut) in enumerate(zip(probabilities, cuts, strict=True), 1):
-        better = (one > cut) & (one > best)
-        found[better] = value
-        best[better] = one[better]
-    return found
+    for value, (probability, cut) in enumerate(zip(probabilities, thresholds, strict=True), 1):
+        better = (probability > cut) & (probability > best)
+        classes[better] = value
+        best[better] = probability[better]
+    return classes
 
 
-def _faults(names: Sequence[str]) -> list[str]:
-    """Return what is wrong with the names of classes."""
-    faults = [
-        f"{name[:60]!r} is no name: letters, digits and _, a letter first, 40 at most"
+def _name_problems(names: Sequence[str]) -> list[str]:
+    """Return what is wrong with class names."""
+    problems = [
+        f"{name[:60]!r} is not a valid name: a letter, then letters, digits or _, at most 40"
         for name in names
         if not re.fullmatch(_NAME, name)
     ]
-    twice = {name for name in names if [n.lower() for n in names].count(name.lower()) > 1}
-    faults += [f"{name!r} is there twice" for name in sorted(twice)]
+    lower = [name.lower() for name in names]
+    twice = {name for name in names if lower.count(name.lower()) > 1}
+    problems += [f"{name!r} is given twice" for name in sorted(twice)]
     if len(names) < 2:
-        faults.append(f"{len(names)} class(es); one kind of structure is model=unet")
-    if len(names) > MOST:
-        faults.append(f"more than {MOST} classes")
-    return faults
+        problems.append(f"{len(names)} class(es), expected 2 or more; for one, use model=unet")
+    if len(names) > MAX_CLASSES:
+        problems.append(f"more than {MAX_CLASSES} classes")
+    return problems

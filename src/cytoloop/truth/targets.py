@@ -1,4 +1,4 @@
-"""What a manifest row says is true: its merged segmentation, and where that counts."""
+"""Reading the target of a manifest row: merged segmentation and valid voxels."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from cytoloop.truth.regions import merge_segmentations, read_region
 
 
 def read_target(row: Row, classes: bool = False) -> tuple[np.ndarray, np.ndarray]:
-    """Read the target of a row.
+    """Return the labels of a row and which of its voxels are valid.
 
     Parameters
     ----------
     row : Row
     classes : bool
-        The values are classes, which merging keeps; those of objects it numbers apart.
+        The values are classes: merging keeps them. Object ids are renumbered by merging.
 
     Returns
     -------
     labels : ndarray of unsigned integers
-        ([Z,] Y, X): the base segmentation, overwritten by the other one inside the merging mask.
+        ([Z,] Y, X): the base segmentation, replaced by the other one inside the merge mask.
     valid : ndarray of bool
-        Same shape; False inside the excluding mask: no loss, no gradient, no score there.
+        Same shape; False inside the exclude mask. Excluded voxels have no loss and no score.
 
     Raises
     ------
     ImageError
-        Unreadable, or of another shape than the base segmentation.
+        A file cannot be read, or its shape differs from the base segmentation.
     ManifestError
-        A merging mask without a second segmentation, or an unknown base image; classes merged by
-        objects.
+        A merge mask without a second segmentation, an unknown base image, or classes with a merge
+        rule for objects.
     """
     base = row["base_image"] or "seg1"
     if base not in ("seg1", "seg2"):
@@ -47,36 +47,37 @@ def read_target(row: Row, classes: bool = False) -> tuple[np.ndarray, np.ndarray
             raise ImageError(
                 row.where("seg2"),
                 f"shape {other.shape} but the base segmentation is {labels.shape}",
-                "Both segmentations must be of the same picture.",
+                "Give two segmentations of the same image.",
             )
         region = read_region(row_file(row, "merge_mask"), labels.shape)
-        labels = _merged(row, labels, other, region, classes)
+        labels = _merge(row, labels, other, region, classes)
     valid = np.ones(labels.shape, bool)
     if row["exclude_mask"]:
         valid &= ~read_region(row_file(row, "exclude_mask"), labels.shape)
     return labels, valid
 
 
-def _merged(
+def _merge(
     row: Row, labels: np.ndarray, other: np.ndarray, region: np.ndarray, classes: bool
 ) -> np.ndarray:
+    """Return the merged segmentation of a row."""
     rule = row["merge_rule"] or "clip"
     if not classes:
         return merge_segmentations(labels, other, region, rule)
     if rule != "clip":
         raise ManifestError(
             row.where("merge_rule"),
-            f"{rule!r} merges objects, these are classes",
-            "Classes are merged with merge_rule=clip.",
+            f"{rule!r} merges objects, but these are classes",
+            "Merge classes with merge_rule=clip.",
         )
     return np.where(region, other, labels)
 
 
 def read_segmentation(row: Row, column: str) -> np.ndarray:
-    """Read ``seg1`` or ``seg2`` of a row.
+    """Return the labels in ``seg1`` or ``seg2`` of a row.
 
-    A file with one scene and one time point is that of the row; of another file the scene and
-    time point that the row names for it are taken, else those of the raw image.
+    A file with several scenes or time points is read at the scene and time point that the row
+    names for it, or else at those of the raw image.
 
     Returns
     -------
@@ -86,7 +87,7 @@ def read_segmentation(row: Row, column: str) -> np.ndarray:
     Raises
     ------
     ImageError
-        Unreadable, no labels, or several channels and none named.
+        The file cannot be read, holds no labels, or has several channels and the row names none.
     """
     path = row_file(row, column)
     header = read_header(path)
@@ -94,8 +95,8 @@ def read_segmentation(row: Row, column: str) -> np.ndarray:
     if channel is None and header.shape[1] > 1:
         raise ImageError(
             row.where(column),
-            f"has {header.shape[1]} channels ({', '.join(header.channels)}): which holds labels?",
-            f"Name it in the column channel_{column}.",
+            f"has {header.shape[1]} channels ({', '.join(header.channels)}), expected one",
+            f"Name the channel that holds labels in the column channel_{column}.",
         )
     if row[f"scene_{column}"] or len(header.scenes) > 1 or header.shape[0] > 1:
         scene, time = row.segmentation_scene(column), row.segmentation_time(column)
@@ -104,7 +105,7 @@ def read_segmentation(row: Row, column: str) -> np.ndarray:
 
 
 def row_file(row: Row, column: str) -> Path:
-    """Return the file of a cell.
+    """Return the path in a cell.
 
     Raises
     ------

@@ -109,7 +109,7 @@ def test_composite_that_encloses_nothing_adds_no_object(tmp_path: Path) -> None:
         ("object_4294967296", box(0, 0, 1, 1), "is none from 1 to 4294967295"),
         ("object_" + "9" * 5000, box(0, 0, 1, 1), "is none from 1 to 4294967295"),
         ("object_1", box(0, 0, 1, 1, position=3), "object_1: lies in slice 3, but the picture is"),
-        ("../x", ImagejRoi(roitype=ROI_TYPE.LINE), "../x.roi: a line encloses nothing"),
+        ("../x", ImagejRoi(roitype=ROI_TYPE.LINE), "../x.roi: line has no area"),
     ],
 )
 def test_faulty_roi_is_named(tmp_path: Path, name: str, roi: ImagejRoi, message: str) -> None:

@@ -16,7 +16,7 @@ from hydra import compose, initialize_config_module
 from omegaconf import DictConfig, OmegaConf
 
 from cytoloop.__main__ import main
-from cytoloop.data.entry import Entry
+from cytoloop.data.cached_image import CachedImage
 from cytoloop.data.image_cache import ImageCache
 from cytoloop.errors import ConfigError
 from cytoloop.manifest import write_manifest
@@ -88,7 +88,7 @@ def test_the_fingerprint_of_known_images() -> None:
     valid = np.ones(labels.shape, bool)
     valid[:, :, 29] = False  # object 3 does not count
     image = np.arange(labels.size, dtype=np.float32).reshape(1, *labels.shape)
-    entry = Entry(
+    entry = CachedImage(
         "a", image, labels, valid, np.zeros((0, 3)), np.zeros(1), spacing_um=(2.0, 0.5, 0.5)
     )
     found = fingerprint([entry, entry])
@@ -102,7 +102,7 @@ def test_the_fingerprint_of_known_images() -> None:
 
 
 def test_an_image_without_objects_has_a_plan(dataset: Path) -> None:
-    entry = Entry(
+    entry = CachedImage(
         "a", np.ones((1, 40, 40), np.uint8), np.zeros((40, 40), np.uint8),
         np.ones((40, 40), bool), np.zeros((0, 2)), np.zeros(1),
     )  # fmt: skip

@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from cytoloop.data.entry import Entry
+from cytoloop.data.cached_image import CachedImage
 from cytoloop.training.prepare.plan.fingerprint import fingerprint
 from cytoloop.training.prepare.plan.outlines import LOWERS, UPPERS, outline_levels, outline_spreads
 from cytoloop.training.prepare.plan.training_values import _upper
@@ -49,7 +49,7 @@ def test_what_is_excluded_touches_and_empty_has_no_outline() -> None:
     assert outline_levels(np.full((1, 6, 6), np.nan), labels, np.ones((6, 6), bool)) == []
 
 
-def entries(count: int, channels: int = 1) -> list[Entry]:
+def entries(count: int, channels: int = 1) -> list[CachedImage]:
     """Return pictures of 1 to `count` equal squares, of edges half as bright, on dark noise."""
     rng, made = np.random.default_rng(0), []
     for number in range(1, count + 1):
@@ -61,7 +61,7 @@ def entries(count: int, channels: int = 1) -> list[Entry]:
             labels[box] = one + 1
             image[-1][box] += 200  # half of it at a face
         empty = np.zeros((0, 2)), np.zeros(1)
-        made.append(Entry(f"{number}", image, labels, np.ones(labels.shape, bool), *empty))
+        made.append(CachedImage(f"{number}", image, labels, np.ones(labels.shape, bool), *empty))
     return made
 
 

@@ -6,12 +6,13 @@ from typing import Any
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
+from cytoloop.data.settings import DATA_BOUNDS, PATCH_YX, PATCH_Z
 from cytoloop.errors import ConfigError
 from cytoloop.model import losses
 from cytoloop.training.prepare.bounds import BOUNDS, LOSS_BOUNDS, SWITCHES, check_bounds
-from cytoloop.training.prepare.patch_size import DEPTH, PLANE
 from cytoloop.training.prepare.plan.file import CHECKS
 
+NUMBERS = (*BOUNDS, *DATA_BOUNDS)
 GOOD = {
     "features": 32,
     "layers": "auto",
@@ -28,7 +29,7 @@ def config(key: str = "", value: Any = None) -> DictConfig:
     return cfg
 
 
-@pytest.mark.parametrize("bound", BOUNDS, ids=lambda bound: bound.key)
+@pytest.mark.parametrize("bound", NUMBERS, ids=lambda bound: bound.key)
 def test_every_bound_takes_its_bounds_and_nothing_beyond(bound: Any) -> None:
     for value in (bound.low, bound.high, *bound.also):
         check_bounds(config(bound.key, value))
@@ -114,8 +115,8 @@ def test_the_knobs_of_the_segmentation_module_have_their_ranges(key: str, values
 @pytest.mark.parametrize(
     "key, value",
     [
-        *((bound.key, None) for bound in BOUNDS if None not in bound.also),
-        *((bound.key, "auto") for bound in BOUNDS if bound.key not in CHECKS),
+        *((bound.key, None) for bound in NUMBERS if None not in bound.also),
+        *((bound.key, "auto") for bound in NUMBERS if bound.key not in CHECKS),
     ],
 )
 def test_what_nothing_fills_in_is_neither_null_nor_auto(key: str, value: Any) -> None:
@@ -147,7 +148,7 @@ def test_a_patch_beyond_its_bounds(patch: Any, fault: str) -> None:
 
 
 def test_a_patch_may_be_auto_as_a_whole_or_along_an_axis() -> None:
-    for patch in ("auto", 64, ["auto", 64, 64], [PLANE.low, PLANE.high], [DEPTH.low, 8, 8]):
+    for patch in ("auto", 64, ["auto", 64, 64], [PATCH_YX.low, PATCH_YX.high], [PATCH_Z.low, 8, 8]):
         check_bounds(config("data.patch_size", patch))
 
 
@@ -159,7 +160,7 @@ def test_the_replay_fraction_is_a_fraction(fraction: Any) -> None:
 
 def test_replay_fraction_and_data_set_need_each_other() -> None:
     cfg = config("data.replay_fraction", 0.3)
-    with pytest.raises(ConfigError, match="data.replay_path is None; give both"):
+    with pytest.raises(ConfigError, match="data.replay_path is None; set both"):
         check_bounds(cfg)
     cfg.data.replay_path = "round0"
     check_bounds(cfg)

@@ -61,7 +61,7 @@ def test_other_models_are_left_as_they_are(model: str) -> None:
 def test_a_model_of_classes_wants_them() -> None:
     with pytest.raises(ConfigError, match="model=semantic needs the names"):
         set_class_heads(composed("model=semantic"))
-    with pytest.raises(ConfigError, match="'a b' is no name"):
+    with pytest.raises(ConfigError, match="'a b' is not a valid name"):
         set_class_heads(composed("model=semantic", "classes=['a b',c]"))
 
 
@@ -73,6 +73,6 @@ def test_truth_of_objects_is_refused_for_classes(images_2d: Path) -> None:
     cfg = composed("model=semantic", "classes=2", f"paths.cache_dir={images_2d}/store")
     cfg.data.path = str(images_2d)
     cfg = set_class_heads(cfg)
-    with pytest.raises(ManifestError, match="look like objects"):
+    with pytest.raises(ManifestError, match="look like ids of objects"):
         check_truth(cfg, read_dataset(images_2d))
     check_truth(composed(), {})  # foreground is learned of anything

@@ -49,15 +49,15 @@ RING = box(2, 3, 9, 10) & ~box(4, 5, 6, 8)
         {"type": "FeatureCollection", "features": [feature(polygon(BIG, HOLE))]},
         {"type": "MultiPolygon", "coordinates": [[BIG, HOLE]]},
         feature({"type": "GeometryCollection", "geometries": [polygon(BIG, HOLE)]}),
-        polygon([[*p, 0] for p in BIG], HOLE[:-1]),  # a third number; a ring left open
+        polygon([[*p, 0] for p in BIG], HOLE[:-1]),  # a third coordinate; a ring that is not closed
     ],
 )
-def test_geojson_holds_what_its_corners_enclose(tmp_path: Path, value: Any) -> None:
+def test_geojson_positions_are_pixel_corners(tmp_path: Path, value: Any) -> None:
     np.testing.assert_array_equal(region(tmp_path, value)[1], RING)
     np.testing.assert_array_equal(region(tmp_path, value, SHAPE[1:]), RING)
 
 
-def test_many_geometries_and_none(tmp_path: Path) -> None:
+def test_several_geometries_and_none(tmp_path: Path) -> None:
     both = {"type": "MultiPolygon", "coordinates": [[BIG, HOLE], [SMALL]]}
     np.testing.assert_array_equal(region(tmp_path, both)[0], RING | box(10, 1, 13, 2))
     assert not region(tmp_path, {"type": "FeatureCollection", "features": []}).any()
@@ -72,14 +72,16 @@ def test_planes_of_qupath_are_kept(tmp_path: Path) -> None:
     np.testing.assert_array_equal(mask[2], RING)
     np.testing.assert_array_equal(mask[0], box(10, 1, 13, 2))
     assert not mask[1].any()
-    with pytest.raises(ImageError, match=r"lies in plane 2 .from 0., the image has 1"):
+    with pytest.raises(
+        ImageError, match=r"outlines in plane 2 .from 0., but the image has 1 plane"
+    ):
         region(tmp_path, value, SHAPE[1:])
     value[0]["geometry"]["plane"]["t"] = 4
     with pytest.raises(ImageError, match="outlines of 2 time points"):
         region(tmp_path, value)
 
 
-def test_plain_lists_are_what_a_npy_holds(tmp_path: Path) -> None:
+def test_plain_lists_equal_a_npy_of_the_same_polygons(tmp_path: Path) -> None:
     polygons = [[[2, 2], [2, 9], [9, 9], [9, 2]], [[4.5, 1], [5, 6], [9, 2]]]
     for value in (polygons[:1], polygons[0]):
         np.save(tmp_path / "p.npy", np.array(value))
@@ -93,11 +95,11 @@ def test_plain_lists_are_what_a_npy_holds(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "value, reason",
     [
-        ({"type": "Point", "coordinates": [1, 2]}, "the file is 'Point', which encloses nothing"),
+        ({"type": "Point", "coordinates": [1, 2]}, "the file is 'Point', which has no area"),
         ([feature(polygon(BIG)), feature({"type": "LineString"})], "features 2 is 'LineString'"),
-        ([feature(None)], "features 1 is NoneType, no GeoJSON object"),
+        ([feature(None)], "features 1 is NoneType, not a GeoJSON object"),
         ([{"type": "Feature"}], r"features 1 \(Feature\) has no 'geometry'"),
-        ({"regions": [1]}, "the file is 'None', which encloses nothing"),
+        ({"regions": [1]}, "the file is 'None', which has no area"),
         (polygon(), "is malformed"),
         (polygon([[1], [2], [3]]), "is malformed"),
         (polygon([[10**400, 1]] * 4), "is malformed"),
@@ -109,20 +111,20 @@ def test_plain_lists_are_what_a_npy_holds(tmp_path: Path) -> None:
         (7, "the file is int"),
     ],
 )
-def test_other_structures_are_named(tmp_path: Path, value: Any, reason: str) -> None:
+def test_other_structures_are_listed(tmp_path: Path, value: Any, reason: str) -> None:
     with pytest.raises(ImageError, match=reason):
         region(tmp_path, value)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[" * 100_000, "\xff", '{"type": ' * 5000])
-def test_what_is_no_json(tmp_path: Path, text: str) -> None:
+def test_a_file_that_is_not_json_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "r.json").write_bytes(text.encode("latin-1"))
-    with pytest.raises(ImageError, match=r"r.json: is no JSON"):
+    with pytest.raises(ImageError, match=r"r.json: is not JSON"):
         read_region(tmp_path / "r.json", SHAPE)
 
 
-def test_deep_collections_are_refused(tmp_path: Path) -> None:
+def test_deeply_nested_collections_are_refused(tmp_path: Path) -> None:
     head = '{"type":"GeometryCollection","geometries":['
     (tmp_path / "r.json").write_text(head * 5000 + "]}" * 5000)
-    with pytest.raises(ImageError, match="is no JSON: maximum recursion"):
+    with pytest.raises(ImageError, match="is not JSON: maximum recursion"):
         read_region(tmp_path / "r.json", SHAPE)

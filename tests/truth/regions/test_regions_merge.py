@@ -10,7 +10,7 @@ from cytoloop.errors import ConfigError
 from cytoloop.truth.regions import MERGE_RULES, merge_segmentations
 
 SHAPE = (6, 7)
-# no binary ones: their pieces are objects, see the last test
+# not binary: connected components of binary labels are objects, see the last test
 LABELS = hnp.arrays(np.uint16, SHAPE, elements=st.integers(0, 4)).filter(
     lambda labels: len(np.unique(labels[labels > 0])) != 1
 )
@@ -19,25 +19,25 @@ RULES = pytest.mark.parametrize("rule", MERGE_RULES)
 
 
 def groups(labels: np.ndarray) -> set[frozenset]:
-    """Return the objects of a segmentation, whatever their ids."""
+    """Return the objects of a segmentation as sets of voxels, independent of their labels."""
     return {frozenset(np.flatnonzero(labels == n)) for n in np.unique(labels[labels > 0])}
 
 
 @RULES
 @given(base=LABELS, other=LABELS)
 @settings(max_examples=40, deadline=None)
-def test_nowhere_is_base_and_everywhere_is_other(
+def test_an_empty_region_gives_base_and_a_full_region_gives_other(
     rule: str, base: np.ndarray, other: np.ndarray
 ) -> None:
-    nowhere = np.zeros(SHAPE, bool)
-    np.testing.assert_array_equal(merge_segmentations(base, other, nowhere, rule), base)
-    assert groups(merge_segmentations(base, other, ~nowhere, rule)) == groups(other)
+    empty = np.zeros(SHAPE, bool)
+    np.testing.assert_array_equal(merge_segmentations(base, other, empty, rule), base)
+    assert groups(merge_segmentations(base, other, ~empty, rule)) == groups(other)
 
 
 @RULES
 @given(base=LABELS, other=LABELS, region=REGIONS)
 @settings(max_examples=60, deadline=None)
-def test_no_id_is_of_both(
+def test_base_and_other_share_no_label(
     rule: str, base: np.ndarray, other: np.ndarray, region: np.ndarray
 ) -> None:
     merged = merge_segmentations(base, other, region, rule)
@@ -51,14 +51,14 @@ def test_no_id_is_of_both(
 
 @given(base=LABELS, other=LABELS, region=REGIONS)
 @settings(max_examples=60, deadline=None)
-def test_clip_is_what_cytodl_does(base: np.ndarray, other: np.ndarray, region: np.ndarray) -> None:
+def test_clip_equals_cytodl(base: np.ndarray, other: np.ndarray, region: np.ndarray) -> None:
     merged = merge_segmentations(base, other, region)
     np.testing.assert_array_equal(merged > 0, np.where(region, other > 0, base > 0))
 
 
 @given(base=LABELS, other=LABELS, region=REGIONS)
 @settings(max_examples=60, deadline=None)
-def test_majority_takes_objects_whole(
+def test_majority_keeps_objects_whole(
     base: np.ndarray, other: np.ndarray, region: np.ndarray
 ) -> None:
     merged = merge_segmentations(base, other, region, "majority")
@@ -86,7 +86,7 @@ def test_an_example_of_each_rule() -> None:
 
 @RULES
 @pytest.mark.parametrize("kind", [np.uint32, np.uint64])
-def test_ids_that_would_not_fit_are_numbered_anew(rule: str, kind: type) -> None:
+def test_labels_that_do_not_fit_into_32_bits_are_renumbered(rule: str, kind: type) -> None:
     largest = np.iinfo(kind).max
     base = np.array([[largest, 7, 0, 0]], kind)
     other = np.array([[0, 0, largest, 1]], kind)
@@ -95,11 +95,11 @@ def test_ids_that_would_not_fit_are_numbered_anew(rule: str, kind: type) -> None
 
 
 def test_an_unknown_rule_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"'vote' is none\nExpected clip or majority"):
+    with pytest.raises(ConfigError, match=r"'vote' is unknown\nExpected clip or majority"):
         merge_segmentations(np.zeros((2, 2)), np.zeros((2, 2)), np.zeros((2, 2), bool), "vote")
 
 
-def test_majority_takes_pieces_of_a_binary_segmentation_as_objects() -> None:
+def test_majority_splits_a_binary_segmentation_into_components() -> None:
     base = np.array([[1, 1, 0, 1, 1, 1, 0, 1]], np.uint8)
     other = np.zeros_like(base)
     region = np.array([[True, True, True, True, False, False, False, True]])

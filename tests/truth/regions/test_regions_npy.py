@@ -43,7 +43,7 @@ def outlines(path: Path) -> list[np.ndarray]:
         objects(SQUARE, TRIANGLE),
         objects(SQUARE.astype(">f4"), np.asfortranarray(TRIANGLE)),
         objects(SQUARE.tolist(), [tuple(v) for v in TRIANGLE]),
-        objects([list(v) for v in SQUARE], TRIANGLE.astype(object)),  # numpy's own scalars
+        objects([list(v) for v in SQUARE], TRIANGLE.astype(object)),  # NumPy scalars
         objects(list(SQUARE), list(TRIANGLE)),  # lists of arrays
         objects(*(np.insert(p, 0, 3, axis=1) for p in (SQUARE, TRIANGLE))),  # z, y, x
     ],
@@ -57,7 +57,7 @@ def test_pickled_polygons_are_read(tmp_path: Path, value: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize("kind", [float, np.int16, np.float16, object])
-def test_regular_polygons_one_polygon_and_three_columns(tmp_path: Path, kind: type) -> None:
+def test_equal_lengths_one_polygon_and_three_columns_are_read(tmp_path: Path, kind: type) -> None:
     for value in (SQUARE, SQUARE[None], np.insert(SQUARE, 0, 3, axis=1)):
         np.save(tmp_path / "p.npy", value.astype(kind), allow_pickle=True)
         (found,) = outlines(tmp_path / "p.npy")
@@ -65,20 +65,20 @@ def test_regular_polygons_one_polygon_and_three_columns(tmp_path: Path, kind: ty
 
 
 @pytest.mark.parametrize("value", [[], np.zeros((0, 4, 2)), np.array([], object)])
-def test_no_polygon_is_no_region(tmp_path: Path, value: Any) -> None:
+def test_no_polygon_gives_an_empty_region(tmp_path: Path, value: Any) -> None:
     np.save(tmp_path / "p.npy", value, allow_pickle=True)
     assert not read_region(tmp_path / "p.npy", (5, 20, 30)).any()
 
 
 @pytest.mark.parametrize("module", ["numpy.core.multiarray", "numpy._core.multiarray"])
 @pytest.mark.parametrize("protocol", [2, 3, 4])
-def test_pickles_of_either_numpy_are_read(tmp_path: Path, module: str, protocol: int) -> None:
+def test_pickles_of_numpy_1_and_2_are_read(tmp_path: Path, module: str, protocol: int) -> None:
     content = pickle.dumps(objects(SQUARE, TRIANGLE), protocol=protocol)
-    if protocol < 4:  # names are written with their length from then on
+    if protocol < 4:  # from protocol 4 on, names are written with their length
         own = objects(0).__reduce__()[0].__module__
         content = content.replace(own.encode(), module.encode())
     path = save_pickle(tmp_path / "p.npy", content, (2,))
-    if protocol == 2:  # bytes were text then; numpy has written no such file since Python 3
+    if protocol == 2:  # protocol 2 writes bytes as text; NumPy on Python 3 writes no such file
         with pytest.raises(ImageError, match="_codecs.encode"):
             read_polygons(path)
     else:
@@ -97,7 +97,7 @@ class Call:
 
 @pytest.mark.parametrize("wrapped", [True, False])
 @pytest.mark.parametrize("function", ["os.system", "numpy.save", "numpy.load", "builtins.eval"])
-def test_a_pickle_that_runs_something_is_refused(
+def test_a_pickle_that_calls_a_function_is_refused(
     tmp_path: Path, function: str, wrapped: bool
 ) -> None:
     target = tmp_path / "made.npy"
@@ -115,7 +115,7 @@ def test_a_pickle_that_runs_something_is_refused(
 
 
 def forged(shape: tuple, content: Any, code: str = "O") -> bytes:
-    """Return the pickle of an array that claims a shape."""
+    """Return the pickle of an array with a forged shape."""
     multiarray = objects(0).__reduce__()[0]
     state = (1, shape, np.dtype(code), False, content)
 
@@ -129,7 +129,7 @@ def forged(shape: tuple, content: Any, code: str = "O") -> bytes:
 @pytest.mark.parametrize(
     "content",
     [
-        forged((10**9, 2), [1.0]),  # numpy's own reads past the list
+        forged((10**9, 2), [1.0]),  # NumPy would read past the list
         forged((10**9, 2), b"abc", "f8"),
         forged((4, 2), b"abcd", "O"),
         forged((1,), ["text"]),
@@ -140,16 +140,22 @@ def forged(shape: tuple, content: Any, code: str = "O") -> bytes:
     ],
 )
 def test_forged_and_broken_pickles_are_refused(tmp_path: Path, content: bytes) -> None:
-    with pytest.raises(ImageError, match=r"p.npy: (holds no polygons|polygon 1 is)"):
+    with pytest.raises(ImageError, match=r"p.npy: (holds no readable polygons|polygon 1 is)"):
         read_polygons(save_pickle(tmp_path / "p.npy", content))
 
 
 def test_a_few_bytes_never_claim_all_memory(tmp_path: Path) -> None:
-    claim = b"\x80\x04N" + b"r\xff\xff\xff\xff" + b"."  # a memo of four thousand million
-    with pytest.raises(ImageError, match="it is no array"):
-        read_polygons(save_pickle(tmp_path / "p.npy", claim))
+    for claim, reason in (
+        (b"\x80\x04Nr\xff\xff\xff\xff.", "it claims more memory"),  # a memo of 4 billion entries
+        (b"\x80\x04Np4000000000\n.", "it claims more memory"),
+        (b"\x80\x05\x96" + (2**40).to_bytes(8, "little") + b".", "it is broken"),  # bytearray
+        (b"\x80\x04\x8e" + (2**40).to_bytes(8, "little") + b".", "it is broken"),  # bytes
+        (b"\x80\x04\x95" + (2**40).to_bytes(8, "little") + b"N.", "pickle data was trunc"),  # frame
+    ):
+        with pytest.raises(ImageError, match=f"holds no readable polygons: {reason}"):
+            read_polygons(save_pickle(tmp_path / "p.npy", claim))
     lists = [1.0, 1.0]
-    for _ in range(60):  # sixty lists that share their parts: 2 ** 60 numbers
+    for _ in range(60):  # 60 lists that share their parts: 3 ** 60 numbers
         lists = [lists, lists, lists]
     content = pickle.dumps(objects(lists), protocol=4)
     with pytest.raises(ImageError, match="polygon 1 is list"):
@@ -159,7 +165,7 @@ def test_a_few_bytes_never_claim_all_memory(tmp_path: Path) -> None:
         header, {"descr": "<f8", "fortran_order": False, "shape": (10**12, 4, 2)}
     )
     (tmp_path / "p.npy").write_bytes(header.getvalue())
-    with pytest.raises(ImageError, match="holds no polygons that may be read"):
+    with pytest.raises(ImageError, match="holds no readable polygons"):
         read_polygons(tmp_path / "p.npy")
 
 
@@ -169,38 +175,41 @@ def test_a_few_bytes_never_claim_all_memory(tmp_path: Path) -> None:
         (np.where(SQUARE > 5, np.nan, SQUARE), "polygon 1 has vertices that are NaN"),
         (SQUARE * 1e7, "polygon 1 lies more than 1000000 pixels away"),
         (objects(SQUARE, SQUARE[:2]), "polygon 2 has 2 vertices, expected 3 or more"),
-        (objects(SQUARE, SQUARE[:, :1]), "polygon 2 is an array .4, 1., no list of positions"),
+        (objects(SQUARE, SQUARE[:, :1]), "polygon 2 is an array .4, 1., not a list of positions"),
         (objects(SQUARE, [[10**400, 1]] * 3), "polygon 2 is list"),
         (np.zeros((2, 2, 2, 2)), "polygon 1 is an array"),
-        (np.array(3.0), "holds float, no polygons"),
+        (np.array(3.0), "holds float, not polygons"),
         (np.array(["a", "b"]), "polygon 1 is str_"),
         (np.zeros((2000, 4, 2)), "too many vertices"),
         (np.zeros((300, 4, 2)), "more than 1000 vertices"),
     ],
 )
-def test_polygons_that_cannot_be_filled_are_named(
+def test_polygons_that_cannot_be_filled_are_listed(
     tmp_path: Path, value: np.ndarray, reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cytoloop.truth.regions.vertices._MAX_VERTICES", 1000)
+    monkeypatch.setattr("cytoloop.truth.regions.parse._MAX_VERTICES", 1000)
     np.save(tmp_path / "p.npy", value, allow_pickle=True)
     with pytest.raises(ImageError, match=reason):
         read_polygons(tmp_path / "p.npy")
 
 
-def test_all_faulty_polygons_are_named_at_once(tmp_path: Path) -> None:
+def test_all_invalid_polygons_are_listed_at_once(tmp_path: Path) -> None:
     np.save(tmp_path / "p.npy", objects(SQUARE[:1], SQUARE, SQUARE[:2]), allow_pickle=True)
     with pytest.raises(ImageError, match=r"2 problems\n.*polygon 1 .*\n.*polygon 3 "):
         read_polygons(tmp_path / "p.npy")
     (tmp_path / "p.npy").write_bytes(b"no numpy file")
-    with pytest.raises(ImageError, match="holds no polygons that may be read"):
+    with pytest.raises(ImageError, match="holds no readable polygons"):
         read_polygons(tmp_path / "p.npy")
     (tmp_path / "p.npy").write_bytes(b"\x93NUMPY\x03\x00 ")
     with pytest.raises(ImageError, match="unknown .npy version"):
         read_polygons(tmp_path / "p.npy")
 
 
-def test_what_is_written_is_what_the_plugin_writes(tmp_path: Path) -> None:
-    for polygons in ([SQUARE, TRIANGLE], [SQUARE, SQUARE + 1]):  # equal lengths stay objects
+def test_written_files_equal_those_of_the_plugin(tmp_path: Path) -> None:
+    for polygons in (
+        [SQUARE, TRIANGLE],
+        [SQUARE, SQUARE + 1],
+    ):  # polygons of equal length also stay an object array
         write_polygons_npy(tmp_path / "p.npy", polygons)
         loaded = np.load(tmp_path / "p.npy", allow_pickle=True)
         assert loaded.dtype == object and loaded.shape == (2,)

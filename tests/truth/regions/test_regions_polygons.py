@@ -7,13 +7,20 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from skimage.draw import polygon2mask
 
-from cytoloop.truth.regions import Polygon, mask_to_polygons, polygons_to_mask, simple_polygons
+from cytoloop.truth.regions import (
+    Polygon,
+    mask_to_polygons,
+    polygons_to_mask,
+    polygons_without_holes,
+)
 from cytoloop.truth.regions.fill import fill_outline
 
 MASKS = hnp.arrays(bool, st.tuples(st.integers(1, 9), st.integers(1, 9)))
 
 
-@pytest.mark.parametrize("parts", [1, 2, 6])  # sixths: crossings that no float holds exactly
+@pytest.mark.parametrize(
+    "parts", [1, 2, 6]
+)  # sixths: crossings that are not exact in floating point
 @given(points=st.lists(st.tuples(st.integers(-30, 80), st.integers(-30, 80)), min_size=1))
 @settings(max_examples=60, deadline=None)
 def test_outlines_are_filled_as_scikit_image_does(
@@ -23,38 +30,38 @@ def test_outlines_are_filled_as_scikit_image_does(
     np.testing.assert_array_equal(fill_outline(outline, (11, 14)), polygon2mask((11, 14), outline))
 
 
-def test_outlines_of_many_vertices_are_filled_piece_by_piece(
+def test_outlines_of_many_vertices_are_filled_in_batches(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     angle = np.linspace(0, 20 * np.pi, 3000, endpoint=False)
     outline = 30 + np.stack([25 * np.sin(angle), 28 * np.cos(1.1 * angle)], axis=1)
     whole = fill_outline(outline, (60, 60))
     np.testing.assert_array_equal(whole, polygon2mask((60, 60), outline))
-    monkeypatch.setattr("cytoloop.truth.regions.fill._AT_ONCE", 50)
+    monkeypatch.setattr("cytoloop.truth.regions.fill._BATCH", 50)
     np.testing.assert_array_equal(fill_outline(outline, (60, 60)), whole)
     assert not fill_outline(np.zeros((0, 2)), (3, 4)).any()
 
 
 @given(MASKS)
 @settings(max_examples=100, deadline=None)
-def test_outlines_of_a_mask_give_the_mask_again(mask: np.ndarray) -> None:
+def test_mask_to_polygons_and_back_gives_the_same_mask(mask: np.ndarray) -> None:
     np.testing.assert_array_equal(polygons_to_mask(mask_to_polygons(mask), mask.shape), mask)
 
 
 @given(MASKS)
 @settings(max_examples=100, deadline=None)
-def test_the_union_of_simple_polygons_is_the_mask(mask: np.ndarray) -> None:
+def test_the_union_of_polygons_without_holes_is_the_mask(mask: np.ndarray) -> None:
     union = np.zeros(mask.shape, bool)
-    for outline in simple_polygons(mask):
+    for outline in polygons_without_holes(mask):
         union |= polygon2mask(mask.shape, outline)
     np.testing.assert_array_equal(union, mask)
 
 
-def test_a_piece_with_a_hole_is_cut_into_few_rectangles() -> None:
+def test_a_component_with_a_hole_is_split_into_few_rectangles() -> None:
     ring = np.ones((20, 30), bool)
     ring[5:10, 7:9] = False
-    assert len(simple_polygons(ring)) == 4
-    assert simple_polygons(np.zeros((3, 4), bool)) == []
+    assert len(polygons_without_holes(ring)) == 4
+    assert polygons_without_holes(np.zeros((3, 4), bool)) == []
 
 
 def test_planes_of_polygons() -> None:

@@ -16,7 +16,7 @@ RAGGED = [SQUARES[0].astype(float), SQUARES[1][:3] + 0.25]
 
 
 @pytest.mark.parametrize("polygons", [SQUARES, SQUARES.astype(float), RAGGED])
-def test_polygons_are_what_cytodl_makes_of_them(tmp_path: Path, polygons: np.ndarray) -> None:
+def test_polygons_give_the_same_mask_as_cytodl(tmp_path: Path, polygons: np.ndarray) -> None:
     path = tmp_path / "p.npy"
     write_polygons_npy(path, list(polygons))
     loader = PolygonLoaderd(keys=["exclude"], shape_reference_key="seg")
@@ -24,7 +24,7 @@ def test_polygons_are_what_cytodl_makes_of_them(tmp_path: Path, polygons: np.nda
     np.testing.assert_array_equal(read_region(path, SHAPE), ~theirs)  # theirs: 1 = keep
 
 
-def test_a_plane_goes_through_all_z_and_a_stack_does_not(
+def test_a_2d_mask_applies_to_all_planes_and_a_3d_mask_does_not(
     tmp_path: Path, tiff: Callable[[Path, np.ndarray], Path]
 ) -> None:
     plane = np.zeros(SHAPE[1:], np.uint8)
@@ -37,7 +37,7 @@ def test_a_plane_goes_through_all_z_and_a_stack_does_not(
 
 
 @pytest.mark.parametrize("shape", [SHAPE, SHAPE[1:]])
-def test_a_written_region_is_read_again(tmp_path: Path, shape: tuple[int, ...]) -> None:
+def test_a_written_region_is_read_back(tmp_path: Path, shape: tuple[int, ...]) -> None:
     mask = np.random.default_rng(0).random(shape) > 0.7
     write_region(tmp_path / "m.ome.tif", mask, (0.6, 0.3, 0.3))
     np.testing.assert_array_equal(read_region(tmp_path / "m.ome.tif", shape), mask)
@@ -51,8 +51,8 @@ def test_a_region_of_another_shape_is_refused(
         read_region(path, SHAPE)
 
 
-def test_what_is_no_file_of_outlines(tmp_path: Path) -> None:
-    with pytest.raises(ImageError, match=r"no file of outlines\nExpected .npy, .json"):
+def test_a_file_that_holds_no_outlines_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match=r"is not a file of outlines\nExpected .npy, .json"):
         read_polygons(tmp_path / "m.tif")
     with pytest.raises(ImageError, match="none.npy: cannot be read"):
         read_region(tmp_path / "none.npy", SHAPE)
@@ -61,7 +61,7 @@ def test_what_is_no_file_of_outlines(tmp_path: Path) -> None:
 def test_a_file_too_large_for_outlines_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cytoloop.truth.regions.vertices.MAX_BYTES", 100)
+    monkeypatch.setattr("cytoloop.truth.regions.parse.MAX_BYTES", 100)
     np.save(tmp_path / "p.npy", SQUARES)
     with pytest.raises(ImageError, match="too large for outlines"):
         read_region(tmp_path / "p.npy", SHAPE)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from cytoloop.errors import ConfigError, ImageError
-from cytoloop.truth.regions import is_rule, parse_rule, region_of_rule
+from cytoloop.truth.regions import is_rule, parse_rule, region_from_rule
 
 SPACING = (2.0, 0.5, 0.5)
 
@@ -31,28 +31,30 @@ def raw_of(labels: np.ndarray) -> np.ndarray:
         ("outside_labels(500)", (500, 500, 500), None),
     ],
 )
-def test_outside_of_all_labels(
+def test_outside_labels_enlarges_the_bounding_box(
     labels: np.ndarray, text: str, margins: tuple[int, ...], spacing: tuple | None
 ) -> None:
-    inside = ~region_of_rule(text, raw_of(labels), labels, spacing)
+    inside = ~region_from_rule(text, raw_of(labels), labels, spacing)
     (z, y, x), expected = margins, np.zeros(labels.shape, bool)
     expected[max(0, 4 - z) : 6 + z, max(0, 10 - y) : 15 + y, max(0, 12 - x) : 21 + x] = True
     np.testing.assert_array_equal(inside, expected)
 
 
-def test_without_labels_everything_is_outside(labels: np.ndarray) -> None:
-    assert region_of_rule("outside_labels(3)", raw_of(labels), labels * 0, None).all()
+def test_outside_labels_is_everything_without_labels(labels: np.ndarray) -> None:
+    assert region_from_rule("outside_labels(3)", raw_of(labels), labels * 0, None).all()
 
 
-def test_planes_take_the_spacing_of_their_axes(labels: np.ndarray) -> None:
-    region = region_of_rule("outside_labels(1um)", raw_of(labels[4]), labels[4], SPACING)
+def test_a_2d_image_uses_the_spacing_of_y_and_x(labels: np.ndarray) -> None:
+    region = region_from_rule("outside_labels(1um)", raw_of(labels[4]), labels[4], SPACING)
     assert (~region).sum() == 7 * 7
 
 
-def test_voxels_of_labels(labels: np.ndarray) -> None:
+def test_labels_rule_selects_these_labels(labels: np.ndarray) -> None:
     raw = raw_of(labels)
     for text, ids in (("labels(3)", [3]), ("labels(3, 7)", [3, 7]), ("labels(99)", [])):
-        np.testing.assert_array_equal(region_of_rule(text, raw, labels, None), np.isin(labels, ids))
+        np.testing.assert_array_equal(
+            region_from_rule(text, raw, labels, None), np.isin(labels, ids)
+        )
 
 
 @pytest.mark.parametrize(
@@ -61,13 +63,13 @@ def test_voxels_of_labels(labels: np.ndarray) -> None:
         (np.uint8, 255, True),
         (np.uint16, 65535, True),
         (np.uint16, 4095, True),  # 12 bits in 16
-        (np.uint16, 2000, True),  # any other value with a pile of voxels
+        (np.uint16, 2000, True),  # any other maximum that many voxels have
         (np.float32, 1.0, True),
         (np.uint16, None, False),
         (np.float32, None, False),
     ],
 )
-def test_clipped_voxels_of_any_channel(
+def test_saturated_finds_clipped_voxels_of_any_channel(
     labels: np.ndarray, dtype: type, top: float | None, clipped: bool
 ) -> None:
     scale = {255: 0.2, 1.0: 1e-3}.get(top, 1)
@@ -76,18 +78,18 @@ def test_clipped_voxels_of_any_channel(
     if top is not None:
         bright = bright | (np.indices(labels.shape)[1] == 1)
         raw[1][bright] = top
-    region = region_of_rule("saturated", raw, labels, None)
+    region = region_from_rule("saturated", raw, labels, None)
     np.testing.assert_array_equal(region, bright if clipped else np.zeros_like(bright))
 
 
-def test_a_stated_level_is_taken(labels: np.ndarray) -> None:
+def test_saturated_takes_a_given_level(labels: np.ndarray) -> None:
     raw = raw_of(labels)
     np.testing.assert_array_equal(
-        region_of_rule("saturated(600)", raw, labels, None), (raw >= 600).any(axis=0)
+        region_from_rule("saturated(600)", raw, labels, None), (raw >= 600).any(axis=0)
     )
 
 
-def test_rules_are_told_from_paths() -> None:
+def test_rules_are_distinguished_from_paths() -> None:
     for text in ("saturated", "saturated(9)", "labels(3)", "outside_labels(5um)", "unknown(3)"):
         assert is_rule(text)
     for text in ("", "labels", "masks", "a/saturated", "mask(1).tif", "scan (1)", "{a,b}.tif"):
@@ -99,27 +101,27 @@ def test_rules_are_told_from_paths() -> None:
     [
         (
             "unknown(3)",
-            r"'unknown\(3\)': is no rule\nKnown rules: outside_labels.*saturated.*labels",
+            r"'unknown\(3\)': is not a known rule\nKnown rules: outside_labels.*saturated.*labels",
         ),
-        ("", "is no rule"),
-        ("labels", r"has other arguments\nExpected labels\(3, 7\)"),
-        ("labels(a)", "has other arguments"),
-        ("labels(3,)", "has other arguments"),
-        ("labels(-3)", "has other arguments"),
+        ("", "is not a known rule"),
+        ("labels", r"has invalid arguments\nExpected labels\(3, 7\)"),
+        ("labels(a)", "has invalid arguments"),
+        ("labels(3,)", "has invalid arguments"),
+        ("labels(-3)", "has invalid arguments"),
         ("outside_labels()", r"Expected outside_labels\(20\) or outside_labels\(5um\)"),
-        ("outside_labels(5 nm)", "has other arguments"),
-        ("outside_labels(1, 2, 3)", "has other arguments"),
+        ("outside_labels(5 nm)", "has invalid arguments"),
+        ("outside_labels(1, 2, 3)", "has invalid arguments"),
         ("saturated(high)", r"Expected saturated or saturated\(4095\)"),
-        ("saturated(__import__('os'))", "has other arguments"),
+        ("saturated(__import__('os'))", "has invalid arguments"),
     ],
 )
-def test_faulty_rules_are_refused_before_any_image_is_read(text: str, reason: str) -> None:
+def test_invalid_rules_are_refused_without_an_image(text: str, reason: str) -> None:
     with pytest.raises(ConfigError, match=reason):
         parse_rule(text)
 
 
-def test_images_that_a_rule_cannot_work_on(labels: np.ndarray) -> None:
+def test_images_that_do_not_fit_a_rule_are_refused(labels: np.ndarray) -> None:
     with pytest.raises(ImageError, match="has no voxel size"):
-        region_of_rule("outside_labels(5um)", raw_of(labels), labels, None)
+        region_from_rule("outside_labels(5um)", raw_of(labels), labels, None)
     with pytest.raises(ImageError, match="differ in shape"):
-        region_of_rule("saturated", raw_of(labels)[:, 1:], labels, None)
+        region_from_rule("saturated", raw_of(labels)[:, 1:], labels, None)

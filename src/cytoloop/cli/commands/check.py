@@ -10,7 +10,7 @@ log = logging.getLogger(__name__)
 
 def run(cfg: Any) -> None:
     """Report every problem of a data set; without one, say what the data set holds."""
-    from cytoloop.training.prepare.config import AUTO
+    from cytoloop.bounds import AUTO
     from cytoloop.training.prepare.steps import CHECKS, Prepared, plan, prepare
 
     with_plan = bool(cfg.plan or cfg.preview) or cfg.data.patch_size != AUTO

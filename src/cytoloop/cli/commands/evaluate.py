@@ -28,7 +28,7 @@ from cytoloop.evaluation.classes import (
     write_class_report,
     write_class_tables,
 )
-from cytoloop.truth.classes import read_names
+from cytoloop.truth.classes import parse_class_names
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ def run(cfg: Any) -> None:
         threshold=float(cfg.threshold),
     )
     given = plain(cfg)["classes"]
-    names = stated_classes(cfg.predictions) if given is None else read_names(given)
+    names = stated_classes(cfg.predictions) if given is None else parse_class_names(given)
     rows, metrics, files = _classes(cfg, settings, names) if names else _objects(cfg, settings)
     if cfg.log_to_mlflow:
         from cytoloop.tracking.scores import record_scores

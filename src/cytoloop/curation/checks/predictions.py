@@ -15,7 +15,7 @@ from cytoloop.io.names import stem
 from cytoloop.io.read import read_image
 from cytoloop.manifest import Row, read_manifest
 from cytoloop.terminal import progress_bar
-from cytoloop.truth.regions import separate_pieces
+from cytoloop.truth.regions import instance_labels
 from cytoloop.truth.targets import read_target, row_file
 
 
@@ -137,7 +137,7 @@ def _compare(row: Row, predicted: Row) -> dict[str, float]:
         found = read_labels(row_file(predicted, kind))
         _require_shape(found, labels)
         metrics["disagreement"] = disagreement(
-            *(separate_pieces(np.where(valid, one, 0)) for one in (labels, found))
+            *(instance_labels(np.where(valid, one, 0)) for one in (labels, found))
         )
     if predicted["probability"]:
         # with several classes: the highest probability of any class

@@ -20,7 +20,7 @@ from cytoloop.curation.checks.result import CheckResult
 from cytoloop.curation.checks.row_files import RowReader
 from cytoloop.curation.region_masks import Masks, Regions, draw_masks, save_masks
 from cytoloop.manifest import Row
-from cytoloop.truth.regions import MERGE_RULES, merge_segmentations, separate_pieces
+from cytoloop.truth.regions import MERGE_RULES, instance_labels, merge_segmentations
 
 _REGION_COLUMNS = ("exclude_mask", "merge_mask", "exclude", "merge")
 
@@ -172,4 +172,4 @@ def _count_objects(labels: np.ndarray) -> int:
     """Return the number of labels above 0; with a single label, of its connected pieces."""
     import fastremap
 
-    return int(np.count_nonzero(fastremap.unique(separate_pieces(labels))))
+    return int(np.count_nonzero(fastremap.unique(instance_labels(labels))))

@@ -15,7 +15,12 @@ from cytoloop.curation.splits.names import SPLITS
 from cytoloop.io.read import read_image
 from cytoloop.io.writers.tiff import write_image
 from cytoloop.manifest import CYTODL_COLUMNS, Row, format_spacing, write_manifest
-from cytoloop.truth.regions import read_polygons, read_region, simple_polygons, write_polygons_npy
+from cytoloop.truth.regions import (
+    polygons_without_holes,
+    read_polygons,
+    read_region,
+    write_polygons_npy,
+)
 from cytoloop.truth.targets import read_segmentation, read_target, row_file
 
 _CHANNELS = {"raw": 0, "seg1": 0, "seg2": 0}
@@ -192,4 +197,4 @@ def _outlines(path: Path, shape: tuple[int, ...]) -> list[np.ndarray]:
     """Return the outlines of a region that is the same in all planes: as drawn, if for CytoDL."""
     if path.suffix.lower() == ".npy":
         return [polygon.exterior for polygon in read_polygons(path)]
-    return simple_polygons(read_region(path, shape)[0])
+    return polygons_without_holes(read_region(path, shape)[0])

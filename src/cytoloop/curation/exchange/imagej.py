@@ -24,7 +24,7 @@ from cytoloop.curation.exchange.project_files import (
 from cytoloop.errors import ImageError, ManifestError
 from cytoloop.truth.regions import mask_to_polygons
 from cytoloop.truth.regions.imagej import read_named_rois
-from cytoloop.truth.regions.vertices import CORNER
+from cytoloop.truth.regions.parse import CORNER_OFFSET
 
 if TYPE_CHECKING:
     from roifile import ImagejRoi
@@ -145,7 +145,7 @@ def _roi(mask: np.ndarray, corner: tuple[int, int], name: str) -> ImagejRoi:
     from roifile import ROI_TYPE, ImagejRoi
 
     rings = [
-        (ring + corner + CORNER)[:, ::-1]
+        (ring + corner + CORNER_OFFSET)[:, ::-1]
         for polygon in mask_to_polygons(mask)
         for ring in (polygon.exterior, *polygon.holes)
     ]

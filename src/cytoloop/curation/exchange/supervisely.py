@@ -29,7 +29,7 @@ from cytoloop.curation.exchange.project_files import (
 from cytoloop.errors import ImageError, ManifestError
 from cytoloop.io.names import stem
 from cytoloop.truth.regions import Polygon
-from cytoloop.truth.regions.vertices import polygons_of
+from cytoloop.truth.regions.parse import parse_polygons
 
 NAME = "supervisely"
 _MAX_BYTES = 1 << 26  # of a PNG: bitmaps of one object take kilobytes
@@ -186,7 +186,7 @@ def _ring(points: object) -> np.ndarray:
     if not isinstance(points, list):
         raise ValueError("its points are no outline, expected [[x, y], ...]")
     try:
-        return polygons_of("", [points])[0].exterior[:, ::-1]
+        return parse_polygons("", [points])[0].exterior[:, ::-1]
     except ImageError as error:
         raise ValueError(f"its points are no outline: {error.problems[0]}") from error
 

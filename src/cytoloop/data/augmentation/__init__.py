@@ -1,8 +1,8 @@
-"""Augmentation: one exact warp of image, labels and weight, then grey-level transforms."""
+"""Augmentation: one spatial warp of image, labels and weight, then intensity transforms."""
 
-from cytoloop.data.augmentation.artefacts import Dropout, Impulse, Noise, Poisson, SaltPepper
+from cytoloop.data.augmentation.augmentation import Augmentation
 from cytoloop.data.augmentation.filters import Blur, Clahe, LowResolution, Median, Saturation
-from cytoloop.data.augmentation.parts import Augmentation
+from cytoloop.data.augmentation.noise import Dropout, Impulse, Noise, Poisson, SaltPepper
 from cytoloop.data.augmentation.spatial import Elastic, Flip, QuarterTurn, Rotate, Scale
 from cytoloop.data.augmentation.warp import Warp
 

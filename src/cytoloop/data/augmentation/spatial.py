@@ -1,4 +1,4 @@
-"""Changes of place: each adds to a `Warp`, so that a patch is interpolated once at most."""
+"""Spatial transforms. All of a patch's transforms form one `Warp`: it is interpolated only once."""
 
 from __future__ import annotations
 
@@ -7,71 +7,55 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from cytoloop.data.augmentation.base import SpatialTransform, checked_range
 from cytoloop.data.augmentation.warp import Warp
 from cytoloop.errors import ConfigError
 
 
-class Spatial:
-    """A change of place.
+class Flip(SpatialTransform):
+    """Mirror along each axis with probability 0.5.
 
     Parameters
     ----------
     prob : float
-        How likely a patch is changed, 0 to 1.
-    """
-
-    def __init__(self, prob: float) -> None:
-        self.prob = checked_probability(type(self).__name__, prob)
-
-    def add_to(self, warp: Warp, rng: np.random.Generator) -> None:
-        """Draw a change and add it to the warp."""
-        raise NotImplementedError
-
-
-class Flip(Spatial):
-    """Mirror along each axis by even chance.
-
-    Parameters
-    ----------
-    prob : float
-    axes : sequence of str, optional
-        Of Z, Y and X; all that the image has by default.
+    axes : sequence of str
+        Of Z, Y and X. With a single axis, the patch is always mirrored along it.
     """
 
     def __init__(self, prob: float = 1.0, axes: Sequence[str] = ("Z", "Y", "X")) -> None:
         super().__init__(prob)
         if unknown := set(axes) - set("ZYX"):
             raise ConfigError(
-                "augmentation flip.axes", f"{sorted(unknown)} are none", "Of Z, Y and X."
+                "augmentation flip.axes", f"unknown: {sorted(unknown)}", "Expected some of Z, Y, X."
             )
         self.axes = tuple(axes)
 
     def add_to(self, warp: Warp, rng: np.random.Generator) -> None:
-        """Choose the axes; one is mirrored for sure where there is only one."""
+        """Draw the axes."""
         for axis, name in enumerate("ZYX"[-warp.ndim :]):
             if name in self.axes and (len(self.axes) == 1 or rng.random() < 0.5):
                 warp.flips.append(axis)
 
 
-class QuarterTurn(Spatial):
-    """Turn in the plane by 90, 180 or 270 degrees: nothing is interpolated."""
+class QuarterTurn(SpatialTransform):
+    """Rotate by 90, 180 or 270 degrees in the plane, without interpolation."""
 
     def add_to(self, warp: Warp, rng: np.random.Generator) -> None:
-        """Choose how often."""
-        warp.turns += int(rng.integers(1, 4))
+        """Draw the number of quarter turns."""
+        warp.quarter_turns += int(rng.integers(1, 4))
 
 
-class Rotate(Spatial):
-    """Turn by any angle.
+class Rotate(SpatialTransform):
+    """Rotate by any angle.
 
     Parameters
     ----------
     prob : float
     degrees : float
-        In the plane, to either side at most.
+        Maximum angle in the plane, to either side.
     tilt : float
-        About the Y and X axes, to either side at most; only where the voxels of a stack are
-        nearly cubes (and their size is known).
+        Maximum angle about the Y and X axes, to either side. Used only for stacks of known voxel
+        size with an anisotropy of at most `MAX_ANISOTROPY`.
     """
 
     def __init__(self, prob: float = 0.2, degrees: float = 180.0, tilt: float = 30.0) -> None:
@@ -81,23 +65,24 @@ class Rotate(Spatial):
     def add_to(self, warp: Warp, rng: np.random.Generator) -> None:
         """Draw the angles."""
         angle = math.radians(rng.uniform(-self.degrees, self.degrees))
-        turn = _rotation(warp.axes, warp.axes - 2, warp.axes - 1, angle)
+        rotation = _rotation(warp.axes, warp.axes - 2, warp.axes - 1, angle)
         if not warp.planar:
             for axis in (1, 2):
                 angle = math.radians(rng.uniform(-self.tilt, self.tilt))
-                turn = turn @ _rotation(3, 0, axis, angle)
+                rotation = rotation @ _rotation(3, 0, axis, angle)
         spacing = warp.spacing[-warp.axes :]
-        warp.multiply(turn * spacing[None, :] / spacing[:, None])
+        warp.append_matrix(rotation * spacing[None, :] / spacing[:, None])
 
 
-class Scale(Spatial):
-    """Enlarge or shrink: all axes alike, or the plane alone where a stack is anisotropic.
+class Scale(SpatialTransform):
+    """Zoom in or out, along all axes that the warp resamples.
 
     Parameters
     ----------
     prob : float
     factors : (float, float)
-        2 shows objects twice as large. Drawn so that 1/2 is as likely as 2.
+        Range of the factor; 2 doubles the size of objects. The logarithm is drawn uniformly, so
+        that 1/2 is as likely as 2.
     """
 
     def __init__(self, prob: float = 0.2, factors: Sequence[float] = (0.8, 1.25)) -> None:
@@ -107,19 +92,20 @@ class Scale(Spatial):
     def add_to(self, warp: Warp, rng: np.random.Generator) -> None:
         """Draw the factor."""
         factor = math.exp(rng.uniform(*np.log(self.factors)))
-        warp.multiply(np.eye(warp.axes) / factor)
+        warp.append_matrix(np.eye(warp.axes) / factor)
 
 
-class Elastic(Spatial):
-    """Bend smoothly: random displacements of a coarse grid, interpolated.
+class Elastic(SpatialTransform):
+    """Deform smoothly: random displacements on a coarse grid, interpolated.
 
     Parameters
     ----------
     prob : float
     cells : int
-        Cells of the grid along each axis of the patch: more bend finer.
+        Cells of the grid along each axis of the patch. More cells give finer deformations.
     magnitude : (float, float)
-        Standard deviation of a displacement, as a share of a cell. Above 0.3 the picture may fold.
+        Range of the standard deviation of a displacement, as a fraction of a cell. Above 0.3, the
+        image may fold.
     """
 
     def __init__(
@@ -132,47 +118,15 @@ class Elastic(Spatial):
         self.magnitude = checked_range("elastic.magnitude", magnitude, 0, 1)
 
     def add_to(self, warp: Warp, rng: np.random.Generator) -> None:
-        """Draw the displacements, as shares of a cell (`Warp.offsets` knows the patch's size)."""
+        """Draw the displacements as fractions of the patch's size."""
         strength = rng.uniform(*self.magnitude)
         points = (self.cells + 1,) * warp.axes
-        warp.bends.append(rng.normal(0, strength / self.cells, (warp.axes, *points)))
-
-
-def checked_probability(name: str, prob: float) -> float:
-    """Return a probability.
-
-    Raises
-    ------
-    ConfigError
-        Not 0 to 1.
-    """
-    if not 0 <= prob <= 1:
-        raise ConfigError(f"augmentation {name}.prob", f"is {prob}", "Expected 0 to 1.")
-    return float(prob)
-
-
-def checked_range(
-    name: str, values: Sequence[float], lowest: float, highest: float
-) -> tuple[float, float]:
-    """Return a range.
-
-    Raises
-    ------
-    ConfigError
-        Not two numbers in order, within the limits.
-    """
-    if len(values) != 2 or not lowest <= values[0] <= values[1] <= highest:
-        raise ConfigError(
-            f"augmentation {name}",
-            f"is {list(values)}",
-            f"Expected [lowest, highest], {lowest:g} to {highest:g}.",
-        )
-    return float(values[0]), float(values[1])
+        warp.displacements.append(rng.normal(0, strength / self.cells, (warp.axes, *points)))
 
 
 def _rotation(axes: int, first: int, second: int, angle: float) -> np.ndarray:
-    """Return the matrix of a turn in the plane of two axes."""
-    turn = np.eye(axes)
-    turn[first, first] = turn[second, second] = math.cos(angle)
-    turn[first, second], turn[second, first] = math.sin(angle), -math.sin(angle)
-    return turn
+    """Return the matrix of a rotation in the plane of two axes."""
+    matrix = np.eye(axes)
+    matrix[first, first] = matrix[second, second] = math.cos(angle)
+    matrix[first, second], matrix[second, first] = math.sin(angle), -math.sin(angle)
+    return matrix

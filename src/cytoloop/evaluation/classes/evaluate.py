@@ -13,7 +13,7 @@ from cytoloop.evaluation.classes.summary import summarise_classes
 from cytoloop.evaluation.evaluate import Settings, accounts, score_all
 from cytoloop.evaluation.pairs import pair_rows
 from cytoloop.manifest import Row, read_manifest
-from cytoloop.truth.classes import read_names
+from cytoloop.truth.classes import parse_class_names
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def stated_classes(predictions: str | Path) -> tuple[str, ...]:
             f"its rows tell different classes: {'; '.join(sorted(stated))}",
             "Evaluate the predictions of each model by themselves.",
         )
-    return read_names(stated.pop().split(), str(predictions)) if stated else ()
+    return parse_class_names(stated.pop().split(), str(predictions)) if stated else ()
 
 
 def evaluate_classes(

@@ -15,7 +15,7 @@ from cytoloop.evaluation.objects import GUESS, voxel_size
 from cytoloop.evaluation.score import check_shape, manifest_cells
 from cytoloop.io.labels import read_labels
 from cytoloop.manifest import Row, format_spacing
-from cytoloop.truth.classes import numbered
+from cytoloop.truth.classes import describe_classes
 from cytoloop.truth.targets import read_target
 
 SCORES = ("dice", "iou", "precision", "recall", "surface_dice", "hd95")
@@ -120,6 +120,6 @@ def _check_values(
         raise ImageError(
             prediction.id,
             problems,
-            f"The classes are {numbered(names)}; name all of them: classes=[...]. Objects (a "
-            "number for each) are scored without classes=.",
+            f"The classes are {describe_classes(names)}; name all of them: classes=[...]. "
+            "Objects (a number for each) are scored without classes=.",
         )

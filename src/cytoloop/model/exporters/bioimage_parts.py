@@ -12,7 +12,7 @@ from cytoloop.model.architecture import describe
 from cytoloop.model.checkpoint import Checkpoint
 from cytoloop.model.exporters.description import About
 from cytoloop.model.exporters.parity import steps
-from cytoloop.truth.classes import class_heads, class_names, numbered
+from cytoloop.truth.classes import class_heads, class_names, describe_classes
 from cytoloop.version import __version__
 
 WEIGHTS, INPUT, OUTPUT, README = "model.ts.pt", "test_input.npy", "test_output.npy", "README.md"
@@ -113,7 +113,7 @@ def normalization(v0_5: Any, image: Mapping[str, Any]) -> list[Any]:
 def readme(checkpoint: Checkpoint, about: About) -> str:
     """Return the package's documentation."""
     image = checkpoint.image
-    spacing, classes = image.get("spacing_um"), numbered(class_names(image.get("heads")))
+    spacing, classes = image.get("spacing_um"), describe_classes(class_names(image.get("heads")))
     lines = [
         f"# {about.name}",
         "",

@@ -14,7 +14,7 @@ from lightning.pytorch.callbacks import Callback
 from cytoloop.evaluation.matching import match_instances
 from cytoloop.evaluation.scores import INSTANCE_COUNTS, instance_counts, instance_scores
 from cytoloop.inference.postprocess import MIN_DEPTH, POSTPROCESS, Trained, resolved, rule_for
-from cytoloop.instances import Landscape
+from cytoloop.instances import WatershedHierarchy
 from cytoloop.io.voxel_size import Spacing
 
 SCORES = ("f1_50", "ap_50", "seg", "pq")
@@ -59,7 +59,9 @@ class ObjectScores(Callback):
         settings = resolved(POSTPROCESS, Trained())
         threshold, spacing = settings["threshold"], _spacing(batch) or trained.spacing_um
         rule = rule_for(settings, threshold, spacing, trained, first.ndim)
-        land = Landscape(first, rule, spacing, depth=maps["distance"], contour=maps.get("contour"))
+        land = WatershedHierarchy(
+            first, rule, spacing, distance=maps["distance"], contour=maps.get("contour")
+        )
         truth = batch["labels"][0].cpu().numpy()
         valid = (batch["weight"][0, 0] > 0).cpu().numpy()
         counts = []

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from cytoloop.io.writers.png import write_png
 from cytoloop.training.callbacks.curves import hand_to_loggers
-from cytoloop.truth.classes import PREFIX
+from cytoloop.truth.classes import CLASS_PREFIX
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -165,7 +165,7 @@ def _show(
 def _shown(maps: Mapping[str, Any]) -> list[str]:
     """Return the heads that are drawn: the foreground, or all classes."""
     first, *rest = maps
-    return [first, *rest] if first.startswith(PREFIX) else [first]
+    return [first, *rest] if first.startswith(CLASS_PREFIX) else [first]
 
 
 def _field(batch: dict[str, Any], heads: int) -> dict[str, Any]:

@@ -7,52 +7,46 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from cytoloop.errors import ConfigError
+from cytoloop.bounds import AUTO, Bounds, raise_faults
+from cytoloop.data.settings import setting_faults
 from cytoloop.inference.postprocess import check_postprocess
 from cytoloop.intensity.normalization import rule_problems
-from cytoloop.training.prepare.bound import Bound
-from cytoloop.training.prepare.config import AUTO, value_of
-from cytoloop.training.prepare.patch_size import KEY as PATCH
-from cytoloop.training.prepare.patch_size import patch_faults
+from cytoloop.training.prepare.config import value_of
 
 LAYERS = (2, 6)
 """Fewest and most levels of a network."""
 
 BOUNDS = (
-    Bound("features", 4, 256, also=(AUTO,)),
-    Bound("layers", *LAYERS, also=(AUTO,)),
-    Bound("data.batch_size", 1, 256, also=(AUTO,)),
-    Bound("data.patches_per_image", 1, 1000, also=(None,)),
-    Bound("data.steps_per_epoch", 1, 1_000_000, also=(None,)),
-    Bound("model.optimizer.lr", 1e-6, 0.1, whole=False),
-    Bound("budget_minutes", 0.02, 100_000, whole=False, also=(None,)),
-    Bound("early_stop", 1, 10_000, also=(None,)),
-    Bound("callbacks.validation_budget.fraction", 0.01, 1, whole=False),
-    Bound("callbacks.best.tolerance", 0, 0.5, whole=False),
-    Bound("trainer.accumulate_grad_batches", 1, 1000),
-    Bound("trainer.gradient_clip_val", 0, 1000, whole=False, also=(None,)),
-    Bound("trainer.max_epochs", 1, 100_000, also=(None, -1)),
-    Bound("trainer.max_steps", 1, 100_000_000, also=(-1,)),
+    Bounds("features", 4, 256, also=(AUTO,)),
+    Bounds("layers", *LAYERS, also=(AUTO,)),
+    Bounds("model.optimizer.lr", 1e-6, 0.1, whole=False),
+    Bounds("budget_minutes", 0.02, 100_000, whole=False, also=(None,)),
+    Bounds("early_stop", 1, 10_000, also=(None,)),
+    Bounds("callbacks.validation_budget.fraction", 0.01, 1, whole=False),
+    Bounds("callbacks.best.tolerance", 0, 0.5, whole=False),
+    Bounds("trainer.accumulate_grad_batches", 1, 1000),
+    Bounds("trainer.gradient_clip_val", 0, 1000, whole=False, also=(None,)),
+    Bounds("trainer.max_epochs", 1, 100_000, also=(None, -1)),
+    Bounds("trainer.max_steps", 1, 100_000_000, also=(-1,)),
 )
-LOSS_WEIGHT = Bound("loss_weight", 0, 1000, whole=False)
+LOSS_WEIGHT = Bounds("loss_weight", 0, 1000, whole=False)
 LOSS_BOUNDS = {
     bound.key: bound
     for bound in (
-        Bound("dice", 0, 1000, whole=False),
-        Bound("cross_entropy", 0, 1000, whole=False),
-        Bound("false_positives", 0, 1, whole=False),
-        Bound("false_negatives", 0, 1, whole=False),
-        Bound("gamma", 0, 10, whole=False),
-        Bound("thickness", 1, 64),
-        Bound("background", 0, 0.99, whole=False),
-        Bound("power", 0.1, 4, whole=False),
-        Bound("gap_weight", 1, 100, whole=False),
-        Bound("gap_radius", 1, 16),
+        Bounds("dice", 0, 1000, whole=False),
+        Bounds("cross_entropy", 0, 1000, whole=False),
+        Bounds("false_positives", 0, 1, whole=False),
+        Bounds("false_negatives", 0, 1, whole=False),
+        Bounds("gamma", 0, 10, whole=False),
+        Bounds("thickness", 1, 64),
+        Bounds("background", 0, 0.99, whole=False),
+        Bounds("power", 0.1, 4, whole=False),
+        Bounds("gap_weight", 1, 100, whole=False),
+        Bounds("gap_radius", 1, 16),
     )
 }
 """Arguments of the losses of `cytoloop.model.losses`; other libraries check their own."""
 SWITCHES = {"model.compile": "true or false", "model.channels_last": "true, false or auto"}
-_REPAIR = "See docs/configs.md, `Bounds`."
 _ABSENT = object()
 
 
@@ -70,14 +64,10 @@ def check_bounds(cfg: DictConfig) -> None:
         *head_faults(OmegaConf.select(cfg, "model.task_heads")),
         *_normalization_faults(cfg),
         *_start_faults(cfg),
-        *((PATCH, fault) for fault in patch_faults(cfg.data.patch_size)),
-        *(("data.replay_fraction", fault) for fault in replay_faults(cfg.data)),
+        *setting_faults(cfg.data),
         *_postprocess_faults(cfg),
     ]
-    if len(faults) == 1:
-        raise ConfigError(*faults[0], _REPAIR)
-    if faults:
-        raise ConfigError("settings", [f"{key} {fault}" for key, fault in faults], _REPAIR)
+    raise_faults(faults, "See docs/configs.md, `Bounds`.")
 
 
 def _number_faults(cfg: DictConfig) -> Iterator[tuple[str, str]]:
@@ -141,14 +131,3 @@ def _items(node: Any) -> Iterator[tuple[str, Any]]:
     """Yield the entries of a mapping; nothing else has entries, and building it will fail."""
     if isinstance(node, DictConfig):
         yield from ((str(key), value) for key, value in node.items())
-
-
-def replay_faults(data: DictConfig) -> Iterator[str]:
-    """Yield the faults of the fraction of replayed patches and of its data set."""
-    fraction, path = data.get("replay_fraction", 0.0), data.get("replay_path")
-    is_number = isinstance(fraction, (int, float)) and not isinstance(fraction, bool)
-    if not is_number or not 0 <= fraction < 1:
-        yield f"is {fraction}, expected a fraction, 0 to below 1"
-    elif (fraction > 0) != (path is not None):
-        found = f"is {fraction} and data.replay_path is {path}"
-        yield f"{found}; give both: data.replay_fraction=0.3 data.replay_path=EARLIER_DATASET/"

@@ -7,13 +7,13 @@ from collections.abc import Mapping
 
 from omegaconf import DictConfig, OmegaConf
 
+from cytoloop.data.class_values import check_class_values, warn_if_classes
 from cytoloop.data.image_cache import ImageCache
-from cytoloop.data.replay import earlier_rows
-from cytoloop.data.values import check_classes, hint_classes
+from cytoloop.data.replay import replay_rows
 from cytoloop.errors import ConfigError
 from cytoloop.manifest import Manifest
 from cytoloop.training.prepare.config import value_of, with_values
-from cytoloop.truth.classes import class_heads, class_names, read_names
+from cytoloop.truth.classes import class_heads, class_names, parse_class_names
 
 
 def set_class_heads(cfg: DictConfig) -> DictConfig:
@@ -47,7 +47,7 @@ def set_class_heads(cfg: DictConfig) -> DictConfig:
             "is missing; model=semantic needs the names",
             "Give them in the order of the values 1, 2, ...: classes=[nucleus,spindle].",
         )
-    names = read_names(given)
+    names = parse_class_names(given)
     own = {name: head for name, head in cfg.model.task_heads.items() if name != "seg"}
     if unknown := sorted(set(own) - set(class_heads(names))):
         raise ConfigError(
@@ -85,19 +85,19 @@ def check_truth(cfg: DictConfig, dataset: Mapping[str, Manifest]) -> None:
     Raises
     ------
     ManifestError
-        See `cytoloop.data.values.check_classes`.
+        See `cytoloop.data.class_values.check_classes`.
     """
     names, heads = _names_of(cfg), value_of(cfg, "data.heads") or ()
     if not names and "distance" not in heads:
         return
     rows, valid = list(dataset["train"]), list(dataset["valid"])
     if OmegaConf.select(cfg, "data.replay_path"):
-        rows += earlier_rows(cfg.data.replay_path, dataset)
+        rows += replay_rows(cfg.data.replay_path, dataset)
     images = image_cache_of(cfg).entries([*rows, *valid], progress=True)
     if names:
-        check_classes(str(cfg.data.path), images[: len(rows)], images[len(rows) :], names)
+        check_class_values(str(cfg.data.path), images[: len(rows)], images[len(rows) :], names)
     else:
-        hint_classes(images[: len(rows)])
+        warn_if_classes(images[: len(rows)])
 
 
 def _names_of(cfg: DictConfig) -> tuple[str, ...]:

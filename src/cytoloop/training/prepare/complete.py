@@ -8,10 +8,11 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from cytoloop.bounds import AUTO
 from cytoloop.errors import ConfigError
 from cytoloop.model.hardware import choose_precision
 from cytoloop.training.checkpoint_io import sound_last
-from cytoloop.training.prepare.config import AUTO, has_key, value_of, with_values
+from cytoloop.training.prepare.config import has_key, value_of, with_values
 from cytoloop.training.prepare.dataset import DatasetFacts
 from cytoloop.training.processes import process_count
 

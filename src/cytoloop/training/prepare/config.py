@@ -8,9 +8,6 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-AUTO = "auto"
-"""The value that leaves a key to the plan."""
-
 
 def value_of(cfg: DictConfig, key: str, default: Any = None) -> Any:
     """Return the value of a dotted key as plain Python, interpolations resolved."""

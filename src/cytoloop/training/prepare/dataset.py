@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cytoloop.curation import validate_dataset
-from cytoloop.data.replay import earlier_rows
+from cytoloop.data.replay import replay_rows
 from cytoloop.errors import ManifestError
 from cytoloop.io.read import read_header
 from cytoloop.io.voxel_size import Spacing
@@ -76,7 +76,7 @@ def read_checked_dataset(
             "holds no validation image, so that no best checkpoint can be chosen",
             "Curate with at least 2 images (or groups), or with a larger fraction `valid=`.",
         )
-    earlier = None if replayed is None else earlier_rows(replayed, dataset)
+    earlier = None if replayed is None else replay_rows(replayed, dataset)
     # Segmenter ML writes the same rows for validation and test: test rows are not checked here
     splits = {split: manifest for split, manifest in dataset.items() if split != "test"}
     checked = validate_dataset(splits, progress=True, replayed=earlier)

@@ -1,39 +1,17 @@
-"""Checks of ``data.patch_size``: its form, its bounds, the images and the network."""
+"""Checks of ``data.patch_size`` against the images and the network.
+
+Its bounds stand in `cytoloop.data.settings`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from cytoloop.bounds import AUTO
 from cytoloop.errors import ConfigError
-from cytoloop.training.prepare.bound import Bound
-from cytoloop.training.prepare.config import AUTO
 
 KEY = "data.patch_size"
-PLANE = Bound(KEY, 8, 512, also=(None, AUTO))
-"""Bounds of Y and X."""
-DEPTH = Bound(KEY, 1, 512, also=(None, AUTO))
-"""Bounds of Z."""
-
-
-def patch_faults(patch: Any) -> Iterator[str]:
-    """Yield the faults of a patch size, whatever the images.
-
-    Parameters
-    ----------
-    patch : object
-        ``auto`` or null; a number for Y and X; or a number for each axis, [Z,] Y, X.
-    """
-    if patch is None or patch == AUTO or isinstance(patch, (int, float, bool)):
-        if (fault := PLANE.fault(patch)) is not None:
-            yield fault
-        return
-    if not isinstance(patch, Sequence) or isinstance(patch, str) or len(patch) not in (2, 3):
-        yield f"is {patch}, expected one number, or one for each axis: [Z,Y,X] or [Y,X]"
-        return
-    for axis, size in zip("ZYX"[-len(patch) :], patch, strict=True):
-        if (fault := (DEPTH if axis == "Z" else PLANE).fault(size)) is not None:
-            yield f"{axis} {fault}"
 
 
 def sides_of(patch: Any, dims: int) -> list[int | None]:

@@ -1,8 +1,8 @@
-"""Polygons as JSON: GeoJSON as QuPath exports it, and plain lists.
+"""Polygons from JSON: GeoJSON as exported by QuPath, and plain lists.
 
-GeoJSON positions are x, y, and whole numbers are the corners of pixels, as in QuPath: the
-rectangle from (2, 3) to (6, 8) holds the pixels x 2 to 5, y 3 to 7. Plain lists are what a
-``.npy`` holds: y, x, and whole numbers are the centres.
+GeoJSON positions are (x, y), and whole numbers are pixel corners, as in QuPath: the rectangle from
+(2, 3) to (6, 8) contains the pixels x = 2 to 5, y = 3 to 7. Positions in plain lists are (y, x),
+and whole numbers are pixel centres, as in ``.npy``.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from typing import Any
 import numpy as np
 
 from cytoloop.errors import ImageError
-from cytoloop.truth.regions.polygons import Polygon
-from cytoloop.truth.regions.vertices import (
-    CORNER,
+from cytoloop.truth.regions.parse import (
+    CORNER_OFFSET,
     check_polygons,
     open_ring,
-    polygons_of,
+    parse_polygons,
     read_bytes,
 )
+from cytoloop.truth.regions.polygons import Polygon
 
 _COLLECTIONS = {"FeatureCollection": "features", "GeometryCollection": "geometries"}
-_FORM = (
+_EXPECTED = (
     "Expected GeoJSON of polygons (x, y), or a list of polygons, each a list of [y, x] positions."
 )
 
@@ -33,39 +33,40 @@ _FORM = (
 def read_json(path: str | Path) -> list[Polygon]:
     """Read polygons from GeoJSON or from plain lists.
 
-    Feature collections, features, geometry collections, polygons with holes and multi-polygons
-    are read; a plane (``plane.z`` in the properties or the geometry, from 0) is kept.
+    GeoJSON may hold feature collections, features, geometry collections, polygons with holes and
+    multi-polygons. ``plane.z`` in the properties or the geometry, from 0, becomes the plane.
 
     Raises
     ------
     ImageError
-        No JSON, another structure, or geometries that enclose nothing; all of them are named.
+        The file is not JSON, has another structure, or holds geometries without an area; all of
+        these are listed.
     """
     try:
         value = json.loads(read_bytes(path).decode("utf-8-sig"))
         features = isinstance(value, list) and any(isinstance(item, dict) for item in value)
         if isinstance(value, list) and not features:
-            return polygons_of(path, value)
+            return parse_polygons(path, value)
         times: set[int] = set()
         parts = list(_parts(value, None, "the file", times))
     except ImageError:
         raise
     except (ValueError, RecursionError) as error:
-        raise ImageError(str(path), f"is no JSON: {str(error)[:120]}", _FORM) from error
+        raise ImageError(str(path), f"is not JSON: {str(error)[:120]}", _EXPECTED) from error
     problems = [part for part in parts if isinstance(part, str)]
     if len(times) > 1:
-        problems.append(f"holds outlines of {len(times)} time points: save one file for each")
+        problems.append(f"outlines of {len(times)} time points; save one file for each")
     if problems:
-        raise ImageError(str(path), problems, _FORM)
+        raise ImageError(str(path), problems, _EXPECTED)
     return check_polygons(path, (part for part in parts if isinstance(part, Polygon)))
 
 
 def _parts(value: Any, z: int | None, where: str, times: set[int]) -> Iterator[Polygon | str]:
-    """Yield the polygons of a GeoJSON object, and a line for each part that is none."""
-    if isinstance(value, list):  # QuPath writes bare lists of features too
+    """Yield the polygons of a GeoJSON object, and a problem for each part that is not one."""
+    if isinstance(value, list):  # QuPath also writes bare lists of features
         value = {"type": "FeatureCollection", "features": value}
     if not isinstance(value, dict):
-        yield f"{where} is {type(value).__name__}, no GeoJSON object"
+        yield f"{where} is {type(value).__name__}, not a GeoJSON object"
         return
     kind = str(value.get("type"))[:40]
     try:
@@ -83,7 +84,7 @@ def _parts(value: Any, z: int | None, where: str, times: set[int]) -> Iterator[P
                 exterior, *holes = map(_ring, rings)
                 yield Polygon(exterior, tuple(holes), z)
         else:
-            yield f"{where} is {kind!r}, which encloses nothing"
+            yield f"{where} is {kind!r}, which has no area"
     except KeyError as error:
         yield f"{where} ({kind}) has no {error}"
     except (TypeError, ValueError, OverflowError):
@@ -91,7 +92,7 @@ def _parts(value: Any, z: int | None, where: str, times: set[int]) -> Iterator[P
 
 
 def _plane(holder: Any, z: int | None, times: set[int]) -> int | None:
-    """Return the plane that a feature or geometry states, else that of what holds it."""
+    """Return the plane that a feature or geometry states, else `z`; add its time to `times`."""
     plane = holder.get("plane") if isinstance(holder, dict) else None
     if not isinstance(plane, dict):
         return z
@@ -100,6 +101,7 @@ def _plane(holder: Any, z: int | None, times: set[int]) -> int | None:
 
 
 def _items(value: dict[str, Any], name: str) -> list[Any]:
+    """Return a member that must be a list."""
     if not isinstance(value[name], list):
         raise TypeError(name)
     return value[name]
@@ -108,4 +110,4 @@ def _items(value: dict[str, Any], name: str) -> list[Any]:
 def _ring(positions: list[Any]) -> np.ndarray:
     """Return (vertices, 2) of (y, x), not closed."""
     ring = np.array([(float(y), float(x)) for x, y, *_ in positions]).reshape(-1, 2)
-    return open_ring(ring - CORNER)
+    return open_ring(ring - CORNER_OFFSET)

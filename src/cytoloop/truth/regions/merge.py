@@ -1,24 +1,24 @@
-"""Merging: one segmentation outside a region, another one inside."""
+"""Merging of two segmentations: one outside a region, the other inside."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from cytoloop.errors import ConfigError
-from cytoloop.truth.regions.pieces import separate_pieces
+from cytoloop.truth.regions.components import instance_labels
 
 MERGE_RULES = ("clip", "majority")
-"""How `merge_segmentations` treats objects that the region's border cuts."""
-_LARGEST = np.iinfo(np.uint32).max
+"""How `merge_segmentations` treats objects that cross the border of the region."""
+_MAX_LABEL = np.iinfo(np.uint32).max
 
 
 def merge_segmentations(
     base: np.ndarray, other: np.ndarray, region: np.ndarray, rule: str = "clip"
 ) -> np.ndarray:
-    """Return `base` with `other` in its place inside `region`.
+    """Return `base`, replaced by `other` inside `region`.
 
-    Instance ids never collide: those of `other` are shifted past the largest of `base`, and
-    both are numbered anew where the sum would not fit.
+    Labels never collide: those of `other` are shifted beyond the largest label of `base`. If a sum
+    would not fit into 32 bits, both are renumbered first.
 
     Parameters
     ----------
@@ -27,11 +27,10 @@ def merge_segmentations(
     region : ndarray of bool
         Same shape.
     rule : str
-        ``clip``: an object that the region's border cuts is clipped there, as CytoDL does.
-        ``majority``: an object stays or goes as a whole, by
-        where more than half of its voxels lie; a voxel that both then claim is `other`'s inside
-        the region and `base`'s outside. Of a binary segmentation each connected piece is an
-        object.
+        ``clip``: objects are clipped at the border of the region, as in CytoDL.
+        ``majority``: an object is kept or removed as a whole, depending on where more than half of
+        its voxels lie. Where kept objects overlap, `other` has the voxels inside the region and
+        `base` those outside. Connected components of a binary segmentation are objects.
 
     Returns
     -------
@@ -41,14 +40,14 @@ def merge_segmentations(
     Raises
     ------
     ConfigError
-        An unknown rule.
+        Unknown rule.
     """
     if rule not in MERGE_RULES:
         raise ConfigError(
-            "merge rule", f"{rule!r} is none", f"Expected {' or '.join(MERGE_RULES)}."
+            "merge rule", f"{rule!r} is unknown", f"Expected {' or '.join(MERGE_RULES)}."
         )
     if rule == "majority":
-        base, other = separate_pieces(base), separate_pieces(other)
+        base, other = instance_labels(base), instance_labels(other)
     base, other = _distinct(base, other)
     inside = region
     if rule == "majority":
@@ -61,7 +60,7 @@ def merge_segmentations(
 
 
 def _mostly_inside(labels: np.ndarray, region: np.ndarray) -> list[int]:
-    """Return the ids of which more than half of the voxels lie in the region."""
+    """Return the labels of objects with more than half of their voxels in the region."""
     from fastremap import unique
 
     ids, voxels = unique(labels, return_counts=True)
@@ -71,9 +70,9 @@ def _mostly_inside(labels: np.ndarray, region: np.ndarray) -> list[int]:
 
 
 def _distinct(base: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return both as uint32, the ids of `other` past those of `base`."""
+    """Return both as uint32, the labels of `other` shifted beyond those of `base`."""
     shift = int(base.max(initial=0))
-    if shift + int(other.max(initial=0)) > _LARGEST:
+    if shift + int(other.max(initial=0)) > _MAX_LABEL:
         from fastremap import renumber
 
         base, other = renumber(base)[0], renumber(other)[0]

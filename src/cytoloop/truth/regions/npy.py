@@ -1,4 +1,4 @@
-"""Polygons as ``.npy``: the form of the Segmenter ML plugin and of CytoDL."""
+"""Polygons in ``.npy`` files: the format of the Segmenter ML plugin and of CytoDL."""
 
 from __future__ import annotations
 
@@ -11,22 +11,23 @@ import numpy as np
 
 from cytoloop.errors import ImageError
 from cytoloop.io.atomic import replacing
-from cytoloop.truth.regions.pickled import load_array
+from cytoloop.truth.regions.parse import check_polygons, parse_polygons, read_bytes
 from cytoloop.truth.regions.polygons import Polygon
-from cytoloop.truth.regions.vertices import check_polygons, polygons_of, read_bytes
+from cytoloop.truth.regions.safe_pickle import load_array
 
 
 def read_npy(path: str | Path) -> list[Polygon]:
     """Read polygons that ``np.save`` wrote.
 
-    An array (n, k, 2) of polygons, (k, 2) of one, or an object array of polygons of different
-    lengths, which numpy pickles: of a pickle nothing is run, and only numbers are taken. The
-    vertices are (y, x) in pixels; of (z, y, x) the z is dropped.
+    The file holds an array (n, k, 2) of polygons, an array (k, 2) of one polygon, or an object
+    array of polygons of different lengths. NumPy pickles object arrays: the pickle is read without
+    running code, and only numbers are accepted. Vertices are (y, x) in pixels; of (z, y, x), z is
+    ignored.
 
     Raises
     ------
     ImageError
-        No such array, or polygons that cannot be filled.
+        The file holds no such array, or polygons that cannot be filled.
     """
     content = read_bytes(path)
     try:
@@ -34,11 +35,11 @@ def read_npy(path: str | Path) -> list[Polygon]:
     except (ValueError, OSError, EOFError, SyntaxError, pickle.UnpicklingError) as error:
         raise ImageError(
             str(path),
-            f"holds no polygons that may be read: {error}",
-            "Expected what np.save makes of lists of (y, x) positions. "
-            "Use this file only if you know who made it; or give the region as a mask image.",
+            f"holds no readable polygons: {error}",
+            "Expected what np.save makes of lists of (y, x) positions. Use files from people you "
+            "trust only, or give the region as a mask image.",
         ) from error
-    return polygons_of(path, value)
+    return parse_polygons(path, value)
 
 
 def write_polygons_npy(path: str | Path, polygons: Sequence[np.ndarray]) -> None:
@@ -47,14 +48,14 @@ def write_polygons_npy(path: str | Path, polygons: Sequence[np.ndarray]) -> None
     Parameters
     ----------
     path : str or Path
-        Should end in ``.npy``. CytoDL loads it, and takes the union of the polygons.
+        Should end in ``.npy``. CytoDL reads it as the union of the polygons.
     polygons : sequence of ndarray
-        Each (vertices, 2), (y, x) in pixels; see `simple_polygons` for those of a mask.
+        Each (vertices, 2), (y, x) in pixels. For those of a mask, see `polygons_without_holes`.
 
     Raises
     ------
     ImageError
-        No polygon (CytoDL fails on an empty list), or one that encloses nothing.
+        No polygon (CytoDL fails on an empty list), or a polygon without an area.
     """
     if not len(polygons):
         raise ImageError(
@@ -63,7 +64,7 @@ def write_polygons_npy(path: str | Path, polygons: Sequence[np.ndarray]) -> None
             "Leave the cell of the manifest empty instead.",
         )
     outlines = np.empty(len(polygons), object)
-    for number, outline in enumerate(polygons):  # a slice would stack equally long ones
+    for number, outline in enumerate(polygons):  # assigning a slice would stack equal lengths
         outlines[number] = np.asarray(outline, np.float64)
     check_polygons(path, (Polygon(outline) for outline in outlines))
     with replacing(path) as temporary, temporary.open("wb") as file:
@@ -71,7 +72,7 @@ def write_polygons_npy(path: str | Path, polygons: Sequence[np.ndarray]) -> None
 
 
 def _load(content: bytes) -> np.ndarray:
-    """Return the array of an ``.npy`` file; a pickled one through the restricted reader."""
+    """Return the array of an ``.npy`` file; a pickled array is read by `load_array`."""
     file = io.BytesIO(content)
     version = np.lib.format.read_magic(file)
     if version not in ((1, 0), (2, 0)):

@@ -1,4 +1,4 @@
-"""Region files of every kind, as the voxels that belong to them."""
+"""Reading of region files of every format as masks."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _READERS = {
     ".zip": read_rois,
 }
 OUTLINE_SUFFIXES = tuple(_READERS)
-"""File name endings of outlines; every other file of a region is a mask image."""
+"""Suffixes of files of outlines. Every other region file is a mask image."""
 
 
 def read_polygons(path: str | Path) -> list[Polygon]:
@@ -30,17 +30,17 @@ def read_polygons(path: str | Path) -> list[Polygon]:
     Returns
     -------
     list of Polygon
-        In pixel positions, whole numbers at the pixels' centres whatever the file counts from.
+        In pixel positions; whole numbers are pixel centres, whatever the file format.
 
     Raises
     ------
     ImageError
-        Of another kind, unreadable, or outlines that enclose nothing.
+        Another suffix, a file that cannot be read, or outlines without an area.
     """
     reader = _READERS.get(Path(path).suffix.lower())
     if reader is None:
         raise ImageError(
-            str(path), "is no file of outlines", f"Expected {', '.join(OUTLINE_SUFFIXES)}."
+            str(path), "is not a file of outlines", f"Expected {', '.join(OUTLINE_SUFFIXES)}."
         )
     return reader(path)
 
@@ -52,9 +52,9 @@ def read_region(path: str | Path, shape: tuple[int, ...]) -> np.ndarray:
     ----------
     path : str or Path
         A file of outlines, or a mask image of any readable format. A 2D mask and an outline
-        that names no plane go through all z.
+        without a plane apply to all planes.
     shape : tuple of int
-        (Z, Y, X) or (Y, X) of the image that the region belongs to.
+        (Z, Y, X) or (Y, X) of the image.
 
     Returns
     -------
@@ -64,17 +64,19 @@ def read_region(path: str | Path, shape: tuple[int, ...]) -> np.ndarray:
     Raises
     ------
     ImageError
-        Unreadable file, a mask of another shape, or outlines in planes that the image lacks.
+        A file that cannot be read, a mask of another shape, or outlines in planes that the image
+        does not have.
     """
     if Path(path).suffix.lower() in _READERS:
         polygons = read_polygons(path)
         planes = shape[0] if len(shape) == 3 else 1
-        strange = sorted({p.z for p in polygons if p.z is not None and not 0 <= p.z < planes})
-        if strange:
+        outside = sorted({p.z for p in polygons if p.z is not None and not 0 <= p.z < planes})
+        if outside:
             raise ImageError(
                 str(path),
-                f"lies in plane {', '.join(map(str, strange))} (from 0), the image has {planes}",
-                "Draw the region on this image, or on no plane in particular.",
+                f"has outlines in plane {', '.join(map(str, outside))} (from 0), but the image has "
+                f"{planes} plane(s)",
+                "Draw the region on this image, or without a plane.",
             )
         return polygons_to_mask(polygons, shape)
     mask = read_image(path, channel=0).data[0] > 0
@@ -82,6 +84,6 @@ def read_region(path: str | Path, shape: tuple[int, ...]) -> np.ndarray:
         raise ImageError(
             str(path),
             f"shape {mask.shape} but the image is {shape}",
-            "Draw the region on this image: same shape, or its YX plane.",
+            "Draw the region on this image: it needs the same shape or the same YX plane.",
         )
     return np.broadcast_to(mask, shape)

@@ -1,4 +1,4 @@
-"""Regions out: mask images, and outlines without holes for programs that know none."""
+"""Writing of regions: as mask images, and as outlines without holes for CytoDL."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def write_region(path: str | Path, mask: np.ndarray, spacing_um: Spacing | None 
     write_image(path, np.where(mask, np.uint8(255), np.uint8(0)), "ZYX"[-mask.ndim :], spacing_um)
 
 
-def simple_polygons(mask: np.ndarray) -> list[np.ndarray]:
+def polygons_without_holes(mask: np.ndarray) -> list[np.ndarray]:
     """Return outlines without holes whose union is exactly the mask, as CytoDL needs them.
 
     Parameters
@@ -37,16 +37,16 @@ def simple_polygons(mask: np.ndarray) -> list[np.ndarray]:
     Returns
     -------
     list of ndarray
-        (vertices, 2) of (y, x): one for each piece without holes; a piece with holes is cut
-        into rectangles.
+        (vertices, 2) of (y, x): one outline for each component without holes. A component with
+        holes is split into rectangles.
     """
     polygons = mask_to_polygons(mask)
-    whole = [polygon.exterior for polygon in polygons if not polygon.holes]
-    return whole + _rectangles(polygons_to_mask((p for p in polygons if p.holes), mask.shape))
+    outlines = [polygon.exterior for polygon in polygons if not polygon.holes]
+    return outlines + _rectangles(polygons_to_mask((p for p in polygons if p.holes), mask.shape))
 
 
 def _rectangles(mask: np.ndarray) -> list[np.ndarray]:
-    """Return rectangles that cover a mask: the runs of its rows, equal ones joined."""
+    """Return rectangles that cover a mask: runs of pixels, joined over rows if equal."""
     edges = np.diff(np.pad(mask.astype(np.int8), ((0, 0), (1, 1))), axis=1)
     (rows, starts), (_, stops) = np.nonzero(edges == 1), np.nonzero(edges == -1)
     order = np.lexsort((rows, stops, starts))

@@ -12,10 +12,10 @@ from typing import Any
 
 import yaml
 
+from cytoloop.data.settings import DATA_BOUNDS, PATCH_YX, PATCH_Z
 from cytoloop.errors import ConfigError, truncate_lines
 from cytoloop.io.atomic import replacing
 from cytoloop.training.prepare.bounds import BOUNDS
-from cytoloop.training.prepare.patch_size import DEPTH, PLANE
 from cytoloop.training.prepare.plan.choice import (
     BATCH,
     FEATURES,
@@ -151,7 +151,7 @@ def _between(low: float, high: float) -> Callable[[Any], str | None]:
 def _patch(value: Any) -> str | None:
     if not isinstance(value, list) or len(value) not in (2, 3):
         return f"is {_text_of(value)}, expected [Z,Y,X] or [Y,X]"
-    bounds = (DEPTH, PLANE, PLANE)[-len(value) :]
+    bounds = (PATCH_Z, PATCH_YX, PATCH_YX)[-len(value) :]
     faults = [
         bound.fault(side) or ("" if _is_number(side) else "is not a number")
         for bound, side in zip(bounds, value, strict=True)
@@ -198,7 +198,7 @@ def _text_of(value: Any) -> str:
 
 
 def _bound(key: str) -> Callable[[Any], str | None]:
-    bound = next(one for one in BOUNDS if one.key == key)
+    bound = next(one for one in (*BOUNDS, *DATA_BOUNDS) if one.key == key)
     return lambda value: (
         bound.fault(value) if _is_number(value) else f"is {_text_of(value)}, expected a number"
     )

@@ -14,7 +14,7 @@ import fastremap
 import numpy as np
 from scipy.ndimage import find_objects
 
-from cytoloop.data.entry import Entry
+from cytoloop.data.cached_image import CachedImage
 from cytoloop.io.atomic import replacing
 from cytoloop.training.prepare.plan.outlines import (
     LOWERS,
@@ -23,7 +23,7 @@ from cytoloop.training.prepare.plan.outlines import (
     outline_levels,
     outline_spreads,
 )
-from cytoloop.truth.regions import separate_pieces
+from cytoloop.truth.regions import instance_labels
 
 _FILE = "fingerprint_2.json"
 _MAX_OBJECTS = 4000
@@ -96,12 +96,12 @@ class Fingerprint:
         return max(self.spacing) / min(self.spacing)
 
 
-def fingerprint(entries: Sequence[Entry]) -> Fingerprint:
+def fingerprint(entries: Sequence[CachedImage]) -> Fingerprint:
     """Return the fingerprint of images.
 
     Parameters
     ----------
-    entries : sequence of Entry
+    entries : sequence of CachedImage
         The training images, with the same axes and channels.
     """
     parts = [_cached(entry) for entry in entries]
@@ -135,7 +135,7 @@ def fingerprint(entries: Sequence[Entry]) -> Fingerprint:
     )
 
 
-def _cached(entry: Entry) -> dict[str, Any]:
+def _cached(entry: CachedImage) -> dict[str, Any]:
     """Return the figures of one image, from its file in the cache if there is one."""
     if entry.folder is None:
         return _measure(entry)
@@ -147,8 +147,8 @@ def _cached(entry: Entry) -> dict[str, Any]:
     return found
 
 
-def _measure(entry: Entry) -> dict[str, Any]:
-    counted = separate_pieces(np.where(entry.valid, entry.labels, 0), entry.classes)
+def _measure(entry: CachedImage) -> dict[str, Any]:
+    counted = instance_labels(np.where(entry.valid, entry.labels, 0), entry.classes)
     labels, _ = fastremap.renumber(counted, in_place=False)
     boxes = [box for box in find_objects(labels.astype(np.int32)) if box is not None]
     extents = np.array([[part.stop - part.start for part in box] for box in boxes], int)

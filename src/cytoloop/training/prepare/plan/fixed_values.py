@@ -10,9 +10,10 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from cytoloop.bounds import AUTO
 from cytoloop.model.checkpoint import read_checkpoint
 from cytoloop.model.networks import ADAPTERS, planned_values
-from cytoloop.training.prepare.config import AUTO, value_of
+from cytoloop.training.prepare.config import value_of
 from cytoloop.training.prepare.patch_size import sides_of
 from cytoloop.training.prepare.plan.choice import (
     FEATURES,

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
+from cytoloop.bounds import AUTO
 from cytoloop.errors import ConfigError
 from cytoloop.manifest import Manifest
 from cytoloop.terminal import stdout_console
 from cytoloop.tracking.artifacts import artifact_of
-from cytoloop.training.prepare.config import AUTO
 from cytoloop.training.prepare.dataset import DatasetFacts
 from cytoloop.training.prepare.plan.choice import PATCH
 from cytoloop.training.prepare.plan.describe import describe, plan_table

@@ -10,14 +10,15 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from cytoloop.data.entry import Entry
+from cytoloop.bounds import AUTO
+from cytoloop.data.cached_image import CachedImage
 from cytoloop.errors import ConfigError
 from cytoloop.manifest import Manifest
 from cytoloop.model.networks import ADAPTERS, DYNUNET, PlannedNetwork, network_arguments
 from cytoloop.model.sizes import size_multiples
 from cytoloop.training.prepare import bounds
 from cytoloop.training.prepare.classes import image_cache_of
-from cytoloop.training.prepare.config import AUTO, has_key, value_of, with_values, without
+from cytoloop.training.prepare.config import has_key, value_of, with_values, without
 from cytoloop.training.prepare.dataset import DatasetFacts
 from cytoloop.training.prepare.patch_size import check_patch_size
 from cytoloop.training.prepare.plan.choice import (
@@ -170,7 +171,7 @@ def _machine(cfg: DictConfig) -> Machine:
     return replace(machine, macs=machine.macs / count, memory=machine.memory / count)
 
 
-def _training_images(cfg: DictConfig, dataset: Mapping[str, Manifest]) -> Sequence[Entry]:
+def _training_images(cfg: DictConfig, dataset: Mapping[str, Manifest]) -> Sequence[CachedImage]:
     """Return the training images from the cache; validation images are read into it as well."""
     rows = [*dataset["train"], *dataset["valid"]]
     return image_cache_of(cfg).entries(rows, progress=True)[: len(dataset["train"])]

@@ -1,28 +1,30 @@
-"""Pickled arrays, read without running what a pickle may hold.
+"""Reading of pickled arrays without running code.
 
-``np.save`` pickles arrays of unequal polygons, and a pickle is a program. This one may call
-four names, which are stand-ins of ours for numpy's: numpy's own trust the sizes that they are
-told and would read past the end of a forged array.
+``np.save`` pickles an array of polygons of different lengths, and a pickle is a program. The
+unpickler below may use four names only. They are stand-ins for NumPy's own, which trust the sizes
+in the pickle and read past the end of a forged array.
 """
 
 from __future__ import annotations
 
 import io
 import pickle
+import pickletools
 import re
 from typing import Any
 
 import numpy as np
 
 _CODES = re.compile(r"[fiu][1248]|b1|O8?")
+_MEMO_WRITES = ("PUT", "BINPUT", "LONG_BINPUT")
 
 
 class _Dtype:
-    """Stands in for ``numpy.dtype`` of numbers and of objects."""
+    """Stand-in for ``numpy.dtype`` of numbers and of objects."""
 
     def __init__(self, code: str, align: bool = False, copy: bool = False) -> None:
         if not _CODES.fullmatch(code):
-            raise pickle.UnpicklingError("it holds neither numbers nor lists of them")
+            raise pickle.UnpicklingError("it holds values other than numbers and lists of numbers")
         self.code = code
 
     def __setstate__(self, state: tuple) -> None:
@@ -31,7 +33,7 @@ class _Dtype:
 
 
 class _Array:
-    """Stands in for ``numpy.ndarray``."""
+    """Stand-in for ``numpy.ndarray``."""
 
     def __setstate__(self, state: tuple) -> None:
         _, self.shape, dtype, fortran, self.content = state
@@ -39,12 +41,12 @@ class _Array:
 
 
 def _reconstruct(kind: object, shape: object, code: object) -> _Array:
-    """Stand in for numpy's; the shape it is told counts for nothing."""
+    """Stand-in for NumPy's function; the shape in the pickle is ignored."""
     return _Array()
 
 
 def _scalar(dtype: _Dtype, content: bytes) -> Any:
-    """Stand in for numpy's; return one number."""
+    """Stand-in for NumPy's function; returns one number."""
     return np.frombuffer(content, dtype.code, 1)[0]
 
 
@@ -58,8 +60,8 @@ _NAMES = {
 }
 
 
-class _Unpickler(pickle._Unpickler):
-    """The one written in Python: the faster one lets a few bytes claim all memory."""
+class _Unpickler(pickle.Unpickler):
+    """An unpickler that finds the stand-ins only."""
 
     def find_class(self, module: str, name: str) -> Any:
         try:
@@ -69,43 +71,59 @@ class _Unpickler(pickle._Unpickler):
 
 
 def load_array(content: bytes) -> np.ndarray:
-    """Return the array that a pickle holds.
+    """Return the array in a pickle.
 
     Parameters
     ----------
     content : bytes
-        The pickle of one array of numbers, or of objects that are such arrays, numbers or
-        lists of them.
+        The pickle of one array of numbers, or of objects that are such arrays, numbers or lists of
+        numbers.
 
     Raises
     ------
     pickle.UnpicklingError
-        It holds anything else.
+        The pickle holds anything else.
     """
     try:
+        _check_sizes(content)
         found = _Unpickler(io.BytesIO(content)).load()
-        plain = _plain(found, {})
+        plain = _to_arrays(found, {})
     except pickle.UnpicklingError:
         raise
-    except Exception as error:  # a broken pickle fails in as many ways as it has bytes
+    except Exception as error:  # a broken pickle raises errors of any type
         raise pickle.UnpicklingError(f"it is broken ({type(error).__name__})") from error
     if not isinstance(plain, np.ndarray):
-        raise pickle.UnpicklingError("it is no array")
+        raise pickle.UnpicklingError("it holds no array")
     return plain
 
 
-def _plain(value: Any, done: dict[int, Any]) -> Any:
-    """Return a value with real arrays for the stand-ins; what is shared is done once."""
+def _check_sizes(content: bytes) -> None:
+    """Refuse a pickle that claims more memory than its own size.
+
+    `pickletools.genops` fails on every argument that is longer than the rest of the pickle. A memo
+    index beyond the pickle's length is checked here: the unpickler allocates a table of that size.
+
+    Raises
+    ------
+    ValueError, pickle.UnpicklingError
+    """
+    for opcode, argument, _ in pickletools.genops(content):
+        if opcode.name in _MEMO_WRITES and int(argument or 0) > len(content):
+            raise pickle.UnpicklingError("it claims more memory than its size")
+
+
+def _to_arrays(value: Any, done: dict[int, Any]) -> Any:
+    """Return a value with arrays instead of stand-ins; shared parts are converted once."""
     if id(value) in done or not isinstance(value, (_Array, list, tuple)):
         return done.get(id(value), value)
     if isinstance(value, (list, tuple)):
         items = done[id(value)] = []
-        items += [_plain(item, done) for item in value]
+        items += [_to_arrays(item, done) for item in value]
         return items
     if isinstance(value.content, list):
         flat = np.empty(len(value.content), object)
-        for place, item in enumerate(value.content):  # a slice would unpack the items
-            flat[place] = _plain(item, done)
+        for number, item in enumerate(value.content):  # assigning a slice would unpack the items
+            flat[number] = _to_arrays(item, done)
     else:
         flat = np.frombuffer(value.content, value.code)
     done[id(value)] = flat.reshape(value.shape, order="F" if value.fortran else "C")

@@ -1,4 +1,4 @@
-"""Vertices: what other programs wrote down as polygons, taken apart and checked."""
+"""Parsing and checks of polygons from files of other programs."""
 
 from __future__ import annotations
 
@@ -11,13 +11,15 @@ from cytoloop.errors import ImageError
 from cytoloop.truth.regions.polygons import Polygon
 
 MAX_BYTES = 1 << 26
-"""Size up to which a file of outlines is read, and an archive of them unpacked."""
-CORNER = 0.5
-"""What is taken off positions that count from the corners of pixels, not from their centres."""
-_MAX_VERTICES = 2_000_000  # more are no drawing of a person, and minutes of work
-_FURTHEST = 1e6  # pixels; what lies further out is in other units
+"""Maximum size of a file of outlines, and of an unpacked archive of them."""
+CORNER_OFFSET = 0.5
+"""Subtract from positions that count from pixel corners to get positions from pixel centres."""
+_MAX_VERTICES = 2_000_000
+"""More vertices take minutes to fill; nobody draws as many."""
+_MAX_POSITION = 1e6
+"""In pixels. A larger position is in another unit."""
 _AS_MASK = "Give the region as a mask image."
-_FORM = "Expected polygons, each a list of (y, x) or (z, y, x) positions in pixels."
+_EXPECTED = "Expected polygons, each a list of (y, x) or (z, y, x) positions in pixels."
 
 
 def read_bytes(path: str | Path) -> bytes:
@@ -26,7 +28,7 @@ def read_bytes(path: str | Path) -> bytes:
     Raises
     ------
     ImageError
-        Not there, not readable, or far too large.
+        The file does not exist, cannot be read, or is larger than `MAX_BYTES`.
     """
     try:
         with Path(path).open("rb") as file:
@@ -43,83 +45,83 @@ def read_bytes(path: str | Path) -> bytes:
 
 
 def open_ring(positions: np.ndarray) -> np.ndarray:
-    """Return a ring (vertices, 2) without its last vertex where that repeats the first."""
+    """Return a ring (vertices, 2) without a last vertex that repeats the first."""
     closed = len(positions) > 1 and (positions[0] == positions[-1]).all()
     return positions[:-1] if closed else positions
 
 
 def check_polygons(path: str | Path, polygons: Iterable[Polygon]) -> list[Polygon]:
-    """Return polygons that can be filled.
+    """Return the polygons after checking that each can be filled.
 
     Raises
     ------
     ImageError
-        Fewer than three vertices, NaN or infinite ones, ones far outside any image, or far too
-        many; every faulty polygon is named.
+        A polygon has fewer than three vertices, vertices that are NaN or infinite or far outside
+        any image, or there are too many vertices; every such polygon is listed.
     """
     polygons = list(polygons)
     rings = [(n, ring) for n, p in enumerate(polygons, 1) for ring in (p.exterior, *p.holes)]
     problems = []
     if sum(len(ring) for _, ring in rings) > _MAX_VERTICES:
-        problems.append(f"holds more than {_MAX_VERTICES} vertices: give it as a mask image")
+        problems.append(f"more than {_MAX_VERTICES} vertices; give the region as a mask image")
     for number, ring in rings:
         if len(ring) < 3:
             problems.append(f"polygon {number} has {len(ring)} vertices, expected 3 or more")
         elif not np.isfinite(ring).all():
             problems.append(f"polygon {number} has vertices that are NaN or infinite")
-        elif np.abs(ring).max() > _FURTHEST:
-            problems.append(f"polygon {number} lies more than {_FURTHEST:.0f} pixels away")
+        elif np.abs(ring).max() > _MAX_POSITION:
+            problems.append(f"polygon {number} lies more than {_MAX_POSITION:.0f} pixels away")
     if problems:
         raise ImageError(str(path), problems, "Draw these polygons again, in pixels.")
     return polygons
 
 
-def polygons_of(path: str | Path, value: object) -> list[Polygon]:
-    """Return the polygons that an array or nested lists of numbers stand for.
+def parse_polygons(path: str | Path, value: object) -> list[Polygon]:
+    """Return the polygons in an array or in nested lists of numbers.
 
     Parameters
     ----------
     path : str or Path
-        Where it came from, for the error.
+        Source of the value, for the error.
     value : object
-        Polygons (n, k, 2), one polygon (k, 2), none (0,), or a list or object array of polygons
-        of different lengths. Vertices are (y, x), or (z, y, x) of which z is dropped: the
-        programs that write those mean all planes.
+        Polygons (n, k, 2), one polygon (k, 2), no polygon (0,), or a list or object array of
+        polygons of different lengths. Vertices are (y, x) or (z, y, x). z is ignored: the programs
+        that write it mean all planes.
 
     Raises
     ------
     ImageError
-        It is something else, or its polygons cannot be filled.
+        The value has another structure, or its polygons cannot be filled.
     """
     if isinstance(value, np.ndarray):
         if value.size > 3 * _MAX_VERTICES:
-            raise ImageError(str(path), f"holds {_name(value)}: too many vertices", _AS_MASK)
+            raise ImageError(str(path), f"holds {_describe(value)}: too many vertices", _AS_MASK)
         value = value.item() if value.ndim == 0 else list(value) if value.size else []
     if not isinstance(value, (list, tuple)):
-        raise ImageError(str(path), f"holds {_name(value)}, no polygons", _FORM)
+        raise ImageError(str(path), f"holds {_describe(value)}, not polygons", _EXPECTED)
     items = [value] if value and all(map(_is_vertex, value)) else value
     polygons: list[Polygon] = []
     problems, left = [], _MAX_VERTICES
     for number, item in enumerate(items, start=1):
         outline = _outline(item, left)
         if outline is None:
-            problems.append(f"polygon {number} is {_name(item)}, no list of positions")
+            problems.append(f"polygon {number} is {_describe(item)}, not a list of positions")
         else:
             left -= len(outline)
             polygons.append(Polygon(outline))
     if problems:
-        raise ImageError(str(path), problems, _FORM)
+        raise ImageError(str(path), problems, _EXPECTED)
     return check_polygons(path, polygons)
 
 
-def _outline(item: object, most: int) -> np.ndarray | None:
-    """Return (vertices, 2) of one polygon, None if it is none."""
+def _outline(item: object, max_vertices: int) -> np.ndarray | None:
+    """Return the (vertices, 2) of one polygon; None if the item is not a polygon."""
     if isinstance(item, np.ndarray) and item.dtype != object:
         fits = item.dtype.kind in "iuf" and item.ndim == 2 and item.shape[1] in (2, 3)
         return item[:, -2:].astype(np.float64) if fits else None
     vertices = item.tolist() if isinstance(item, np.ndarray) else item
-    # lists may share their parts: a few bytes can stand for endless vertices
-    if not isinstance(vertices, (list, tuple)) or len(vertices) > most:
+    # unpickled lists may share their parts: a few bytes can expand to any number of vertices
+    if not isinstance(vertices, (list, tuple)) or len(vertices) > max_vertices:
         return None
     if not all(map(_is_vertex, vertices)):
         return None
@@ -127,7 +129,7 @@ def _outline(item: object, most: int) -> np.ndarray | None:
 
 
 def _is_vertex(value: object) -> bool:
-    """Tell whether something is (y, x) or (z, y, x)."""
+    """Return whether a value is (y, x) or (z, y, x)."""
     if isinstance(value, np.ndarray):
         value = value.tolist()
     return isinstance(value, (list, tuple)) and len(value) in (2, 3) and all(map(_is_number, value))
@@ -139,6 +141,6 @@ def _is_number(value: object) -> bool:
     return isinstance(value, (float, np.integer, np.floating))
 
 
-def _name(value: object) -> str:
-    """Return what something is, without its content: that may be endless."""
+def _describe(value: object) -> str:
+    """Return the type or shape of a value, without its content, which may be of any length."""
     return f"an array {value.shape}" if isinstance(value, np.ndarray) else type(value).__name__

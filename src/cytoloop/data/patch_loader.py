@@ -1,7 +1,7 @@
-"""Batches prepared ahead by threads, stopped and resumed in the middle of an epoch.
+"""The loader of patches: batches prepared by threads, resumable within an epoch.
 
-Threads, not processes: nothing is forked under running threads or spawned and imported again,
-memory is shared, and what the work is made of (NumPy, OpenCV, torch) lets other threads run.
+Threads are used instead of processes: they share memory and start at once, and NumPy, OpenCV and
+torch release Python's global lock.
 """
 
 from __future__ import annotations
@@ -21,42 +21,42 @@ _AHEAD = 2
 
 
 class Patches(Protocol):
-    """What the loader takes patches from; used by several threads at once."""
+    """Source of patches that several threads may use at once."""
 
     def __getitem__(self, index: tuple[int, int]) -> dict[str, Any]:
         """Return the sample of (epoch, number)."""
 
 
-class EpochState:
-    """The epoch, and where in it a run stands. Lightning tells it through `set_epoch`."""
+class EpochSampler:
+    """The number of the epoch. Lightning sets it with `set_epoch`."""
 
     def __init__(self) -> None:
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Take the epoch's number."""
+        """Set the number of the epoch."""
         self.epoch = epoch
 
 
 class PatchLoader:
-    """Batches of patches, the same whatever the number of threads.
+    """Batches of patches. They do not depend on the number of threads.
 
-    Lightning stores the loader's state in the checkpoint. The state counts the batches handed out,
-    not those prepared.
+    Lightning stores the loader's state in the checkpoint: the number of batches of this epoch that
+    the loader has returned.
 
     Parameters
     ----------
     patches : Patches
     length : int
-        Patches of an epoch in all processes together.
+        Patches of an epoch, of all processes together.
     batch_size : int
-        Of this process.
+        Patches of a batch, of one process.
     workers : int
-        Threads; 0 = the calling thread itself.
+        Number of threads; 0 = the calling thread prepares batches.
     rank, world : int
-        This process and how many there are: together they see each patch once.
+        Number of this process, and number of processes. Together they load each patch once.
     pin : bool
-        Keep batches in memory that a GPU reads from directly.
+        Return batches in pinned memory, for a faster copy to a GPU.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class PatchLoader:
         self.workers = workers
         self.rank, self.world = rank, world
         self.pin = pin
-        self.sampler = EpochState()
+        self.sampler = EpochSampler()  # Lightning looks for this attribute
         self._start = 0
         self._done = 0
 
@@ -83,11 +83,11 @@ class PatchLoader:
         return max(self.length // (self.batch_size * self.world), 1)
 
     def state_dict(self) -> dict[str, int]:
-        """Return the number of batches of this epoch that were handed out."""
+        """Return the number of batches of this epoch that were returned."""
         return {"batches": self._done}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Go on after the batches that were handed out."""
+        """Continue after the batches that were returned."""
         self._start = int(state["batches"])
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
@@ -100,7 +100,7 @@ class PatchLoader:
                 self._done += 1
                 yield batch
             return
-        pool = ThreadPoolExecutor(self.workers, "patches", initializer=_one_core_each)
+        pool = ThreadPoolExecutor(self.workers, "patches", initializer=_limit_threads)
         try:
             ahead: deque[Future[dict[str, Any]]] = deque()
             for number in numbers:
@@ -119,7 +119,7 @@ class PatchLoader:
 
     def _batch(self, epoch: int, number: int) -> dict[str, Any]:
         first = (number * self.world + self.rank) * self.batch_size
-        # an epoch shorter than a step of all processes begins again
+        # patches repeat if an epoch is shorter than one step of all processes
         numbers = [(first + k) % self.length for k in range(self.batch_size)]
         samples = [self.patches[(epoch, number)] for number in numbers]
         batch: dict[str, Any] = default_collate(samples)
@@ -129,16 +129,16 @@ class PatchLoader:
 
 
 def default_workers(on_accelerator: bool) -> int:
-    """Return how many threads prepare batches: one beside a computing CPU, more beside a GPU."""
+    """Return the default number of threads: 1 if the CPU trains, else cores - 1, at most 8."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return max(min((cores or 1) - 1, 8), 1) if on_accelerator else 1
 
 
-def _one_core_each() -> None:
-    """Keep a loader thread from starting threads of its own: the network needs the cores.
+def _limit_threads() -> None:
+    """Limit OpenMP and OpenCV to one thread in a loader thread: the network needs the cores.
 
-    OpenMP's limit is that of the calling thread; OpenCV's is its process's, where nothing else
-    uses it during training.
+    OpenMP's limit applies to the calling thread. OpenCV's limit applies to the process, in which
+    only loader threads use OpenCV during training.
     """
     import cv2
 

@@ -1,25 +1,31 @@
-"""The bounds of one number that a user may set."""
+"""Bounds of numbers in a config, and one error for all values outside their bounds."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from cytoloop.errors import ConfigError
+
+AUTO = "auto"
+"""Value of a key that the plan sets."""
+
 
 @dataclass(frozen=True)
-class Bound:
-    """The values that a key of a config may have.
+class Bounds:
+    """Bounds of a number that the user may set.
 
     Attributes
     ----------
     key : str
-        Dotted.
+        Config key.
     low, high : float
         Smallest and largest value, both allowed.
     whole : bool
-        Whether only whole numbers are allowed.
+        Only whole numbers are allowed.
     also : tuple
-        Other values that are allowed, as None or ``auto``.
+        Other values that are allowed.
     """
 
     key: str
@@ -29,7 +35,7 @@ class Bound:
     also: tuple[Any, ...] = ()
 
     def fault(self, value: Any) -> str | None:
-        """Return the fault of a value and the nearest value that is allowed; None if it is fine."""
+        """Return what is wrong with a value and the nearest allowed one; None if it is allowed."""
         if any(value is one or (one is not None and value == one) for one in self.also):
             return None
         kind = "a whole number" if self.whole else "a number"
@@ -41,3 +47,22 @@ class Bound:
         if self.whole:
             nearest = round(nearest)
         return None if nearest == value else f"is {value}, expected {span}; nearest: {nearest:.10g}"
+
+
+def raise_faults(faults: Sequence[tuple[str, str]], repair: str) -> None:
+    """Raise one error for all faults, if there are any.
+
+    Parameters
+    ----------
+    faults : sequence of (str, str)
+        Config key, and what is wrong with its value.
+    repair : str
+
+    Raises
+    ------
+    ConfigError
+    """
+    if len(faults) == 1:
+        raise ConfigError(*faults[0], repair)
+    if faults:
+        raise ConfigError("settings", [f"{key} {fault}" for key, fault in faults], repair)

@@ -1,0 +1,88 @@
+"""From watershed regions to final objects: measure, fill holes, filter, number."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import fill_voids
+import numpy as np
+
+from cytoloop.instances.blocks import Blocks, NewVolume, Volume, box_shape
+from cytoloop.instances.distance_map import full_scale
+from cytoloop.instances.objects import ObjectMeasurements
+from cytoloop.instances.settings import InstanceSettings
+
+
+def finish_objects(
+    regions: Volume,
+    probability: Volume,
+    settings: InstanceSettings,
+    new_volume: NewVolume,
+    number: np.ndarray | None = None,
+    blocks: Blocks | None = None,
+) -> tuple[Volume, ObjectMeasurements]:
+    """Return labels and measurements after filling holes and removing objects.
+
+    Parameters
+    ----------
+    regions : Volume
+        Watershed regions.
+    probability, settings, new_volume
+        As for `segment`.
+    number : ndarray of int, optional
+        Label of each region's object; None if the regions are the objects.
+    blocks : Blocks, optional
+        None for the whole volume at once.
+    """
+    shape = tuple(regions.shape)
+    blocks = blocks or Blocks(shape, shape)
+    number = np.arange(int(np.max(regions[:], initial=0)) + 1) if number is None else number
+    count = int(number.max(initial=0))
+    measurements = ObjectMeasurements(count, shape)
+    for box in blocks:
+        measurements.add(number[np.asarray(regions[box])], _as_unit(probability[box]), box)
+    if settings.fill_holes:
+        filled = new_volume("filled", shape, np.uint32, blocks.size)
+        for box in blocks:
+            filled[box] = number[np.asarray(regions[box])].astype(np.uint32)
+        _fill_holes(filled, measurements, probability)
+        regions, number = filled, np.arange(count + 1)
+    kept = _kept_objects(measurements, settings)
+    measurements.select(kept)
+    number = np.where(kept, np.cumsum(kept) - 1, 0)[number]
+    dtype = np.min_scalar_type(int(number.max(initial=0)))
+    labels = new_volume("labels", shape, dtype, blocks.size)
+    for box in blocks:
+        labels[box] = number[np.asarray(regions[box])].astype(dtype)
+    return labels, measurements
+
+
+def _fill_holes(labels: Volume, measurements: ObjectMeasurements, probability: Volume) -> None:
+    """Fill background that is enclosed by one object, in place."""
+    for number in range(1, len(measurements.voxels)):
+        box = measurements.bounding_box(number)
+        if min(box_shape(box)) < 3:
+            continue  # too thin to enclose a voxel
+        window = np.asarray(labels[box])
+        filled = fill_voids.fill(window == number)
+        holes = filled & (window == 0)
+        if holes.any():
+            labels[box] = np.where(holes, number, window).astype(np.uint32)
+            measurements.add(holes * number, _as_unit(probability[box]), box)
+
+
+def _kept_objects(measurements: ObjectMeasurements, settings: InstanceSettings) -> np.ndarray:
+    """Return which objects pass the size and border filters, (count + 1,) bool."""
+    voxels = measurements.voxels
+    kept = (voxels >= settings.min_voxels) & (voxels <= settings.max_voxels)
+    if settings.border != "none":
+        touches = measurements.touches_border()
+        kept &= ~(touches if settings.border == "all" else touches[:, -2:]).any(axis=1)
+    kept[0] = True
+    return kept
+
+
+def _as_unit(probability: Any) -> np.ndarray:
+    """Return a probability map as float32, 0..1."""
+    values = np.asarray(probability)
+    return values.astype(np.float32) / np.float32(full_scale(values.dtype))
