@@ -18,7 +18,7 @@ import torch
 from monai.networks.nets import UNet
 
 from cytoloop.__main__ import main
-from cytoloop.curation.exchange.cytodl import export_cytodl
+from cytoloop.curation.exchange.datasets.cytodl import export_cytodl
 from cytoloop.io.read import read_image
 from cytoloop.manifest import read_dataset
 from cytoloop.model.checkpoint import build_network, read_checkpoint

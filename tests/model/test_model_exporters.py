@@ -16,9 +16,7 @@ from torch import Tensor, nn
 from cytoloop.errors import ConfigError, ModelError, OutputError
 from cytoloop.intensity.normalization import intensity_statistics, normalize
 from cytoloop.model.checkpoint import build_network, read_checkpoint
-from cytoloop.model.exporters import FORMATS, About, export_model
-from cytoloop.model.exporters import graphs as graphs_module
-from cytoloop.model.exporters import weights_and_config as pair_module
+from cytoloop.model.exporters import FORMATS, About, export_model, graphs, weights_and_config
 
 Make = Callable[..., Path]
 RULES = [
@@ -188,11 +186,11 @@ def test_what_differs_is_not_kept(
 ) -> None:
     checkpoint = read_checkpoint(make_model(2))
     other = read_checkpoint(make_model(2, seed=1))
-    monkeypatch.setattr(pair_module, "read_again", lambda folder: other)
+    monkeypatch.setattr(weights_and_config, "read_again", lambda folder: other)
     with pytest.raises(ModelError, match=r"its output differs from the model's by \d"):
         export_model(checkpoint, "folder", tmp_path / "out", About())
     loaded = build_network(other)
-    monkeypatch.setattr(graphs_module.torch.jit, "load", lambda path: loaded)
+    monkeypatch.setattr(graphs.torch.jit, "load", lambda path: loaded)
     with pytest.raises(ModelError, match=r"differs from the model's by .* \(at most 0.0003"):
         export_model(checkpoint, "torchscript", tmp_path / "out", About())
     assert not list(tmp_path.iterdir())
@@ -202,7 +200,7 @@ def test_images_that_are_taken_for_something_else_are_not_kept(
     tmp_path: Path, make_model: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = read_checkpoint(make_model(2, normalization=RULES[1]))
-    monkeypatch.setattr(pair_module, "read_again", lambda folder: other)
+    monkeypatch.setattr(weights_and_config, "read_again", lambda folder: other)
     with pytest.raises(ModelError, match="normalization is read again as"):
         export_model(read_checkpoint(make_model(2)), "folder", tmp_path / "out", About())
 

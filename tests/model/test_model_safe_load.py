@@ -16,7 +16,7 @@ from monai.networks.nets import DynUNet
 from cytoloop.__main__ import main
 from cytoloop.errors import ModelError
 from cytoloop.model.checkpoint import build_network, read_checkpoint
-from cytoloop.model.importers.references import lookup
+from cytoloop.model.importers.config_references import lookup
 from cytoloop.model.safe_load import read_settings
 
 ARGUMENTS: dict[str, Any] = {

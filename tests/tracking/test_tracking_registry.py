@@ -22,7 +22,7 @@ from cytoloop.__main__ import main
 from cytoloop.errors import ConfigError, ModelError
 from cytoloop.inference.pyfunc import PyFunc, served
 from cytoloop.manifest import read_manifest
-from cytoloop.model.convert import own_form
+from cytoloop.model.convert import converted_checkpoint
 from cytoloop.tracking.checkpoints import locate_checkpoint
 from cytoloop.tracking.packing import pack
 from cytoloop.tracking.registry import check_name, find_version, list_versions, register
@@ -475,6 +475,6 @@ def test_a_package_that_predicts_something_else_is_not_kept(
 
 def test_a_checkpoint_of_ours_is_copied_bit_by_bit(make_model: Make) -> None:
     path = make_model(2)
-    with own_form(path) as file:
+    with converted_checkpoint(path) as file:
         assert file.read_bytes() == path.read_bytes()
     assert not file.exists()

@@ -24,8 +24,8 @@ from cytoloop.curation.decisions.apply import (
     warn_about_spacing,
 )
 from cytoloop.curation.decisions.latest import verdicts_of
-from cytoloop.curation.exchange.cytodl import export_cytodl
-from cytoloop.curation.exchange.segmenter_ml import export_segmenter_ml
+from cytoloop.curation.exchange.datasets.cytodl import export_cytodl
+from cytoloop.curation.exchange.datasets.segmenter_ml import export_segmenter_ml
 from cytoloop.curation.output.materialize import materialize
 from cytoloop.curation.output.report import write_report
 from cytoloop.curation.output.write import Dataset, swept_on_failure, write_dataset

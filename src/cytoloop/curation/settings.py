@@ -164,7 +164,7 @@ class Settings:
     @property
     def from_table(self) -> bool:
         """Whether `raw` names a table of rows rather than images."""
-        from cytoloop.curation.exchange.segmenter_ml import is_experiment
+        from cytoloop.curation.exchange.datasets.segmenter_ml import is_experiment
 
         return str(self.raw).lower().endswith(".csv") or is_experiment(str(self.raw))
 

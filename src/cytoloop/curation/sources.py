@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from cytoloop.curation.exchange.segmenter_ml import is_experiment, read_experiment
+from cytoloop.curation.exchange.datasets.segmenter_ml import is_experiment, read_experiment
 from cytoloop.curation.pairing.keys import compile_pattern, find_part
 from cytoloop.curation.pairing.pairs import Unmatched, match_images, refuse_unmatched
 from cytoloop.curation.pairing.series import expand

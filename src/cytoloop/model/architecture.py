@@ -104,7 +104,7 @@ def check_fit(
     ValueError
         Names or shapes differ.
     """
-    with WithoutMemory():
+    with MetaDeviceMode():
         planned = {name: tuple(t.shape) for name, t in kind(**arguments).state_dict().items()}
     found = {name: tuple(t.shape) for name, t in weights.items()}
     wrong = [f"{k} is only in the file" for k in found if k not in planned]
@@ -130,7 +130,7 @@ def describe(backbone: Mapping[str, Any]) -> str:
     return text
 
 
-class WithoutMemory(TorchFunctionMode):
+class MetaDeviceMode(TorchFunctionMode):
     """Tensors are made with a shape and no memory.
 
     Unlike ``torch.device("meta")`` it leaves the numbers alone that a network computes while it

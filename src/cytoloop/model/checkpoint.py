@@ -20,7 +20,7 @@ from cytoloop.errors import ModelError
 from cytoloop.io.atomic import replacing
 from cytoloop.io.digest import file_hash
 from cytoloop.model.architecture import check_arguments, check_fit, check_window, network_class
-from cytoloop.model.importers import best_in_folder, read_foreign
+from cytoloop.model.importers import find_checkpoint, import_model
 from cytoloop.model.safe_load import check_weights, load_tensors
 
 
@@ -69,11 +69,11 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     """
     path = Path(path)
     if path.is_dir():
-        path = best_in_folder(path)
+        path = find_checkpoint(path)
     content = load_tensors(path)
     hparams = content.get("hyper_parameters") if isinstance(content, dict) else None
     if not isinstance(hparams, dict) or not {"backbone", "image"} <= set(hparams):
-        other = read_foreign(path, content)
+        other = import_model(path, content)
         meaning = json.dumps([other.backbone, other.image], sort_keys=True)
         return Checkpoint(
             path=path,

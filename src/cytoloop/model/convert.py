@@ -16,7 +16,7 @@ from cytoloop.model.safe_load import load_tensors, unpacked
 
 
 @contextmanager
-def own_form(path: str | Path) -> Iterator[Path]:
+def converted_checkpoint(path: str | Path) -> Iterator[Path]:
     """Yield a checkpoint of ours with the model at a path, for as long as the block lasts.
 
     Parameters
@@ -31,7 +31,7 @@ def own_form(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     if path.suffix.lower() == ".zip":
-        with unpacked(path) as folder, own_form(folder) as own:
+        with unpacked(path) as folder, converted_checkpoint(folder) as own:
             yield own
             return
     ours = path / "best.ckpt"

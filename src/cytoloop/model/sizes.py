@@ -8,16 +8,16 @@ from typing import Any
 import torch
 
 from cytoloop.errors import CytoloopError
-from cytoloop.model.architecture import WithoutMemory, network_class
+from cytoloop.model.architecture import MetaDeviceMode, network_class
 
 _STEPS = (1, 2, 4, 8, 16, 32, 64)
-BASE = 128
+PROBE_SIDE = 128
 """Side of the image that a network is shown."""
-LAYOUT_ERRORS = (AssertionError, IndexError, RuntimeError, TypeError, ValueError)
+NETWORK_ERRORS = (AssertionError, IndexError, RuntimeError, TypeError, ValueError)
 """What networks raise of an image that they cannot take."""
 
 
-def lay_out(backbone: Mapping[str, Any]) -> torch.nn.Module | None:
+def build_meta_network(backbone: Mapping[str, Any]) -> torch.nn.Module | None:
     """Return a network without memory for its weights.
 
     Parameters
@@ -34,9 +34,9 @@ def lay_out(backbone: Mapping[str, Any]) -> torch.nn.Module | None:
     arguments = {key: value for key, value in backbone.items() if not key.startswith("_")}
     try:
         kind = network_class("model.backbone", str(backbone.get("_target_")))
-        with WithoutMemory():
+        with MetaDeviceMode():
             return kind(**arguments)
-    except (CytoloopError, *LAYOUT_ERRORS):
+    except (CytoloopError, *NETWORK_ERRORS):
         return None
 
 
@@ -59,29 +59,29 @@ def size_multiples(backbone: Mapping[str, Any], dims: int) -> list[int] | None:
         Per axis, [Z,] Y, X. None where no such size was found: the class is not MONAI's, or takes
         one size only.
     """
-    network = lay_out(backbone)
+    network = build_meta_network(backbone)
     if network is None:
         return None
     network.eval()
     channels = int(backbone.get("in_channels", 1))
-    if not _takes(network, [BASE] * dims, channels):
+    if not _takes(network, [PROBE_SIDE] * dims, channels):
         return None
     found = []
     for axis in range(dims):
-        sizes = ([BASE + (n if i == axis else 0) for i in range(dims)] for n in _STEPS)
+        sizes = ([PROBE_SIDE + (n if i == axis else 0) for i in range(dims)] for n in _STEPS)
         fitting = (
             n for n, size in zip(_STEPS, sizes, strict=True) if _takes(network, size, channels)
         )
-        found.append(next(fitting, BASE))
+        found.append(next(fitting, PROBE_SIDE))
     return found
 
 
 def _takes(network: torch.nn.Module, size: Sequence[int], channels: int) -> bool:
     """Tell whether the network gives an image of the size that it is given."""
     try:
-        with torch.inference_mode(), WithoutMemory():
+        with torch.inference_mode(), MetaDeviceMode():
             out = network.to("meta")(torch.empty(1, channels, *size, device="meta"))
-    except LAYOUT_ERRORS:
+    except NETWORK_ERRORS:
         return False
     out = out[0] if isinstance(out, (tuple, list)) else out
     return tuple(out.shape[2:]) == tuple(size)

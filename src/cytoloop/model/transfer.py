@@ -36,7 +36,7 @@ class Transfer:
     new: list[str] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
 
-    def told(self) -> list[str]:
+    def summary(self) -> list[str]:
         """Return the table in lines."""
         lines = [f"{len(self.loaded)} weights loaded as they are"]
         for text in dict.fromkeys(self.fitted.values()):
@@ -147,10 +147,10 @@ def _channels(
     if len(set(names)) == former and set(others) <= set(names):
         picked = [names.index(name) for name in others]
         return given[:, picked].clone(), f"channels {', '.join(others)} of {', '.join(names)}"
-    return averaged(given, wanted), f"{former} channels to {wanted} (their mean)"
+    return average_channels(given, wanted), f"{former} channels to {wanted} (their mean)"
 
 
-def averaged(weight: Tensor, channels: int) -> Tensor:
+def average_channels(weight: Tensor, channels: int) -> Tensor:
     """Return a convolution's weight for other input channels: each gets the mean of the former.
 
     It is scaled so that equal channels give the same sum.

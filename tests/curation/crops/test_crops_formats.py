@@ -15,7 +15,7 @@ import tifffile
 from cytoloop.__main__ import main
 from cytoloop.curation.crops.collect import collect_crops
 from cytoloop.curation.crops.cut import cut_images
-from cytoloop.curation.crops.formats import MODULES, format_named, format_of
+from cytoloop.curation.exchange.registry import MODULES, format_named, format_of
 from cytoloop.io.labels import read_labels
 from cytoloop.manifest import Row
 

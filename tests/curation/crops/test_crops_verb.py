@@ -14,13 +14,13 @@ import tifffile
 
 from cytoloop.__main__ import main
 from cytoloop.cli.commands import annotate
-from cytoloop.curation.crops import formats
 from cytoloop.curation.crops.collect import collect_crops, collect_pictures
+from cytoloop.curation.crops.crops_table import read_record
 from cytoloop.curation.crops.cut import cut_images, rows_to_annotate
 from cytoloop.curation.crops.folder import new_folder, output_problems
-from cytoloop.curation.crops.formats import format_named, format_of
-from cytoloop.curation.crops.record import read_record
-from cytoloop.curation.exchange.pictures import Picture
+from cytoloop.curation.exchange import registry
+from cytoloop.curation.exchange.annotation.picture import Picture
+from cytoloop.curation.exchange.registry import format_named, format_of
 from cytoloop.errors import ConfigError, ImageError, ManifestError, OutputError
 from cytoloop.io.labels import read_labels
 from cytoloop.io.names import safe_name
@@ -60,9 +60,9 @@ NPZ = SimpleNamespace(
 
 @pytest.fixture(autouse=True)
 def npz(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(formats, "MODULES", {"npz": "npz"})
+    monkeypatch.setattr(registry, "MODULES", {"npz": "npz"})
     monkeypatch.setattr(annotate, "MODULES", {"npz": "npz"})
-    monkeypatch.setattr(formats, "importlib", SimpleNamespace(import_module=lambda name: NPZ))
+    monkeypatch.setattr(registry, "importlib", SimpleNamespace(import_module=lambda name: NPZ))
     monkeypatch.chdir(tmp_path)
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from cytoloop.curation.crops.collect import UNSEEN, collect_crops, collect_pictures
+from cytoloop.curation.crops.crops_table import PROJECT, TABLE
 from cytoloop.curation.crops.cut import cut_images, rows_to_annotate
 from cytoloop.curation.crops.folder import output_problems
-from cytoloop.curation.crops.formats import MODULES, format_named, format_of
-from cytoloop.curation.crops.record import PROJECT, TABLE
+from cytoloop.curation.exchange.registry import MODULES, format_named, format_of
 from cytoloop.errors import ConfigError
 
 log = logging.getLogger(__name__)

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
+from cytoloop.curation.crops.crops_table import TABLE, CutImage, read_record
 from cytoloop.curation.crops.folder import new_folder
-from cytoloop.curation.crops.formats import Format
-from cytoloop.curation.crops.paste import paste_image
-from cytoloop.curation.crops.record import TABLE, CutImage, read_record
-from cytoloop.curation.exchange.pictures import Picture
+from cytoloop.curation.crops.stitch import paste_image
+from cytoloop.curation.exchange.annotation.picture import Picture
+from cytoloop.curation.exchange.registry import Format
 from cytoloop.errors import ImageError, ManifestError
 from cytoloop.io.digest import file_hash
 from cytoloop.io.names import safe_name

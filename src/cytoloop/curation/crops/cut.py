@@ -9,10 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cytoloop.curation.crops.folder import new_folder
-from cytoloop.curation.crops.formats import Format
-from cytoloop.curation.crops.plan import plan_crops
-from cytoloop.curation.crops.record import (
+from cytoloop.curation.crops.crops_table import (
     PROJECT,
     TABLE,
     CutImage,
@@ -20,7 +17,10 @@ from cytoloop.curation.crops.record import (
     cells_of,
     write_record,
 )
-from cytoloop.curation.exchange.pictures import Picture
+from cytoloop.curation.crops.folder import new_folder
+from cytoloop.curation.crops.tiles import plan_crops
+from cytoloop.curation.exchange.annotation.picture import Picture
+from cytoloop.curation.exchange.registry import Format
 from cytoloop.errors import CytoloopError, ImageError, ManifestError
 from cytoloop.intensity.normalization import intensity_statistics, normalize
 from cytoloop.io.digest import file_hash

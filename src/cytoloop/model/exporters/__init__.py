@@ -18,8 +18,8 @@ from cytoloop.io.atomic import replacing_folder
 from cytoloop.model.checkpoint import Checkpoint
 from cytoloop.model.exporters.bioimage import write_bioimage
 from cytoloop.model.exporters.cytodl import write_cytodl
-from cytoloop.model.exporters.description import About
 from cytoloop.model.exporters.graphs import write_onnx, write_program, write_torchscript
+from cytoloop.model.exporters.metadata import About
 from cytoloop.model.exporters.weights_and_config import write_pair
 
 __all__ = ["FORMATS", "About", "check_output", "export_model"]

@@ -17,7 +17,7 @@ from torch import nn
 from cytoloop.errors import ModelError
 from cytoloop.intensity.normalization import intensity_statistics, normalize
 from cytoloop.model.checkpoint import Checkpoint, build_network
-from cytoloop.model.exporters.bioimage_parts import (
+from cytoloop.model.exporters.bioimage_description import (
     INPUT,
     OUTPUT,
     README,
@@ -26,8 +26,8 @@ from cytoloop.model.exporters.bioimage_parts import (
     gives_probability,
     readme,
 )
-from cytoloop.model.exporters.description import About, need
 from cytoloop.model.exporters.graphs import trace
+from cytoloop.model.exporters.metadata import About, need
 from cytoloop.model.exporters.parity import logits_of, probes
 
 PACKAGE = "model.bioimageio.zip"

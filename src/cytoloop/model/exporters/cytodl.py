@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from cytoloop.errors import ModelError
 from cytoloop.model.checkpoint import Checkpoint, build_network
-from cytoloop.model.exporters.description import About
+from cytoloop.model.exporters.metadata import About
 from cytoloop.model.exporters.parity import check_same, probes
 from cytoloop.model.exporters.weights_and_config import check_image, check_one_logit, read_again
 from cytoloop.terminal import quiet_libraries

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from cytoloop.errors import ModelError
 from cytoloop.model.checkpoint import Checkpoint, build_network
-from cytoloop.model.exporters.description import About, need, write_image
+from cytoloop.model.exporters.metadata import About, need, write_image
 from cytoloop.model.exporters.parity import check_same, probes, steps
 
 TORCHSCRIPT, PROGRAM, ONNX = "model.ts.pt", "model.pt2", "model.onnx"

@@ -10,7 +10,7 @@ import torch
 
 from cytoloop.errors import ModelError
 from cytoloop.model.checkpoint import Checkpoint, build_network, read_checkpoint
-from cytoloop.model.exporters.description import About, write_json
+from cytoloop.model.exporters.metadata import About, write_json
 from cytoloop.model.exporters.parity import check_same, probes
 from cytoloop.model.importers.networks import NETWORKS
 from cytoloop.model.importers.weights_and_config import CONFIG, IMAGE_KEYS, WEIGHTS

@@ -15,16 +15,16 @@ from typing import Any
 
 from cytoloop.errors import ModelError
 from cytoloop.model.importers.cytodl import is_cytodl, read_cytodl
-from cytoloop.model.importers.folder import best_in_folder
-from cytoloop.model.importers.networks import Foreign
+from cytoloop.model.importers.cytodl_folder import find_checkpoint
+from cytoloop.model.importers.networks import ImportedModel
 from cytoloop.model.importers.weights_and_config import CONFIG, read_pair
 
-__all__ = ["Foreign", "best_in_folder", "read_foreign"]
+__all__ = ["ImportedModel", "find_checkpoint", "import_model"]
 
 log = logging.getLogger(__name__)
 
 
-def read_foreign(path: Path, content: Any) -> Foreign:
+def import_model(path: Path, content: Any) -> ImportedModel:
     """Return the model in a file that CytoLoop did not write.
 
     Parameters

@@ -15,17 +15,17 @@ from torch import Tensor
 
 from cytoloop.errors import ModelError, listed
 from cytoloop.model.architecture import describe
+from cytoloop.model.importers.config_references import lookup
+from cytoloop.model.importers.cytodl_transforms import channel_of, normalization_of
+from cytoloop.model.importers.infer_dynunet import dynunet_of
 from cytoloop.model.importers.networks import (
-    Foreign,
+    ImportedModel,
     check_network,
     check_patch,
     image_of,
     one_logit,
     shrinks,
 )
-from cytoloop.model.importers.preparation import channel_of, normalization_of
-from cytoloop.model.importers.references import lookup
-from cytoloop.model.importers.shapes import dynunet_of
 from cytoloop.model.safe_load import check_weights, read_settings
 
 log = logging.getLogger(__name__)
@@ -49,7 +49,7 @@ def config_beside(checkpoint: Path) -> Path | None:
     return next((file for file in files if file.is_file()), None)
 
 
-def read_cytodl(path: Path, content: Mapping[str, Any]) -> Foreign:
+def read_cytodl(path: Path, content: Mapping[str, Any]) -> ImportedModel:
     """Read a checkpoint of CytoDL.
 
     Raises
@@ -96,7 +96,7 @@ def read_cytodl(path: Path, content: Mapping[str, Any]) -> Foreign:
             path,
             " or ".join(_CONFIGS),
         )
-    return Foreign(
+    return ImportedModel(
         weights={f"backbone.{name}": value for name, value in weights.items()},
         backbone=network,
         image=image_of(network, check_patch(where, patch, network), rule),

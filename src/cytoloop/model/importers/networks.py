@@ -26,7 +26,7 @@ _RANGES = {"spatial_dims": (2, 3), "in_channels": (1, 64), "out_channels": (1, 6
 
 
 @dataclass(frozen=True)
-class Foreign:
+class ImportedModel:
     """A model of other origin, as `cytoloop.model.checkpoint.Checkpoint` has it.
 
     Attributes

@@ -18,7 +18,7 @@ from cytoloop.intensity.normalization import METHODS, rule_faults
 from cytoloop.model.architecture import describe
 from cytoloop.model.importers.networks import (
     NETWORKS,
-    Foreign,
+    ImportedModel,
     check_network,
     check_patch,
     image_of,
@@ -40,7 +40,7 @@ _OF_METHOD = {"percentile": {"lower", "upper"}, "range": {"minimum", "maximum"}}
 _WRAPPERS = ("state_dict", "model_state_dict")
 
 
-def read_pair(path: Path, content: Mapping[Any, Any]) -> Foreign:
+def read_pair(path: Path, content: Mapping[Any, Any]) -> ImportedModel:
     """Read weights by the ``config.json`` beside them.
 
     Raises
@@ -58,7 +58,7 @@ def read_pair(path: Path, content: Mapping[Any, Any]) -> Foreign:
     )
     softmax = config.get("activation", "sigmoid") == "softmax"
     backbone, weights = one_logit(str(where), backbone, _weights(path, content), softmax)
-    return Foreign(
+    return ImportedModel(
         weights={f"backbone.{name}": value for name, value in weights.items()},
         backbone=backbone,
         image=image,

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from cytoloop.curation.exchange.drawn import Drawn, draw_picture, objects_of, places
-from cytoloop.curation.exchange.pictures import Picture
-from cytoloop.curation.exchange.project_files import (
+from cytoloop.curation.exchange.annotation.objects import Drawn, draw_picture, objects_of, places
+from cytoloop.curation.exchange.annotation.picture import Picture
+from cytoloop.curation.exchange.annotation.project_files import (
     choose_title,
     image_shape,
     inner_path,

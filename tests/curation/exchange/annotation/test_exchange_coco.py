@@ -14,8 +14,8 @@ from PIL import Image
 from pycocotools import mask as rle
 from pycocotools.coco import COCO
 
-from cytoloop.curation.exchange.coco import is_project, read_pictures, write_pictures
-from cytoloop.curation.exchange.pictures import Picture
+from cytoloop.curation.exchange.annotation.coco import is_project, read_pictures, write_pictures
+from cytoloop.curation.exchange.annotation.picture import Picture
 from cytoloop.errors import ImageError, ManifestError
 
 SHAPE = (6, 8)

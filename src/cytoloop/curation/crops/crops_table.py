@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 
-from cytoloop.curation.crops.plan import Box
+from cytoloop.curation.crops.tiles import Box
 from cytoloop.errors import ManifestError
 from cytoloop.io.voxel_size import Spacing
 from cytoloop.manifest import Row, format_spacing, read_manifest, write_manifest

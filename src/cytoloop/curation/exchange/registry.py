@@ -7,14 +7,14 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Protocol
 
-from cytoloop.curation.exchange.pictures import Picture
+from cytoloop.curation.exchange.annotation.picture import Picture
 from cytoloop.errors import ConfigError, ImageError
 
 MODULES = {
-    "supervisely": "cytoloop.curation.exchange.supervisely",
-    "coco": "cytoloop.curation.exchange.coco",
-    "imagej": "cytoloop.curation.exchange.imagej",
-    "labels": "cytoloop.curation.exchange.label_files",
+    "supervisely": "cytoloop.curation.exchange.annotation.supervisely",
+    "coco": "cytoloop.curation.exchange.annotation.coco",
+    "imagej": "cytoloop.curation.exchange.annotation.imagej",
+    "labels": "cytoloop.curation.exchange.annotation.label_images",
 }
 
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from cytoloop.curation.crops.drawn import Drawn, claim_drawn
-from cytoloop.curation.crops.plan import Box
-from cytoloop.curation.crops.planes import name_objects
-from cytoloop.curation.crops.record import CutImage, Shot
-from cytoloop.curation.exchange.pictures import Picture
+from cytoloop.curation.crops.crops_table import CutImage, Shot
+from cytoloop.curation.crops.link_planes import name_objects
+from cytoloop.curation.crops.new_objects import Drawn, claim_drawn
+from cytoloop.curation.crops.tiles import Box
+from cytoloop.curation.exchange.annotation.picture import Picture
 
 
 @dataclass(frozen=True, eq=False)

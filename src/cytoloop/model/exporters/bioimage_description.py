@@ -10,7 +10,7 @@ import torch
 
 from cytoloop.model.architecture import describe
 from cytoloop.model.checkpoint import Checkpoint
-from cytoloop.model.exporters.description import About
+from cytoloop.model.exporters.metadata import About
 from cytoloop.model.exporters.parity import steps
 from cytoloop.truth.classes import class_heads, class_names, numbered
 from cytoloop.version import __version__

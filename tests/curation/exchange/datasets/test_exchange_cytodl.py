@@ -16,8 +16,8 @@ import tifffile
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from cytoloop.curation.exchange import cytodl
-from cytoloop.curation.exchange.cytodl import export_cytodl
+from cytoloop.curation.exchange.datasets import cytodl
+from cytoloop.curation.exchange.datasets.cytodl import export_cytodl
 from cytoloop.errors import ConfigError, ManifestError, OutputError
 from cytoloop.io.read import read_image
 from cytoloop.io.writers.tiff import write_image

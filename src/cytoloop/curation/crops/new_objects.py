@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cytoloop.curation.crops.plan import Box, anchor_of
+from cytoloop.curation.crops.tiles import Box, anchor_of
 
 
 class Drawn(NamedTuple):

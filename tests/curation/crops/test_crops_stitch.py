@@ -9,11 +9,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from cytoloop.curation.crops import plan
-from cytoloop.curation.crops.paste import paste_image
-from cytoloop.curation.crops.plan import anchor_of, plan_crops
-from cytoloop.curation.crops.record import CutImage, Shot
-from cytoloop.curation.exchange.pictures import Picture
+from cytoloop.curation.crops import tiles
+from cytoloop.curation.crops.crops_table import CutImage, Shot
+from cytoloop.curation.crops.stitch import paste_image
+from cytoloop.curation.crops.tiles import anchor_of, plan_crops
+from cytoloop.curation.exchange.annotation.picture import Picture
 
 Pictures = dict[str, Picture]
 
@@ -83,7 +83,7 @@ def test_unedited_labels_come_back(
     labels: np.ndarray, objects: int, min_size: int, margins: tuple[int, int]
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plan, "_MARGINS", margins)  # small ones: objects are cut by many crops
+        patch.setattr(tiles, "_MARGINS", margins)  # small ones: objects are cut by many crops
         image, pictures = cut(labels, objects, min_size)
     for all_done in (True, False):
         assert np.array_equal(paste(image, pictures, all_done), labels)

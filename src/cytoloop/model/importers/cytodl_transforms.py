@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cytoloop.errors import ModelError
-from cytoloop.model.importers.references import lookup
+from cytoloop.model.importers.config_references import lookup
 
 _NEUTRAL = {
     *("RemoveNaNKeysd", "LoadImaged", "EnsureChannelFirstd", "EnsureTyped"),

@@ -13,8 +13,8 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from PIL import Image
 from roifile import ROI_TYPE, ImagejRoi
 
-from cytoloop.curation.exchange.imagej import is_project, read_pictures, write_pictures
-from cytoloop.curation.exchange.pictures import Picture
+from cytoloop.curation.exchange.annotation.imagej import is_project, read_pictures, write_pictures
+from cytoloop.curation.exchange.annotation.picture import Picture
 from cytoloop.errors import ImageError, ManifestError
 
 SHAPE = (6, 8)

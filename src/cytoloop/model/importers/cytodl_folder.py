@@ -18,7 +18,7 @@ _CHECKPOINTS = "checkpoints"
 _LAST = "last"
 
 
-def best_in_folder(folder: Path) -> Path:
+def find_checkpoint(folder: Path) -> Path:
     """Return the checkpoint of a training that had the best score when it was written.
 
     A folder that was trained on more than once holds the best of each time; their scores are in

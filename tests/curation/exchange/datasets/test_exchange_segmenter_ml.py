@@ -14,7 +14,7 @@ import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cytoloop.curation.exchange.segmenter_ml import (
+from cytoloop.curation.exchange.datasets.segmenter_ml import (
     export_segmenter_ml,
     is_experiment,
     read_experiment,

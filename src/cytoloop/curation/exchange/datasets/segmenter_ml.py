@@ -12,9 +12,9 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path, PureWindowsPath
 
-from cytoloop.curation.exchange.cytodl import write_cells
-from cytoloop.curation.exchange.cytodl_rows import make_plans
-from cytoloop.curation.exchange.folders import Export, list_files, replace_folder
+from cytoloop.curation.exchange.datasets.cytodl import write_cells
+from cytoloop.curation.exchange.datasets.cytodl_rows import make_plans
+from cytoloop.curation.exchange.output_folder import Export, list_files, replace_folder
 from cytoloop.curation.splits.assign import SPLITS
 from cytoloop.errors import ManifestError
 from cytoloop.io.names import stem

@@ -16,8 +16,12 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from PIL import Image
 
-from cytoloop.curation.exchange.pictures import Picture
-from cytoloop.curation.exchange.supervisely import is_project, read_pictures, write_pictures
+from cytoloop.curation.exchange.annotation.picture import Picture
+from cytoloop.curation.exchange.annotation.supervisely import (
+    is_project,
+    read_pictures,
+    write_pictures,
+)
 from cytoloop.errors import ImageError, ManifestError
 
 SHAPE = (6, 8)

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from cytoloop.curation.exchange.cytodl_rows import SMALLEST, Plan, make_plans
-from cytoloop.curation.exchange.folders import Export, Stage, list_files, replace_folder
+from cytoloop.curation.exchange.datasets.cytodl_rows import SMALLEST, Plan, make_plans
+from cytoloop.curation.exchange.output_folder import Export, Stage, list_files, replace_folder
 from cytoloop.curation.splits.assign import SPLITS
 from cytoloop.io.read import read_image
 from cytoloop.io.writers.tiff import write_image

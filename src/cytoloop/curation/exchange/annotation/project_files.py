@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path, PureWindowsPath
 from typing import TypeVar
 
-from cytoloop.curation.exchange.pictures import Picture
+from cytoloop.curation.exchange.annotation.picture import Picture
 from cytoloop.errors import CytoloopError, ImageError, ManifestError
 from cytoloop.io.atomic import replacing
 from cytoloop.io.names import SUFFIXES

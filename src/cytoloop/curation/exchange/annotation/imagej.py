@@ -12,9 +12,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cytoloop.curation.exchange.drawn import Drawn, draw_picture, objects_of, polygon_places
-from cytoloop.curation.exchange.pictures import Picture
-from cytoloop.curation.exchange.project_files import (
+from cytoloop.curation.exchange.annotation.objects import (
+    Drawn,
+    draw_picture,
+    objects_of,
+    polygon_places,
+)
+from cytoloop.curation.exchange.annotation.picture import Picture
+from cytoloop.curation.exchange.annotation.project_files import (
     image_shape,
     read_all,
     read_number,

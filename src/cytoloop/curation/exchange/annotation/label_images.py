@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from cytoloop.curation.exchange.pictures import Picture
-from cytoloop.curation.exchange.project_files import (
+from cytoloop.curation.exchange.annotation.picture import Picture
+from cytoloop.curation.exchange.annotation.project_files import (
     LARGEST_NUMBER,
     check_shape,
     image_shape,

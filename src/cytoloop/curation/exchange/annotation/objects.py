@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from cytoloop.curation.exchange.pictures import Picture
-from cytoloop.curation.exchange.project_files import LARGEST_NUMBER
+from cytoloop.curation.exchange.annotation.picture import Picture
+from cytoloop.curation.exchange.annotation.project_files import LARGEST_NUMBER
 from cytoloop.errors import ImageError
 from cytoloop.truth.regions import Polygon, polygons_to_mask
 

@@ -11,8 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from cytoloop.curation.exchange.label_files import is_project, read_pictures, write_pictures
-from cytoloop.curation.exchange.pictures import Picture
+from cytoloop.curation.exchange.annotation.label_images import (
+    is_project,
+    read_pictures,
+    write_pictures,
+)
+from cytoloop.curation.exchange.annotation.picture import Picture
 from cytoloop.errors import ManifestError
 from cytoloop.io.read import read_image
 
