@@ -18,7 +18,7 @@ import torch
 from monai.networks.nets import UNet
 
 from cytoloop.__main__ import main
-from cytoloop.curation.exchange.datasets.cytodl import export_cytodl
+from cytoloop.curation.exchange.datasets import cytodl
 from cytoloop.io.read import read_image
 from cytoloop.manifest import read_dataset
 from cytoloop.model.checkpoint import build_network, read_checkpoint
@@ -76,7 +76,7 @@ def train_with_cytodl(folder: Path, dims: int, tiff: Tiff, blobs: Blobs) -> Path
         tiff(folder / "images" / "seg" / f"i{number}.tif", labels)
     assert main(["curate", "raw=images/raw", "seg1=images/seg", "output=dataset"]) == 0
     rows = [row for manifest in read_dataset(folder / "dataset").values() for row in manifest]
-    export_cytodl(rows, folder / "cytodl")
+    cytodl.write(folder / "cytodl", rows)
     words = [
         *("experiment=im2im/segmentation_plugin", "data.path=cytodl", f"spatial_dims={dims}"),
         *("paths.output_dir=trained", "hydra.run.dir=trained", "trainer.accelerator=cpu"),

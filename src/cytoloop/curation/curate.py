@@ -24,8 +24,7 @@ from cytoloop.curation.decisions.apply import (
     warn_about_spacing,
 )
 from cytoloop.curation.decisions.latest import verdicts_of
-from cytoloop.curation.exchange.datasets.cytodl import export_cytodl
-from cytoloop.curation.exchange.datasets.segmenter_ml import export_segmenter_ml
+from cytoloop.curation.exchange.registry import DATASET_FORMATS
 from cytoloop.curation.output.materialize import materialize
 from cytoloop.curation.output.report import write_report
 from cytoloop.curation.output.write import Dataset, swept_on_failure, write_dataset
@@ -214,10 +213,9 @@ def _extras(dataset: Dataset, output: Path, settings: Settings) -> list[Path]:
         files.append(write_report(output, dataset, settings.limits, settings.predictions))
         log.info("report: %s", files[-1])
     if settings.export:
-        export = {"cytodl": export_cytodl, "segmenter_ml": export_segmenter_ml}[settings.export]
         folder = output / settings.export
         keep = [row for row in dataset.rows if row["status"] == "keep"]
-        result = export(keep, folder, settings.on_problem)
+        result = DATASET_FORMATS[settings.export].write(folder, keep, settings.on_problem)
         for name, reason in result.left_out.items():
             log.warning("not exported: %s: %s", name, reason)
         log.info("exported to %s", folder)

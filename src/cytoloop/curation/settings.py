@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from cytoloop.curation.checks.quality_limits import Limit, limits_of
+from cytoloop.curation.exchange.registry import DATASET_FORMATS, find_format
 from cytoloop.curation.pairing.keys import compile_pattern
 from cytoloop.curation.region_cells import rule_problem
 from cytoloop.curation.splits.assign import Wish, as_wish, wish_problems
@@ -21,7 +22,6 @@ from cytoloop.truth.regions import MERGE_RULES
 from cytoloop.urls import is_remote
 
 SOURCES = ("raw", "seg1", "seg2", "merge", "exclude")
-EXPORTS = ("cytodl", "segmenter_ml")
 _CHOICES = {
     "paths": ("relative", "absolute"),
     "on_problem": ("refuse", "reject"),
@@ -30,7 +30,7 @@ _CHOICES = {
     "leakage": ("refuse", "allow"),
     "base_image": (None, "seg1", "seg2"),
     "merge_rule": (None, *MERGE_RULES),
-    "export": (None, *EXPORTS),
+    "export": (None, *DATASET_FORMATS),
 }
 _NOT_RECORDED = ("output", "decisions", "predictions", "parent", "report", "workers", "export")
 """Where things lie and what is made beside the manifest: no part of what it says."""
@@ -164,9 +164,8 @@ class Settings:
     @property
     def from_table(self) -> bool:
         """Whether `raw` names a table of rows rather than images."""
-        from cytoloop.curation.exchange.datasets.segmenter_ml import is_experiment
-
-        return str(self.raw).lower().endswith(".csv") or is_experiment(str(self.raw))
+        raw = str(self.raw)
+        return raw.lower().endswith(".csv") or find_format(DATASET_FORMATS, raw) is not None
 
     @property
     def sources(self) -> dict[str, str | Path | None]:

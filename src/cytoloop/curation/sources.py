@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from cytoloop.curation.exchange.datasets.segmenter_ml import is_experiment, read_experiment
+from cytoloop.curation.exchange.registry import DATASET_FORMATS, find_format
 from cytoloop.curation.pairing.keys import compile_pattern, find_part
 from cytoloop.curation.pairing.pairs import Unmatched, match_images, refuse_unmatched
 from cytoloop.curation.pairing.series import expand
@@ -147,9 +147,12 @@ def _rows_of_pairs(settings: Settings) -> tuple[list[Row], list[Unmatched]]:
 
 
 def _rows_of_table(settings: Settings) -> list[Row]:
-    if is_experiment(str(settings.raw)):
-        return [absolute(row) for row in read_experiment(str(settings.raw))]
-    return [absolute(row) for row in read_manifest(str(settings.raw), ("raw", "seg1"))]
+    raw = str(settings.raw)
+    found = find_format(DATASET_FORMATS, raw)
+    rows = (
+        found.read(Path(raw).expanduser()) if found else list(read_manifest(raw, ("raw", "seg1")))
+    )
+    return [absolute(row) for row in rows]
 
 
 def _check_statuses(rows: Sequence[Row], where: str) -> None:

@@ -1,4 +1,4 @@
-"""Objects of a crop across its planes: which are known, and which parts belong together."""
+"""Objects of a crop in 3D: known objects found again, and parts in neighbouring planes joined."""
 
 from __future__ import annotations
 
@@ -6,75 +6,85 @@ from collections.abc import Sequence
 
 import numpy as np
 
+_Parts = dict[int, tuple[int, int]]  # negative id to plane and number in the picture
 
-def name_objects(
-    stack: np.ndarray, seen: Sequence[frozenset[int]], new: Sequence[frozenset[int]]
+
+def link_planes(
+    stack: np.ndarray, seen: Sequence[frozenset[int]], new_labels: Sequence[frozenset[int]]
 ) -> np.ndarray:
-    """Return the objects of a crop: known ones by their number, others by negative numbers.
+    """Return the object ids of a crop: the numbers of known objects, negative ids for new ones.
 
-    A number is known in a plane in which it was when the image was cut. Elsewhere it may have
-    been given twice, in pictures of which neither knew of the other, so it is taken for the
-    known object only where it touches that in the next plane. A part drawn anew belongs to a
-    known object that is above and below it and covers more than half of it, or is covered, in
-    both; other new parts of neighbouring planes are one object where they overlap by more than
-    half of the smaller.
+    A number in a plane is the known object if that object was in this plane when the image was
+    cut. In other planes, annotators of two crops may have chosen the same number independently.
+    There it is the known object only if it touches this object in the next plane.
+
+    A new part inside a gap of a known object is that object: the object is in the planes above
+    and below, and in both the overlap is more than half of the smaller area. Other new parts in
+    neighbouring planes are one object if their overlap is more than half of the smaller area.
 
     Parameters
     ----------
     stack : ndarray of uint32
-        (Z, Y, X), of one crop.
-    seen, new : sequence of frozenset of int
-        For each plane: numbers that were there, and numbers that only tell objects apart.
+        (Z, Y, X) of one crop.
+    seen : sequence of frozenset of int
+        For each plane, the numbers of objects that were in it when the image was cut.
+    new_labels : sequence of frozenset of int
+        For each plane, the numbers of objects that were added, see `Picture.new_labels`.
 
     Returns
     -------
     ndarray of int64
         (Z, Y, X); 0 is background.
     """
-    named = stack.astype(np.int64)
-    parts: dict[int, tuple[int, int]] = {}  # negative number: plane, number as it came
+    ids = stack.astype(np.int64)
+    parts: _Parts = {}
     for z, plane in enumerate(stack):
         for number in np.unique(plane):
-            if number and (int(number) not in seen[z] or int(number) in new[z]):
+            if number and (int(number) not in seen[z] or int(number) in new_labels[z]):
                 parts[-len(parts) - 1] = z, int(number)
-                named[z][plane == number] = -len(parts)
-    _grow_known(named, stack, parts, new)
-    _fill_gaps(named, parts)
-    _join(named, parts, new)
-    return named
+                ids[z][plane == number] = -len(parts)
+    _extend_known(ids, stack, parts, new_labels)
+    _fill_gaps(ids, parts)
+    _join_parts(ids, parts, new_labels)
+    return ids
 
 
-def _grow_known(
-    named: np.ndarray,
-    stack: np.ndarray,
-    parts: dict[int, tuple[int, int]],
-    new: Sequence[frozenset[int]],
+def _extend_known(
+    ids: np.ndarray, stack: np.ndarray, parts: _Parts, new_labels: Sequence[frozenset[int]]
 ) -> None:
-    """Give parts with the number of a known object that they touch its name."""
+    """Assign parts to the known object of their number if they touch it in the next plane."""
     for step in (1, -1):  # upwards, then downwards: an object may grow by several planes
         for part, (z, number) in sorted(parts.items(), key=lambda item: step * item[1][0]):
-            if not 0 <= z - step < len(stack) or number in new[z]:
+            if not 0 <= z - step < len(stack) or number in new_labels[z]:
                 continue
-            mask = named[z] == part
-            if (named[z - step][mask] == number).any():
-                named[z][mask] = number
+            mask = ids[z] == part
+            if (ids[z - step][mask] == number).any():
+                ids[z][mask] = number
                 del parts[part]
 
 
-def _fill_gaps(named: np.ndarray, parts: dict[int, tuple[int, int]]) -> None:
-    """Give a plane of a known object that was drawn anew the object's name."""
+def _fill_gaps(ids: np.ndarray, parts: _Parts) -> None:
+    """Assign parts to the known object that is both above and below them."""
     for part, (z, _) in list(parts.items()):
-        if not 0 < z < len(named) - 1:
+        if not 0 < z < len(ids) - 1:
             continue
-        mask = named[z] == part
-        below, above = (_main(named[z + step], mask) for step in (-1, 1))
-        if below and below == above and not (named[z] == below).any():
-            named[z][mask] = below
+        mask = ids[z] == part
+        below, above = (_main_object(ids[z + step], mask) for step in (-1, 1))
+        if below and below == above and not (ids[z] == below).any():
+            ids[z][mask] = below
             del parts[part]
 
 
-def _main(plane: np.ndarray, mask: np.ndarray) -> int:
-    """Return the known object that shares more than half of the smaller of it and a part; or 0."""
+def _main_object(plane: np.ndarray, mask: np.ndarray) -> int:
+    """Return the known object whose overlap is over half of the smaller area, 0 if there is none.
+
+    Parameters
+    ----------
+    plane : ndarray of int64
+        (Y, X), ids of the neighbouring plane.
+    mask : ndarray of bool
+        (Y, X) of a part.
+    """
     under = plane[mask]
     numbers, counts = np.unique(under[under > 0], return_counts=True)
     if not len(numbers):
@@ -84,11 +94,9 @@ def _main(plane: np.ndarray, mask: np.ndarray) -> int:
     return int(numbers[best]) if 2 * counts[best] > smaller else 0
 
 
-def _join(
-    named: np.ndarray, parts: dict[int, tuple[int, int]], new: Sequence[frozenset[int]]
-) -> None:
-    """Give parts of neighbouring planes that are one object one name."""
-    sizes = dict(zip(*(a.tolist() for a in np.unique(named, return_counts=True)), strict=True))
+def _join_parts(ids: np.ndarray, parts: _Parts, new_labels: Sequence[frozenset[int]]) -> None:
+    """Give parts that are one object the same id."""
+    sizes = dict(zip(*(a.tolist() for a in np.unique(ids, return_counts=True)), strict=True))
     root = {part: part for part in parts}
 
     def find(part: int) -> int:
@@ -96,16 +104,17 @@ def _join(
             part = root[part]
         return part
 
-    for z in range(len(named) - 1):
-        both = (named[z] < 0) & (named[z + 1] < 0)
-        pairs = np.stack([named[z][both], named[z + 1][both]], axis=1)
+    for z in range(len(ids) - 1):
+        both = (ids[z] < 0) & (ids[z + 1] < 0)
+        pairs = np.stack([ids[z][both], ids[z + 1][both]], axis=1)
         for (low, high), shared in zip(
             *(a.tolist() for a in np.unique(pairs, axis=0, return_counts=True)), strict=True
         ):
             number, other = parts[low][1], parts[high][1]
-            same = number == other and number not in new[z] and number not in new[z + 1]
-            if same or 2 * shared > min(sizes[low], sizes[high]):
+            chosen = number not in new_labels[z] and number not in new_labels[z + 1]
+            if (number == other and chosen) or 2 * shared > min(sizes[low], sizes[high]):
                 root[find(high)] = find(low)
     for part in parts:
         if find(part) != part:
-            named[parts[part][0]][named[parts[part][0]] == part] = find(part)
+            plane = ids[parts[part][0]]
+            plane[plane == part] = find(part)

@@ -1,4 +1,4 @@
-"""Objects drawn anew: each counted once, although two people may have drawn it."""
+"""New objects in crops: each is kept once, although two annotators may have drawn it."""
 
 from __future__ import annotations
 
@@ -8,88 +8,87 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cytoloop.curation.crops.tiles import Box, anchor_of
+from cytoloop.curation.crops.returned_crops import ReturnedCrop
+from cytoloop.curation.crops.tiles import find_anchor
 
 
-class Drawn(NamedTuple):
-    """A crop: its boxes, its objects (new ones negative), and whether all of it is done."""
-
-    core: Box
-    box: Box
-    named: np.ndarray
-    done: bool
-
-
-class _Object(NamedTuple):
+class _NewObject(NamedTuple):
     crop: int
-    part: int
+    id: int
     voxels: np.ndarray
     """Sorted flat indices in the image."""
     home: int
-    """The crop whose core holds the anchor."""
+    """The crop whose core contains the anchor."""
 
 
-def claim_drawn(crops: Sequence[Drawn], shape: tuple[int, ...]) -> list[dict[int, int]]:
-    """Return which new objects of each crop are taken, numbered from 1 over all crops.
+def number_new_objects(
+    crops: Sequence[ReturnedCrop], shape: tuple[int, ...]
+) -> list[dict[int, int]]:
+    """Return which new objects of each crop are kept, numbered from 1 over all crops.
 
-    One is taken from the crop whose core holds its anchor. Two people do not draw an object
-    alike: where both took it for their own, or each for the other's, and the drawings overlap
-    by more than half of the smaller one, it is taken once, from the first of the crops that are
-    done, else from the first.
+    A drawing is kept if its anchor is in the core of its own crop, and ignored if not. Two
+    annotators draw the same object differently, so each may see the anchor in the other's core;
+    such drawings are kept, too. Drawings of two crops are the same object if they overlap by more
+    than half of the smaller one. The object is then kept once: from a finished crop before an
+    unfinished one, then from the earlier crop.
 
     Parameters
     ----------
-    crops : sequence of Drawn
+    crops : sequence of ReturnedCrop
     shape : tuple of int
         (Z, Y, X) of the image.
 
     Returns
     -------
     list of dict of int to int
-        For each crop, negative number in `named` to number in the image.
+        For each crop, negative id to new number.
     """
-    order = sorted(range(len(crops)), key=lambda k: not crops[k].done)
-    objects = [one for k in order for one in _new_objects(k, crops, shape)]
-    taken = [one for one in objects if one.home == one.crop]
-    kept: list[list[_Object]] = [[] for _ in crops]
-    for one in taken + _mutual([one for one in objects if one.home != one.crop]):
-        around = [
+    order = sorted(range(len(crops)), key=lambda k: not crops[k].done.all())
+    objects = [one for k in order for one in _find_new_objects(k, crops, shape)]
+    at_home = [one for one in objects if one.home == one.crop]
+    away = [one for one in objects if one.home != one.crop]
+    kept: list[list[_NewObject]] = [[] for _ in crops]
+    for one in at_home + _drawn_in_both_homes(away):
+        neighbours = [
             k
             for k, crop in enumerate(crops)
-            if k != one.crop and crop.box.meets(crops[one.crop].box)
+            if k != one.crop and crop.box.overlaps(crops[one.crop].box)
         ]
-        if not any(_same(one, other) for k in around for other in kept[k]):
+        if not any(_is_same(one, other) for k in neighbours for other in kept[k]):
             kept[one.crop].append(one)
     numbers = itertools.count(1)
-    return [{one.part: next(numbers) for one in found} for found in kept]
+    return [{one.id: next(numbers) for one in found} for found in kept]
 
 
-def _new_objects(k: int, crops: Sequence[Drawn], shape: tuple[int, ...]) -> list[_Object]:
-    box, named = crops[k].box, crops[k].named
+def _find_new_objects(
+    k: int, crops: Sequence[ReturnedCrop], shape: tuple[int, ...]
+) -> list[_NewObject]:
+    """Return the new objects of the k-th crop, in the order in which they were found."""
+    box, ids = crops[k].box, crops[k].ids
     found = []
-    for part in sorted((int(n) for n in np.unique(named) if n < 0), reverse=True):
-        voxels = np.argwhere(named == part) + np.array([0, box.y0, box.x0])
-        _, y, x = anchor_of(voxels)
-        home = next(i for i, crop in enumerate(crops) if crop.core.holds(y, x))
+    for one in sorted((int(n) for n in np.unique(ids) if n < 0), reverse=True):
+        voxels = np.argwhere(ids == one) + np.array([0, box.y0, box.x0])
+        _, y, x = find_anchor(voxels)
+        home = next(i for i, crop in enumerate(crops) if crop.core.contains_pixel(y, x))
         flat = np.ravel_multi_index(tuple(voxels.T), shape)
-        found.append(_Object(k, part, flat, home))
+        found.append(_NewObject(k, one, flat, home))
     return found
 
 
-def _mutual(objects: Sequence[_Object]) -> list[_Object]:
-    """Return objects that each of two crops holds for the other's."""
+def _drawn_in_both_homes(objects: Sequence[_NewObject]) -> list[_NewObject]:
+    """Return objects that two crops drew, each with the anchor in the other's core."""
     return [
         one
         for one in objects
         if any(
-            (other.crop, other.home) == (one.home, one.crop) and _same(one, other)
+            (other.crop, other.home) == (one.home, one.crop) and _is_same(one, other)
             for other in objects
         )
     ]
 
 
-def _same(one: _Object, other: _Object) -> bool:
-    """Tell whether two drawings are of one object."""
+def _is_same(one: _NewObject, other: _NewObject) -> bool:
+    """Return whether the overlap of two drawings is more than half of the smaller one."""
     if one.voxels[0] > other.voxels[-1] or other.voxels[0] > one.voxels[-1]:
         return False
     shared = len(np.intersect1d(one.voxels, other.voxels, assume_unique=True))

@@ -1,4 +1,8 @@
-"""Folders of exports: written aside and renamed, and never over the work of others."""
+"""Output folders that appear complete or not at all, and are replaced only if nobody changed them.
+
+A record in each folder lists the written files with their hashes. A folder with other files, or
+with files that changed since, is never replaced.
+"""
 
 from __future__ import annotations
 
@@ -15,21 +19,18 @@ from cytoloop.io.digest import file_hash
 from cytoloop.manifest import FILE_COLUMNS, Row
 from cytoloop.urls import is_remote
 
-RECORD = "export.json"
-"""File of an export that names its files with their hashes: what may be replaced."""
-
 
 @dataclass(frozen=True)
-class Export:
-    """What an export left.
+class ExportResult:
+    """What an export wrote and left out.
 
     Attributes
     ----------
     folder : Path
     files : tuple of Path
-        Everything that was written, sorted.
+        All written files, sorted.
     left_out : mapping of str to str
-        Id of each row that the format cannot hold, and why.
+        Row ids that the format cannot represent, with the reason.
     """
 
     folder: Path
@@ -38,15 +39,15 @@ class Export:
 
 
 @dataclass(frozen=True)
-class Stage:
-    """A folder in the making.
+class StagingFolder:
+    """A temporary folder that becomes the output folder.
 
     Attributes
     ----------
     path : Path
-        Where its files are written.
+        Where to write the files now.
     final : Path
-        Where they will be, absolute: what its manifests must name.
+        Absolute path of the output folder, for manifests that name their own files.
     """
 
     path: Path
@@ -54,96 +55,101 @@ class Stage:
 
 
 @contextmanager
-def replace_folder(folder: str | Path, kind: str, rows: Iterable[Row]) -> Iterator[Stage]:
-    """Make a folder that appears whole at the end of the block, or not at all.
+def replace_folder(
+    folder: str | Path, writer: str, rows: Iterable[Row] = (), record: str = "export.json"
+) -> Iterator[StagingFolder]:
+    """Yield a temporary folder that becomes `folder` when the block ends without an error.
 
     Parameters
     ----------
     folder : str or Path
-        New, empty, or an export of the same kind in which nothing was changed or added since.
-    kind : str
-        Name of the format.
+        A new folder, an empty one, or one that the same writer filled and nobody changed.
+    writer : str
+        Name of the format or command, kept in the record.
     rows : iterable of Row
-        Whose files the export refers to: none of them may lie in the folder to be replaced.
+        Rows whose files the output is made from or refers to. None of these files may be in the
+        folder.
+    record : str
+        File name of the record.
 
     Raises
     ------
     OutputError
-        The folder holds anything else, or cannot be written.
+        The folder holds other files or changed files, or cannot be written.
     """
     final = Path(folder).expanduser().resolve()
-    stage = Stage(final.with_name(f".{final.name}-{uuid.uuid4().hex[:8]}"), final)
+    staging = StagingFolder(final.with_name(f".{final.name}-{uuid.uuid4().hex[:8]}"), final)
     try:
-        _check_free(final, kind, rows)
-        stage.path.mkdir(parents=True)
-        yield stage
+        _check_replaceable(final, writer, rows, record)
+        staging.path.mkdir(parents=True)
+        yield staging
         hashes = {
-            path.relative_to(stage.path).as_posix(): file_hash(path)
-            for path in sorted(stage.path.rglob("*"))
-            if path.is_file()
+            path.relative_to(staging.path).as_posix(): file_hash(path)
+            for path in list_files(staging.path)
         }
-        record = json.dumps({"kind": kind, "files": hashes}, indent=1, ensure_ascii=False)
-        (stage.path / RECORD).write_text(record + "\n", encoding="utf-8")
-        _swap(stage.path, final)
+        content = json.dumps({"kind": writer, "files": hashes}, indent=1, ensure_ascii=False)
+        (staging.path / record).write_text(content + "\n", encoding="utf-8")
+        _swap(staging.path, final)
     except OSError as error:
         raise OutputError(
             str(folder),
             f"cannot be written: {error.strerror or error}",
-            "Check its permissions and the space on the disk, or take another folder.",
+            "Check its permissions and the free disk space, or take another folder.",
         ) from error
     finally:
-        shutil.rmtree(stage.path, ignore_errors=True)
+        shutil.rmtree(staging.path, ignore_errors=True)
+
+
+def was_written_by(folder: Path, writer: str, record: str = "export.json") -> bool:
+    """Return whether a folder has the record of a writer."""
+    return bool(_recorded_hashes(folder / record, writer))
 
 
 def list_files(folder: Path) -> tuple[Path, ...]:
-    """Return all files in a folder and its folders, sorted."""
+    """Return all files in a folder and its subfolders, sorted."""
     return tuple(sorted(path for path in folder.rglob("*") if path.is_file()))
 
 
-def _check_free(final: Path, kind: str, rows: Iterable[Row]) -> None:
-    repair = "Take another folder, or move these files away."
+def _check_replaceable(final: Path, writer: str, rows: Iterable[Row], record: str) -> None:
     if final.exists() and not final.is_dir():
-        raise OutputError(str(final), "is a file", "Name a folder.")
+        raise OutputError(str(final), "is a file, expected a folder", "Name a folder.")
     if not final.is_dir() or not any(final.iterdir()):
         return
-    known = _recorded(final, kind)
-    strange = [
-        path.relative_to(final).as_posix()
-        for path in list_files(final)
-        if path != final / RECORD
-        and known.get(path.relative_to(final).as_posix()) != file_hash(path)
-    ]
-    if strange or not known:
+    written = _recorded_hashes(final / record, writer)
+    names = {path.relative_to(final).as_posix(): path for path in list_files(final)}
+    names.pop(record, None)
+    others = [name for name, path in names.items() if written.get(name) != file_hash(path)]
+    if others or not written:
         raise OutputError(
             str(final),
-            f"holds {listed(strange)}, not written by an export ({kind}) or changed since",
-            repair,
+            f"holds {listed(others) or 'empty folders'}: not written by {writer}, or changed since",
+            "Move these files away, or take another folder.",
         )
-    inside = {
+    used = {
         name
         for row in rows
         for name in map(row.named, FILE_COLUMNS)
         if name and not is_remote(name) and Path(name).resolve().is_relative_to(final)
     }
-    if inside:
+    if used:
         raise OutputError(
             str(final),
-            f"would be replaced, but the rows come from it: {listed(sorted(inside))}",
+            f"cannot be replaced, because the rows use files in it: {listed(sorted(used))}",
             "Take another folder.",
         )
 
 
-def _recorded(final: Path, kind: str) -> dict[str, str]:
-    """Return the hashes of the files of an earlier export of a kind; {} if it is none."""
+def _recorded_hashes(record: Path, writer: str) -> dict[str, str]:
+    """Return the hashes of the files that `writer` wrote; {} without a valid record."""
     try:
-        record = json.loads((final / RECORD).read_text(encoding="utf-8"))
-        return dict(record["files"]) if record["kind"] == kind else {}
+        content = json.loads(record.read_text(encoding="utf-8"))
+        return dict(content["files"]) if content["kind"] == writer else {}
     except (OSError, ValueError, KeyError, TypeError):
         return {}
 
 
 def _swap(new: Path, final: Path) -> None:
-    """Put a folder in the place of another, which stays if that fails."""
+    """Rename a folder to `final`; an older folder is restored if that fails."""
     if not final.exists():
         new.rename(final)
         return

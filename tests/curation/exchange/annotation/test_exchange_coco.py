@@ -14,7 +14,7 @@ from PIL import Image
 from pycocotools import mask as rle
 from pycocotools.coco import COCO
 
-from cytoloop.curation.exchange.annotation.coco import is_project, read_pictures, write_pictures
+from cytoloop.curation.exchange.annotation.coco import is_project, read, write
 from cytoloop.curation.exchange.annotation.picture import Picture
 from cytoloop.errors import ImageError, ManifestError
 
@@ -43,7 +43,7 @@ def coco(folder: Path, *annotations: Any, images: Any = (IMAGE,), **values: Any)
 
 
 def only(folder: Path, *annotations: Any) -> Picture:
-    (picture,) = read_pictures(coco(folder, *annotations))
+    (picture,) = read(coco(folder, *annotations))
     return picture
 
 
@@ -60,12 +60,12 @@ def test_labels_survive_the_round_trip(labels: np.ndarray, done: bool) -> None:
         folder = Path(name)
         image = np.zeros(labels.shape, np.uint8)
         empty = Picture("empty", np.zeros_like(labels), image)
-        write_pictures(folder, [Picture("a.b", labels, image, done), empty], "cell")
+        write(folder, [Picture("a.b", labels, image, done), empty], "cell")
         assert is_project(folder) and is_project(folder / "instances.json")
-        back, other = read_pictures(folder, "cell")
+        back, other = read(folder, "cell")
     assert back.labels.dtype == np.uint32
     np.testing.assert_array_equal(back.labels, labels)
-    assert (back.name, back.done, back.new) == ("a.b", done, frozenset())
+    assert (back.name, back.done, back.new_labels) == ("a.b", done, frozenset())
     assert (other.name, other.done, other.labels.any()) == ("empty", False, False)
 
 
@@ -73,7 +73,7 @@ def test_pycocotools_reads_what_is_written(tmp_path: Path) -> None:
     labels = square(9)
     labels[0, 7] = labels[5, 7] = 4
     labels[3, 2] = 0
-    write_pictures(tmp_path, [Picture("a", labels, np.zeros(SHAPE, np.uint8))])
+    write(tmp_path, [Picture("a", labels, np.zeros(SHAPE, np.uint8))])
     loaded = COCO(tmp_path / "instances.json")
     for entry in loaded.loadAnns(loaded.getAnnIds()):
         expected = labels == entry["attributes"]["number"]
@@ -98,38 +98,38 @@ def test_run_lengths_of_pycocotools_are_read(mask: np.ndarray) -> None:
     plain = np.diff(np.r_[0, edges, flat.size]).tolist()
     image = {**IMAGE, "height": mask.shape[0], "width": mask.shape[1]}
     with tempfile.TemporaryDirectory() as name:
-        for form in (counts, plain):
-            entry = one({"size": list(mask.shape), "counts": form}, 1)
-            (picture,) = read_pictures(coco(Path(name), entry, images=[image]))
+        for coded in (counts, plain):
+            entry = one({"size": list(mask.shape), "counts": coded}, 1)
+            (picture,) = read(coco(Path(name), entry, images=[image]))
             np.testing.assert_array_equal(picture.labels, mask)
 
 
-def test_later_objects_lie_on_top_and_new_ones_are_numbered_past_all(tmp_path: Path) -> None:
+def test_later_objects_cover_earlier_ones_and_new_ones_get_the_next_numbers(tmp_path: Path) -> None:
     corner = [[0, 0, 2, 0, 2, 3, 0, 3]]
     picture = only(tmp_path, one(number=41), one(corner), one([[7, 5, 8, 5, 8, 6, 7, 6]]))
     assert (picture.labels[2, 1], picture.labels[4, 3], picture.labels[5, 7]) == (42, 41, 43)
-    assert picture.new == {42, 43}
+    assert picture.new_labels == {42, 43}
 
 
-def test_other_categories_are_passed_over(tmp_path: Path) -> None:
+def test_other_categories_are_ignored(tmp_path: Path) -> None:
     categories = [{"id": 3, "name": "cell"}, {"id": 4, "name": "dog"}]
     folder = coco(tmp_path, one(), one(number=9, category_id=4), categories=categories)
-    (picture,) = read_pictures(folder, "dog")
+    (picture,) = read(folder, "dog")
     np.testing.assert_array_equal(picture.labels, square(9))
     with pytest.raises(ManifestError, match="expected one class, found 'cell', 'dog'"):
-        read_pictures(folder)
-    with pytest.raises(ManifestError, match="has no class 'cat', but 'cell', 'dog'"):
-        read_pictures(folder, "cat")
+        read(folder)
+    with pytest.raises(ManifestError, match="has no class 'cat', only 'cell', 'dog'"):
+        read(folder, "cat")
 
 
 def test_file_in_annotations_is_found_and_two_are_refused(tmp_path: Path) -> None:
     coco(tmp_path / "annotations", one(number=2))
     assert is_project(tmp_path)
-    (picture,) = read_pictures(tmp_path)
+    (picture,) = read(tmp_path)
     np.testing.assert_array_equal(picture.labels, square(2))
     (tmp_path / "instances_2.json").write_text("{}")
     with pytest.raises(ManifestError, match="found annotations/instances.json, instances_2.json"):
-        read_pictures(tmp_path)
+        read(tmp_path)
     assert not is_project(tmp_path / "none")
 
 
@@ -140,40 +140,43 @@ def lengths(counts: Any, size: Any = (6, 8)) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("annotation", "message"),
     [
-        (one([]), "segmentation is an outline of 0 pixels"),
-        (one([[0, 0, 1, 1]]), "a polygon has 4 numbers, expected x, y of 3 or more"),
+        (one([]), "segmentation has an outline of 0 pixels"),
+        (one([[0, 0, 1, 1]]), "a polygon has 4 numbers, expected x, y of 3 points or more"),
         (one([[0, 0, 1, 1, 2, 2, 3]]), "a polygon has 7 numbers"),
-        (one([[0, 0, 1, 1, 2, "x"]]), "segmentation is no list of polygons"),
-        (one([3]), "segmentation is no list of polygons"),
-        (one([[0, 0, 1, 1, 2, 1e12]]), "a polygon lies far outside of any image"),
-        (one([[0, 0, 1, 1, 2, float("nan")]]), "a polygon lies far outside of any image"),
-        (one([[0, 0, 1e6, 0] * 3]), "segmentation is an outline of 6000000 pixels"),
+        (one([[0, 0, 1, 1, 2, "x"]]), "segmentation is not a list of polygons"),
+        (one([3]), "segmentation is not a list of polygons"),
+        (one([[0, 0, 1, 1, 2, 1e12]]), "a polygon has a coordinate beyond 2000000 pixels"),
+        (one([[0, 0, 1, 1, 2, float("nan")]]), "a polygon has a coordinate beyond 2000000 pixels"),
+        (one([[0, 0, 1e6, 0] * 3]), "segmentation has an outline of 6000000 pixels"),
         (one(None), "is null, expected an object"),
         (one({}), "size is missing"),
-        (lengths("00", (8, 6)), r"size \[8, 6\] differs from its image's, \[6, 8\]"),
-        (lengths(None), "counts are neither text nor whole numbers"),
-        (lengths([1, 2.5]), "counts are neither text nor whole numbers"),
-        (lengths([10**30]), "counts are neither text nor whole numbers"),
-        (lengths([40, 9]), "counts add up to 49, its image has 48"),
-        (lengths([]), "counts add up to 0, its image has 48"),
-        (lengths([50, -2]), "counts are no run lengths: one is below 0 or past its image"),
-        (lengths("02"), "counts add up to 2, its image has 48"),
-        (lengths(""), "counts add up to 0, its image has 48"),
-        (lengths("o"), "counts are no compressed run lengths"),
-        (lengths("\x00~\u00e9"), "counts are no compressed run lengths"),
-        (lengths("o" * 50 + "0"), "counts are no compressed run lengths: one has too many digits"),
-        (one(number="x"), "number 'x' is none from 1 to"),
-        (one(number=1.5), "number 1.5 is none from 1 to"),
+        (lengths("00", (8, 6)), r"size is \[8, 6\], but its image is \[6, 8\]"),
+        (lengths(None), "counts are neither text nor a list of whole numbers"),
+        (lengths([1, 2.5]), "counts are neither text nor a list of whole numbers"),
+        (lengths([10**30]), "counts are neither text nor a list of whole numbers"),
+        (lengths([40, 9]), "counts add up to 49 pixels, but its image has 48"),
+        (lengths([]), "counts add up to 0 pixels, but its image has 48"),
+        (lengths([50, -2]), "counts are not run lengths: expected numbers from 0 to 48"),
+        (lengths("02"), "counts add up to 2 pixels, but its image has 48"),
+        (lengths(""), "counts add up to 0 pixels, but its image has 48"),
+        (lengths("o"), "counts are not valid compressed run lengths"),
+        (lengths("\x00~\u00e9"), "counts are not valid compressed run lengths"),
+        (
+            lengths("o" * 50 + "0"),
+            "counts are not valid compressed run lengths: a number is too long",
+        ),
+        (one(number="x"), "number 'x', expected a whole number from 1 to"),
+        (one(number=1.5), "number 1.5, expected a whole number from 1 to"),
         (one(attributes=3), "attributes is a whole number, expected an object"),
-        (one(image_id=6), "image_id 6 is no image"),
+        (one(image_id=6), "no image has the id 6"),
         (one(image_id="6"), "image_id is text, expected a whole number"),
-        (one(category_id=6), "category_id 6 is no category"),
+        (one(category_id=6), "no category has the id 6"),
         (7, "is a whole number, expected an object"),
     ],
 )
-def test_faulty_annotation_is_named(tmp_path: Path, annotation: Any, message: str) -> None:
+def test_faulty_annotation_is_reported(tmp_path: Path, annotation: Any, message: str) -> None:
     with pytest.raises(ManifestError, match=f"annotation 2: {message}"):
-        read_pictures(coco(tmp_path, one(), annotation))
+        read(coco(tmp_path, one(), annotation))
 
 
 @pytest.mark.parametrize(
@@ -181,52 +184,62 @@ def test_faulty_annotation_is_named(tmp_path: Path, annotation: Any, message: st
     [
         (7, "image 2: is a whole number"),
         ({**IMAGE, "id": None}, "image 2: id is null, expected a whole number"),
-        ({**IMAGE, "file_name": "../a.png"}, "image 2: '../a.png' is no file below the folder"),
-        ({**IMAGE, "file_name": "/etc/a.png"}, "is no file below the folder"),
-        ({**IMAGE, "file_name": "C:\\a.png"}, "is no file below the folder"),
-        ({**IMAGE, "file_name": "a\x00.png"}, "is no file below the folder"),
-        ({**IMAGE, "file_name": ""}, "'' is no file below the folder"),
-        ({**IMAGE, "file_name": "b.png"}, "image 2: id 5 is taken by an image before it"),
+        (
+            {**IMAGE, "file_name": "../a.png"},
+            "image 2: '../a.png' is not a file inside the project folder",
+        ),
+        ({**IMAGE, "file_name": "/etc/a.png"}, "is not a file inside the project folder"),
+        ({**IMAGE, "file_name": "C:\\a.png"}, "is not a file inside the project folder"),
+        ({**IMAGE, "file_name": "a\x00.png"}, "is not a file inside the project folder"),
+        ({**IMAGE, "file_name": ""}, "'' is not a file inside the project folder"),
+        ({**IMAGE, "file_name": "b.png"}, "image 2: an earlier image has the same id, 5"),
         ({**IMAGE, "id": 6, "file_name": "b/a.png"}, "image 2: is a second picture 'a', after im"),
-        ({**IMAGE, "id": 6, "file_name": "b.png", "width": 10**9}, "image 2, b.png: 1000000000 x"),
+        (
+            {**IMAGE, "id": 6, "file_name": "b.png", "width": 10**9},
+            "image 2, b.png: size 1000000000 x",
+        ),
         ({"id": 6, "file_name": "b.png", "height": 4}, "image 2, b.png: width is missing"),
     ],
 )
-def test_faulty_image_is_named(tmp_path: Path, image: Any, message: str) -> None:
+def test_faulty_image_is_reported(tmp_path: Path, image: Any, message: str) -> None:
     with pytest.raises(ManifestError, match=message):
-        read_pictures(coco(tmp_path, images=[IMAGE, image]))
+        read(coco(tmp_path, images=[IMAGE, image]))
 
 
-def test_all_faults_are_told_before_any_picture_comes(tmp_path: Path) -> None:
+def test_all_faults_are_reported_before_the_first_picture(tmp_path: Path) -> None:
     images = [IMAGE, {**IMAGE, "id": 6, "file_name": "../b.png"}]
     annotations = [one(), one([[0]]), one(image_id=6), one(image_id=9), one(number=0)]
     with pytest.raises(ManifestError) as caught:
-        read_pictures(coco(tmp_path, *annotations, images=images))
+        read(coco(tmp_path, *annotations, images=images))
     assert [problem.split(": ")[:2] for problem in caught.value.problems] == [
-        ["image 2", "'../b.png' is no file below the folder"],
-        ["annotation 4", "image_id 9 is no image"],
+        ["image 2", "'../b.png' is not a file inside the project folder"],
+        ["annotation 4", "no image has the id 9"],
         ["image 1, a.png", "annotation 5"],
         ["image 1, a.png", "annotation 2"],
     ]
 
 
-def test_picture_of_another_size_is_named(tmp_path: Path) -> None:
+def test_picture_of_another_size_is_refused(tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     Image.new("L", (5, 5)).save(tmp_path / "images/a.png")
-    with pytest.raises(ManifestError, match=r"a.png: size is \(Y, X\) \(6, 8\), but .* \(5, 5\)"):
-        read_pictures(coco(tmp_path))
+    with pytest.raises(ManifestError, match=r"a.png: size \(Y, X\) is \(6, 8\), but .* \(5, 5\)"):
+        read(coco(tmp_path))
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("{", "is no JSON"), ("[]", "is a list, expected"), ('{"images": []}', "annotations is miss")],
+    [
+        ("{", "is not valid JSON"),
+        ("[]", "is a list, expected"),
+        ('{"images": []}', "annotations is miss"),
+    ],
 )
-def test_file_of_another_form_is_named(tmp_path: Path, text: str, message: str) -> None:
+def test_file_of_another_format_is_refused(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "instances.json").write_text(text)
     with pytest.raises(ManifestError, match=f"instances.json: {message}"):
-        read_pictures(tmp_path)
+        read(tmp_path)
 
 
 def test_picture_without_image_cannot_be_written(tmp_path: Path) -> None:
     with pytest.raises(ImageError, match="a: has no image to draw on"):
-        write_pictures(tmp_path, [Picture("a", np.zeros(SHAPE, np.uint32))])
+        write(tmp_path, [Picture("a", np.zeros(SHAPE, np.uint32))])

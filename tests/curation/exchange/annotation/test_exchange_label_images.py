@@ -13,8 +13,8 @@ from hypothesis.extra.numpy import array_shapes, arrays
 
 from cytoloop.curation.exchange.annotation.label_images import (
     is_project,
-    read_pictures,
-    write_pictures,
+    read,
+    write,
 )
 from cytoloop.curation.exchange.annotation.picture import Picture
 from cytoloop.errors import ManifestError
@@ -41,21 +41,21 @@ def test_labels_survive_the_round_trip(labels: np.ndarray, done: bool) -> None:
         folder = Path(name)
         image = np.zeros(labels.shape, np.uint8)
         empty = Picture("empty", np.zeros_like(labels))
-        write_pictures(folder, [Picture("a.b", labels, image, done), empty])
+        write(folder, [Picture("a.b", labels, image, done), empty])
         assert is_project(folder)
-        back, other = read_pictures(folder, "cell")
+        back, other = read(folder, "cell")
     assert back.labels.dtype == np.uint32
     np.testing.assert_array_equal(back.labels, labels)
-    assert (back.name, back.done, back.new) == ("a.b", done, frozenset())
+    assert (back.name, back.done, back.new_labels) == ("a.b", done, frozenset())
     assert (other.name, other.done, other.labels.any()) == ("empty", False, False)
 
 
 @pytest.mark.parametrize(("largest", "dtype"), [(65535, np.uint16), (65536, np.uint32)])
-def test_labels_take_the_smallest_type_and_the_image_lies_beside(
+def test_labels_get_the_smallest_dtype_and_the_image_is_written(
     tmp_path: Path, largest: int, dtype: type
 ) -> None:
     image = np.arange(48, dtype=np.uint8).reshape(6, 8)
-    write_pictures(tmp_path, [Picture("a", np.full((6, 8), largest, np.uint32), image)])
+    write(tmp_path, [Picture("a", np.full((6, 8), largest, np.uint32), image)])
     assert read_image(tmp_path / "labels/a.ome.tif").data.dtype == dtype
     np.testing.assert_array_equal(read_image(tmp_path / "images/a.ome.tif").data[0], image)
 
@@ -71,13 +71,13 @@ def test_plain_tiff_and_ome_zarr_are_read(tmp_path: Path) -> None:
         axes_types=["space", "space"],
     )
     writer.write_full_volume(SOME.astype(np.uint16))
-    a, b = read_pictures(tmp_path)
+    a, b = read(tmp_path)
     assert (a.name, b.name) == ("a", "b")
     np.testing.assert_array_equal(a.labels, SOME)
     np.testing.assert_array_equal(b.labels, SOME)
 
 
-def test_all_faulty_files_are_told_before_any_picture_comes(tmp_path: Path) -> None:
+def test_all_faulty_files_are_reported_before_the_first_picture(tmp_path: Path) -> None:
     folder = labels_of(
         tmp_path,
         a=SOME.astype(np.uint8),
@@ -93,31 +93,33 @@ def test_all_faulty_files_are_told_before_any_picture_comes(tmp_path: Path) -> N
     (folder / "images").mkdir()
     tifffile.imwrite(folder / "images/g.tif", np.zeros((5, 5), np.uint8))
     with pytest.raises(ManifestError) as caught:
-        read_pictures(folder)
+        read(folder)
     expected = [
         "labels/a.tiff: is a second picture 'a', after labels/a.tif",
         "labels/b.tif: holds negative labels (down to -1)",
         "labels/c.tif: holds fractions or NaN, expected whole numbers (0 = background)",
-        "labels/d.tif: has (T, C, Z) (1, 3, 1), expected one flat label image",
-        "labels/e.tif: holds label 4294967296, expected up to 4294967295",
-        "labels/f.tif: has (T, C, Z) (1, 3, 1), expected one flat label image",
-        "labels/g.tif: shape (6, 8) but its picture is (5, 5)",
+        "labels/d.tif: (T, C, Z) is (1, 3, 1), expected a 2D label image: (1, 1, 1)",
+        "labels/e.tif: has label 4294967296, expected at most 4294967295",
+        "labels/f.tif: (T, C, Z) is (1, 3, 1), expected a 2D label image: (1, 1, 1)",
+        "labels/g.tif: size (Y, X) is (6, 8), but its image is (5, 5)",
     ]
     assert caught.value.problems[:-1] == expected
     assert caught.value.problems[-1].startswith("labels/h.tif: cannot be read")
 
 
-def test_file_that_claims_absurd_sizes_is_named(tmp_path: Path) -> None:
+def test_file_that_claims_a_huge_size_is_refused(tmp_path: Path) -> None:
     folder = labels_of(tmp_path, a=SOME.astype(np.uint8))
     with tifffile.TiffFile(folder / "labels/a.tif", mode="r+b") as tif:
         tif.pages[0].tags["ImageWidth"].overwrite(10**6)
         tif.pages[0].tags["ImageLength"].overwrite(10**6)
-    with pytest.raises(ManifestError, match="a.tif: 1000000 x 1000000 is no size of a picture"):
-        read_pictures(folder)
+    with pytest.raises(
+        ManifestError, match="a.tif: size 1000000 x 1000000, expected 1 to 400000000 pixels"
+    ):
+        read(folder)
 
 
-def test_folder_without_labels_is_no_project(tmp_path: Path) -> None:
+def test_folder_without_labels_is_not_a_project(tmp_path: Path) -> None:
     assert not is_project(tmp_path)
     (tmp_path / "labels").mkdir()
     with pytest.raises(ManifestError, match="the folder holds no image"):
-        read_pictures(tmp_path)
+        read(tmp_path)

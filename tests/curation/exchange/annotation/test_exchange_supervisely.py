@@ -19,8 +19,8 @@ from PIL import Image
 from cytoloop.curation.exchange.annotation.picture import Picture
 from cytoloop.curation.exchange.annotation.supervisely import (
     is_project,
-    read_pictures,
-    write_pictures,
+    read,
+    write,
 )
 from cytoloop.errors import ImageError, ManifestError
 
@@ -70,7 +70,7 @@ def project(folder: Path, classes: tuple[str, ...] = ("cell",), **pictures: Any)
 
 
 def only(folder: Path, *objects: Any) -> Picture:
-    (picture,) = read_pictures(project(folder, a=annotation(*objects)))
+    (picture,) = read(project(folder, a=annotation(*objects)))
     return picture
 
 
@@ -81,20 +81,20 @@ def test_labels_survive_the_round_trip(labels: np.ndarray, done: bool) -> None:
         folder = Path(name)
         image = np.zeros(labels.shape, np.uint8)
         empty = Picture("empty", np.zeros_like(labels), image)
-        write_pictures(folder, [Picture("a.b", labels, image, done), empty], "cell")
+        write(folder, [Picture("a.b", labels, image, done), empty], "cell")
         assert is_project(folder)
-        back, other = read_pictures(folder, "cell")
+        back, other = read(folder, "cell")
     assert back.labels.dtype == np.uint32
     np.testing.assert_array_equal(back.labels, labels)
-    assert (back.name, back.done, back.new) == ("a.b", done, frozenset())
+    assert (back.name, back.done, back.new_labels) == ("a.b", done, frozenset())
     assert (other.name, other.done, other.labels.any()) == ("empty", False, False)
 
 
-def test_written_files_are_what_supervisely_documents(tmp_path: Path) -> None:
+def test_written_files_have_supervisely_format(tmp_path: Path) -> None:
     labels = np.zeros(SHAPE, np.uint32)
     labels[2:4, 5] = 12
     image = np.arange(48, dtype=np.uint8).reshape(SHAPE)
-    write_pictures(tmp_path, [Picture("a", labels, image, True)], "cell")
+    write(tmp_path, [Picture("a", labels, image, True)], "cell")
     written = json.loads((tmp_path / "pictures/ann/a.png.json").read_text())
     assert written["size"] == {"height": 6, "width": 8}
     assert [tag["name"] for tag in written["tags"]] == ["done"]
@@ -132,42 +132,42 @@ def test_polygons_are_filled_at_pixel_centres(tmp_path: Path) -> None:
     np.testing.assert_array_equal(only(tmp_path, polygon(outer, hole)).labels, expected)
 
 
-def test_polygon_past_the_border_is_cut(tmp_path: Path) -> None:
+def test_polygon_is_cut_at_the_border(tmp_path: Path) -> None:
     picture = only(tmp_path, polygon([[6, 4], [20, 4], [20, 30], [6, 30]]))
     assert np.argwhere(picture.labels).tolist() == [[4, 6], [4, 7], [5, 6], [5, 7]]
     far = only(tmp_path / "far", polygon([[60, 40], [70, 40], [70, 50]]))
-    assert not far.labels.any() and not far.new
+    assert not far.labels.any() and not far.new_labels
 
 
-def test_later_objects_lie_on_top_and_new_ones_are_numbered_past_all(tmp_path: Path) -> None:
+def test_later_objects_cover_earlier_ones_and_new_ones_get_the_next_numbers(tmp_path: Path) -> None:
     full, half = np.ones(SHAPE, bool), np.ones((6, 4), bool)
     picture = only(tmp_path, bitmap(full), bitmap(half, number=41), bitmap(half[:1, :1]))
     assert picture.labels[0, 0] == 43 and picture.labels[1, 0] == 41 and picture.labels[0, 7] == 42
-    assert picture.new == {42, 43}
+    assert picture.new_labels == {42, 43}
 
 
 def test_covered_new_object_is_not_listed(tmp_path: Path) -> None:
     dot = np.ones((1, 1), bool)
     picture = only(tmp_path, bitmap(dot), bitmap(dot, number="7"))
-    assert picture.labels[0, 0] == 7 and not picture.new
+    assert picture.labels[0, 0] == 7 and not picture.new_labels
 
 
-def test_objects_of_one_number_are_one(tmp_path: Path) -> None:
+def test_objects_with_the_same_number_are_one_object(tmp_path: Path) -> None:
     dot = np.ones((1, 1), bool)
     picture = only(tmp_path, bitmap(dot, number="7"), bitmap(dot, (5, 5), "7"))
     assert np.argwhere(picture.labels == 7).tolist() == [[0, 0], [5, 5]]
 
 
-def test_other_classes_are_passed_over(tmp_path: Path) -> None:
+def test_other_classes_are_ignored(tmp_path: Path) -> None:
     dot = np.ones((1, 1), bool)
     nucleus = {**bitmap(dot, (1, 1)), "classTitle": "nucleus"}
     folder = project(tmp_path, ("cell", "nucleus"), a=annotation(bitmap(dot), nucleus))
-    (picture,) = read_pictures(folder, "nucleus")
+    (picture,) = read(folder, "nucleus")
     assert np.argwhere(picture.labels).tolist() == [[1, 1]]
     with pytest.raises(ManifestError, match="expected one class, found 'cell', 'nucleus'"):
-        read_pictures(folder)
-    with pytest.raises(ManifestError, match="has no class 'dog', but 'cell', 'nucleus'"):
-        read_pictures(folder, "dog")
+        read(folder)
+    with pytest.raises(ManifestError, match="has no class 'dog', only 'cell', 'nucleus'"):
+        read(folder, "dog")
 
 
 def bomb() -> dict[str, Any]:
@@ -191,104 +191,115 @@ def encoded(content: bytes) -> str:
     [
         (lambda: changed(data="%%%"), "object 1: data cannot be unpacked"),
         (lambda: changed(data=encoded(b"none")), "object 1: data cannot be unpacked"),
-        (lambda: changed(data=encoded(zlib.compress(b"no png"))), "data is no PNG of an object"),
+        (lambda: changed(data=encoded(zlib.compress(b"no png"))), "data is not a valid PNG"),
         (lambda: changed(data=encoded(zlib.compress(b"x" * 99)[:-6])), "object 1: data is cut off"),
-        (bomb, "object 1: data is far too large"),
+        (bomb, "object 1: data is larger than 67108864 bytes"),
         (lambda: changed(data=7), "data is a whole number, expected text"),
-        (lambda: changed(origin=[0]), "origin is no .x, y. of whole numbers"),
-        (lambda: changed(origin=[0, True]), "origin is no .x, y. of whole numbers"),
-        (lambda: changed(origin=[7, 0]), r"at \(0, 7\) lies outside of the picture \(6, 8\)"),
-        (lambda: changed(origin=[-1, 0]), "lies outside of the picture"),
-        (lambda: bitmap(np.ones((7, 2), bool)), "it is 2 x 7, larger than the picture"),
-        (lambda: bitmap(np.ones((1, 1), bool), number="x"), "number 'x' is none from 1 to"),
-        (lambda: bitmap(np.ones((1, 1), bool), number=0), "number 0 is none from 1 to"),
-        (lambda: bitmap(np.ones((1, 1), bool), number=2**32), "is none from 1 to 4294967295"),
+        (lambda: changed(origin=[0]), "origin is not a pair of whole numbers .x, y."),
+        (lambda: changed(origin=[0, True]), "origin is not a pair of whole numbers .x, y."),
+        (lambda: changed(origin=[7, 0]), r"at \(0, 7\) is not inside the picture \(6, 8\)"),
+        (lambda: changed(origin=[-1, 0]), "is not inside the picture"),
+        (lambda: bitmap(np.ones((7, 2), bool)), "2 x 7 pixels, larger than the picture"),
+        (
+            lambda: bitmap(np.ones((1, 1), bool), number="x"),
+            "number 'x', expected a whole number from 1 to",
+        ),
+        (
+            lambda: bitmap(np.ones((1, 1), bool), number=0),
+            "number 0, expected a whole number from 1 to",
+        ),
+        (
+            lambda: bitmap(np.ones((1, 1), bool), number=2**32),
+            "expected a whole number from 1 to 4294967295",
+        ),
         (
             lambda: {**changed(), "tags": [{"name": "number", "value": n} for n in "12"]},
-            "2 numbers",
+            "has 2 numbers, expected one",
         ),
         (lambda: {**changed(), "tags": "x"}, "tags is text, expected a list"),
         (lambda: {**changed(), "classTitle": "dog"}, "class 'dog' is not in meta.json"),
         (lambda: {**changed(), "geometryType": "point"}, "is a point, expected a bitmap or"),
         (lambda: {"geometryType": "bitmap"}, "object 1: classTitle is missing"),
         (lambda: 3, "object 1: is a whole number, expected an object"),
-        (lambda: polygon([[1, 2], [3, 4]]), "no outline: polygon 1 has 2 vertices"),
-        (lambda: polygon(None), "its points are no outline"),
-        (lambda: polygon([[0, 0], [1, "x"], [2, 2]]), "its points are no outline"),
+        (lambda: polygon([[1, 2], [3, 4]]), "not an outline: polygon 1 has 2 vertices"),
+        (lambda: polygon(None), "points are not an outline"),
+        (lambda: polygon([[0, 0], [1, "x"], [2, 2]]), "points are not an outline"),
         (lambda: polygon([[0, 0], [1, float("nan")], [2, 2]]), "NaN or infinite"),
     ],
 )
-def test_faulty_object_is_named(tmp_path: Path, make: Callable[[], Any], message: str) -> None:
+def test_faulty_object_is_reported(tmp_path: Path, make: Callable[[], Any], message: str) -> None:
     folder = project(tmp_path, a=annotation(make()))
     with pytest.raises(ManifestError, match=message) as caught:
-        read_pictures(folder)
+        read(folder)
     assert caught.value.problems[0].startswith("ds/ann/a.png.json: object 1: ")
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{", "is no JSON"),
-        ("[" * 100_000, "is no JSON"),
+        ("{", "is not valid JSON"),
+        ("[" * 100_000, "is not valid JSON"),
         ("[]", "is a list, expected an object"),
         ({"objects": []}, "size is missing"),
         ({"size": {"height": 5}, "objects": []}, "width is missing"),
         ({"size": {"height": 5, "width": "9"}, "objects": []}, "width is text, expected a whole"),
-        (annotation(shape=(40_000, 40_000)), "40000 x 40000 is no size of a picture"),
-        (annotation(shape=(0, 4)), "4 x 0 is no size of a picture"),
+        (annotation(shape=(40_000, 40_000)), "size 40000 x 40000, expected 1 to 400000000 pixels"),
+        (annotation(shape=(0, 4)), "size 4 x 0, expected 1 to 400000000 pixels"),
         ({**annotation(), "objects": {}}, "objects is an object {...}, expected a list"),
         ({**annotation(), "tags": [1]}, "is a whole number, expected an object"),
     ],
 )
-def test_faulty_annotation_is_named(tmp_path: Path, content: Any, message: str) -> None:
+def test_faulty_annotation_is_reported(tmp_path: Path, content: Any, message: str) -> None:
     with pytest.raises(ManifestError, match=f"ds/ann/a.png.json: .*{message}"):
-        read_pictures(project(tmp_path, a=content))
+        read(project(tmp_path, a=content))
 
 
-def test_all_faults_are_told_before_any_picture_comes(tmp_path: Path) -> None:
+def test_all_faults_are_reported_before_the_first_picture(tmp_path: Path) -> None:
     bad = annotation(changed(data="%"), changed(origin=[9, 9]))
     with pytest.raises(ManifestError) as caught:
-        read_pictures(project(tmp_path, a=annotation(), b=bad, c="{"))
+        read(project(tmp_path, a=annotation(), b=bad, c="{"))
     assert [problem.split(": ")[:2] for problem in caught.value.problems] == [
         ["ds/ann/b.png.json", "object 1"],
         ["ds/ann/b.png.json", "object 2"],
-        ["ds/ann/c.png.json", "is no JSON"],
+        ["ds/ann/c.png.json", "is not valid JSON"],
     ]
 
 
-def test_picture_of_another_size_and_broken_picture_are_named(tmp_path: Path) -> None:
+def test_image_of_another_size_and_damaged_image_are_refused(tmp_path: Path) -> None:
     folder = project(tmp_path, a=annotation(), b=annotation())
     (folder / "ds/img").mkdir()
     Image.new("L", (5, 5)).save(folder / "ds/img/a.png")
     (folder / "ds/img/b.png").write_bytes(b"no picture")
-    with pytest.raises(ManifestError, match=r"a.png.json: size is \(Y, X\) \(6, 8\), but .*5, 5"):
-        read_pictures(folder)
-    with pytest.raises(ManifestError, match="b.png.json: b.png is no image"):
-        read_pictures(folder)
+    with pytest.raises(ManifestError, match=r"a.png.json: size \(Y, X\) is \(6, 8\), but .*5, 5"):
+        read(folder)
+    with pytest.raises(ManifestError, match="b.png.json: b.png is not a readable image"):
+        read(folder)
 
 
-def test_two_pictures_of_one_name_are_named(tmp_path: Path) -> None:
+def test_two_pictures_with_the_same_name_are_refused(tmp_path: Path) -> None:
     folder = project(tmp_path, a=annotation())
     (folder / "more/ann").mkdir(parents=True)
     (folder / "more/ann/a.png.json").write_text(json.dumps(annotation()))
     with pytest.raises(ManifestError, match=r"more/ann/a.png.json: is a second picture 'a', after"):
-        read_pictures(folder)
+        read(folder)
 
 
-def test_new_objects_find_no_number_past_the_last(tmp_path: Path) -> None:
+def test_new_objects_need_numbers_after_the_largest(tmp_path: Path) -> None:
     dot = np.ones((1, 1), bool)
-    with pytest.raises(ManifestError, match="no number left for 1 new ones"):
+    with pytest.raises(
+        ManifestError, match="object number 4294967295 leaves no numbers for 1 new objects"
+    ):
         only(tmp_path, bitmap(dot), bitmap(dot, number=str(2**32 - 1)))
 
 
 @pytest.mark.parametrize("meta", ["", "{}", '{"classes": 3}', '{"classes": [{}]}'])
-def test_faulty_meta_is_named(tmp_path: Path, meta: str) -> None:
+def test_faulty_meta_is_reported(tmp_path: Path, meta: str) -> None:
     folder = project(tmp_path)
     (folder / "meta.json").write_text(meta)
     with pytest.raises(ManifestError, match="meta.json: "):
-        read_pictures(folder)
+        read(folder)
 
 
 def test_picture_without_image_cannot_be_written(tmp_path: Path) -> None:
     with pytest.raises(ImageError, match="a: has no image to draw on"):
-        write_pictures(tmp_path, [Picture("a", np.zeros(SHAPE, np.uint32))])
+        write(tmp_path, [Picture("a", np.zeros(SHAPE, np.uint32))])

@@ -13,11 +13,13 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
-from hypothesis import example, given, settings
+from hypothesis import example, given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from cytoloop.curation import Settings, curate
 from cytoloop.curation.exchange.datasets import cytodl
-from cytoloop.curation.exchange.datasets.cytodl import export_cytodl
+from cytoloop.curation.exchange.datasets.cytodl import is_project, read, write
 from cytoloop.errors import ConfigError, ManifestError, OutputError
 from cytoloop.io.read import read_image
 from cytoloop.io.writers.tiff import write_image
@@ -29,7 +31,7 @@ Blobs = Callable[..., tuple[np.ndarray, np.ndarray]]
 
 
 def write_tiff(path: Path, data: np.ndarray) -> None:
-    """Write an ImageJ TIFF: it is read much faster than an OME-TIFF."""
+    """Write an ImageJ TIFF, which is read much faster than an OME-TIFF."""
     path.parent.mkdir(parents=True, exist_ok=True)
     axes = {"axes": "ZYX"[-data.ndim :]}
     tifffile.imwrite(path, data.astype(np.uint16), imagej=True, metadata=axes)
@@ -49,7 +51,7 @@ def picture(folder: Path, name: str, seed: int = 0, shape: tuple[int, ...] = SHA
 def set_region(row: Row, column: str, mask: np.ndarray) -> None:
     path = row.root / f"{column}_{row.id}.tif"
     write_tiff(path, mask)
-    row.values[column] = path.name  # relative to the manifest, as ours are
+    row.values[column] = path.name  # relative to the manifest
 
 
 def box(shape: tuple[int, ...]) -> np.ndarray:
@@ -65,7 +67,7 @@ def exported(folder: Path) -> dict[str, Row]:
 
 @pytest.fixture
 def rows(tmp_path: Path) -> list[Row]:
-    """Two rows, to train and to validate on."""
+    """Return one row for training and one for validation."""
     found = [picture(tmp_path / "in", f"i{n}", n) for n in range(2)]
     found[1].values["split"] = "valid"
     return found
@@ -76,7 +78,7 @@ def test_tables_have_cytodls_columns_first_and_absolute_paths(
 ) -> None:
     rows[0].root = tmp_path / "in"
     rows[0].values["raw"] = "raw/i0.tif"
-    result = export_cytodl(rows, tmp_path / "out")
+    result = write(tmp_path / "out", rows)
     for name, count in (("train", 1), ("valid", 1), ("test", 0)):
         with (tmp_path / "out" / f"{name}.csv").open(newline="") as file:
             header, *lines = csv.reader(file)
@@ -84,15 +86,29 @@ def test_tables_have_cytodls_columns_first_and_absolute_paths(
         assert not [c for c in header[6:] if c.startswith(CYTODL_COLUMNS)]
         assert len(lines) == count
     assert exported(tmp_path / "out")["i0"]["raw"] == str(tmp_path / "in/raw/i0.tif")
-    # nothing is copied that CytoDL can read where it is
+    # files that CytoDL can read are not copied
     assert {path.name for path in result.files} == {
         *("train.csv", "valid.csv", "test.csv", "README.txt", "export.json")
     }
 
 
+def test_export_is_read_back_and_curated_again(rows: list[Row], tmp_path: Path) -> None:
+    set_region(rows[0], "exclude_mask", box(SHAPE[1:]))
+    write(tmp_path / "out", rows)
+    assert is_project(tmp_path / "out") and not is_project(tmp_path / "in")
+    back = read(tmp_path / "out")
+    assert [(row.id, row["split"]) for row in back] == [("i0", "train"), ("i1", "valid")]
+    for row, other in zip(rows, back, strict=True):
+        for ours, theirs in zip(read_target(row), read_target(other), strict=True):
+            np.testing.assert_array_equal(ours > 0, theirs > 0)
+    settings = Settings(raw=tmp_path / "out", output=tmp_path / "again")
+    again = {row.id: row for row in curate(settings).rows}
+    assert {name: row["raw"] for name, row in again.items()} == {r.id: r["raw"] for r in rows}
+
+
 @st.composite
 def masks(draw: st.DrawFn, ndim: int) -> np.ndarray | None:
-    """No region, an empty one, all, one for all z, or one that differs between planes."""
+    """Draw None or a mask: empty, full, the same in all planes, or different between planes."""
     kind = draw(st.sampled_from(["none", "empty", "full", "flat", "deep"]))
     shape = SHAPE[-ndim:] if kind == "deep" else SHAPE[-2:]
     coarse = (*(n // 4 if n > 6 else n for n in shape),)
@@ -101,13 +117,13 @@ def masks(draw: st.DrawFn, ndim: int) -> np.ndarray | None:
     return None if kind == "none" else mask
 
 
-@settings(max_examples=10, deadline=None)
+@hypothesis_settings(max_examples=10, deadline=None)
 @given(
     st.sampled_from([2, 3]).flatmap(lambda n: st.tuples(st.just(n), masks(n), masks(n))),
     st.sampled_from(["seg1", "seg2"]),
 )
 @example((2, np.ones(SHAPE[1:], bool), None), "seg1")  # the same in all rows, but 2D
-def test_exported_rows_mean_the_same_or_are_left_out(
+def test_exported_rows_give_the_same_targets_or_are_left_out(
     drawn: tuple[int, np.ndarray | None, np.ndarray | None], base: str
 ) -> None:
     ndim, merge, exclude = drawn
@@ -119,7 +135,7 @@ def test_exported_rows_mean_the_same_or_are_left_out(
         for column, mask in (("merge_mask", merge), ("exclude_mask", exclude)):
             if mask is not None:
                 set_region(rows[2], column, mask)
-        result = export_cytodl(rows, home / "out", on_problem="reject")
+        result = write(home / "out", rows, on_problem="reject")
         excludes = exclude is not None and exclude.any()
         assert bool(result.left_out) == bool(excludes and (ndim == 2 or exclude.ndim == 3))
         found = exported(home / "out").get("i2")
@@ -149,7 +165,7 @@ def test_channels_scenes_times_and_formats_are_written_as_tiff(
         chosen = {"raw": str(many), "channel": str(2 * number), "scene": "1", "time": str(number)}
         row.values |= chosen
     rows[0].values |= {"seg1": str(many), "channel_seg1": "1"}
-    export_cytodl(rows, tmp_path / "out")
+    write(tmp_path / "out", rows)
     found = exported(tmp_path / "out")
     for number in range(2):
         path = Path(found[f"i{number}"]["raw"])
@@ -167,7 +183,7 @@ def test_sample_of_a_colour_picture_is_written_as_an_image(tmp_path: Path) -> No
     tifffile.imwrite(tmp_path / "rgb.tif", colours, photometric="rgb")
     for number, row in enumerate(rows):
         row.values |= {"raw": str(tmp_path / "rgb.tif"), "channel": str(number)}
-    export_cytodl(rows, tmp_path / "out")
+    write(tmp_path / "out", rows)
     for number, row in enumerate(exported(tmp_path / "out").values()):
         pixels = read_image(row["raw"]).data
         np.testing.assert_array_equal(pixels[0], colours[..., number])
@@ -181,7 +197,7 @@ def test_format_other_than_tiff_keeps_its_voxel_size(rows: list[Row], tmp_path: 
     data = np.arange(np.prod(SHAPE), dtype=np.uint16).reshape(SHAPE)
     OMEZarrWriter(str(path), level_shapes=[data.shape], dtype=data.dtype).write_full_volume(data)
     rows[0].values |= {"raw": str(path), "spacing_um": "2 1 0.5"}
-    export_cytodl(rows, tmp_path / "out")
+    write(tmp_path / "out", rows)
     image = read_image(exported(tmp_path / "out")["i0"]["raw"])
     np.testing.assert_array_equal(image.data[0], data)
     assert image.spacing_um == (2, 1, 0.5)
@@ -191,7 +207,7 @@ def test_merging_by_another_rule_is_written_as_labels(rows: list[Row], tmp_path:
     for row in rows:
         set_region(row, "merge_mask", box(SHAPE[1:]))
     rows[0].values["merge_rule"] = "majority"
-    export_cytodl(rows, tmp_path / "out")
+    write(tmp_path / "out", rows)
     found = exported(tmp_path / "out")
     assert found["i0"]["seg1"].endswith("labels/i0_merged.ome.tif")
     assert (found["i0"]["seg2"], found["i0"]["merge_mask"]) == ("", "")
@@ -212,10 +228,10 @@ def test_unusable_rows_are_refused_all_at_once(rows: list[Row], tmp_path: Path) 
     set_region(extra[5], "exclude_mask", box(SHAPE) & (np.arange(6) > 2)[:, None, None])
     extra[6].values |= {"raw": str(tmp_path / "none.tif"), "base_image": "seg3"}
     with pytest.raises(ManifestError) as caught:
-        export_cytodl(rows + extra, tmp_path / "out")
+        write(tmp_path / "out", rows + extra)
     for words in (
-        "(x0), column 'raw': has channels A, B, and CytoDL's config reads one",
-        "(x1), column 'channel': no channel 'C' (0: A, 1: B)",
+        "(x0), column 'raw': has channels A, B, but CytoDL's config reads one",
+        "(x1), column 'channel': no channel 'C' (expected 0: A, 1: B)",
         "(x2), column 'split': 'later'; expected",
         "(x3), column 'seg2': is empty, but merging needs it",
         "(x4), column 'seg1': shape (3, 24, 28) but raw is (6, 24, 28)",
@@ -225,11 +241,11 @@ def test_unusable_rows_are_refused_all_at_once(rows: list[Row], tmp_path: Path) 
     ):
         assert words in str(caught.value)
     assert not (tmp_path / "out").exists()
-    result = export_cytodl(rows + extra, tmp_path / "out", on_problem="reject")
+    result = write(tmp_path / "out", rows + extra, on_problem="reject")
     assert list(result.left_out) == [row.id for row in extra]
     assert list(exported(tmp_path / "out")) == ["i0", "i1"]
-    told = (tmp_path / "out/README.txt").read_text()
-    assert "- x5: " in told and "differs between planes" in told
+    text = (tmp_path / "out/README.txt").read_text()
+    assert "- x5: " in text and "differs between planes" in text
 
 
 def test_excluded_region_of_a_2d_image_is_refused(tmp_path: Path) -> None:
@@ -237,70 +253,74 @@ def test_excluded_region_of_a_2d_image_is_refused(tmp_path: Path) -> None:
     rows[1].values["split"] = "valid"
     set_region(rows[0], "exclude_mask", box(SHAPE[1:]))
     with pytest.raises(ManifestError, match="row 1.*excludes part of a 2D image"):
-        export_cytodl(rows, tmp_path / "out")
+        write(tmp_path / "out", rows)
 
 
-def test_images_too_thin_for_the_net_are_refused(rows: list[Row], tmp_path: Path) -> None:
+def test_images_too_thin_for_the_network_are_refused(rows: list[Row], tmp_path: Path) -> None:
     rows.append(picture(tmp_path / "in", "thin", 5, (3, 24, 28)))
     with pytest.raises(ManifestError, match="thin.*needs 4 voxels along each axis"):
-        export_cytodl(rows, tmp_path / "out")
+        write(tmp_path / "out", rows)
 
 
-def test_what_cannot_be_trained_on_together_is_refused(rows: list[Row], tmp_path: Path) -> None:
+def test_2d_and_3d_images_together_and_missing_splits_are_refused(
+    rows: list[Row], tmp_path: Path
+) -> None:
     rows[0] = picture(tmp_path / "in", "flat", 5, SHAPE[1:])
     rows[0].values["split"] = "test"
     with pytest.raises(ManifestError) as caught:
-        export_cytodl(rows, tmp_path / "out")
+        write(tmp_path / "out", rows)
     assert "2D images (flat) and 3D images (i1)" in str(caught.value)
     assert "no row of split train" in str(caught.value)
 
 
-def test_rejected_rows_are_passed_over(rows: list[Row], tmp_path: Path) -> None:
+def test_rejected_rows_are_ignored(rows: list[Row], tmp_path: Path) -> None:
     rows.append(Row({"raw": "gone.tif", "id": "gone", "status": "reject"}))
-    assert not export_cytodl(rows, tmp_path / "out").left_out
+    assert not write(tmp_path / "out", rows).left_out
 
 
-def test_unknown_choice_is_refused(rows: list[Row], tmp_path: Path) -> None:
+def test_unknown_on_problem_is_refused(rows: list[Row], tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="Expected refuse or reject"):
-        export_cytodl(rows, tmp_path / "out", on_problem="ignore")
+        write(tmp_path / "out", rows, on_problem="ignore")
 
 
-def test_own_export_is_replaced_and_leaves_nothing_beside(rows: list[Row], tmp_path: Path) -> None:
+def test_earlier_export_is_replaced_without_leftovers(rows: list[Row], tmp_path: Path) -> None:
     set_region(rows[0], "exclude_mask", box(SHAPE[1:]))
-    export_cytodl(rows, tmp_path / "out")
+    write(tmp_path / "out", rows)
     rows[0].values["exclude_mask"] = ""
-    export_cytodl(rows, tmp_path / "out")
+    write(tmp_path / "out", rows)
     assert not list((tmp_path / "out").rglob("*.npy"))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "out"]
 
 
 @pytest.mark.parametrize("spoil", ["added", "changed", "foreign"])
-def test_what_others_wrote_is_never_replaced(rows: list[Row], tmp_path: Path, spoil: str) -> None:
+def test_foreign_and_changed_files_are_never_replaced(
+    rows: list[Row], tmp_path: Path, spoil: str
+) -> None:
     out = tmp_path / "out"
     if spoil != "foreign":
-        export_cytodl(rows, out)
+        write(out, rows)
     out.mkdir(exist_ok=True)
     name = "train.csv" if spoil == "changed" else "notes.txt"
     (out / name).write_text("mine")
-    with pytest.raises(OutputError, match=f"holds {name}, not written by an export"):
-        export_cytodl(rows, out)
+    with pytest.raises(OutputError, match=f"holds {name}: not written by cytodl, or changed since"):
+        write(out, rows)
     assert (out / name).read_text() == "mine"
 
 
 def test_export_over_a_file_or_its_own_source_is_refused(rows: list[Row], tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="is a file"):
-        export_cytodl(rows, rows[0]["raw"])
+        write(rows[0]["raw"], rows)
     set_region(rows[0], "merge_mask", box(SHAPE) & (np.arange(6) > 2)[:, None, None])
-    export_cytodl(rows, tmp_path / "out")
+    write(tmp_path / "out", rows)
     again = list(exported(tmp_path / "out").values())
-    with pytest.raises(OutputError, match=r"the rows come from it: .*i0_merged"):
-        export_cytodl(again, tmp_path / "out")
+    with pytest.raises(OutputError, match=r"the rows use files in it: .*i0_merged"):
+        write(tmp_path / "out", again)
 
 
-def test_failure_half_way_leaves_the_earlier_export(
+def test_failure_while_writing_keeps_the_earlier_export(
     rows: list[Row], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    export_cytodl(rows, tmp_path / "out")
+    write(tmp_path / "out", rows)
     before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
 
     def fail(*_: object) -> None:
@@ -308,32 +328,32 @@ def test_failure_half_way_leaves_the_earlier_export(
 
     monkeypatch.setattr(cytodl, "write_manifest", fail)
     with pytest.raises(OutputError, match="No space left"):
-        export_cytodl(rows, tmp_path / "out")
+        write(tmp_path / "out", rows)
     assert before == {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "out"]
 
 
-def test_failure_of_the_last_step_puts_the_earlier_export_back(
+def test_failure_of_the_last_rename_restores_the_earlier_export(
     rows: list[Row], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "out"
-    export_cytodl(rows, out)
+    write(out, rows)
     rename = Path.rename
 
-    def refuse_the_new_one(path: Path, target: Path) -> Path:
+    def refuse_new_folder(path: Path, target: Path) -> Path:
         if target == out and not path.name.endswith("-old"):
             raise PermissionError(13, "Permission denied")
         return rename(path, target)
 
-    monkeypatch.setattr(Path, "rename", refuse_the_new_one)
+    monkeypatch.setattr(Path, "rename", refuse_new_folder)
     with pytest.raises(OutputError, match="Permission denied"):
-        export_cytodl(rows, out)
+        write(out, rows)
     assert exported(out)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "out"]
 
 
 def command(folder: Path) -> list[str]:
-    """Return the words of the command that the README of an export gives."""
+    """Return the words of the command in the README of an export."""
     text = (folder / "README.txt").read_text()
     start = text.index("PROJECT_ROOT=.")
     return shlex.split(text[start : text.index("\n\n", start)].replace("\\\n", " "))
@@ -345,7 +365,7 @@ def test_readme_quotes_paths_and_fits_the_patch(tmp_path: Path) -> None:
     rows = [picture(tmp_path / "in", f"i{n}", n, (18, 30 + n, 70)) for n in range(2)]
     rows[1].values["split"] = "valid"
     out = tmp_path / 'it\'s, "a" (folder) = ö'
-    export_cytodl(rows, out)
+    write(out, rows)
     assignment, *words = command(out)
     assert (assignment, words[:3]) == ("PROJECT_ROOT=.", ["python", "-m", "cyto_dl.train"])
     parsed = OverridesParser.create().parse_overrides(words[3:])
@@ -356,7 +376,7 @@ def test_readme_quotes_paths_and_fits_the_patch(tmp_path: Path) -> None:
 
 
 def cytodl_samples(folder: Path, dims: int) -> dict[str, dict[str, Any]]:
-    """Return what CytoDL's own data module makes of an export, uncropped, by raw path."""
+    """Return the uncropped samples of CytoDL's own data module, by raw path."""
     import cyto_dl.train  # registers the resolvers of its configs
     import hydra
     from cyto_dl.datamodules.dataframe import DataframeDatamodule
@@ -388,7 +408,7 @@ def cytodl_samples(folder: Path, dims: int) -> dict[str, dict[str, Any]]:
 
 
 def check_against_cytodl(rows: list[Row], out: Path) -> None:
-    """CytoDL learns the target and the valid voxels that ours are, voxel by voxel."""
+    """Check that CytoDL's samples have our raw values, targets and valid voxels."""
     dims = read_target(rows[0])[0].ndim
     found = exported(out)
     samples = cytodl_samples(out, dims)
@@ -404,7 +424,7 @@ def check_against_cytodl(rows: list[Row], out: Path) -> None:
 
 
 def second_segmentation(path: Path, labels: np.ndarray) -> str:
-    """Write labels that were shifted and grown."""
+    """Write shifted and expanded labels; return their path."""
     from skimage.segmentation import expand_labels
 
     shifted = np.roll(labels, (3, -4), (-2, -1))
@@ -414,7 +434,7 @@ def second_segmentation(path: Path, labels: np.ndarray) -> str:
 
 
 def save_polygons(path: Path) -> str:
-    """Write what a person draws in the plugin: odd, overlapping, beyond the border."""
+    """Write polygons as drawn by hand: irregular, overlapping, beyond the border."""
     outlines = np.empty(3, object)
     outlines[0] = np.array([[10.3, 20.8], [60.1, 25.0], [55.5, 70.2], [12.0, 66.6]])
     outlines[1] = np.array([[50.0, 60.0], [90.0, 62.0], [70.0, 100.0]])
@@ -454,7 +474,7 @@ def test_cytodl_learns_from_the_same_voxels_in_3d(real_data: Path, tmp_path: Pat
     set_region(rows[3], "exclude_mask", np.broadcast_to(holes, shape))
     rows[4].values["base_image"] = "seg2"
     set_region(rows[4], "exclude_mask", np.zeros(shape[1:], bool))
-    export_cytodl(rows, tmp_path / "out")
+    write(tmp_path / "out", rows)
     check_against_cytodl(rows, tmp_path / "out")
 
 
@@ -471,7 +491,7 @@ def test_cytodl_learns_from_the_same_voxels_in_2d(real_data: Path, tmp_path: Pat
     rows[0].values["merge_mask"] = save_polygons(tmp_path / "drawn.npy")
     rows[1].values["base_image"] = rows[2].values["base_image"] = "seg2"
     set_region(rows[1], "merge_mask", box(read_image(rows[1]["raw"]).data.shape[1:]))
-    export_cytodl(rows, tmp_path / "out")
+    write(tmp_path / "out", rows)
     check_against_cytodl(rows, tmp_path / "out")
 
 
@@ -490,7 +510,7 @@ def test_plain_cytodl_trains_on_an_export(blobs: Blobs, tmp_path: Path, shape: A
     if len(shape) == 3:
         set_region(rows[1], "exclude_mask", box(shape[-2:]))
     out = tmp_path / "data set"
-    export_cytodl(rows, out)
+    write(out, rows)
     _, _, *words = command(out)
     done = subprocess.run(
         [sys.executable, *words, "trainer.max_epochs=1", "model._aux.filters=[4,8,8]"],

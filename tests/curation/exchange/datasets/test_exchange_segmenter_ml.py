@@ -14,11 +14,7 @@ import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cytoloop.curation.exchange.datasets.segmenter_ml import (
-    export_segmenter_ml,
-    is_experiment,
-    read_experiment,
-)
+from cytoloop.curation.exchange.datasets.segmenter_ml import is_project, read, write
 from cytoloop.errors import ManifestError, OutputError
 from cytoloop.io.read import read_image
 from cytoloop.io.writers.tiff import write_image
@@ -34,7 +30,7 @@ TRIANGLES = [
 
 
 def write_tiff(path: Path, data: np.ndarray) -> None:
-    """Write an ImageJ TIFF: it is read much faster than an OME-TIFF."""
+    """Write an ImageJ TIFF, which is read much faster than an OME-TIFF."""
     path.parent.mkdir(parents=True, exist_ok=True)
     axes = {"axes": "ZYX"[-data.ndim :]}
     tifffile.imwrite(path, data.astype(np.uint16), imagej=True, metadata=axes)
@@ -99,7 +95,7 @@ def by_id(rows: Sequence[Row]) -> dict[str, Row]:
 def test_experiment_is_read_with_its_masks_and_channels(tmp_path: Path) -> None:
     folder = make_experiment(tmp_path, {"raw": 2, "seg1": 0, "seg2": 1})
     (folder / "train_config.yaml").write_text("model: {_target_: os.abort}")
-    rows = by_id(read_experiment(folder))
+    rows = by_id(read(folder))
     assert sorted(rows) == [f"img_{n}" for n in range(6)]
     assert rows["img_0"].values == {
         "raw": str(tmp_path / "images/raw/img_0.tif"),
@@ -118,47 +114,49 @@ def test_experiment_is_read_with_its_masks_and_channels(tmp_path: Path) -> None:
     assert not read_target(rows["img_0"])[1].all()
 
 
-def test_image_of_val_and_test_is_validated_on_with_a_warning(
+def test_image_in_val_and_test_gets_the_split_valid_with_a_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    rows = read_experiment(make_experiment(tmp_path))
+    rows = read(make_experiment(tmp_path))
     assert [row["split"] for row in rows] == ["train"] * 4 + ["valid"] * 2
     assert "2 images are in val.csv and in test.csv" in caplog.text
 
 
-def test_test_images_of_their_own_stay_test(
+def test_images_only_in_test_keep_the_split_test(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     folder = make_experiment(tmp_path)
     files = pictures(tmp_path / "more", 2)
     write_table(folder / "data/test.csv", [{**f, "base_image": ""} for f in files])
-    rows = read_experiment(folder)
+    rows = read(folder)
     assert [row["split"] for row in rows] == ["train"] * 4 + ["valid"] * 2 + ["test"] * 2
     assert rows[-1]["base_image"] == "seg1"
     assert not caplog.records
 
 
-def test_image_in_train_and_val_is_an_error_that_names_it(tmp_path: Path) -> None:
+def test_image_in_train_and_test_is_refused(tmp_path: Path) -> None:
     folder = make_experiment(tmp_path)
     shutil.copy(folder / "data/train.csv", folder / "data/test.csv")
-    with pytest.raises(ManifestError, match=r"test.csv row 2 \(img_1\).*is row 2 of train.csv too"):
-        read_experiment(folder)
+    with pytest.raises(
+        ManifestError, match=r"test.csv row 2 \(img_1\).*is also row 2 of train.csv"
+    ):
+        read(folder)
 
 
-def test_val_and_test_that_disagree_on_an_image_are_an_error(tmp_path: Path) -> None:
+def test_image_that_differs_between_val_and_test_is_refused(tmp_path: Path) -> None:
     folder = make_experiment(tmp_path)
     path = folder / "data/test.csv"
     path.write_text(
         path.read_text().replace(",seg1\n", ",seg2\n").replace(",seg1\r\n", ",seg2\r\n")
     )
     with pytest.raises(ManifestError, match=r"img_4.*differs from row 1 of val.csv"):
-        read_experiment(folder)
+        read(folder)
 
 
 def test_moved_experiment_finds_its_files(tmp_path: Path) -> None:
     make_experiment(tmp_path / "old")
     (tmp_path / "old").rename(tmp_path / "new")
-    rows = by_id(read_experiment(tmp_path / "new" / "exp"))
+    rows = by_id(read(tmp_path / "new" / "exp"))
     for row in rows.values():
         for column in ("raw", "seg1", "seg2", "merge_mask", "exclude_mask"):
             assert not row[column] or str(tmp_path / "new") in row[column]
@@ -170,20 +168,20 @@ def test_experiment_of_another_system_finds_its_files(tmp_path: Path) -> None:
     folder = make_experiment(tmp_path)
     for path in (folder / "data").glob("*.csv"):
         path.write_text(path.read_text().replace(str(tmp_path), "C:\\Users\\me").replace("/", "\\"))
-    rows = by_id(read_experiment(folder))
+    rows = by_id(read(folder))
     assert rows["img_1"]["raw"] == str(tmp_path / "images/raw/img_1.tif")
     assert rows["img_1"]["merge_mask"].startswith(str(folder / "merging_masks"))
 
 
-def test_file_that_is_nowhere_is_kept_for_the_checks(tmp_path: Path) -> None:
+def test_missing_file_keeps_its_path(tmp_path: Path) -> None:
     folder = make_experiment(tmp_path)
-    # of equal name but in another folder: not the same file
+    # the same name in another folder is not the same file
     (tmp_path / "images/seg1/img_2.tif").rename(folder / "img_2.tif")
-    row = by_id(read_experiment(folder))["img_2"]
+    row = by_id(read(folder))["img_2"]
     assert row["seg1"] == str(tmp_path / "images/seg1/img_2.tif")
 
 
-def test_faults_are_told_together(tmp_path: Path) -> None:
+def test_all_faults_are_reported_together(tmp_path: Path) -> None:
     folder = make_experiment(tmp_path, {"raw": -1, "seg1": True})
     table = folder / "data/train.csv"
     table.write_text(table.read_text().replace("seg1", "seg9"))
@@ -192,38 +190,43 @@ def test_faults_are_told_together(tmp_path: Path) -> None:
         path.read_text().replace(",seg1\n", ",both\n").replace(",seg1\r\n", ",both\r\n")
     )
     with pytest.raises(ManifestError) as caught:
-        read_experiment(folder)
+        read(folder)
     assert len(caught.value.problems) >= 4
-    for word in ("raw: -1 is no", "seg1: True is no", "no column seg1", "'both'; expected"):
+    for word in (
+        "raw: channel -1, expected",
+        "seg1: channel True, expected",
+        "no column seg1",
+        "'both'; expected",
+    ):
         assert word in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("text", "fault"), [("{", "is no JSON"), ("[0]", "expected channels by column")]
+    ("text", "fault"), [("{", "is not valid JSON"), ("[0]", "expected channels by column")]
 )
-def test_faulty_channels_are_an_error(tmp_path: Path, text: str, fault: str) -> None:
+def test_faulty_channels_are_refused(tmp_path: Path, text: str, fault: str) -> None:
     folder = make_experiment(tmp_path)
     (folder / "data/selected_channels.json").write_text(text)
     with pytest.raises(ManifestError, match=fault):
-        read_experiment(folder)
+        read(folder)
 
 
-def test_no_channels_leave_the_cells_empty(tmp_path: Path) -> None:
+def test_without_channels_the_cells_are_empty(tmp_path: Path) -> None:
     folder = make_experiment(tmp_path)
     (folder / "data/selected_channels.json").unlink()
-    assert {row["channel"] + row["channel_seg1"] for row in read_experiment(folder)} == {""}
+    assert {row["channel"] + row["channel_seg1"] for row in read(folder)} == {""}
 
 
-def test_other_folders_are_no_experiment(tmp_path: Path) -> None:
+def test_other_folders_are_not_experiments(tmp_path: Path) -> None:
     (tmp_path / "train.csv").write_text("raw,seg1\n")
-    assert not is_experiment(tmp_path)
-    assert not is_experiment(tmp_path / "none")
-    assert is_experiment(make_experiment(tmp_path))
-    with pytest.raises(ManifestError, match="is no experiment of Segmenter ML"):
-        read_experiment(tmp_path)
+    assert not is_project(tmp_path)
+    assert not is_project(tmp_path / "none")
+    assert is_project(make_experiment(tmp_path))
+    with pytest.raises(ManifestError, match="is not an experiment of Segmenter ML"):
+        read(tmp_path)
 
 
-def test_ids_are_unique_whatever_the_order(tmp_path: Path) -> None:
+def test_ids_are_unique_in_any_order_of_rows(tmp_path: Path) -> None:
     folder = tmp_path / "exp"
     names = ["a/x.tif", "b/x.tif", "b/x.ome.tif", "y.tif", "c/a_x.tif"]
     found = []
@@ -231,7 +234,7 @@ def test_ids_are_unique_whatever_the_order(tmp_path: Path) -> None:
         rows = [{"raw": f"/none/{n}", "seg1": f"/none/seg/{n}"} for n in order]
         write_table(folder / "data/train.csv", rows[1:])
         write_table(folder / "data/val.csv", rows[:1])
-        found.append({row["raw"]: row.id for row in read_experiment(folder)})
+        found.append({row["raw"]: row.id for row in read(folder)})
     assert found[0] == found[1]
     assert len(set(found[0].values())) == len(names)
     assert found[0]["/none/y.tif"] == "y"
@@ -239,11 +242,11 @@ def test_ids_are_unique_whatever_the_order(tmp_path: Path) -> None:
 
 @st.composite
 def regions(draw: st.DrawFn) -> np.ndarray | None:
-    """A region of one plane for all z, holes and lone pixels included; or none."""
-    share = draw(st.sampled_from([None, 0.2, 0.8]))
-    if share is None:
+    """Draw None, or a 2D region with holes and single pixels."""
+    density = draw(st.sampled_from([None, 0.2, 0.8]))
+    if density is None:
         return None
-    coarse = np.random.default_rng(draw(st.integers(0, 10**6))).random((6, 7)) < share
+    coarse = np.random.default_rng(draw(st.integers(0, 10**6))).random((6, 7)) < density
     mask = coarse.repeat(4, 0).repeat(4, 1)
     mask[5, 5] = ~mask[5, 5]
     return mask
@@ -267,7 +270,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Path]]:
         max_size=2,
     )
 )
-def test_experiment_written_and_read_means_the_same(
+def test_experiment_survives_the_round_trip(
     images: list[dict[str, Path]],
     wanted: list[tuple[str, str, np.ndarray | None, np.ndarray | None]],
 ) -> None:
@@ -285,8 +288,8 @@ def test_experiment_written_and_read_means_the_same(
                     values[column] = str(home / f"{column}_{number}.tif")
                     write_tiff(Path(values[column]), mask)
             rows.append(Row(values))
-        export_segmenter_ml(rows, home / "exp")
-        back = by_id(read_experiment(home / "exp"))
+        write(home / "exp", rows)
+        back = by_id(read(home / "exp"))
         assert set(back) == {row.id for row in rows}
         for row in rows:
             other = back[row.id]
@@ -304,10 +307,10 @@ def simple_rows(home: Path, count: int = 4) -> list[Row]:
     ]
 
 
-def test_experiment_has_the_plugins_form(tmp_path: Path) -> None:
+def test_written_experiment_has_the_plugins_format(tmp_path: Path) -> None:
     rows = simple_rows(tmp_path)
     rows[0].values["exclude_mask"] = str(save_polygons(tmp_path / "e.npy", TRIANGLES))
-    result = export_segmenter_ml(rows, tmp_path / "exp")
+    result = write(tmp_path / "exp", rows)
     data = tmp_path / "exp" / "data"
     with (data / "train.csv").open(newline="") as file:
         header, first, *_ = csv.reader(file)
@@ -327,37 +330,37 @@ def test_experiment_has_the_plugins_form(tmp_path: Path) -> None:
     assert not [p for p in tmp_path.iterdir() if p.name.startswith(".")]
 
 
-def test_test_table_repeats_the_validation_rows_where_there_are_none(tmp_path: Path) -> None:
-    export_segmenter_ml(simple_rows(tmp_path), tmp_path / "exp")
+def test_test_table_repeats_the_validation_rows_without_test_rows(tmp_path: Path) -> None:
+    write(tmp_path / "exp", simple_rows(tmp_path))
     data = tmp_path / "exp" / "data"
     assert (data / "test.csv").read_bytes() == (data / "val.csv").read_bytes()
 
 
-def test_few_images_are_warned_about(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_too_few_images_give_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
-        export_segmenter_ml(simple_rows(tmp_path, 2), tmp_path / "exp")
-    assert "trains on 4 images or more; these are 2" in caplog.text
+        write(tmp_path / "exp", simple_rows(tmp_path, 2))
+    assert "needs 4 images to train; these are 2" in caplog.text
 
 
-def test_channel_that_all_rows_share_is_told_to_the_plugin(tmp_path: Path) -> None:
+def test_channel_that_all_rows_share_is_written(tmp_path: Path) -> None:
     rows = simple_rows(tmp_path)
     for number, row in enumerate(rows):
         path = tmp_path / f"two_{number}.ome.tif"
         write_image(path, np.full((2, *SHAPE), number, np.uint16), "CZYX", None, ["A", "B"])
         row.values |= {"raw": str(path), "channel": "B" if number else "1"}
-    export_segmenter_ml(rows, tmp_path / "exp")
-    back = read_experiment(tmp_path / "exp")
+    write(tmp_path / "exp", rows)
+    back = read(tmp_path / "exp")
     assert {row["channel"] for row in back} == {"1"}
     assert sorted(row["raw"] for row in back) == sorted(row["raw"] for row in rows)
 
 
-def test_channels_that_differ_are_written_as_images_of_one(tmp_path: Path) -> None:
+def test_different_channels_are_written_as_single_channel_images(tmp_path: Path) -> None:
     rows = simple_rows(tmp_path)
     path = tmp_path / "two.ome.tif"
     write_image(path, np.stack([np.zeros(SHAPE, np.uint16), np.ones(SHAPE, np.uint16)]), "CZYX")
     rows[0].values |= {"raw": str(path), "channel": "1"}
-    export_segmenter_ml(rows, tmp_path / "exp")
-    back = {Path(row["raw"]).name: row for row in read_experiment(tmp_path / "exp")}
+    write(tmp_path / "exp", rows)
+    back = {Path(row["raw"]).name: row for row in read(tmp_path / "exp")}
     assert {row["channel"] for row in back.values()} == {"0"}
     assert (read_image(back["two.ome.tif"]["raw"]).data == 1).all()
 
@@ -369,20 +372,20 @@ def test_rows_that_the_plugin_cannot_use_are_refused_or_left_out(tmp_path: Path)
     write_image(tmp_path / "m.ome.tif", mask, "ZYX")
     rows[2].values["exclude_mask"] = str(tmp_path / "m.ome.tif")
     with pytest.raises(ManifestError, match="row 3.*differs between planes"):
-        export_segmenter_ml(rows, tmp_path / "exp")
+        write(tmp_path / "exp", rows)
     assert not (tmp_path / "exp").exists()
-    result = export_segmenter_ml(rows, tmp_path / "exp", on_problem="reject")
+    result = write(tmp_path / "exp", rows, on_problem="reject")
     assert list(result.left_out) == ["i3"]
-    assert len(read_experiment(tmp_path / "exp")) == 3
+    assert len(read(tmp_path / "exp")) == 3
 
 
-def test_what_the_plugin_added_is_never_replaced(tmp_path: Path) -> None:
+def test_files_that_the_plugin_added_are_never_replaced(tmp_path: Path) -> None:
     rows = simple_rows(tmp_path)
-    export_segmenter_ml(rows, tmp_path / "exp")
-    export_segmenter_ml(rows, tmp_path / "exp")
+    write(tmp_path / "exp", rows)
+    write(tmp_path / "exp", rows)
     checkpoint = tmp_path / "exp/checkpoints/last.ckpt"
     checkpoint.parent.mkdir()
     checkpoint.write_text("trained")
     with pytest.raises(OutputError, match="checkpoints/last.ckpt"):
-        export_segmenter_ml(rows, tmp_path / "exp")
+        write(tmp_path / "exp", rows)
     assert checkpoint.exists()

@@ -1,4 +1,4 @@
-"""ImageJ: a set of regions of interest for each picture, as its ROI Manager opens and saves it."""
+"""ImageJ format: for each picture a PNG and a ROI set of its objects, for the ROI Manager."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cytoloop.curation.exchange.annotation.objects import (
-    Drawn,
-    draw_picture,
-    objects_of,
-    polygon_places,
+    DrawnObject,
+    iter_objects,
+    paint_picture,
+    polygon_indices,
 )
 from cytoloop.curation.exchange.annotation.picture import Picture
 from cytoloop.curation.exchange.annotation.project_files import (
-    image_shape,
-    read_all,
-    read_number,
+    parse_number,
+    read_checked,
+    read_image_shape,
     write_bytes,
-    write_gray,
+    write_png,
 )
 from cytoloop.errors import ImageError, ManifestError
 from cytoloop.truth.regions import mask_to_polygons
@@ -34,57 +34,58 @@ from cytoloop.truth.regions.vertices import CORNER
 if TYPE_CHECKING:
     from roifile import ImagejRoi
 
-NAME = "imagej"
 _IMAGES = (".png", ".tif", ".tiff", ".ome.tif", ".ome.tiff")
-_MOVE, _LINE, _CLOSE = 0, 1, 4  # of a path, as ImageJ stores composites
+_MOVE, _LINE, _CLOSE = 0, 1, 4  # path segments of a composite ROI (java.awt.geom.PathIterator)
 
 
-def write_pictures(folder: Path, pictures: Iterable[Picture], title: str = "object") -> None:
+def write(folder: Path, pictures: Iterable[Picture], title: str = "object") -> None:
     """Write ``NAME.png`` and ``NAME.zip`` for each picture.
+
+    An empty file ``NAME.done`` marks a picture as done.
 
     Parameters
     ----------
     folder : Path
-        Exists and is empty.
+        An existing empty folder.
     pictures : iterable of Picture
-        Taken one at a time. An empty file ``NAME.done`` says that one is done.
+        Consumed one at a time.
     title : str
-        ROIs are called by it and the number of their object, ``object_0012``.
+        First part of the ROI names. The second is the number of the object: ``object_0012``.
 
     Raises
     ------
     ImageError
-        A picture without an image.
+        A picture has no image.
     """
     for picture in pictures:
-        write_gray(folder / f"{picture.name}.png", picture)
+        write_png(folder / f"{picture.name}.png", picture)
         packed = io.BytesIO()
         with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
-            for number, corner, mask in objects_of(picture.labels):
+            for number, corner, mask in iter_objects(picture.labels):
                 name = f"{title}_{number:04}"
-                archive.writestr(f"{name}.roi", _roi(mask, corner, name).tobytes())
+                archive.writestr(f"{name}.roi", _make_roi(mask, corner, name).tobytes())
         write_bytes(folder / f"{picture.name}.zip", packed.getvalue())
         if picture.done:
             (folder / f"{picture.name}.done").touch()
 
 
 def is_project(path: Path) -> bool:
-    """Tell whether a path is a folder with a ROI set and the picture of its name beside it."""
-    return any(_image(file) is not None for file in path.glob("*.zip"))
+    """Return whether a path is a folder with a ROI set and the image of the same name."""
+    return any(_find_image(file) is not None for file in path.glob("*.zip"))
 
 
-def read_pictures(path: Path, title: str | None = None) -> Iterator[Picture]:
-    """Read the ROI sets of a folder, without the images beside them.
+def read(path: Path, title: str | None = None) -> Iterator[Picture]:
+    """Return the pictures of a folder of ROI sets, without their images.
 
-    ROIs of one number are one object; ImageJ tells ROIs of one name apart by an ending of its
-    own, ``object_0012-1``. ROIs of other names are objects drawn anew.
+    ROIs with the same number are one object, also with the ending that ImageJ adds to repeated
+    names: ``object_0012-1``. ROIs with other names are new objects.
 
     Parameters
     ----------
     path : Path
         The folder.
     title : str, optional
-        What the names of numbered ROIs begin with, before ``_``; default whatever they have.
+        What names of numbered ROIs start with, before ``_``. Default: anything.
 
     Returns
     -------
@@ -101,52 +102,62 @@ def read_pictures(path: Path, title: str | None = None) -> Iterator[Picture]:
         raise ManifestError(str(path), "holds no ROI set (.zip)", "Name the folder of the sets.")
     prefix = ".+" if title is None else re.escape(title)
     pattern = re.compile(rf"(?:{prefix})_([0-9]+)(?:-[0-9]+)?")
-    return read_all(path, files, partial(_read, pattern=pattern))
+    return read_checked(path, files, partial(_read_picture, pattern=pattern))
 
 
-def _image(file: Path) -> Path | None:
-    beside = (file.with_name(file.name[: -len(".zip")] + suffix) for suffix in _IMAGES)
-    return next((image for image in beside if image.is_file()), None)
+def _find_image(file: Path) -> Path | None:
+    """Return the image of a ROI set, None if there is none."""
+    images = (file.with_name(file.name[: -len(".zip")] + suffix) for suffix in _IMAGES)
+    return next((image for image in images if image.is_file()), None)
 
 
-def _read(file: Path, pattern: re.Pattern[str]) -> Picture:
-    image = _image(file)
+def _read_picture(file: Path, pattern: re.Pattern[str]) -> Picture:
+    image = _find_image(file)
     if image is None:
-        raise ImageError(file.name, f"has no picture beside it: {', '.join(_IMAGES)}")
+        raise ImageError(file.name, f"has no image beside it: {', '.join(_IMAGES)}")
     try:
-        shape = image_shape(image)
-        rois = read_named_rois(file) if _holds_rois(file) else []
+        shape = read_image_shape(image)
+        rois = [] if _is_empty_archive(file) else read_named_rois(file)
     except ValueError as error:
         problems = error.problems if isinstance(error, ImageError) else [str(error)]
         raise ImageError(file.name, problems) from error
-    drawn, problems = [], []
+    objects, problems = [], []
     for entry, polygons in rois:
         name = entry.removesuffix(".roi")
         numbered = pattern.fullmatch(name)
         try:
-            number = read_number(int(numbered[1][:12])) if numbered else None
+            number = parse_number(int(numbered[1][:12])) if numbered else None
             if slices := {p.z + 1 for p in polygons if p.z}:
-                raise ValueError(f"lies in slice {max(slices)}, but the picture is flat")
-            drawn.append(Drawn(name, number, polygons))
+                raise ValueError(f"is in slice {max(slices)}, but the picture is 2D")
+            objects.append(DrawnObject(name, number, polygons))
         except ValueError as error:
             problems.append(f"{name}: {error}")
     name, done = file.name[: -len(".zip")], file.with_suffix(".done").is_file()
-    return draw_picture(
-        file.name, name, shape, drawn, partial(polygon_places, shape=shape), done, problems
-    )
+    to_indices = partial(polygon_indices, shape=shape)
+    return paint_picture(file.name, name, shape, objects, to_indices, done, problems)
 
 
-def _holds_rois(file: Path) -> bool:
-    """Tell a set from the empty archive of a picture without objects."""
+def _is_empty_archive(file: Path) -> bool:
+    """Return whether a file is a valid zip without members: a picture without objects."""
     try:
         with zipfile.ZipFile(file) as archive:
-            return bool(archive.namelist())
-    except Exception:  # whatever is wrong with it, reading it says so
-        return True
+            return not archive.namelist()
+    except Exception:  # damaged files are reported when the ROIs are read
+        return False
 
 
-def _roi(mask: np.ndarray, corner: tuple[int, int], name: str) -> ImagejRoi:
-    """Return the outline of an object; a composite if it has holes or several pieces."""
+def _make_roi(mask: np.ndarray, corner: tuple[int, int], name: str) -> ImagejRoi:
+    """Return the outline of an object: a polygon, or a composite if it has holes or pieces.
+
+    Parameters
+    ----------
+    mask : ndarray of bool
+        (Y, X).
+    corner : tuple of int
+        (Y, X) of its first pixel in the picture.
+    name : str
+        Name of the ROI.
+    """
     from roifile import ROI_TYPE, ImagejRoi
 
     rings = [
@@ -156,7 +167,7 @@ def _roi(mask: np.ndarray, corner: tuple[int, int], name: str) -> ImagejRoi:
     ]
     if len(rings) == 1:
         return ImagejRoi.frompoints(rings[0].astype(np.float32), name=name)
-    path = np.concatenate([_path(ring) for ring in rings]).astype(np.float32)
+    path = np.concatenate([_path_segments(ring) for ring in rings]).astype(np.float32)
     low, high = np.floor(np.concatenate(rings).min(axis=0)), np.concatenate(rings).max(axis=0)
     return ImagejRoi(
         roitype=ROI_TYPE.RECT,
@@ -170,8 +181,8 @@ def _roi(mask: np.ndarray, corner: tuple[int, int], name: str) -> ImagejRoi:
     )
 
 
-def _path(ring: np.ndarray) -> np.ndarray:
-    """Return a ring (vertices, 2) as steps of a path: its kind, x, y."""
-    steps = np.column_stack([np.full(len(ring), _LINE), ring])
-    steps[0, 0] = _MOVE
-    return np.append(steps.ravel(), _CLOSE)
+def _path_segments(ring: np.ndarray) -> np.ndarray:
+    """Return a ring (vertices, 2) as the segments of a path: type, x, y, ..., close."""
+    segments = np.column_stack([np.full(len(ring), _LINE), ring])
+    segments[0, 0] = _MOVE
+    return np.append(segments.ravel(), _CLOSE)

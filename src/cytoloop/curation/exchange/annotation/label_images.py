@@ -1,4 +1,4 @@
-"""Label images: what napari, Fiji with Labkit, Cellpose and others save without a project."""
+"""Label images: `labels/NAME.ome.tif`, for napari, Fiji with Labkit, Cellpose and others."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from cytoloop.curation.exchange.annotation.picture import Picture
 from cytoloop.curation.exchange.annotation.project_files import (
     LARGEST_NUMBER,
     check_shape,
-    image_shape,
-    read_all,
-    second_names,
+    duplicate_names,
+    read_checked,
+    read_image_shape,
 )
 from cytoloop.errors import ImageError, ManifestError
 from cytoloop.io.files import list_images
@@ -22,21 +22,22 @@ from cytoloop.io.names import stem
 from cytoloop.io.read import read_header
 from cytoloop.io.writers.tiff import write_image
 
-NAME = "labels"
 _LABELS, _IMAGES = "labels", "images"
 
 
-def write_pictures(folder: Path, pictures: Iterable[Picture], title: str = "object") -> None:
+def write(folder: Path, pictures: Iterable[Picture], title: str = "object") -> None:
     """Write ``labels/NAME.ome.tif`` and ``images/NAME.ome.tif`` for each picture.
+
+    An empty file ``labels/NAME.done`` marks a picture as done.
 
     Parameters
     ----------
     folder : Path
-        Exists and is empty.
+        An existing empty folder.
     pictures : iterable of Picture
-        Taken one at a time. An empty file ``labels/NAME.done`` says that one is done.
+        Consumed one at a time.
     title : str
-        Not written: label images name no class.
+        Ignored: label images have no class name.
     """
     for name in (_LABELS, _IMAGES):
         (folder / name).mkdir()
@@ -51,24 +52,25 @@ def write_pictures(folder: Path, pictures: Iterable[Picture], title: str = "obje
 
 
 def is_project(path: Path) -> bool:
-    """Tell whether a path is a folder with ``labels/``."""
+    """Return whether a path is a folder with a folder ``labels``."""
     return (path / _LABELS).is_dir()
 
 
-def read_pictures(path: Path, title: str | None = None) -> Iterator[Picture]:
-    """Read the label images of ``labels/``: OME-TIFF, plain TIFF, OME-Zarr and others.
+def read(path: Path, title: str | None = None) -> Iterator[Picture]:
+    """Return the label images in ``labels/``, in any readable image format.
 
     Parameters
     ----------
     path : Path
-        The folder. A picture of the same name in ``images/`` is compared in size.
+        The folder. The size of each label image is compared with the image of the same name in
+        the folder ``images``, if there is one.
     title : str, optional
-        Not asked for: label images name no class.
+        Ignored: label images have no class name.
 
     Returns
     -------
     iterator of Picture
-        Decoded one at a time.
+        Read one at a time.
 
     Raises
     ------
@@ -77,31 +79,33 @@ def read_pictures(path: Path, title: str | None = None) -> Iterator[Picture]:
     """
     try:
         files = list_images(path / _LABELS)
-        images = list_images(path / _IMAGES) if _holds_files(path / _IMAGES) else []
+        images = list_images(path / _IMAGES) if _has_files(path / _IMAGES) else []
     except ImageError as error:
         raise ManifestError(error.where, error.problems, error.repair) from error
-    beside = {stem(image): image for image in images}
+    by_name = {stem(image): image for image in images}
     named = ((f"{_LABELS}/{file.name}", stem(file)) for file in files)
-    return read_all(path, files, lambda file: _read(file, beside), second_names(named))
+    return read_checked(
+        path, files, lambda file: _read_picture(file, by_name), duplicate_names(named)
+    )
 
 
-def _holds_files(folder: Path) -> bool:
+def _has_files(folder: Path) -> bool:
     return folder.is_dir() and any(folder.iterdir())
 
 
-def _read(file: Path, images: dict[str, Path]) -> Picture:
+def _read_picture(file: Path, images: dict[str, Path]) -> Picture:
     where, name = f"{_LABELS}/{file.name}", stem(file)
     try:
         *stack, height, width = read_header(file).shape
         if stack != [1, 1, 1]:
-            raise ValueError(f"has (T, C, Z) {tuple(stack)}, expected one flat label image")
+            raise ValueError(f"(T, C, Z) is {tuple(stack)}, expected a 2D label image: (1, 1, 1)")
         shape = check_shape((height, width))
         image = images.get(name)
-        if image is not None and image_shape(image) != shape:
-            raise ValueError(f"shape {shape} but its picture is {image_shape(image)}")
+        if image is not None and (found := read_image_shape(image)) != shape:
+            raise ValueError(f"size (Y, X) is {shape}, but its image is {found}")
         labels = read_labels(file)
         if int(labels.max(initial=0)) > LARGEST_NUMBER:
-            raise ValueError(f"holds label {labels.max()}, expected up to {LARGEST_NUMBER}")
+            raise ValueError(f"has label {labels.max()}, expected at most {LARGEST_NUMBER}")
     except ImageError as error:
         raise ImageError(where, error.problems) from error
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""Objects as annotation tools draw them, on top of each other, and as labels."""
+"""Conversion between the objects of an annotation project and label images."""
 
 from __future__ import annotations
 
@@ -15,48 +15,53 @@ from cytoloop.truth.regions import Polygon, polygons_to_mask
 
 
 @dataclass(frozen=True)
-class Drawn:
-    """An object as a tool wrote it down.
+class DrawnObject:
+    """One object of an annotation project.
 
     Attributes
     ----------
-    what : str
-        What the error calls it, ``object 3``.
+    where : str
+        Name of the object in error messages, for example ``object 3``.
     number : int or None
-        None if it was drawn anew.
-    form : Any
-        Its pixels in the form of the tool.
+        None if the object was added in the tool.
+    geometry : Any
+        Its pixels in the tool's own format.
     """
 
-    what: str
+    where: str
     number: int | None
-    form: Any
+    geometry: Any
 
 
-def draw_picture(
+def paint_picture(
     where: str,
     name: str,
     shape: tuple[int, int],
-    drawn: Sequence[Drawn],
-    pixels: Callable[[Any], np.ndarray],
+    objects: Sequence[DrawnObject],
+    to_indices: Callable[[Any], np.ndarray],
     done: bool,
     problems: Iterable[str] = (),
 ) -> Picture:
-    """Return the picture of objects; later ones lie on top, those of one number are one.
+    """Return a picture with the labels of its objects.
+
+    Later objects cover earlier ones. Objects with the same number become one label.
 
     Parameters
     ----------
     where : str
-        The file, for the error.
+        The file, for the error message.
     name : str
+        Name of the picture.
     shape : tuple of int
         (Y, X).
-    drawn : sequence of Drawn
-    pixels : callable
-        Returns the places of a form's pixels, as `places`, or raises ValueError.
+    objects : sequence of DrawnObject
+    to_indices : callable
+        Returns the flat pixel indices of a geometry, see `flat_indices`. Raises ValueError for a
+        faulty geometry.
     done : bool
+        The picture is marked as finished.
     problems : iterable of str
-        Faults of the picture that are known already.
+        Faults of the picture that were found earlier.
 
     Raises
     ------
@@ -64,33 +69,52 @@ def draw_picture(
         All faults of the picture.
     """
     problems = list(problems)
-    largest = max((one.number for one in drawn if one.number is not None), default=0)
-    added = range(largest + 1, largest + 1 + sum(one.number is None for one in drawn))
+    largest = max((one.number for one in objects if one.number is not None), default=0)
+    count = sum(one.number is None for one in objects)
+    added = range(largest + 1, largest + 1 + count)
     if added and added[-1] > LARGEST_NUMBER:
-        problems.append(f"has an object {largest}, and no number left for {len(added)} new ones")
-        added = range(1, 1 + len(added))
+        problems.append(
+            f"object number {largest} leaves no numbers for {count} new objects; expected at most "
+            f"{LARGEST_NUMBER - count}"
+        )
+        added = range(1, 1 + count)
     free = iter(added)
     labels = np.zeros(shape, np.uint32)
-    for one in drawn:
+    for one in objects:
         number = next(free) if one.number is None else one.number
         try:
-            labels.reshape(-1)[pixels(one.form)] = number
+            labels.reshape(-1)[to_indices(one.geometry)] = number
         except ValueError as error:
-            problems.append(f"{one.what}: {error}")
+            problems.append(f"{one.where}: {error}")
     if problems:
         raise ImageError(where, problems)
     new = frozenset(added)
-    return Picture(name, labels, None, done, new & set(np.unique(labels).tolist()) if new else new)
+    if new:
+        new &= set(np.unique(labels).tolist())  # without objects that others cover
+    return Picture(name, labels, None, done, new)
 
 
-def places(mask: np.ndarray, corner: tuple[int, int], shape: tuple[int, int]) -> np.ndarray:
-    """Return where the pixels of a mask (Y, X) at a corner lie in a raveled picture."""
+def flat_indices(mask: np.ndarray, corner: tuple[int, int], shape: tuple[int, int]) -> np.ndarray:
+    """Return the indices of a mask's pixels in the raveled picture.
+
+    Parameters
+    ----------
+    mask : ndarray of bool
+        (Y, X).
+    corner : tuple of int
+        (Y, X) of the mask's first pixel in the picture.
+    shape : tuple of int
+        (Y, X) of the picture.
+    """
     y, x = np.nonzero(mask)
     return (y + corner[0]) * shape[1] + (x + corner[1])
 
 
-def polygon_places(polygons: Sequence[Polygon], shape: tuple[int, int]) -> np.ndarray:
-    """Return `places` of the pixels that polygons hold within a picture."""
+def polygon_indices(polygons: Sequence[Polygon], shape: tuple[int, int]) -> np.ndarray:
+    """Return the indices of the pixels inside polygons, as `flat_indices`.
+
+    Parts of polygons outside the picture are left out.
+    """
     if not polygons:
         return np.zeros(0, np.int64)
     outlines = np.concatenate([polygon.exterior for polygon in polygons])
@@ -100,15 +124,16 @@ def polygon_places(polygons: Sequence[Polygon], shape: tuple[int, int]) -> np.nd
     moved = [
         Polygon(p.exterior - corner, tuple(hole - corner for hole in p.holes)) for p in polygons
     ]
-    return places(polygons_to_mask(moved, (bottom - top, right - left)), (top, left), shape)
+    return flat_indices(polygons_to_mask(moved, (bottom - top, right - left)), (top, left), shape)
 
 
-def objects_of(labels: np.ndarray) -> Iterator[tuple[int, tuple[int, int], np.ndarray]]:
-    """Yield number, corner (Y, X) and mask (Y, X) of each object, by number."""
+def iter_objects(labels: np.ndarray) -> Iterator[tuple[int, tuple[int, int], np.ndarray]]:
+    """Yield the number, corner (Y, X) and mask (Y, X) of each object, sorted by number."""
     from scipy import ndimage
 
-    numbers, compact = np.unique(labels, return_inverse=True)  # numbers may be in the billions
+    # find_objects allocates a list as long as the largest label, and labels can be in the billions
+    numbers, compact = np.unique(labels, return_inverse=True)
     compact = compact.reshape(labels.shape) + int(numbers[0] != 0)
     boxes = ndimage.find_objects(compact)
-    for place, (number, box) in enumerate(zip(numbers[numbers > 0], boxes, strict=True), start=1):
-        yield int(number), (box[0].start, box[1].start), compact[box] == place
+    for index, (number, box) in enumerate(zip(numbers[numbers > 0], boxes, strict=True), start=1):
+        yield int(number), (box[0].start, box[1].start), compact[box] == index

@@ -1,4 +1,4 @@
-"""What annotation tools and CytoLoop hand each other: flat pictures with numbered objects."""
+"""The picture that CytoLoop exchanges with annotation tools: one plane with numbered objects."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ import numpy as np
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """A flat picture to annotate, or as it came back.
+    """One plane of an image with its labels, for an annotation tool or from one.
 
     Attributes
     ----------
     name : str
-        Without suffix; unique in its project, and fit to be a file name.
+        File name without suffix, unique in its project.
     labels : ndarray of uint32
-        (Y, X); 0 is background. Numbers of objects are kept by every tool that can keep them:
-        the planes of a stack are pictures whose objects go on from plane to plane.
+        (Y, X); 0 is background. An object has the same number in all planes of a stack. Every
+        format keeps these numbers.
     image : ndarray of uint8 or None
-        (Y, X); None where a tool does not hand the picture back.
+        (Y, X); None if the picture was read from a tool, because images are not read back.
     done : bool
-        A person has said that this picture is finished.
-    new : frozenset of int
-        Labels that came without a number: drawn anew, and numbered past all others of the
-        picture.
+        A person has marked the picture as finished.
+    new_labels : frozenset of int
+        Labels of objects that had no number, because they were added in the tool. They are
+        numbered after the largest number of the picture.
     """
 
     name: str
     labels: np.ndarray
     image: np.ndarray | None = None
     done: bool = False
-    new: frozenset[int] = frozenset()
+    new_labels: frozenset[int] = frozenset()

@@ -1,4 +1,7 @@
-"""Files of annotation projects: read as what nobody vouches for, written whole."""
+"""Reading and writing the files of annotation projects.
+
+Projects come from other programs, so every value is checked and sizes are limited.
+"""
 
 from __future__ import annotations
 
@@ -16,35 +19,35 @@ from cytoloop.io.names import SUFFIXES
 from cytoloop.io.read import read_header
 
 LARGEST_NUMBER = (1 << 32) - 1
-"""Of an object."""
+"""Largest number of an object: labels are uint32."""
 _MAX_PIXELS = 400_000_000
-_MAX_JSON = 1 << 29  # bytes
+_MAX_JSON = 1 << 29  # characters
 _PNG = b"\x89PNG\r\n\x1a\n"
-_KINDS = {str: "text", int: "a whole number", list: "a list", dict: "an object {...}"}
+_TYPE_NAMES = {str: "text", int: "a whole number", list: "a list", dict: "an object {...}"}
 _Entry = TypeVar("_Entry")
-_Kind = TypeVar("_Kind")
+_Type = TypeVar("_Type")
 
 
-def read_all(
+def read_checked(
     path: Path,
     entries: Sequence[_Entry],
     read: Callable[[_Entry], Picture],
     problems: Iterable[str] = (),
 ) -> Iterator[Picture]:
-    """Return the pictures of a project, once all of them have been read without a fault.
+    """Read all pictures of a project once to check them, then return them one by one.
 
-    They are read twice, so that one at a time is in memory.
+    Reading twice keeps only one picture in memory at a time.
 
     Parameters
     ----------
     path : Path
         The project.
     entries : sequence
-        What `read` makes a picture of.
+        Arguments of `read`, one for each picture.
     read : callable
-        Raises ``ImageError`` with all faults of a picture.
+        Returns the picture of an entry. Raises ImageError with all its faults.
     problems : iterable of str
-        Faults that are known already.
+        Faults of the project that were found earlier.
 
     Raises
     ------
@@ -62,8 +65,14 @@ def read_all(
     return map(read, entries)
 
 
-def second_names(named: Iterable[tuple[str, str]]) -> list[str]:
-    """Return the problem of each (where, name of the picture) whose name is taken before it."""
+def duplicate_names(named: Iterable[tuple[str, str]]) -> list[str]:
+    """Return one problem for each picture name that an earlier picture has already.
+
+    Parameters
+    ----------
+    named : iterable of (str, str)
+        Where each picture was found, and its name.
+    """
     first: dict[str, str] = {}
     return [
         f"{where}: is a second picture {name!r}, after {first[name]}"
@@ -72,95 +81,97 @@ def second_names(named: Iterable[tuple[str, str]]) -> list[str]:
     ]
 
 
-def choose_title(where: str, titles: Sequence[str], title: str | None) -> str:
-    """Return the class to read: the one asked for, or the only one.
+def choose_class(where: str, classes: Sequence[str], title: str | None) -> str:
+    """Return the class to read: `title`, or the only class of the project if `title` is None.
 
     Raises
     ------
     ManifestError
-        It is not there, or none was asked for and there is not exactly one.
+        The project has no class `title`, or `title` is None and it has not exactly one class.
     """
-    if title is None and len(titles) == 1:
-        return titles[0]
-    if title is not None and title in titles:
+    if title is None and len(classes) == 1:
+        return classes[0]
+    if title is not None and title in classes:
         return title
-    found = ", ".join(map(repr, titles)) or "none"
+    found = ", ".join(map(repr, classes)) or "none"
     raise ManifestError(
         where,
-        f"has no class {title!r}, but {found}" if title else f"expected one class, found {found}",
-        "Name the class to read.",
+        f"has no class {title!r}, only {found}" if title else f"expected one class, found {found}",
+        "Name the class to read with title=.",
     )
 
 
-def take(value: object, key: str, kind: type[_Kind]) -> _Kind:
-    """Return what a JSON object has under a key.
+def get_typed(value: object, key: str, kind: type[_Type]) -> _Type:
+    """Return the value of a key in a JSON object.
 
     Raises
     ------
     ValueError
-        No object, no such key, or another kind of value.
+        `value` is not a JSON object, the key is missing, or its value has another type.
     """
     if not isinstance(value, dict):
-        raise ValueError(f"is {_kind(value)}, expected {_KINDS[dict]}")
+        raise ValueError(f"is {_type_name(value)}, expected {_TYPE_NAMES[dict]}")
     if key not in value:
         raise ValueError(f"{key} is missing")
     found = value[key]
     if not isinstance(found, kind) or isinstance(found, bool):
-        raise ValueError(f"{key} is {_kind(found)}, expected {_KINDS[kind]}")
+        raise ValueError(f"{key} is {_type_name(found)}, expected {_TYPE_NAMES[kind]}")
     return found
 
 
-def read_number(value: object) -> int:
-    """Return the number of an object, from a whole number or its text.
+def parse_number(value: object) -> int:
+    """Return the number of an object, given as a whole number or as text.
 
     Raises
     ------
     ValueError
-        It is none, or not from 1 to 2**32 - 1.
+        Not a whole number from 1 to 2**32 - 1.
     """
     if isinstance(value, str) and re.fullmatch("[0-9]{1,10}", value):
         value = int(value)
     if type(value) is not int or not 0 < value <= LARGEST_NUMBER:
-        raise ValueError(f"number {value!r:.40} is none from 1 to {LARGEST_NUMBER}")
+        raise ValueError(
+            f"number {value!r:.40}, expected a whole number from 1 to {LARGEST_NUMBER}"
+        )
     return value
 
 
-def read_shape(value: object) -> tuple[int, int]:
-    """Return (Y, X) of what has ``height`` and ``width``.
+def parse_shape(value: object) -> tuple[int, int]:
+    """Return (Y, X) of a JSON object with ``height`` and ``width``.
 
     Raises
     ------
     ValueError
-        It has none, or they are no size of a picture.
+        A key is missing, or the size is refused by `check_shape`.
     """
-    return check_shape((take(value, "height", int), take(value, "width", int)))
+    return check_shape((get_typed(value, "height", int), get_typed(value, "width", int)))
 
 
 def check_shape(shape: tuple[int, int]) -> tuple[int, int]:
-    """Return (Y, X) of a picture that fits into memory.
+    """Return the shape (Y, X) of a picture.
 
     Raises
     ------
     ValueError
-        It is none.
+        A side is below 1, or the picture has more than 400 million pixels.
     """
     if min(shape) < 1 or shape[0] * shape[1] > _MAX_PIXELS:
         text = f"{shape[1]} x {shape[0]}"[:60]
-        raise ValueError(f"{text} is no size of a picture: up to {_MAX_PIXELS} pixels")
+        raise ValueError(f"size {text}, expected 1 to {_MAX_PIXELS} pixels")
     return shape
 
 
-def inner_path(text: str) -> Path:
-    """Return a path below a folder.
+def parse_relative_path(text: str) -> Path:
+    """Return a path inside the project folder; both kinds of slashes are accepted.
 
     Raises
     ------
     ValueError
-        It names no file, or leads out of the folder.
+        The path is empty, absolute or leads out of the folder.
     """
-    path = PureWindowsPath(text)  # takes both kinds of slashes
+    path = PureWindowsPath(text)
     if not path.name or not text.isprintable() or path.anchor or ".." in path.parts:
-        raise ValueError(f"{text!r:.80} is no file below the folder")
+        raise ValueError(f"{text!r:.80} is not a file inside the project folder")
     return Path(*path.parts)
 
 
@@ -170,25 +181,25 @@ def read_json(path: Path) -> object:
     Raises
     ------
     ValueError
-        Not readable, too large, or no JSON.
+        The file cannot be read, is not JSON, or has more than 512 Mi characters.
     """
     try:
         with path.open(encoding="utf-8-sig") as file:
             text = file.read(_MAX_JSON + 1)
         if len(text) > _MAX_JSON:
-            raise ValueError(f"it is larger than {_MAX_JSON >> 20} MB")
+            raise ValueError(f"larger than {_MAX_JSON >> 20} MB")
         return json.loads(text)
     except (OSError, ValueError, RecursionError) as error:
-        raise ValueError(f"is no JSON: {str(error)[:120]}") from error
+        raise ValueError(f"is not valid JSON: {str(error)[:120]}") from error
 
 
-def image_shape(path: Path) -> tuple[int, int]:
-    """Return (Y, X) of an image file, without its pixels.
+def read_image_shape(path: Path) -> tuple[int, int]:
+    """Return (Y, X) of a 2D image file, without reading its pixels.
 
     Raises
     ------
     ValueError
-        Not readable, not flat, or of no size of a picture.
+        The file cannot be read, is a stack, or its size is refused by `check_shape`.
     """
     from PIL import Image
 
@@ -198,28 +209,28 @@ def image_shape(path: Path) -> tuple[int, int]:
         except ImageError as error:
             raise ValueError(f"{path.name}: {error.problems[0]}") from error
         if len(shape) != 2:
-            raise ValueError(f"{path.name} is a stack {shape}, expected a flat picture")
+            raise ValueError(f"{path.name} is a stack {shape}, expected a 2D image")
         return check_shape((shape[0], shape[1]))
     try:
         with path.open("rb") as file:
             head = file.read(24)
-            if head.startswith(_PNG):  # here and not by Pillow, which stops at fewer pixels
+            if head.startswith(_PNG):  # Pillow refuses images above about 179 million pixels
                 width, height = struct.unpack(">II", head[16:])
             else:
                 file.seek(0)
                 width, height = Image.open(file).size
-    except Exception as error:  # Pillow fails on broken bytes in many ways
-        raise ValueError(f"{path.name} is no image that can be read") from error
+    except Exception as error:  # Pillow raises many types for damaged files
+        raise ValueError(f"{path.name} is not a readable image") from error
     return check_shape((height, width))
 
 
-def write_gray(path: Path, picture: Picture) -> None:
+def write_png(path: Path, picture: Picture) -> None:
     """Write the image of a picture as an 8-bit PNG.
 
     Raises
     ------
     ImageError
-        It has none.
+        The picture has no image.
     """
     from PIL import Image
 
@@ -230,10 +241,10 @@ def write_gray(path: Path, picture: Picture) -> None:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all."""
+    """Write a file, complete or not at all."""
     with replacing(path) as temporary:
         temporary.write_bytes(content)
 
 
-def _kind(value: object) -> str:
-    return _KINDS.get(type(value), "null" if value is None else type(value).__name__)
+def _type_name(value: object) -> str:
+    return _TYPE_NAMES.get(type(value), "null" if value is None else type(value).__name__)

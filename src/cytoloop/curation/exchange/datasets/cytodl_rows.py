@@ -1,7 +1,7 @@
-"""Rows as CytoDL reads them: what its columns cannot say is written out as files.
+"""Which rows CytoDL can train on, and which of their files must be converted for it.
 
-CytoDL's `im2im/segmentation_plugin` reads one channel of each file, the same for all rows, and
-one outline that goes through all z for each region; of regions of 2D images it reads none.
+CytoDL's config `im2im/segmentation_plugin` reads the same channel of each file for all rows. It
+takes regions as outlines that apply to all planes, and none for 2D images.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from cytoloop.truth.regions import read_region
 from cytoloop.truth.targets import read_target, row_file
 from cytoloop.urls import is_remote
 
-SMALLEST = 4
-"""Voxels along each axis that the net of CytoDL's config needs: it halves twice."""
+MIN_SIDE = 4
+"""Voxels that CytoDL's network needs along each axis, because it halves the image twice."""
 
 
 @dataclass
-class Plan:
-    """How a row is said in CytoDL's columns.
+class ExportRow:
+    """A row, and how it is expressed in CytoDL's columns.
 
     Attributes
     ----------
     row : Row
     name : str
-        Of the files that are written for it, unique.
+        Unique name for files that are written for the row.
     split : str
         ``train``, ``valid`` or ``test``.
     shape : tuple of int
@@ -44,12 +44,13 @@ class Plan:
     spacing_um : tuple of float or None
         Voxel size (Z, Y, X).
     channels : dict of str to (int or None)
-        Image column to the channel of its file; None where CytoDL would not find the picture in
-        the file (another format, several scenes or time points).
+        Image column to the channel to read in its file. None if the image must be copied to a
+        TIFF, because CytoDL would not find it: another format, several scenes or time points.
     merge : str
-        ``none``; ``outline``, through CytoDL's own merging; or ``written``, as merged labels.
+        How the merge mask is expressed: ``none``; ``outline``, which CytoDL merges by; or
+        ``written``, as a file of merged labels.
     excludes : bool
-        Something is excluded.
+        The exclude mask excludes at least one voxel.
     problems : list of str
         Why CytoDL cannot use the row.
     """
@@ -65,179 +66,182 @@ class Plan:
     problems: list[str] = field(default_factory=list)
 
 
-def make_plans(rows: Sequence[Row], on_problem: str) -> tuple[list[Plan], dict[str, str]]:
-    """Return the plan of each row that CytoDL can use, and why it cannot use the others.
+def prepare_rows(rows: Sequence[Row], on_problem: str) -> tuple[list[ExportRow], dict[str, str]]:
+    """Return the rows that CytoDL can use, and the reason for each other row.
 
     Parameters
     ----------
     rows : sequence of Row
-        Rejected ones are passed over.
+        Rejected ones are ignored.
     on_problem : str
-        ``refuse`` or ``reject``.
+        ``refuse`` raises if there are rows that CytoDL cannot use, ``reject`` leaves them out.
 
     Returns
     -------
-    plans : list of Plan
+    usable : list of ExportRow
     left_out : dict of str to str
-        Id to reason.
+        Row id to reason.
 
     Raises
     ------
     ConfigError
-        Another `on_problem`.
+        Unknown `on_problem`.
     ManifestError
-        Rows that CytoDL cannot use, all of them, if they are refused; 2D and 3D images together;
-        no row to train or none to validate on.
+        All rows that CytoDL cannot use, if `on_problem` is ``refuse``. Or 2D and 3D images
+        together, or no row for training or validation.
     """
     if on_problem not in ("refuse", "reject"):
         raise ConfigError("on_problem", f"{on_problem!r}", "Expected refuse or reject.")
     kept = [row for row in rows if row["status"] != "reject"]
-    plans = [_plan(row, name) for row, name in zip(kept, _file_names(kept), strict=True)]
-    bad = [plan for plan in plans if plan.problems]
+    prepared = [_prepare(row, name) for row, name in zip(kept, _file_names(kept), strict=True)]
+    bad = [item for item in prepared if item.problems]
     if bad and on_problem == "refuse":
         raise ManifestError(
             "export",
-            [problem for plan in bad for problem in plan.problems],
-            "Mend or reject these rows, or give on_problem=reject to go on without them.",
+            [problem for item in bad for problem in item.problems],
+            "Correct or reject these rows, or leave them out with on_problem=reject.",
         )
-    good = [plan for plan in plans if not plan.problems]
-    _check_together(good)
-    return good, {plan.row.id: "; ".join(plan.problems) for plan in bad}
+    usable = [item for item in prepared if not item.problems]
+    _check_together(usable)
+    return usable, {item.row.id: "; ".join(item.problems) for item in bad}
 
 
-def _plan(row: Row, name: str) -> Plan:
-    """Return how CytoDL can be told of a row; it never raises for what a row holds."""
-    plan = Plan(row, name, SPLIT_NAMES.get(row["split"], ""))
-    if not plan.split:
+def _prepare(row: Row, name: str) -> ExportRow:
+    """Return a row for the export; faults of the row are collected in its problems."""
+    item = ExportRow(row, name, SPLIT_NAMES.get(row["split"], ""))
+    if not item.split:
         where = row.where("split")
-        plan.problems.append(f"{where}: {row['split']!r}; expected train, valid or test")
+        item.problems.append(f"{where}: {row['split']!r}; expected train, valid or test")
     base = row["base_image"] or "seg1"
     if base not in ("seg1", "seg2"):
-        plan.problems.append(f"{row.where('base_image')}: {base!r}; expected seg1 or seg2")
+        item.problems.append(f"{row.where('base_image')}: {base!r}; expected seg1 or seg2")
     elif not row["seg2"] and (base == "seg2" or row["merge_mask"]):
-        plan.problems.append(f"{row.where('seg2')}: is empty, but merging needs it")
+        item.problems.append(f"{row.where('seg2')}: is empty, but merging needs it")
     for column in ("raw", "seg1", "seg2"):
         if row[column] or column != "seg2":
-            with _reading(plan, column):
-                _plan_image(plan, column)
-    if not plan.problems:
-        with _reading(plan, "merge_mask"):
-            _plan_merging(plan)
-        with _reading(plan, "exclude_mask"):
-            _plan_excluding(plan)
-    return plan
+            with _collect_errors(item, column):
+                _prepare_image(item, column)
+    if not item.problems:
+        with _collect_errors(item, "merge_mask"):
+            _prepare_merging(item)
+        with _collect_errors(item, "exclude_mask"):
+            _prepare_excluding(item)
+    return item
 
 
-def _plan_image(plan: Plan, column: str) -> None:
-    row, path = plan.row, row_file(plan.row, column)
+def _prepare_image(item: ExportRow, column: str) -> None:
+    row, path = item.row, row_file(item.row, column)
     cell = "channel" if column == "raw" else f"channel_{column}"
     header = read_header(path)
     several = len(header.scenes) > 1 or header.shape[0] > 1
     if several and row["scene"]:
         header = read_header(path, row["scene"])
     if not row[cell] and header.shape[1] > 1:
-        plan.problems.append(
-            f"{row.where(column)}: has channels {', '.join(header.channels)}, and CytoDL's "
+        item.problems.append(
+            f"{row.where(column)}: has channels {', '.join(header.channels)}, but CytoDL's "
             f"config reads one; name it in the column {cell}"
         )
         return
-    number = _channel_number(header, row[cell])
+    number = _find_channel(header, row[cell])
     if number is None:
         known = ", ".join(f"{i}: {name}" for i, name in enumerate(header.channels))
-        plan.problems.append(f"{row.where(cell)}: no channel {row[cell]!r} ({known})")
+        item.problems.append(f"{row.where(cell)}: no channel {row[cell]!r} (expected {known})")
         return
-    plain = path.name.lower().endswith((".tif", ".tiff")) and not several
-    # of a picture in colours, CytoDL can take the first sample only; a copy may not stay
-    plain = plain and not is_remote(row[column])
-    plan.channels[column] = number if plain and not _in_colours(header) else None
+    readable = path.name.lower().endswith((".tif", ".tiff")) and not several
+    readable = readable and not is_remote(row[column])  # the local copy is temporary
+    readable = readable and not _is_rgb(header)  # CytoDL reads only the first sample of RGB
+    item.channels[column] = number if readable else None
     if column == "raw":
-        plan.shape = header.spatial
-        plan.spacing_um = row.spacing_um or header.spacing_um
-        if min(plan.shape) < SMALLEST:
-            plan.problems.append(
-                f"{row.where(column)}: shape {plan.shape}, but CytoDL's net needs {SMALLEST} "
+        item.shape = header.spatial
+        item.spacing_um = row.spacing_um or header.spacing_um
+        if min(item.shape) < MIN_SIDE:
+            item.problems.append(
+                f"{row.where(column)}: shape {item.shape}, but CytoDL's network needs {MIN_SIDE} "
                 "voxels along each axis"
             )
-    elif plan.shape and header.spatial != plan.shape:
-        plan.problems.append(f"{row.where(column)}: shape {header.spatial} but raw is {plan.shape}")
+    elif item.shape and header.spatial != item.shape:
+        item.problems.append(f"{row.where(column)}: shape {header.spatial} but raw is {item.shape}")
 
 
-def _plan_merging(plan: Plan) -> None:
-    row = plan.row
+def _prepare_merging(item: ExportRow) -> None:
+    row = item.row
     if not row["merge_mask"]:
         return
-    region = read_region(row_file(row, "merge_mask"), plan.shape)
+    region = read_region(row_file(row, "merge_mask"), item.shape)
     if region.any():
         clips = (row["merge_rule"] or "clip") == "clip"
-        plan.merge = "outline" if clips and region.ndim == 3 and _is_column(region) else "written"
-    if plan.merge == "written":
-        read_target(row)  # raises what is wrong with it before anything is written
+        outline = clips and region.ndim == 3 and _is_same_in_all_planes(region)
+        item.merge = "outline" if outline else "written"
+    if item.merge == "written":
+        read_target(row)  # raises for faulty rows now, before anything is written
 
 
-def _plan_excluding(plan: Plan) -> None:
-    row = plan.row
+def _prepare_excluding(item: ExportRow) -> None:
+    row = item.row
     if not row["exclude_mask"]:
         return
-    region = read_region(row_file(row, "exclude_mask"), plan.shape)
-    plan.excludes = bool(region.any())  # CytoDL fails on an empty list of outlines
+    region = read_region(row_file(row, "exclude_mask"), item.shape)
+    item.excludes = bool(region.any())  # CytoDL fails on an empty list of outlines
     where = row.where("exclude_mask")
-    if plan.excludes and region.ndim == 2:
-        plan.problems.append(f"{where}: excludes part of a 2D image, where CytoDL fails on it")
-    elif plan.excludes and not _is_column(region):
-        plan.problems.append(
-            f"{where}: differs between planes, but CytoDL takes one outline for all z"
+    if item.excludes and region.ndim == 2:
+        item.problems.append(f"{where}: excludes part of a 2D image, which CytoDL cannot read")
+    elif item.excludes and not _is_same_in_all_planes(region):
+        item.problems.append(
+            f"{where}: differs between planes, but CytoDL applies one outline to all planes"
         )
 
 
-def _check_together(plans: Sequence[Plan]) -> None:
+def _check_together(items: Sequence[ExportRow]) -> None:
     problems = []
-    flat = [plan.row.id for plan in plans if len(plan.shape) == 2]
-    if flat and len(flat) < len(plans):
-        deep = [plan.row.id for plan in plans if len(plan.shape) == 3]
+    flat = [item.row.id for item in items if len(item.shape) == 2]
+    if flat and len(flat) < len(items):
+        deep = [item.row.id for item in items if len(item.shape) == 3]
         problems.append(
             f"2D images ({', '.join(flat)}) and 3D images ({', '.join(deep)}): CytoDL trains on "
-            "one kind at a time"
+            "either 2D or 3D images"
         )
     problems += [
         f"no row of split {split} to export"
         for split in ("train", "valid")
-        if all(plan.split != split for plan in plans)
+        if all(item.split != split for item in items)
     ]
     if problems:
         raise ManifestError("export", problems, "Choose other rows, or curate more images.")
 
 
 @contextmanager
-def _reading(plan: Plan, column: str) -> Iterator[None]:
-    """Turn what is raised while a file is read into a problem of the row."""
+def _collect_errors(item: ExportRow, column: str) -> Iterator[None]:
+    """Add errors that are raised in the block to the problems of a row."""
     try:
         yield
     except CytoloopError as error:
-        # some errors name the cell themselves
-        named = error.where.startswith("row ")
-        where = error.where if named else f"{plan.row.where(column)}: {error.where}"
-        plan.problems.append(f"{where}: {'; '.join(error.problems)}")
+        named = error.where.startswith("row ")  # the error names row and column already
+        where = error.where if named else f"{item.row.where(column)}: {error.where}"
+        item.problems.append(f"{where}: {'; '.join(error.problems)}")
 
 
-def _channel_number(header: Header, text: str) -> int | None:
-    """Return the number of a channel named in a cell (the only one if none is); None: unknown."""
+def _find_channel(header: Header, text: str) -> int | None:
+    """Return the number of the channel in a cell, 0 for an empty cell, None if it is unknown."""
     if text in header.channels:
         return header.channels.index(text)
     number = int(text or 0) if not text or re.fullmatch("[0-9]+", text) else -1
     return number if 0 <= number < header.shape[1] else None
 
 
-def _in_colours(header: Header) -> bool:
+def _is_rgb(header: Header) -> bool:
     return header.channels[:1] == ("sample 0",)
 
 
-def _is_column(region: np.ndarray) -> bool:
-    """Tell whether a region (Z, Y, X) is the same in all planes."""
+def _is_same_in_all_planes(region: np.ndarray) -> bool:
+    """Return whether all planes of a region (Z, Y, X) are equal."""
     return bool((region == region[0]).all())
 
 
 def _file_names(rows: Sequence[Row]) -> list[str]:
-    """Return a file name for each row: the raw stem, as the plugin has it, else from the id."""
+    """Return a unique file name for each row: the stem of its raw file, or its id.
+
+    Segmenter ML names its masks by the stem of the raw file.
+    """
     stems = [stem(row["raw"]) for row in rows]
     count = Counter(name.casefold() for name in stems)
     taken: set[str] = set()
@@ -246,7 +250,7 @@ def _file_names(rows: Sequence[Row]) -> list[str]:
         wanted = row.id if count[own.casefold()] > 1 else own
         wanted = re.sub(r"[^\w.-]+", "_", wanted) or "image"
         name, number = wanted, 1
-        while name.casefold() in taken:  # file systems that know no case
+        while name.casefold() in taken:  # some file systems ignore case
             number += 1
             name = f"{wanted}_{number}"
         taken.add(name.casefold())

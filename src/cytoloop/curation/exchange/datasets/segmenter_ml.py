@@ -1,6 +1,6 @@
-"""Segmenter ML: an experiment folder of the napari plugin, read and written.
+"""Segmenter ML format: an experiment folder of the napari plugin.
 
-Only its tables, masks and channel choice are read; nothing that it holds is run.
+Only its tables, masks and channel numbers are read. No code or config in it is run.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path, PureWindowsPath
 
 from cytoloop.curation.exchange.datasets.cytodl import write_cells
-from cytoloop.curation.exchange.datasets.cytodl_rows import make_plans
-from cytoloop.curation.exchange.output_folder import Export, list_files, replace_folder
+from cytoloop.curation.exchange.datasets.cytodl_rows import prepare_rows
+from cytoloop.curation.exchange.output_folder import ExportResult, list_files, replace_folder
 from cytoloop.curation.splits.assign import SPLITS
 from cytoloop.errors import ManifestError
 from cytoloop.io.names import stem
@@ -22,56 +22,55 @@ from cytoloop.manifest import CYTODL_COLUMNS, Row, read_manifest, write_manifest
 
 log = logging.getLogger(__name__)
 
-CHANNELS = "selected_channels.json"
-_TABLES = {"train": "train", "val": "valid", "test": "test"}
+_CHANNELS = "selected_channels.json"
+_TABLES = {"train": "train", "val": "valid", "test": "test"}  # file name to split
 _MASK_FOLDERS = {"merge_mask": "merging_masks", "exclude_mask": "excluding_masks"}
-_FEWEST = 4
-"""Images that the plugin wants before it trains."""
+_MIN_IMAGES = 4
+"""Images that the plugin requires before it trains."""
 
 
-def is_experiment(folder: str | Path) -> bool:
-    """Tell whether a folder is an experiment of the plugin, with curated images."""
-    data = Path(folder).expanduser() / "data"
+def is_project(path: str | Path) -> bool:
+    """Return whether a path is an experiment of the plugin with curated images."""
+    data = Path(path).expanduser() / "data"
     return (data / "train.csv").is_file() and any(
         (data / f"{name}.csv").is_file() for name in ("val", "test")
     )
 
 
-def read_experiment(folder: str | Path) -> list[Row]:
-    """Read the curated images of an experiment.
+def read(folder: str | Path) -> list[Row]:
+    """Return the curated images of an experiment.
 
-    The plugin writes the same images into ``val.csv`` and ``test.csv``. An image in both chose
-    the checkpoint, so it is of split ``valid``, and a warning says so.
+    The plugin writes the same images into ``val.csv`` and ``test.csv``. Images in both tables
+    chose the checkpoint, so they get the split ``valid``, with a warning.
 
     Parameters
     ----------
     folder : str or Path
-        The experiment. It, and the images with it, may have been moved: masks are then found
-        in its mask folders, images below it or beside it.
+        The experiment. If it was moved, masks are looked for in its mask folders, and images
+        below it and beside it.
 
     Returns
     -------
     list of Row
-        CytoDL's columns with absolute paths, ``id`` (the raw file's name, with those of its
-        folders where it is not unique), ``split``, ``channel``, ``channel_seg1``,
-        ``channel_seg2``.
+        CytoDL's columns with absolute paths, ``id``, ``split``, ``channel``, ``channel_seg1`` and
+        ``channel_seg2``. The id is the raw file's name, with folder names if it is not unique.
 
     Raises
     ------
     ManifestError
-        No experiment, faulty tables or channels, or an image in two splits; all of it at once.
+        Not an experiment, faulty tables or channels, or an image in two splits; all at once.
     """
     folder = Path(folder).expanduser().resolve()
-    if not is_experiment(folder):
+    if not is_project(folder):
         raise ManifestError(
             str(folder),
-            "is no experiment of Segmenter ML: data/train.csv with data/val.csv or "
-            "data/test.csv is missing",
+            "is not an experiment of Segmenter ML, expected data/train.csv with data/val.csv or "
+            "data/test.csv",
             "Name the folder of one experiment, and curate it in the plugin first.",
         )
     problems: list[str] = []
-    channels = _read_channels(folder / "data" / CHANNELS, problems)
-    found: dict[str, tuple[str, Row]] = {}
+    channels = _read_channels(folder / "data" / _CHANNELS, problems)
+    found: dict[str, tuple[str, Row]] = {}  # raw file to table name and row
     both = []
     for name, split in _TABLES.items():
         for row in _read_table(folder, name, problems):
@@ -80,7 +79,7 @@ def read_experiment(folder: str | Path) -> list[Row]:
             if earlier is row:
                 row.values["split"] = split
             elif (table, name) != ("val", "test"):
-                problems.append(f"{where}: is row {earlier.number} of {table}.csv too")
+                problems.append(f"{where}: is also row {earlier.number} of {table}.csv")
             elif any(row[column] != earlier[column] for column in CYTODL_COLUMNS):
                 problems.append(f"{where}: differs from row {earlier.number} of {table}.csv")
             else:
@@ -92,7 +91,7 @@ def read_experiment(folder: str | Path) -> list[Row]:
     if both:
         log.warning(
             "%s: %d images are in val.csv and in test.csv; they chose the checkpoint, so they "
-            "are taken as valid and none of them as test",
+            "get the split valid and none of them test",
             folder,
             len(both),
         )
@@ -108,77 +107,72 @@ def read_experiment(folder: str | Path) -> list[Row]:
     return rows
 
 
-def export_segmenter_ml(
-    rows: Sequence[Row], folder: str | Path, on_problem: str = "refuse"
-) -> Export:
+def write(folder: str | Path, rows: Sequence[Row], on_problem: str = "refuse") -> ExportResult:
     """Write an experiment folder that the plugin can train on.
 
-    Images and segmentations stay where they are, and the plugin is told the channel that all
-    rows share; what it cannot be told is written as files, see `make_plans`. Without a row of
-    split ``test``, ``test.csv`` repeats the validation rows, as the plugin has it: CytoDL tests
-    after training, and needs one.
+    Files that the plugin can read stay where they are; the others are converted, see
+    `cytoloop.curation.exchange.datasets.cytodl.write`. If no row has the split ``test``,
+    ``test.csv`` repeats the validation rows, because CytoDL tests after training.
 
     Parameters
     ----------
-    rows : sequence of Row
-        With ``split``; rejected ones are passed over.
     folder : str or Path
-        The experiment: a folder of this name in the plugin's home.
+        The experiment: a new folder, an empty one, or an unchanged earlier export. To open it in
+        the plugin, it must be in the plugin's home folder.
+    rows : sequence of Row
+        With ``split``; rejected ones are ignored.
     on_problem : str
         ``refuse``, or ``reject`` to leave out the rows that the plugin cannot use.
 
-    Returns
-    -------
-    Export
-
     Raises
     ------
+    ConfigError
+        Unknown `on_problem`.
     ManifestError
         Rows that the plugin cannot use, or no row for training or validation.
     OutputError
-        The folder holds something else, or cannot be written.
+        The folder holds other files, or cannot be written.
     """
-    plans, left_out = make_plans(rows, on_problem)
+    items, left_out = prepare_rows(rows, on_problem)
     channels = {
-        column: _shared_channel([p.channels[column] for p in plans if column in p.channels])
+        column: _shared_channel([i.channels[column] for i in items if column in i.channels])
         for column in ("raw", "seg1", "seg2")
     }
-    if any(plan.merge == "written" for plan in plans):
-        channels["seg1"] = 0  # where the merged labels are written, in files of one channel
-    if len(plans) < _FEWEST:
-        log.warning("the plugin trains on %d images or more; these are %d", _FEWEST, len(plans))
-    with replace_folder(folder, "segmenter_ml", rows) as stage:
-        cells = [(p.split, write_cells(p, stage, channels)) for p in plans]
+    if any(item.merge == "written" for item in items):
+        channels["seg1"] = 0  # files of merged labels have one channel
+    if len(items) < _MIN_IMAGES:
+        log.warning("the plugin needs %d images to train; these are %d", _MIN_IMAGES, len(items))
+    with replace_folder(folder, "segmenter_ml", rows) as staging:
+        cells = [(item.split, write_cells(item, staging, channels)) for item in items]
         parts = {split: [c for s, c in cells if s == split] for split in SPLITS}
         parts["test"] = parts["test"] or parts["valid"]
         for name, split in _TABLES.items():
-            numbered = [{"": i, **_only_cytodl(c)} for i, c in enumerate(parts[split])]
-            write_manifest(stage.path / "data" / f"{name}.csv", numbered, ("", *CYTODL_COLUMNS))
+            numbered = [
+                {"": number, **{column: row[column] for column in CYTODL_COLUMNS}}
+                for number, row in enumerate(parts[split])
+            ]
+            write_manifest(staging.path / "data" / f"{name}.csv", numbered, ("", *CYTODL_COLUMNS))
         used = {c: channels[c] if any(cell[c] for _, cell in cells) else None for c in channels}
-        (stage.path / "data" / CHANNELS).write_text(json.dumps(used), encoding="utf-8")
-    return Export(stage.final, list_files(stage.final), left_out)
-
-
-def _only_cytodl(cells: dict[str, str]) -> dict[str, str]:
-    return {column: cells[column] for column in CYTODL_COLUMNS}
+        (staging.path / "data" / _CHANNELS).write_text(json.dumps(used), encoding="utf-8")
+    return ExportResult(staging.final, list_files(staging.final), left_out)
 
 
 def _shared_channel(numbers: Sequence[int | None]) -> int:
-    """Return the channel that all files of a column can be read at; 0 makes copies of some."""
+    """Return the channel that all files of a column have, else 0: some files are then copied."""
     distinct = set(numbers)
     only = distinct.pop() if len(distinct) == 1 else None
     return only or 0
 
 
 def _read_channels(path: Path, problems: list[str]) -> dict[str, str]:
-    """Return the cell text of the channel of each image column; "" where none was chosen."""
+    """Return the channel of each image column as cell text, "" if none was chosen."""
     chosen: object = {}
     if path.is_file():
         try:
             with path.open(encoding="utf-8") as file:
-                chosen = json.loads(file.read(1 << 16))  # it has three numbers
+                chosen = json.loads(file.read(1 << 16))  # usual files have three numbers
         except (ValueError, RecursionError) as error:
-            problems.append(f"{path.name}: is no JSON: {error}")
+            problems.append(f"{path.name}: is not valid JSON: {error}")
     if not isinstance(chosen, dict):
         problems.append(f"{path.name}: expected channels by column, {{'raw': 0, ...}}")
         chosen = {}
@@ -186,15 +180,13 @@ def _read_channels(path: Path, problems: list[str]) -> dict[str, str]:
     for column in ("raw", "seg1", "seg2"):
         number = chosen.get(column)
         if number is not None and (type(number) is not int or number < 0):
-            problems.append(
-                f"{path.name}: {column}: {number!r:.40} is no channel; expected 0, 1 ..."
-            )
+            problems.append(f"{path.name}: {column}: channel {number!r:.40}, expected 0, 1 ...")
         cells[column] = "" if number is None else str(number)
     return cells
 
 
 def _read_table(folder: Path, name: str, problems: list[str]) -> list[Row]:
-    """Return the rows of one of the tables, with the paths of today."""
+    """Return the rows of a table, with the present paths of their files."""
     path = folder / "data" / f"{name}.csv"
     if not path.is_file():
         return []
@@ -218,40 +210,41 @@ def _read_table(folder: Path, name: str, problems: list[str]) -> list[Row]:
 
 
 def _locate(text: str, folder: Path, masks: str | None) -> str:
-    """Return where a file is today; what is nowhere is kept, for the checks to report.
+    """Return the present path of a file. A path that is found nowhere is returned unchanged.
 
     Parameters
     ----------
     text : str
-        The cell: an absolute path of the machine that the experiment was made on.
+        The cell: usually an absolute path on the machine where the experiment was made.
     folder : Path
         The experiment.
     masks : str, optional
-        Its folder of masks, for a cell that names one.
+        Mask folder of the experiment, for columns that name masks.
     """
     if not text:
         return ""
     written = Path(os.path.abspath(folder / "data" / Path(text).expanduser()))
     if written.exists():
         return str(written)
-    foreign = PureWindowsPath(text)  # takes both kinds of slashes
+    recorded = PureWindowsPath(text)  # accepts both kinds of slashes
     if masks is not None:
-        candidates = [folder / masks / foreign.name]
+        candidates = [folder / masks / recorded.name]
     else:
-        parts = foreign.parts[1:] if foreign.anchor else foreign.parts
-        # of an absolute path, a folder at least must agree: raw and seg1 may share file names
-        tails = [parts[n:] for n in range(len(parts) - 1)] if foreign.anchor else [parts]
+        parts = recorded.parts[1:] if recorded.anchor else recorded.parts
+        # for an absolute path at least one folder name must match, because raw and seg1 may have
+        # the same file names
+        tails = [parts[n:] for n in range(len(parts) - 1)] if recorded.anchor else [parts]
         candidates = [root.joinpath(*t) for t in tails for root in (folder, folder.parent)]
     for candidate in candidates:
         if candidate.exists():
             return str(Path(os.path.abspath(candidate)))
-    return text if foreign.anchor else str(written)
+    return text if recorded.anchor else str(written)
 
 
 def _unique_names(paths: Sequence[Path]) -> list[str]:
-    """Return the stem of each path, with its folders' names before it where two are equal."""
+    """Return the stem of each path, with as many folder names before it as it needs."""
     siblings = Counter((path.parent, stem(path)) for path in paths)
-    names = own = [  # a.tif and a.czi of one folder are told apart by their suffix
+    names = own = [  # a.tif and a.czi in one folder keep their suffix: a_tif, a_czi
         stem(path) if siblings[path.parent, stem(path)] == 1 else path.name.replace(".", "_")
         for path in paths
     ]
