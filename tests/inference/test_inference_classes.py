@@ -154,6 +154,6 @@ def test_a_graph_tells_its_classes(tmp_path: Path, model: Path) -> None:
 def test_a_package_of_the_zoo_gives_the_probability_of_each_class(model: Path) -> None:
     v0_5 = pytest.importorskip("bioimageio.spec.model.v0_5", reason="an extra is not installed")
     checkpoint = read_checkpoint(model)
-    assert bioimage_description.gives_probability(checkpoint)
+    assert bioimage_description.has_probability_output(checkpoint)
     assert bioimage_description._output_axes(v0_5, checkpoint, True)[1].channel_names == HEADS
-    assert "1 = nucleus, 2 = spindle" in bioimage_description.readme(checkpoint, About())
+    assert "1 = nucleus, 2 = spindle" in bioimage_description.readme_text(checkpoint, About())

@@ -50,7 +50,7 @@ def test_a_head_that_both_have_says_the_same_and_a_new_one_starts_anew() -> None
     torch.testing.assert_close(new.state_dict()["output_block.conv.conv.weight"][1], fresh)
     assert not found.new and not found.skipped
     assert (
-        "2 fitted, heads foreground to foreground, distance (distance anew)" in found.summary()[1]
+        "2 fitted, heads foreground to foreground, distance (new: distance)" in found.summary()[1]
     )
     back = transfer("m", found.state, network(seed=2).state_dict(), here, there)
     torch.testing.assert_close(answer(old, back.state, x), both[:, :1])

@@ -1,4 +1,4 @@
-"""The description of a BioImage Model Zoo package, from what a checkpoint tells."""
+"""The description of a BioImage Model Zoo package, made from a checkpoint."""
 
 from __future__ import annotations
 
@@ -11,24 +11,27 @@ import torch
 from cytoloop.model.architecture import describe
 from cytoloop.model.checkpoint import Checkpoint
 from cytoloop.model.exporters.metadata import About
-from cytoloop.model.exporters.parity import steps
+from cytoloop.model.exporters.parity import side_multiples
 from cytoloop.truth.classes import class_heads, class_names, numbered
 from cytoloop.version import __version__
 
 WEIGHTS, INPUT, OUTPUT, README = "model.ts.pt", "test_input.npy", "test_output.npy", "README.md"
 _HALO = 8
-"""A window's outer 1/8 on each side is seen with too little around it."""
+"""The runner discards 1/8 of a window at each side, where the network lacks context."""
 
 
-def gives_probability(checkpoint: Checkpoint) -> bool:
-    """Tell whether the outputs are the foreground, or classes: then a sigmoid follows."""
-    return int(checkpoint.backbone.get("out_channels", 1)) == 1 or bool(_classes(checkpoint))
+def has_probability_output(checkpoint: Checkpoint) -> bool:
+    """Return whether the package returns probabilities: for one foreground, or for classes.
+
+    Other heads are returned as logits.
+    """
+    return int(checkpoint.backbone.get("out_channels", 1)) == 1 or bool(_class_heads(checkpoint))
 
 
-def description(
-    v0_5: Any, checkpoint: Checkpoint, about: About, folder: Path, close: float, free: bool
+def describe_model(
+    v0_5: Any, checkpoint: Checkpoint, about: About, folder: Path, tolerance: float, any_size: bool
 ) -> Any:
-    """Return the zoo's description of a model.
+    """Return the zoo's description of a model, a ``ModelDescr``.
 
     Parameters
     ----------
@@ -38,42 +41,44 @@ def description(
     about : About
     folder : Path
         Holds `WEIGHTS`, `INPUT`, `OUTPUT` and `README`.
-    close : float
-        Difference of the output that is taken for the same.
-    free : bool
-        Whether the network takes sides other than those of its patches.
+    tolerance : float
+        Largest absolute and relative difference of a reproduced output.
+    any_size : bool
+        The network accepts other sizes than the patch size.
 
     Raises
     ------
     ValueError
-        The zoo does not take a value (pydantic's error).
+        The zoo refuses a value (pydantic's error).
     """
-    one = gives_probability(checkpoint)
-    meant = "to be of each class" if _classes(checkpoint) else "to be foreground"
+    probability = has_probability_output(checkpoint)
+    meaning = "to be of each class" if _class_heads(checkpoint) else "to be foreground"
     tensors = {
         "inputs": [
             v0_5.InputTensorDescr(
                 id="image",
                 description="grey levels as the microscope gives them",
-                axes=_axes(v0_5, checkpoint, free),
+                axes=_input_axes(v0_5, checkpoint, any_size),
                 test_tensor=v0_5.FileDescr(source=folder / INPUT),
                 data=v0_5.IntervalOrRatioDataDescr(type="float32"),
-                preprocessing=normalization(v0_5, checkpoint.image),
+                preprocessing=_preprocessing(v0_5, checkpoint.image),
             )
         ],
         "outputs": [
             v0_5.OutputTensorDescr(
-                id="probability" if one else "logits",
-                description=f"of a voxel {meant}" if one else "of each head",
-                axes=_output_axes(v0_5, checkpoint, free),
+                id="probability" if probability else "logits",
+                description=f"of a voxel {meaning}" if probability else "of each head",
+                axes=_output_axes(v0_5, checkpoint, any_size),
                 test_tensor=v0_5.FileDescr(source=folder / OUTPUT),
                 data=v0_5.IntervalOrRatioDataDescr(type="float32"),
-                postprocessing=[v0_5.SigmoidDescr()] if one else [],
+                postprocessing=[v0_5.SigmoidDescr()] if probability else [],
             )
         ],
     }
-    tolerance = v0_5.ReproducibilityTolerance(absolute_tolerance=close, relative_tolerance=close)
-    config = v0_5.BioimageioConfig(reproducibility_tolerance=[tolerance])
+    reproducibility = v0_5.ReproducibilityTolerance(
+        absolute_tolerance=tolerance, relative_tolerance=tolerance
+    )
+    config = v0_5.BioimageioConfig(reproducibility_tolerance=[reproducibility])
     return v0_5.ModelDescr(
         name=about.name,
         description=about.description or describe(checkpoint.backbone),
@@ -91,10 +96,36 @@ def description(
     )
 
 
-def normalization(v0_5: Any, image: Mapping[str, Any]) -> list[Any]:
-    """Return the zoo's steps that do what a rule of `cytoloop.intensity.normalization` does."""
+def readme_text(checkpoint: Checkpoint, about: About) -> str:
+    """Return the package's documentation."""
+    image = checkpoint.image
+    spacing, classes = image.get("spacing_um"), numbered(class_names(image.get("heads")))
+    lines = [
+        f"# {about.name}",
+        "",
+        about.description or "A segmentation model.",
+        "",
+        f"- {describe(checkpoint.backbone)}, trained or imported with CytoLoop {__version__}",
+        f"- voxel size of the training images (Z, Y, X): {spacing or 'unknown'} um",
+        f"- normalization by the package's preprocessing: {image['normalization']}",
+        *(
+            [f"- classes; the most probable one above its threshold is taken: {classes}"]
+            if classes
+            else []
+        ),
+        f"- post-processing tuned in training: {image.get('tuned') or 'none'}",
+        *(f"- {name}: {value:.4g}" for name, value in sorted(about.scores.items())),
+        "",
+        "Validation: compare its objects with labels of images that were not used for training.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _preprocessing(v0_5: Any, image: Mapping[str, Any]) -> list[Any]:
+    """Return the preprocessing steps that are equal to the model's normalization."""
     rule = image["normalization"]
-    axes = tuple(_names(image))
+    axes = tuple(_axis_names(image))
     method = rule["method"]
     if method == "zscore":
         return [v0_5.ZeroMeanUnitVarianceDescr(kwargs={"axes": axes})]
@@ -110,72 +141,47 @@ def normalization(v0_5: Any, image: Mapping[str, Any]) -> list[Any]:
     return [v0_5.ScaleRangeDescr(kwargs=kwargs)]
 
 
-def readme(checkpoint: Checkpoint, about: About) -> str:
-    """Return the package's documentation."""
-    image = checkpoint.image
-    spacing, classes = image.get("spacing_um"), numbered(class_names(image.get("heads")))
-    lines = [
-        f"# {about.name}",
-        "",
-        about.description or "A segmentation model.",
-        "",
-        f"- {describe(checkpoint.backbone)}, trained with CytoLoop {__version__} or read by it",
-        f"- voxel size of the training images (Z, Y, X): {spacing or 'not known'} um",
-        f"- grey levels: {image['normalization']}, by the package's own steps",
-        *([f"- classes, from the most probable above its threshold: {classes}"] if classes else []),
-        f"- post-processing chosen in training: {image.get('tuned') or 'none'}",
-        *(f"- {name}: {value:.4g}" for name, value in sorted(about.scores.items())),
-        "",
-        "Validation: compare its objects with labels of images it has not seen.",
-        "",
-    ]
-    return "\n".join(lines)
-
-
-def _classes(checkpoint: Checkpoint) -> list[str]:
-    """Return the heads of classes: whatever a class is called, they are identifiers."""
+def _class_heads(checkpoint: Checkpoint) -> list[str]:
+    """Return the heads of the classes; they are valid identifiers for any class name."""
     return class_heads(class_names(checkpoint.image.get("heads")))
 
 
-def _names(image: Mapping[str, Any]) -> str:
+def _axis_names(image: Mapping[str, Any]) -> str:
     return "zyx"[-int(image["spatial_dims"]) :]
 
 
-def _scales(image: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return unit and size of a voxel along each axis, nothing where it is not known."""
-    names, spacing = _names(image), image.get("spacing_um")
+def _axis_scales(image: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return unit and voxel size of each axis, empty if the voxel size is unknown."""
+    names, spacing = _axis_names(image), image.get("spacing_um")
     if not spacing:
         return [{} for _ in names]
     return [{"unit": "micrometer", "scale": float(s)} for s in list(spacing)[-len(names) :]]
 
 
-def _axes(v0_5: Any, checkpoint: Checkpoint, free: bool) -> list[Any]:
+def _input_axes(v0_5: Any, checkpoint: Checkpoint, any_size: bool) -> list[Any]:
     image = checkpoint.image
     channels = [f"channel{n}" for n in range(int(image["channels"]))]
+    names, scales = _axis_names(image), _axis_scales(image)
     sides = [int(side) for side in image["patch_size"]]
-    step = steps(checkpoint.backbone) if free else sides
-    return [
-        v0_5.BatchAxis(),
-        v0_5.ChannelAxis(channel_names=channels),
-        *(
-            v0_5.SpaceInputAxis(
-                id=name, size=v0_5.ParameterizedSize(min=side, step=k) if free else side, **scale
-            )
-            for name, side, k, scale in zip(_names(image), sides, step, _scales(image), strict=True)
-        ),
-    ]
+    multiples = side_multiples(checkpoint.backbone) if any_size else sides
+    axes: list[Any] = [v0_5.BatchAxis(), v0_5.ChannelAxis(channel_names=channels)]
+    for name, side, multiple, scale in zip(names, sides, multiples, scales, strict=True):
+        size = v0_5.ParameterizedSize(min=side, step=multiple) if any_size else side
+        axes.append(v0_5.SpaceInputAxis(id=name, size=size, **scale))
+    return axes
 
 
-def _output_axes(v0_5: Any, checkpoint: Checkpoint, free: bool) -> list[Any]:
+def _output_axes(v0_5: Any, checkpoint: Checkpoint, any_size: bool) -> list[Any]:
     image = checkpoint.image
     count = int(checkpoint.backbone.get("out_channels", 1))
-    names = ["foreground"] if count == 1 else [f"output{n}" for n in range(count)]
-    names = _classes(checkpoint) or names
-    axes: list[Any] = [v0_5.BatchAxis(), v0_5.ChannelAxis(channel_names=names)]
-    for name, side, scale in zip(_names(image), image["patch_size"], _scales(image), strict=True):
+    channels = ["foreground"] if count == 1 else [f"output{n}" for n in range(count)]
+    channels = _class_heads(checkpoint) or channels
+    names, scales = _axis_names(image), _axis_scales(image)
+    axes: list[Any] = [v0_5.BatchAxis(), v0_5.ChannelAxis(channel_names=channels)]
+    for name, side, scale in zip(names, image["patch_size"], scales, strict=True):
         size = v0_5.SizeReference(tensor_id="image", axis_id=name)
         halo = int(side) // _HALO
-        if halo and free:
+        if halo and any_size:
             axes.append(v0_5.SpaceOutputAxisWithHalo(id=name, size=size, halo=halo, **scale))
         else:
             axes.append(v0_5.SpaceOutputAxis(id=name, size=size, **scale))

@@ -1,4 +1,4 @@
-"""What is told of a model beside its weights."""
+"""Metadata that is written beside exported weights."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from cytoloop.errors import ModelError
 from cytoloop.model.checkpoint import Checkpoint
 from cytoloop.version import __version__
 
-IMAGE = "model.json"
+_METADATA = "model.json"
 
 
 @dataclass(frozen=True)
 class About:
-    """What a person or the store knows of a model.
+    """What users and MLflow know about a model.
 
     Attributes
     ----------
@@ -29,7 +29,7 @@ class About:
     license : str or None
         SPDX identifier.
     scores : mapping of str to float
-        As its MLflow run has them.
+        Scores of its MLflow run.
     """
 
     name: str = "model"
@@ -39,13 +39,13 @@ class About:
     scores: Mapping[str, float] = field(default_factory=dict)
 
 
-def write_json(path: Path, facts: Mapping[str, Any]) -> None:
+def write_json(path: Path, values: Mapping[str, Any]) -> None:
     """Write plain values as JSON."""
-    path.write_text(json.dumps(facts, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(values, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
-def write_image(checkpoint: Checkpoint, folder: Path, **shape: Any) -> None:
-    """Write ``model.json``: what a graph takes and gives, for it cannot say so itself.
+def write_metadata(checkpoint: Checkpoint, folder: Path, **shape: Any) -> None:
+    """Write ``model.json``: inputs, outputs and image settings of an exported graph.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ def write_image(checkpoint: Checkpoint, folder: Path, **shape: Any) -> None:
         What is known of the sides of an image.
     """
     axes = "ZYX"[-int(checkpoint.image["spatial_dims"]) :]
-    facts = {
+    values = {
         "written_by": f"cytoloop {__version__}",
         "model_sha256": checkpoint.sha256,
         "input": {"name": "image", "axes": f"BC{axes}", "dtype": "float32", **shape},
@@ -66,24 +66,24 @@ def write_image(checkpoint: Checkpoint, folder: Path, **shape: Any) -> None:
             "heads": [str(head) for head in checkpoint.image.get("heads") or ["foreground"]],
             "probability": "sigmoid of a head's logit",
         },
-        "image": checkpoint.image,  # normalisation, voxel size, channels, what was tuned
+        "image": checkpoint.image,
     }
-    write_json(folder / IMAGE, facts)
+    write_json(folder / _METADATA, values)
 
 
-def need(form: str, extra: str, *modules: str) -> list[ModuleType]:
-    """Return modules that are an extra of ours.
+def import_extra(format_name: str, extra: str, *modules: str) -> list[ModuleType]:
+    """Return modules of an optional extra of CytoLoop.
 
     Raises
     ------
     ModelError
-        One is not installed.
+        A module is not installed.
     """
     try:
         return [importlib.import_module(name) for name in modules]
     except ImportError as error:
         raise ModelError(
-            f"format={form}",
+            f"format={format_name}",
             f"needs a package that is not installed ({error.name})",
             f"pip install 'cytoloop[{extra}]'",
         ) from error

@@ -1,4 +1,7 @@
-"""``${key}`` in a foreign config: followed to the key it names. Nothing else in braces is."""
+"""References ``${key}`` in an untrusted config: replaced by the value of the key.
+
+Resolvers like ``${eval:...}`` are not run; they stay text.
+"""
 
 from __future__ import annotations
 
@@ -7,50 +10,49 @@ from collections.abc import Mapping
 from typing import Any
 
 _REFERENCE = re.compile(r"\$\{([A-Za-z_]\w*(?:\.\w+)*)\}")
-_MOST, _DEEPEST = 5000, 20
-"""Values that may be looked at: a few lines of YAML can refer to each other for ever."""
+_MAX_VALUES, _MAX_DEPTH = 5000, 20
+"""Limits of visited values and of nesting: YAML references and aliases can nest endlessly."""
 
 
 def lookup(tree: Mapping[str, Any], key: str) -> Any:
-    """Return what a config holds under a dotted key, None where nothing is, references followed.
+    """Return the value of a dotted key with its references replaced, None if there is none.
 
-    ``${eval:...}`` and other resolvers stay the text that they are; so does what refers to
-    itself.
+    Other interpolations, and references to themselves, stay text.
     """
-    follower = _Follower(tree)
-    return follower.follow(follower.find(key))
+    resolver = _Resolver(tree)
+    return resolver.resolve(resolver.find(key))
 
 
-class _Follower:
+class _Resolver:
     def __init__(self, tree: Mapping[str, Any]) -> None:
         self.tree = tree
-        self.left = _MOST
+        self.left = _MAX_VALUES
 
     def find(self, key: str, depth: int = 0) -> Any:
-        """Return what is under a dotted key; a reference on the way is followed."""
+        """Return the value of a dotted key; references in its path are followed."""
         found: Any = self.tree
         for word in key.split("."):
             match = _REFERENCE.fullmatch(found) if isinstance(found, str) else None
-            if match and self._may_go_on(depth):
+            if match and self._is_within_limits(depth):
                 found = self.find(match[1], depth + 1)
             if not isinstance(found, Mapping):
                 return None
             found = found.get(word)
         return found
 
-    def follow(self, value: Any, depth: int = 0) -> Any:
-        """Return a value with every reference in it replaced."""
-        if not self._may_go_on(depth):
+    def resolve(self, value: Any, depth: int = 0) -> Any:
+        """Return a value with all its references replaced."""
+        if not self._is_within_limits(depth):
             return value
         match = _REFERENCE.fullmatch(value) if isinstance(value, str) else None
         if match:
-            return self.follow(self.find(match[1], depth + 1), depth + 1)
+            return self.resolve(self.find(match[1], depth + 1), depth + 1)
         if isinstance(value, Mapping):
-            return {str(key): self.follow(item, depth + 1) for key, item in value.items()}
+            return {str(key): self.resolve(item, depth + 1) for key, item in value.items()}
         if isinstance(value, (list, tuple)):
-            return [self.follow(item, depth + 1) for item in value]
+            return [self.resolve(item, depth + 1) for item in value]
         return value
 
-    def _may_go_on(self, depth: int) -> bool:
+    def _is_within_limits(self, depth: int) -> bool:
         self.left -= 1
-        return self.left > 0 and depth < _DEEPEST
+        return self.left > 0 and depth < _MAX_DEPTH

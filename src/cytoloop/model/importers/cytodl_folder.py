@@ -8,54 +8,34 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from cytoloop.errors import ModelError
-from cytoloop.model.importers.weights_and_config import WEIGHTS
 from cytoloop.model.safe_load import load_tensors
 
 log = logging.getLogger(__name__)
 
-_CHECKPOINTS = "checkpoints"
-_LAST = "last"
+FILES = "checkpoints/*.ckpt"
 
 
-def find_checkpoint(folder: Path) -> Path:
-    """Return the checkpoint of a training that had the best score when it was written.
+def find_file(folder: Path) -> Path | None:
+    """Return the checkpoint with the best score in ``checkpoints/``, None if there is none.
 
-    A folder that was trained on more than once holds the best of each time; their scores are in
-    the files. Where they are not, the one that was trained longest is taken.
-
-    Parameters
-    ----------
-    folder : Path
-        With ``checkpoints/*.ckpt``, or with ``best_model.pth`` and ``config.json``.
-
-    Raises
-    ------
-    ModelError
-        It holds none.
+    A folder that was trained in several times holds the best checkpoint of each time, with its
+    score. If a score is missing, the checkpoint with the most steps is returned. ``last*.ckpt``
+    is returned only if there are no others.
     """
-    if (folder / WEIGHTS).is_file():
-        return folder / WEIGHTS
-    files = sorted((folder / _CHECKPOINTS).glob("*.ckpt"))
-    chosen = [file for file in files if not file.stem.startswith(_LAST)] or files
-    if not chosen:
-        raise ModelError(
-            str(folder),
-            f"the folder holds neither {_CHECKPOINTS}/*.ckpt nor {WEIGHTS}",
-            "Give the folder of one training, or the file itself.",
-        )
-    if len(chosen) == 1:
-        return chosen[0]
-    found = {file: _progress(load_tensors(file)) for file in chosen}
+    files = sorted(folder.glob(FILES))
+    candidates = [file for file in files if not file.stem.startswith("last")] or files
+    if len(candidates) < 2:
+        return candidates[0] if candidates else None
+    found = {file: _score_and_step(load_tensors(file)) for file in candidates}
     scored = all(math.isfinite(score) for score, _ in found.values())
     best = max(found, key=lambda file: found[file] if scored else found[file][1:])
-    which = "had the best score" if scored else "was trained longest"
-    log.info("%s: %s of %d checkpoints %s", folder, best.name, len(chosen), which)
+    reason = "has the best score" if scored else "has the most steps"
+    log.info("%s: %s of %d checkpoints %s", folder, best.name, len(candidates), reason)
     return best
 
 
-def _progress(content: Any) -> tuple[float, int]:
-    """Return a checkpoint's score (higher is better, NaN where it has none) and its step."""
+def _score_and_step(content: Any) -> tuple[float, int]:
+    """Return a checkpoint's score (higher is better, NaN without one) and its step."""
     content = content if isinstance(content, Mapping) else {}
     step = content.get("global_step")
     step = step if isinstance(step, int) else 0

@@ -1,4 +1,4 @@
-"""How CytoDL prepared images, told by rules of ours (`cytoloop.intensity.normalization`), or refused."""
+"""CytoDL's image transforms, converted to a normalization rule of CytoLoop, or refused."""
 
 from __future__ import annotations
 
@@ -14,77 +14,77 @@ _NEUTRAL = {
     *("RemoveNaNKeysd", "LoadImaged", "EnsureChannelFirstd", "EnsureTyped"),
     *("ToTensord", "SelectItemsd", "CastToTyped"),
 }
-"""Transforms that leave the grey levels and the grid as they are."""
+"""Transforms that change neither grey levels nor voxels."""
 
 
-def normalization_of(
+def find_normalization(
     where: Path | None, config: Mapping[str, Any], channels: int
 ) -> dict[str, Any] | None:
-    """Return the rule of ours that does what the transforms of a CytoDL config do.
-
-    None where it tells of no transforms.
+    """Return the normalization rule that is equal to the transforms of a CytoDL config.
 
     Parameters
     ----------
     where : Path
-        Of the config.
+        The config, for the error message.
     config : mapping
-        Its transforms for prediction are taken, those for validation where it has none.
+        Its transforms for prediction are used; without them those for validation, then for test.
     channels : int
-        Of the network's input.
+        Input channels of the network.
+
+    Returns
+    -------
+    dict or None
+        A rule of `cytoloop.intensity.normalization`. None if the config has no transforms.
 
     Raises
     ------
     ModelError
-        The images went through something that CytoLoop does not do.
+        A transform has no equal rule, or images were normalized more than once.
     """
     steps = None
     for split in ("predict", "valid", "test"):
         steps = steps or lookup(config, f"data.transforms.{split}.transforms")
     if not isinstance(steps, list) or not all(isinstance(step, Mapping) for step in steps):
         return None
-    rules, problems = [], []
+    rules, unknown = [], []
     for step in steps:
         name = str(step.get("_target_", "")).rpartition(".")[2]
         if name in _NEUTRAL:
             continue
-        rule = _rule(name, step, channels)
+        rule = _convert(name, step, channels)
         if rule is None:
             given = ", ".join(f"{k}={v}" for k, v in step.items() if k not in ("_target_", "keys"))
-            problems.append(f"{name}({given})"[:160])
+            unknown.append(f"{name}({given})"[:160])
         else:
             rules.append(rule)
-    if problems or len(rules) > 1:
+    if unknown or len(rules) > 1:
         raise ModelError(
             str(where),
-            [
-                f"images went through {step} before the network, which CytoLoop does not do"
-                for step in problems
-            ]
-            or [f"images were normalised {len(rules)} times"],
+            [f"images were transformed by {step}, which CytoLoop does not do" for step in unknown]
+            or [f"images were normalized {len(rules)} times, expected once"],
             "Predict with CytoDL, or train a model with `cytoloop train`.",
         )
     return rules[0] if rules else {"method": "none"}
 
 
-def channel_of(config: Mapping[str, Any]) -> str:
-    """Return which channel of a file CytoDL read, in words for the log, empty if it is not told."""
+def trained_channel(config: Mapping[str, Any]) -> int | None:
+    """Return the channel of the image files that CytoDL read, None if the config has none."""
     steps = lookup(config, "data.transforms.predict.transforms")
     for step in steps if isinstance(steps, list) else ():
         reader = step.get("reader") if isinstance(step, Mapping) else None
         for one in reader if isinstance(reader, list) else ():
             if isinstance(one, Mapping) and isinstance(one.get("C"), int):
-                return f", trained on channel={one['C']} of its files"
-    return ""
+                return int(one["C"])
+    return None
 
 
-def _rule(name: str, step: Mapping[str, Any], channels: int) -> dict[str, Any] | None:
-    """Return the rule of ours for one transform of MONAI's, None where there is none."""
+def _convert(name: str, step: Mapping[str, Any], channels: int) -> dict[str, Any] | None:
+    """Return the rule that is equal to a MONAI transform, None if there is none."""
     by_channel = step.get("channel_wise") is True or channels == 1
     to_one = (step.get("b_min"), step.get("b_max")) == (0, 1) and not step.get("clip")
     if name == "NormalizeIntensityd":
-        own = any(step.get(key) for key in ("nonzero", "subtrahend", "divisor"))
-        return {"method": "zscore"} if by_channel and not own else None
+        special = any(step.get(key) for key in ("nonzero", "subtrahend", "divisor"))
+        return {"method": "zscore"} if by_channel and not special else None
     if name == "ScaleIntensityd":
         usual = (step.get("minv", 0), step.get("maxv", 1)) == (0, 1) and not step.get("factor")
         return {"method": "minmax"} if by_channel and usual else None
@@ -99,5 +99,5 @@ def _rule(name: str, step: Mapping[str, Any], channels: int) -> dict[str, Any] |
 
 
 def _number(value: Any) -> float:
-    """Return a number, NaN (which is below and above nothing) where it is none."""
+    """Return a number; NaN, for which every comparison is false, if the value is not a number."""
     return float(value) if isinstance(value, (int, float)) else math.nan

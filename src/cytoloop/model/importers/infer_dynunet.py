@@ -1,4 +1,4 @@
-"""A DynUNet's architecture, worked out from the names and shapes of its weights."""
+"""The architecture of a DynUNet, inferred from the names and shapes of its weights."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from torch import Tensor
 from cytoloop.errors import ModelError
 
 
-def dynunet_of(path: Path, weights: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Return the arguments of the MONAI DynUNet that has these weights.
+def infer_dynunet(path: Path, weights: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Return class and arguments of the MONAI DynUNet that has these weights.
 
-    Strides of the way down are those of the way up, or skip connections would not meet. What
-    leaves no trace in the weights is taken as CytoDL has it: leaky ReLU, and instance
-    normalisation where there is no running mean.
+    The strides of the encoder are those of the decoder, because skip connections need equal
+    sizes. The weights do not show the activation and all kinds of normalization layers. CytoDL's
+    are assumed: leaky ReLU, and instance normalization if there is no running mean.
 
     Raises
     ------
     ModelError
-        They are no DynUNet's.
+        The weights are not those of a DynUNet.
     """
     levels = ["input_block"]
     while f"downsamples.{len(levels) - 1}.conv1.conv.weight" in weights:
@@ -33,13 +33,13 @@ def dynunet_of(path: Path, weights: Mapping[str, Tensor]) -> dict[str, Any]:
         out = weights["output_block.conv.conv.weight"]
         dims = first[0].ndim - 2
         if dims not in (2, 3) or any(w.ndim != dims + 2 for w in (*first, *ups, out)):
-            raise KeyError("kernels of different dimensions")
+            raise KeyError("kernels of the same dimensions")
     except (KeyError, IndexError) as error:
         raise ModelError(
             str(path),
-            "its architecture is neither in the file nor in a config beside it, and the weights "
-            f"are not those of a DynUNet (no {error.args[0]})",
-            "Put the train_config.yaml of its training beside it or one folder above.",
+            "has no architecture, no config beside it has one, and the weights are not those of a "
+            f"DynUNet (no {error.args[0]})",
+            "Put the train_config.yaml of its training into its folder or the folder above.",
         ) from error
     up = [list(weight.shape[2:]) for weight in reversed(ups)]
     supervised = {key.split(".")[1] for key in weights if key.startswith("deep_supervision_heads.")}
