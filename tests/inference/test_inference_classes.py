@@ -139,7 +139,7 @@ def test_a_threshold_is_that_of_the_best_dice_of_its_class() -> None:
 
 @pytest.mark.parametrize("form", ["folder", "cytodl"])
 def test_forms_for_one_foreground_refuse_classes(tmp_path: Path, model: Path, form: str) -> None:
-    with pytest.raises(ModelError, match="has 2 output channels; this form holds one"):
+    with pytest.raises(ModelError, match="has 2 output channels; this format holds one"):
         export_model(read_checkpoint(model), form, tmp_path / "out", About())
 
 

@@ -403,7 +403,7 @@ def hostile(kind: str, folder: Path, checkpoint: Path) -> Path:
         ("link", "'best.ckpt' is a link"),
         ("bomb", "unpacks to 67108864 bytes"),
         ("many", "has 2001 files, expected at most 2000"),
-        ("nothing", "holds neither"),
+        ("nothing", "holds no model, expected"),
         ("damaged", "is not a readable zip"),
     ],
 )

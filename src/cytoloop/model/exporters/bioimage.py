@@ -83,8 +83,8 @@ def _check_package(spec: Any, core: Any, package: Path, expected: np.ndarray) ->
     removed = "The package is removed; take another format=."
     summary = core.test_model(package, weight_format="torchscript", devices=["cpu"])
     if summary.status != "passed":
-        found = [error.msg for detail in summary.details for error in detail.errors]
-        raise ModelError(package.name, found or "fails the zoo's test", removed)
+        problems = [error.msg for detail in summary.details for error in detail.errors]
+        raise ModelError(package.name, problems or "fails the zoo's test", removed)
     model = spec.load_model_description(package)
     with core.create_prediction_pipeline(
         model, weight_format="torchscript", devices=["cpu"]
@@ -95,8 +95,8 @@ def _check_package(spec: Any, core: Any, package: Path, expected: np.ndarray) ->
             skip_input_padding=True,
             skip_output_cropping=True,
         )
-    found = np.asarray(next(iter(sample.members.values())).data)
-    difference = float(np.abs(found - expected).max())
+    output = np.asarray(next(iter(sample.members.values())).data)
+    difference = float(np.abs(output - expected).max())
     limit = _TOLERANCE * max(float(np.abs(expected).max()), 1.0)
     if not difference <= limit:
         raise ModelError(
