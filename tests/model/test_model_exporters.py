@@ -190,7 +190,9 @@ def test_export_with_another_output_is_removed(
         export_model(checkpoint, "folder", tmp_path / "out", About())
     loaded = build_network(other)
     monkeypatch.setattr(graphs.torch.jit, "load", lambda path: loaded)
-    with pytest.raises(ModelError, match=r"differs from the model's by .*, expected at most 0.0003"):
+    with pytest.raises(
+        ModelError, match=r"differs from the model's by .*, expected at most 0.0003"
+    ):
         export_model(checkpoint, "torchscript", tmp_path / "out", About())
     assert not list(tmp_path.iterdir())
 

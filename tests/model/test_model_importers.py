@@ -451,6 +451,19 @@ def test_another_config_gives_another_hash(tmp_path: Path) -> None:
     assert read_checkpoint(other).sha256 != first
 
 
+def test_cytodl_checkpoint_beside_a_config_json_is_cytodls_unless_it_is_a_pth_file(
+    tmp_path: Path,
+) -> None:
+    network = nets.UNet(2, 1, 1, [4, 8, 16], [2, 2], num_res_units=2)
+    folder = save_pair(tmp_path / "pair", network, num_features=4, num_layers=3)
+    state = {f"backbone.{k}": v for k, v in network.state_dict().items()}
+    torch.save({"state_dict": state}, folder / "best_model.pth")
+    assert read_checkpoint(folder).image["patch_size"] == [32, 32]
+    torch.save({"state_dict": state}, folder / "model.ckpt")
+    with pytest.raises(ModelError, match="the weights are not those of a DynUNet"):
+        read_checkpoint(folder / "model.ckpt")
+
+
 def test_weights_without_architecture_are_refused(tmp_path: Path) -> None:
     torch.save(nets.UNet(2, 1, 1, [4, 8], [2]).state_dict(), tmp_path / "model.pth")
     with pytest.raises(ModelError, match="has no config.json beside it"):

@@ -59,8 +59,8 @@ def save(path: Path, config: str | None = None, **changes: Any) -> Path:
 
 def test_harmless_file_is_read(tmp_path: Path) -> None:
     assert build_network(read_checkpoint(save(tmp_path / "a.ckpt")))
-    told = f"model: {{backbone: {json.dumps(BACKBONE)}}}"
-    assert build_network(read_checkpoint(save(tmp_path / "b.ckpt", told, hyper_parameters=None)))
+    config = f"model: {{backbone: {json.dumps(BACKBONE)}}}"
+    assert build_network(read_checkpoint(save(tmp_path / "b.ckpt", config, hyper_parameters=None)))
 
 
 @pytest.mark.parametrize("name", ["a.ckpt", "best_model.pth"])
@@ -148,7 +148,7 @@ def test_file_that_is_cut_off_is_refused(tmp_path: Path) -> None:
             continue
 
 
-def test_a_decompression_bomb_is_refused(tmp_path: Path) -> None:
+def test_compressed_checkpoint_is_refused(tmp_path: Path) -> None:
     source = save(tmp_path / "a.ckpt")
     packed = tmp_path / "packed.ckpt"
     with zipfile.ZipFile(source) as old, zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as new:
@@ -165,15 +165,15 @@ def memory() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-@pytest.mark.parametrize("ours", [True, False])
-def test_network_larger_than_its_weights_is_never_built(tmp_path: Path, ours: bool) -> None:
-    extra = {"image": {"spatial_dims": 2}} if ours else {}
+@pytest.mark.parametrize("own", [True, False])
+def test_network_larger_than_its_weights_is_never_built(tmp_path: Path, own: bool) -> None:
+    extra = {"image": {"spatial_dims": 2}} if own else {}
     for filters, reason in (
         ([10**9] * 3, "1000000000 is more than 4096"),
         ([4096] * 3, "weights and architecture do not fit"),
     ):
-        told = {"backbone": {**BACKBONE, "filters": filters}, **extra}
-        path = save(tmp_path / "a.ckpt", hyper_parameters=told)
+        hparams = {"backbone": {**BACKBONE, "filters": filters}, **extra}
+        path = save(tmp_path / "a.ckpt", hyper_parameters=hparams)
         before = memory()
         with pytest.raises(ModelError, match=reason):
             build_network(read_checkpoint(path))
@@ -199,16 +199,16 @@ def test_weights_larger_than_the_file_and_other_faulty_weights_are_refused(tmp_p
 
 @pytest.mark.parametrize("patch", [[10**5] * 3, [64, -1], [], "64", [64, 2.5]])
 def test_patch_size_that_would_fill_the_memory_is_refused(tmp_path: Path, patch: Any) -> None:
-    told = {"backbone": BACKBONE, "image": {"spatial_dims": 2, "patch_size": patch}}
+    hparams = {"backbone": BACKBONE, "image": {"spatial_dims": 2, "patch_size": patch}}
     with pytest.raises(ModelError, match="patch size"):
-        read_checkpoint(save(tmp_path / "a.ckpt", hyper_parameters=told))
+        read_checkpoint(save(tmp_path / "a.ckpt", hyper_parameters=hparams))
 
 
 def test_checkpoints_with_missing_parts_are_refused(tmp_path: Path) -> None:
     for part in ("backbone", "image"):
-        told = {"backbone": BACKBONE, "image": {}} | {part: 1}
+        hparams = {"backbone": BACKBONE, "image": {}} | {part: 1}
         with pytest.raises(ModelError, match=f"lacks a part of a checkpoint: {part}"):
-            read_checkpoint(save(tmp_path / "a.ckpt", hyper_parameters=told))
+            read_checkpoint(save(tmp_path / "a.ckpt", hyper_parameters=hparams))
 
 
 @pytest.mark.parametrize(
@@ -242,10 +242,10 @@ def test_every_malicious_file_ends_with_a_message_and_status_2(
         "input=images",
     ]
     assert main(["predict", *words, "output=out"]) == 2
-    told = capfd.readouterr().err
-    told = told[told.index("ModelError: ") :]
-    assert "model" in told and "Traceback" not in told
+    message = capfd.readouterr().err
+    message = message[message.index("ModelError: ") :]
+    assert "model" in message and "Traceback" not in message
     assert (
-        len([line for line in told.splitlines() if line.strip()]) >= 2
+        len([line for line in message.splitlines() if line.strip()]) >= 2
     )  # the fault, and how to repair it
     assert not (tmp_path / "out" / "predictions.csv").exists()
