@@ -16,7 +16,7 @@ from cytoloop.__main__ import main
 from cytoloop.curation.crops.collect import collect_crops, collect_pictures
 from cytoloop.curation.crops.crops_table import read_crops_table
 from cytoloop.curation.crops.cut import CutSettings, cut_images, rows_to_annotate
-from cytoloop.curation.crops.output import output_folder, output_problems
+from cytoloop.curation.crops.output import output_problems, replace_output
 from cytoloop.curation.exchange.annotation.picture import Picture
 from cytoloop.curation.exchange.registry import ANNOTATION_FORMATS
 from cytoloop.errors import ImageError, ManifestError, OutputError
@@ -219,7 +219,7 @@ def test_output_that_is_not_empty_is_refused(dataset: Path) -> None:
     assert output_problems("data", "data")[0].startswith("output=data is inside")
     assert output_problems(".", "data") == ["output=. contains its source data"]
     assert not output_problems("new", "data")
-    with pytest.raises(OutputError, match="is not empty"), output_folder("full"):
+    with pytest.raises(OutputError, match="is not empty"), replace_output("full"):
         pass
     assert [p.name for p in Path().iterdir() if p.name.startswith(".full")] == []
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from cytoloop.curation.crops.crops_table import TABLE, CutImage, read_crops_table
-from cytoloop.curation.crops.output import output_folder
+from cytoloop.curation.crops.output import replace_output
 from cytoloop.curation.crops.stitch import stitch_image
 from cytoloop.curation.exchange.annotation.picture import Picture
 from cytoloop.curation.exchange.registry import AnnotationFormat
@@ -37,7 +37,7 @@ class CollectSettings:
     title : str or None
         Class of the objects to read; None: the only class.
     overwrite : bool
-        Replace an earlier output, see `output_folder`.
+        Replace an earlier output, see `replace_output`.
     """
 
     exclude_unfinished: bool = False
@@ -95,7 +95,7 @@ def collect_crops(
     collected: dict[str, dict[str, Picture]] = {image.id: {} for image in images}
     problems = []
     count = done = 0
-    with output_folder(output, settings.overwrite) as staging:
+    with replace_output(output, settings.overwrite) as staging:
         for picture in form.read(project, title=settings.title):
             image = expected.pop(picture.name, None)
             if image is None:
@@ -155,7 +155,7 @@ def collect_pictures(
     settings = settings or CollectSettings()
     names: dict[str, str] = {}
     problems, done = [], 0
-    with output_folder(output, settings.overwrite) as staging:
+    with replace_output(output, settings.overwrite) as staging:
         for picture in form.read(project, title=settings.title):
             name = safe_name(picture.name)
             if name.casefold() in names:

@@ -17,7 +17,7 @@ from cytoloop.curation.crops.crops_table import (
     table_rows,
     write_crops_table,
 )
-from cytoloop.curation.crops.output import output_folder
+from cytoloop.curation.crops.output import replace_output
 from cytoloop.curation.crops.tiles import plan_crops
 from cytoloop.curation.exchange.annotation.picture import Picture
 from cytoloop.curation.exchange.registry import AnnotationFormat
@@ -52,7 +52,7 @@ class CutSettings:
     title : str
         Name of the class in the project.
     overwrite : bool
-        Replace an earlier output, see `output_folder`.
+        Replace an earlier output, see `replace_output`.
     """
 
     objects_per_crop: int = 50
@@ -146,7 +146,7 @@ def cut_images(
         if problems:
             raise ManifestError("annotate", problems, "Correct or reject these rows.")
 
-    with output_folder(folder, settings.overwrite, rows) as staging:
+    with replace_output(folder, settings.overwrite, rows) as staging:
         (staging / PROJECT).mkdir()
         form.write(staging / PROJECT, pictures(), title=settings.title)
         raws = {row.id: row.named("raw") for row in rows}

@@ -1,4 +1,4 @@
-"""Objects of a crop in 3D: known objects found again, and parts in neighbouring planes joined."""
+"""Linking of the planes of an annotated crop to 3D objects."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ def link_planes(
 
     A new part inside a gap of a known object is that object: the object is in the planes above
     and below, and in both the overlap is more than half of the smaller area. Other new parts in
-    neighbouring planes are one object if their overlap is more than half of the smaller area.
+    neighbouring planes are one object if they overlap by more than half of the smaller area, or if
+    they overlap at all and the annotator gave them the same number.
 
     Parameters
     ----------

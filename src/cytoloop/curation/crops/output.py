@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from cytoloop.curation.exchange.output_folder import replace_folder
+from cytoloop.curation.exchange.recorded_folder import replace_folder
 from cytoloop.errors import OutputError
 from cytoloop.manifest import Row
 
@@ -25,7 +25,7 @@ def output_problems(output: str | Path, source: str | Path, overwrite: bool = Fa
 
 
 @contextmanager
-def output_folder(
+def replace_output(
     output: str | Path, overwrite: bool = False, rows: Iterable[Row] = ()
 ) -> Iterator[Path]:
     """Yield a temporary folder that becomes the output when the block ends without an error.

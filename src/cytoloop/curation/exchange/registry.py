@@ -13,7 +13,7 @@ from typing import Protocol, TypeVar
 from cytoloop.curation.exchange.annotation import coco, imagej, label_images, supervisely
 from cytoloop.curation.exchange.annotation.picture import Picture
 from cytoloop.curation.exchange.datasets import cytodl, segmenter_ml
-from cytoloop.curation.exchange.output_folder import ExportResult
+from cytoloop.curation.exchange.recorded_folder import ExportResult
 from cytoloop.manifest import Row
 
 

@@ -52,7 +52,7 @@ def describe_model(
         The zoo refuses a value (pydantic's error).
     """
     probability = has_probability_output(checkpoint)
-    meaning = "to be of each class" if _class_heads(checkpoint) else "to be foreground"
+    meaning = "is of each class" if _class_heads(checkpoint) else "is foreground"
     tensors = {
         "inputs": [
             v0_5.InputTensorDescr(
@@ -67,7 +67,9 @@ def describe_model(
         "outputs": [
             v0_5.OutputTensorDescr(
                 id="probability" if probability else "logits",
-                description=f"of a voxel {meaning}" if probability else "of each head",
+                description=f"probability that a voxel {meaning}"
+                if probability
+                else "of each head",
                 axes=_output_axes(v0_5, checkpoint, any_size),
                 test_tensor=v0_5.FileDescr(source=folder / OUTPUT),
                 data=v0_5.IntervalOrRatioDataDescr(type="float32"),

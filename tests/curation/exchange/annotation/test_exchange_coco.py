@@ -1,3 +1,5 @@
+"""COCO format."""
+
 from __future__ import annotations
 
 import json
@@ -25,13 +27,15 @@ SQUARE = [[1, 2, 4, 2, 4, 5, 1, 5]]
 IMAGE = {"id": 5, "file_name": "a.png", "height": 6, "width": 8}
 
 
-def one(segmentation: Any = SQUARE, number: Any = None, **values: Any) -> dict[str, Any]:
+def make_annotation(
+    segmentation: Any = SQUARE, number: Any = None, **values: Any
+) -> dict[str, Any]:
     attributes = {} if number is None else {"attributes": {"number": number}}
     base = {"id": 1, "image_id": 5, "category_id": 3, "segmentation": segmentation}
     return {**base, **attributes, **values}
 
 
-def coco(folder: Path, *annotations: Any, images: Any = (IMAGE,), **values: Any) -> Path:
+def write_coco(folder: Path, *annotations: Any, images: Any = (IMAGE,), **values: Any) -> Path:
     content = {
         "images": list(images),
         "annotations": list(annotations),
@@ -42,12 +46,12 @@ def coco(folder: Path, *annotations: Any, images: Any = (IMAGE,), **values: Any)
     return folder
 
 
-def only(folder: Path, *annotations: Any) -> Picture:
-    (picture,) = read(coco(folder, *annotations))
+def read_single(folder: Path, *annotations: Any) -> Picture:
+    (picture,) = read(write_coco(folder, *annotations))
     return picture
 
 
-def square(number: int) -> np.ndarray:
+def square_labels(number: int) -> np.ndarray:
     labels = np.zeros(SHAPE, np.uint32)
     labels[2:5, 1:4] = number
     return labels
@@ -70,7 +74,7 @@ def test_labels_survive_the_round_trip(labels: np.ndarray, done: bool) -> None:
 
 
 def test_pycocotools_reads_what_is_written(tmp_path: Path) -> None:
-    labels = square(9)
+    labels = square_labels(9)
     labels[0, 7] = labels[5, 7] = 4
     labels[3, 2] = 0
     write(tmp_path, [Picture("a", labels, np.zeros(SHAPE, np.uint8))])
@@ -83,9 +87,11 @@ def test_pycocotools_reads_what_is_written(tmp_path: Path) -> None:
 
 
 def test_polygons_count_from_the_corners_of_pixels(tmp_path: Path) -> None:
-    np.testing.assert_array_equal(only(tmp_path, one(number=7)).labels, square(7))
-    two = one([*SQUARE, [6, 0, 8, 0, 8, 1, 6, 1]], 7)
-    assert (only(tmp_path, two).labels[0] == [0, 0, 0, 0, 0, 0, 7, 7]).all()
+    np.testing.assert_array_equal(
+        read_single(tmp_path, make_annotation(number=7)).labels, square_labels(7)
+    )
+    two = make_annotation([*SQUARE, [6, 0, 8, 0, 8, 1, 6, 1]], 7)
+    assert (read_single(tmp_path, two).labels[0] == [0, 0, 0, 0, 0, 0, 7, 7]).all()
 
 
 @given(mask=arrays(bool, array_shapes(min_dims=2, max_dims=2, max_side=40)))
@@ -99,23 +105,30 @@ def test_run_lengths_of_pycocotools_are_read(mask: np.ndarray) -> None:
     image = {**IMAGE, "height": mask.shape[0], "width": mask.shape[1]}
     with tempfile.TemporaryDirectory() as name:
         for coded in (counts, plain):
-            entry = one({"size": list(mask.shape), "counts": coded}, 1)
-            (picture,) = read(coco(Path(name), entry, images=[image]))
+            entry = make_annotation({"size": list(mask.shape), "counts": coded}, 1)
+            (picture,) = read(write_coco(Path(name), entry, images=[image]))
             np.testing.assert_array_equal(picture.labels, mask)
 
 
 def test_later_objects_cover_earlier_ones_and_new_ones_get_the_next_numbers(tmp_path: Path) -> None:
     corner = [[0, 0, 2, 0, 2, 3, 0, 3]]
-    picture = only(tmp_path, one(number=41), one(corner), one([[7, 5, 8, 5, 8, 6, 7, 6]]))
+    picture = read_single(
+        tmp_path,
+        make_annotation(number=41),
+        make_annotation(corner),
+        make_annotation([[7, 5, 8, 5, 8, 6, 7, 6]]),
+    )
     assert (picture.labels[2, 1], picture.labels[4, 3], picture.labels[5, 7]) == (42, 41, 43)
     assert picture.new_labels == {42, 43}
 
 
 def test_other_categories_are_ignored(tmp_path: Path) -> None:
     categories = [{"id": 3, "name": "cell"}, {"id": 4, "name": "dog"}]
-    folder = coco(tmp_path, one(), one(number=9, category_id=4), categories=categories)
+    folder = write_coco(
+        tmp_path, make_annotation(), make_annotation(number=9, category_id=4), categories=categories
+    )
     (picture,) = read(folder, "dog")
-    np.testing.assert_array_equal(picture.labels, square(9))
+    np.testing.assert_array_equal(picture.labels, square_labels(9))
     with pytest.raises(ManifestError, match="expected one class, found 'cell', 'dog'"):
         read(folder)
     with pytest.raises(ManifestError, match="has no class 'cat', only 'cell', 'dog'"):
@@ -123,60 +136,69 @@ def test_other_categories_are_ignored(tmp_path: Path) -> None:
 
 
 def test_file_in_annotations_is_found_and_two_are_refused(tmp_path: Path) -> None:
-    coco(tmp_path / "annotations", one(number=2))
+    write_coco(tmp_path / "annotations", make_annotation(number=2))
     assert is_project(tmp_path)
     (picture,) = read(tmp_path)
-    np.testing.assert_array_equal(picture.labels, square(2))
+    np.testing.assert_array_equal(picture.labels, square_labels(2))
     (tmp_path / "instances_2.json").write_text("{}")
     with pytest.raises(ManifestError, match="found annotations/instances.json, instances_2.json"):
         read(tmp_path)
     assert not is_project(tmp_path / "none")
 
 
-def lengths(counts: Any, size: Any = (6, 8)) -> dict[str, Any]:
-    return one({"size": list(size), "counts": counts})
+def run_lengths(counts: Any, size: Any = (6, 8)) -> dict[str, Any]:
+    return make_annotation({"size": list(size), "counts": counts})
 
 
 @pytest.mark.parametrize(
     ("annotation", "message"),
     [
-        (one([]), "segmentation has an outline of 0 pixels"),
-        (one([[0, 0, 1, 1]]), "a polygon has 4 numbers, expected x, y of 3 points or more"),
-        (one([[0, 0, 1, 1, 2, 2, 3]]), "a polygon has 7 numbers"),
-        (one([[0, 0, 1, 1, 2, "x"]]), "segmentation is not a list of polygons"),
-        (one([3]), "segmentation is not a list of polygons"),
-        (one([[0, 0, 1, 1, 2, 1e12]]), "a polygon has a coordinate beyond 2000000 pixels"),
-        (one([[0, 0, 1, 1, 2, float("nan")]]), "a polygon has a coordinate beyond 2000000 pixels"),
-        (one([[0, 0, 1e6, 0] * 3]), "segmentation has an outline of 6000000 pixels"),
-        (one(None), "is null, expected an object"),
-        (one({}), "size is missing"),
-        (lengths("00", (8, 6)), r"size is \[8, 6\], but its image is \[6, 8\]"),
-        (lengths(None), "counts are neither text nor a list of whole numbers"),
-        (lengths([1, 2.5]), "counts are neither text nor a list of whole numbers"),
-        (lengths([10**30]), "counts are neither text nor a list of whole numbers"),
-        (lengths([40, 9]), "counts add up to 49 pixels, but its image has 48"),
-        (lengths([]), "counts add up to 0 pixels, but its image has 48"),
-        (lengths([50, -2]), "counts are not run lengths: expected numbers from 0 to 48"),
-        (lengths("02"), "counts add up to 2 pixels, but its image has 48"),
-        (lengths(""), "counts add up to 0 pixels, but its image has 48"),
-        (lengths("o"), "counts are not valid compressed run lengths"),
-        (lengths("\x00~\u00e9"), "counts are not valid compressed run lengths"),
+        (make_annotation([]), "segmentation has an outline of 0 pixels"),
         (
-            lengths("o" * 50 + "0"),
+            make_annotation([[0, 0, 1, 1]]),
+            "a polygon has 4 numbers, expected x, y of 3 points or more",
+        ),
+        (make_annotation([[0, 0, 1, 1, 2, 2, 3]]), "a polygon has 7 numbers"),
+        (make_annotation([[0, 0, 1, 1, 2, "x"]]), "segmentation is not a list of polygons"),
+        (make_annotation([3]), "segmentation is not a list of polygons"),
+        (
+            make_annotation([[0, 0, 1, 1, 2, 1e12]]),
+            "a polygon has a coordinate beyond 2000000 pixels",
+        ),
+        (
+            make_annotation([[0, 0, 1, 1, 2, float("nan")]]),
+            "a polygon has a coordinate beyond 2000000 pixels",
+        ),
+        (make_annotation([[0, 0, 1e6, 0] * 3]), "segmentation has an outline of 6000000 pixels"),
+        (make_annotation(None), "is null, expected an object"),
+        (make_annotation({}), "size is missing"),
+        (run_lengths("00", (8, 6)), r"size is \[8, 6\], but its image is \[6, 8\]"),
+        (run_lengths(None), "counts are neither text nor a list of whole numbers"),
+        (run_lengths([1, 2.5]), "counts are neither text nor a list of whole numbers"),
+        (run_lengths([10**30]), "counts are neither text nor a list of whole numbers"),
+        (run_lengths([40, 9]), "counts add up to 49 pixels, but its image has 48"),
+        (run_lengths([]), "counts add up to 0 pixels, but its image has 48"),
+        (run_lengths([50, -2]), "counts are not run lengths: expected numbers from 0 to 48"),
+        (run_lengths("02"), "counts add up to 2 pixels, but its image has 48"),
+        (run_lengths(""), "counts add up to 0 pixels, but its image has 48"),
+        (run_lengths("o"), "counts are not valid compressed run lengths"),
+        (run_lengths("\x00~\u00e9"), "counts are not valid compressed run lengths"),
+        (
+            run_lengths("o" * 50 + "0"),
             "counts are not valid compressed run lengths: a number is too long",
         ),
-        (one(number="x"), "number 'x', expected a whole number from 1 to"),
-        (one(number=1.5), "number 1.5, expected a whole number from 1 to"),
-        (one(attributes=3), "attributes is a whole number, expected an object"),
-        (one(image_id=6), "no image has the id 6"),
-        (one(image_id="6"), "image_id is text, expected a whole number"),
-        (one(category_id=6), "no category has the id 6"),
+        (make_annotation(number="x"), "number 'x', expected a whole number from 1 to"),
+        (make_annotation(number=1.5), "number 1.5, expected a whole number from 1 to"),
+        (make_annotation(attributes=3), "attributes is a whole number, expected an object"),
+        (make_annotation(image_id=6), "no image has the id 6"),
+        (make_annotation(image_id="6"), "image_id is text, expected a whole number"),
+        (make_annotation(category_id=6), "no category has the id 6"),
         (7, "is a whole number, expected an object"),
     ],
 )
 def test_faulty_annotation_is_reported(tmp_path: Path, annotation: Any, message: str) -> None:
     with pytest.raises(ManifestError, match=f"annotation 2: {message}"):
-        read(coco(tmp_path, one(), annotation))
+        read(write_coco(tmp_path, make_annotation(), annotation))
 
 
 @pytest.mark.parametrize(
@@ -203,14 +225,20 @@ def test_faulty_annotation_is_reported(tmp_path: Path, annotation: Any, message:
 )
 def test_faulty_image_is_reported(tmp_path: Path, image: Any, message: str) -> None:
     with pytest.raises(ManifestError, match=message):
-        read(coco(tmp_path, images=[IMAGE, image]))
+        read(write_coco(tmp_path, images=[IMAGE, image]))
 
 
 def test_all_faults_are_reported_before_the_first_picture(tmp_path: Path) -> None:
     images = [IMAGE, {**IMAGE, "id": 6, "file_name": "../b.png"}]
-    annotations = [one(), one([[0]]), one(image_id=6), one(image_id=9), one(number=0)]
+    annotations = [
+        make_annotation(),
+        make_annotation([[0]]),
+        make_annotation(image_id=6),
+        make_annotation(image_id=9),
+        make_annotation(number=0),
+    ]
     with pytest.raises(ManifestError) as caught:
-        read(coco(tmp_path, *annotations, images=images))
+        read(write_coco(tmp_path, *annotations, images=images))
     assert [problem.split(": ")[:2] for problem in caught.value.problems] == [
         ["image 2", "'../b.png' is not a file inside the project folder"],
         ["annotation 4", "no image has the id 9"],
@@ -223,7 +251,7 @@ def test_picture_of_another_size_is_refused(tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     Image.new("L", (5, 5)).save(tmp_path / "images/a.png")
     with pytest.raises(ManifestError, match=r"a.png: size \(Y, X\) is \(6, 8\), but .* \(5, 5\)"):
-        read(coco(tmp_path))
+        read(write_coco(tmp_path))
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,5 @@
+"""ImageJ format."""
+
 from __future__ import annotations
 
 import tempfile
@@ -22,13 +24,13 @@ NUMBERS = st.sampled_from([0, 0, 1, 2, 70_000, 2**32 - 1])
 LABELS = arrays(np.uint32, array_shapes(min_dims=2, max_dims=2, max_side=12), elements=NUMBERS)
 
 
-def box(left: int, top: int, right: int, bottom: int, **members: object) -> ImagejRoi:
+def make_roi(left: int, top: int, right: int, bottom: int, **members: object) -> ImagejRoi:
     return ImagejRoi(
         roitype=ROI_TYPE.RECT, left=left, top=top, right=right, bottom=bottom, **members
     )
 
 
-def folder_of(folder: Path, *rois: tuple[str, ImagejRoi], name: str = "a") -> Path:
+def write_rois(folder: Path, *rois: tuple[str, ImagejRoi], name: str = "a") -> Path:
     with zipfile.ZipFile(folder / f"{name}.zip", "w") as archive:
         for entry, roi in rois:
             archive.writestr(f"{entry}.roi", roi.tobytes())
@@ -63,29 +65,29 @@ def test_written_rois_have_the_names_and_positions_of_imagej(tmp_path: Path) -> 
 
 
 def test_rois_of_one_number_are_one_object(tmp_path: Path) -> None:
-    rois = [("object_0007", box(0, 0, 1, 1)), ("object_0007-1", box(5, 4, 7, 5))]
-    rois.append(("object_0007", box(0, 5, 1, 6)))  # an archive may hold a name twice
+    rois = [("object_0007", make_roi(0, 0, 1, 1)), ("object_0007-1", make_roi(5, 4, 7, 5))]
+    rois.append(("object_0007", make_roi(0, 5, 1, 6)))  # an archive may hold a name twice
     with pytest.warns(UserWarning, match="Duplicate name"):
-        folder_of(tmp_path, *rois)
+        write_rois(tmp_path, *rois)
     (picture,) = read(tmp_path)
     assert np.argwhere(picture.labels == 7).tolist() == [[0, 0], [4, 5], [4, 6], [5, 0]]
     assert not picture.new_labels
 
 
 def test_new_rois_cover_earlier_ones_and_get_the_next_numbers(tmp_path: Path) -> None:
-    rois = [("object_0041", box(0, 0, 4, 4)), ("0002-0003", box(2, 2, 6, 6))]
-    (picture,) = read(folder_of(tmp_path, *rois))
+    rois = [("object_0041", make_roi(0, 0, 4, 4)), ("0002-0003", make_roi(2, 2, 6, 6))]
+    (picture,) = read(write_rois(tmp_path, *rois))
     assert (picture.labels[1, 1], picture.labels[3, 3], picture.new_labels) == (41, 42, {42})
 
 
 def test_only_roi_names_with_the_title_are_numbered_objects(tmp_path: Path) -> None:
-    rois = [("cell_3", box(0, 0, 1, 1)), ("dog_9", box(1, 1, 2, 2))]
-    (picture,) = read(folder_of(tmp_path, *rois), "cell")
+    rois = [("cell_3", make_roi(0, 0, 1, 1)), ("dog_9", make_roi(1, 1, 2, 2))]
+    (picture,) = read(write_rois(tmp_path, *rois), "cell")
     assert (picture.labels[0, 0], picture.labels[1, 1], picture.new_labels) == (3, 4, {4})
 
 
 def test_shape_is_read_from_a_tiff(tmp_path: Path) -> None:
-    folder_of(tmp_path, ("object_1", box(7, 5, 30, 30)))
+    write_rois(tmp_path, ("object_1", make_roi(7, 5, 30, 30)))
     (tmp_path / "a.png").unlink()
     tifffile.imwrite(tmp_path / "a.tif", np.zeros(SHAPE, np.uint16))
     (picture,) = read(tmp_path)
@@ -98,28 +100,36 @@ def test_composite_that_encloses_nothing_adds_no_object(tmp_path: Path) -> None:
     roi = ImagejRoi(
         roitype=ROI_TYPE.RECT, shape_roi_size=len(path), multi_coordinates=path, right=3, bottom=3
     )
-    (picture,) = read(folder_of(tmp_path, ("new", roi)))
+    (picture,) = read(write_rois(tmp_path, ("new", roi)))
     assert not picture.labels.any() and not picture.new_labels
 
 
 @pytest.mark.parametrize(
     ("name", "roi", "message"),
     [
-        ("object_0", box(0, 0, 1, 1), "object_0: number 0, expected a whole number from 1 to"),
-        ("object_4294967296", box(0, 0, 1, 1), "expected a whole number from 1 to 4294967295"),
-        ("object_" + "9" * 5000, box(0, 0, 1, 1), "expected a whole number from 1 to 4294967295"),
-        ("object_1", box(0, 0, 1, 1, position=3), "object_1: is in slice 3, but the picture is 2D"),
+        ("object_0", make_roi(0, 0, 1, 1), "object_0: number 0, expected a whole number from 1 to"),
+        ("object_4294967296", make_roi(0, 0, 1, 1), "expected a whole number from 1 to 4294967295"),
+        (
+            "object_" + "9" * 5000,
+            make_roi(0, 0, 1, 1),
+            "expected a whole number from 1 to 4294967295",
+        ),
+        (
+            "object_1",
+            make_roi(0, 0, 1, 1, position=3),
+            "object_1: is in slice 3, but the picture is 2D",
+        ),
         ("../x", ImagejRoi(roitype=ROI_TYPE.LINE), "../x.roi: a line encloses nothing"),
     ],
 )
 def test_faulty_roi_is_reported(tmp_path: Path, name: str, roi: ImagejRoi, message: str) -> None:
     with pytest.raises(ManifestError, match=f"a.zip: .*{message}"):
-        read(folder_of(tmp_path, ("object_2", box(0, 0, 1, 1)), (name, roi)))
+        read(write_rois(tmp_path, ("object_2", make_roi(0, 0, 1, 1)), (name, roi)))
 
 
 def test_all_faulty_sets_are_reported_before_the_first_picture(tmp_path: Path) -> None:
     for name in "abcde":
-        folder_of(tmp_path, ("object_1", box(0, 0, 1, 1)), name=name)
+        write_rois(tmp_path, ("object_1", make_roi(0, 0, 1, 1)), name=name)
     (tmp_path / "b.png").unlink()
     (tmp_path / "c.png").write_bytes(b"no picture")
     (tmp_path / "d.zip").write_bytes(b"PK\x05\x06 broken")

@@ -1,3 +1,5 @@
+"""Label image format."""
+
 from __future__ import annotations
 
 import tempfile
@@ -23,10 +25,10 @@ from cytoloop.io.read import read_image
 NUMBERS = st.sampled_from([0, 0, 1, 2, 70_000, 2**32 - 1])
 SHAPES = array_shapes(min_dims=2, max_dims=2, min_side=2, max_side=12)
 LABELS = arrays(np.uint32, SHAPES, elements=NUMBERS)
-SOME = np.arange(48).reshape(6, 8) // 10
+SIMPLE = np.arange(48).reshape(6, 8) // 10
 
 
-def labels_of(folder: Path, **files: np.ndarray) -> Path:
+def write_labels(folder: Path, **files: np.ndarray) -> Path:
     """Write plain TIFFs."""
     (folder / "labels").mkdir()
     for name, data in files.items():
@@ -61,35 +63,35 @@ def test_labels_get_the_smallest_dtype_and_the_image_is_written(
 
 
 def test_plain_tiff_and_ome_zarr_are_read(tmp_path: Path) -> None:
-    labels_of(tmp_path, a=SOME.astype(np.uint8))
+    write_labels(tmp_path, a=SIMPLE.astype(np.uint8))
     writer = OMEZarrWriter(
         store=str(tmp_path / "labels/b.ome.zarr"),
-        level_shapes=[SOME.shape],
+        level_shapes=[SIMPLE.shape],
         dtype="uint16",
         zarr_format=2,
         axes_names=["y", "x"],
         axes_types=["space", "space"],
     )
-    writer.write_full_volume(SOME.astype(np.uint16))
+    writer.write_full_volume(SIMPLE.astype(np.uint16))
     a, b = read(tmp_path)
     assert (a.name, b.name) == ("a", "b")
-    np.testing.assert_array_equal(a.labels, SOME)
-    np.testing.assert_array_equal(b.labels, SOME)
+    np.testing.assert_array_equal(a.labels, SIMPLE)
+    np.testing.assert_array_equal(b.labels, SIMPLE)
 
 
 def test_all_faulty_files_are_reported_before_the_first_picture(tmp_path: Path) -> None:
-    folder = labels_of(
+    folder = write_labels(
         tmp_path,
-        a=SOME.astype(np.uint8),
-        b=SOME.astype(np.int16) - 1,
-        c=SOME / 2,
+        a=SIMPLE.astype(np.uint8),
+        b=SIMPLE.astype(np.int16) - 1,
+        c=SIMPLE / 2,
         d=np.zeros((3, 6, 8), np.uint8),
         e=np.full((6, 8), 2**32, np.uint64),
         f=np.zeros((6, 8, 3), np.uint8),
-        g=SOME.astype(np.uint8),
+        g=SIMPLE.astype(np.uint8),
     )
     (folder / "labels/h.tif").write_bytes(b"no tiff")
-    tifffile.imwrite(folder / "labels/a.tiff", SOME.astype(np.uint8))
+    tifffile.imwrite(folder / "labels/a.tiff", SIMPLE.astype(np.uint8))
     (folder / "images").mkdir()
     tifffile.imwrite(folder / "images/g.tif", np.zeros((5, 5), np.uint8))
     with pytest.raises(ManifestError) as caught:
@@ -108,7 +110,7 @@ def test_all_faulty_files_are_reported_before_the_first_picture(tmp_path: Path) 
 
 
 def test_file_that_claims_a_huge_size_is_refused(tmp_path: Path) -> None:
-    folder = labels_of(tmp_path, a=SOME.astype(np.uint8))
+    folder = write_labels(tmp_path, a=SIMPLE.astype(np.uint8))
     with tifffile.TiffFile(folder / "labels/a.tif", mode="r+b") as tif:
         tif.pages[0].tags["ImageWidth"].overwrite(10**6)
         tif.pages[0].tags["ImageLength"].overwrite(10**6)

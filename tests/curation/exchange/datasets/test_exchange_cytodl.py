@@ -1,3 +1,5 @@
+"""CytoDL format."""
+
 from __future__ import annotations
 
 import csv
@@ -37,7 +39,7 @@ def write_tiff(path: Path, data: np.ndarray) -> None:
     tifffile.imwrite(path, data.astype(np.uint16), imagej=True, metadata=axes)
 
 
-def picture(folder: Path, name: str, seed: int = 0, shape: tuple[int, ...] = SHAPE) -> Row:
+def write_row(folder: Path, name: str, seed: int = 0, shape: tuple[int, ...] = SHAPE) -> Row:
     """Write a raw image and two segmentations; return their row."""
     rng = np.random.default_rng(seed)
     values = {"id": name, "split": "train", "base_image": "seg1"}
@@ -54,21 +56,21 @@ def set_region(row: Row, column: str, mask: np.ndarray) -> None:
     row.values[column] = path.name  # relative to the manifest
 
 
-def box(shape: tuple[int, ...]) -> np.ndarray:
+def make_mask(shape: tuple[int, ...]) -> np.ndarray:
     mask = np.zeros(shape, bool)
     mask[..., 3:15, 4:20] = True
     mask[..., 8:10, 8:12] = False
     return mask
 
 
-def exported(folder: Path) -> dict[str, Row]:
+def read_exported(folder: Path) -> dict[str, Row]:
     return {row.id: row for part in read_dataset(folder).values() for row in part}
 
 
 @pytest.fixture
 def rows(tmp_path: Path) -> list[Row]:
     """Return one row for training and one for validation."""
-    found = [picture(tmp_path / "in", f"i{n}", n) for n in range(2)]
+    found = [write_row(tmp_path / "in", f"i{n}", n) for n in range(2)]
     found[1].values["split"] = "valid"
     return found
 
@@ -85,7 +87,7 @@ def test_tables_have_cytodls_columns_first_and_absolute_paths(
         assert tuple(header[:6]) == CYTODL_COLUMNS
         assert not [c for c in header[6:] if c.startswith(CYTODL_COLUMNS)]
         assert len(lines) == count
-    assert exported(tmp_path / "out")["i0"]["raw"] == str(tmp_path / "in/raw/i0.tif")
+    assert read_exported(tmp_path / "out")["i0"]["raw"] == str(tmp_path / "in/raw/i0.tif")
     # files that CytoDL can read are not copied
     assert {path.name for path in result.files} == {
         *("train.csv", "valid.csv", "test.csv", "README.txt", "export.json")
@@ -93,7 +95,7 @@ def test_tables_have_cytodls_columns_first_and_absolute_paths(
 
 
 def test_export_is_read_back_and_curated_again(rows: list[Row], tmp_path: Path) -> None:
-    set_region(rows[0], "exclude_mask", box(SHAPE[1:]))
+    set_region(rows[0], "exclude_mask", make_mask(SHAPE[1:]))
     write(tmp_path / "out", rows)
     assert is_project(tmp_path / "out") and not is_project(tmp_path / "in")
     back = read(tmp_path / "out")
@@ -129,7 +131,7 @@ def test_exported_rows_give_the_same_targets_or_are_left_out(
     ndim, merge, exclude = drawn
     with tempfile.TemporaryDirectory() as name:
         home = Path(name).resolve()
-        rows = [picture(home / "in", f"i{n}", n, SHAPE[-ndim:]) for n in range(3)]
+        rows = [write_row(home / "in", f"i{n}", n, SHAPE[-ndim:]) for n in range(3)]
         rows[1].values["split"] = "valid"
         rows[2].values["base_image"] = base
         for column, mask in (("merge_mask", merge), ("exclude_mask", exclude)):
@@ -138,7 +140,7 @@ def test_exported_rows_give_the_same_targets_or_are_left_out(
         result = write(home / "out", rows, on_problem="reject")
         excludes = exclude is not None and exclude.any()
         assert bool(result.left_out) == bool(excludes and (ndim == 2 or exclude.ndim == 3))
-        found = exported(home / "out").get("i2")
+        found = read_exported(home / "out").get("i2")
         if found is None:
             assert "i2" in result.left_out
             return
@@ -166,7 +168,7 @@ def test_channels_scenes_times_and_formats_are_written_as_tiff(
         row.values |= chosen
     rows[0].values |= {"seg1": str(many), "channel_seg1": "1"}
     write(tmp_path / "out", rows)
-    found = exported(tmp_path / "out")
+    found = read_exported(tmp_path / "out")
     for number in range(2):
         path = Path(found[f"i{number}"]["raw"])
         assert path.is_relative_to(tmp_path / "out/images")
@@ -177,14 +179,14 @@ def test_channels_scenes_times_and_formats_are_written_as_tiff(
 
 
 def test_sample_of_a_colour_picture_is_written_as_an_image(tmp_path: Path) -> None:
-    rows = [picture(tmp_path / "in", f"i{n}", n, SHAPE[1:]) for n in range(2)]
+    rows = [write_row(tmp_path / "in", f"i{n}", n, SHAPE[1:]) for n in range(2)]
     rows[1].values["split"] = "valid"
     colours = np.random.default_rng(0).integers(0, 255, (*SHAPE[1:], 3)).astype(np.uint8)
     tifffile.imwrite(tmp_path / "rgb.tif", colours, photometric="rgb")
     for number, row in enumerate(rows):
         row.values |= {"raw": str(tmp_path / "rgb.tif"), "channel": str(number)}
     write(tmp_path / "out", rows)
-    for number, row in enumerate(exported(tmp_path / "out").values()):
+    for number, row in enumerate(read_exported(tmp_path / "out").values()):
         pixels = read_image(row["raw"]).data
         np.testing.assert_array_equal(pixels[0], colours[..., number])
         assert len(pixels) == 1
@@ -198,17 +200,17 @@ def test_format_other_than_tiff_keeps_its_voxel_size(rows: list[Row], tmp_path: 
     OMEZarrWriter(str(path), level_shapes=[data.shape], dtype=data.dtype).write_full_volume(data)
     rows[0].values |= {"raw": str(path), "spacing_um": "2 1 0.5"}
     write(tmp_path / "out", rows)
-    image = read_image(exported(tmp_path / "out")["i0"]["raw"])
+    image = read_image(read_exported(tmp_path / "out")["i0"]["raw"])
     np.testing.assert_array_equal(image.data[0], data)
     assert image.spacing_um == (2, 1, 0.5)
 
 
 def test_merging_by_another_rule_is_written_as_labels(rows: list[Row], tmp_path: Path) -> None:
     for row in rows:
-        set_region(row, "merge_mask", box(SHAPE[1:]))
+        set_region(row, "merge_mask", make_mask(SHAPE[1:]))
     rows[0].values["merge_rule"] = "majority"
     write(tmp_path / "out", rows)
-    found = exported(tmp_path / "out")
+    found = read_exported(tmp_path / "out")
     assert found["i0"]["seg1"].endswith("labels/i0_merged.ome.tif")
     assert (found["i0"]["seg2"], found["i0"]["merge_mask"]) == ("", "")
     assert found["i1"]["merge_mask"].endswith("merging_mask_i1.npy")
@@ -218,14 +220,14 @@ def test_merging_by_another_rule_is_written_as_labels(rows: list[Row], tmp_path:
 def test_unusable_rows_are_refused_all_at_once(rows: list[Row], tmp_path: Path) -> None:
     two = tmp_path / "two.ome.tif"
     write_image(two, np.zeros((2, *SHAPE), np.uint16), "CZYX", None, ["A", "B"])
-    extra = [picture(tmp_path / "in", f"x{n}", 10 + n) for n in range(7)]
+    extra = [write_row(tmp_path / "in", f"x{n}", 10 + n) for n in range(7)]
     extra[0].values["raw"] = str(two)
     extra[1].values |= {"raw": str(two), "channel": "C"}
     extra[2].values["split"] = "later"
     extra[3].values |= {"seg2": "", "base_image": "seg2"}
     write_image(tmp_path / "small.ome.tif", np.zeros((3, 24, 28), np.uint16), "ZYX")
     extra[4].values["seg1"] = str(tmp_path / "small.ome.tif")
-    set_region(extra[5], "exclude_mask", box(SHAPE) & (np.arange(6) > 2)[:, None, None])
+    set_region(extra[5], "exclude_mask", make_mask(SHAPE) & (np.arange(6) > 2)[:, None, None])
     extra[6].values |= {"raw": str(tmp_path / "none.tif"), "base_image": "seg3"}
     with pytest.raises(ManifestError) as caught:
         write(tmp_path / "out", rows + extra)
@@ -243,21 +245,21 @@ def test_unusable_rows_are_refused_all_at_once(rows: list[Row], tmp_path: Path) 
     assert not (tmp_path / "out").exists()
     result = write(tmp_path / "out", rows + extra, on_problem="reject")
     assert list(result.left_out) == [row.id for row in extra]
-    assert list(exported(tmp_path / "out")) == ["i0", "i1"]
+    assert list(read_exported(tmp_path / "out")) == ["i0", "i1"]
     text = (tmp_path / "out/README.txt").read_text()
     assert "- x5: " in text and "differs between planes" in text
 
 
 def test_excluded_region_of_a_2d_image_is_refused(tmp_path: Path) -> None:
-    rows = [picture(tmp_path / "in", f"i{n}", n, SHAPE[1:]) for n in range(2)]
+    rows = [write_row(tmp_path / "in", f"i{n}", n, SHAPE[1:]) for n in range(2)]
     rows[1].values["split"] = "valid"
-    set_region(rows[0], "exclude_mask", box(SHAPE[1:]))
+    set_region(rows[0], "exclude_mask", make_mask(SHAPE[1:]))
     with pytest.raises(ManifestError, match="row 1.*excludes part of a 2D image"):
         write(tmp_path / "out", rows)
 
 
 def test_images_too_thin_for_the_network_are_refused(rows: list[Row], tmp_path: Path) -> None:
-    rows.append(picture(tmp_path / "in", "thin", 5, (3, 24, 28)))
+    rows.append(write_row(tmp_path / "in", "thin", 5, (3, 24, 28)))
     with pytest.raises(ManifestError, match="thin.*needs 4 voxels along each axis"):
         write(tmp_path / "out", rows)
 
@@ -265,7 +267,7 @@ def test_images_too_thin_for_the_network_are_refused(rows: list[Row], tmp_path: 
 def test_2d_and_3d_images_together_and_missing_splits_are_refused(
     rows: list[Row], tmp_path: Path
 ) -> None:
-    rows[0] = picture(tmp_path / "in", "flat", 5, SHAPE[1:])
+    rows[0] = write_row(tmp_path / "in", "flat", 5, SHAPE[1:])
     rows[0].values["split"] = "test"
     with pytest.raises(ManifestError) as caught:
         write(tmp_path / "out", rows)
@@ -284,7 +286,7 @@ def test_unknown_on_problem_is_refused(rows: list[Row], tmp_path: Path) -> None:
 
 
 def test_earlier_export_is_replaced_without_leftovers(rows: list[Row], tmp_path: Path) -> None:
-    set_region(rows[0], "exclude_mask", box(SHAPE[1:]))
+    set_region(rows[0], "exclude_mask", make_mask(SHAPE[1:]))
     write(tmp_path / "out", rows)
     rows[0].values["exclude_mask"] = ""
     write(tmp_path / "out", rows)
@@ -310,9 +312,9 @@ def test_foreign_and_changed_files_are_never_replaced(
 def test_export_over_a_file_or_its_own_source_is_refused(rows: list[Row], tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="is a file"):
         write(rows[0]["raw"], rows)
-    set_region(rows[0], "merge_mask", box(SHAPE) & (np.arange(6) > 2)[:, None, None])
+    set_region(rows[0], "merge_mask", make_mask(SHAPE) & (np.arange(6) > 2)[:, None, None])
     write(tmp_path / "out", rows)
-    again = list(exported(tmp_path / "out").values())
+    again = list(read_exported(tmp_path / "out").values())
     with pytest.raises(OutputError, match=r"the rows use files in it: .*i0_merged"):
         write(tmp_path / "out", again)
 
@@ -348,7 +350,7 @@ def test_failure_of_the_last_rename_restores_the_earlier_export(
     monkeypatch.setattr(Path, "rename", refuse_new_folder)
     with pytest.raises(OutputError, match="Permission denied"):
         write(out, rows)
-    assert exported(out)
+    assert read_exported(out)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "out"]
 
 
@@ -362,7 +364,7 @@ def command(folder: Path) -> list[str]:
 def test_readme_quotes_paths_and_fits_the_patch(tmp_path: Path) -> None:
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
-    rows = [picture(tmp_path / "in", f"i{n}", n, (18, 30 + n, 70)) for n in range(2)]
+    rows = [write_row(tmp_path / "in", f"i{n}", n, (18, 30 + n, 70)) for n in range(2)]
     rows[1].values["split"] = "valid"
     out = tmp_path / 'it\'s, "a" (folder) = ö'
     write(out, rows)
@@ -410,7 +412,7 @@ def cytodl_samples(folder: Path, dims: int) -> dict[str, dict[str, Any]]:
 def check_against_cytodl(rows: list[Row], out: Path) -> None:
     """Check that CytoDL's samples have our raw values, targets and valid voxels."""
     dims = read_target(rows[0])[0].ndim
-    found = exported(out)
+    found = read_exported(out)
     samples = cytodl_samples(out, dims)
     assert len(samples) == len(rows)
     for row in rows:
@@ -490,7 +492,7 @@ def test_cytodl_learns_from_the_same_voxels_in_2d(real_data: Path, tmp_path: Pat
         rows.append(Row(values, tmp_path, number + 1))
     rows[0].values["merge_mask"] = save_polygons(tmp_path / "drawn.npy")
     rows[1].values["base_image"] = rows[2].values["base_image"] = "seg2"
-    set_region(rows[1], "merge_mask", box(read_image(rows[1]["raw"]).data.shape[1:]))
+    set_region(rows[1], "merge_mask", make_mask(read_image(rows[1]["raw"]).data.shape[1:]))
     write(tmp_path / "out", rows)
     check_against_cytodl(rows, tmp_path / "out")
 
@@ -500,15 +502,15 @@ def test_cytodl_learns_from_the_same_voxels_in_2d(real_data: Path, tmp_path: Pat
 def test_plain_cytodl_trains_on_an_export(blobs: Blobs, tmp_path: Path, shape: Any) -> None:
     rows = []
     for number in range(3):
-        row = picture(tmp_path / "in", f"i{number}", number, shape)
+        row = write_row(tmp_path / "in", f"i{number}", number, shape)
         raw, labels = blobs(shape, 5, number)
         for column, data in (("raw", raw), ("seg1", labels)):
             write_tiff(Path(row[column]), data)
         rows.append(row)
     rows[2].values["split"] = "valid"
-    set_region(rows[0], "merge_mask", box(shape[-2:]))
+    set_region(rows[0], "merge_mask", make_mask(shape[-2:]))
     if len(shape) == 3:
-        set_region(rows[1], "exclude_mask", box(shape[-2:]))
+        set_region(rows[1], "exclude_mask", make_mask(shape[-2:]))
     out = tmp_path / "data set"
     write(out, rows)
     _, _, *words = command(out)

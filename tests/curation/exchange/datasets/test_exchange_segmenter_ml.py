@@ -1,3 +1,5 @@
+"""Segmenter ML format."""
+
 from __future__ import annotations
 
 import csv
@@ -36,7 +38,7 @@ def write_tiff(path: Path, data: np.ndarray) -> None:
     tifffile.imwrite(path, data.astype(np.uint16), imagej=True, metadata=axes)
 
 
-def pictures(home: Path, count: int) -> list[dict[str, Path]]:
+def write_images(home: Path, count: int) -> list[dict[str, Path]]:
     """Write ``images/{raw,seg1,seg2}/img_N.tif`` below a folder."""
     rng = np.random.default_rng(count)
     found = []
@@ -69,7 +71,7 @@ def write_table(path: Path, rows: Sequence[dict[str, object]]) -> None:
 def make_experiment(home: Path, channels: object = None) -> Path:
     """Write an experiment as the plugin does: six images, two of them in val and in test."""
     folder = home / "exp"
-    rows: list[dict[str, object]] = [{**p, "base_image": "seg1"} for p in pictures(home, 6)]
+    rows: list[dict[str, object]] = [{**p, "base_image": "seg1"} for p in write_images(home, 6)]
     for row in rows:
         del row["seg2"]
     masks = folder / "excluding_masks" / "excluding_mask_img_0.npy"
@@ -126,7 +128,7 @@ def test_images_only_in_test_keep_the_split_test(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     folder = make_experiment(tmp_path)
-    files = pictures(tmp_path / "more", 2)
+    files = write_images(tmp_path / "more", 2)
     write_table(folder / "data/test.csv", [{**f, "base_image": ""} for f in files])
     rows = read(folder)
     assert [row["split"] for row in rows] == ["train"] * 4 + ["valid"] * 2 + ["test"] * 2
@@ -254,7 +256,7 @@ def regions(draw: st.DrawFn) -> np.ndarray | None:
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Path]]:
-    return pictures(tmp_path_factory.mktemp("home"), 4)
+    return write_images(tmp_path_factory.mktemp("home"), 4)
 
 
 @settings(max_examples=6, deadline=None)
@@ -303,7 +305,7 @@ def simple_rows(home: Path, count: int = 4) -> list[Row]:
     splits = ["train", "valid", "train", "train"]
     return [
         Row({"raw": str(f["raw"]), "seg1": str(f["seg1"]), "split": s, "id": f"i{n}"}, Path(), n)
-        for n, (f, s) in enumerate(zip(pictures(home, count), splits[:count], strict=True), 1)
+        for n, (f, s) in enumerate(zip(write_images(home, count), splits[:count], strict=True), 1)
     ]
 
 

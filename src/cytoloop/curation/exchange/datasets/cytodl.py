@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from cytoloop.curation.exchange.datasets.cytodl_rows import MIN_SIDE, ExportRow, prepare_rows
-from cytoloop.curation.exchange.output_folder import (
+from cytoloop.curation.exchange.recorded_folder import (
     ExportResult,
     StagingFolder,
     list_files,

@@ -14,7 +14,7 @@ from pathlib import Path, PureWindowsPath
 
 from cytoloop.curation.exchange.datasets.cytodl import write_cells
 from cytoloop.curation.exchange.datasets.cytodl_rows import prepare_rows
-from cytoloop.curation.exchange.output_folder import ExportResult, list_files, replace_folder
+from cytoloop.curation.exchange.recorded_folder import ExportResult, list_files, replace_folder
 from cytoloop.curation.splits.assign import SPLITS
 from cytoloop.errors import ManifestError
 from cytoloop.io.names import stem
