@@ -207,13 +207,13 @@ def test_an_unknown_flag(capfd: pytest.CaptureFixture[str]) -> None:
         ("runs:/" + "0" * 32, "no such run"),
         ("models:/nuclei/3", "not in the registry"),
         ("no=such.ckpt", "no such checkpoint"),
-        ("raw/img_0.tif", "is no readable checkpoint"),
+        ("raw/img_0.tif", "is not a readable checkpoint"),
     ],
 )
 def test_an_unknown_checkpoint(tell: Callable, dataset: Path, uri: str, reason: str) -> None:
     assert reason in tell("predict", f"checkpoint={uri}", "input=raw", "output=p")
     assert not (dataset / "p").exists()
-    if reason != "is no readable checkpoint":
+    if reason != "is not a readable checkpoint":
         assert reason in tell(
             "train", "data.path=.", "data.patch_size=[8,32,32]", f"init_from={uri}"
         )

@@ -110,7 +110,7 @@ def test_checks_unreadable_files(make_row: Callable[..., Row], tmp_path: Path) -
     (tmp_path / "bad.tif").write_bytes(b"no tiff")
     (tmp_path / "empty.tif").touch()
     first, second = texts(make_row(raw="bad.tif", seg1="empty.tif"))
-    assert first.startswith("raw: bad.tif: cannot be read: ") and "re-export" in first
+    assert first.startswith("raw: bad.tif: cannot be read: ") and "export it again" in first
     assert second == "seg1: empty.tif: the file is empty (0 bytes). Copy or export it again."
 
 

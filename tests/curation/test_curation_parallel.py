@@ -67,7 +67,7 @@ def checked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_processes_give_the_same_results(images_2d: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local, "FEW", 2)
+    monkeypatch.setattr(local, "MIN_JOBS_FOR_PROCESSES", 2)
     jobs = jobs_of(images_2d)
     (images_2d / "seg" / "img_3.tif").write_bytes(b"no image")
     alone = check_in_parallel(jobs, CheckOptions(), workers=1)
@@ -76,7 +76,7 @@ def test_processes_give_the_same_results(images_2d: Path, monkeypatch: pytest.Mo
 
 
 def test_threads_give_the_same_results(images_2d: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local, "LARGE", 0)
+    monkeypatch.setattr(local, "LARGE_FILE_BYTES", 0)
     jobs = jobs_of(images_2d)
     assert check_in_parallel(jobs, CheckOptions(), workers=3) == check_in_parallel(
         jobs, CheckOptions(), workers=1

@@ -23,7 +23,7 @@ from cytoloop.io.labels import read_labels
 from cytoloop.io.read import read_image
 from cytoloop.manifest import Row, read_manifest
 from cytoloop.model.checkpoint import read_checkpoint
-from cytoloop.model.exporters import About, bioimage_parts, export_model
+from cytoloop.model.exporters import About, bioimage_description, export_model
 from cytoloop.training.tuning import best_threshold, tune
 from cytoloop.truth.classes import class_image
 
@@ -139,7 +139,7 @@ def test_a_threshold_is_that_of_the_best_dice_of_its_class() -> None:
 
 @pytest.mark.parametrize("form", ["folder", "cytodl"])
 def test_forms_for_one_foreground_refuse_classes(tmp_path: Path, model: Path, form: str) -> None:
-    with pytest.raises(ModelError, match="has 2 output channels; this form holds one"):
+    with pytest.raises(ModelError, match="has 2 output channels; this format holds one"):
         export_model(read_checkpoint(model), form, tmp_path / "out", About())
 
 
@@ -154,6 +154,6 @@ def test_a_graph_tells_its_classes(tmp_path: Path, model: Path) -> None:
 def test_a_package_of_the_zoo_gives_the_probability_of_each_class(model: Path) -> None:
     v0_5 = pytest.importorskip("bioimageio.spec.model.v0_5", reason="an extra is not installed")
     checkpoint = read_checkpoint(model)
-    assert bioimage_parts.gives_probability(checkpoint)
-    assert bioimage_parts._output_axes(v0_5, checkpoint, True)[1].channel_names == HEADS
-    assert "1 = nucleus, 2 = spindle" in bioimage_parts.readme(checkpoint, About())
+    assert bioimage_description.has_probability_output(checkpoint)
+    assert bioimage_description._output_axes(v0_5, checkpoint, True)[1].channel_names == HEADS
+    assert "1 = nucleus, 2 = spindle" in bioimage_description.readme_text(checkpoint, About())

@@ -1,4 +1,4 @@
-"""Models of CytoDL, Segmenter ML and the Segmentation module through the commands."""
+"""Models of CytoDL, Segmenter ML and the Segmentation module in `predict` and `train`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import torch
 from monai.networks.nets import UNet
 
 from cytoloop.__main__ import main
-from cytoloop.curation.exchange.cytodl import export_cytodl
+from cytoloop.curation.exchange.datasets import cytodl
 from cytoloop.io.read import read_image
 from cytoloop.manifest import read_dataset
 from cytoloop.model.checkpoint import build_network, read_checkpoint
@@ -27,7 +27,7 @@ Blobs = Callable[..., tuple[np.ndarray, np.ndarray]]
 Tiff = Callable[[Path, np.ndarray], Path]
 
 
-def test_predict_with_a_pair_gives_what_its_network_gives(
+def test_prediction_with_weights_and_config_is_that_of_the_network(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiff: Tiff, blobs: Blobs
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -68,7 +68,7 @@ def cytodl_module(checkpoint: Path) -> Any:
 
 
 def train_with_cytodl(folder: Path, dims: int, tiff: Tiff, blobs: Blobs) -> Path:
-    """Curate, export to CytoDL, train there for one epoch; return its training folder."""
+    """Curate, export to CytoDL, train there for one epoch; return the training folder."""
     shape = (16, 40, 44)[-dims:]
     for number in range(4):
         raw, labels = blobs(shape, 5, number)
@@ -76,7 +76,7 @@ def train_with_cytodl(folder: Path, dims: int, tiff: Tiff, blobs: Blobs) -> Path
         tiff(folder / "images" / "seg" / f"i{number}.tif", labels)
     assert main(["curate", "raw=images/raw", "seg1=images/seg", "output=dataset"]) == 0
     rows = [row for manifest in read_dataset(folder / "dataset").values() for row in manifest]
-    export_cytodl(rows, folder / "cytodl")
+    cytodl.write(folder / "cytodl", rows)
     words = [
         *("experiment=im2im/segmentation_plugin", "data.path=cytodl", f"spatial_dims={dims}"),
         *("paths.output_dir=trained", "hydra.run.dir=trained", "trainer.accelerator=cpu"),
@@ -97,7 +97,7 @@ def train_with_cytodl(folder: Path, dims: int, tiff: Tiff, blobs: Blobs) -> Path
 
 @pytest.mark.slow
 @pytest.mark.parametrize("dims", [2, 3])
-def test_a_model_trained_by_cytodl_predicts_and_is_trained_on(
+def test_model_trained_by_cytodl_predicts_and_is_trained_further(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
@@ -121,7 +121,7 @@ def test_a_model_trained_by_cytodl_predicts_and_is_trained_on(
         wanted = module(image, ["seg"])["seg"]
         assert torch.equal(build_network(checkpoint)(image), wanted)
 
-    # the plugin's folder has its config elsewhere
+    # the plugin's experiment has its config in another place
     plugin = tmp_path / "plugin"
     shutil.copytree(trained / "checkpoints", plugin / "checkpoints")
     shutil.copy(trained / ".hydra" / "config.yaml", plugin / "train_config.yaml")
@@ -137,8 +137,8 @@ def test_a_model_trained_by_cytodl_predicts_and_is_trained_on(
     tiny += ["data.batch_size=2", "data.steps_per_epoch=2", "trainer.max_epochs=1"]
     tiny += ["model=unet", "data.path=dataset", "init_from=trained"]
     assert main(["train", *tiny, "output=ours"]) == 0
-    told = capfd.readouterr().err
-    match = re.search(r"(\d+) weights loaded as they are$", told, re.MULTILINE)
+    log = capfd.readouterr().err
+    match = re.search(r"(\d+) weights loaded unchanged$", log, re.MULTILINE)
     assert match and int(match[1]) == len(checkpoint.weights)
     wrong = [*(w for w in tiny if not w.startswith("model/")), "model/size=large"]
     assert main(["train", *wrong, "output=other"]) == 2

@@ -1,3 +1,5 @@
+"""Checkpoints of CytoLoop: read as data, and their networks built."""
+
 from __future__ import annotations
 
 import os
@@ -35,7 +37,7 @@ def save(path: Path, backbone: dict[str, Any] | None = None, **extra: Any) -> Pa
     return path
 
 
-def test_the_network_comes_back_with_its_weights(tmp_path: Path) -> None:
+def test_network_is_read_with_its_weights(tmp_path: Path) -> None:
     checkpoint = read_checkpoint(save(tmp_path / "a.ckpt"))
     assert checkpoint.epoch == 3 and checkpoint.step == 40 and len(checkpoint.sha256) == 64
     network = build_network(checkpoint)
@@ -51,7 +53,7 @@ class Bomb:
 
 def test_code_in_a_checkpoint_does_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ModelError, match="damaged, or holds code"):
+    with pytest.raises(ModelError, match="damaged, or contains code"):
         read_checkpoint(save(tmp_path / "a.ckpt", callbacks=Bomb()))
     assert not (tmp_path / "exploded").exists()
 
@@ -60,26 +62,26 @@ def test_code_in_a_checkpoint_does_not_run(tmp_path: Path, monkeypatch: pytest.M
     "target",
     ["os.system", "monai.networks.nets.os", "monai.utils.optional_import", "subprocess.Popen", ""],
 )
-def test_a_class_outside_monais_networks_is_not_built(tmp_path: Path, target: str) -> None:
+def test_class_outside_monais_networks_is_not_built(tmp_path: Path, target: str) -> None:
     checkpoint = read_checkpoint(save(tmp_path / "a.ckpt", {**BACKBONE, "_target_": target}))
-    with pytest.raises(ModelError, match="asks for the class"):
+    with pytest.raises(ModelError, match="names the class"):
         build_network(checkpoint)
 
 
-def test_a_nested_class_is_not_built(tmp_path: Path) -> None:
+def test_nested_class_is_not_built(tmp_path: Path) -> None:
     nested = {**BACKBONE, "filters": [{"_target_": "os.system", "command": "true"}]}
-    with pytest.raises(ModelError, match="nests a class"):
+    with pytest.raises(ModelError, match="contains a nested class"):
         build_network(read_checkpoint(save(tmp_path / "a.ckpt", nested)))
 
 
-def test_files_that_are_no_checkpoints_of_ours(tmp_path: Path) -> None:
+def test_missing_damaged_and_unknown_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="no such checkpoint"):
         read_checkpoint(tmp_path / "none.ckpt")
     (tmp_path / "bad.ckpt").write_bytes(save(tmp_path / "a.ckpt").read_bytes()[:500])
-    with pytest.raises(ModelError, match="is no readable checkpoint"):
+    with pytest.raises(ModelError, match="is not a readable checkpoint"):
         read_checkpoint(tmp_path / "bad.ckpt")
     torch.save({"state_dict": {}}, tmp_path / "other.ckpt")
-    with pytest.raises(ModelError, match="was not written by CytoLoop"):
+    with pytest.raises(ModelError, match="is not a checkpoint of CytoLoop or CytoDL"):
         read_checkpoint(tmp_path / "other.ckpt")
     with pytest.raises(ModelError, match="do not fit"):
         build_network(

@@ -1,9 +1,10 @@
-"""Models in the forms of other tools: the same output there, or a refusal."""
+"""Exporters: the exported model has the same output, or is refused."""
 
 from __future__ import annotations
 
 import json
 import logging
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,7 @@ from torch import Tensor, nn
 from cytoloop.errors import ConfigError, ModelError, OutputError
 from cytoloop.intensity.normalization import intensity_statistics, normalize
 from cytoloop.model.checkpoint import build_network, read_checkpoint
-from cytoloop.model.exporters import FORMATS, About, export_model
-from cytoloop.model.exporters import graphs as graphs_module
-from cytoloop.model.exporters import weights_and_config as pair_module
+from cytoloop.model.exporters import EXPORTERS, About, export_model, graphs, weights_and_config
 
 Make = Callable[..., Path]
 RULES = [
@@ -44,7 +43,7 @@ def ours(path: Path) -> nn.Module:
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule["method"])
-def test_a_folder_gives_the_same_bits_and_knows_the_same_of_images(
+def test_folder_has_the_same_logits_and_image_settings(
     tmp_path: Path, make_model: Make, rule: dict[str, Any]
 ) -> None:
     tuned = {"threshold": 0.37, "seed_smoothing": 2.0, "min_depth": 0.1}
@@ -60,9 +59,7 @@ def test_a_folder_gives_the_same_bits_and_knows_the_same_of_images(
 
 
 @pytest.mark.parametrize("ndim", [2, 3])
-def test_cytodls_own_module_gives_the_same_bits(
-    tmp_path: Path, make_model: Make, ndim: int
-) -> None:
+def test_cytodls_module_has_the_same_logits(tmp_path: Path, make_model: Make, ndim: int) -> None:
     import cyto_dl.train  # noqa: F401  # registers the resolvers of its configs
     from cyto_dl.models.im2im import MultiTaskIm2Im
     from hydra.utils import instantiate
@@ -87,7 +84,7 @@ def test_cytodls_own_module_gives_the_same_bits(
         found = module.eval()(image, ["seg"])["seg"]
     assert torch.equal(found, logits(ours(path), image)) and found.std() > 0.01
 
-    # its transforms do what our normalisation does
+    # its transforms are equal to our normalization
     steps = cfg.data.transforms.predict.transforms
     step = next(s for s in steps if "Intensity" in s._target_)
     grey = np.random.default_rng(0).integers(100, 4000, (1, 40, 44)).astype(np.float32)
@@ -98,7 +95,7 @@ def test_cytodls_own_module_gives_the_same_bits(
 
 
 @pytest.mark.parametrize(("form", "ndim"), [("torchscript", 3), ("pt2", 2), ("onnx", 2)])
-def test_graphs_give_the_same_logits_at_any_size(
+def test_graphs_have_the_same_logits_at_any_size(
     tmp_path: Path, make_model: Make, form: str, ndim: int
 ) -> None:
     path = make_model(ndim, channels=2, outputs=3)
@@ -122,18 +119,18 @@ def test_graphs_give_the_same_logits_at_any_size(
         assert wanted.shape[1] == 3
         torch.testing.assert_close(logits(run, image), wanted, rtol=1e-4, atol=1e-4)
     assert difference < 1e-4
-    told = json.loads((tmp_path / "out" / "model.json").read_text())
-    assert told["input"]["axes"] == "BC" + "ZYX"[-ndim:]
-    assert told["input"]["sides_multiples_of"] == [2] * ndim
-    assert told["output"]["channels"] == 3
-    assert told["image"]["normalization"]["method"] == "percentile"
+    metadata = json.loads((tmp_path / "out" / "model.json").read_text())
+    assert metadata["input"]["axes"] == "BC" + "ZYX"[-ndim:]
+    assert metadata["input"]["sides_multiples_of"] == [2] * ndim
+    assert metadata["output"]["channels"] == 3
+    assert metadata["image"]["normalization"]["method"] == "percentile"
 
 
 @pytest.mark.parametrize(
     ("ndim", "rule"),
     [(2, RULES[0]), *(pytest.param(3, rule, marks=pytest.mark.slow) for rule in RULES[1:])],
 )
-def test_a_package_of_the_zoo_is_valid_and_reproduces_its_output(
+def test_zoo_package_is_valid_and_reproduces_its_output(
     tmp_path: Path, make_model: Make, ndim: int, rule: dict[str, Any]
 ) -> None:
     spec = pytest.importorskip("bioimageio.spec", reason="the extra bioimageio is not installed")
@@ -148,7 +145,7 @@ def test_a_package_of_the_zoo_is_valid_and_reproduces_its_output(
     assert model.name == "nuclei" and str(model.license) == "CC-BY-4.0"
     assert model.authors[0].name == "A. Person"
 
-    # its runner normalises grey levels as we do, and gives our probability
+    # the zoo's runner normalizes grey levels as we do, and returns our probability
     from bioimageio.core.digest_spec import get_test_input_sample
 
     sample = get_test_input_sample(model)
@@ -163,7 +160,7 @@ def test_a_package_of_the_zoo_is_valid_and_reproduces_its_output(
     np.testing.assert_allclose(found, wanted, atol=1e-3)
 
 
-def test_a_licence_that_is_none_is_told(tmp_path: Path, make_model: Make) -> None:
+def test_invalid_license_is_refused(tmp_path: Path, make_model: Make) -> None:
     pytest.importorskip("bioimageio.core", reason="the extra bioimageio is not installed")
     checkpoint = read_checkpoint(make_model(2))
     with pytest.raises(ModelError, match="license"):
@@ -172,51 +169,64 @@ def test_a_licence_that_is_none_is_told(tmp_path: Path, make_model: Make) -> Non
 
 
 @pytest.mark.parametrize("form", ["folder", "cytodl"])
-def test_a_form_that_cannot_hold_a_model_refuses_it(
+def test_formats_refuse_models_that_they_cannot_hold(
     tmp_path: Path, make_model: Make, form: str
 ) -> None:
-    with pytest.raises(ModelError, match="has 2 output channels; this form holds one"):
+    with pytest.raises(ModelError, match="has 2 output channels; this format holds one"):
         export_model(read_checkpoint(make_model(2, outputs=2)), form, tmp_path / "out", About())
     if form == "cytodl":
-        with pytest.raises(ModelError, match="takes 2 channels; Segmenter ML reads one"):
+        with pytest.raises(ModelError, match="has 2 input channels; Segmenter ML reads one"):
             export_model(read_checkpoint(make_model(2, channels=2)), form, tmp_path / "o", About())
     assert not list(tmp_path.iterdir())
 
 
-def test_what_differs_is_not_kept(
+def test_export_with_another_output_is_removed(
     tmp_path: Path, make_model: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     checkpoint = read_checkpoint(make_model(2))
     other = read_checkpoint(make_model(2, seed=1))
-    monkeypatch.setattr(pair_module, "read_again", lambda folder: other)
+    monkeypatch.setattr(weights_and_config, "read_exported", lambda folder: other)
     with pytest.raises(ModelError, match=r"its output differs from the model's by \d"):
         export_model(checkpoint, "folder", tmp_path / "out", About())
     loaded = build_network(other)
-    monkeypatch.setattr(graphs_module.torch.jit, "load", lambda path: loaded)
-    with pytest.raises(ModelError, match=r"differs from the model's by .* \(at most 0.0003"):
+    monkeypatch.setattr(graphs.torch.jit, "load", lambda path: loaded)
+    with pytest.raises(
+        ModelError, match=r"differs from the model's by .*, expected at most 0.0003"
+    ):
         export_model(checkpoint, "torchscript", tmp_path / "out", About())
     assert not list(tmp_path.iterdir())
 
 
-def test_images_that_are_taken_for_something_else_are_not_kept(
+def test_export_with_other_image_settings_is_removed(
     tmp_path: Path, make_model: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = read_checkpoint(make_model(2, normalization=RULES[1]))
-    monkeypatch.setattr(pair_module, "read_again", lambda folder: other)
-    with pytest.raises(ModelError, match="normalization is read again as"):
+    monkeypatch.setattr(weights_and_config, "read_exported", lambda folder: other)
+    with pytest.raises(ModelError, match="normalization is imported as"):
         export_model(read_checkpoint(make_model(2)), "folder", tmp_path / "out", About())
 
 
-def test_a_missing_extra_is_named(
+def test_missing_extra_is_reported(
     tmp_path: Path, make_model: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(ModelError, match=r"\(onnxruntime\)\npip install 'cytoloop\[onnx\]'"):
         export_model(read_checkpoint(make_model(2)), "onnx", tmp_path / "out", About())
     assert not list(tmp_path.iterdir())
 
 
-def test_an_output_that_holds_something_is_left_alone(tmp_path: Path, make_model: Make) -> None:
+def test_missing_cytodl_is_reported(
+    tmp_path: Path, make_model: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("cyto_dl", "cyto_dl.train"):
+        monkeypatch.setitem(sys.modules, name, None)  # makes the import fail
+    with pytest.raises(ModelError, match=r"format=cytodl: needs CytoDL: .*cyto_dl") as error:
+        export_model(read_checkpoint(make_model(2)), "cytodl", tmp_path / "out", About())
+    assert "pip install --no-deps cyto-dl==0.6.2" in str(error.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_output_that_is_not_empty_is_kept(tmp_path: Path, make_model: Make) -> None:
     checkpoint = read_checkpoint(make_model(2))
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(OutputError, match="is not empty"):
@@ -224,11 +234,11 @@ def test_an_output_that_holds_something_is_left_alone(tmp_path: Path, make_model
     assert (tmp_path / "notes.txt").read_text() == "mine"
     export_model(checkpoint, "folder", tmp_path, About(), overwrite=True)
     assert (tmp_path / "best_model.pth").is_file() and not (tmp_path / "notes.txt").exists()
-    with pytest.raises(ConfigError, match=f"One of {', '.join(FORMATS)}"):
+    with pytest.raises(ConfigError, match=f"Expected {', '.join(EXPORTERS)}"):
         export_model(checkpoint, "keras", tmp_path / "x", About())
 
 
-def test_reading_again_tells_nothing(
+def test_round_trip_logs_nothing(
     tmp_path: Path, make_model: Make, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO, "cytoloop"):

@@ -1,4 +1,4 @@
-"""Models that CytoLoop did not write: read exactly, or refused with a reason."""
+"""Importers: models of other tools are read exactly, or refused with the reason."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SHAPES = {2: [1, 1, 40, 44], 3: [1, 1, 8, 20, 24]}
 
 
 def compose(folder: Path, dims: int, *words: str) -> Any:
-    """Return CytoDL's own config of its plugin's experiment, composed by Hydra."""
+    """Return CytoDL's own config `im2im/segmentation_plugin`, composed by Hydra."""
     import cyto_dl.train  # registers the resolvers of its configs
     from hydra import compose, initialize_config_dir
 
@@ -45,7 +45,7 @@ def compose(folder: Path, dims: int, *words: str) -> Any:
 
 
 def make_cytodl(folder: Path, dims: int, *words: str) -> tuple[Any, Path]:
-    """Return CytoDL's own module, and the experiment folder that Lightning saved it into."""
+    """Return CytoDL's own module, and its experiment folder as Lightning saves it."""
     module, made = _make_cytodl(dims, words)
     shutil.copytree(made.name, folder)
     return module, folder
@@ -53,7 +53,7 @@ def make_cytodl(folder: Path, dims: int, *words: str) -> tuple[Any, Path]:
 
 @functools.cache
 def _make_cytodl(dims: int, words: tuple[str, ...]) -> tuple[Any, Any]:
-    """Return the module, and a folder that lasts as long as the tests."""
+    """Return the module, and its temporary folder."""
     import hydra
     from lightning import Trainer
     from omegaconf import OmegaConf, open_dict
@@ -62,7 +62,7 @@ def _make_cytodl(dims: int, words: tuple[str, ...]) -> tuple[Any, Any]:
     folder = Path(made.name)
     cfg = compose(folder, dims, *words)
     (folder / "checkpoints").mkdir()
-    OmegaConf.save(cfg, folder / "train_config.yaml")  # as the plugin does, unresolved
+    OmegaConf.save(cfg, folder / "train_config.yaml")  # unresolved, as the plugin writes it
     with open_dict(cfg):
         OmegaConf.resolve(cfg.model)
         del cfg.model._aux
@@ -77,7 +77,7 @@ def _make_cytodl(dims: int, words: tuple[str, ...]) -> tuple[Any, Any]:
 
 
 def edit(file: Path, **changes: Any) -> dict[str, Any]:
-    """Change parts of a checkpoint; None removes one."""
+    """Change values of a checkpoint; None removes a key."""
     content = torch.load(file, weights_only=True)
     content |= changes
     torch.save({key: value for key, value in content.items() if value is not None}, file)
@@ -85,7 +85,7 @@ def edit(file: Path, **changes: Any) -> dict[str, Any]:
 
 
 def edit_config(folder: Path, key: str, value: Any) -> None:
-    """Change a value of an experiment's config, which must then tell all."""
+    """Change a value of an experiment's config; remove hyper-parameters that would hide it."""
     edit(next(folder.glob("checkpoints/*.ckpt")), hyper_parameters=None)
     config = yaml.safe_load((folder / "train_config.yaml").read_text())
     *path, last = key.split(".")
@@ -108,7 +108,7 @@ def cytodl_logits(module: Any, image: torch.Tensor) -> torch.Tensor:
 
 @pytest.mark.parametrize("dims", [2, 3])
 @pytest.mark.parametrize("source", ["checkpoint", "config", "shapes"])
-def test_cytodl_model_gives_the_logits_of_cytodls_own_module(
+def test_imported_cytodl_model_has_the_logits_of_cytodls_module(
     tmp_path: Path, dims: int, source: str
 ) -> None:
     module, folder = make_cytodl(tmp_path / "experiment", dims)
@@ -138,7 +138,7 @@ def test_cytodl_model_gives_the_logits_of_cytodls_own_module(
         ["+model.backbone.deep_supervision=True"],
     ],
 )
-def test_architecture_is_worked_out_from_the_weights(tmp_path: Path, words: list[str]) -> None:
+def test_architecture_is_inferred_from_the_weights(tmp_path: Path, words: list[str]) -> None:
     if "2,2,2]" in words[0]:
         words = [*words, "model.backbone.upsample_kernel_size=[2,2,2]"]
         words += ["model._aux.filters=[4,6,8,8]", "data._aux.patch_shape=[8,16,24]"]
@@ -151,7 +151,7 @@ def test_architecture_is_worked_out_from_the_weights(tmp_path: Path, words: list
     assert torch.equal(logits(build_network(checkpoint), image), cytodl_logits(module, image))
 
 
-def test_images_are_normalised_as_cytodl_does(tmp_path: Path) -> None:
+def test_images_are_normalized_as_in_cytodl(tmp_path: Path) -> None:
     import hydra
 
     _, folder = make_cytodl(tmp_path / "experiment", 3)
@@ -181,7 +181,7 @@ def test_images_are_normalised_as_cytodl_does(tmp_path: Path) -> None:
         ({"_target_": "monai.transforms.ToTensord"}, {"method": "none"}),
     ],
 )
-def test_other_normalisations_of_a_config_do_the_same_here(
+def test_normalization_rules_are_equal_to_cytodls_transforms(
     tmp_path: Path, step: dict[str, Any], rule: dict[str, Any]
 ) -> None:
     from hydra.utils import instantiate
@@ -201,7 +201,7 @@ def test_other_normalisations_of_a_config_do_the_same_here(
         (
             "data.transforms.predict.transforms",
             [{"_target_": "monai.transforms.Zoomd", "keys": "raw", "zoom": 0.25}],
-            r"images went through Zoomd\(zoom=0.25\) before the network",
+            r"images were transformed by Zoomd\(zoom=0.25\), which CytoLoop",
         ),
         (
             "data.transforms.predict.transforms",
@@ -212,29 +212,37 @@ def test_other_normalisations_of_a_config_do_the_same_here(
         (
             "model.task_heads.seg.loss",
             {"_target_": "torch.nn.MSELoss"},
-            "learned by MSELoss, which makes no probability",
+            "was trained by MSELoss, expected a loss with sigmoid or softmax",
         ),
-        ("model.backbone._target_", "monai.networks.nets.SwinUNETR", "is a SwinUNETR; of other"),
-        ("model.backbone.filters", [4, 8, 16], r"has shape \(8, 8, 3, 3\), the architecture wants"),
-        ("model.inference_args.roi_size", [40, 42], "42 is no multiple of 4"),
+        (
+            "model.backbone._target_",
+            "monai.networks.nets.SwinUNETR",
+            "is a SwinUNETR, expected AttentionUnet",
+        ),
+        ("model.backbone.filters", [4, 8, 16], r"has shape \(8, 8, 3, 3\), expected"),
+        (
+            "model.inference_args.roi_size",
+            [40, 42],
+            "42 is not a multiple of the network's total stride 4",
+        ),
         ("model.inference_args.roi_size", [40], "patch size"),
         ("model.backbone.strides", [1, 0, 2], "strides: expected a list of whole numbers"),
         ("model.backbone.in_channels", "many", "in_channels: 'many', expected a whole number"),
         # hostile
-        ("model.backbone._target_", "os.system", "asks for the class 'os.system'"),
-        ("model.backbone._target_", "monai.networks.nets.os", "asks for the class"),
-        ("model.backbone.spatial_dims", "${eval:'2'}", "would have to be computed"),
-        ("model.backbone.norm_name", {"_target_": "os.system"}, "nests a class"),
+        ("model.backbone._target_", "os.system", "names the class 'os.system'"),
+        ("model.backbone._target_", "monai.networks.nets.os", "names the class"),
+        ("model.backbone.spatial_dims", "${eval:'2'}", "is an interpolation"),
+        ("model.backbone.norm_name", {"_target_": "os.system"}, "contains a nested class"),
         ("model.backbone.filters", [10**9, 10**9, 10**9], "1000000000 is more than 4096"),
-        ("model.backbone.filters", [4096, 4096, 4096], "the architecture wants"),
-        ("model.backbone.filters", [4] * 10**4, "holds too many values"),
-        ("model.backbone.dropout", float("nan"), "is no number"),
-        ("model.backbone.command", "touch exploded", "command: no argument of DynUNet"),
+        ("model.backbone.filters", [4096, 4096, 4096], "do not fit: .* expected"),
+        ("model.backbone.filters", [4] * 10**4, "has more than 200 values"),
+        ("model.backbone.dropout", float("nan"), "nan is not a finite number"),
+        ("model.backbone.command", "touch exploded", "command: not an argument of DynUNet"),
         ("model.inference_args.roi_size", [10**9, 10**9], "has more than 134217728 voxels"),
-        ("spatial_dims", "${spatial_dims}", "would have to be computed"),
+        ("spatial_dims", "${spatial_dims}", "is an interpolation"),
     ],
 )
-def test_what_cannot_be_read_exactly_is_refused(
+def test_models_that_cannot_be_read_exactly_are_refused(
     tmp_path: Path, key: str, value: Any, reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -253,7 +261,7 @@ def test_heads_with_layers_are_refused(tmp_path: Path) -> None:
     edit(file, state_dict=weights | loss)
     assert set(read_checkpoint(folder).weights) == set(weights)
     edit(file, state_dict=weights | {"task_heads.seg.model.0.weight": torch.ones(1)})
-    with pytest.raises(ModelError, match=r"layers besides the network \(task_heads.seg.model\)"):
+    with pytest.raises(ModelError, match=r"layers outside the network \(task_heads.seg.model\)"):
         read_checkpoint(folder)
 
 
@@ -272,7 +280,7 @@ def scored(value: float, mode: str = "min") -> dict[str, Any]:
     return {name: {"current_score": torch.tensor(value)}}
 
 
-def test_the_best_checkpoint_of_an_experiment_is_taken(
+def test_best_checkpoint_of_an_experiment_is_read(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     _, folder = make_cytodl(tmp_path / "experiment", 2)
@@ -285,21 +293,21 @@ def test_the_best_checkpoint_of_an_experiment_is_taken(
     edit(last, callbacks=scored(0.1), global_step=10)
     with caplog.at_level(logging.INFO, "cytoloop"):
         assert read_checkpoint(folder).path == first
-    assert "epoch_000.ckpt of 2 checkpoints had the best score" in caplog.text
+    assert "epoch_000.ckpt of 2 checkpoints has the best score" in caplog.text
     edit(first, callbacks=scored(0.2, "max"))
     edit(second, callbacks=scored(0.3, "max"))
     assert read_checkpoint(folder).path == second
     edit(first, callbacks=None)
     edit(second, callbacks=scored(float("nan")))
-    assert read_checkpoint(folder).path == second  # trained longest
+    assert read_checkpoint(folder).path == second  # most steps
     first.unlink(), second.unlink()
     assert read_checkpoint(folder).path == last
     last.unlink()
-    with pytest.raises(ModelError, match=r"neither checkpoints/\*.ckpt nor best_model.pth"):
+    with pytest.raises(ModelError, match=r"expected best_model.pth or checkpoints/\*.ckpt"):
         read_checkpoint(folder)
 
 
-def make_pair(folder: Path, network: torch.nn.Module, **config: Any) -> Path:
+def save_pair(folder: Path, network: torch.nn.Module, **config: Any) -> Path:
     """Write best_model.pth and config.json; None removes a key."""
     folder.mkdir(exist_ok=True)
     torch.save(network.state_dict(), folder / "best_model.pth")
@@ -326,13 +334,13 @@ NETWORKS: list[tuple[str, dict[str, Any]]] = [
 
 @pytest.mark.parametrize(("name", "arguments"), NETWORKS)
 @pytest.mark.parametrize("dims", [2, 3])
-def test_pair_gives_what_its_network_gives(
+def test_weights_and_config_have_the_logits_of_their_network(
     tmp_path: Path, dims: int, name: str, arguments: dict[str, Any]
 ) -> None:
     arguments = {"spatial_dims": dims, "in_channels": 2, "out_channels": 1} | arguments
     torch.manual_seed(0)
     network = getattr(nets, name)(**arguments).eval()
-    folder = make_pair(tmp_path / "pair", network, arguments=arguments)
+    folder = save_pair(tmp_path / "pair", network, arguments=arguments)
     for given in (folder, folder / "best_model.pth"):
         checkpoint = read_checkpoint(given)
         image = torch.randn(1, 2, *[32] * dims)
@@ -341,11 +349,11 @@ def test_pair_gives_what_its_network_gives(
     assert checkpoint.image.items() >= expected.items()
 
 
-def test_pair_told_by_features_and_layers(tmp_path: Path) -> None:
+def test_config_with_features_and_layers_is_a_unet(tmp_path: Path) -> None:
     network = nets.UNet(2, 1, 1, [8, 16, 32, 64], [2, 2, 2], num_res_units=2).eval()
     sizes = {"num_features": 8, "num_layers": 4, "learning_rate": 1e-3, "augmentation": True}
     known = {"spacing_um": [1, 0.5, 0.5], "channel_names": ["DNA"], "object_voxels": 80}
-    folder = make_pair(tmp_path / "pair", network, **sizes, **known)
+    folder = save_pair(tmp_path / "pair", network, **sizes, **known)
     wrapped = {"model_state_dict": {f"module.{k}": v for k, v in network.state_dict().items()}}
     torch.save(wrapped | {"epoch": 3}, folder / "best_model.pth")
     checkpoint = read_checkpoint(folder)
@@ -355,26 +363,26 @@ def test_pair_told_by_features_and_layers(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("name", "arguments"), NETWORKS[1:])
-def test_background_and_foreground_become_one_logit(
+def test_softmax_of_background_and_foreground_becomes_one_logit(
     tmp_path: Path, name: str, arguments: dict[str, Any]
 ) -> None:
     arguments = {"spatial_dims": 2, "in_channels": 1, "out_channels": 2} | arguments
     network = getattr(nets, name)(**arguments).eval()
-    folder = make_pair(tmp_path / "pair", network, arguments=arguments, activation="softmax")
+    folder = save_pair(tmp_path / "pair", network, arguments=arguments, activation="softmax")
     image = torch.randn(1, 1, 32, 32)
     expected = logits(network, image).softmax(1)[:, 1:]
     found = logits(build_network(read_checkpoint(folder)), image).sigmoid()
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_classes_that_are_no_foreground_are_refused(tmp_path: Path) -> None:
+def test_other_numbers_of_output_channels_are_refused(tmp_path: Path) -> None:
     many = {"spatial_dims": 2, "in_channels": 1, "out_channels": 3} | NETWORKS[2][1]
-    folder = make_pair(tmp_path / "a", nets.BasicUNet(**many), arguments=many, activation="softmax")
+    folder = save_pair(tmp_path / "a", nets.BasicUNet(**many), arguments=many, activation="softmax")
     with pytest.raises(ModelError, match="has 3 output channels with softmax"):
         read_checkpoint(folder)
     two = {"spatial_dims": 2, "in_channels": 1, "out_channels": 2} | NETWORKS[0][1]
     for activation in ("sigmoid", "softmax"):
-        folder = make_pair(tmp_path / "a", nets.UNet(**two), arguments=two, activation=activation)
+        folder = save_pair(tmp_path / "a", nets.UNet(**two), arguments=two, activation=activation)
         with pytest.raises(ModelError, match=f"has 2 output channels with {activation}"):
             read_checkpoint(folder)
 
@@ -387,13 +395,16 @@ def test_classes_that_are_no_foreground_are_refused(tmp_path: Path) -> None:
             ["'architecture' is missing", "'patch_size' is missing", "'threshold' is not known"],
         ),
         ({"architecture": "ResNet"}, ["architecture 'ResNet', expected one of AttentionUnet"]),
-        ({"architecture": "BasicUNet"}, ["'arguments' is missing; only a UNet is told by"]),
+        ({"architecture": "BasicUNet"}, ["'arguments' is missing; only a UNet can have"]),
         ({"num_features": None, "num_layers": "4"}, ["'num_features' is", "expected a whole"]),
         ({"num_layers": 2}, ["weights and architecture do not fit: .* only in the file"]),
         ({"num_layers": 10**9}, ["Expected 1 to 1024 features and 2 to 8 layers"]),
         ({"num_features": 1024, "num_layers": 8}, ["131072 is more than 4096"]),
         ({"normalization": "mean"}, ["normalization 'mean', expected percentile, zscore"]),
-        ({"normalization": {"method": "range"}}, ["normalization range takes maximum and minimum"]),
+        (
+            {"normalization": {"method": "range"}},
+            ["normalization range, expected with maximum and minimum"],
+        ),
         (
             {"normalization": {"method": "range", "minimum": 2, "maximum": 1}},
             ["normalization maximum is"],
@@ -402,44 +413,60 @@ def test_classes_that_are_no_foreground_are_refused(tmp_path: Path) -> None:
             {"normalization": {"method": "percentile", "lower": 9, "upper": 200}},
             ["normalization upper is 200, expected a number, 0 to 100"],
         ),
-        ({"patch_size": 30}, ["patch_size: .*30 is no multiple of 4"]),
+        ({"patch_size": 30}, ["patch_size: .*30 is not a multiple of .* 4"]),
         ({"patch_size": [32]}, ["Expected 2 whole numbers"]),
         ({"activation": "relu"}, ["activation 'relu', expected sigmoid or softmax"]),
         (
             {"spacing_um": [1, 0, 1], "channel_names": "DNA", "object_voxels": -1},
             ["spacing_um: expected three", "channel_names: expected", "object_voxels: expected"],
         ),
-        ({"arguments": {"spatial_dims": 2}}, ["num_features, num_layers: told by 'arguments'"]),
-        ({"arguments": [1], "num_features": None}, ["'arguments' is no table"]),
+        (
+            {"arguments": {"spatial_dims": 2}},
+            ["num_features, num_layers: not allowed together with"],
+        ),
+        ({"arguments": [1], "num_features": None}, ["'arguments' is not a mapping"]),
         (
             {"arguments": {"_target_": "os.system"}, "num_features": None, "num_layers": None},
-            ["asks for the class 'os.system'"],
+            ["names the class 'os.system'"],
         ),
     ],
 )
-def test_faulty_config_of_a_pair_is_refused(
+def test_faulty_config_is_refused(
     tmp_path: Path, changes: dict[str, Any], reasons: list[str]
 ) -> None:
     network = nets.UNet(2, 1, 1, [4, 8, 16], [2, 2], num_res_units=2)
     sizes = {"num_features": 4, "num_layers": 3}
-    folder = make_pair(tmp_path / "pair", network, **(sizes | changes))
+    folder = save_pair(tmp_path / "pair", network, **(sizes | changes))
     for reason in reasons:
         with pytest.raises(ModelError, match=reason):
             build_network(read_checkpoint(folder))
 
 
-def test_a_config_that_says_other_things_makes_another_model(tmp_path: Path) -> None:
+def test_another_config_gives_another_hash(tmp_path: Path) -> None:
     network = nets.UNet(2, 1, 1, [4, 8, 16], [2, 2], num_res_units=2)
     sizes = {"num_features": 4, "num_layers": 3}
-    first = read_checkpoint(make_pair(tmp_path / "pair", network, **sizes)).sha256
-    assert read_checkpoint(make_pair(tmp_path / "pair", network, **sizes)).sha256 == first
-    other = make_pair(tmp_path / "pair", network, **sizes, normalization="zscore")
+    first = read_checkpoint(save_pair(tmp_path / "pair", network, **sizes)).sha256
+    assert read_checkpoint(save_pair(tmp_path / "pair", network, **sizes)).sha256 == first
+    other = save_pair(tmp_path / "pair", network, **sizes, normalization="zscore")
     assert read_checkpoint(other).sha256 != first
 
 
-def test_weights_alone_are_refused(tmp_path: Path) -> None:
+def test_cytodl_checkpoint_beside_a_config_json_is_cytodls_unless_it_is_a_pth_file(
+    tmp_path: Path,
+) -> None:
+    network = nets.UNet(2, 1, 1, [4, 8, 16], [2, 2], num_res_units=2)
+    folder = save_pair(tmp_path / "pair", network, num_features=4, num_layers=3)
+    state = {f"backbone.{k}": v for k, v in network.state_dict().items()}
+    torch.save({"state_dict": state}, folder / "best_model.pth")
+    assert read_checkpoint(folder).image["patch_size"] == [32, 32]
+    torch.save({"state_dict": state}, folder / "model.ckpt")
+    with pytest.raises(ModelError, match="the weights are not those of a DynUNet"):
+        read_checkpoint(folder / "model.ckpt")
+
+
+def test_weights_without_architecture_are_refused(tmp_path: Path) -> None:
     torch.save(nets.UNet(2, 1, 1, [4, 8], [2]).state_dict(), tmp_path / "model.pth")
-    with pytest.raises(ModelError, match="no config.json lies beside it"):
+    with pytest.raises(ModelError, match="has no config.json beside it"):
         read_checkpoint(tmp_path / "model.pth")
     state = {f"backbone.{k}": v for k, v in nets.UNet(2, 1, 1, [4, 8], [2]).state_dict().items()}
     torch.save({"state_dict": state}, tmp_path / "model.ckpt")
@@ -448,7 +475,7 @@ def test_weights_alone_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("dims", [2, 3])
-def test_training_starts_from_all_weights_of_a_cytodl_model(
+def test_training_starts_with_all_weights_of_a_cytodl_model(
     tmp_path: Path, dims: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     module, folder = make_cytodl(tmp_path / "experiment", dims)
@@ -462,7 +489,7 @@ def test_training_starts_from_all_weights_of_a_cytodl_model(
     )
     with caplog.at_level(logging.INFO, "cytoloop"):
         WarmStart(folder).setup(SimpleNamespace(), ours, "fit")  # type: ignore[arg-type]
-    assert f"{len(module.backbone.state_dict())} weights loaded as they are" in caplog.text
+    assert f"{len(module.backbone.state_dict())} weights loaded unchanged" in caplog.text
     assert "by zscore, this training has percentile 1.0 99.8: normalization=zscore" in caplog.text
     for name, value in module.backbone.state_dict().items():
         assert torch.equal(ours.backbone.state_dict()[name], value)
@@ -472,7 +499,7 @@ def test_training_starts_from_all_weights_of_a_cytodl_model(
 
 
 @pytest.mark.parametrize("dims", [2, 3])
-def test_config_that_the_plugin_writes_is_read(tmp_path: Path, dims: int) -> None:
+def test_config_of_the_plugin_is_read(tmp_path: Path, dims: int) -> None:
     from cyto_dl.api.cyto_dl_model import SegmentationPluginModel
 
     module, folder = make_cytodl(tmp_path / "experiment", dims)
@@ -484,14 +511,14 @@ def test_config_that_the_plugin_writes_is_read(tmp_path: Path, dims: int) -> Non
     plugin.save_config(folder / "train_config.yaml")
     checkpoint = read_checkpoint(folder)
     assert checkpoint.image["patch_size"] == SHAPES[dims][2:]
-    assert checkpoint.backbone["spatial_dims"] == dims  # a reference to another key there
+    assert checkpoint.backbone["spatial_dims"] == dims  # a reference to another key in the config
     image = torch.randn(SHAPES[dims])
     assert torch.equal(logits(build_network(checkpoint), image), cytodl_logits(module, image))
 
 
-def test_the_config_in_the_docs_is_read(tmp_path: Path) -> None:
+def test_config_in_the_docs_is_read(tmp_path: Path) -> None:
     text = (Path(__file__).parents[2] / "docs" / "models.md").read_text()
     config = json.loads(text.partition("```json")[2].partition("```")[0])
     network = nets.UNet(2, 1, 1, [64, 128, 256, 512], [2, 2, 2], num_res_units=2)
-    checkpoint = read_checkpoint(make_pair(tmp_path / "pair", network, **config))
+    checkpoint = read_checkpoint(save_pair(tmp_path / "pair", network, **config))
     assert build_network(checkpoint) and checkpoint.image["patch_size"] == [64, 64]

@@ -1,4 +1,4 @@
-"""Model files that somebody made to do harm: nothing runs, nothing fills the memory."""
+"""Malicious model files: no code runs, and memory stays limited."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from monai.networks.nets import DynUNet
 from cytoloop.__main__ import main
 from cytoloop.errors import ModelError
 from cytoloop.model.checkpoint import build_network, read_checkpoint
-from cytoloop.model.importers.references import lookup
-from cytoloop.model.safe_load import read_settings
+from cytoloop.model.importers.config_references import lookup
+from cytoloop.model.safe_load import read_config
 
 ARGUMENTS: dict[str, Any] = {
     "spatial_dims": 2,
@@ -32,7 +32,7 @@ BACKBONE = {"_target_": "monai.networks.nets.DynUNet", **ARGUMENTS}
 
 
 class Bomb:
-    """A pickle of it would write a file."""
+    """Unpickling it creates a file."""
 
     def __reduce__(self) -> tuple[Any, tuple[str]]:
         return os.system, ("touch exploded",)
@@ -40,14 +40,14 @@ class Bomb:
 
 @pytest.fixture(autouse=True)
 def nothing_explodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Run in a folder in which no test may leave a file of that name."""
+    """Run in a temporary folder, and check that no pickle created its file."""
     monkeypatch.chdir(tmp_path)
     yield
     assert not list(tmp_path.rglob("exploded"))
 
 
 def save(path: Path, config: str | None = None, **changes: Any) -> Path:
-    """Write a CytoDL checkpoint, and a config beside it."""
+    """Write a CytoDL checkpoint, and optionally a config beside it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     state = {f"backbone.{k}": v for k, v in DynUNet(**ARGUMENTS).state_dict().items()}
     content = {"state_dict": state, "hyper_parameters": {"backbone": BACKBONE}} | changes
@@ -57,22 +57,22 @@ def save(path: Path, config: str | None = None, **changes: Any) -> Path:
     return path
 
 
-def test_the_harmless_file_is_read(tmp_path: Path) -> None:
+def test_harmless_file_is_read(tmp_path: Path) -> None:
     assert build_network(read_checkpoint(save(tmp_path / "a.ckpt")))
-    told = f"model: {{backbone: {json.dumps(BACKBONE)}}}"
-    assert build_network(read_checkpoint(save(tmp_path / "b.ckpt", told, hyper_parameters=None)))
+    config = f"model: {{backbone: {json.dumps(BACKBONE)}}}"
+    assert build_network(read_checkpoint(save(tmp_path / "b.ckpt", config, hyper_parameters=None)))
 
 
 @pytest.mark.parametrize("name", ["a.ckpt", "best_model.pth"])
 @pytest.mark.parametrize("place", ["callbacks", "hyper_parameters", "state_dict"])
-def test_a_pickle_does_not_run(tmp_path: Path, name: str, place: str) -> None:
+def test_pickle_does_not_run(tmp_path: Path, name: str, place: str) -> None:
     path = save(tmp_path / name, **{place: {"backbone.x": Bomb()}})
     (tmp_path / "config.json").write_text("{}")
-    with pytest.raises(ModelError, match="damaged, or holds code"):
+    with pytest.raises(ModelError, match="damaged, or contains code"):
         read_checkpoint(path)
 
 
-def test_a_whole_network_is_refused_with_advice(tmp_path: Path) -> None:
+def test_pickled_network_is_refused_with_advice(tmp_path: Path) -> None:
     torch.save(DynUNet(**ARGUMENTS), tmp_path / "best_model.pth")
     with pytest.raises(ModelError, match=r"save network.state_dict\(\) instead of the whole"):
         read_checkpoint(tmp_path)
@@ -87,19 +87,22 @@ def test_a_whole_network_is_refused_with_advice(tmp_path: Path) -> None:
         (
             "model: {backbone: {_target_: monai.networks.nets.DynUNet, spatial_dims: "
             "\"${eval:'open(`exploded`,`w`)'}\"}}",
-            "would have to be computed, and nothing in a file is",
+            "is an interpolation, expected a value",
         ),
-        ("model: {backbone: '${oc.env:HOME}'}", None),  # text, so the shapes tell
+        (
+            "model: {backbone: '${oc.env:HOME}'}",
+            None,
+        ),  # stays text, so the architecture is inferred
         ("model: {backbone: '${model.backbone}'}", None),
         ("model: {backbone: ['${oc.decode:1}']}", None),
-        ("a: " * 400, "is not read as plain data"),
-        ("[" * 40000, "is not read as plain data: RecursionError|recursion"),
-        ("#" * (600 << 10), "expected 524288 at most"),
-        ("[1, 2]", "holds list, expected keys"),
-        ("\x00", "is not read as plain data"),
+        ("a: " * 400, "cannot be read as plain data"),
+        ("[" * 40000, "cannot be read as plain data: RecursionError|recursion"),
+        ("#" * (600 << 10), "expected at most 524288"),
+        ("[1, 2]", "contains list, expected keys"),
+        ("\x00", "cannot be read as plain data"),
     ],
 )
-def test_a_config_beside_is_data(tmp_path: Path, config: str, reason: str | None) -> None:
+def test_config_is_read_as_data(tmp_path: Path, config: str, reason: str | None) -> None:
     path = save(tmp_path / "checkpoints" / "a.ckpt", config, hyper_parameters=None)
     if reason is None:
         assert read_checkpoint(path).backbone["filters"] == [4, 8, 8]
@@ -108,36 +111,36 @@ def test_a_config_beside_is_data(tmp_path: Path, config: str, reason: str | None
         read_checkpoint(path)
 
 
-def test_references_are_followed_and_nothing_else(tmp_path: Path) -> None:
+def test_only_references_are_replaced(tmp_path: Path) -> None:
     (tmp_path / "c.yaml").write_text(
         "dims: 2\nmodel: {a: '${dims}', b: ['${model.a}', '${eval:1+1}'], c: '${model.b}', "
         "d: 'x/${dims}', e: '${missing}', f: '${model.f}', g: '${model.g.h}', h: {i: '${model}'}}"
     )
-    tree = read_settings(tmp_path / "c.yaml")
+    tree = read_config(tmp_path / "c.yaml")
     assert lookup(tree, "model.c") == [2, "${eval:1+1}"]
     assert lookup(tree, "model.d") == "x/${dims}"
     assert lookup(tree, "model.e") is lookup(tree, "model.g.x") is lookup(tree, "none.x") is None
     assert lookup(tree, "model.f") == "${model.f}"
-    assert lookup(tree, "model.h")  # contains itself: ends nevertheless
+    assert lookup(tree, "model.h")  # contains itself, but does not loop
 
 
-def test_aliases_that_multiply_are_refused_at_once(tmp_path: Path) -> None:
+def test_multiplying_aliases_are_refused(tmp_path: Path) -> None:
     rows = ["a0: &a0 [4, 8, 8]"]
     rows += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 30)]
     rows += ["model: {backbone: {_target_: monai.networks.nets.DynUNet, filters: *a29}}"]
     path = save(tmp_path / "a.ckpt", "\n".join(rows), hyper_parameters=None)
-    with pytest.raises(ModelError, match="holds too many values, or nests them too deeply"):
+    with pytest.raises(ModelError, match="has more than 200 values, or is nested deeper than 4"):
         read_checkpoint(path)
 
 
-def test_a_file_that_was_cut_off_is_refused(tmp_path: Path) -> None:
+def test_file_that_is_cut_off_is_refused(tmp_path: Path) -> None:
     path = save(tmp_path / "a.ckpt")
     whole = path.read_bytes()
     for size in (0, 100, len(whole) // 2, len(whole) - 10):
         path.write_bytes(whole[:size])
-        with pytest.raises(ModelError, match="is no readable checkpoint"):
+        with pytest.raises(ModelError, match="is not a readable checkpoint"):
             read_checkpoint(path)
-    for place in range(0, len(whole), len(whole) // 40):  # one byte is wrong
+    for place in range(0, len(whole), len(whole) // 40):  # one byte is changed
         path.write_bytes(whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :])
         try:
             build_network(read_checkpoint(path))
@@ -145,46 +148,49 @@ def test_a_file_that_was_cut_off_is_refused(tmp_path: Path) -> None:
             continue
 
 
-def test_a_decompression_bomb_is_refused(tmp_path: Path) -> None:
+def test_compressed_checkpoint_is_refused(tmp_path: Path) -> None:
     source = save(tmp_path / "a.ckpt")
     packed = tmp_path / "packed.ckpt"
     with zipfile.ZipFile(source) as old, zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as new:
         for member in old.infolist():
             new.writestr(member.filename, old.read(member))
         new.writestr("archive/data/999", bytes(50 << 20))
-    with pytest.raises(ModelError, match="packed into less"):
+    with pytest.raises(ModelError, match="is compressed and unpacks to"):
         read_checkpoint(packed)
 
 
 def memory() -> int:
-    """Return the most bytes that this process has had so far."""
+    """Return the peak memory of this process in bytes."""
     resource = pytest.importorskip("resource")  # not on Windows
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-@pytest.mark.parametrize("ours", [True, False])
-def test_a_network_too_large_for_its_weights_is_never_made(tmp_path: Path, ours: bool) -> None:
-    extra = {"image": {"spatial_dims": 2}} if ours else {}
+@pytest.mark.parametrize("own", [True, False])
+def test_network_larger_than_its_weights_is_never_built(tmp_path: Path, own: bool) -> None:
+    extra = {"image": {"spatial_dims": 2}} if own else {}
     for filters, reason in (
         ([10**9] * 3, "1000000000 is more than 4096"),
         ([4096] * 3, "weights and architecture do not fit"),
     ):
-        told = {"backbone": {**BACKBONE, "filters": filters}, **extra}
-        path = save(tmp_path / "a.ckpt", hyper_parameters=told)
+        hparams = {"backbone": {**BACKBONE, "filters": filters}, **extra}
+        path = save(tmp_path / "a.ckpt", hyper_parameters=hparams)
         before = memory()
         with pytest.raises(ModelError, match=reason):
             build_network(read_checkpoint(path))
         assert memory() - before < 100 << 20
 
 
-def test_weights_that_claim_more_than_the_file_holds_are_refused(tmp_path: Path) -> None:
+def test_weights_larger_than_the_file_and_other_faulty_weights_are_refused(tmp_path: Path) -> None:
     name = "backbone.input_block.conv1.conv.weight"
     state = torch.load(save(tmp_path / "a.ckpt"), weights_only=True)["state_dict"]
     for value, reason in (
-        (torch.zeros(1).expand(10**6, 10**6), "claims .* more than the file holds"),
-        (torch.full((4, 1, 3, 3), float("nan")), "no numbers: the training went wrong"),
-        (torch.zeros(4, 1, 3, 3).to_sparse(), "is no dense tensor"),
-        ("text", "is no tensor but str"),
+        (torch.zeros(1).expand(10**6, 10**6), "claims shape .* larger than the file"),
+        (
+            torch.full((4, 1, 3, 3), float("nan")),
+            "has NaN or infinite values: the training diverged",
+        ),
+        (torch.zeros(4, 1, 3, 3).to_sparse(), "is not a dense tensor"),
+        ("text", "is not a tensor but str"),
     ):
         path = save(tmp_path / "b.ckpt", state_dict=state | {name: value})
         with pytest.raises(ModelError, match=reason):
@@ -192,23 +198,23 @@ def test_weights_that_claim_more_than_the_file_holds_are_refused(tmp_path: Path)
 
 
 @pytest.mark.parametrize("patch", [[10**5] * 3, [64, -1], [], "64", [64, 2.5]])
-def test_a_window_that_would_fill_the_memory_is_refused(tmp_path: Path, patch: Any) -> None:
-    told = {"backbone": BACKBONE, "image": {"spatial_dims": 2, "patch_size": patch}}
+def test_patch_size_that_would_fill_the_memory_is_refused(tmp_path: Path, patch: Any) -> None:
+    hparams = {"backbone": BACKBONE, "image": {"spatial_dims": 2, "patch_size": patch}}
     with pytest.raises(ModelError, match="patch size"):
-        read_checkpoint(save(tmp_path / "a.ckpt", hyper_parameters=told))
+        read_checkpoint(save(tmp_path / "a.ckpt", hyper_parameters=hparams))
 
 
-def test_files_of_ours_with_a_part_missing_are_refused(tmp_path: Path) -> None:
+def test_checkpoints_with_missing_parts_are_refused(tmp_path: Path) -> None:
     for part in ("backbone", "image"):
-        told = {"backbone": BACKBONE, "image": {}} | {part: 1}
-        with pytest.raises(ModelError, match="lacks a part"):
-            read_checkpoint(save(tmp_path / "a.ckpt", hyper_parameters=told))
+        hparams = {"backbone": BACKBONE, "image": {}} | {part: 1}
+        with pytest.raises(ModelError, match=f"lacks a part of a checkpoint: {part}"):
+            read_checkpoint(save(tmp_path / "a.ckpt", hyper_parameters=hparams))
 
 
 @pytest.mark.parametrize(
     "spoil", ["pickle", "class", "eval", "cut", "shapes", "nothing", "config", "text"]
 )
-def test_every_one_ends_with_a_message_and_status_2(
+def test_every_malicious_file_ends_with_a_message_and_status_2(
     tmp_path: Path, spoil: str, capfd: pytest.CaptureFixture[str], tiff: Any, blobs: Any
 ) -> None:
     tiff(tmp_path / "images" / "i.tif", blobs((40, 40), 3, 0)[0])
@@ -236,8 +242,10 @@ def test_every_one_ends_with_a_message_and_status_2(
         "input=images",
     ]
     assert main(["predict", *words, "output=out"]) == 2
-    told = capfd.readouterr().err
-    told = told[told.index("ModelError: ") :]
-    assert "model" in told and "Traceback" not in told
-    assert len([line for line in told.splitlines() if line.strip()]) >= 2  # and how to repair it
+    message = capfd.readouterr().err
+    message = message[message.index("ModelError: ") :]
+    assert "model" in message and "Traceback" not in message
+    assert (
+        len([line for line in message.splitlines() if line.strip()]) >= 2
+    )  # the fault, and how to repair it
     assert not (tmp_path / "out" / "predictions.csv").exists()

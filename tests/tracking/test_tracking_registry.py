@@ -22,7 +22,7 @@ from cytoloop.__main__ import main
 from cytoloop.errors import ConfigError, ModelError
 from cytoloop.inference.pyfunc import PyFunc, served
 from cytoloop.manifest import read_manifest
-from cytoloop.model.convert import own_form
+from cytoloop.model.convert import converted_checkpoint
 from cytoloop.tracking.checkpoints import locate_checkpoint
 from cytoloop.tracking.packing import pack
 from cytoloop.tracking.registry import check_name, find_version, list_versions, register
@@ -395,16 +395,16 @@ def hostile(kind: str, folder: Path, checkpoint: Path) -> Path:
 @pytest.mark.parametrize(
     ("kind", "reason"),
     [
-        ("pickle", "damaged, or holds code"),
-        ("pickle in a zip", "damaged, or holds code"),
+        ("pickle", "damaged, or contains code"),
+        ("pickle in a zip", "damaged, or contains code"),
         ("path", "'../exploded' leads out of the folder"),
         ("absolute", "leads out of the folder"),
         ("windows", "leads out of the folder"),
         ("link", "'best.ckpt' is a link"),
         ("bomb", "unpacks to 67108864 bytes"),
-        ("many", "holds 2001 files, expected 2000 at most"),
-        ("nothing", "holds neither"),
-        ("damaged", "is no readable zip"),
+        ("many", "has 2001 files, expected at most 2000"),
+        ("nothing", "holds no model, expected"),
+        ("damaged", "is not a readable zip"),
     ],
 )
 def test_hostile_models_are_refused_and_nothing_is_registered(
@@ -433,7 +433,7 @@ def test_hostile_models_are_refused_and_nothing_is_registered(
         (["promote", "checkpoint=none", "min_units=1"], "min_units=1: expected 2 or more"),
         (["import", "checkpoint=none.ckpt", "name=a/b"], "'a/b' cannot name a model"),
         (["import", "checkpoint=none.ckpt", "name=a"], "no such checkpoint"),
-        (["import", "checkpoint=none.zip", "name=a"], "is no readable zip"),
+        (["import", "checkpoint=none.zip", "name=a"], "is not a readable zip"),
         (["register", "checkpoint=runs:/" + "0" * 32, "name=a"], "no such run"),
         (["export", "checkpoint=none.ckpt", "output=o"], "no such checkpoint"),
         (["list", "nmae=x"], "Could not override 'nmae'"),
@@ -451,7 +451,7 @@ def test_an_export_that_cannot_be_leaves_nothing(
         "export", f"checkpoint={path}", "format=folder", "output=o", status=2
     )
     text = tell("export", f"checkpoint={path}", "format=x", "output=o", status=2)
-    assert re.search(r"format=x: is unknown\nOne of folder.*pyfunc", text)
+    assert re.search(r"format=x: is unknown\nExpected folder.*pyfunc", text)
     assert not (project / "o").exists()
 
 
@@ -475,6 +475,6 @@ def test_a_package_that_predicts_something_else_is_not_kept(
 
 def test_a_checkpoint_of_ours_is_copied_bit_by_bit(make_model: Make) -> None:
     path = make_model(2)
-    with own_form(path) as file:
+    with converted_checkpoint(path) as file:
         assert file.read_bytes() == path.read_bytes()
     assert not file.exists()

@@ -49,7 +49,9 @@ def test_a_head_that_both_have_says_the_same_and_a_new_one_starts_anew() -> None
     torch.testing.assert_close(both[:, :1], answer(old, old.state_dict(), x))
     torch.testing.assert_close(new.state_dict()["output_block.conv.conv.weight"][1], fresh)
     assert not found.new and not found.skipped
-    assert "2 fitted, heads foreground to foreground, distance (distance anew)" in found.told()[1]
+    assert (
+        "2 fitted, heads foreground to foreground, distance (new: distance)" in found.summary()[1]
+    )
     back = transfer("m", found.state, network(seed=2).state_dict(), here, there)
     torch.testing.assert_close(answer(old, back.state, x), both[:, :1])
 
@@ -67,7 +69,7 @@ def test_channels_go_by_their_names_or_share_the_mean() -> None:
     )
     same = answer(network(3), three.state, torch.cat([x, x, x], 1))
     torch.testing.assert_close(same, answer(old, old.state_dict(), torch.cat([x, x], 1)))
-    assert any("2 channels to 3 (their mean)" in line for line in three.told())
+    assert any("2 channels to 3 (their mean)" in line for line in three.summary())
 
 
 def test_what_cannot_be_fitted_is_refused_or_starts_anew() -> None:

@@ -26,8 +26,7 @@ from cytoloop.curation.decisions.apply import (
     warn_about_spacing,
 )
 from cytoloop.curation.decisions.latest import latest_decisions
-from cytoloop.curation.exchange.cytodl import export_cytodl
-from cytoloop.curation.exchange.segmenter_ml import export_segmenter_ml
+from cytoloop.curation.exchange.registry import DATASET_FORMATS
 from cytoloop.curation.file_names import MASK_FOLDER
 from cytoloop.curation.output.made_images import remove_new_images_on_failure
 from cytoloop.curation.output.merged_targets import write_merged_targets
@@ -51,8 +50,6 @@ from cytoloop.curation.splits.names import SPLITS
 from cytoloop.manifest import Row, absolute_path
 
 log = logging.getLogger(__name__)
-
-_EXPORTERS = {"cytodl": export_cytodl, "segmenter_ml": export_segmenter_ml}
 
 
 def curate(
@@ -152,7 +149,8 @@ def _write_extras(result: CurationResult, settings: CurationSettings, output: Pa
         log.info("report: %s", files[-1])
     if settings.export:
         folder = output / settings.export
-        export = _EXPORTERS[settings.export](result.kept, folder, settings.on_problem)
+        exporter = DATASET_FORMATS[settings.export]
+        export = exporter.write(folder, result.kept, settings.on_problem)
         for name, reason in export.left_out.items():
             log.warning("not exported: %s: %s", name, reason)
         log.info("exported to %s", folder)

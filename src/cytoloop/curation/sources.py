@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cytoloop.curation.exchange.segmenter_ml import is_experiment, read_experiment
+from cytoloop.curation.exchange.registry import DATASET_FORMATS, find_format
 from cytoloop.curation.pairing.keys import compile_pattern, find_part
 from cytoloop.curation.pairing.pairs import match_images
 from cytoloop.curation.pairing.series import expand_series
@@ -90,7 +90,8 @@ def _rows_of_pairs(settings: CurationSettings) -> tuple[list[Row], list[Unmatche
 
 def _rows_of_table(path: str) -> list[Row]:
     folder = absolute_path(path)
-    rows = read_experiment(folder) if is_experiment(folder) else read_manifest(path, _REQUIRED)
+    found = find_format(DATASET_FORMATS, folder)
+    rows = found.read(folder) if found else read_manifest(path, _REQUIRED)
     return [with_absolute_paths(row) for row in rows]
 
 

@@ -1,7 +1,8 @@
-"""What a file asks to be built, checked before anything is: the class, its arguments, its size.
+"""Checks of an architecture from an untrusted file, before the network is built.
 
-A few words in a file can ask for any class and any amount of memory. Here the network is laid out
-first without memory for its weights, and is built only if it is the one that the weights are of.
+A few words in a file can name any class and ask for any amount of memory. So the class must be a
+network of MONAI, its arguments small plain values, and the network is first built on torch's meta
+device, without memory, to compare its weights with those of the file.
 """
 
 from __future__ import annotations
@@ -19,26 +20,27 @@ from torch.overrides import TorchFunctionMode
 from cytoloop.errors import ModelError, truncate_lines
 
 _NETWORKS = "monai.networks.nets"
-_MOST = 4096
-"""The largest whole number of an architecture: features, kernel, image side."""
-_MOST_REPEATS = 64
-_MOST_VALUES = 200
-_DEEPEST = 4
-_MOST_VOXELS = 1 << 27
-_TOLD = {
+_MAX_INT = 4096
+"""Largest whole number in an architecture: features, kernel size, image side."""
+_MAX_REPEATS = 64
+"""Largest number of blocks or layers."""
+_MAX_VALUES = 200
+_MAX_DEPTH = 4
+_MAX_VOXELS = 1 << 27
+_DESCRIBED = {
     "in_channels": "channels",
     **dict.fromkeys(("filters", "channels", "features", "init_filters"), "features"),
 }
-_MAKERS = (torch.empty, torch.zeros, torch.ones, torch.full, torch.rand, torch.randn)
+_FACTORIES = (torch.empty, torch.zeros, torch.ones, torch.full, torch.rand, torch.randn)
 
 
 def network_class(where: str, target: str) -> type[nn.Module]:
-    """Return the MONAI network that `target` names, nothing else.
+    """Return the network class of `monai.networks.nets` that `target` names.
 
     Raises
     ------
     ModelError
-        Any other class.
+        `target` names another class.
     """
     module, _, name = target.rpartition(".")
     found = None
@@ -47,94 +49,96 @@ def network_class(where: str, target: str) -> type[nn.Module]:
     if not (inspect.isclass(found) and issubclass(found, nn.Module)):
         raise ModelError(
             where,
-            f"asks for the class {target[:120]!r}",
-            f"Only networks of {_NETWORKS} are built from a file.",
+            f"names the class {target[:120]!r}, expected a network of {_NETWORKS}",
+            "Other classes are not built from a file, because they could run any code.",
         )
     return found
 
 
 def check_arguments(where: str, kind: type[nn.Module], arguments: Mapping[str, Any]) -> None:
-    """Refuse arguments that the class does not know, or that are no small plain values.
+    """Raise an error unless the class has all these arguments and they are small plain values.
 
     Raises
     ------
     ModelError
-        All of them at once.
+        All faulty arguments.
     """
     known = inspect.signature(kind).parameters
     problems = [
-        f"{name[:60]}: no argument of {kind.__name__}" for name in arguments if name not in known
+        f"{name[:60]}: not an argument of {kind.__name__}"
+        for name in arguments
+        if name not in known
     ]
     if arguments.get("pretrained"):
-        problems.append("pretrained: asks for a download")
+        problems.append("pretrained: would download weights")
     for name, value in arguments.items():
-        problems += dict.fromkeys(f"{name}: {fault}" for fault in _faults(str(name), value))
+        problems += dict.fromkeys(f"{name}: {fault}" for fault in _find_faults(str(name), value))
     if problems:
         raise ModelError(
             where,
             truncate_lines([f"in the architecture, {p}" for p in problems], 12),
-            "It is not loaded.",
+            "The model is not loaded. Restore the original file.",
         )
 
 
-def check_window(where: str, sides: Any) -> None:
-    """Refuse a patch size that is none, or would fill the memory.
+def check_patch_size(where: str, sides: Any) -> None:
+    """Raise an error unless `sides` is a patch size of at most 2**27 voxels.
 
     Raises
     ------
     ModelError
-        It is no list of one to three whole numbers above 0, or of too many voxels.
+        Not a list of one to three whole numbers above 0, or too many voxels.
     """
     fits = isinstance(sides, (list, tuple)) and 1 <= len(sides) <= 3
     if not fits or not all(isinstance(n, int) and not isinstance(n, bool) and n > 0 for n in sides):
         found = f"patch size {sides!r}"[:120]
         raise ModelError(where, found, "Expected whole numbers above 0, [Z,] Y, X.")
-    if math.prod(sides) > _MOST_VOXELS:
-        found = f"patch size {list(sides)} has more than {_MOST_VOXELS} voxels"
-        raise ModelError(where, found, "Take a smaller one.")
+    if math.prod(sides) > _MAX_VOXELS:
+        found = f"patch size {list(sides)} has more than {_MAX_VOXELS} voxels"
+        raise ModelError(where, found, "Take a smaller patch size.")
 
 
 def check_fit(
     kind: type[nn.Module], arguments: Mapping[str, Any], weights: Mapping[str, Tensor]
 ) -> None:
-    """Refuse a network that is not the one that the weights are of; none of it is allocated.
+    """Raise an error unless the weights fit the network; no memory is allocated for it.
 
     Raises
     ------
     ValueError
         Names or shapes differ.
     """
-    with WithoutMemory():
-        planned = {name: tuple(t.shape) for name, t in kind(**arguments).state_dict().items()}
+    with MetaDeviceMode():
+        expected = {name: tuple(t.shape) for name, t in kind(**arguments).state_dict().items()}
     found = {name: tuple(t.shape) for name, t in weights.items()}
-    wrong = [f"{k} is only in the file" for k in found if k not in planned]
-    wrong += [f"{k} is missing in the file" for k in planned if k not in found]
+    wrong = [f"{k} is only in the file" for k in found if k not in expected]
+    wrong += [f"{k} is missing in the file" for k in expected if k not in found]
     wrong += [
-        f"{k} has shape {found[k]}, the architecture wants {planned[k]}"
-        for k in planned
-        if k in found and found[k] != planned[k]
+        f"{k} has shape {found[k]}, expected {expected[k]}"
+        for k in expected
+        if k in found and found[k] != expected[k]
     ]
     if wrong:
         raise ValueError("; ".join(truncate_lines(wrong, 1)))
 
 
 def describe(backbone: Mapping[str, Any]) -> str:
-    """Return an architecture in a few words."""
+    """Return a short description of an architecture, for log and error messages."""
     name = str(backbone.get("_target_", "network")).rpartition(".")[2]
     text = f"{name} for {backbone.get('spatial_dims', '?')}D images"
-    for key, meaning in _TOLD.items():
+    for key, meaning in _DESCRIBED.items():
         if key in backbone:
             value = backbone[key]
-            shown = " ".join(map(str, value)) if isinstance(value, (list, tuple)) else value
-            text += f", {meaning} {shown}"
+            value = " ".join(map(str, value)) if isinstance(value, (list, tuple)) else value
+            text += f", {meaning} {value}"
     return text
 
 
-class WithoutMemory(TorchFunctionMode):
-    """Tensors are made with a shape and no memory.
+class MetaDeviceMode(TorchFunctionMode):
+    """Create tensors on the meta device: they have a shape, but no memory.
 
-    Unlike ``torch.device("meta")`` it leaves the numbers alone that a network computes while it
-    is built (MONAI's SwinUNETR reads some of them).
+    ``torch.device("meta")`` would also move numbers that a network computes while it is built,
+    and MONAI's SwinUNETR needs some of their values.
     """
 
     def __torch_function__(
@@ -145,44 +149,44 @@ class WithoutMemory(TorchFunctionMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         kwargs = dict(kwargs or {})
-        if func in _MAKERS and kwargs.get("device") is None:
+        if func in _FACTORIES and kwargs.get("device") is None:
             kwargs["device"] = "meta"
         return func(*args, **kwargs)
 
 
-def _faults(name: str, value: Any) -> Iterator[str]:
-    """Yield what is wrong with an argument's value."""
-    most = _MOST
+def _find_faults(name: str, value: Any) -> Iterator[str]:
+    """Yield the faults of an argument's value."""
+    limit = _MAX_INT
     if name.startswith("num_") or any(word in name for word in ("blocks", "depth", "layers")):
-        most = _MOST_REPEATS
+        limit = _MAX_REPEATS
     for count, (depth, leaf) in enumerate(_leaves(value)):
-        if count >= _MOST_VALUES or depth > _DEEPEST:
-            yield "holds too many values, or nests them too deeply"
+        if count >= _MAX_VALUES or depth > _MAX_DEPTH:
+            yield f"has more than {_MAX_VALUES} values, or is nested deeper than {_MAX_DEPTH}"
             return
         if leaf == "_target_":
-            yield "nests a class"
+            yield "contains a nested class (_target_)"
         elif isinstance(leaf, str) and "${" in leaf:
-            yield f"{leaf[:60]!r} would have to be computed, and nothing in a file is"
+            yield f"{leaf[:60]!r} is an interpolation, expected a value"
         elif isinstance(leaf, str):
             if len(leaf) > 100:
-                yield "is too long a word"
+                yield "contains a text of more than 100 characters"
         elif isinstance(leaf, float):
             if not math.isfinite(leaf):
-                yield f"{leaf} is no number"
+                yield f"{leaf} is not a finite number"
         elif isinstance(leaf, int):
-            if abs(leaf) > most:
-                yield f"{leaf} is more than {most}"
+            if abs(leaf) > limit:
+                yield f"{leaf} is more than {limit}"
         elif leaf is not None:
-            yield f"is no plain value but {type(leaf).__name__}"
+            yield f"is not a plain value but {type(leaf).__name__}"
 
 
 def _leaves(value: Any, depth: int = 0) -> Iterator[tuple[int, Any]]:
-    """Yield the keys and values of nested lists and tables, with their depth, one level too many.
+    """Yield the keys and values of nested lists and mappings, with their depth.
 
-    Nothing below that is looked at: a few lines of YAML can nest for ever.
+    Values deeper than one level below the limit are not visited: YAML aliases can nest endlessly.
     """
     nested = isinstance(value, (Mapping, list, tuple))
-    if not nested or depth > _DEEPEST:
+    if not nested or depth > _MAX_DEPTH:
         yield depth, value
         return
     for key, item in value.items() if isinstance(value, Mapping) else enumerate(value):

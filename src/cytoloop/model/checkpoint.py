@@ -1,7 +1,7 @@
-"""Checkpoints as data: read without running anything from the file.
+"""Checkpoints: reading them safely as data, and building their networks.
 
-`torch.load(weights_only=True)` admits tensors and plain values only. The architecture is plain
-values too; its class is taken only from MONAI's networks, whatever the file says.
+`torch.load(weights_only=True)` admits only tensors and plain values. The architecture is a plain
+value, too, and its class must be a network of MONAI.
 """
 
 from __future__ import annotations
@@ -19,30 +19,31 @@ from torch import Tensor, nn
 from cytoloop.errors import ModelError
 from cytoloop.io.atomic import replacing
 from cytoloop.io.digest import file_hash
-from cytoloop.model.architecture import check_arguments, check_fit, check_window, network_class
-from cytoloop.model.importers import best_in_folder, read_foreign
+from cytoloop.model.architecture import check_arguments, check_fit, check_patch_size, network_class
+from cytoloop.model.importers import find_checkpoint, import_model
 from cytoloop.model.safe_load import check_weights, load_tensors
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a checkpoint file holds.
+    """Content of a checkpoint file.
 
     Attributes
     ----------
     path : Path
     sha256 : str
-        Of the file; where it is of another origin, of the file and of what it was read as (a
-        config beside it has its say in the prediction).
+        Hash of the file. For a model of another tool, hash of the file together with the
+        imported architecture and image settings, because a config beside the file changes the
+        prediction.
     weights : dict of str to Tensor
         State dict, keys ``backbone.*``.
     backbone : dict
         ``_target_`` and arguments of the network.
     image : dict
-        What the network expects of an image: spatial_dims, channels, spacing_um, patch_size,
+        Images that the network expects: spatial_dims, channels, spacing_um, patch_size,
         normalization.
     epoch, step : int
-        How far it was trained.
+        Progress of the training.
     """
 
     path: Path
@@ -55,46 +56,49 @@ class Checkpoint:
 
 
 def read_checkpoint(path: str | Path) -> Checkpoint:
-    """Read a checkpoint of ours, or one of another origin (see `cytoloop.model.importers`).
+    """Return the checkpoint of CytoLoop or another tool (see `cytoloop.model.importers`).
 
     Parameters
     ----------
     path : str or Path
-        The file, or the folder of a CytoDL or Segmenter ML training: its best one is taken.
+        The file, or the folder of a CytoDL or Segmenter ML training, whose best checkpoint is
+        read.
 
     Raises
     ------
     ModelError
-        Missing, damaged, of an unknown origin, or holding more than data.
+        The file is missing, damaged, of an unknown tool, or contains more than data.
     """
     path = Path(path)
     if path.is_dir():
-        path = best_in_folder(path)
+        path = find_checkpoint(path)
     content = load_tensors(path)
     hparams = content.get("hyper_parameters") if isinstance(content, dict) else None
     if not isinstance(hparams, dict) or not {"backbone", "image"} <= set(hparams):
-        other = read_foreign(path, content)
-        meaning = json.dumps([other.backbone, other.image], sort_keys=True)
+        model = import_model(path, content)
+        settings = json.dumps([model.backbone, model.image], sort_keys=True)
         return Checkpoint(
             path=path,
-            sha256=hashlib.sha256((file_hash(path) + meaning).encode()).hexdigest(),
-            weights=other.weights,
-            backbone=other.backbone,
-            image=other.image,
-            epoch=other.epoch,
-            step=other.step,
+            sha256=hashlib.sha256((file_hash(path) + settings).encode()).hexdigest(),
+            weights=model.weights,
+            backbone=model.backbone,
+            image=model.image,
+            epoch=model.epoch,
+            step=model.step,
         )
     state = content.get("state_dict")
-    parts = (state, hparams["backbone"], hparams["image"])
-    if not all(isinstance(part, Mapping) for part in parts):
-        raise ModelError(str(path), "lacks a part of a checkpoint", "Take another one of its run.")
-    check_weights(path, state)
+    parts = {"state_dict": state, "backbone": hparams["backbone"], "image": hparams["image"]}
+    if missing := [name for name, part in parts.items() if not isinstance(part, Mapping)]:
+        raise ModelError(
+            str(path), f"lacks a part of a checkpoint: {', '.join(missing)}", "Take another one."
+        )
+    check_weights(path, parts["state_dict"])
     if "patch_size" in hparams["image"]:
-        check_window(str(path), hparams["image"]["patch_size"])
+        check_patch_size(str(path), hparams["image"]["patch_size"])
     return Checkpoint(
         path=path,
         sha256=file_hash(path),
-        weights=dict(state),
+        weights=dict(parts["state_dict"]),
         backbone=dict(hparams["backbone"]),
         image=dict(hparams["image"]),
         epoch=int(content.get("epoch", 0)),
@@ -103,14 +107,13 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
 
 
 def write_tuned(path: str | Path, tuned: Mapping[str, float]) -> None:
-    """Keep the post-processing that was chosen on the validation images in a checkpoint of ours.
+    """Store tuned post-processing in a CytoLoop checkpoint, atomically.
 
     Parameters
     ----------
     path : str or Path
-        Changed atomically.
     tuned : mapping of str to float
-        Becomes ``tuned`` among what the network expects of an image.
+        Becomes ``tuned`` of the checkpoint's image settings.
     """
     content = load_tensors(Path(path))
     content["hyper_parameters"]["image"]["tuned"] = dict(tuned)
@@ -124,7 +127,7 @@ def build_network(checkpoint: Checkpoint) -> nn.Module:
     Raises
     ------
     ModelError
-        The file names a class outside MONAI's networks, or weights that do not fit it.
+        The class is not a network of MONAI, or the weights do not fit it.
     """
     where = str(checkpoint.path)
     arguments = dict(checkpoint.backbone)
@@ -149,6 +152,6 @@ def build_network(checkpoint: Checkpoint) -> nn.Module:
         raise ModelError(
             where,
             f"weights and architecture do not fit: {reason}",
-            "The file is damaged, or the config beside it is another model's.",
+            "The file is damaged, or the config beside it belongs to another model.",
         ) from error
     return network.eval()

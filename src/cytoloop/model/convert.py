@@ -1,4 +1,4 @@
-"""A model of any origin, from a file, a folder or a zip, as a checkpoint of ours."""
+"""Conversion of models of other tools to CytoLoop checkpoints."""
 
 from __future__ import annotations
 
@@ -12,63 +12,64 @@ import torch
 
 from cytoloop.io.atomic import replacing
 from cytoloop.model.checkpoint import Checkpoint, build_network, read_checkpoint
-from cytoloop.model.safe_load import load_tensors, unpacked
+from cytoloop.model.safe_load import load_tensors, unpacked_zip
 
 
 @contextmanager
-def own_form(path: str | Path) -> Iterator[Path]:
-    """Yield a checkpoint of ours with the model at a path, for as long as the block lasts.
+def converted_checkpoint(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary CytoLoop checkpoint of a model; it is removed after the block.
 
     Parameters
     ----------
     path : str or Path
-        A checkpoint of any origin, the folder of one, or a zip of such a folder.
+        A checkpoint of CytoLoop or of another tool, its folder, or a zip of this folder.
 
     Raises
     ------
     ModelError
-        It cannot be read exactly, or is not to be trusted.
+        The model cannot be read exactly, its weights do not fit, or the file is unsafe.
     """
     path = Path(path)
     if path.suffix.lower() == ".zip":
-        with unpacked(path) as folder, own_form(folder) as own:
-            yield own
+        with unpacked_zip(path) as folder, converted_checkpoint(folder) as converted:
+            yield converted
             return
-    ours = path / "best.ckpt"
-    checkpoint = read_checkpoint(ours if ours.is_file() else path)
-    build_network(checkpoint)  # weights that do not fit are no model
+    best = path / "best.ckpt"
+    checkpoint = read_checkpoint(best if best.is_file() else path)
+    build_network(checkpoint)  # raises if weights and architecture do not fit
     with tempfile.TemporaryDirectory(prefix="cytoloop-model-") as temporary:
-        own = Path(temporary) / "best.ckpt"
-        write_own(checkpoint, own)
-        yield own
+        converted = Path(temporary) / "best.ckpt"
+        write_checkpoint(checkpoint, converted)
+        yield converted
 
 
-def write_own(checkpoint: Checkpoint, path: str | Path) -> None:
-    """Write a checkpoint of ours, whole or not at all.
+def write_checkpoint(checkpoint: Checkpoint, path: str | Path) -> None:
+    """Write a CytoLoop checkpoint, complete or not at all.
 
-    One of ours is copied as it is; of another origin, what it was read as is written.
+    The file of a CytoLoop checkpoint is copied unchanged.
 
     Parameters
     ----------
     checkpoint : Checkpoint
         From `read_checkpoint`.
     path : str or Path
+        Where to write it.
 
     Raises
     ------
     ModelError
-        The file has been damaged since it was read.
+        The original file was damaged since it was read.
     """
     content = load_tensors(checkpoint.path)
-    told = content.get("hyper_parameters") if isinstance(content, Mapping) else None
-    own = isinstance(told, Mapping) and {"backbone", "image"} <= set(told)
+    hparams = content.get("hyper_parameters") if isinstance(content, Mapping) else None
+    own = isinstance(hparams, Mapping) and {"backbone", "image"} <= set(hparams)
     with replacing(path) as temporary:
         if own:
             shutil.copyfile(checkpoint.path, temporary)
         else:
             hparams = {"backbone": checkpoint.backbone, "image": checkpoint.image}
-            counted = {"epoch": checkpoint.epoch, "global_step": checkpoint.step}
+            progress = {"epoch": checkpoint.epoch, "global_step": checkpoint.step}
             torch.save(
-                {"state_dict": checkpoint.weights, "hyper_parameters": hparams, **counted},
+                {"state_dict": checkpoint.weights, "hyper_parameters": hparams, **progress},
                 temporary,
             )

@@ -1,7 +1,7 @@
-"""Files of unknown origin as data: nothing in them is run, nothing larger than they are is made.
+"""Safe reading of untrusted model files: no code in them runs, and memory stays limited.
 
-`torch.load(weights_only=True)` admits tensors and plain values only, `yaml.safe_load` plain
-values only. Neither bounds what a small file may ask for, so that is done here.
+`torch.load(weights_only=True)` admits only tensors and plain values, `yaml.safe_load` only plain
+values. Neither limits the memory that a small file can ask for; the checks here do.
 """
 
 from __future__ import annotations
@@ -23,19 +23,20 @@ from torch import Tensor
 
 from cytoloop.errors import ModelError, truncate_lines
 
-_MOST_TEXT = 512 << 10
-"""Bytes of a config: CytoDL's have 12 KiB."""
-_MOST_MEMBERS, _MOST_UNPACKED, _MOST_RATIO = 2000, 8 << 30, 20
-"""Of a zip: files, bytes, bytes for each packed one. Weights hardly pack, CSV up to tenfold."""
+_MAX_CONFIG_BYTES = 512 << 10
+"""CytoDL's configs have about 12 KiB."""
+_MAX_MEMBERS, _MAX_UNPACKED, _MAX_RATIO = 2000, 8 << 30, 20
+"""Limits of a zip: files, unpacked bytes, unpacked bytes per packed byte. Weights barely compress,
+CSV files up to 10 times."""
 
 
 def load_tensors(path: Path) -> Any:
-    """Return what `torch.save` wrote.
+    """Return the content of a file that `torch.save` wrote.
 
     Raises
     ------
     ModelError
-        Missing, damaged, packed so that it unpacks to more than the file, or holding code.
+        The file is missing, damaged or compressed, or contains code.
     """
     if not path.is_file():
         raise ModelError(str(path), "no such checkpoint", "Give a .ckpt file or a runs:/ URI.")
@@ -45,53 +46,56 @@ def load_tensors(path: Path) -> Any:
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
         raise ModelError(
             str(path),
-            "is no readable checkpoint: damaged, cut off, or of a torch before 1.6",
-            "Copy it again; a file of an old torch must be saved once more with a newer one.",
+            "is not a readable checkpoint: damaged, cut off, or written by torch before 1.6",
+            "Copy it again. Save a file of an old torch again with torch 1.6 or later.",
         ) from error
     unpacked = sum(member.file_size for member in members)
-    packed = any(member.compress_type != zipfile.ZIP_STORED for member in members)
-    if packed or unpacked > path.stat().st_size:
+    compressed = any(member.compress_type != zipfile.ZIP_STORED for member in members)
+    if compressed or unpacked > path.stat().st_size:
         raise ModelError(
             str(path),
-            f"is no checkpoint as torch writes it: {unpacked} bytes packed into less",
-            "Such a file can fill the memory and is not loaded; ask for the original.",
+            f"is compressed and unpacks to {unpacked} bytes; torch writes uncompressed files",
+            "It is not loaded, because it could fill the memory. Get the original file.",
         )
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many kinds for a damaged or hostile file
+    except Exception as error:  # torch raises many types for damaged or malicious files
         raise ModelError(
             str(path),
-            f"is no readable checkpoint ({type(error).__name__}): damaged, or holds code",
-            "Only files of tensors and plain values are loaded: copy it again, or save "
+            f"is not a readable checkpoint ({type(error).__name__}): damaged, or contains code",
+            "Only tensors and plain values are loaded. Copy it again, or save "
             "network.state_dict() instead of the whole network.",
         ) from error
 
 
 @contextmanager
-def unpacked(path: Path) -> Iterator[Path]:
-    """Yield the folder that a zip holds, unpacked aside for as long as the block lasts.
+def unpacked_zip(path: Path) -> Iterator[Path]:
+    """Yield a temporary folder with the files of a zip; it is removed after the block.
+
+    If the zip contains a single folder, this folder is yielded.
 
     Raises
     ------
     ModelError
-        No zip; or one whose members lead out of the folder, are links, are too many, or unpack to
-        far more than the file.
+        The file is not a readable zip; or its members lead out of the folder, are links, are more
+        than 2000, or unpack to more than 8 GiB or 20 times their size.
     """
     try:
         archive = zipfile.ZipFile(path)
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
-        raise ModelError(str(path), "is no readable zip", "Copy it again.") from error
+        raise ModelError(str(path), "is not a readable zip", "Copy it again.") from error
     with archive, tempfile.TemporaryDirectory(prefix="cytoloop-unpacked-") as temporary:
         members = [member for member in archive.infolist() if not member.is_dir()]
-        if problems := _faults_of_members(members):
-            repair = "It is not unpacked; ask for the original."
+        if problems := _member_problems(members):
+            repair = "It is not unpacked. Get the original file."
             raise ModelError(str(path), truncate_lines(problems, 6), repair)
         for member in members:
             target = Path(temporary, member.filename)
             target.parent.mkdir(parents=True, exist_ok=True)
             try:
                 with archive.open(member) as packed, target.open("wb") as file:
-                    shutil.copyfileobj(packed, file)  # of the size told, sum checked
+                    # zipfile stops at the stated size, and checks the CRC
+                    shutil.copyfileobj(packed, file)
             except (zipfile.BadZipFile, EOFError, RuntimeError, zlib.error) as error:
                 raise ModelError(str(path), f"is damaged: {error}", "Copy it again.") from error
         folder = Path(temporary)
@@ -100,14 +104,14 @@ def unpacked(path: Path) -> Iterator[Path]:
         yield folder
 
 
-def _faults_of_members(members: Sequence[zipfile.ZipInfo]) -> list[str]:
-    """Return what is wrong with a zip before anything of it is unpacked."""
+def _member_problems(members: Sequence[zipfile.ZipInfo]) -> list[str]:
+    """Return why a zip must not be unpacked, [] if it is safe."""
     problems = []
-    if len(members) > _MOST_MEMBERS:
-        problems.append(f"holds {len(members)} files, expected {_MOST_MEMBERS} at most")
+    if len(members) > _MAX_MEMBERS:
+        problems.append(f"has {len(members)} files, expected at most {_MAX_MEMBERS}")
     size = sum(member.file_size for member in members)
     packed = sum(member.compress_size for member in members)
-    if size > _MOST_UNPACKED or size > _MOST_RATIO * packed + (1 << 20):
+    if size > _MAX_UNPACKED or size > _MAX_RATIO * packed + (1 << 20):
         problems.append(f"unpacks to {size} bytes from {packed}")
     for member in members:
         name = member.filename
@@ -115,55 +119,57 @@ def _faults_of_members(members: Sequence[zipfile.ZipInfo]) -> list[str]:
         if ".." in parts or not parts[0] or ":" in name or "\0" in name:
             problems.append(f"{name[:80]!r} leads out of the folder")
         elif stat.S_IFMT(member.external_attr >> 16) not in (0, stat.S_IFREG):
-            problems.append(f"{name[:80]!r} is a link, or no file")
+            problems.append(f"{name[:80]!r} is a link or not a regular file")
     return problems
 
 
 def check_weights(path: Path, weights: Mapping[Any, Any]) -> None:
-    """Refuse weights that are no plain tensors of finite numbers, as large as they are stored.
+    """Raise an error unless all weights are dense real tensors, finite, and stored in the file.
 
     Raises
     ------
     ModelError
-        All of them at once.
+        All faulty weights.
     """
     size = path.stat().st_size
     problems = []
     for name, value in weights.items():
         if not isinstance(name, str) or not isinstance(value, Tensor):
-            problems.append(f"{str(name)[:80]}: is no tensor but {type(value).__name__}")
+            problems.append(f"{str(name)[:80]}: is not a tensor but {type(value).__name__}")
         elif value.layout is not torch.strided or value.is_quantized or value.is_complex():
-            problems.append(f"{name}: is no dense tensor of real numbers")
+            problems.append(f"{name}: is not a dense tensor of real numbers")
         elif not value.numel() * value.element_size() <= value.untyped_storage().nbytes() <= size:
-            problems.append(f"{name}: claims {tuple(value.shape)}, more than the file holds")
+            problems.append(f"{name}: claims shape {tuple(value.shape)}, larger than the file")
         elif value.is_floating_point() and not bool(torch.isfinite(value).all()):
-            problems.append(f"{name}: holds values that are no numbers: the training went wrong")
+            problems.append(f"{name}: has NaN or infinite values: the training diverged")
     if problems:
         raise ModelError(
             str(path), truncate_lines(problems, 6), "Take another checkpoint of this model."
         )
 
 
-def read_settings(path: Path) -> dict[str, Any]:
-    """Return a YAML or JSON file as plain values; tags, classes and resolvers mean nothing.
+def read_config(path: Path) -> dict[str, Any]:
+    """Return a YAML or JSON file as plain values; YAML tags, classes and resolvers are not run.
 
     Raises
     ------
     ModelError
-        Too large, damaged, asking for an object, or no table of keys.
+        The file is larger than 512 KiB, damaged, contains a YAML tag, or is not a mapping.
     """
     repair = "Restore the file that was written with the model."
     try:
         size = path.stat().st_size
-        if size > _MOST_TEXT:
-            raise ModelError(str(path), f"has {size} bytes, expected {_MOST_TEXT} at most", repair)
+        if size > _MAX_CONFIG_BYTES:
+            found = f"has {size} bytes, expected at most {_MAX_CONFIG_BYTES}"
+            raise ModelError(str(path), found, repair)
         text = path.read_text(encoding="utf-8")
-        found = json.loads(text) if path.suffix.lower() == ".json" else yaml.safe_load(text)
+        content = json.loads(text) if path.suffix.lower() == ".json" else yaml.safe_load(text)
     except (yaml.YAMLError, OSError, RecursionError, UnicodeError, ValueError) as error:
         if isinstance(error, ModelError):
             raise
         reason = " ".join(str(error).split())[:160] or type(error).__name__
-        raise ModelError(str(path), f"is not read as plain data: {reason}", repair) from error
-    if not isinstance(found, dict):
-        raise ModelError(str(path), f"holds {type(found).__name__}, expected keys", repair)
-    return {str(key): value for key, value in found.items()}
+        raise ModelError(str(path), f"cannot be read as plain data: {reason}", repair) from error
+    if not isinstance(content, dict):
+        found = f"contains {type(content).__name__}, expected keys and values"
+        raise ModelError(str(path), found, repair)
+    return {str(key): value for key, value in content.items()}

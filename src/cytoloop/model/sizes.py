@@ -1,4 +1,4 @@
-"""Which image sizes a network takes: found by laying it out without memory."""
+"""Image sizes that a network accepts, found by running it on torch's meta device."""
 
 from __future__ import annotations
 
@@ -8,80 +8,79 @@ from typing import Any
 import torch
 
 from cytoloop.errors import CytoloopError
-from cytoloop.model.architecture import WithoutMemory, network_class
+from cytoloop.model.architecture import MetaDeviceMode, network_class
 
 _STEPS = (1, 2, 4, 8, 16, 32, 64)
-BASE = 128
-"""Side of the image that a network is shown."""
-LAYOUT_ERRORS = (AssertionError, IndexError, RuntimeError, TypeError, ValueError)
-"""What networks raise of an image that they cannot take."""
+PROBE_SIDE = 128
+"""Side of the image that a network is tested with."""
+NETWORK_ERRORS = (AssertionError, IndexError, RuntimeError, TypeError, ValueError)
+"""Errors that networks raise for images that they do not accept."""
 
 
-def lay_out(backbone: Mapping[str, Any]) -> torch.nn.Module | None:
-    """Return a network without memory for its weights.
+def build_meta_network(backbone: Mapping[str, Any]) -> torch.nn.Module | None:
+    """Return a network on the meta device, without memory for its weights.
 
     Parameters
     ----------
     backbone : mapping
-        ``_target_`` and arguments of a network of MONAI.
+        ``_target_`` and arguments of a MONAI network.
 
     Returns
     -------
     Module or None
-        None where the class is not MONAI's or the arguments are wrong: building it for good will
-        say what is.
+        None if the class is not MONAI's or the arguments are invalid. Building the real network
+        reports the reason.
     """
     arguments = {key: value for key, value in backbone.items() if not key.startswith("_")}
     try:
         kind = network_class("model.backbone", str(backbone.get("_target_")))
-        with WithoutMemory():
+        with MetaDeviceMode():
             return kind(**arguments)
-    except (CytoloopError, *LAYOUT_ERRORS):
+    except (CytoloopError, *NETWORK_ERRORS):
         return None
 
 
 def size_multiples(backbone: Mapping[str, Any], dims: int) -> list[int] | None:
-    """Return what each side of an image must be a multiple of.
+    """Return the number that each side of an image must be a multiple of.
 
-    The network is run on tensors that have a shape and no numbers: axis by axis, the smallest
-    power of two by which a side may be longer than 128.
+    For each axis, it is the smallest power of two up to 64 by which a side of 128 can be extended.
 
     Parameters
     ----------
     backbone : mapping
-        ``_target_`` and arguments of a network of MONAI.
+        ``_target_`` and arguments of a MONAI network.
     dims : int
         2 or 3.
 
     Returns
     -------
     list of int or None
-        Per axis, [Z,] Y, X. None where no such size was found: the class is not MONAI's, or takes
-        one size only.
+        Per axis, [Z,] Y, X. An axis that cannot be extended by up to 64 gets 128. None if the
+        class is not MONAI's, the arguments are invalid, or sides of 128 are not accepted.
     """
-    network = lay_out(backbone)
+    network = build_meta_network(backbone)
     if network is None:
         return None
     network.eval()
     channels = int(backbone.get("in_channels", 1))
-    if not _takes(network, [BASE] * dims, channels):
+    if not _accepts(network, [PROBE_SIDE] * dims, channels):
         return None
     found = []
     for axis in range(dims):
-        sizes = ([BASE + (n if i == axis else 0) for i in range(dims)] for n in _STEPS)
+        sizes = ([PROBE_SIDE + (n if i == axis else 0) for i in range(dims)] for n in _STEPS)
         fitting = (
-            n for n, size in zip(_STEPS, sizes, strict=True) if _takes(network, size, channels)
+            n for n, size in zip(_STEPS, sizes, strict=True) if _accepts(network, size, channels)
         )
-        found.append(next(fitting, BASE))
+        found.append(next(fitting, PROBE_SIDE))
     return found
 
 
-def _takes(network: torch.nn.Module, size: Sequence[int], channels: int) -> bool:
-    """Tell whether the network gives an image of the size that it is given."""
+def _accepts(network: torch.nn.Module, size: Sequence[int], channels: int) -> bool:
+    """Return whether the network's output has the size of its input."""
     try:
-        with torch.inference_mode(), WithoutMemory():
+        with torch.inference_mode(), MetaDeviceMode():
             out = network.to("meta")(torch.empty(1, channels, *size, device="meta"))
-    except LAYOUT_ERRORS:
+    except NETWORK_ERRORS:
         return False
     out = out[0] if isinstance(out, (tuple, list)) else out
     return tuple(out.shape[2:]) == tuple(size)

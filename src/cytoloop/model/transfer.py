@@ -1,4 +1,4 @@
-"""Weights of one network in another: what is taken as it is, what is fitted, what starts anew."""
+"""Transfer of weights to a network that may have other heads or channels."""
 
 from __future__ import annotations
 
@@ -14,20 +14,21 @@ from cytoloop.errors import ModelError, join_names, truncate_lines
 
 @dataclass
 class Transfer:
-    """What becomes of each weight.
+    """The transferred weights, and how each of them was obtained.
 
     Attributes
     ----------
     state : dict of str to Tensor
-        For the new network, all of it.
+        Complete state dict of the new network.
     loaded : list of str
-        Names of weights that are taken as they are.
+        Names of weights that are loaded unchanged.
     fitted : dict of str to str
-        Names of weights for another number of channels or heads, with what was done.
+        Names of weights that were changed to other heads or channels, with a description.
     new : list of str
-        Names that the checkpoint does not have, or in another shape: as initialised.
+        Names of weights that are missing in the checkpoint or have another shape; they keep their
+        initial values.
     skipped : list of str
-        Names and shapes that the network has no use for.
+        Names and shapes of weights that are only in the checkpoint.
     """
 
     state: dict[str, Tensor]
@@ -36,9 +37,9 @@ class Transfer:
     new: list[str] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
 
-    def told(self) -> list[str]:
-        """Return the table in lines."""
-        lines = [f"{len(self.loaded)} weights loaded as they are"]
+    def summary(self) -> list[str]:
+        """Return the numbers and names of weights, one line per kind."""
+        lines = [f"{len(self.loaded)} weights loaded unchanged"]
         for text in dict.fromkeys(self.fitted.values()):
             names = [name for name, one in self.fitted.items() if one == text]
             lines.append(f"{len(names)} fitted, {text}: {join_names(names, 4)}")
@@ -51,37 +52,40 @@ class Transfer:
 def transfer(
     where: str,
     weights: Mapping[str, Tensor],
-    own: Mapping[str, Tensor],
-    there: Mapping[str, Any],
-    here: Mapping[str, Any],
+    initial: Mapping[str, Tensor],
+    source_image: Mapping[str, Any],
+    target_image: Mapping[str, Any],
     strict: bool = True,
 ) -> Transfer:
-    """Fit the weights of a checkpoint to a network.
+    """Return the weights of a checkpoint, fitted to a network.
 
-    A weight of the same name and shape is taken. One that has an output for each head gives each
-    head that both have its own, and leaves the others as they are initialised. One that has an
-    input for each channel gives channels of the same name theirs; where names tell nothing, every
-    channel gets the mean over the former ones, scaled so that equal channels give the same sum.
+    A weight with the same name and shape is loaded unchanged. Two kinds of weights are fitted:
+
+    - With one output per head, heads of the same name are loaded; new heads keep their initial
+      weights.
+    - With one input per channel, channels of the same name are loaded. If the names do not match,
+      every channel gets the mean of all channels, see `average_channels`.
 
     Parameters
     ----------
     where : str
-        The checkpoint, for the message.
-    weights, own : mapping of str to Tensor
-        State dicts of the checkpoint and of the network, as initialised.
-    there, here : mapping
-        What each expects of an image: ``heads``, ``channels``, ``channel_names``.
+        The checkpoint, for the error message.
+    weights, initial : mapping of str to Tensor
+        State dicts of the checkpoint and of the initialized network.
+    source_image, target_image : mapping
+        Image settings of the checkpoint and of the network: ``heads``, ``channels``,
+        ``channel_names``.
     strict : bool
-        Refuse what cannot be fitted; False: it starts anew, and is told.
+        Raise for weights that cannot be fitted. False: they keep their initial values.
 
     Raises
     ------
     ModelError
-        Weights that cannot be fitted, all of them.
+        All weights that cannot be fitted.
     """
-    found = Transfer({name: tensor.clone() for name, tensor in own.items()})
+    found = Transfer({name: tensor.clone() for name, tensor in initial.items()})
     problems = []
-    for name, tensor in own.items():
+    for name, tensor in initial.items():
         if name not in weights:
             found.new.append(name)
             problems.append(f"{name}: only in the network")
@@ -91,7 +95,9 @@ def transfer(
             found.state[name] = given
             found.loaded.append(name)
             continue
-        fitted = _heads(given, tensor, there, here) or _channels(given, tensor, there, here)
+        fitted = _fit_heads(given, tensor, source_image, target_image) or _fit_channels(
+            given, tensor, source_image, target_image
+        )
         if fitted is None:
             found.new.append(name)
             problems.append(
@@ -100,67 +106,73 @@ def transfer(
             continue
         found.state[name], found.fitted[name] = fitted
     for name in weights:
-        if name not in own:
+        if name not in initial:
             found.skipped.append(f"{name} {tuple(weights[name].shape)}")
             problems.append(f"{name}: only in the checkpoint")
     if problems and strict:
         raise ModelError(
             where,
             ["the weights do not fit this network", *truncate_lines(problems, 6)],
-            "Use the architecture that the checkpoint was trained with, or strict=false: what does "
-            "not fit starts anew.",
+            "Use the architecture of the checkpoint. Or initialize weights that do not fit with "
+            "strict=false.",
         )
     return found
 
 
-def _heads(
-    given: Tensor, own: Tensor, there: Mapping[str, Any], here: Mapping[str, Any]
+def _fit_heads(
+    given: Tensor, initial: Tensor, source: Mapping[str, Any], target: Mapping[str, Any]
 ) -> tuple[Tensor, str] | None:
-    """Return a weight with one output for each head."""
-    former, wanted = (list(image.get("heads") or ["foreground"]) for image in (there, here))
-    if given.ndim == 0 or given.shape[1:] != own.shape[1:]:
+    """Return a weight with one output per head, fitted to other heads, and a description.
+
+    None if the weight has not one output per head, or the heads are the same.
+    """
+    former, wanted = (list(image.get("heads") or ["foreground"]) for image in (source, target))
+    if given.ndim == 0 or given.shape[1:] != initial.shape[1:]:
         return None
-    if (len(given), len(own)) != (len(former), len(wanted)) or former == wanted:
+    if (len(given), len(initial)) != (len(former), len(wanted)) or former == wanted:
         return None
-    fitted = own.clone()
+    fitted = initial.clone()
     for number, head in enumerate(wanted):
         if head in former:
             fitted[number] = given[former.index(head)]
     new = [head for head in wanted if head not in former]
-    return fitted, f"heads {', '.join(former)} to {', '.join(wanted)}" + (
-        f" ({', '.join(new)} anew)" if new else ""
-    )
+    text = f"heads {', '.join(former)} to {', '.join(wanted)}"
+    return fitted, f"{text} (new: {', '.join(new)})" if new else text
 
 
-def _channels(
-    given: Tensor, own: Tensor, there: Mapping[str, Any], here: Mapping[str, Any]
+def _fit_channels(
+    given: Tensor, initial: Tensor, source: Mapping[str, Any], target: Mapping[str, Any]
 ) -> tuple[Tensor, str] | None:
-    """Return a weight with one input for each channel."""
-    if given.ndim < 3 or given.ndim != own.ndim or len(given) != len(own):
+    """Return a weight with one input per channel, fitted to other channels, and a description.
+
+    None if the weight has not one input per channel.
+    """
+    if given.ndim < 3 or given.ndim != initial.ndim or len(given) != len(initial):
         return None
-    if given.shape[2:] != own.shape[2:]:
+    if given.shape[2:] != initial.shape[2:]:
         return None
-    former, wanted = int(there.get("channels") or 0), int(here.get("channels") or 0)
-    if (given.shape[1], own.shape[1]) != (former, wanted):
+    former, wanted = int(source.get("channels") or 0), int(target.get("channels") or 0)
+    if (given.shape[1], initial.shape[1]) != (former, wanted):
         return None
-    names, others = (list(image.get("channel_names") or []) for image in (there, here))
+    names, others = (list(image.get("channel_names") or []) for image in (source, target))
     if len(set(names)) == former and set(others) <= set(names):
         picked = [names.index(name) for name in others]
         return given[:, picked].clone(), f"channels {', '.join(others)} of {', '.join(names)}"
-    return averaged(given, wanted), f"{former} channels to {wanted} (their mean)"
+    return average_channels(given, wanted), f"{former} channels to {wanted} (their mean)"
 
 
-def averaged(weight: Tensor, channels: int) -> Tensor:
-    """Return a convolution's weight for other input channels: each gets the mean of the former.
+def average_channels(weight: Tensor, channels: int) -> Tensor:
+    """Return a convolution's weight for another number of input channels.
 
-    It is scaled so that equal channels give the same sum.
+    Each channel gets the mean of the former channels, scaled so that equal input channels give
+    the same output as before.
 
     Parameters
     ----------
     weight : Tensor
         (out, in, [kZ,] kY, kX).
     channels : int
-        Inputs of the new one.
+        New number of input channels.
 
     Returns
     -------

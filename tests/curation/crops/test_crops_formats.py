@@ -1,4 +1,4 @@
-"""Cut and pasted through the formats of the tools."""
+"""Images cut and collected in the format of each annotation tool."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ import tifffile
 
 from cytoloop.__main__ import main
 from cytoloop.curation.crops.collect import collect_crops
-from cytoloop.curation.crops.cut import cut_images
-from cytoloop.curation.crops.formats import MODULES, format_named, format_of
+from cytoloop.curation.crops.cut import CutSettings, cut_images
+from cytoloop.curation.exchange.registry import ANNOTATION_FORMATS, find_format
 from cytoloop.io.labels import read_labels
 from cytoloop.manifest import Row
 
@@ -25,7 +25,7 @@ Blobs = Callable[..., tuple[np.ndarray, np.ndarray]]
 def row_of(folder: Path, blobs: Blobs, shape: tuple[int, ...]) -> tuple[Row, np.ndarray]:
     raw, labels = blobs(shape, 14, seed=3)
     labels = labels * 31  # numbers with gaps
-    labels[..., 12:14, :] = 700  # through every crop
+    labels[..., 12:14, :] = 700  # crosses several crops
     for name, data in (("raw", raw), ("seg1", labels)):
         tifffile.imwrite(
             folder / f"{name}.tif", data, imagej=True, metadata={"axes": "ZYX"[-len(shape) :]}
@@ -34,33 +34,34 @@ def row_of(folder: Path, blobs: Blobs, shape: tuple[int, ...]) -> tuple[Row, np.
 
 
 @pytest.mark.parametrize("shape", [(90, 100), (3, 60, 60)])
-@pytest.mark.parametrize("name", MODULES)
-def test_every_format_gives_the_labels_back(
+@pytest.mark.parametrize("name", ANNOTATION_FORMATS)
+def test_every_format_returns_the_labels(
     name: str, shape: tuple[int, ...], tmp_path: Path, blobs: Blobs
 ) -> None:
     row, labels = row_of(tmp_path, blobs, shape)
-    (image,) = cut_images([row], tmp_path / "a", format_named(name), 5, 24)
-    assert len({shot.core for shot in image.shots}) > 2
+    (image,) = cut_images([row], tmp_path / "a", ANNOTATION_FORMATS[name], CutSettings(5, 24))
+    assert len({plane.core for plane in image.planes}) > 2
     project = tmp_path / "a" / "project"
-    assert format_of(project) is format_named(name)
-    found = collect_crops(tmp_path / "a", project, tmp_path / "l", format_of(project))
-    assert (found.pictures, found.done) == (len(image.shots), 0)
+    form = find_format(ANNOTATION_FORMATS, project)
+    assert form is ANNOTATION_FORMATS[name]
+    found = collect_crops(tmp_path / "a", project, tmp_path / "l", form)
+    assert (found.pictures, found.done) == (len(image.planes), 0)
     assert np.array_equal(read_labels(tmp_path / "l" / "im.ome.tif"), labels)
 
 
-def test_work_in_supervisely_comes_back(tmp_path: Path, blobs: Blobs) -> None:
+def test_edits_in_supervisely_are_collected(tmp_path: Path, blobs: Blobs) -> None:
     row, labels = row_of(tmp_path, blobs, (90, 100))
-    form = format_named("supervisely")
-    (image,) = cut_images([row], tmp_path / "a", form, 5, 24)
+    form = ANNOTATION_FORMATS["supervisely"]
+    (image,) = cut_images([row], tmp_path / "a", form, CutSettings(5, 24))
     project = tmp_path / "a" / "project"
-    shot = max(image.shots, key=lambda shot: len(shot.owned - shot.wide))
-    gone = min(shot.owned - shot.wide)
+    plane = max(image.planes, key=lambda plane: len(plane.owned - plane.wide))
+    deleted = min(plane.owned - plane.wide)
     for file in project.rglob("ann/*.json"):
         content = json.loads(file.read_text())
-        if file.name.startswith(shot.picture):
+        if file.name.startswith(plane.picture):
             numbers = [one["tags"][0]["value"] for one in content["objects"]]
-            del content["objects"][numbers.index(str(gone))]
-            y, x = shot.core.y0 - shot.box.y0 + 2, shot.core.x0 - shot.box.x0 + 2
+            del content["objects"][numbers.index(str(deleted))]
+            y, x = plane.core.y0 - plane.box.y0 + 2, plane.core.x0 - plane.box.x0 + 2
             square = [[x, y], [x + 2, y], [x + 2, y + 2], [x, y + 2]]
             drawn = {"exterior": square, "interior": []}
             content["objects"].append(
@@ -72,8 +73,8 @@ def test_work_in_supervisely_comes_back(tmp_path: Path, blobs: Blobs) -> None:
     assert found.done == 1
     result = read_labels(tmp_path / "l" / "im.ome.tif")
     new = int(result.max())
-    assert new > labels.max() and np.argwhere(result == new)[0].tolist() >= [shot.core.y0 + 2]
-    kept = np.where(labels == gone, 0, labels)
+    assert new > labels.max() and np.argwhere(result == new)[0].tolist() >= [plane.core.y0 + 2]
+    kept = np.where(labels == deleted, 0, labels)
     assert np.array_equal(np.where(result == new, kept, result), kept)
 
 
@@ -89,7 +90,7 @@ def test_half_finished_work_on_real_nuclei_is_curated_again(
             shutil.copy(real_data / "dsb2018" / source / file.name, kind)
     curate = ["workers=1"]
     assert main(["curate", "raw=raw", "seg1=seg", "output=one", *curate]) == 0
-    assert main(["annotate", "data.path=one", "output=a", "format=coco", "min_size=64"]) == 0
+    assert main(["annotate", "data.path=one", "output=a", "format=coco", "min_crop_size=64"]) == 0
     assert main(["annotate", "project=a", "output=l"]) == 0
     for file in files:
         truth = tifffile.imread(Path("seg") / file.name)
@@ -98,7 +99,7 @@ def test_half_finished_work_on_real_nuclei_is_curated_again(
     lines = table.read_text().splitlines()
     lines[1::2] = [line.replace(",todo,", ",done,") for line in lines[1::2]]
     table.write_text("\n".join(lines) + "\n")
-    words = ["unfinished=exclude", "unseen=true"]
+    words = ["unfinished=exclude", "unseen_masks=true"]
     assert main(["annotate", "project=a", "output=half", *words]) == 0
     words = ["raw=raw", "seg1=half", "exclude=half/unseen", "output=two"]
     assert main(["curate", *words, *curate]) == 0

@@ -1,4 +1,4 @@
-"""The verb, both ways, with a format of its own so small that nothing can hide in it."""
+"""`cytoloop annotate`, cutting and collecting, with a minimal annotation format of .npz files."""
 
 from __future__ import annotations
 
@@ -13,15 +13,13 @@ import pytest
 import tifffile
 
 from cytoloop.__main__ import main
-from cytoloop.cli.commands import annotate
-from cytoloop.curation.crops import formats
 from cytoloop.curation.crops.collect import collect_crops, collect_pictures
-from cytoloop.curation.crops.cut import cut_images, rows_to_annotate
-from cytoloop.curation.crops.folder import new_folder, output_problems
-from cytoloop.curation.crops.formats import format_named, format_of
-from cytoloop.curation.crops.record import read_record
-from cytoloop.curation.exchange.pictures import Picture
-from cytoloop.errors import ConfigError, ImageError, ManifestError, OutputError
+from cytoloop.curation.crops.crops_table import read_crops_table
+from cytoloop.curation.crops.cut import CutSettings, cut_images, rows_to_annotate
+from cytoloop.curation.crops.output import output_problems, replace_output
+from cytoloop.curation.exchange.annotation.picture import Picture
+from cytoloop.curation.exchange.registry import ANNOTATION_FORMATS
+from cytoloop.errors import ImageError, ManifestError, OutputError
 from cytoloop.io.labels import read_labels
 from cytoloop.io.names import safe_name
 from cytoloop.io.read import read_header
@@ -32,7 +30,7 @@ Tiff = Callable[[Path, np.ndarray], Path]
 SPACING = (0.6, 0.3, 0.3)
 
 
-def write_pictures(folder: Path, pictures: Iterable[Picture], title: str = "object") -> None:
+def write(folder: Path, pictures: Iterable[Picture], title: str = "object") -> None:
     folder.mkdir(exist_ok=True)
     for one in pictures:
         np.savez(
@@ -40,29 +38,28 @@ def write_pictures(folder: Path, pictures: Iterable[Picture], title: str = "obje
             labels=one.labels,
             image=one.image,
             done=one.done,
-            new=np.zeros(0, int),
+            new_labels=np.zeros(0, int),
         )
 
 
-def read_pictures(path: Path, title: str | None = None) -> Iterator[Picture]:
+def read(path: Path, title: str | None = None) -> Iterator[Picture]:
     for file in sorted(path.glob("*.npz")):
         with np.load(file) as data:
-            new = frozenset(data["new"].tolist())
+            new = frozenset(data["new_labels"].tolist())
             yield Picture(file.stem, data["labels"], data["image"], bool(data["done"]), new)
 
 
 NPZ = SimpleNamespace(
-    write_pictures=write_pictures,
-    read_pictures=read_pictures,
+    write=write,
+    read=read,
     is_project=lambda path: any(path.glob("*.npz")),
 )
 
 
 @pytest.fixture(autouse=True)
 def npz(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(formats, "MODULES", {"npz": "npz"})
-    monkeypatch.setattr(annotate, "MODULES", {"npz": "npz"})
-    monkeypatch.setattr(formats, "importlib", SimpleNamespace(import_module=lambda name: NPZ))
+    """Register the format, and run in a temporary folder."""
+    monkeypatch.setitem(ANNOTATION_FORMATS, "npz", NPZ)
     monkeypatch.chdir(tmp_path)
 
 
@@ -99,14 +96,14 @@ def rewrite(name: str, path: str = "annotation/project", **changes: Any) -> None
     np.savez(file, **{**arrays, **changes})
 
 
-def test_cut_and_paste_give_the_labels_back(dataset: Path) -> None:
-    words = ["output=annotation", "format=npz", "objects=4", "min_size=20"]
+def test_cut_and_collect_return_the_labels(dataset: Path) -> None:
+    words = ["output=annotation", "format=npz", "objects_per_crop=4", "min_crop_size=20"]
     assert main(["annotate", "data.path=data", *words]) == 0
     rows = cells()
     assert len(rows) == len({row["picture"] for row in rows}) > 6
     assert {row["raw"] for row in rows} == {f"../data/raw/im_{n}.tif" for n in range(3)}
     assert {row["status"] for row in rows} == {"todo"} and {row["z"] for row in rows} == {""}
-    assert main(["annotate", "project=annotation", "output=labels", "unseen=true"]) == 0
+    assert main(["annotate", "project=annotation", "output=labels", "unseen_masks=true"]) == 0
     for number in range(3):
         path = Path(f"labels/im_{number}.ome.tif")
         assert np.array_equal(read_labels(path), tifffile.imread(dataset / f"seg/im_{number}.tif"))
@@ -115,11 +112,17 @@ def test_cut_and_paste_give_the_labels_back(dataset: Path) -> None:
         assert read_header(path).spacing_um[1:] == pytest.approx(SPACING[1:])
 
 
-def test_planes_of_a_stack_are_pictures_that_keep_the_numbers(
+def test_planes_of_a_stack_become_pictures_with_the_same_numbers(
     tmp_path: Path, blobs: Blobs, tiff: Tiff
 ) -> None:
     make(tmp_path / "data", blobs, tiff, (5, 60, 70))
-    words = ["output=annotation", "format=npz", "objects=4", "min_size=20", "split=valid"]
+    words = [
+        "output=annotation",
+        "format=npz",
+        "objects_per_crop=4",
+        "min_crop_size=20",
+        "split=valid",
+    ]
     assert main(["annotate", "data.path=data/dataset.csv", *words]) == 0
     labels = tifffile.imread("data/seg/im_1.tif")
     for row in cells():
@@ -129,13 +132,13 @@ def test_planes_of_a_stack_are_pictures_that_keep_the_numbers(
             assert np.array_equal(data["labels"], labels[int(row["z"]), y0:y1, x0:x1])
             assert data["image"].dtype == np.uint8
             assert int(row["objects"]) == len(np.unique(data["labels"])) - 1
-    assert main(["annotate", "project=annotation", "output=labels", "all_done=true"]) == 0
+    assert main(["annotate", "project=annotation", "output=labels", "all_finished=true"]) == 0
     assert np.array_equal(read_labels("labels/im_1.ome.tif"), labels)
     assert read_header("labels/im_1.ome.tif").spacing_um == pytest.approx(SPACING)
 
 
-def test_pictures_are_stretched_by_the_whole_image(dataset: Path) -> None:
-    cut_images(rows_to_annotate(dataset), "annotation", NPZ, 2, 20)
+def test_contrast_of_pictures_is_that_of_the_whole_image(dataset: Path) -> None:
+    cut_images(rows_to_annotate(dataset), "annotation", NPZ, CutSettings(2, 20))
     whole = tifffile.imread(dataset / "raw/im_0.tif").astype(float)
     low, high = np.percentile(whole, (0.5, 99.8))
     expected = np.round(np.clip((whole - low) / (high - low), 0, 1) * 255)
@@ -147,10 +150,10 @@ def test_pictures_are_stretched_by_the_whole_image(dataset: Path) -> None:
 
 
 def test_done_in_the_table_counts_as_done_in_the_picture(dataset: Path) -> None:
-    cut_images(rows_to_annotate(dataset, "train"), "annotation", NPZ, 50)
+    cut_images(rows_to_annotate(dataset, "train"), "annotation", NPZ)
     rows = cells()
     write_manifest("annotation/crops.csv", [{**rows[0], "status": "done"}], list(rows[0]))
-    words = ["project=annotation", "unfinished=exclude", "unseen=true"]
+    words = ["project=annotation", "unfinished=exclude", "unseen_masks=true"]
     assert main(["annotate", *words, "output=labels"]) == 0
     assert read_labels("labels/im_0.ome.tif").any()
     assert not read_labels("labels/unseen/im_0.ome.tif").any()
@@ -162,7 +165,7 @@ def test_done_in_the_table_counts_as_done_in_the_picture(dataset: Path) -> None:
     assert read_labels("other/im_0.ome.tif").any()
 
 
-def test_predictions_are_labels_to_correct(dataset: Path, blobs: Blobs, tiff: Tiff) -> None:
+def test_labels_of_predictions_can_be_corrected(dataset: Path, blobs: Blobs, tiff: Tiff) -> None:
     predicted = blobs((90, 110), 7, seed=9)[1]
     tiff(Path("preds/labels/im_0.tif"), predicted)
     row = {"id": "im_0", "raw": str(dataset / "raw/im_0.tif"), "labels": "labels/im_0.tif"}
@@ -175,10 +178,10 @@ def test_predictions_are_labels_to_correct(dataset: Path, blobs: Blobs, tiff: Ti
     assert np.array_equal(read_labels("labels/im_0.ome.tif"), predicted)
 
 
-def test_a_project_made_elsewhere_gives_an_image_for_each_picture(blobs: Blobs) -> None:
+def test_project_without_crops_table_gives_a_label_image_per_picture(blobs: Blobs) -> None:
     labels = blobs((40, 50), 300, seed=1, radius=1.5)[1].astype(np.uint32)
     image = labels.astype(np.uint8)
-    write_pictures(Path("theirs"), [Picture("a b", labels, image), Picture("c", labels * 0, image)])
+    write(Path("theirs"), [Picture("a b", labels, image), Picture("c", labels * 0, image)])
     assert main(["annotate", "project=theirs", "output=labels"]) == 0
     assert np.array_equal(read_labels("labels/a b.ome.tif"), labels)
     assert read_labels("labels/a b.ome.tif").dtype == (
@@ -187,17 +190,20 @@ def test_a_project_made_elsewhere_gives_an_image_for_each_picture(blobs: Blobs) 
     assert not read_labels("labels/c.ome.tif").any()
 
 
-def test_wrong_settings_are_refused_all_at_once(
+def test_invalid_settings_are_reported_together(
     dataset: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["data.path=data", "project=data", "output=data/x", "format=png", "objects=0"]
-    words += ["min_size=big", "split=all", "unfinished=drop", "unseen=1"]
+    words = ["data.path=data", "project=data", "output=data/x", "format=png"]
+    words += ["objects_per_crop=0", "min_crop_size=big", "split=all", "unfinished=drop"]
+    words += ["unseen_masks=1", "overwrite=yes"]
     assert main(["annotate", *words]) == 2
-    told = capsys.readouterr().err
-    for part in ("either data.path=", "png is unknown", "objects=0", "min_size=big", "split=all"):
-        assert part in told
-    for part in ("unfinished=drop", "unseen=1", "is inside data"):
-        assert part in told
+    error = capsys.readouterr().err
+    for part in (
+        *("either data.path=", "format=png, expected supervisely or coco or", "objects_per_crop=0"),
+        *("min_crop_size=big", "split=all", "unfinished=drop", "unseen_masks=1", "overwrite=yes"),
+        "output=data/x is inside its source data",
+    ):
+        assert part in error
     assert main(["annotate", "output=x"]) == 2
     assert "either data.path=" in capsys.readouterr().err
     assert main(["annotate", "project=nowhere", "output=x"]) == 2
@@ -205,36 +211,86 @@ def test_wrong_settings_are_refused_all_at_once(
     assert not Path("x").exists()
 
 
-def test_an_output_with_something_in_it_is_refused(dataset: Path) -> None:
+def test_output_that_is_not_empty_is_refused(dataset: Path) -> None:
     Path("full").mkdir()
     Path("full/a").touch()
-    assert output_problems("full", "data")[0].endswith("over the work of a person")
-    assert output_problems("full/a", "data") == ["output=full/a is a file"]
+    assert output_problems("full", "data")[0].startswith("output=full is not empty")
+    assert output_problems("full/a", "data") == ["output=full/a is a file, expected a folder"]
     assert output_problems("data", "data")[0].startswith("output=data is inside")
+    assert output_problems(".", "data") == ["output=. contains its source data"]
     assert not output_problems("new", "data")
-    with pytest.raises(OutputError, match="cannot be written"), new_folder("full"):
+    with pytest.raises(OutputError, match="is not empty"), replace_output("full"):
         pass
     assert [p.name for p in Path().iterdir() if p.name.startswith(".full")] == []
 
 
-def test_names_from_a_table_stay_in_the_folder() -> None:
+def test_overwrite_replaces_what_annotate_wrote(dataset: Path) -> None:
+    cut = ["annotate", "data.path=data", "output=annotation", "format=npz"]
+    assert main([*cut, "objects_per_crop=4", "min_crop_size=20"]) == 0
+    crops = len(cells())
+    assert main(cut) == 2
+    assert main([*cut, "overwrite=true"]) == 0
+    assert len(list(Path("annotation/project").iterdir())) == len(cells()) < crops
+    collect = ["annotate", "project=annotation", "output=labels"]
+    assert main([*collect, "unseen_masks=true"]) == 0
+    assert Path("labels/unseen").is_dir()
+    assert main(collect) == 2
+    assert Path("labels/unseen").is_dir()
+    assert main([*collect, "overwrite=true"]) == 0
+    assert not Path("labels/unseen").exists()
+    assert sorted(path.name for path in Path("labels").iterdir()) == [
+        *("annotate.json", "im_0.ome.tif", "im_1.ome.tif", "im_2.ome.tif")
+    ]
+
+
+@pytest.mark.parametrize("file", ["project/im_0.npz", "crops.csv", "notes.txt", "project/new.npz"])
+def test_overwrite_keeps_the_work_of_people(
+    dataset: Path, file: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["annotate", "data.path=data", "output=annotation", "format=npz"]
+    assert main(words) == 0
+    (Path("annotation") / file).write_text("mine")
+    capsys.readouterr()
+    assert main([*words, "overwrite=true"]) == 2
+    assert f"holds {file}: not written by cytoloop annotate, or changed since" in (
+        capsys.readouterr().err
+    )
+    assert (Path("annotation") / file).read_text() == "mine"
+    assert Path("annotation/project/im_1.npz").is_file()
+
+
+def test_overwrite_keeps_the_sources(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["annotate", "data.path=data", "output=annotation", "format=npz"]) == 0
+    words = ["output=annotation", "overwrite=true"]
+    assert main(["annotate", "project=annotation/project", *words]) == 2
+    assert "output=annotation contains its source annotation/project" in capsys.readouterr().err
+    assert main(["annotate", "project=annotation", "output=labels"]) == 0
+    row = {"id": "im_0", "raw": "data/raw/im_0.tif", "seg1": "labels/im_0.ome.tif"}
+    write_manifest("corrected.csv", [row])
+    words = ["data.path=corrected.csv", "output=labels", "format=npz", "overwrite=true"]
+    assert main(["annotate", *words]) == 2
+    assert "the rows use files in it" in capsys.readouterr().err
+    assert Path("labels/im_0.ome.tif").is_file()
+
+
+def test_safe_names_stay_in_the_folder() -> None:
     assert safe_name("../../etc/x y") == "etc_x y"
     assert safe_name("..") == "image" and safe_name("a-1.2_ä") == "a-1.2_ä"
 
 
-def test_images_that_cannot_be_cut_are_told_together_and_nothing_is_written(
+def test_images_that_cannot_be_cut_are_reported_together_and_nothing_is_written(
     dataset: Path, tiff: Tiff
 ) -> None:
     tiff(dataset / "seg/im_1.tif", np.zeros((5, 5), np.uint8))
     tifffile.imwrite(dataset / "seg/im_2.tif", np.full((90, 110), 4_100_000_000, np.uint32))
     rows = rows_to_annotate(dataset)
     rows += [Row({**rows[0].values, "id": name}, rows[0].root) for name in ("a:b", "A_b")]
-    with pytest.raises(ManifestError, match="(?s)same name.*shape.*labels above"):
+    with pytest.raises(ManifestError, match="(?s)same file name.*shape.*labels above"):
         cut_images(rows, "out", NPZ)
     assert not Path("out").exists()
 
 
-def test_rows_that_are_not_there_are_refused(dataset: Path) -> None:
+def test_missing_split_and_missing_labels_are_refused(dataset: Path) -> None:
     with pytest.raises(ManifestError, match="has no image of split 'valid'"):
         rows_to_annotate(dataset / "train.csv", "valid")
     write_manifest("bare.csv", [{"raw": "data/raw/im_0.tif"}])
@@ -242,85 +298,84 @@ def test_rows_that_are_not_there_are_refused(dataset: Path) -> None:
         rows_to_annotate("bare.csv")
 
 
-def test_unknown_formats_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="'png' is unknown"):
-        format_named("png")
-    with pytest.raises(ImageError, match="no project that can be read"):
-        format_of(tmp_path)
+def test_project_of_an_unknown_format_is_refused(
+    dataset: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["annotate", "project=data/raw", "output=labels"]) == 2
+    error = capsys.readouterr().err
+    assert "data/raw: is not a project of a known format: supervisely, coco" in error
 
 
-def test_missing_unknown_and_resized_pictures_are_told_together(dataset: Path) -> None:
-    cut_images(rows_to_annotate(dataset), "annotation", NPZ, 50)
+def test_missing_unknown_and_resized_pictures_are_reported_together(dataset: Path) -> None:
+    cut_images(rows_to_annotate(dataset), "annotation", NPZ)
     Path("annotation/project/im_0.npz").rename("annotation/project/mine.npz")
     rewrite("im_1", labels=np.zeros((3, 3), np.uint32))
-    told = r"(?s)'im_1' is \(3, 3\).*'mine' is not in crops.csv.*'im_0' is missing"
-    with pytest.raises(ImageError, match=told):
+    faults = r"(?s)'im_1' is \(3, 3\).*'mine' is not in crops.csv.*'im_0' is missing"
+    with pytest.raises(ImageError, match=faults):
         collect_crops("annotation", Path("annotation/project"), "labels", NPZ)
     assert not Path("labels").exists()
 
 
-def test_a_picture_that_comes_twice_is_refused(dataset: Path) -> None:
-    cut_images(rows_to_annotate(dataset), "annotation", NPZ, 50)
-    twice = SimpleNamespace(read_pictures=lambda *words: [*read_pictures(words[0])] * 2)
+def test_picture_that_is_there_twice_is_refused(dataset: Path) -> None:
+    cut_images(rows_to_annotate(dataset), "annotation", NPZ)
+    twice = SimpleNamespace(read=lambda path, title: [*read(path)] * 2)
     with pytest.raises(ImageError, match="'im_0' is there twice"):
         collect_crops("annotation", Path("annotation/project"), "labels", twice)
-    with pytest.raises(ImageError, match="'im_0' and 'im_0' make the same file name"):
+    with pytest.raises(ImageError, match="'im_0' and 'im_0' get the same file name"):
         collect_pictures(Path("annotation/project"), "labels", twice)
     Path("none").mkdir()
     with pytest.raises(ImageError, match="holds no picture"):
         collect_pictures(Path("none"), "labels", NPZ)
 
 
-def test_changed_and_lost_images_are_refused_with_their_rows(dataset: Path, tiff: Tiff) -> None:
-    cut_images(rows_to_annotate(dataset), "annotation", NPZ, 50)
+def test_changed_and_missing_images_are_refused(dataset: Path, tiff: Tiff) -> None:
+    cut_images(rows_to_annotate(dataset), "annotation", NPZ)
     tiff(dataset / "raw/im_1.tif", np.ones((90, 110), np.uint16))
     (dataset / "raw/im_2.tif").unlink()
-    with pytest.raises(ManifestError, match="(?s)im_1: .* has changed.*im_2: .* is gone"):
+    with pytest.raises(ManifestError, match="(?s)im_1: .* has changed.*im_2: .* is missing"):
         collect_crops("annotation", Path("annotation/project"), "labels", NPZ)
 
 
 @pytest.mark.parametrize(
-    "change, told",
+    "change, message",
     [
         ({"status": "finished"}, "expected todo or done"),
         ({"core_y1": "9"}, "do not tile"),
-        ({"core_y1": "x"}, "is no whole number"),
+        ({"core_y1": "x"}, "expected a whole number"),
         ({"core_y1": "0"}, "core is empty"),
         ({"shape": "90 110"}, "expected for example"),
-        ({"shape": "2x90x110"}, "not of all planes"),
-        ({"owned": "1..99999999999"}, "is no object number"),
-        ({"owned": "a|b"}, "is no object number"),
+        ({"shape": "2x90x110"}, "do not show all planes"),
+        ({"owned": "1..99999999999"}, "expected an object number"),
+        ({"owned": "a|b"}, "expected an object number"),
         ({"picture": ""}, "column 'picture' is empty"),
     ],
 )
-def test_a_table_that_cannot_be_is_refused(
-    dataset: Path, change: dict[str, str], told: str
-) -> None:
-    cut_images(rows_to_annotate(dataset, "train"), "annotation", NPZ, 50)
+def test_faulty_crops_table_is_refused(dataset: Path, change: dict[str, str], message: str) -> None:
+    cut_images(rows_to_annotate(dataset, "train"), "annotation", NPZ)
     rows = cells()
     write_manifest("annotation/crops.csv", [{**rows[0], **change}], list(rows[0]))
-    with pytest.raises(ManifestError, match=told):
-        read_record(Path("annotation/crops.csv"))
+    with pytest.raises(ManifestError, match=message):
+        read_crops_table(Path("annotation/crops.csv"))
 
 
-def test_pictures_named_twice_or_of_two_shapes_are_refused(dataset: Path) -> None:
-    cut_images(rows_to_annotate(dataset, "train"), "annotation", NPZ, 50)
+def test_repeated_and_inconsistent_pictures_are_refused(dataset: Path) -> None:
+    cut_images(rows_to_annotate(dataset, "train"), "annotation", NPZ)
     row = cells()[0]
     write_manifest("annotation/crops.csv", [row, row], list(row))
     with pytest.raises(ManifestError, match="named twice"):
-        read_record(Path("annotation/crops.csv"))
+        read_crops_table(Path("annotation/crops.csv"))
     write_manifest("annotation/crops.csv", [row, {**row, "picture": "b", "sha256": "1"}], list(row))
     with pytest.raises(ManifestError, match="differ in sha256"):
-        read_record(Path("annotation/crops.csv"))
+        read_crops_table(Path("annotation/crops.csv"))
     write_manifest(
         "annotation/crops.csv",
         [{**row, "image": "../x"}, {**row, "picture": "b", "image": "x"}],
         list(row),
     )
-    with pytest.raises(ManifestError, match="same name in files"):
+    with pytest.raises(ManifestError, match="gets the same file name"):
         collect_crops("annotation", Path("annotation/project"), "labels", NPZ)
 
 
-def test_help_and_config_of_the_verb(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_shows_examples(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["annotate", "--help"]) == 0
     assert "cytoloop annotate project=annotation/" in capsys.readouterr().out

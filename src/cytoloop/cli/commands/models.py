@@ -53,7 +53,7 @@ def _tell(cfg: Any) -> None:
 def _register(cfg: Any) -> None:
     """Register the model of a run, or import one that no run here has made."""
     from cytoloop.inference.pyfunc import served
-    from cytoloop.model.convert import own_form
+    from cytoloop.model.convert import converted_checkpoint
     from cytoloop.tracking.checkpoints import Located, locate_checkpoint
     from cytoloop.tracking.registry import check_name, register
 
@@ -66,7 +66,7 @@ def _register(cfg: Any) -> None:
         found = "no run here has made it, so nobody could tell where it is from"
         again = f"cytoloop models import checkpoint={cfg.checkpoint} name={cfg.name}"
         raise ConfigError(str(cfg.checkpoint), found, f"Make a run for it: {again}")
-    with own_form(located.path) as file:
+    with converted_checkpoint(located.path) as file:
         run_id = located.run_id if cfg.action == "register" else None
         version = register(cfg.name, served(file), run_id, str(cfg.checkpoint))
     log.info("next: cytoloop models promote checkpoint=%s", version.uri)
@@ -88,7 +88,7 @@ def _export(cfg: Any) -> None:
     from cytoloop.inference.pyfunc import served
     from cytoloop.io.atomic import replacing_folder
     from cytoloop.model.checkpoint import read_checkpoint
-    from cytoloop.model.convert import own_form
+    from cytoloop.model.convert import converted_checkpoint
     from cytoloop.model.exporters import About, check_output, export_model
     from cytoloop.tracking.checkpoints import locate_checkpoint
     from cytoloop.tracking.packing import pack
@@ -98,7 +98,7 @@ def _export(cfg: Any) -> None:
     scores = run_scores(located.run_id)
     if cfg.format == "pyfunc":
         check_output(cfg.output, cfg.overwrite)
-        with own_form(located.path) as file, replacing_folder(cfg.output) as folder:
+        with converted_checkpoint(located.path) as file, replacing_folder(cfg.output) as folder:
             difference = pack(served(file), folder, {})
     else:
         about = About(

@@ -1,1 +1,1 @@
-"""Crops: images cut into pictures with a known number of objects, and put together again."""
+"""Crops: cut images into pictures for annotation, and stitch the corrected labels together."""

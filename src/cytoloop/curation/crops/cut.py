@@ -1,26 +1,26 @@
-"""Images of a data set, cut into pictures to annotate."""
+"""Cutting the images of a data set into pictures for annotation."""
 
 from __future__ import annotations
 
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from cytoloop.curation.crops.folder import new_folder
-from cytoloop.curation.crops.formats import Format
-from cytoloop.curation.crops.plan import plan_crops
-from cytoloop.curation.crops.record import (
-    PROJECT,
+from cytoloop.curation.crops.crops_table import (
     TABLE,
+    CropPlane,
     CutImage,
-    Shot,
-    cells_of,
-    write_record,
+    table_rows,
+    write_crops_table,
 )
-from cytoloop.curation.exchange.pictures import Picture
+from cytoloop.curation.crops.output import replace_output
+from cytoloop.curation.crops.tiles import plan_crops
+from cytoloop.curation.exchange.annotation.picture import Picture
+from cytoloop.curation.exchange.registry import AnnotationFormat
 from cytoloop.errors import CytoloopError, ImageError, ManifestError
 from cytoloop.intensity.normalization import intensity_statistics, normalize
 from cytoloop.io.digest import file_hash
@@ -32,8 +32,33 @@ from cytoloop.manifest import Row, read_dataset, read_manifest
 from cytoloop.truth.targets import read_target, row_file
 from cytoloop.urls import is_remote
 
-_STRETCH = {"method": "percentile", "lower": 0.5, "upper": 99.8}
-_LARGEST = 4_000_000_000  # what is drawn anew is numbered past all others, in 32 bits
+PROJECT = "project"
+"""Folder of the annotation project in the output folder."""
+_CONTRAST = {"method": "percentile", "lower": 0.5, "upper": 99.8}
+_LARGEST_LABEL = 4_000_000_000
+"""Leaves uint32 numbers for new objects, which are numbered after the largest label."""
+
+
+@dataclass(frozen=True)
+class CutSettings:
+    """How to cut images.
+
+    Attributes
+    ----------
+    objects_per_crop : int
+        Mean number of objects per crop.
+    min_crop_size : int
+        Smallest side of a crop without its margin, in pixels.
+    title : str
+        Name of the class in the project.
+    overwrite : bool
+        Replace an earlier output, see `replace_output`.
+    """
+
+    objects_per_crop: int = 50
+    min_crop_size: int = 128
+    title: str = "object"
+    overwrite: bool = False
 
 
 def rows_to_annotate(path: str | Path, split: str | None = None) -> list[Row]:
@@ -44,12 +69,12 @@ def rows_to_annotate(path: str | Path, split: str | None = None) -> list[Row]:
     path : str or Path
         Folder or CSV of `cytoloop curate`, or the ``predictions.csv`` of `cytoloop predict`.
     split : str, optional
-        Only rows of this split.
+        Return only rows of this split.
 
     Raises
     ------
     ManifestError
-        No such data set, or no row of this split.
+        No such data set, rows without labels, or no row of this split.
     """
     if Path(path).expanduser().is_dir():
         parts = read_dataset(path)
@@ -66,52 +91,48 @@ def rows_to_annotate(path: str | Path, split: str | None = None) -> list[Row]:
             raise ManifestError(
                 str(path),
                 [f"{where} is empty, and so is 'labels'" for where in missing],
-                "Expected the table of a curated data set, or predictions with save=[labels].",
+                "Give the table of a curated data set, or predictions with save=[labels].",
             )
     if not rows:
         of = f" of split {split!r}" if split else ""
-        raise ManifestError(str(path), f"has no image{of}", "Expected train, valid or test.")
+        raise ManifestError(
+            str(path), f"has no image{of}", "Choose another split: train, valid or test."
+        )
     return rows
 
 
 def cut_images(
     rows: Sequence[Row],
     output: str | Path,
-    form: Format,
-    objects: int = 50,
-    min_size: int = 128,
-    title: str = "object",
+    form: AnnotationFormat,
+    settings: CutSettings | None = None,
 ) -> list[CutImage]:
-    """Cut images into crops; write them as a project, with ``crops.csv``.
+    """Cut images into crops, and write them as an annotation project with ``crops.csv``.
 
     Parameters
     ----------
     rows : sequence of Row
     output : str or Path
         A new or empty folder.
-    form : Format
-    objects : int
-        About so many in each crop.
-    min_size : int
-        Smallest edge of a crop without its margin, in pixels.
-    title : str
-        Name of the class in the project.
+    form : AnnotationFormat
+    settings : CutSettings, optional
 
     Raises
     ------
     ManifestError
-        Images that cannot be read or do not fit their labels, or ids that make the same name;
-        all of them.
+        All images that cannot be read or do not fit their labels, and all ids that would get the
+        same file name.
     OutputError
         The folder cannot be written.
     """
+    settings = settings or CutSettings()
     folder = Path(output).expanduser().resolve()
     cut: list[CutImage] = []
 
     def pictures() -> Iterator[Picture]:
         names = Counter(safe_name(row.id).casefold() for row in rows)
         problems = [
-            f"{row.id}: another image has the same name in files"
+            f"{row.id}: another image gets the same file name"
             for row in rows
             if names[safe_name(row.id).casefold()] > 1
         ]
@@ -121,44 +142,47 @@ def cut_images(
             except CytoloopError as error:
                 problems.append(f"{row.id}: {error}")
                 continue
-            yield from _cut(row, *found, (objects, min_size), cut)
+            yield from _cut_image(row, *found, settings, cut)
         if problems:
-            raise ManifestError("annotate", problems, "Mend or reject these rows.")
+            raise ManifestError("annotate", problems, "Correct or reject these rows.")
 
-    with new_folder(folder) as stage:
-        (stage / PROJECT).mkdir()
-        form.write_pictures(stage / PROJECT, pictures(), title)
-        named = {row.id: row.location("raw") for row in rows}
-        cells = [cell for image in cut for cell in cells_of(image, _told(named[image.id], folder))]
-        write_record(stage / TABLE, cells)
+    with replace_output(folder, settings.overwrite, rows) as staging:
+        (staging / PROJECT).mkdir()
+        form.write(staging / PROJECT, pictures(), title=settings.title)
+        raws = {row.id: row.location("raw") for row in rows}
+        cells = [
+            cell for image in cut for cell in table_rows(image, _relative(raws[image.id], folder))
+        ]
+        write_crops_table(staging / TABLE, cells)
     return cut
 
 
-def _told(raw: str, folder: Path) -> str:
+def _relative(raw: str, folder: Path) -> str:
+    """Return a path relative to the output folder; URLs are unchanged."""
     return raw if is_remote(raw) else Path(os.path.relpath(raw, folder)).as_posix()
 
 
-def _cut(
+def _cut_image(
     row: Row,
     raw: np.ndarray,
     labels: np.ndarray,
     spacing_um: Spacing | None,
-    settings: tuple[int, int],
+    settings: CutSettings,
     cut: list[CutImage],
 ) -> Iterator[Picture]:
-    """Yield the pictures of an image, and note it in `cut`."""
+    """Yield the pictures of an image, then append the image to `cut`."""
     stack = labels.reshape((-1, *labels.shape[-2:]))
-    planes = raw.reshape(stack.shape)
-    crops = plan_crops(stack, *settings)
-    shots = []
+    raw_planes = raw.reshape(stack.shape)
+    crops = plan_crops(stack, settings.objects_per_crop, settings.min_crop_size)
+    planes = []
     for k, crop in enumerate(crops):
         for z in range(len(stack)):
             name = f"{safe_name(row.id)}_{k:03d}" if len(crops) > 1 else safe_name(row.id)
             name += f"_z{z:03d}" if labels.ndim == 3 else ""
             part = stack[z][crop.box.slices]
             seen = frozenset(int(n) for n in np.unique(part) if n)
-            shots.append(
-                Shot(
+            planes.append(
+                CropPlane(
                     name,
                     z if labels.ndim == 3 else None,
                     crop.core,
@@ -168,24 +192,29 @@ def _cut(
                     seen & crop.wide,
                 )
             )
-            yield Picture(name, part, planes[z][crop.box.slices])
+            yield Picture(name, part, raw_planes[z][crop.box.slices])
     path = row_file(row, "raw")
-    cut.append(CutImage(row.id, path, file_hash(path), labels.shape, spacing_um, tuple(shots)))
+    cut.append(CutImage(row.id, path, file_hash(path), labels.shape, spacing_um, tuple(planes)))
 
 
 def _read(row: Row) -> tuple[np.ndarray, np.ndarray, Spacing | None]:
-    """Return the first channel of an image in 8 bit, its labels as uint32, and its voxel size."""
+    """Return the first channel as uint8, the labels as uint32, and the voxel size.
+
+    Both arrays are ([Z,] Y, X).
+    """
     image = read_image(row_file(row, "raw"), row["channel"] or None, row["scene"] or None, row.time)
     labels = read_labels(row_file(row, "labels")) if row["labels"] else read_target(row)[0]
     if labels.shape != image.data.shape[1:]:
         raise ImageError(
             row.where("labels" if row["labels"] else "seg1"),
             f"shape {labels.shape} but the image is {image.data.shape[1:]}",
-            "Both must be of the same picture.",
+            "Give the labels of this image.",
         )
-    if labels.size and int(labels.max()) > _LARGEST:
-        raise ImageError(row.where("seg1"), f"holds labels above {_LARGEST}", "Renumber them.")
+    if labels.size and int(labels.max()) > _LARGEST_LABEL:
+        raise ImageError(
+            row.where("seg1"), f"holds labels above {_LARGEST_LABEL}", "Renumber the labels."
+        )
     data = image.data[:1]
-    scaled = normalize(data, *intensity_statistics(data, _STRETCH))[0]
+    scaled = normalize(data, *intensity_statistics(data, _CONTRAST))[0]
     raw = np.round(np.clip(scaled, 0, 1) * 255).astype(np.uint8)
     return raw, labels.astype(np.uint32), row.spacing_um or image.spacing_um

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from cytoloop.curation.exchange.registry import DATASET_FORMATS
 from cytoloop.curation.settings.validation import (
     SettingProblem,
     checked_by,
@@ -13,8 +14,6 @@ from cytoloop.curation.settings.validation import (
     whole_number,
 )
 from cytoloop.curation.splits.requests import SplitRequest, request_problems
-
-EXPORTS = ("cytodl", "segmenter_ml")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +41,7 @@ class OutputSettings:
         default="relative", metadata=checked_by(one_of("relative", "absolute"), "paths_in_manifest")
     )
     report: bool = field(default=False, metadata=checked_by(true_or_false))
-    export: str | None = field(default=None, metadata=checked_by(one_of(*EXPORTS, None)))
+    export: str | None = field(default=None, metadata=checked_by(one_of(*DATASET_FORMATS, None)))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cytoloop.curation.exchange.segmenter_ml import is_experiment
+from cytoloop.curation.exchange.registry import DATASET_FORMATS, find_format
 from cytoloop.curation.settings.validation import (
     SettingProblem,
     checked_by,
@@ -29,8 +29,8 @@ class SourceSettings:
     Attributes
     ----------
     raw : str, Path or None
-        A folder, a glob pattern, or a file; a CSV with the columns ``raw`` and ``seg1``; or the
-        folder of a Segmenter ML experiment. None: only the rows of the previous round.
+        A folder, a glob pattern, or a file; a CSV with the columns ``raw`` and ``seg1``; or a data
+        set of another tool, see `cytoloop.curation.exchange.registry`. None: only the rows of the previous round.
     seg1, seg2, merge, exclude : str, Path or None
         Folder, glob pattern or file of the segmentations, the merging and the excluding regions.
         None where `raw` is a table.
@@ -51,10 +51,12 @@ class SourceSettings:
 
     @property
     def from_table(self) -> bool:
-        """Whether `raw` is a CSV or an experiment, with rows instead of images."""
+        """Whether `raw` is a CSV or another tool's data set, with rows instead of images."""
         if self.raw is None:
             return False
-        return str(self.raw).lower().endswith(".csv") or is_experiment(absolute_path(str(self.raw)))
+        if str(self.raw).lower().endswith(".csv"):
+            return True
+        return find_format(DATASET_FORMATS, absolute_path(str(self.raw))) is not None
 
     @property
     def sources(self) -> dict[str, str | Path | None]:

@@ -1,90 +1,98 @@
-"""Models of ours in the forms of other tools. What is written is loaded again and compared.
+"""Exporters: models written in the formats of other tools, then loaded again and compared.
 
-- weights with a ``config.json``, as the Segmentation module has them: `pair`
-- an experiment of CytoDL and Segmenter ML: `cytodl`
-- a package of the BioImage Model Zoo: `bioimage`
-- a graph that runs without its Python: ONNX, TorchScript, ExportedProgram: `graphs`
-
-A form that cannot hold a model exactly is refused with the reason, and nothing is left behind.
+An exporter is a function that writes a model into an empty folder, and one entry in `EXPORTERS`.
+Models that a format cannot hold exactly are refused with the reason, and nothing is left behind.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Protocol
 
 from cytoloop.errors import ConfigError, OutputError
 from cytoloop.io.atomic import replacing_folder
 from cytoloop.model.checkpoint import Checkpoint
-from cytoloop.model.exporters.bioimage import write_bioimage
-from cytoloop.model.exporters.cytodl import write_cytodl
-from cytoloop.model.exporters.description import About
-from cytoloop.model.exporters.graphs import write_onnx, write_program, write_torchscript
-from cytoloop.model.exporters.weights_and_config import write_pair
+from cytoloop.model.exporters import bioimage, cytodl, graphs, weights_and_config
+from cytoloop.model.exporters.metadata import About
 
-__all__ = ["FORMATS", "About", "check_output", "export_model"]
+__all__ = ["EXPORTERS", "About", "Exporter", "check_output", "export_model"]
 
-FORMATS: dict[str, Callable[[Checkpoint, Path, About], float]] = {
-    "folder": write_pair,
-    "cytodl": write_cytodl,
-    "bioimageio": write_bioimage,
-    "onnx": write_onnx,
-    "torchscript": write_torchscript,
-    "pt2": write_program,
+
+class Exporter(Protocol):
+    """A function that writes a model in one format."""
+
+    def __call__(self, checkpoint: Checkpoint, folder: Path, about: About, /) -> float:
+        """Write a model into an empty folder; return the largest difference of its output."""
+
+
+EXPORTERS: Mapping[str, Exporter] = {
+    "folder": weights_and_config.write,
+    "cytodl": cytodl.write,
+    "bioimageio": bioimage.write,
+    "onnx": graphs.write_onnx,
+    "torchscript": graphs.write_torchscript,
+    "pt2": graphs.write_program,
 }
-"""Each writes into a folder and returns the largest difference from our own output."""
 
 
 def export_model(
-    checkpoint: Checkpoint, form: str, output: str | Path, about: About, overwrite: bool = False
+    checkpoint: Checkpoint,
+    format_name: str,
+    output: str | Path,
+    about: About,
+    overwrite: bool = False,
 ) -> float:
-    """Write a model in another form, whole or not at all.
+    """Write a model in another format, complete or not at all.
 
     Parameters
     ----------
     checkpoint : Checkpoint
-    form : str
-        One of `FORMATS`.
+    format_name : str
+        One of `EXPORTERS`.
     output : str or Path
-        Folder that is made.
+        Folder to write.
     about : About
     overwrite : bool
-        Replace what the folder holds.
+        Replace the content of the folder.
 
     Returns
     -------
     float
-        Largest difference of the written model's output from ours, on seeded noise; logits, for
-        ``bioimageio`` what it gives out.
+        Largest difference of the exported model's output from the checkpoint's, on seeded noise.
+        It is a difference of logits; for ``bioimageio``, of the package's output.
 
     Raises
     ------
     ConfigError
-        An unknown form.
+        An unknown format.
     ModelError
-        It cannot hold this model, a package is missing, or its output differs.
+        The format cannot hold this model, a package is missing, or the output differs.
     OutputError
-        The folder is not empty, or cannot be written to.
+        The folder is not empty, or cannot be written.
     """
-    if form not in FORMATS:
-        raise ConfigError(f"format={form}", "is unknown", f"One of {', '.join(FORMATS)}, pyfunc.")
+    if format_name not in EXPORTERS:
+        raise ConfigError(
+            f"format={format_name}", "is unknown", f"Expected {', '.join(EXPORTERS)}, pyfunc."
+        )
     check_output(output, overwrite)
     try:
         with replacing_folder(output) as temporary:
             temporary.mkdir()
-            return FORMATS[form](checkpoint, temporary, about)
+            return EXPORTERS[format_name](checkpoint, temporary, about)
     except OSError as error:
         raise OutputError(
-            str(output), f"cannot be written to: {error.strerror}", "Take another output=."
+            str(output), f"cannot be written: {error.strerror}", "Take another output=."
         ) from error
 
 
 def check_output(output: str | Path, overwrite: bool) -> None:
-    """Refuse a folder that holds something, unless it may be replaced.
+    """Raise an error if a folder is not empty, unless it may be replaced.
 
     Raises
     ------
     OutputError
+        The folder is not empty, and `overwrite` is False.
     """
     output = Path(output)
     if output.is_dir() and any(output.iterdir()) and not overwrite:

@@ -1,7 +1,7 @@
-"""An experiment of CytoDL, as Segmenter ML lists it: ``train_config.yaml`` and a checkpoint.
+"""Exporter of CytoDL experiments: ``train_config.yaml`` and a checkpoint, as Segmenter ML has them.
 
-The config is composed of CytoDL's own (``experiment=im2im/segmentation_plugin``), the checkpoint
-saved by Lightning from CytoDL's own module.
+The config is composed from CytoDL's own (``experiment=im2im/segmentation_plugin``). The checkpoint
+is saved by Lightning from CytoDL's own module.
 """
 
 from __future__ import annotations
@@ -18,59 +18,67 @@ from torch import Tensor, nn
 
 from cytoloop.errors import ModelError
 from cytoloop.model.checkpoint import Checkpoint, build_network
-from cytoloop.model.exporters.description import About
-from cytoloop.model.exporters.parity import check_same, probes
-from cytoloop.model.exporters.weights_and_config import check_image, check_one_logit, read_again
+from cytoloop.model.exporters.metadata import About
+from cytoloop.model.exporters.parity import check_parity, probe_images
+from cytoloop.model.exporters.round_trip import (
+    check_image_settings,
+    check_importable,
+    read_exported,
+)
 from cytoloop.terminal import quiet_libraries
 
-CONFIG, CHECKPOINT = "train_config.yaml", "checkpoints/epoch_000.ckpt"
+_CONFIG, _CHECKPOINT = "train_config.yaml", "checkpoints/epoch_000.ckpt"
 _HEAD = "seg"
 _NORMALIZE = "NormalizeIntensityd"
 
 
-def write_cytodl(checkpoint: Checkpoint, folder: Path, about: About) -> float:
-    """Write an experiment folder; CytoDL's own module gives the same bits from it.
+def write(checkpoint: Checkpoint, folder: Path, about: About) -> float:
+    """Write an experiment folder; return 0.
+
+    CytoDL's own module with the written weights has the same logits, bit by bit.
 
     Raises
     ------
     ModelError
-        A network or images that CytoDL's segmentation has no place for.
+        CytoDL is not installed, its segmentation cannot hold the network or the images, or a
+        difference after the round trip.
     """
-    check_one_logit(checkpoint, "cytodl")
+    check_importable(checkpoint, "cytodl")
     if checkpoint.image["channels"] != 1:
         raise ModelError(
             f"format=cytodl, {checkpoint.path}",
-            f"takes {checkpoint.image['channels']} channels; Segmenter ML reads one of a file",
-            "onnx, torchscript, pt2, bioimageio, folder and pyfunc hold any number.",
+            f"has {checkpoint.image['channels']} input channels; Segmenter ML reads one channel",
+            "Formats for several channels: onnx, torchscript, pt2, bioimageio, folder, pyfunc.",
         )
-    cfg = _config(checkpoint, about)
-    OmegaConf.save(cfg, folder / CONFIG)
-    file = folder / CHECKPOINT
+    cfg = _compose_config(checkpoint, about)
+    OmegaConf.save(cfg, folder / _CONFIG)
+    file = folder / _CHECKPOINT
     file.parent.mkdir()
-    module = _module(cfg)
+    module = _build_module(cfg)
     module.load_state_dict(checkpoint.weights)
-    _save(module, file)
-    again, network = read_again(folder), build_network(checkpoint)
-    check_image(CONFIG, checkpoint, again)
-    module = _module(OmegaConf.load(folder / CONFIG))
+    _save_checkpoint(module, file)
+    imported, network = read_exported(folder), build_network(checkpoint)
+    check_image_settings(_CONFIG, checkpoint, imported)
+    module = _build_module(OmegaConf.load(folder / _CONFIG))
     module.load_state_dict(torch.load(file, weights_only=True)["state_dict"])
     module.eval()
 
     def run(image: Tensor) -> Tensor:
         return module(image, [_HEAD])[_HEAD]
 
-    return check_same(file.name, probes(checkpoint, network), network, run, share=0.0)
+    images = probe_images(checkpoint, network)
+    return check_parity(file.name, images, network, run, tolerance=0.0)
 
 
-def _config(checkpoint: Checkpoint, about: About) -> DictConfig:
-    """Return CytoDL's config of a segmentation with this network and these images."""
+def _compose_config(checkpoint: Checkpoint, about: About) -> DictConfig:
+    """Return CytoDL's segmentation config with the network and image settings of a checkpoint."""
     from hydra import compose
 
     image = checkpoint.image
-    configs = _cytodl_configs()
-    words = ["experiment=im2im/segmentation_plugin", f"spatial_dims={image['spatial_dims']}"]
-    with _hydra_of(configs):
-        cfg = compose("train", words)
+    configs = _find_cytodl_configs()
+    overrides = ["experiment=im2im/segmentation_plugin", f"spatial_dims={image['spatial_dims']}"]
+    with _hydra_configs(configs):
+        cfg = compose("train", overrides)
     backbone = {k: v for k, v in checkpoint.backbone.items() if k == "_target_" or k[0] != "_"}
     with open_dict(cfg):
         cfg.experiment_name = cfg.run_name = about.name
@@ -78,16 +86,18 @@ def _config(checkpoint: Checkpoint, about: About) -> DictConfig:
         cfg.model.backbone = backbone
         cfg.model._aux.filters = backbone.get("filters")
         cfg.data._aux.patch_shape = list(image["patch_size"])
-        cfg.data.batch_size = 1  # AUTO makes its prediction fail
+        cfg.data.batch_size = 1  # CytoDL's prediction fails with its default, AUTO
         cfg.data.num_workers = 0
         cfg.extras.enforce_tags = cfg.extras.print_config = False
         for chain in cfg.data.transforms.values():
-            _normalise(chain, image["normalization"])
+            _replace_normalization(chain, image["normalization"])
     return cfg
 
 
-def _cytodl_configs() -> Path:
-    """Return the folder of CytoDL's configs, their resolvers registered.
+def _find_cytodl_configs() -> Path:
+    """Import CytoDL, and return the folder of its configs.
+
+    CytoDL is imported by name, because no other part of CytoLoop depends on it.
 
     Raises
     ------
@@ -95,7 +105,7 @@ def _cytodl_configs() -> Path:
         CytoDL is not installed.
     """
     try:
-        package = importlib.import_module("cyto_dl.train")  # registers its resolvers
+        package = importlib.import_module("cyto_dl.train")  # registers CytoDL's resolvers
     except ImportError as error:
         raise ModelError(
             "format=cytodl", f"needs CytoDL: {error}", "pip install --no-deps cyto-dl==0.6.2"
@@ -105,8 +115,8 @@ def _cytodl_configs() -> Path:
 
 
 @contextmanager
-def _hydra_of(configs: Path) -> Iterator[None]:
-    """Compose from other configs; the Hydra app that we run in is as before afterwards."""
+def _hydra_configs(configs: Path) -> Iterator[None]:
+    """Let Hydra compose from another config folder in the block; restore its state afterwards."""
     from hydra import initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
 
@@ -119,20 +129,20 @@ def _hydra_of(configs: Path) -> Iterator[None]:
         GlobalHydra.instance().hydra = former
 
 
-def _normalise(chain: DictConfig, rule: Mapping[str, Any]) -> None:
-    """Put our rule in the place of CytoDL's normalisation."""
+def _replace_normalization(chain: DictConfig, rule: Mapping[str, Any]) -> None:
+    """Replace CytoDL's normalization in a chain of transforms with the one of a rule."""
     steps = OmegaConf.to_container(chain.transforms)
-    done: list[Any] = []
+    replaced: list[Any] = []
     for step in steps if isinstance(steps, list) else ():
         if str(step.get("_target_", "")).endswith(_NORMALIZE):
-            done += [{**one, "keys": step["keys"]} for one in _transform(rule)]
+            replaced += [{**one, "keys": step["keys"]} for one in _to_transforms(rule)]
         else:
-            done.append(step)
-    chain.transforms = done
+            replaced.append(step)
+    chain.transforms = replaced
 
 
-def _transform(rule: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the transform of MONAI's that does what a rule of ours does."""
+def _to_transforms(rule: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the MONAI transforms that are equal to a normalization rule: one, or none."""
     ends = {"b_min": 0, "b_max": 1, "clip": False}
     transforms: dict[str, list[tuple[str, dict[str, Any]]]] = {
         "none": [],
@@ -158,8 +168,8 @@ def _transform(rule: Mapping[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def _module(cfg: Any) -> nn.Module:
-    """Return CytoDL's module as its own `train` builds it."""
+def _build_module(cfg: Any) -> nn.Module:
+    """Return CytoDL's module, built from the config as `cyto_dl.train` does."""
     import hydra
 
     model = OmegaConf.create({**cfg})
@@ -169,12 +179,12 @@ def _module(cfg: Any) -> nn.Module:
     return hydra.utils.instantiate(model.model, _recursive_=False)
 
 
-def _save(module: nn.Module, file: Path) -> None:
-    """Let Lightning save the module, with all that its `Trainer` asks of a checkpoint."""
+def _save_checkpoint(module: nn.Module, file: Path) -> None:
+    """Save the module as a complete Lightning checkpoint."""
     from lightning import LightningModule, Trainer
 
     if not isinstance(module, LightningModule):
-        raise TypeError(f"{type(module).__name__} is no LightningModule")
+        raise TypeError(f"{type(module).__name__} is not a LightningModule")
     trainer = Trainer(
         accelerator="cpu", logger=False, enable_checkpointing=False, barebones=False,
         enable_progress_bar=False, enable_model_summary=False,

@@ -1,4 +1,4 @@
-"""Is a written model the one that it was made of: both see the same noise."""
+"""Parity of an exported model with its checkpoint: both run on the same noise images."""
 
 from __future__ import annotations
 
@@ -10,23 +10,24 @@ from torch import Tensor, nn
 
 from cytoloop.errors import ModelError
 from cytoloop.model.checkpoint import Checkpoint
-from cytoloop.model.importers.networks import shrinks
+from cytoloop.model.importers.networks import total_strides
 
-CLOSE = 1e-4
-"""Of float32 sums in another order: share of the largest logit (1 where all are smaller)."""
+_TOLERANCE = 1e-4
+"""Largest difference between logits, relative to the largest logit: float32 sums in another order
+differ by less."""
 
 
-def steps(backbone: Mapping[str, Any]) -> list[int]:
-    """Return what the sides of an image must be multiples of."""
-    if str(backbone["_target_"]).endswith("BasicUNet"):  # it pads, and tells no strides
+def side_multiples(backbone: Mapping[str, Any]) -> list[int]:
+    """Return the number that each side of an image, [Z,] Y, X, must be a multiple of."""
+    if str(backbone["_target_"]).endswith("BasicUNet"):  # downsamples 4 times, without `strides`
         return [16] * int(backbone["spatial_dims"])
-    return shrinks(backbone)
+    return total_strides(backbone)
 
 
-def probes(checkpoint: Checkpoint, network: nn.Module) -> list[Tensor]:
-    """Return noise to compare with: two of the patch size, and one that is larger.
+def probe_images(checkpoint: Checkpoint, network: nn.Module) -> list[Tensor]:
+    """Return noise images for the comparison: two of the patch size, and a larger one.
 
-    A network that takes no other size than that of its patches gets only the first.
+    The larger one is left out if the network accepts only the patch size.
 
     Returns
     -------
@@ -34,67 +35,70 @@ def probes(checkpoint: Checkpoint, network: nn.Module) -> list[Tensor]:
         (B, C, [Z,] Y, X) float32, seeded.
     """
     noise = torch.Generator().manual_seed(0)
-    step = steps(checkpoint.backbone) if "spatial_dims" in checkpoint.backbone else None
+    step = side_multiples(checkpoint.backbone) if "spatial_dims" in checkpoint.backbone else None
     patch = [int(side) for side in checkpoint.image["patch_size"]]
     sides = [max(n, 2 * k) for n, k in zip(patch, step or patch, strict=True)] if step else patch
     channels = int(checkpoint.image["channels"])
-    found = [torch.randn(2, channels, *sides, generator=noise)]
+    images = [torch.randn(2, channels, *sides, generator=noise)]
     larger = [n + k for n, k in zip(sides, step or patch, strict=True)]
     other = torch.randn(1, channels, *larger, generator=noise)
     try:
-        logits_of(network, other)
+        compute_logits(network, other)
     except (AssertionError, LookupError, RuntimeError, ValueError):
-        return found
-    return [*found, other]
+        return images
+    return [*images, other]
 
 
 @torch.inference_mode()
-def logits_of(network: Callable[[Tensor], Any], image: Tensor) -> Tensor:
-    """Return what a network gives, (B, K, [Z,] Y, X)."""
-    found = network(image)
-    return found[0] if isinstance(found, (tuple, list)) else found
+def compute_logits(network: Callable[[Tensor], Any], image: Tensor) -> Tensor:
+    """Return the first output of a network, (B, K, [Z,] Y, X)."""
+    output = network(image)
+    return output[0] if isinstance(output, (tuple, list)) else output
 
 
-def check_same(
+def check_parity(
     where: str,
     images: list[Tensor],
-    ours: Callable[[Tensor], Any],
-    theirs: Callable[[Tensor], Any],
-    share: float = CLOSE,
+    network: Callable[[Tensor], Any],
+    exported: Callable[[Tensor], Any],
+    tolerance: float = _TOLERANCE,
 ) -> float:
-    """Return by how much two networks differ at most, in logits.
+    """Return the largest difference between the logits of a network and of its export.
 
     Parameters
     ----------
     where : str
-        What was written, for the message.
+        The written file, for the error message.
     images : list of Tensor
-    ours, theirs : callables
+        (B, C, [Z,] Y, X).
+    network, exported : callables
         Image to logits.
-    share : float
-        Of the largest logit, that may differ; 0: every bit must be the same.
+    tolerance : float
+        Largest difference, relative to the largest logit, or to 1 if all are smaller. 0: every
+        bit must be equal.
 
     Raises
     ------
     ModelError
-        They differ by more.
+        The shapes differ, or the logits differ by more.
     """
     largest = 0.0
     for image in images:
-        wanted, found = logits_of(ours, image), logits_of(theirs, image)
-        if wanted.shape != found.shape:
+        expected, found = compute_logits(network, image), compute_logits(exported, image)
+        if expected.shape != found.shape:
             raise ModelError(
                 where,
-                f"gives an output of shape {tuple(found.shape)}, the model {tuple(wanted.shape)}",
-                "It is not kept; take another format=.",
+                f"its output has shape {tuple(found.shape)}, the model's {tuple(expected.shape)}",
+                "The export is removed; take another format=.",
             )
-        difference = float((wanted - found).abs().max())
-        most = share * max(float(wanted.abs().max()), 1.0)
-        if not difference <= most:
+        difference = float((expected - found).abs().max())
+        limit = tolerance * max(float(expected.abs().max()), 1.0)
+        if not difference <= limit:
             raise ModelError(
                 where,
-                f"its output differs from the model's by {difference:.3g} (at most {most:.3g})",
-                "It is not kept; take another format=.",
+                f"its output differs from the model's by {difference:.3g}, expected at most "
+                f"{limit:.3g}",
+                "The export is removed; take another format=.",
             )
         largest = max(largest, difference)
     return largest

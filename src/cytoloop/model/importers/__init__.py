@@ -1,9 +1,7 @@
-"""Models of other origin, each read as data into what a checkpoint of ours holds.
+"""Importers: models of other tools, read as data.
 
-- a CytoDL checkpoint, or the folder of a CytoDL or Segmenter ML training: `cytodl`, `folder`
-- weights with a ``config.json`` beside them, as the Segmentation module has them: `pair`
-
-What cannot be predicted with exactly is refused with the reason, never approximated silently.
+An importer is one module with `FILES`, `find_file`, `is_model` and `read`, and one entry in
+`IMPORTERS`. Models that CytoLoop cannot predict with exactly are refused with the reason.
 """
 
 from __future__ import annotations
@@ -11,44 +9,86 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from cytoloop.errors import ModelError
-from cytoloop.model.importers.cytodl import is_cytodl, read_cytodl
-from cytoloop.model.importers.folder import best_in_folder
-from cytoloop.model.importers.networks import Foreign
-from cytoloop.model.importers.weights_and_config import CONFIG, read_pair
+from cytoloop.model.importers import cytodl, weights_and_config
+from cytoloop.model.importers.imported_model import ImportedModel
 
-__all__ = ["Foreign", "best_in_folder", "read_foreign"]
+__all__ = ["IMPORTERS", "ImportedModel", "Importer", "find_checkpoint", "import_model"]
 
 log = logging.getLogger(__name__)
 
 
-def read_foreign(path: Path, content: Any) -> Foreign:
-    """Return the model in a file that CytoLoop did not write.
+class Importer(Protocol):
+    """A module that reads the models of one tool.
 
-    Parameters
+    Attributes
     ----------
-    path : Path
-    content
-        Of the file, from `load_tensors`.
+    FILES : str
+        Name or pattern of the model files in a training folder, for messages.
+    """
+
+    FILES: str
+
+    def find_file(self, folder: Path, /) -> Path | None:
+        """Return the best model file in the folder of a training, None if there is none."""
+
+    def is_model(self, path: Path, content: Any, /) -> bool:
+        """Return whether a file with this content is a model of the tool."""
+
+    def read(self, path: Path, content: Any, /) -> ImportedModel:
+        """Return the model; raise ModelError if it cannot be read exactly."""
+
+
+IMPORTERS: Mapping[str, Importer] = {
+    "weights_and_config": weights_and_config,
+    "cytodl": cytodl,
+}
+"""Importers by name. The first one that recognizes a file reads it."""
+
+
+def find_checkpoint(folder: Path) -> Path:
+    """Return the best model file in the folder of a training.
 
     Raises
     ------
     ModelError
-        Of no known origin, or one that cannot be predicted with exactly.
+        The folder has no model file of a known tool.
     """
-    paired = isinstance(content, Mapping) and (path.parent / CONFIG).is_file()
-    if is_cytodl(content) and not (paired and path.suffix == ".pth"):
-        model = read_cytodl(path, content)
-    elif paired:
-        model = read_pair(path, content)
-    else:
-        raise ModelError(
-            str(path),
-            "was not written by CytoLoop, nor by CytoDL, and no config.json lies beside it that "
-            "tells its architecture",
-            "See docs/models.md for what can be loaded, or train a model with `cytoloop train`.",
-        )
-    log.info("%s: %s", path, model.told)
-    return model
+    for importer in IMPORTERS.values():
+        if file := importer.find_file(folder):
+            return file
+    expected = " or ".join(importer.FILES for importer in IMPORTERS.values())
+    raise ModelError(
+        str(folder),
+        f"holds no model, expected {expected}",
+        "Give the folder of one training, or the model file.",
+    )
+
+
+def import_model(path: Path, content: Any) -> ImportedModel:
+    """Return the model in a file that another tool wrote.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    content : Any
+        Its content, from `load_tensors`.
+
+    Raises
+    ------
+    ModelError
+        No importer recognizes the file, or the model cannot be read exactly.
+    """
+    for importer in IMPORTERS.values():
+        if importer.is_model(path, content):
+            model = importer.read(path, content)
+            log.info("%s: %s", path, model.summary)
+            return model
+    raise ModelError(
+        str(path),
+        "is not a checkpoint of CytoLoop or CytoDL, and has no config.json beside it",
+        "See docs/models.md for models that can be loaded, or train one with `cytoloop train`.",
+    )

@@ -1,59 +1,36 @@
-"""The networks that are built for a model of other origin, and what an image must be for them."""
+"""Networks that are built for models of other tools: allowed classes and checks of arguments."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from cytoloop.errors import ModelError
-from cytoloop.model.architecture import check_arguments, check_window, network_class
+from cytoloop.model.architecture import check_arguments, check_patch_size, network_class
 
 NETWORKS = ("AttentionUnet", "BasicUNet", "DynUNet", "SegResNet", "UNet")
-"""Names of `monai.networks.nets`: image in, one logit a voxel out, nothing downloaded."""
+"""Classes of `monai.networks.nets` that return logits of the image's size and download nothing."""
 
-_LAST = {  # the last layer, which is linear, and its axis of outputs
+_LAST_LAYERS = {  # name of the last linear layer, and the axis of its outputs
     "AttentionUnet": ("model.2.conv", 0),
     "BasicUNet": ("final_conv", 0),
     "DynUNet": ("output_block.conv.conv", 0),
     "SegResNet": ("conv_final.2.conv", 0),
-    "UNet": ("model.2.conv", 1),  # transposed; with residual units it is not linear
+    "UNet": ("model.2.conv", 1),  # transposed convolution; not the last with residual units
 }
 _RANGES = {"spatial_dims": (2, 3), "in_channels": (1, 64), "out_channels": (1, 64)}
 
 
-@dataclass(frozen=True)
-class Foreign:
-    """A model of other origin, as `cytoloop.model.checkpoint.Checkpoint` has it.
-
-    Attributes
-    ----------
-    weights : dict of str to Tensor
-        Keys ``backbone.*``.
-    backbone, image : dict
-    epoch, step : int
-    told : str
-        What was read and from where, for the log.
-    """
-
-    weights: dict[str, Tensor]
-    backbone: dict[str, Any]
-    image: dict[str, Any]
-    epoch: int
-    step: int
-    told: str
-
-
 def check_network(where: str, backbone: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the architecture without Hydra's own keys.
+    """Return a checked architecture, without Hydra's keys other than ``_target_``.
 
     Raises
     ------
     ModelError
-        Of a class that is not in `NETWORKS`, or with arguments that are refused.
+        The class is not in `NETWORKS`, or arguments are refused.
     """
     arguments = {str(key): value for key, value in backbone.items() if not str(key).startswith("_")}
     target = str(backbone.get("_target_", ""))
@@ -61,8 +38,8 @@ def check_network(where: str, backbone: Mapping[str, Any]) -> dict[str, Any]:
     if kind.__name__ not in NETWORKS:
         raise ModelError(
             where,
-            f"is a {kind.__name__}; of other origin only {', '.join(NETWORKS)} are loaded",
-            "Train a model of one of these kinds.",
+            f"is a {kind.__name__}, expected {', '.join(NETWORKS)}",
+            "Models of other tools are loaded only with these networks; train one of them.",
         )
     check_arguments(where, kind, arguments)
     problems = []
@@ -71,39 +48,48 @@ def check_network(where: str, backbone: Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
             problems.append(f"{name}: {value!r}, expected a whole number from {low} to {high}")
     for name in ("strides", "blocks_down"):
-        if not _are_steps(arguments.get(name, [])):
+        if not _is_stride_list(arguments.get(name, [])):
             problems.append(f"{name}: expected a list of whole numbers above 0")
     if problems:
         raise ModelError(where, problems, "Restore the file that was written with the model.")
     return {"_target_": f"monai.networks.nets.{kind.__name__}", **arguments}
 
 
-def one_logit(
+def to_one_logit(
     where: str, backbone: dict[str, Any], weights: dict[str, Tensor], softmax: bool
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Return architecture and weights of a network with one logit, that of foreground.
+    """Return architecture and weights of the network with one logit, for the foreground.
 
-    The softmax of background and foreground is the sigmoid of their difference, so the last
-    layer's two outputs become one: their difference. The probability stays what it was.
+    The softmax of background and foreground equals the sigmoid of their difference. So the two
+    outputs of the last layer are replaced by their difference, which keeps the probability.
+
+    Parameters
+    ----------
+    where : str
+        The model, for the error message.
+    backbone : dict
+    weights : dict of str to Tensor
+    softmax : bool
+        The outputs are the classes of a softmax.
 
     Raises
     ------
     ModelError
-        More classes, or two that are not background and foreground of one softmax.
+        More than two outputs, or two outputs that are not background and foreground of a softmax.
     """
     count = int(backbone["out_channels"])
     if count == 1 and not softmax:
         return backbone, weights
     name = backbone["_target_"].rpartition(".")[2]
-    layer, axis = _LAST[name]
+    layer, axis = _LAST_LAYERS[name]
     keys = [f"{layer}.weight", f"{layer}.bias"]
     if count != 2 or not softmax or any(key not in weights for key in keys):
         kind = "softmax" if softmax else "sigmoid"
-        linear = "" if name != "UNet" or count != 2 else " (a UNet with residual units)"
+        residual = " (a UNet with residual units)" if name == "UNet" and count == 2 else ""
         raise ModelError(
             where,
-            f"has {count} output channels with {kind}{linear}, and CytoLoop predicts one "
-            "foreground: one channel with sigmoid, or background and foreground with softmax",
+            f"has {count} output channels with {kind}{residual}, expected one channel with "
+            "sigmoid, or background and foreground with softmax",
             "Train it with one output channel.",
         )
     folded = dict(weights)
@@ -113,62 +99,49 @@ def one_logit(
     return {**backbone, "out_channels": 1}, folded
 
 
-def check_patch(where: str, patch: Any, backbone: Mapping[str, Any]) -> list[int]:
-    """Return the patch size, one number an axis.
+def parse_patch_size(where: str, patch: Any, backbone: Mapping[str, Any]) -> list[int]:
+    """Return the patch size [Z,] Y, X; a single number applies to all axes.
 
     Raises
     ------
     ModelError
-        It is none, too large, or no multiple of what the network halves.
+        Not a patch size, too large, or not a multiple of the network's strides.
     """
     dims = int(backbone["spatial_dims"])
     sides = [patch] * dims if isinstance(patch, int) else patch
-    check_window(where, sides)
+    check_patch_size(where, sides)
     if len(sides) != dims:
         raise ModelError(
             where, f"patch size {list(sides)}", f"Expected {dims} whole numbers, [Z,] Y, X."
         )
     problems = dict.fromkeys(
-        f"patch size {list(sides)}: {side} is no multiple of {step}, by which the network shrinks"
-        for side, step in zip(sides, shrinks(backbone), strict=True)
-        if side % step
+        f"patch size {list(sides)}: {side} is not a multiple of the network's total stride {stride}"
+        for side, stride in zip(sides, total_strides(backbone), strict=True)
+        if side % stride
     )
     if problems:
-        raise ModelError(where, problems, "Take a multiple of it.")
+        raise ModelError(where, problems, "Take a multiple of the stride.")
     return [int(side) for side in sides]
 
 
-def shrinks(backbone: Mapping[str, Any]) -> list[int]:
-    """Return by how much the network shrinks an image along each axis on its way down."""
+def total_strides(backbone: Mapping[str, Any]) -> list[int]:
+    """Return the factor by which the network downsamples an image along each axis.
+
+    1 for BasicUNet, which pads images of any size.
+    """
     dims = int(backbone["spatial_dims"])
     if backbone["_target_"].endswith("SegResNet"):
         return [2 ** (len(backbone.get("blocks_down", (1, 2, 2, 4))) - 1)] * dims
-    steps = [1] * dims
-    for stride in backbone.get("strides", ()):  # BasicUNet has none, and pads
+    totals = [1] * dims
+    for stride in backbone.get("strides", ()):
         along = list(stride) if isinstance(stride, (list, tuple)) else [stride] * dims
-        steps = [n * int(k) for n, k in zip(steps, along, strict=False)]
-    return steps
+        totals = [n * int(k) for n, k in zip(totals, along, strict=False)]
+    return totals
 
 
-def _are_steps(value: Any) -> bool:
-    """Tell whether a value is a list of whole numbers above 0, or of lists of them."""
+def _is_stride_list(value: Any) -> bool:
+    """Return whether a value is a list of whole numbers above 0, or of lists of them."""
     if not isinstance(value, (list, tuple)):
         return False
     flat = [n for item in value for n in (item if isinstance(item, (list, tuple)) else [item])]
     return all(isinstance(n, int) and not isinstance(n, bool) and n > 0 for n in flat)
-
-
-def image_of(
-    backbone: Mapping[str, Any], patch: list[int], normalization: dict[str, Any], **known: Any
-) -> dict[str, Any]:
-    """Return what the network expects of an image; what is not known is None."""
-    return {
-        "spatial_dims": int(backbone["spatial_dims"]),
-        "channels": int(backbone["in_channels"]),
-        "channel_names": [],
-        "spacing_um": None,
-        "object_voxels": None,
-        "patch_size": patch,
-        "normalization": normalization,
-        **known,
-    }

@@ -1,7 +1,8 @@
-"""Weights with a ``config.json`` beside them, as the Segmentation module leaves them.
+"""Weights-and-config importer: weights with a ``config.json``, as the Segmentation module has them.
 
-The module's guide names the two files and not their keys, so the schema is ours; `docs/models.md`
-has it. It is strict: a key that is not known could change the prediction.
+The module's guide names the two files, but not the keys of the config. Its schema is therefore
+CytoLoop's own, see `docs/models.md`. Unknown keys are refused, because they could change the
+prediction.
 """
 
 from __future__ import annotations
@@ -16,72 +17,93 @@ from torch import Tensor
 from cytoloop.errors import ModelError
 from cytoloop.intensity.normalization import METHODS, rule_problems
 from cytoloop.model.architecture import describe
+from cytoloop.model.importers.cytodl import is_model as is_cytodl_model
+from cytoloop.model.importers.imported_model import ImportedModel, image_settings
 from cytoloop.model.importers.networks import (
     NETWORKS,
-    Foreign,
     check_network,
-    check_patch,
-    image_of,
-    one_logit,
+    parse_patch_size,
+    to_one_logit,
 )
-from cytoloop.model.safe_load import check_weights, read_settings
+from cytoloop.model.safe_load import check_weights, read_config
 
 WEIGHTS, CONFIG = "best_model.pth", "config.json"
+FILES = WEIGHTS
 
 _REQUIRED = ("architecture", "normalization", "patch_size")
 IMAGE_KEYS = ("channel_names", "spacing_um", "object_voxels", "tuned")
-"""What a config may tell of images, besides what it must."""
+"""Optional image settings of a config."""
 _SIZES = ("spatial_dims", "in_channels", "out_channels", "num_features", "num_layers")
-_OF_TRAINING = {  # what the module lets a person set, and no prediction needs
+_IGNORED = {
     *("patches_per_image", "batch_size", "augmentation", "learning_rate", "num_epochs"),
     *("name", "created", "version"),
 }
-_OF_METHOD = {"percentile": {"lower", "upper"}, "range": {"minimum", "maximum"}}
+"""Training settings of the Segmentation module, and notes."""
+_METHOD_KEYS = {"percentile": {"lower", "upper"}, "range": {"minimum", "maximum"}}
 _WRAPPERS = ("state_dict", "model_state_dict")
 
 
-def read_pair(path: Path, content: Mapping[Any, Any]) -> Foreign:
-    """Read weights by the ``config.json`` beside them.
+def find_file(folder: Path) -> Path | None:
+    """Return ``best_model.pth`` of a folder, None if there is none."""
+    file = folder / WEIGHTS
+    return file if file.is_file() else None
+
+
+def is_model(path: Path, content: Any) -> bool:
+    """Return whether a file has a ``config.json`` beside it.
+
+    A CytoDL checkpoint is left to the CytoDL importer, unless it is a ``.pth`` file.
+    """
+    paired = isinstance(content, Mapping) and (path.parent / CONFIG).is_file()
+    return paired and (path.suffix == ".pth" or not is_cytodl_model(path, content))
+
+
+def read(path: Path, content: Any) -> ImportedModel:
+    """Return the model of weights and the ``config.json`` beside them.
 
     Raises
     ------
     ModelError
-        The config is faulty (all faults at once), or the file holds no weights.
+        All faults of the config; or the file contains no weights, or they do not fit.
     """
     where = path.parent / CONFIG
-    config = read_settings(where)
+    config = read_config(where)
     _check_keys(where, config)
-    backbone = check_network(str(where), _backbone(where, config))
-    patch = check_patch(f"{where}, patch_size", config["patch_size"], backbone)
-    image = image_of(
-        backbone, patch, _normalization(config), **{k: config[k] for k in IMAGE_KEYS if k in config}
-    )
+    backbone = check_network(str(where), _parse_backbone(where, config))
+    patch = parse_patch_size(f"{where}, patch_size", config["patch_size"], backbone)
+    known = {key: config[key] for key in IMAGE_KEYS if key in config}
+    image = image_settings(backbone, patch, _parse_normalization(config), **known)
     softmax = config.get("activation", "sigmoid") == "softmax"
-    backbone, weights = one_logit(str(where), backbone, _weights(path, content), softmax)
-    return Foreign(
+    weights = _network_weights(path, content)
+    backbone, weights = to_one_logit(str(where), backbone, weights, softmax)
+    return ImportedModel(
         weights={f"backbone.{name}": value for name, value in weights.items()},
         backbone=backbone,
         image=image,
         epoch=0,
         step=0,
-        told=f"a {describe(backbone)} (from {where}), patch {patch}, "
+        summary=f"a {describe(backbone)} (from {where}), patch {patch}, "
         f"normalization {image['normalization']['method']}",
     )
 
 
-def _weights(path: Path, content: Mapping[Any, Any]) -> dict[str, Tensor]:
-    """Return the network's weights by their names in it."""
+def _network_weights(path: Path, content: Mapping[Any, Any]) -> dict[str, Tensor]:
+    """Return the weights of the network, by their names in the network."""
     inner = [content[key] for key in _WRAPPERS if isinstance(content.get(key), Mapping)]
     state = inner[0] if inner else content
     check_weights(path, state)
-    for prefix in ("module.", "_orig_mod.", "backbone."):  # of DataParallel, of torch.compile
+    # prefixes of DataParallel, torch.compile and Lightning modules
+    for prefix in ("module.", "_orig_mod.", "backbone."):
         if state and all(key.startswith(prefix) for key in state):
             state = {key[len(prefix) :]: value for key, value in state.items()}
     return dict(state)
 
 
-def _backbone(where: Path, config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return class and arguments of the network: MONAI's own, or worked out from two numbers."""
+def _parse_backbone(where: Path, config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return class and arguments of the network.
+
+    The arguments are those of the config, or a UNet's from ``num_features`` and ``num_layers``.
+    """
     target = {"_target_": f"monai.networks.nets.{config['architecture']}"}
     if "arguments" in config:
         return {**target, **config["arguments"]}
@@ -104,14 +126,14 @@ def _backbone(where: Path, config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _check_keys(where: Path, config: Mapping[str, Any]) -> None:
-    """Refuse a config with keys that are missing, unknown or of a wrong kind.
+    """Raise an error if keys are missing, unknown or have invalid values.
 
     Raises
     ------
     ModelError
-        All of them at once.
+        All faults.
     """
-    known = {*_REQUIRED, *IMAGE_KEYS, *_SIZES, *_OF_TRAINING, "arguments", "activation"}
+    known = {*_REQUIRED, *IMAGE_KEYS, *_SIZES, *_IGNORED, "arguments", "activation"}
     problems = [f"{key[:60]!r} is not known" for key in config if key not in known]
     problems += [f"{key!r} is missing" for key in _REQUIRED if key not in config]
     if config.get("architecture", NETWORKS[0]) not in NETWORKS:
@@ -119,12 +141,12 @@ def _check_keys(where: Path, config: Mapping[str, Any]) -> None:
         problems.append(f"architecture {name!r}, expected one of {', '.join(NETWORKS)}")
     if "arguments" in config:
         if not isinstance(config["arguments"], Mapping):
-            problems.append("'arguments' is no table of the network's arguments")
+            problems.append("'arguments' is not a mapping of the network's arguments")
         elif twice := [key for key in _SIZES if key in config]:
-            problems.append(f"{', '.join(twice)}: told by 'arguments' already")
+            problems.append(f"{', '.join(twice)}: not allowed together with 'arguments'")
     else:
         if config.get("architecture", "UNet") != "UNet":
-            problems.append("'arguments' is missing; only a UNet is told by num_features alone")
+            problems.append("'arguments' is missing; only a UNet can have num_features instead")
         sizes = ("num_features", "num_layers")
         problems += [f"{key!r} is missing" for key in sizes if key not in config]
     problems += [
@@ -134,22 +156,22 @@ def _check_keys(where: Path, config: Mapping[str, Any]) -> None:
     ]
     if (activation := config.get("activation", "sigmoid")) not in ("sigmoid", "softmax"):
         problems.append(f"activation {str(activation)[:60]!r}, expected sigmoid or softmax")
-    problems += _faults_of_image(config)
+    problems += _image_faults(config)
     if problems:
-        raise ModelError(str(where), problems, "docs/models.md tells what config.json holds.")
+        raise ModelError(str(where), problems, "See docs/models.md for the keys of config.json.")
 
 
-def _faults_of_image(config: Mapping[str, Any]) -> list[str]:
-    """Return what is wrong with what the config tells of images."""
+def _image_faults(config: Mapping[str, Any]) -> list[str]:
+    """Return the faults of the config's image settings."""
     problems = []
-    rule = _normalization(config)
+    rule = _parse_normalization(config)
     method = rule.get("method")
-    extra = _OF_METHOD.get(str(method), set())
+    extra = _METHOD_KEYS.get(str(method), set())
     if method not in METHODS:
         problems.append(f"normalization {str(method)[:60]!r}, expected {', '.join(METHODS)}")
     elif set(rule) - {"method"} != extra or not all(_is_number(rule[key]) for key in extra):
-        wanted = " and ".join(sorted(extra)) or "nothing but its method"
-        problems.append(f"normalization {method} takes {wanted}")
+        keys = " and ".join(sorted(extra)) or "no key besides its method"
+        problems.append(f"normalization {method}, expected with {keys}")
     else:
         problems += [f"normalization {key} {fault}" for key, fault in rule_problems(rule)]
     spacing, names = config.get("spacing_um"), config.get("channel_names", [])
@@ -166,12 +188,12 @@ def _faults_of_image(config: Mapping[str, Any]) -> list[str]:
         problems.append("object_voxels: expected a number, the mean size of an object")
     tuned = config.get("tuned", {})
     if not isinstance(tuned, Mapping) or not all(_is_number(n) for n in tuned.values()):
-        problems.append("tuned: expected names with numbers, chosen in training")
+        problems.append("tuned: expected a mapping of names to numbers")
     return problems
 
 
-def _normalization(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the rule, which may be told by its method alone."""
+def _parse_normalization(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the normalization rule; a text is the rule's method."""
     rule = config.get("normalization", "none")
     return dict(rule) if isinstance(rule, Mapping) else {"method": rule}
 

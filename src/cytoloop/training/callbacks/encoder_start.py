@@ -12,7 +12,7 @@ from torch import Tensor
 
 from cytoloop.errors import ModelError, truncate_lines
 from cytoloop.model.safe_load import check_weights, load_tensors
-from cytoloop.model.transfer import averaged
+from cytoloop.model.transfer import average_channels
 
 log = logging.getLogger(__name__)
 
@@ -105,4 +105,4 @@ def _of_channels(given: Tensor, wanted: Tensor) -> Tensor:
         return given
     if given.shape[2:] != wanted.shape[2:] or len(given) != len(wanted):
         return given
-    return averaged(given.float(), wanted.shape[1])
+    return average_channels(given.float(), wanted.shape[1])

@@ -61,7 +61,7 @@ class WarmStart(Callback):
                 *(" ".join(map(str, dict(rule).values())) for rule in (there, here)),
                 there.get("method"),
             )
-        log.info("starting from %s: %s", checkpoint.path, "; ".join(found.told()))
+        log.info("starting from %s: %s", checkpoint.path, "; ".join(found.summary()))
 
     def _fit(self, checkpoint: Checkpoint, model: LightningModule) -> Transfer:
         return transfer(

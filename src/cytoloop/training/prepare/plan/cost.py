@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from cytoloop.model.architecture import WithoutMemory
-from cytoloop.model.sizes import BASE, LAYOUT_ERRORS, lay_out
+from cytoloop.model.architecture import MetaDeviceMode
+from cytoloop.model.sizes import NETWORK_ERRORS, PROBE_SIDE, build_meta_network
 
 _BYTES = {"bf16-mixed": 2, "16-mixed": 2}
 """Bytes of a number that is kept, by precision; else 4."""
@@ -62,7 +62,7 @@ def step_cost(backbone: Mapping[str, Any], multiples: Sequence[int]) -> Cost | N
         None if the network cannot be built on the meta device, or takes no image of about 128
         voxels a side.
     """
-    network = lay_out(backbone)
+    network = build_meta_network(backbone)
     if network is None:
         return None
     network = network.train().to("meta")
@@ -74,11 +74,11 @@ def step_cost(backbone: Mapping[str, Any], multiples: Sequence[int]) -> Cost | N
         return tensor
 
     # at least twice the multiple: a normalisation layer needs more than one voxel
-    sides = [max(math.ceil(BASE / step), 2) * step for step in multiples]
+    sides = [max(math.ceil(PROBE_SIDE / step), 2) * step for step in multiples]
     image = torch.empty(1, int(backbone.get("in_channels", 1)), *sides, device="meta")
     try:
         with (
-            WithoutMemory(),
+            MetaDeviceMode(),
             FlopCounterMode(display=False) as counter,
             torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor),
         ):
@@ -86,7 +86,7 @@ def step_cost(backbone: Mapping[str, Any], multiples: Sequence[int]) -> Cost | N
             while isinstance(out, (tuple, list)):
                 out = out[0]
             out.sum().backward()
-    except LAYOUT_ERRORS:
+    except NETWORK_ERRORS:
         return None
     values = sum(tensor.numel() for tensor in kept.values() if id(tensor) not in weights)
     macs = counter.get_total_flops() / 2  # a multiply-add is two operations

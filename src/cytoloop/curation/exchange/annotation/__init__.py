@@ -1,0 +1,1 @@
+"""Annotation formats: pictures with numbered objects, from and to annotation tools."""

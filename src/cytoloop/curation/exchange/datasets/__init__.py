@@ -1,0 +1,1 @@
+"""Data set formats: rows of images and segmentations, from and to training tools."""
