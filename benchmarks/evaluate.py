@@ -21,12 +21,12 @@ from typing import Any
 
 import numpy as np
 
-from cytoloop.evaluation.calibration import calibration_error, level_counts
-from cytoloop.evaluation.matching import match_instances
-from cytoloop.evaluation.object_table import take_census
-from cytoloop.evaluation.overlap import overlap_counts
-from cytoloop.evaluation.scores import instance_counts, instance_scores
-from cytoloop.evaluation.surface import surface_scores
+from cytoloop.evaluation.counts.calibration import calibration_error, level_counts
+from cytoloop.evaluation.counts.matching import match_instances
+from cytoloop.evaluation.counts.object_table import take_census
+from cytoloop.evaluation.counts.objects import instance_counts, instance_scores
+from cytoloop.evaluation.counts.surfaces import surface_scores
+from cytoloop.evaluation.counts.voxels import overlap_counts
 
 SHAPE = (64, 512, 512)
 OBJECTS = 2000

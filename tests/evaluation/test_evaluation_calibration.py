@@ -11,7 +11,7 @@ import tifffile
 
 from cytoloop.errors import ImageError, ManifestError
 from cytoloop.evaluation import evaluate
-from cytoloop.evaluation.calibration import (
+from cytoloop.evaluation.counts.calibration import (
     calibration_error,
     dice_by_threshold,
     level_counts,

@@ -18,7 +18,7 @@ from cytoloop.__main__ import main
 from cytoloop.errors import ImageError, ManifestError
 from cytoloop.evaluation.classes import class_metrics, evaluate_classes, stated_classes
 from cytoloop.evaluation.classes.score import score_classes
-from cytoloop.evaluation.comparison import compare, read_scored
+from cytoloop.evaluation.comparison import compare, read_evaluation
 from cytoloop.manifest import Row, write_manifest
 
 NAMES = ("nucleus", "spindle")
@@ -160,7 +160,7 @@ def test_evaluations_of_classes_are_compared(folder: Path, monkeypatch: pytest.M
     assert list(Path("c/pictures").iterdir())
     assert main(["evaluate", "predictions=good", *words, "output=plain"]) == 0
     with pytest.raises(ManifestError, match="scores foreground, but a=.* c1 c2"):
-        compare(read_scored("a", "e_good", "e_good"), read_scored("b", "plain", "plain"))
+        compare(read_evaluation("a", "e_good", "e_good"), read_evaluation("b", "plain", "plain"))
 
 
 def test_predictions_tell_their_classes(tmp_path: Path) -> None:

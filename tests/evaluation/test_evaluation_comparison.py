@@ -16,16 +16,16 @@ from cytoloop.__main__ import main
 from cytoloop.errors import ConfigError, ManifestError, OutputError
 from cytoloop.evaluation import evaluate, write_tables
 from cytoloop.evaluation.comparison import (
-    Rule,
+    VerdictRule,
     compare,
     comparison_table,
-    read_scored,
+    read_evaluation,
     write_changes,
     write_comparison,
 )
 from cytoloop.evaluation.metrics import merit
 
-QUICK = Rule(resamples=500)
+QUICK = VerdictRule(resamples=500)
 
 
 def make_table(
@@ -45,9 +45,9 @@ def make_table(
 
 
 def verdict(folder: Path, a: list[float], b: list[float], groups: str = "", **rule: float) -> str:
-    first = read_scored("a", "x", make_table(folder / "a.csv", a, groups))
-    second = read_scored("b", "y", make_table(folder / "b.csv", b, groups))
-    return compare(first, second, Rule(resamples=500, **rule)).verdict  # type: ignore[arg-type]
+    first = read_evaluation("a", "x", make_table(folder / "a.csv", a, groups))
+    second = read_evaluation("b", "y", make_table(folder / "b.csv", b, groups))
+    return compare(first, second, VerdictRule(resamples=500, **rule)).verdict  # type: ignore[arg-type]
 
 
 BASE = [0.5, 0.55, 0.6, 0.7, 0.8, 0.4, 0.65, 0.75]
@@ -70,11 +70,11 @@ def test_few_images_or_groups_are_no_evidence(tmp_path: Path) -> None:
 
 
 def test_differences_are_of_the_same_images(tmp_path: Path) -> None:
-    first = read_scored("a", "x", make_table(tmp_path / "a.csv", BASE))
+    first = read_evaluation("a", "x", make_table(tmp_path / "a.csv", BASE))
     path = make_table(tmp_path / "b.csv", [*UP, 0.1])
     text = path.read_text().replace("img_0,", "new,").replace("img_1,,um,5", "img_1,,um,6")
     path.write_text(text)
-    one = compare(first, read_scored("b", "y", path), QUICK)
+    one = compare(first, read_evaluation("b", "y", path), QUICK)
     assert one.shared.only_first == ["img_0"] and one.shared.only_second == ["new", "img_8"]
     assert one.shared.other_truth == ["img_1"] and len(one.shared.images) == 6
     change = np.mean(np.subtract(UP, BASE)[2:])
@@ -87,8 +87,8 @@ def test_errors_are_turned_so_that_more_is_better(tmp_path: Path) -> None:
     assert merit("count_error", -3.0) == merit("count_error", 3.0) == -3
     extra_a = {"hd95": [2.0, 3.0, ""], "count_error": [-4, 2, 0]}
     extra_b = {"hd95": [1.0, 3.0, 5.0], "count_error": [1, 1, 0]}
-    first = read_scored("a", "x", make_table(tmp_path / "a.csv", BASE[:3], extra=extra_a))
-    second = read_scored("b", "y", make_table(tmp_path / "b.csv", UP[:3], extra=extra_b))
+    first = read_evaluation("a", "x", make_table(tmp_path / "a.csv", BASE[:3], extra=extra_a))
+    second = read_evaluation("b", "y", make_table(tmp_path / "b.csv", UP[:3], extra=extra_b))
     scores = compare(first, second, QUICK).scores
     assert scores["hd95"]["difference"] == 0.5 and scores["hd95"]["images"] == 2
     assert (scores["hd95"]["first"], scores["hd95"]["second"]) == (2.5, 2.0)
@@ -97,8 +97,8 @@ def test_errors_are_turned_so_that_more_is_better(tmp_path: Path) -> None:
 
 def test_groups_and_images_that_got_worse_are_listed(tmp_path: Path) -> None:
     b = [*UP[:6], 0.6, 0.3]
-    first = read_scored("a", "x", make_table(tmp_path / "a.csv", BASE, "aaaabbbb"))
-    second = read_scored("b", "y", make_table(tmp_path / "b.csv", b, "aaaabbbb"))
+    first = read_evaluation("a", "x", make_table(tmp_path / "a.csv", BASE, "aaaabbbb"))
+    second = read_evaluation("b", "y", make_table(tmp_path / "b.csv", b, "aaaabbbb"))
     one = compare(first, second, QUICK)
     assert [name for name, _ in one.worse] == ["img_7", "img_6"]
     means = [one.groups[g]["difference"]["f1_50"] for g in "ab"]
@@ -113,30 +113,30 @@ def test_the_p_value_of_a_difference_is_near_that_of_a_t_test(tmp_path: Path) ->
 
     rng = np.random.default_rng(0)
     a, b = rng.uniform(0.4, 0.6, 60), rng.uniform(0.4, 0.6, 60) + 0.025
-    first = read_scored("a", "x", make_table(tmp_path / "a.csv", list(a)))
-    second = read_scored("b", "y", make_table(tmp_path / "b.csv", list(b)))
+    first = read_evaluation("a", "x", make_table(tmp_path / "a.csv", list(a)))
+    second = read_evaluation("b", "y", make_table(tmp_path / "b.csv", list(b)))
     score = compare(first, second).scores["f1_50"]
     assert score["p_value"] == pytest.approx(stats.ttest_rel(a, b).pvalue, abs=0.015)
 
 
 def test_what_cannot_be_compared_is_told(tmp_path: Path) -> None:
-    first = read_scored("a", "x", make_table(tmp_path / "a.csv", BASE))
+    first = read_evaluation("a", "x", make_table(tmp_path / "a.csv", BASE))
     path = make_table(tmp_path / "b.csv", BASE)
     with pytest.raises(ConfigError, match="score=seg: was not measured"):
-        compare(first, read_scored("b", "y", path), Rule("seg"))
+        compare(first, read_evaluation("b", "y", path), VerdictRule("seg"))
     with pytest.raises(ConfigError, match=r"4 problems(.|\n)*score=best"):
-        Rule("best", -1, 1, 5)
+        VerdictRule("best", -1, 1, 5)
     path.write_text(path.read_text().replace("img_", "other_"))
     with pytest.raises(ManifestError, match="shares no image with a=x"):
-        compare(first, read_scored("b", "y", path))
+        compare(first, read_evaluation("b", "y", path))
     path.write_text((tmp_path / "a.csv").read_text().replace(",100,", ",101,"))
     with pytest.raises(ManifestError, match="was scored against another truth"):
-        compare(first, read_scored("b", "y", path))
+        compare(first, read_evaluation("b", "y", path))
     path.write_text(path.read_text().replace(",0.7\n", ",nice\n").replace(",0.8\n", ",inf\n"))
     with pytest.raises(ManifestError, match=r"2 problems(.|\n)*'nice' is no number"):
-        read_scored("b", "y", path)
+        read_evaluation("b", "y", path)
     with pytest.raises(ManifestError, match="no evaluation there"):
-        read_scored("b", "y", tmp_path / "nowhere")
+        read_evaluation("b", "y", tmp_path / "nowhere")
 
 
 @pytest.fixture
@@ -178,9 +178,9 @@ def test_masks_are_compared_by_dice(evaluated: Path, tiff: Callable) -> None:
         labels = read_labels(evaluated / f"seg/img_{number}.tif")
         tiff(evaluated / f"mask/img_{number}.tif", (labels > 0).astype(np.uint8))
     write_tables(evaluate(evaluated / "a", evaluated / "mask"), evaluated / "eval_mask")
-    one = read_scored("a", "x", evaluated / "eval_mask")
+    one = read_evaluation("a", "x", evaluated / "eval_mask")
     assert compare(one, one, QUICK).main == "dice"
-    other = read_scored("a", "x", evaluated / "eval_a")
+    other = read_evaluation("a", "x", evaluated / "eval_a")
     assert compare(other, other, QUICK).main == "f1_50"
 
 
@@ -188,7 +188,7 @@ def test_pictures_are_left_out_where_files_are_gone(
     evaluated: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (evaluated / "a/img_2.tif").unlink()
-    scored = [read_scored(n, n, evaluated / f"eval_{n}") for n in "ab"]
+    scored = [read_evaluation(n, n, evaluated / f"eval_{n}") for n in "ab"]
     one = compare(*scored, QUICK)
     assert len(write_changes(one, tmp_path / "p", 9)) == 4
     assert "no picture of img_2" in caplog.text

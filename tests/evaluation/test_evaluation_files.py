@@ -11,8 +11,8 @@ import pytest
 from rich.console import Console
 
 from cytoloop.errors import ImageError, ManifestError
-from cytoloop.evaluation import evaluate, panel, summary_table, write_overlays, write_tables
-from cytoloop.evaluation.objects import read_prediction
+from cytoloop.evaluation import evaluate, image_figure, summary_table, write_overlays, write_tables
+from cytoloop.evaluation.inputs.images import read_prediction
 from cytoloop.io.labels import read_labels
 from cytoloop.manifest import Row, write_manifest
 
@@ -135,7 +135,7 @@ def test_failed_predictions_count_as_missing(pictures: Path) -> None:
 def test_a_panel_shows_two_and_three_dimensions() -> None:
     truth = np.zeros((6, 20, 24), np.uint8)
     truth[2:4, 4:12, 4:12] = 1
-    stack = panel(truth * 10.0, truth, truth * 1.0, truth, truth == 0, "t")
+    stack = image_figure(truth * 10.0, truth, truth * 1.0, truth, truth == 0, "t")
     assert [axis.get_title() for axis in stack.axes[:5]] == [
         "raw",
         "truth",
@@ -144,4 +144,4 @@ def test_a_panel_shows_two_and_three_dimensions() -> None:
         "errors",
     ]
     assert len(stack.axes) == 15
-    assert len(panel(truth[2], truth[2], None, truth[2]).axes) == 4
+    assert len(image_figure(truth[2], truth[2], None, truth[2]).axes) == 4

@@ -17,12 +17,12 @@ from monai.metrics import compute_dice, compute_iou
 from rich.console import Console
 
 from cytoloop.errors import ConfigError, ImageError, ManifestError, OutputError
-from cytoloop.evaluation import evaluate, panel, summary_table, write_tables
-from cytoloop.evaluation.error_types import kinds_of
-from cytoloop.evaluation.figures.painting import COLOURS
-from cytoloop.evaluation.matching import Matching, find_overlaps, match_instances
-from cytoloop.evaluation.objects import split_mask
-from cytoloop.evaluation.overlap import overlap_counts, overlap_scores
+from cytoloop.evaluation import evaluate, image_figure, summary_table, write_tables
+from cytoloop.evaluation.counts.error_types import kinds_of
+from cytoloop.evaluation.counts.matching import Matching, find_overlaps, match_instances
+from cytoloop.evaluation.counts.voxels import overlap_counts, overlap_scores
+from cytoloop.evaluation.figures.artists import COLOURS
+from cytoloop.evaluation.inputs.images import split_mask
 from cytoloop.io.labels import read_labels
 from cytoloop.manifest import write_manifest
 
@@ -251,7 +251,7 @@ def test_a_panel_leaves_the_backend_of_the_caller_alone(squares: np.ndarray) -> 
     before = matplotlib.get_backend()
     matplotlib.use("svg")
     try:
-        panel(squares * 1.0, squares, None, squares)
+        image_figure(squares * 1.0, squares, None, squares)
         assert matplotlib.get_backend() == "svg"
     finally:
         matplotlib.use(before)

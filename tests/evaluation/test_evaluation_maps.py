@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from cytoloop.errors import ConfigError, ManifestError
-from cytoloop.evaluation import Settings, evaluate, write_overlays, write_tables
-from cytoloop.evaluation.probability_maps import describe_map
+from cytoloop.evaluation import EvaluationSettings, evaluate, write_overlays, write_tables
+from cytoloop.evaluation.inputs.probability_maps import describe_map
 from cytoloop.io.labels import read_labels
 from cytoloop.manifest import write_manifest
 
@@ -54,11 +54,11 @@ def test_maps_are_refused_as_labels_all_at_once_with_the_way_out(maps: Path, kin
 def test_a_map_is_scored_by_its_pieces_above_the_threshold(
     maps: Path, kind: str, tmp_path: Path
 ) -> None:
-    at = Settings(predictions_are="probability", threshold=0.4, resamples=0)
+    at = EvaluationSettings(predictions_are="probability", threshold=0.4, resamples=0)
     found = evaluate(maps / kind, maps / "truth", at)
     assert found.summary["mean"]["dice"] == found.summary["mean"]["f1_50"] == 1
     assert found.summary["calibration"]["images"] == found.summary["prediction_is_binary"] == 2
-    higher = Settings(predictions_are="probability", threshold=0.8, resamples=0)
+    higher = EvaluationSettings(predictions_are="probability", threshold=0.8, resamples=0)
     other = evaluate(maps / kind, maps / "truth", higher)
     assert other.summary["mean"]["dice"] < 0.9
     assert write_overlays(other, tmp_path / "pictures", 1)  # cut as it was scored
@@ -74,7 +74,7 @@ def test_what_the_predictions_are_is_the_column_of_a_table(maps: Path) -> None:
     write_manifest(maps / "predictions.csv", rows)
 
     def scored(kind: str) -> list[tuple[int, float]]:
-        given = Settings(predictions_are=kind, threshold=0.4, resamples=0)
+        given = EvaluationSettings(predictions_are=kind, threshold=0.4, resamples=0)
         found = evaluate(maps / "predictions.csv", maps / "truth", given)
         return [(row["n_predicted"] > 1, row["dice"]) for row in found.rows]
 
@@ -85,16 +85,16 @@ def test_what_the_predictions_are_is_the_column_of_a_table(maps: Path) -> None:
 
 
 def test_a_person_can_say_that_a_picture_is_labels_or_a_mask(maps: Path) -> None:
-    as_labels = Settings(predictions_are="labels", resamples=0)
+    as_labels = EvaluationSettings(predictions_are="labels", resamples=0)
     assert evaluate(maps / "u8", maps / "truth", as_labels).rows[0]["n_predicted"] > 100
-    as_mask = Settings(predictions_are="mask", resamples=0)
+    as_mask = EvaluationSettings(predictions_are="mask", resamples=0)
     assert evaluate(maps / "u8", maps / "truth", as_mask).rows[0]["n_predicted"] < 100
     assert evaluate(maps / "truth", maps / "truth", as_labels).rows[0]["n_predicted"] == 1
 
 
 def test_settings_and_cells_that_cannot_be_are_named(maps: Path) -> None:
     with pytest.raises(ConfigError, match="2 problems(.|\n)*expected auto, labels(.|\n)*threshold"):
-        Settings(predictions_are="maps", threshold=1)
+        EvaluationSettings(predictions_are="maps", threshold=1)
     write_manifest(maps / "p.csv", [{"id": "a", "probability": "u8/a.tif", "above": "half"}])
     with pytest.raises(ManifestError, match="'half' is no threshold"):
         evaluate(maps / "p.csv", maps / "truth")

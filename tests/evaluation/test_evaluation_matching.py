@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from cytoloop.evaluation.error_types import error_kinds
-from cytoloop.evaluation.matching import THRESHOLDS, find_overlaps, match_instances
-from cytoloop.evaluation.overlap import overlap_counts, overlap_scores
-from cytoloop.evaluation.scores import instance_counts, instance_scores, pooled_scores
-from cytoloop.evaluation.surface import surface_scores
+from cytoloop.evaluation.counts.error_types import error_kinds
+from cytoloop.evaluation.counts.matching import THRESHOLDS, find_overlaps, match_instances
+from cytoloop.evaluation.counts.objects import instance_counts, instance_scores, pooled_scores
+from cytoloop.evaluation.counts.surfaces import surface_scores
+from cytoloop.evaluation.counts.voxels import overlap_counts, overlap_scores
 
 LABELS = hnp.arrays(np.uint8, (6, 7), elements=st.integers(0, 4))
 

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from skimage.measure import regionprops
 
-from cytoloop.evaluation import Settings, evaluate, write_tables
-from cytoloop.evaluation.matching import match_instances
-from cytoloop.evaluation.object_table import take_census
-from cytoloop.evaluation.scores import instance_counts, instance_scores
-from cytoloop.evaluation.sizes import recall_by_size
+from cytoloop.evaluation import EvaluationSettings, evaluate, write_tables
+from cytoloop.evaluation.counts.matching import match_instances
+from cytoloop.evaluation.counts.object_table import take_census
+from cytoloop.evaluation.counts.objects import instance_counts, instance_scores
+from cytoloop.evaluation.size_recall import recall_by_size
 from cytoloop.manifest import write_manifest
 
 LABELS = hnp.arrays(np.uint8, (6, 7), elements=st.integers(0, 4))
@@ -185,7 +185,7 @@ def test_without_a_voxel_size_distances_and_volumes_are_in_voxels(tmp_path: Path
     summary = evaluate(tmp_path / "found", tmp_path / "truth").summary
     assert summary["unit"] == "voxel" and summary["mean"]["hd95"] == 2
     assert summary["recall_by_size"]["unit"] == "voxels"
-    settings_um = Settings(tolerance_um=0.5, spacing_um=(1, 0.25, 0.25))
+    settings_um = EvaluationSettings(tolerance_um=0.5, spacing_um=(1, 0.25, 0.25))
     in_um = evaluate(tmp_path / "found", tmp_path / "truth", settings_um)
     assert in_um.summary["unit"] == "um" and in_um.summary["mean"]["hd95"] == 0.5
     assert in_um.summary["mean"]["surface_dice"] == 1

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from cytoloop.errors import ConfigError, ManifestError
 from cytoloop.evaluation import (
-    Settings,
+    EvaluationSettings,
     bootstrap,
     evaluate,
     more_scores,
@@ -118,11 +118,13 @@ def test_intervals_hold_the_mean_and_are_the_same_again(shifted: Path) -> None:
         for name, (low, high) in bounds[kind].items():
             assert low <= first[kind][name] + 1e-9 and first[kind][name] <= high + 1e-9, name
     few = [
-        evaluate(shifted / "found", shifted / "seg", Settings(resamples=20, seed=seed)).summary
+        evaluate(
+            shifted / "found", shifted / "seg", EvaluationSettings(resamples=20, seed=seed)
+        ).summary
         for seed in (0, 1)
     ]
     assert few[0]["intervals"]["pooled"] != few[1]["intervals"]["pooled"]
-    none = evaluate(shifted / "found", shifted / "seg", Settings(resamples=0)).summary
+    none = evaluate(shifted / "found", shifted / "seg", EvaluationSettings(resamples=0)).summary
     assert none["intervals"]["mean"] == {}
 
 
@@ -163,7 +165,7 @@ def test_an_annotator_of_other_images_is_refused(shifted: Path, tiff: Callable) 
 
 def test_settings_that_cannot_work_are_all_told_at_once() -> None:
     with pytest.raises(ConfigError, match=r"3 problems(.|\n)*tolerance(.|\n)*spacing(.|\n)*resam"):
-        Settings(tolerance_um=-1, spacing_um=(1, 0, 1), resamples=-1)
+        EvaluationSettings(tolerance_um=-1, spacing_um=(1, 0, 1), resamples=-1)
 
 
 def test_distances_in_um_and_in_voxels_have_no_mean(shifted: Path) -> None:

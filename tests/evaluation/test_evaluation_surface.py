@@ -12,9 +12,9 @@ from monai.metrics import compute_hausdorff_distance, compute_surface_dice
 from scipy import ndimage
 from scipy.spatial.distance import cdist
 
-from cytoloop.evaluation.distances import near_distances
-from cytoloop.evaluation.overlap import overlap_counts, overlap_scores
-from cytoloop.evaluation.surface import surface_scores
+from cytoloop.evaluation.counts.distances import near_distances
+from cytoloop.evaluation.counts.surfaces import surface_scores
+from cytoloop.evaluation.counts.voxels import overlap_counts, overlap_scores
 
 MASK = hnp.arrays(bool, (5, 6, 4))
 SPACING = (2.0, 0.5, 0.7)

@@ -14,9 +14,9 @@ import numpy as np
 from rich.progress import track
 
 from cytoloop.errors import ConfigError, CytoloopError, ManifestError
-from cytoloop.evaluation.calibration import summarise_levels
-from cytoloop.evaluation.object_table import Census
-from cytoloop.evaluation.pairs import (
+from cytoloop.evaluation.counts.calibration import summarise_levels
+from cytoloop.evaluation.counts.object_table import ObjectTable
+from cytoloop.evaluation.inputs.pairing import (
     AUTO,
     KINDS,
     PairedRows,
@@ -24,8 +24,8 @@ from cytoloop.evaluation.pairs import (
     pair_rows,
     pair_tables,
 )
-from cytoloop.evaluation.score import Scored, score_pair
-from cytoloop.evaluation.sizes import recall_by_size
+from cytoloop.evaluation.score_objects import Scored, score_pair
+from cytoloop.evaluation.size_recall import recall_by_size
 from cytoloop.evaluation.summary import means, summarise, summarise_sizes
 from cytoloop.manifest import Row
 from cytoloop.terminal import stderr_console
@@ -36,7 +36,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Settings:
+class EvaluationSettings:
     """How an evaluation is done.
 
     Attributes
@@ -104,14 +104,14 @@ class Evaluation:
     rows: list[dict[str, Any]]
     summary: dict[str, Any]
     pairs: list[tuple[Row, Row]]
-    objects: list[tuple[Census, Census]]
+    objects: list[tuple[ObjectTable, ObjectTable]]
     voxels_um3: list[float | None]
 
 
 def evaluate(
     predictions: str | Path,
     truth: str | Path,
-    settings: Settings | None = None,
+    settings: EvaluationSettings | None = None,
     annotator2: str | Path | None = None,
 ) -> Evaluation:
     """Score every prediction that has a truth.
@@ -119,7 +119,7 @@ def evaluate(
     Parameters
     ----------
     predictions, truth : str or Path
-        See `cytoloop.evaluation.pairs.pair_rows`.
+        See `cytoloop.evaluation.inputs.pairing.pair_rows`.
     settings : Settings, optional
     annotator2 : str or Path, optional
         The same images, segmented by another person: a manifest, folder or glob. It is scored as
@@ -131,7 +131,7 @@ def evaluate(
         No pairs, files that cannot be scored (all of them at once), or nothing but images
         that are excluded as a whole.
     """
-    settings = settings or Settings()
+    settings = settings or EvaluationSettings()
     paired = pair_rows(predictions, truth, settings.predictions_are, settings.threshold)
     rivals = None
     if annotator2 is not None:
@@ -169,7 +169,7 @@ def evaluate(
     )
 
 
-def _scorer(settings: Settings) -> Callable[[Row, Row], Scored | None]:
+def _scorer(settings: EvaluationSettings) -> Callable[[Row, Row], Scored | None]:
     return partial(score_pair, tolerance_um=settings.tolerance_um, spacing_um=settings.spacing_um)
 
 
@@ -258,7 +258,7 @@ def _add_sizes(scored: Sequence[Scored]) -> tuple[list[float], str]:
 
 
 def _ceiling(
-    rows: Sequence[dict[str, Any]], rivals: PairedRows, source: str, settings: Settings
+    rows: Sequence[dict[str, Any]], rivals: PairedRows, source: str, settings: EvaluationSettings
 ) -> dict[str, Any]:
     """Return how the second annotator scores, beside the model on the same images."""
     wanted = {row["id"] for row in rows}

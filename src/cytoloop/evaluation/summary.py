@@ -16,15 +16,15 @@ from cytoloop.evaluation.bootstrap import (
     resample_sums,
     units_of,
 )
-from cytoloop.evaluation.metrics import PROBABILITY, SCORES
-from cytoloop.evaluation.scores import (
+from cytoloop.evaluation.counts.objects import (
     COUNTS,
     added_counts,
     pooled_scores,
     scores_by_iou,
     scores_of_counts,
 )
-from cytoloop.evaluation.sizes import QUARTILES
+from cytoloop.evaluation.metrics import PROBABILITY, SCORES
+from cytoloop.evaluation.size_recall import QUARTILES
 
 UNITS = ("um", "voxel")
 _IN_UNITS = ("surface_dice", "hd95")
@@ -152,7 +152,7 @@ def summarise_sizes(
     Parameters
     ----------
     rows : sequence of mappings
-        With the cells of `cytoloop.evaluation.sizes.recall_by_size`.
+        With the cells of `cytoloop.evaluation.size_recall.recall_by_size`.
     limits : sequence of float
         Of the quartiles.
     unit : str

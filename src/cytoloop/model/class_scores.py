@@ -27,9 +27,9 @@ class ClassCounts:
 
     def __init__(self, names: Sequence[str]) -> None:
         self.names = tuple(names)
-        self.forget()
+        self.reset()
 
-    def forget(self) -> None:
+    def reset(self) -> None:
         """Start anew."""
         self.voxels = torch.zeros(len(self.names), 3, dtype=torch.int64)
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from cytoloop.errors import CytoloopError
-from cytoloop.evaluation import Settings as Scoring
 from cytoloop.evaluation import (
+    EvaluationSettings,
     as_metrics,
     evaluate,
     write_charts,
@@ -98,7 +98,7 @@ def _scored(
         report = write_class_report(classes, folder, pictures)
         files = [*write_class_tables(classes, folder), report, *pictures]
         return class_metrics(classes.summary), files
-    evaluation = evaluate(table, truth, Scoring())
+    evaluation = evaluate(table, truth, EvaluationSettings())
     tables = write_tables(evaluation, folder)
     charts = write_charts(evaluation, folder / "figures")
     overlays = write_overlays(evaluation, folder / "overlays", 8)

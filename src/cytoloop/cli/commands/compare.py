@@ -8,10 +8,10 @@ from typing import Any
 
 from cytoloop.cli.app import ExitStatus
 from cytoloop.evaluation.comparison import (
-    Rule,
+    VerdictRule,
     compare,
     comparison_table,
-    read_scored,
+    read_evaluation,
     write_changes,
     write_comparison,
 )
@@ -27,13 +27,13 @@ def run(cfg: Any) -> ExitStatus:
     from cytoloop.terminal import stdout_console
     from cytoloop.tracking.scores import locate_scores
 
-    rule = Rule(
+    rule = VerdictRule(
         cfg.score, float(cfg.min_effect), int(cfg.min_units), int(cfg.resamples), int(cfg.seed)
     )
     more = [cfg.more] if isinstance(cfg.more, str) else list(cfg.more)
     sources = {name: str(cfg[name]) for name in ("a", "b")}
     sources |= {f"more{number}": str(source) for number, source in enumerate(more, start=1)}
-    scored = [read_scored(name, text, locate_scores(text)) for name, text in sources.items()]
+    scored = [read_evaluation(name, text, locate_scores(text)) for name, text in sources.items()]
     comparisons = [compare(scored[0], other, rule) for other in scored[1:]]
     output = Path(cfg.output)
     pictures = {

@@ -9,7 +9,7 @@ from typing import Any
 
 from cytoloop.errors import ConfigError
 from cytoloop.evaluation import (
-    Settings,
+    EvaluationSettings,
     as_metrics,
     evaluate,
     more_scores,
@@ -37,7 +37,7 @@ def run(cfg: Any) -> None:
     """Score, write, print, and add the scores to the runs that made the models."""
     from cytoloop.cli.app import plain
 
-    settings = Settings(
+    settings = EvaluationSettings(
         tolerance_um=float(cfg.tolerance_um),
         spacing_um=list(cfg.spacing_um) if cfg.spacing_um else None,
         resamples=int(cfg.resamples),
@@ -54,7 +54,7 @@ def run(cfg: Any) -> None:
         record_scores(rows, metrics, files, str(cfg.truth))
 
 
-def _objects(cfg: Any, settings: Settings) -> tuple[Any, Any, list[Path]]:
+def _objects(cfg: Any, settings: EvaluationSettings) -> tuple[Any, Any, list[Path]]:
     """Return rows, numbers and files of an evaluation of foreground and objects."""
     from cytoloop.terminal import stdout_console
 
@@ -70,7 +70,9 @@ def _objects(cfg: Any, settings: Settings) -> tuple[Any, Any, list[Path]]:
     return evaluation.rows, as_metrics(evaluation.summary), [*files, report, *charts, *overlays]
 
 
-def _classes(cfg: Any, settings: Settings, names: Sequence[str]) -> tuple[Any, Any, list[Path]]:
+def _classes(
+    cfg: Any, settings: EvaluationSettings, names: Sequence[str]
+) -> tuple[Any, Any, list[Path]]:
     """Return rows, numbers and files of an evaluation of classes."""
     from cytoloop.terminal import stdout_console
 

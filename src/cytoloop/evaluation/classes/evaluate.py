@@ -10,8 +10,8 @@ from typing import Any
 from cytoloop.errors import ManifestError
 from cytoloop.evaluation.classes.score import score_classes
 from cytoloop.evaluation.classes.summary import summarise_classes
-from cytoloop.evaluation.evaluate import Settings, accounts, score_all
-from cytoloop.evaluation.pairs import pair_rows
+from cytoloop.evaluation.evaluate import EvaluationSettings, accounts, score_all
+from cytoloop.evaluation.inputs.pairing import pair_rows
 from cytoloop.manifest import Row, read_manifest
 from cytoloop.truth.classes import read_names
 
@@ -64,14 +64,14 @@ def evaluate_classes(
     predictions: str | Path,
     truth: str | Path,
     names: Sequence[str],
-    settings: Settings | None = None,
+    settings: EvaluationSettings | None = None,
 ) -> ClassEvaluation:
     """Score the classes of every prediction that has a truth.
 
     Parameters
     ----------
     predictions, truth : str or Path
-        See `cytoloop.evaluation.pairs.pair_rows`; images whose values are classes.
+        See `cytoloop.evaluation.inputs.pairing.pair_rows`; images whose values are classes.
     names : sequence of str
         Of the values 1, 2, ...
     settings : Settings, optional
@@ -82,7 +82,7 @@ def evaluate_classes(
         No pairs, files that cannot be scored (all of them at once), or nothing but images that
         are excluded as a whole.
     """
-    settings = settings or Settings()
+    settings = settings or EvaluationSettings()
     paired = pair_rows(predictions, truth)
 
     def score(prediction: Row, true: Row) -> dict[str, Any] | None:

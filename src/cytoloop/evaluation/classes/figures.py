@@ -11,10 +11,10 @@ import numpy as np
 from cytoloop.evaluation.classes.evaluate import ClassEvaluation
 from cytoloop.evaluation.classes.output import number, worst_first
 from cytoloop.evaluation.classes.score import read_classes
+from cytoloop.evaluation.figures.artists import class_colours, paint_classes
+from cytoloop.evaluation.figures.image_figures import Paint, draw_views, legend
 from cytoloop.evaluation.figures.overlays import read_beside
-from cytoloop.evaluation.figures.painting import class_colours, paint_classes
-from cytoloop.evaluation.figures.panels import Paint, draw_views, legend
-from cytoloop.evaluation.objects import voxel_size
+from cytoloop.evaluation.inputs.images import voxel_size
 from cytoloop.io.names import safe_name
 from cytoloop.io.writers.tiff import write_png
 from cytoloop.manifest import Row

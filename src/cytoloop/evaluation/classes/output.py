@@ -15,7 +15,7 @@ from rich.table import Table
 from cytoloop.evaluation.classes.evaluate import ClassEvaluation
 from cytoloop.evaluation.classes.score import COUNTS, SCORES
 from cytoloop.evaluation.metrics import HEADS
-from cytoloop.evaluation.tables import show_interval, write_rows, write_summary
+from cytoloop.evaluation.output.tables import show_interval, write_rows, write_summary
 
 MEAN = "mean of classes"
 _MOST_ROWS = 20

@@ -9,7 +9,7 @@ from cytoloop.evaluation.classes.evaluate import ClassEvaluation
 from cytoloop.evaluation.classes.output import class_rows, number, worst_first
 from cytoloop.evaluation.classes.score import SCORES
 from cytoloop.evaluation.metrics import HEADS
-from cytoloop.evaluation.report import MOST_ROWS, REPORT, picture
+from cytoloop.evaluation.output.report import MOST_ROWS, REPORT, picture
 from cytoloop.io.html import write_page
 
 

@@ -10,9 +10,9 @@ import fastremap
 import numpy as np
 
 from cytoloop.errors import ImageError
-from cytoloop.evaluation import overlap, surface
-from cytoloop.evaluation.objects import GUESS, voxel_size
-from cytoloop.evaluation.score import check_shape, manifest_cells
+from cytoloop.evaluation.counts import surfaces, voxels
+from cytoloop.evaluation.inputs.images import GUESS, voxel_size
+from cytoloop.evaluation.score_objects import check_shape, manifest_cells
 from cytoloop.io.labels import read_labels
 from cytoloop.manifest import Row, format_spacing
 from cytoloop.truth.classes import numbered
@@ -20,7 +20,7 @@ from cytoloop.truth.targets import read_target
 
 SCORES = ("dice", "iou", "precision", "recall", "surface_dice", "hd95")
 """Of each class, ``dice_NAME`` and so on; by themselves their means over the classes."""
-COUNTS = (*overlap.COUNTS, *surface.COUNTS)
+COUNTS = (*voxels.COUNTS, *surfaces.COUNTS)
 """What adds up over images, ``voxels_true_NAME`` and so on."""
 PICTURES = ("mask", GUESS, "labels")
 """Columns that predicted classes are read from; the first one filled is taken."""
@@ -64,10 +64,10 @@ def score_classes(
     each: dict[str, dict[str, float]] = {}
     for value, name in enumerate(names, 1):
         sides = truth == value, found == value
-        counts: dict[str, float] = {**overlap.overlap_counts(*sides, counted)}
-        scores = overlap.overlap_scores(counts)
-        scores |= surface.surface_scores(*sides, counted, steps, tolerance_um)
-        counts |= {key: scores[key] for key in surface.COUNTS}
+        counts: dict[str, float] = {**voxels.overlap_counts(*sides, counted)}
+        scores = voxels.overlap_scores(counts)
+        scores |= surfaces.surface_scores(*sides, counted, steps, tolerance_um)
+        counts |= {key: scores[key] for key in surfaces.COUNTS}
         shown = counts["voxels_true"] or counts["voxels_predicted"]
         each[name] = {key: scores[key] if shown else math.nan for key in SCORES} | counts
     return {

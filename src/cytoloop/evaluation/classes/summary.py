@@ -11,8 +11,8 @@ import numpy as np
 
 from cytoloop.evaluation.bootstrap import LEVEL, interval, resample_means, resample_sums, units_of
 from cytoloop.evaluation.classes.score import COUNTS, SCORES, mean_of
-from cytoloop.evaluation.overlap import overlap_scores
-from cytoloop.evaluation.surface import surface_dice
+from cytoloop.evaluation.counts.surfaces import surface_dice
+from cytoloop.evaluation.counts.voxels import overlap_scores
 
 POOLED = ("dice", "iou", "precision", "recall", "surface_dice")
 _IN_UNITS = ("surface_dice", "hd95")

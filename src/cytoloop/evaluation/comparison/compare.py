@@ -27,14 +27,18 @@ from cytoloop.evaluation.bootstrap import (
     resample_means,
     units_of,
 )
-from cytoloop.evaluation.comparison.scored import Scored, Shared, share
+from cytoloop.evaluation.comparison.evaluation_table import (
+    EvaluationTable,
+    SharedImages,
+    find_shared_images,
+)
 from cytoloop.evaluation.metrics import SCORES, merit
 
 BETTER, WORSE, UNSURE = "better", "worse", "no evidence"
 
 
 @dataclass(frozen=True)
-class Rule:
+class VerdictRule:
     """How a verdict is reached.
 
     Attributes
@@ -96,9 +100,9 @@ class Comparison:
         group or image.
     """
 
-    first: Scored
-    second: Scored
-    shared: Shared
+    first: EvaluationTable
+    second: EvaluationTable
+    shared: SharedImages
     main: str
     scores: dict[str, dict[str, Any]]
     groups: dict[str, dict[str, Any]]
@@ -114,7 +118,9 @@ class Comparison:
         return [(name, change) for name, change in self.changes if change < 0]
 
 
-def compare(first: Scored, second: Scored, rule: Rule | None = None) -> Comparison:
+def compare(
+    first: EvaluationTable, second: EvaluationTable, rule: VerdictRule | None = None
+) -> Comparison:
     """Compare two evaluations.
 
     Raises
@@ -124,8 +130,8 @@ def compare(first: Scored, second: Scored, rule: Rule | None = None) -> Comparis
     ConfigError
         One of them has not measured the main score.
     """
-    rule = rule or Rule()
-    shared = share(first, second)
+    rule = rule or VerdictRule()
+    shared = find_shared_images(first, second)
     main = rule.score or ("dice" if first.is_semantic and second.is_semantic else "f1_50")
     names = [name for name in first.scores if name in second.scores]
     if _mixed_units(first, second, shared):
@@ -171,12 +177,12 @@ def compare(first: Scored, second: Scored, rule: Rule | None = None) -> Comparis
     )
 
 
-def _mixed_units(first: Scored, second: Scored, shared: Shared) -> bool:
+def _mixed_units(first: EvaluationTable, second: EvaluationTable, shared: SharedImages) -> bool:
     """Tell whether distances are in um for some of the images and in voxels for others."""
     return len({one.rows[i]["unit"] for one in (first, second) for i in shared.images}) > 1
 
 
-def _gain(first: Scored, second: Scored, image: str, name: str) -> float:
+def _gain(first: EvaluationTable, second: EvaluationTable, image: str, name: str) -> float:
     return merit(name, second.value(image, name)) - merit(name, first.value(image, name))
 
 
@@ -185,7 +191,9 @@ def _mean(values: np.ndarray) -> float | None:
     return float(known.mean()) if len(known) else None
 
 
-def _means(first: Scored, second: Scored, images: list[str], name: str) -> dict[str, float | None]:
+def _means(
+    first: EvaluationTable, second: EvaluationTable, images: list[str], name: str
+) -> dict[str, float | None]:
     """Return the means of both over the images where both are defined."""
     table = np.array([[one.value(i, name) for one in (first, second)] for i in images])
     table = table[np.isfinite(table).all(axis=1)]
@@ -204,7 +212,7 @@ def _groups(
 
 
 def _judge(
-    score: Mapping[str, Any], name: str, units: int, kind: str, rule: Rule
+    score: Mapping[str, Any], name: str, units: int, kind: str, rule: VerdictRule
 ) -> tuple[str, str]:
     """Return the verdict and why."""
     bounds = score["interval"]

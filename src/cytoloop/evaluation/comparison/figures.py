@@ -11,9 +11,9 @@ import numpy as np
 from cytoloop.errors import CytoloopError
 from cytoloop.evaluation.classes.figures import class_panel
 from cytoloop.evaluation.comparison.compare import Comparison
+from cytoloop.evaluation.figures.image_figures import side_by_side
 from cytoloop.evaluation.figures.overlays import read_beside
-from cytoloop.evaluation.figures.panels import side_by_side
-from cytoloop.evaluation.objects import read_prediction, read_truth, voxel_size
+from cytoloop.evaluation.inputs.images import read_prediction, read_truth, voxel_size
 from cytoloop.io.names import safe_name
 from cytoloop.io.writers.tiff import write_png
 

@@ -14,7 +14,7 @@ from rich.table import Table
 from cytoloop.errors import OutputError
 from cytoloop.evaluation.comparison.compare import BETTER, WORSE, Comparison
 from cytoloop.evaluation.metrics import HEADS
-from cytoloop.evaluation.report import number, picture
+from cytoloop.evaluation.output.report import number, picture
 from cytoloop.io.atomic import replacing
 from cytoloop.io.html import write_page
 from cytoloop.manifest import write_manifest

@@ -11,8 +11,8 @@ import numpy as np
 
 from cytoloop.errors import CytoloopError
 from cytoloop.evaluation.evaluate import Evaluation
-from cytoloop.evaluation.figures.panels import panel
-from cytoloop.evaluation.objects import read_prediction, read_truth, voxel_size
+from cytoloop.evaluation.figures.image_figures import image_figure
+from cytoloop.evaluation.inputs.images import read_prediction, read_truth, voxel_size
 from cytoloop.io.names import safe_name
 from cytoloop.io.read import read_image
 from cytoloop.io.remote import local_path
@@ -38,7 +38,7 @@ def write_overlays(evaluation: Evaluation, folder: str | Path, worst: int = 8) -
         row, (prediction, true) = evaluation.rows[i], evaluation.pairs[i]
         truth, valid, _ = read_truth(true)
         raw = read_beside(row, "raw", truth.shape)
-        figure = panel(
+        figure = image_figure(
             (truth > 0).astype(np.float32) if raw is None else raw,
             truth,
             read_beside(row, "probability", truth.shape),

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback
 
-from cytoloop.evaluation.matching import match_instances
-from cytoloop.evaluation.scores import INSTANCE_COUNTS, instance_counts, instance_scores
+from cytoloop.evaluation.counts.matching import match_instances
+from cytoloop.evaluation.counts.objects import INSTANCE_COUNTS, instance_counts, instance_scores
 from cytoloop.inference.postprocess import MIN_DEPTH, POSTPROCESS, Trained, resolved, rule_for
 from cytoloop.instances import Landscape
 from cytoloop.io.voxel_size import Spacing

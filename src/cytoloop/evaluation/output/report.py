@@ -47,7 +47,7 @@ def write_report(
     rows = [evaluation.rows[i] for i in worst_first(evaluation.rows)]
     return write_page(
         folder / REPORT,
-        "cytoloop.evaluation",
+        "cytoloop.evaluation.output",
         "report.html.jinja",
         name=folder.resolve().name,
         summary=summary,

@@ -14,11 +14,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from cytoloop.errors import OutputError
+from cytoloop.evaluation.counts.object_table import COLUMNS, object_rows
 from cytoloop.evaluation.evaluate import Evaluation
 from cytoloop.evaluation.figures.overlays import worst_first
 from cytoloop.evaluation.metrics import HEADS, SCORES
-from cytoloop.evaluation.object_table import COLUMNS, object_rows
-from cytoloop.evaluation.sizes import QUARTILES
+from cytoloop.evaluation.size_recall import QUARTILES
 from cytoloop.io.atomic import replacing
 from cytoloop.manifest import write_manifest
 

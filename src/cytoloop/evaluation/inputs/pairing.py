@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cytoloop.errors import ManifestError, listed
-from cytoloop.evaluation.objects import ABOVE, GUESS, PICTURES, picture_column
+from cytoloop.evaluation.inputs.images import ABOVE, GUESS, PICTURES, picture_column
 from cytoloop.io.files import list_images
 from cytoloop.io.names import stem
 from cytoloop.manifest import Row, read_manifest

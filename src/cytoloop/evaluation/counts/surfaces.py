@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from cytoloop.evaluation.distances import near_distances
+from cytoloop.evaluation.counts.distances import near_distances
 
 COUNTS = ("surface_true", "surface_predicted", "surface_near")
 

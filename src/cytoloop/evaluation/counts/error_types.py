@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from cytoloop.evaluation.matching import Matching, match_instances
+from cytoloop.evaluation.counts.matching import Matching, match_instances
 
 KINDS = ("matched", "inexact", "missed", "spurious", "merged", "split")
 

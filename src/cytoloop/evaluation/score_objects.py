@@ -10,10 +10,13 @@ from typing import Any
 import numpy as np
 
 from cytoloop.errors import ImageError
-from cytoloop.evaluation.calibration import calibration_error, level_counts, read_levels
-from cytoloop.evaluation.matching import match_instances
-from cytoloop.evaluation.object_table import Census, take_census, voxel_volume
-from cytoloop.evaluation.objects import (
+from cytoloop.evaluation.counts.calibration import calibration_error, level_counts, read_levels
+from cytoloop.evaluation.counts.matching import match_instances
+from cytoloop.evaluation.counts.object_table import ObjectTable, take_census, voxel_volume
+from cytoloop.evaluation.counts.objects import instance_counts, instance_scores
+from cytoloop.evaluation.counts.surfaces import surface_scores
+from cytoloop.evaluation.counts.voxels import overlap_counts, overlap_scores
+from cytoloop.evaluation.inputs.images import (
     ABOVE,
     GUESS,
     picture_column,
@@ -21,9 +24,6 @@ from cytoloop.evaluation.objects import (
     read_truth,
     voxel_size,
 )
-from cytoloop.evaluation.overlap import overlap_counts, overlap_scores
-from cytoloop.evaluation.scores import instance_counts, instance_scores
-from cytoloop.evaluation.surface import surface_scores
 from cytoloop.manifest import Row, format_spacing
 
 _TRUE_FILES = ("seg1", "seg2", "merge_mask", "exclude_mask")
@@ -45,11 +45,11 @@ class Scored:
     voxel_um3 : float or None
         Volume of a voxel (in 2D its area in um2), None where it is not known.
     levels : ndarray of int or None
-        See `cytoloop.evaluation.calibration.level_counts`; None without a probability map.
+        See `cytoloop.evaluation.counts.calibration.level_counts`; None without a probability map.
     """
 
     row: dict[str, Any]
-    objects: tuple[Census, Census]
+    objects: tuple[ObjectTable, ObjectTable]
     voxel_um3: float | None
     levels: np.ndarray | None
 

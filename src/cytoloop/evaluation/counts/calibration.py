@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from cytoloop.evaluation.probability_maps import read_map
+from cytoloop.evaluation.inputs.probability_maps import read_map
 
 LEVELS = 256
 BINS = 10

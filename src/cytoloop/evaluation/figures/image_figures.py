@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cytoloop.evaluation.error_types import kinds_of
-from cytoloop.evaluation.figures.painting import COLOURS, fill, outline_errors, veil
+from cytoloop.evaluation.counts.error_types import kinds_of
+from cytoloop.evaluation.counts.matching import Matching, match_instances
+from cytoloop.evaluation.figures.artists import COLOURS, fill, outline_errors, veil
 from cytoloop.evaluation.figures.views import View, views_of
-from cytoloop.evaluation.matching import Matching, match_instances
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,7 +23,7 @@ Paint = Callable[["Axes", View], object]
 """Draws a view on an axis."""
 
 
-def panel(
+def image_figure(
     raw: np.ndarray,
     truth: np.ndarray,
     probability: np.ndarray | None,
@@ -90,7 +90,7 @@ def side_by_side(
     Parameters
     ----------
     raw, truth, valid, title, spacing
-        See `panel`.
+        See `image_figure`.
     labels : mapping of str to ndarray
         Name to labels ([Z,] Y, X).
 

@@ -16,7 +16,7 @@ _TRUTH = ("n_truth", "voxels_true")
 
 
 @dataclass(frozen=True)
-class Scored:
+class EvaluationTable:
     """An evaluation.
 
     Attributes
@@ -57,13 +57,13 @@ class Scored:
         )
 
 
-def read_scored(name: str, source: str, path: str | Path) -> Scored:
+def read_evaluation(name: str, source: str, path: str | Path) -> EvaluationTable:
     """Read an evaluation.
 
     Parameters
     ----------
     name, source : str
-        See `Scored`.
+        See `EvaluationTable`.
     path : str or Path
         The folder that `cytoloop evaluate` left, or its ``metrics.csv``.
 
@@ -91,10 +91,10 @@ def read_scored(name: str, source: str, path: str | Path) -> Scored:
         problems.append("has no rows")
     if problems:
         raise ManifestError(str(table), problems, "Evaluate again.")
-    return Scored(name, source, {row.id: row for row in rows})
+    return EvaluationTable(name, source, {row.id: row for row in rows})
 
 
-def check_run(scored: Scored, run_id: str | None) -> None:
+def check_run(scored: EvaluationTable, run_id: str | None) -> None:
     """Refuse an evaluation of the predictions of another run's model.
 
     Raises
@@ -119,7 +119,7 @@ def _is_number(text: str) -> bool:
 
 
 @dataclass(frozen=True)
-class Shared:
+class SharedImages:
     """Which images two evaluations share.
 
     Attributes
@@ -138,7 +138,7 @@ class Shared:
     other_truth: list[str]
 
 
-def share(first: Scored, second: Scored) -> Shared:
+def find_shared_images(first: EvaluationTable, second: EvaluationTable) -> SharedImages:
     """Return the images of two evaluations.
 
     Raises
@@ -168,7 +168,7 @@ def share(first: Scored, second: Scored) -> Shared:
             ],
             "Evaluate both on the same images and truth.",
         )
-    return Shared(
+    return SharedImages(
         same,
         [name for name in first.rows if name not in second.rows],
         [name for name in second.rows if name not in first.rows],
@@ -176,5 +176,5 @@ def share(first: Scored, second: Scored) -> Shared:
     )
 
 
-def _truth(scored: Scored, image: str) -> list[float]:
+def _truth(scored: EvaluationTable, image: str) -> list[float]:
     return [float(scored.rows[image][name] or 0) for name in _TRUTH]

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from cytoloop.evaluation import overlap, surface
-from cytoloop.evaluation.matching import THRESHOLDS, Matching, Overlaps
-from cytoloop.evaluation.overlap import overlap_scores
+from cytoloop.evaluation.counts import surfaces, voxels
+from cytoloop.evaluation.counts.matching import THRESHOLDS, Matching, Overlaps
+from cytoloop.evaluation.counts.voxels import overlap_scores
 
 ERRORS = ("merges", "splits", "missed", "spurious")
 INSTANCE_COUNTS = (
@@ -19,7 +19,7 @@ INSTANCE_COUNTS = (
     *ERRORS,
 )
 """What `instance_counts` returns."""
-COUNTS = (*overlap.COUNTS, *surface.COUNTS, *INSTANCE_COUNTS)
+COUNTS = (*voxels.COUNTS, *surfaces.COUNTS, *INSTANCE_COUNTS)
 """What adds up over images; pooled scores are made of the sums."""
 
 
@@ -122,7 +122,7 @@ def scores_of_counts(counts: Mapping[str, float]) -> dict[str, float]:
     """Return the scores that counts determine: all but Hausdorff 95 and calibration."""
     return {
         **overlap_scores(counts),
-        "surface_dice": surface.surface_dice(counts),
+        "surface_dice": surfaces.surface_dice(counts),
         **instance_scores(counts),
     }
 

@@ -11,8 +11,8 @@ import cc3d
 import fastremap
 import numpy as np
 
-from cytoloop.evaluation.error_types import kinds_of
-from cytoloop.evaluation.matching import Matching, plain_labels
+from cytoloop.evaluation.counts.error_types import kinds_of
+from cytoloop.evaluation.counts.matching import Matching, plain_labels
 
 COLUMNS = (
     *("image", "group", "side", "object", "kind", "match", "iou", "nearest"),
@@ -21,15 +21,15 @@ COLUMNS = (
 
 
 @dataclass(frozen=True)
-class Census:
-    """The objects of one side of one image that count, see `cytoloop.evaluation.matching`.
+class ObjectTable:
+    """The objects of one side of one image that count, see `cytoloop.evaluation.counts.matching`.
 
     Attributes
     ----------
     ids : ndarray of int
         (N,) labels.
     kinds : list of str
-        See `cytoloop.evaluation.error_types`.
+        See `cytoloop.evaluation.counts.error_types`.
     match : ndarray of int
         (N,) label of the object of the other side that it matches at IoU .5, 0 for none.
     nearest : ndarray of int
@@ -53,7 +53,7 @@ class Census:
 
 def take_census(
     truth: np.ndarray, prediction: np.ndarray, valid: np.ndarray | None, matching: Matching
-) -> tuple[Census, Census]:
+) -> tuple[ObjectTable, ObjectTable]:
     """Return the true and the predicted objects of an image.
 
     Parameters
@@ -87,7 +87,7 @@ def take_census(
         nearest, nearest_iou = np.zeros(len(ids), other.dtype), np.zeros(len(ids))
         nearest[some], nearest_iou[some] = other[partner[best[some]]], iou[best[some]]
         sides.append(
-            Census(
+            ObjectTable(
                 ids=ids,
                 kinds=[kinds[side][int(i)] for i in ids],
                 match=match,
@@ -113,7 +113,7 @@ def _centres(labels: np.ndarray, ids: np.ndarray, valid: np.ndarray | None) -> n
 
 def object_rows(
     rows: Sequence[Mapping[str, Any]],
-    censuses: Sequence[tuple[Census, Census]],
+    censuses: Sequence[tuple[ObjectTable, ObjectTable]],
     voxels_um3: Sequence[float | None],
 ) -> Iterator[dict[str, Any]]:
     """Yield the rows of ``objects.csv``.

@@ -10,7 +10,7 @@ import fastremap
 import numpy as np
 
 from cytoloop.errors import ImageError, ManifestError
-from cytoloop.evaluation.probability_maps import describe_map, read_map
+from cytoloop.evaluation.inputs.probability_maps import describe_map, read_map
 from cytoloop.io.labels import as_labels, read_labels
 from cytoloop.io.read import read_header, read_image
 from cytoloop.io.voxel_size import Spacing

@@ -1,0 +1,1 @@
+"""What is counted in one image: voxels, surfaces, objects and probabilities."""

@@ -1,0 +1,1 @@
+"""Input of an evaluation: pairs of rows, and their images."""

@@ -1,0 +1,1 @@
+"""Output of an evaluation: tables, terminal tables and the report."""
