@@ -1,23 +1,21 @@
-"""Evaluation: scores per image and pooled, tables, pictures of the errors, comparison."""
+"""Evaluation: metrics per image and pooled, tables, figures of errors, comparison."""
 
-from cytoloop.evaluation.evaluate import Evaluation, EvaluationSettings, evaluate
-from cytoloop.evaluation.figures.charts import write_charts
+from cytoloop.evaluation.evaluate import Evaluation, evaluate
 from cytoloop.evaluation.figures.image_figures import image_figure
-from cytoloop.evaluation.figures.overlays import write_overlays
-from cytoloop.evaluation.output.report import write_report
-from cytoloop.evaluation.output.tables import more_scores, summary_table, write_tables
-from cytoloop.evaluation.summary import as_metrics
+from cytoloop.evaluation.inputs.classes import stated_classes
+from cytoloop.evaluation.output.files import remove_evaluation, write_evaluation
+from cytoloop.evaluation.output.terminal import terminal_tables
+from cytoloop.evaluation.settings import EvaluationSettings
+from cytoloop.evaluation.summary import run_metrics
 
 __all__ = [
     "Evaluation",
     "EvaluationSettings",
-    "as_metrics",
     "evaluate",
     "image_figure",
-    "more_scores",
-    "summary_table",
-    "write_charts",
-    "write_overlays",
-    "write_report",
-    "write_tables",
+    "remove_evaluation",
+    "run_metrics",
+    "stated_classes",
+    "terminal_tables",
+    "write_evaluation",
 ]

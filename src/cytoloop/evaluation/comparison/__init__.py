@@ -1,22 +1,29 @@
-"""Comparison: is one evaluation better than another, on the same images."""
+"""Comparison of evaluations of the same images, with a verdict."""
 
-from cytoloop.evaluation.comparison.compare import Comparison, VerdictRule, compare
+from cytoloop.evaluation.comparison.compare import Comparison, compare
 from cytoloop.evaluation.comparison.evaluation_table import (
     EvaluationTable,
     check_run,
     read_evaluation,
 )
-from cytoloop.evaluation.comparison.figures import write_changes
-from cytoloop.evaluation.comparison.output import comparison_table, write_comparison
+from cytoloop.evaluation.comparison.figures import write_overlays
+from cytoloop.evaluation.comparison.output import (
+    comparison_table,
+    remove_comparison,
+    write_comparison,
+)
+from cytoloop.evaluation.comparison.settings import ComparisonSettings, VerdictRule
 
 __all__ = [
     "Comparison",
+    "ComparisonSettings",
     "EvaluationTable",
     "VerdictRule",
     "check_run",
     "compare",
     "comparison_table",
     "read_evaluation",
-    "write_changes",
+    "remove_comparison",
     "write_comparison",
+    "write_overlays",
 ]

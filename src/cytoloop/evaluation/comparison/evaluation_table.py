@@ -1,4 +1,4 @@
-"""Evaluations to compare, as their tables have them: one row an image."""
+"""Evaluations read from their ``metrics.csv``, and the images that two of them share."""
 
 from __future__ import annotations
 
@@ -8,23 +8,24 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cytoloop.errors import ManifestError, listed
-from cytoloop.evaluation.metrics import SCORES
+from cytoloop.evaluation.metrics import METRICS, VOXEL_SCORE
+from cytoloop.evaluation.output.tables import METRICS_FILE
 from cytoloop.manifest import Row, read_manifest
 
-METRICS = "metrics.csv"
-_TRUTH = ("n_truth", "voxels_true")
+_TRUTH_COUNTS = ("n_truth", "voxels_true")
+"""Counts that differ where images were scored against another truth."""
 
 
 @dataclass(frozen=True)
 class EvaluationTable:
-    """An evaluation.
+    """Scores of the images of one evaluation.
 
     Attributes
     ----------
     name : str
-        As the user calls it: a, b ...
+        Key of the verb: ``a``, ``b`` or ``more1``.
     source : str
-        As given.
+        Value of that key.
     rows : dict of str to Row
         Id to row of ``metrics.csv``.
     """
@@ -34,27 +35,31 @@ class EvaluationTable:
     rows: Mapping[str, Row]
 
     @property
+    def title(self) -> str:
+        """Name and source, for messages."""
+        return f"{self.name}={self.source}"
+
+    @property
     def scores(self) -> tuple[str, ...]:
-        """The scores that any row has; of classes the Dice of each as well."""
-        known = (*SCORES, *(f"dice_{name}" for name in self.classes))
-        return tuple(s for s in known if any(row[s] for row in self.rows.values()))
+        """Columns of scores with a value in any row: all metrics, and the Dice of each class."""
+        known = (*METRICS, *(f"{VOXEL_SCORE}_{name}" for name in self.classes))
+        return tuple(name for name in known if any(row[name] for row in self.rows.values()))
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The classes that are scored; empty for foreground and objects."""
+        """Names of the classes; empty for an evaluation of objects."""
         return tuple(next(iter(self.rows.values()))["classes"].split())
-
-    def value(self, image: str, score: str) -> float:
-        """Return a score of an image, NaN where it is undefined."""
-        text = self.rows[image][score]
-        return float(text) if text else math.nan
 
     @property
     def is_semantic(self) -> bool:
-        """Whether the truth tells no objects: masks, whose pieces they would be, or classes."""
-        return bool(self.classes) or all(
-            row["truth_is_binary"] == "True" for row in self.rows.values()
-        )
+        """Whether the truth holds no objects, but classes or masks only."""
+        masks = (row["truth_is_binary"] == "True" for row in self.rows.values())
+        return bool(self.classes) or all(masks)
+
+    def value(self, image: str, score: str) -> float:
+        """Return a score of an image, NaN where undefined."""
+        text = self.rows[image][score]
+        return float(text) if text else math.nan
 
 
 def read_evaluation(name: str, source: str, path: str | Path) -> EvaluationTable:
@@ -65,47 +70,52 @@ def read_evaluation(name: str, source: str, path: str | Path) -> EvaluationTable
     name, source : str
         See `EvaluationTable`.
     path : str or Path
-        The folder that `cytoloop evaluate` left, or its ``metrics.csv``.
+        Output folder of `cytoloop evaluate`, or its ``metrics.csv``.
 
     Raises
     ------
     ManifestError
-        No evaluation there, or cells that are no numbers.
+        No evaluation there, or cells that are not numbers.
     """
     path = Path(path).expanduser()
-    table = path / METRICS if path.is_dir() else path
+    table = path / METRICS_FILE if path.is_dir() else path
     if not table.is_file():
         raise ManifestError(
             f"{name}={source}",
             f"no evaluation there (no file {table})",
-            "Give an output folder of `cytoloop evaluate`, its metrics.csv, or runs:/ID.",
+            "Pass an output folder of `cytoloop evaluate`, its metrics.csv, or runs:/ID.",
         )
-    rows = read_manifest(table, ("id", "voxels_true", "dice")).rows
+    rows = read_manifest(table, ("id", "voxels_true", VOXEL_SCORE)).rows
     problems = [
-        f"row {row.number}, column {column!r}: {row[column]!r} is no number"
+        f"row {row.number}, column {column!r}: {row[column]!r} is not a number"
         for row in rows
-        for column in (*SCORES, *_TRUTH)
+        for column in (*METRICS, *_TRUTH_COUNTS)
         if row[column] and not _is_number(row[column])
     ]
     if not rows:
         problems.append("has no rows")
     if problems:
-        raise ManifestError(str(table), problems, "Evaluate again.")
+        raise ManifestError(str(table), problems, "Run `cytoloop evaluate` again.")
     return EvaluationTable(name, source, {row.id: row for row in rows})
 
 
-def check_run(scored: EvaluationTable, run_id: str | None) -> None:
-    """Refuse an evaluation of the predictions of another run's model.
+def check_run(table: EvaluationTable, run_id: str | None) -> None:
+    """Raise where an evaluation scored predictions of another run's model.
+
+    Parameters
+    ----------
+    table : EvaluationTable
+        Rows without a run (predicted with a model file) are accepted.
+    run_id : str or None
 
     Raises
     ------
     ManifestError
-        Its rows name other runs. Rows that name none (of a model file) are taken.
     """
-    others = sorted({row["run_id"] for row in scored.rows.values()} - {run_id or "", ""})
+    others = sorted({row["run_id"] for row in table.rows.values()} - {run_id or "", ""})
     if others:
         raise ManifestError(
-            f"{scored.name}={scored.source}",
+            table.title,
             f"scores predictions of run {listed(others, 3)}, not of {run_id or 'this model'}",
             "Predict with this model and evaluate again.",
         )
@@ -120,7 +130,7 @@ def _is_number(text: str) -> bool:
 
 @dataclass(frozen=True)
 class SharedImages:
-    """Which images two evaluations share.
+    """Ids of images that two evaluations share, and of the others.
 
     Attributes
     ----------
@@ -139,30 +149,29 @@ class SharedImages:
 
 
 def find_shared_images(first: EvaluationTable, second: EvaluationTable) -> SharedImages:
-    """Return the images of two evaluations.
+    """Return the images that two evaluations share.
 
     Raises
     ------
     ManifestError
-        They share none, or score different classes.
+        No shared image, or different classes.
     """
     if first.classes != second.classes:
-        told = [" ".join(one.classes) or "foreground" for one in (first, second)]
+        scored = [" ".join(one.classes) or "foreground" for one in (first, second)]
         raise ManifestError(
-            f"{second.name}={second.source}",
-            f"scores {told[1]}, but {first.name}={first.source} {told[0]}",
+            second.title,
+            f"scores {scored[1]}, but {first.title} scores {scored[0]}",
             "Compare evaluations of the same classes.",
         )
     both = [name for name in first.rows if name in second.rows]
-    other = [name for name in both if _truth(first, name) != _truth(second, name)]
+    other = [name for name in both if _truth_counts(first, name) != _truth_counts(second, name)]
     same = [name for name in both if name not in set(other)]
     if not same:
+        reason = "was scored against another truth than" if other else "shares no image with"
         raise ManifestError(
-            f"{second.name}={second.source}",
+            second.title,
             [
-                f"shares no image with {first.name}={first.source}"
-                if not other
-                else f"was scored against another truth than {first.name}={first.source}",
+                f"{reason} {first.title}",
                 f"{first.name}: {listed(first.rows)}",
                 f"{second.name}: {listed(second.rows)}",
             ],
@@ -176,5 +185,5 @@ def find_shared_images(first: EvaluationTable, second: EvaluationTable) -> Share
     )
 
 
-def _truth(scored: EvaluationTable, image: str) -> list[float]:
-    return [float(scored.rows[image][name] or 0) for name in _TRUTH]
+def _truth_counts(table: EvaluationTable, image: str) -> list[float]:
+    return [float(table.rows[image][name] or 0) for name in _TRUTH_COUNTS]

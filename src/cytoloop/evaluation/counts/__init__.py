@@ -1,1 +1,1 @@
-"""What is counted in one image: voxels, surfaces, objects and probabilities."""
+"""Counts of one image (voxels, surfaces, objects), from which metrics are computed."""

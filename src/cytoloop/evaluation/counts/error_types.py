@@ -1,39 +1,39 @@
-"""What became of each object: matched, inexact, missed, spurious, merged or split."""
+"""Error type of each object: matched, inexact, missed, spurious, merged or split."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from cytoloop.evaluation.counts.matching import Matching, match_instances
+from cytoloop.evaluation.counts.matching import Matching
 
-KINDS = ("matched", "inexact", "missed", "spurious", "merged", "split")
+ERROR_TYPES = ("matched", "inexact", "missed", "spurious", "merged", "split")
 
 
-def error_kinds(
-    truth: np.ndarray, labels: np.ndarray, valid: np.ndarray | None = None
-) -> tuple[dict[int, str], dict[int, str]]:
-    """Return what became of each object: one of `KINDS` for true and predicted labels.
+def find_error_types(matching: Matching) -> tuple[dict[int, str], dict[int, str]]:
+    """Return the error type of each true label and of each predicted label.
 
-    A predicted object that covers more than half of two or more true ones is merged (and so are
-    those); a true object that holds two or more predicted ones is split (and so are those). A
-    pair that shares more than half of one of them is matched, or inexact where the IoU is below
-    0.5. What is left is missed or spurious, as in the counts of `match_instances`.
+    - merged: a predicted object covers more than half of two or more true objects; they and it
+    - split: two or more predicted objects lie in a true object, each with more than half of its
+      voxels; they and it
+    - matched: else, an object that matches at IoU .5
+    - inexact: else, a pair in which one object covers more than half of the other
+    - missed, spurious: all other true and predicted objects
+
+    Parameters
+    ----------
+    matching : Matching
+        With the threshold 0.5.
     """
-    return kinds_of(match_instances(truth, labels, valid, (0.5,)))
-
-
-def kinds_of(matching: Matching) -> tuple[dict[int, str], dict[int, str]]:
-    """Return the kinds of `error_kinds` for a matching that has the threshold 0.5."""
-    found = matching.overlaps
-    true_kinds = {int(i): "missed" for i in found.true_ids}
-    predicted_kinds = {int(i): "spurious" for i in found.predicted_ids}
-    for kind, places in (
-        ("inexact", np.flatnonzero(found.covers_true | found.lies_in_true)),
+    overlaps = matching.overlaps
+    true_types = {int(label): "missed" for label in overlaps.true_ids}
+    predicted_types = {int(label): "spurious" for label in overlaps.predicted_ids}
+    for error_type, places in (  # later types replace earlier ones
+        ("inexact", np.flatnonzero(overlaps.covers_true | overlaps.lies_in_true)),
         ("matched", matching.matched[0.5]),
-        ("split", np.flatnonzero(found.splitting)),
-        ("merged", np.flatnonzero(found.merging)),
+        ("split", np.flatnonzero(overlaps.splitting)),
+        ("merged", np.flatnonzero(overlaps.merging)),
     ):
-        for t, p in found.pairs[places]:
-            true_kinds[int(found.true_ids[t])] = kind
-            predicted_kinds[int(found.predicted_ids[p])] = kind
-    return true_kinds, predicted_kinds
+        for true, predicted in overlaps.pairs[places]:
+            true_types[int(overlaps.true_ids[true])] = error_type
+            predicted_types[int(overlaps.predicted_ids[predicted])] = error_type
+    return true_types, predicted_types

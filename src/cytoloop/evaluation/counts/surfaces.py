@@ -1,9 +1,8 @@
-"""Surface scores of one image: how far predicted surfaces lie from the true ones.
+"""Counts of surface voxels of one image, and how far predicted surfaces lie from the true ones.
 
-The rules
 - A surface voxel is a foreground voxel with a background voxel behind one of its faces (in 2D:
-  edges). Neither what is excluded nor what lies outside the image is background: where an object
-  is cut off there, nobody has seen a surface.
+  edges). Excluded voxels and voxels outside the image are not background: where an object is cut
+  off there, its surface is unknown.
 - Distances are between centres of surface voxels, in um where the voxel size is known, else in
   voxels.
 """
@@ -11,29 +10,23 @@ The rules
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
-from cytoloop.evaluation.counts.distances import near_distances
+from cytoloop.evaluation.counts.distances import nearest_distances
 
 COUNTS = ("surface_true", "surface_predicted", "surface_near")
 
 
-def surface_scores(
+def count_surfaces(
     truth: np.ndarray,
     prediction: np.ndarray,
     valid: np.ndarray | None,
     spacing: Sequence[float],
     tolerance: float,
 ) -> dict[str, float]:
-    """Return surface Dice and Hausdorff 95, and the counts from which surface Dice is pooled.
-
-    Surface Dice (Nikolov et al. 2021) is the share of all surface voxels, of both sides, that lie
-    no further than the tolerance from the surface of the other side. HD95 is the larger of the
-    two 95th percentiles of the distances from one surface to the other. If neither side has a
-    surface and both are foreground nowhere (or everywhere) it is 1 and 0. If one side alone has
-    none, surface Dice is 0 and HD95 undefined: NaN.
+    """Return the counts behind surface Dice, and the distance behind Hausdorff 95.
 
     Parameters
     ----------
@@ -49,39 +42,35 @@ def surface_scores(
     Returns
     -------
     dict of str to float
-        ``surface_dice``, ``hd95`` in the unit of `spacing`; ``surface_true`` and
-        ``surface_predicted`` voxels, ``surface_near``: those of both within the tolerance.
+        `COUNTS`: true and predicted surface voxels, and the surface voxels of both sides that lie
+        within the tolerance of the other surface. And ``surface_distance_95``: the larger of the
+        two 95th percentiles of the distances from one surface to the other, in the unit of
+        `spacing`. Without surfaces it is 0 where both masks are equal, else NaN. It is NaN where
+        only one side has a surface.
     """
     surfaces = [_surface(side > 0, valid) for side in (truth, prediction)]
     sizes = [int(np.count_nonzero(surface)) for surface in surfaces]
-    near, far = 0, math.nan
-    within = tolerance * (1 + 1e-6)  # what lies at the tolerance must not fall beyond by rounding
+    near, distance_95 = 0, math.nan
+    within = tolerance * (1 + 1e-6)  # rounding must not push a distance beyond the tolerance
     if all(sizes):
-        box = _box(surfaces[0] | surfaces[1])
+        box = _bounding_box(surfaces[0] | surfaces[1])
         true, predicted = (surface[box] for surface in surfaces)
-        tails = []
+        percentiles = []
         for start, end in ((true, predicted), (predicted, true)):
-            distances = near_distances(start, end, spacing, within)
+            distances = nearest_distances(start, end, spacing, within)
             near += int(np.count_nonzero(distances <= within))
-            tails.append(float(np.percentile(distances, 95)))
-        far = max(tails)
+            percentiles.append(float(np.percentile(distances, 95)))
+        distance_95 = max(percentiles)
     elif not any(sizes):
         counted = np.ones(truth.shape, bool) if valid is None else valid
         if np.array_equal((truth > 0) & counted, (prediction > 0) & counted):
-            far = 0.0
+            distance_95 = 0.0
     counts = dict(zip(COUNTS, (*sizes, near), strict=True))
-    dice = surface_dice(counts) if any(sizes) else float(far == 0)
-    return {"surface_dice": dice, "hd95": far, **counts}
-
-
-def surface_dice(counts: Mapping[str, float]) -> float:
-    """Return surface Dice from counts, of one image or added up over many; 1 without surfaces."""
-    true, predicted, near = (counts[name] for name in COUNTS)
-    return near / (true + predicted) if true + predicted else 1.0
+    return {**counts, "surface_distance_95": distance_95}
 
 
 def _surface(mask: np.ndarray, valid: np.ndarray | None) -> np.ndarray:
-    """Return the foreground voxels that touch background by a face, as bool."""
+    """Return the foreground voxels that share a face with background, as bool."""
     background = ~mask if valid is None else ~mask & valid
     foreground = mask if valid is None else mask & valid
     surface = np.zeros(mask.shape, bool)
@@ -92,8 +81,8 @@ def _surface(mask: np.ndarray, valid: np.ndarray | None) -> np.ndarray:
     return surface
 
 
-def _box(mask: np.ndarray) -> tuple[slice, ...]:
-    """Return the smallest box around what is True: the rest of the image changes no distance."""
+def _bounding_box(mask: np.ndarray) -> tuple[slice, ...]:
+    """Return the smallest box around the True voxels; voxels outside change no distance."""
     box = []
     for axis in range(mask.ndim):
         others = tuple(i for i in range(mask.ndim) if i != axis)

@@ -1,4 +1,4 @@
-"""Pictures of one image: what was predicted, and what became of each object."""
+"""Figures of one image: raw image, truth, predictions and their errors side by side."""
 
 from __future__ import annotations
 
@@ -8,23 +8,30 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cytoloop.evaluation.counts.error_types import kinds_of
+from cytoloop.evaluation.counts.error_types import find_error_types
 from cytoloop.evaluation.counts.matching import Matching, match_instances
-from cytoloop.evaluation.figures.artists import COLOURS, fill, outline_errors, veil
-from cytoloop.evaluation.figures.views import View, views_of
+from cytoloop.evaluation.figures.artists import (
+    ERROR_COLOURS,
+    class_colours,
+    fill_classes,
+    fill_labels,
+    hatch_excluded,
+    outline_errors,
+)
+from cytoloop.evaluation.figures.views import View, choose_views
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 _BACKGROUND, _TEXT = "#101014", "#F0F0F0"
-_DIMMED = 1.6  # white of pictures with outlines: thin lines must stand out
-Paint = Callable[["Axes", View], object]
-"""Draws a view on an axis."""
+_DIMMED_WHITE = 1.6  # white level of columns with outlines: thin lines must stand out
+Draw = Callable[["Axes", View], object]
+"""Draws a view of an image on an axis, above the raw image."""
 
 
 def image_figure(
-    raw: np.ndarray,
+    raw: np.ndarray | None,
     truth: np.ndarray,
     probability: np.ndarray | None,
     labels: np.ndarray,
@@ -32,22 +39,22 @@ def image_figure(
     title: str = "",
     spacing: Sequence[float] | None = None,
 ) -> Figure:
-    """Return a figure: raw, truth, probability, labels, errors.
+    """Return a figure with raw image, truth, probability, labels and errors.
 
-    A matched object has one colour in truth and labels.
+    A matched object has the same colour in truth and labels. A stack is shown as its middle plane
+    with truth and as the maxima through z and y. Grey levels are stretched between percentiles 1
+    and 99.8.
 
     Parameters
     ----------
-    raw : ndarray
-        ([Z,] Y, X). Of a stack the middle one of the planes with counted truth, the maximum
-        through z and that through y are shown, with grey levels stretched between percentiles 1
-        and 99.8.
+    raw : ndarray, optional
+        ([Z,] Y, X); None shows the true foreground instead.
     truth, labels : ndarray of unsigned integers
         Same shape.
     probability : ndarray, optional
         Same shape, any scale.
     valid : ndarray of bool, optional
-        Same shape; excluded places are dimmed and hatched.
+        Same shape; excluded voxels are dimmed and hatched.
     title : str
     spacing : sequence of float, optional
         (Z, Y, X) voxel size.
@@ -58,40 +65,40 @@ def image_figure(
         Truth, labels and valid differ in shape.
     """
     matching = match_instances(truth, labels, valid, (0.5,))
-    kinds = kinds_of(matching)
-    true, predicted = _object_colours(matching)
-    truth, labels = _counted(truth, valid), _counted(labels, valid)
-    columns: dict[str, Paint] = {
-        "raw": lambda axis, view: None,
-        "truth": lambda axis, view: fill(axis, view(truth), true),
+    error_types = find_error_types(matching)
+    true_colours, predicted_colours = _colour_numbers(matching)
+    truth, labels = _without_excluded(truth, valid), _without_excluded(labels, valid)
+    columns: dict[str, Draw] = {
+        "raw": _draw_nothing,
+        "truth": lambda axis, view: fill_labels(axis, view(truth), true_colours),
     }
     if probability is not None:
         columns["probability"] = lambda axis, view: axis.imshow(
             view(probability), cmap="magma", vmin=0
         )
-    columns["labels"] = lambda axis, view: fill(axis, view(labels), predicted)
-    columns["errors"] = lambda axis, view: outline_errors(axis, view(truth), view(labels), *kinds)
-    figure = draw_views(raw, truth, labels, valid, title, spacing, columns)
-    counted = _kind_counts(*kinds).items()
-    legend(figure, [(COLOURS[kind], f"{kind} {count}") for kind, count in counted])
+    columns["labels"] = lambda axis, view: fill_labels(axis, view(labels), predicted_colours)
+    columns["errors"] = _outliner(truth, labels, error_types)
+    figure = _draw_columns(columns, raw, truth, labels, valid, title, spacing)
+    counts = _count_error_types(*error_types)
+    _add_legend(figure, {f"{name} {counts[name]}": c for name, c in ERROR_COLOURS.items()})
     return figure
 
 
-def side_by_side(
-    raw: np.ndarray,
+def comparison_figure(
+    raw: np.ndarray | None,
     truth: np.ndarray,
-    labels: Mapping[str, np.ndarray],
+    predictions: Mapping[str, np.ndarray],
     valid: np.ndarray | None = None,
     title: str = "",
     spacing: Sequence[float] | None = None,
 ) -> Figure:
-    """Return a figure: raw, and the errors of several segmentations of one image.
+    """Return a figure with the raw image and the errors of several predictions.
 
     Parameters
     ----------
     raw, truth, valid, title, spacing
         See `image_figure`.
-    labels : mapping of str to ndarray
+    predictions : mapping of str to ndarray
         Name to labels ([Z,] Y, X).
 
     Raises
@@ -99,60 +106,109 @@ def side_by_side(
     ImageError
         Shapes differ.
     """
-    columns: dict[str, Paint] = {"raw": lambda axis, view: None}
+    columns: dict[str, Draw] = {"raw": _draw_nothing}
     counts = []
-    seen = _counted(truth, valid)
-    for name, found in labels.items():
-        kinds = kinds_of(match_instances(truth, found, valid, (0.5,)))
-        counts.append(_kind_counts(*kinds))
-        columns[f"errors of {name}"] = _outliner(seen, _counted(found, valid), kinds)
-    first = next(iter(labels.values()))
-    figure = draw_views(raw, truth, first, valid, title, spacing, columns)
-    told = {kind: " / ".join(str(one[kind]) for one in counts) for kind in COLOURS}
-    legend(figure, [(COLOURS[kind], f"{kind} {text}") for kind, text in told.items()])
+    shown = _without_excluded(truth, valid)
+    for name, labels in predictions.items():
+        error_types = find_error_types(match_instances(truth, labels, valid, (0.5,)))
+        counts.append(_count_error_types(*error_types))
+        columns[f"errors of {name}"] = _outliner(
+            shown, _without_excluded(labels, valid), error_types
+        )
+    first = next(iter(predictions.values()))
+    figure = _draw_columns(columns, raw, truth, first, valid, title, spacing)
+    numbers = {name: " / ".join(str(one[name]) for one in counts) for name in ERROR_COLOURS}
+    _add_legend(figure, {f"{name} {numbers[name]}": c for name, c in ERROR_COLOURS.items()})
     return figure
 
 
-def _counted(labels: np.ndarray, valid: np.ndarray | None) -> np.ndarray:
-    """Return labels without what is excluded, which would hide others in a projection."""
+def class_figure(
+    raw: np.ndarray | None,
+    truth: np.ndarray,
+    predictions: Mapping[str, np.ndarray],
+    names: Sequence[str],
+    valid: np.ndarray | None = None,
+    title: str = "",
+    spacing: Sequence[float] | None = None,
+) -> Figure:
+    """Return a figure with raw image and true classes, then each prediction and its errors.
+
+    A wrong voxel has the colour of its true class, or of its predicted class where the truth is
+    background.
+
+    Parameters
+    ----------
+    raw, valid, title, spacing
+        See `image_figure`.
+    truth : ndarray of unsigned integers
+        ([Z,] Y, X); 0 = background, 1 = first class.
+    predictions : mapping of str to ndarray
+        Name to classes ([Z,] Y, X).
+    names : sequence of str
+        Classes.
+    """
+    truth = _without_excluded(truth, valid)
+    columns: dict[str, Draw] = {"raw": _draw_nothing, "truth": _class_filler(truth)}
+    for name, prediction in predictions.items():
+        found = _without_excluded(prediction, valid)
+        wrong = np.where(truth == found, 0, np.where(truth > 0, truth, found))
+        columns |= {name: _class_filler(found), f"errors of {name}": _class_filler(wrong)}
+    first = _without_excluded(next(iter(predictions.values())), valid)
+    figure = _draw_columns(columns, raw, truth, first, valid, title, spacing)
+    _add_legend(figure, dict(zip(names, class_colours(len(names)), strict=True)))
+    return figure
+
+
+def _without_excluded(labels: np.ndarray, valid: np.ndarray | None) -> np.ndarray:
+    """Return labels without excluded voxels, which would hide others in a projection."""
     return labels if valid is None else np.where(valid, labels, 0)
 
 
+def _draw_nothing(axis: Axes, view: View) -> None:
+    pass
+
+
 def _outliner(
-    truth: np.ndarray, labels: np.ndarray, kinds: tuple[dict[int, str], dict[int, str]]
-) -> Paint:
-    return lambda axis, view: outline_errors(axis, view(truth), view(labels), *kinds)
+    truth: np.ndarray, labels: np.ndarray, error_types: tuple[dict[int, str], dict[int, str]]
+) -> Draw:
+    return lambda axis, view: outline_errors(axis, view(truth), view(labels), *error_types)
 
 
-def draw_views(
-    raw: np.ndarray,
+def _class_filler(classes: np.ndarray) -> Draw:
+    return lambda axis, view: fill_classes(axis, view(classes))
+
+
+def _draw_columns(
+    columns: Mapping[str, Draw],
+    raw: np.ndarray | None,
     truth: np.ndarray,
     labels: np.ndarray,
     valid: np.ndarray | None,
     title: str,
     spacing: Sequence[float] | None,
-    columns: Mapping[str, Paint],
 ) -> Figure:
-    """Return a figure with a row for each view and a column for each way to paint it."""
-    from matplotlib.figure import Figure  # no pyplot: the caller's backend stays as it is
+    """Return a figure with a row for each view and a column for each way to draw it."""
+    from matplotlib.figure import Figure  # not pyplot, which would change the caller's backend
 
-    shown = (truth if truth.any() else labels) > 0
-    views = views_of(shown if valid is None else shown & valid, spacing)
-    heights = [min(max(view.height(truth.shape), 0.25), 1.6) for view in views]
+    foreground = (truth if truth.any() else labels) > 0
+    views = choose_views(foreground if valid is None else foreground & valid, spacing)
+    heights = [min(max(view.aspect(truth.shape), 0.25), 1.6) for view in views]
     size = (2.9 * len(columns), 2.9 * sum(heights) + 1.1)
     figure = Figure(figsize=size, facecolor=_BACKGROUND)
     axes = figure.subplots(
         len(views), len(columns), squeeze=False, gridspec_kw={"height_ratios": heights}
     )
-    low, top = np.percentile(raw, [1, 99.8])
+    shown = (truth > 0).astype(np.float32) if raw is None else raw
+    low, high = np.percentile(shown, [1, 99.8])
     for number, (row, view) in enumerate(zip(axes, views, strict=True)):
-        grey = np.clip((view(raw) - low) / max(top - low, 1e-6), 0, 1)
-        for axis, (name, paint) in zip(row, columns.items(), strict=True):
-            axis.imshow(grey, cmap="gray", vmin=0, vmax=_DIMMED if "errors" in name else 1.0)
-            paint(axis, view)
+        grey = np.clip((view(shown) - low) / max(high - low, 1e-6), 0, 1)
+        for axis, (name, draw) in zip(row, columns.items(), strict=True):
+            white = _DIMMED_WHITE if "errors" in name else 1.0
+            axis.imshow(grey, cmap="gray", vmin=0, vmax=white)
+            draw(axis, view)
             if valid is not None:
-                veil(axis, ~view(valid))
-            axis.set(xticks=[], yticks=[], aspect=view.pixel)
+                hatch_excluded(axis, ~view(valid))
+            axis.set(xticks=[], yticks=[], aspect=view.pixel_aspect)
             for spine in axis.spines.values():
                 spine.set_color("#3A3A40")
             if number == 0:
@@ -163,30 +219,30 @@ def draw_views(
     return figure
 
 
-def _object_colours(matching: Matching) -> tuple[dict[int, int], dict[int, int]]:
-    """Return a colour number for each label; a matched pair shares one."""
-    found = matching.overlaps
-    true = {int(label): i for i, label in enumerate(found.true_ids)}
-    first = len(true)
-    predicted = {int(label): first + i for i, label in enumerate(found.predicted_ids)}
-    for t, p in found.pairs[matching.matched[0.5]]:
-        predicted[int(found.predicted_ids[p])] = int(t)
+def _colour_numbers(matching: Matching) -> tuple[dict[int, int], dict[int, int]]:
+    """Return a colour number for each true and predicted label; a matched pair shares one."""
+    overlaps = matching.overlaps
+    true = {int(label): i for i, label in enumerate(overlaps.true_ids)}
+    predicted = {int(label): len(true) + i for i, label in enumerate(overlaps.predicted_ids)}
+    for true_position, predicted_position in overlaps.pairs[matching.matched[0.5]]:
+        predicted[int(overlaps.predicted_ids[predicted_position])] = int(true_position)
     return true, predicted
 
 
-def _kind_counts(
-    true_kinds: Mapping[int, str], predicted_kinds: Mapping[int, str]
+def _count_error_types(
+    true_types: Mapping[int, str], predicted_types: Mapping[int, str]
 ) -> dict[str, int]:
-    """Return the number of objects of each kind: merged and spurious ones are predicted."""
-    true, predicted = Counter(true_kinds.values()), Counter(predicted_kinds.values())
-    return {kind: (predicted if kind in ("spurious", "merged") else true)[kind] for kind in COLOURS}
+    """Return the number of objects of each type: predicted ones of spurious and merged."""
+    true, predicted = Counter(true_types.values()), Counter(predicted_types.values())
+    of_predicted = ("spurious", "merged")
+    return {name: (predicted if name in of_predicted else true)[name] for name in ERROR_COLOURS}
 
 
-def legend(figure: Figure, labels: Sequence[tuple[str, str]]) -> None:
-    """Explain colours, each with its label."""
+def _add_legend(figure: Figure, colours: Mapping[str, str]) -> None:
+    """Add a legend below a figure: label to colour."""
     from matplotlib.patches import Patch
 
-    handles = [Patch(color=colour, label=label) for colour, label in labels]
+    handles = [Patch(color=colour, label=label) for label, colour in colours.items()]
     figure.legend(
         handles=handles,
         loc="lower center",

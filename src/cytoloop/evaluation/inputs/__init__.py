@@ -1,1 +1,1 @@
-"""Input of an evaluation: pairs of rows, and their images."""
+"""Input of an evaluation: pairs of predictions and truths, and their images."""

@@ -1,4 +1,4 @@
-"""Which prediction belongs to which truth: by id, never by order."""
+"""Pairs of predictions and truths, made by id and never by order."""
 
 from __future__ import annotations
 
@@ -7,30 +7,35 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cytoloop.errors import ManifestError, listed
-from cytoloop.evaluation.inputs.images import ABOVE, GUESS, PICTURES, picture_column
+from cytoloop.evaluation.inputs.images import (
+    PREDICTION_COLUMNS,
+    THRESHOLD_COLUMN,
+    UNKNOWN_COLUMN,
+    prediction_column,
+)
 from cytoloop.io.files import list_images
 from cytoloop.io.names import stem
 from cytoloop.manifest import Row, read_manifest
 from cytoloop.urls import is_remote
 
 AUTO = "auto"
-KINDS = (AUTO, "labels", "mask", "probability")
+PREDICTION_TYPES = (AUTO, "labels", "mask", "probability")
 
 
 @dataclass(frozen=True)
 class PairedRows:
-    """Predictions with their truths, and what has no partner.
+    """Predictions with their truths, and rows without a partner.
 
     Attributes
     ----------
     pairs : list of (Row, Row)
         Prediction and truth.
     without_truth, without_prediction : list of str
-        Ids. Predictions that failed count as missing.
+        Ids. A failed prediction counts as missing.
     rejected : list of str
         Ids of predictions whose truth is rejected.
     failures : dict of str to str
-        Id of a prediction without a picture to the reason.
+        Id of a prediction without an image, and the reason.
     """
 
     pairs: list[tuple[Row, Row]]
@@ -41,7 +46,10 @@ class PairedRows:
 
 
 def pair_rows(
-    predictions: str | Path, truth: str | Path, kind: str = AUTO, threshold: float = 0.5
+    predictions: str | Path,
+    truth: str | Path,
+    predictions_are: str = AUTO,
+    threshold: float = 0.5,
 ) -> PairedRows:
     """Pair predictions with truths.
 
@@ -51,46 +59,49 @@ def pair_rows(
         ``predictions.csv``, or a folder, glob, file or URL of label images.
     truth : str or Path
         A manifest, or a folder, glob, file or URL of label images.
-    kind : str
-        What the predictions are, one of `KINDS`: of a table, the column that is scored.
+    predictions_are : str
+        One of `PREDICTION_TYPES`. For a table it is the column to score.
     threshold : float
-        Probability (0 to 1) above which a voxel is foreground, for the kind ``probability``.
+        Probability (0 to 1) above which a voxel is foreground, for ``probability``.
 
     Raises
     ------
     ManifestError, ImageError
-        Nothing there, two files of one name, or no pair at all.
+        No files, two files with the same name, or no pair.
     """
-    predicted = _by_id(str(predictions), GUESS if kind == AUTO else kind)
-    if kind != AUTO:
+    is_known = predictions_are != AUTO
+    predicted = _rows_by_id(str(predictions), predictions_are if is_known else UNKNOWN_COLUMN)
+    if is_known:
+        dropped = {*PREDICTION_COLUMNS} - {predictions_are}
+        cut = str(threshold) if predictions_are == "probability" else ""
         for row in predicted.values():
-            kept = {k: v for k, v in row.values.items() if k == kind or k not in PICTURES}
-            row.values = {**kept, ABOVE: str(threshold) if kind == "probability" else ""}
+            kept = {name: cell for name, cell in row.values.items() if name not in dropped}
+            row.values = {**kept, THRESHOLD_COLUMN: cut}
     return pair_tables(predicted, str(predictions), str(truth))
 
 
 def annotation_rows(source: str | Path) -> dict[str, Row]:
-    """Return rows by id whose segmentation (column ``seg1``) is read as if it were predicted.
+    """Return rows by id whose segmentation (column ``seg1``) stands where predictions do.
 
     Parameters
     ----------
     source : str or Path
         A manifest, or a folder, glob, file or URL of label images.
     """
-    rows = _by_id(str(source), GUESS)
+    rows = _rows_by_id(str(source), UNKNOWN_COLUMN)
     for row in rows.values():
-        if not any(row[column] for column in PICTURES):
-            row.values[GUESS] = row["seg1"]
+        if not any(row[column] for column in PREDICTION_COLUMNS):
+            row.values[UNKNOWN_COLUMN] = row["seg1"]
     return rows
 
 
 def pair_tables(predicted: Mapping[str, Row], predictions: str, truth: str) -> PairedRows:
-    """Pair rows by id with truths, see `pair_rows`; `predictions` names where they come from."""
-    predicted = {k: row for k, row in predicted.items() if row["status"] != "reject"}
-    known = _by_id(truth, "seg1")
-    true = {k: row for k, row in known.items() if row["status"] != "reject"}
-    # a prediction that failed has a row in predictions.csv but no picture
-    usable = {k: row for k, row in predicted.items() if picture_column(row)}
+    """Pair rows with truths, see `pair_rows`; `predictions` is their source, for messages."""
+    predicted = {name: row for name, row in predicted.items() if row["status"] != "reject"}
+    known = _rows_by_id(truth, "seg1")
+    true = {name: row for name, row in known.items() if row["status"] != "reject"}
+    # a failed prediction has a row in predictions.csv, but no image
+    usable = {name: row for name, row in predicted.items() if prediction_column(row)}
     both = [name for name in true if name in usable]
     if not both:
         raise ManifestError(
@@ -108,14 +119,15 @@ def pair_tables(predicted: Mapping[str, Row], predictions: str, truth: str) -> P
         without_prediction=[name for name in true if name not in usable],
         rejected=[name for name in predicted if name in known and name not in true],
         failures={
-            name: row["reason"] or "no picture that can be scored"
+            name: row["reason"] or "no image that can be scored"
             for name, row in predicted.items()
             if name in true and name not in usable
         },
     )
 
 
-def _by_id(source: str, column: str) -> dict[str, Row]:
+def _rows_by_id(source: str, column: str) -> dict[str, Row]:
+    """Return the rows of a table, or a row with this column for each file."""
     if source.lower().endswith(".csv"):
         rows = read_manifest(source, ()).rows
     elif is_remote(source):
@@ -135,5 +147,5 @@ def _by_id(source: str, column: str) -> dict[str, Row]:
             )
         found[row.id] = row
     if problems:
-        raise ManifestError(source, problems, "Give each an id of its own.")
+        raise ManifestError(source, problems, "Give each image its own id.")
     return found

@@ -1,4 +1,4 @@
-"""Maps of probability: read, and told from labels where nobody says which of the two a file is."""
+"""Probability maps: how they are read, and how they are told apart from label images."""
 
 from __future__ import annotations
 
@@ -11,27 +11,28 @@ import numpy as np
 from cytoloop.errors import ImageError
 from cytoloop.io.read import read_image
 
-_FEW = 8
-"""Labels below which a picture is not doubted: a map has many values."""
+_MIN_VALUES = 8
+"""An image with fewer values above 0 is always taken for labels: a map has many values."""
 
-_MANY = 32
+_MIN_VALUES_OF_STEPS = 32
 _SPECK = 2
+"""Voxels of the largest speck."""
 
 
-def read_map(path: str | Path) -> tuple[np.ndarray, float]:
+def read_probability(path: str | Path) -> tuple[np.ndarray, float]:
     """Read a probability map.
 
     Returns
     -------
     data : ndarray
         ([Z,] Y, X), in the file's dtype.
-    top : float
-        Its value for a probability of 1.
+    maximum : float
+        Value that stands for a probability of 1.
 
     Raises
     ------
     ImageError
-        Unreadable, or neither uint8, uint16 nor fractions from 0 to 1.
+        Unreadable, or not uint8, uint16 or fractions from 0 to 1.
     """
     data = read_image(path, 0).data[0]
     if data.dtype in (np.uint8, np.uint16):
@@ -40,21 +41,33 @@ def read_map(path: str | Path) -> tuple[np.ndarray, float]:
         return data, 1.0
     raise ImageError(
         str(path),
-        f"is no probability map ({data.dtype} from {data.min():g} to {data.max():g})",
+        f"is not a probability map ({data.dtype} from {data.min():g} to {data.max():g})",
         "Expected fractions from 0 to 1, or uint8 or uint16 over their whole range.",
     )
 
 
-def describe_map(data: np.ndarray) -> str | None:
-    """Return what makes an image look like a map (or a photograph), None if it may be labels.
+def read_probability_uint8(path: str | Path) -> np.ndarray:
+    """Read a probability map as uint8, ([Z,] Y, X), 0..255 for probability 0..1.
 
-    Fractions are no labels. Whole numbers are doubted for what objects never show:
+    Raises
+    ------
+    ImageError
+        See `read_probability`.
+    """
+    data, maximum = read_probability(path)
+    return data if data.dtype == np.uint8 else np.round(data / maximum * 255).astype(np.uint8)
 
-    - *specks*: most values have no piece larger than two voxels that holds half of them, and
-      most pieces are that small. Objects have one main piece, whatever was spilt around it; spots
-      of a voxel or two are not specks, since each has a number and a place of its own.
-    - *steps*: nearly all neighbours that differ do so by 1, as in a wide blurred blob. Objects in
-      a row may be numbered so, but they border on background too.
+
+def why_not_labels(data: np.ndarray) -> str | None:
+    """Return why an image looks like a probability map or a photograph; None for labels.
+
+    Fractions are not labels. Whole numbers are refused for two patterns that objects never show:
+
+    - *specks*: most values have no connected piece that is larger than 2 voxels and holds half of
+      the value's voxels, and most pieces have 1 or 2 voxels. An object has one main piece, even
+      with stray voxels around it. Objects of 1 or 2 voxels pass: each has its own number and place.
+    - *steps*: at least 75 % of different neighbours above 0 differ by 1, as in a wide blurred
+      blob. Objects in a row may be numbered so too, but they also border on background.
 
     Parameters
     ----------
@@ -63,17 +76,17 @@ def describe_map(data: np.ndarray) -> str | None:
     """
     if data.dtype.kind == "f":
         if not np.isfinite(data).all():
-            return None  # that is a fault of its own, see `cytoloop.io.read_labels`
+            return None  # `cytoloop.io.labels.as_labels` refuses NaN with its own message
         if (data != np.round(data)).any():
             return f"holds fractions from {data.min():.3g} to {data.max():.3g}"
         data = data.astype(np.int64)
     if data.dtype == bool:
         return None
     values = int(np.count_nonzero(fastremap.unique(data)))
-    if values < _FEW:
+    if values < _MIN_VALUES:
         return None
-    touching, steps = _borders(data)
-    if values >= _MANY and touching >= 0.6 and steps >= 0.75:
+    touching, steps = _neighbour_fractions(data)
+    if values >= _MIN_VALUES_OF_STEPS and touching >= 0.6 and steps >= 0.75:
         return f"holds {values} values that rise and fall by 1 from voxel to voxel"
     sizes, owners = _pieces(data)
     if np.median(sizes) > _SPECK or (touching < 0.2 and len(sizes) <= 2 * values):
@@ -85,8 +98,8 @@ def describe_map(data: np.ndarray) -> str | None:
     return f"holds {values} values in {len(sizes)} pieces, half of them of 1 or 2 voxels"
 
 
-def _borders(data: np.ndarray) -> tuple[float, float]:
-    """Return how many of the neighbours that differ are no background, and of these by 1."""
+def _neighbour_fractions(data: np.ndarray) -> tuple[float, float]:
+    """Return two fractions: of different neighbours both above 0, and of these that differ by 1."""
     differ = touch = step = 0
     for axis in range(data.ndim):
         moved = np.moveaxis(data, axis, 0)
@@ -99,7 +112,7 @@ def _borders(data: np.ndarray) -> tuple[float, float]:
 
 
 def _pieces(data: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the voxels of each connected piece of one value, and the number of its value."""
+    """Return the voxels of each connected piece of one value, and the position of its value."""
     pieces = cc3d.connected_components(data, connectivity=4 if data.ndim == 2 else 6)
     value_of = np.zeros(int(pieces.max()) + 1, data.dtype)
     value_of[pieces.ravel()] = data.ravel()

@@ -1,26 +1,36 @@
-"""The report of an evaluation: one page, openable from disk, with everything inside."""
+"""Report of an evaluation: one HTML page that holds tables, charts and figures."""
 
 from __future__ import annotations
 
 import io
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from cytoloop.evaluation.counts.objects import ERRORS
 from cytoloop.evaluation.evaluate import Evaluation
 from cytoloop.evaluation.figures.charts import TITLES
 from cytoloop.evaluation.figures.overlays import worst_first
-from cytoloop.evaluation.metrics import HEADS
+from cytoloop.evaluation.metrics import (
+    METRICS,
+    OBJECT_SCORE,
+    REPORT,
+    SURFACE,
+    VOXEL_SCORE,
+    label_of,
+    metrics_shown_in,
+)
+from cytoloop.evaluation.output.terminal import class_rows, class_scores
+from cytoloop.evaluation.output.text import format_interval, format_score, unscored_images
 from cytoloop.io.html import data_uri, write_page
 
-REPORT = "report.html"
-MOST_ROWS = 1000
-"""Images in the table of the page; all of them are in metrics.csv."""
+REPORT_FILE = "report.html"
+_MAX_ROWS = 1000
+"""Images in the table of the page; metrics.csv has all of them."""
+_MAX_WIDTH = 1500
 
-_WIDEST = 1500
-_COLUMNS = ("dice", "f1_50", "mean_ap", "seg", "surface_dice", "hd95", "n_truth", "n_predicted")
-_ERRORS = ("merges", "splits", "missed", "spurious")
+HtmlTable = tuple[list[str], list[list[str]]]
+"""Heading and rows."""
 
 
 def write_report(
@@ -42,81 +52,109 @@ def write_report(
     OutputError
         The file cannot be written.
     """
-    folder = Path(folder)
-    summary = evaluation.summary
-    rows = [evaluation.rows[i] for i in worst_first(evaluation.rows)]
+    folder, summary = Path(folder), evaluation.summary
+    images = worst_first(evaluation)
+    shown = [image.row for image in images[:_MAX_ROWS]]
+    tables = _class_tables if evaluation.classes else _object_tables
     return write_page(
-        folder / REPORT,
+        folder / REPORT_FILE,
         "cytoloop.evaluation.output",
         "report.html.jinja",
         name=folder.resolve().name,
         summary=summary,
-        unscored={k.replace("_", " "): v for k, v in summary["unscored"].items() if v},
-        scores=_score_table(summary),
-        sizes=summary["recall_by_size"],
+        classes=evaluation.classes,
+        unscored=unscored_images(summary),
+        undefined={label_of(name): count for name, count in summary["undefined"].items()},
+        main_label=label_of(VOXEL_SCORE),
         people=summary.get("annotator2"),
-        groups={g: {n: number(means.get(n)) for n in _COLUMNS} for g, means in _groups(summary)},
-        charts={TITLES[path.stem]: picture(path) for path in charts},
-        worst=[(row, picture(path)) for row, path in zip(rows, overlays, strict=False)],
-        rows=[{"id": row["id"], "group": row["group"], **_cells(row)} for row in rows[:MOST_ROWS]],
-        left_out=max(len(rows) - MOST_ROWS, 0),
-        columns=[*_COLUMNS, *_ERRORS],
-        heads=HEADS,
-        number=number,
+        tables=tables(summary, shown),
+        charts={TITLES[path.stem]: embed_image(path) for path in charts},
+        worst=[(i.row, embed_image(path)) for i, path in zip(images, overlays, strict=False)],
+        left_out=max(len(images) - _MAX_ROWS, 0),
     )
 
 
-def _groups(summary: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
-    """Return the groups with their means, the one with the lowest F1 first."""
-    return sorted(summary["groups"].items(), key=lambda item: item[1]["f1_50"])
+def _object_tables(
+    summary: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]
+) -> dict[str, HtmlTable]:
+    """Return the tables of scores, groups, recall by size, and images."""
+    metrics = sorted(metrics_shown_in(REPORT), key=lambda metric: metric.group == SURFACE)
+    names = [metric.name for metric in metrics]
+    labels = [metric.label for metric in metrics]
+    counts = ["n_truth", "n_predicted", *ERRORS]
+    groups = sorted(summary["groups"].items(), key=lambda item: item[1][OBJECT_SCORE])
+    tables = {"scores": _score_table(summary)}
+    if groups:
+        cells = [[group, *_cells(means, names)] for group, means in groups]
+        tables["groups"] = ["group", *labels], cells
+    if summary["recall_by_size"]:
+        tables["sizes"] = _size_table(summary["recall_by_size"])
+    cells = [[row["id"], row["group"], *_cells(row, [*names, *counts])] for row in rows]
+    tables["images"] = ["image", "group", *labels, *counts], cells
+    return tables
 
 
-def _score_table(summary: Mapping[str, Any]) -> list[dict[str, str]]:
-    """Return the rows of the table of scores."""
+def _score_table(summary: Mapping[str, Any]) -> HtmlTable:
     means, pooled = summary["intervals"]["mean"], summary["intervals"]["pooled"]
-    people = summary.get("annotator2", {})
-    table = []
+    people = summary.get("annotator2")
+    head = ["score", "mean of images", "95 %", "pooled", "95 %"]
+    rows = []
     for name, mean in summary["mean"].items():
-        head = HEADS.get(name, name)
-        if name == "hd95" and summary["unit"] != "mixed":
-            head += f" ({summary['unit']})"
-        table.append(
-            {
-                "head": head,
-                "mean": number(mean),
-                "mean_interval": _interval(means.get(name)),
-                "pooled": number(summary["pooled"].get(name)),
-                "pooled_interval": _interval(pooled.get(name)),
-                "people": number(people.get("mean", {}).get(name)),
-                "model": number(people.get("model", {}).get(name)),
-            }
+        rows.append(
+            [
+                METRICS[name].heading(summary["unit"]),
+                format_score(mean),
+                format_interval(means.get(name)),
+                format_score(summary["pooled"].get(name)),
+                format_interval(pooled.get(name)),
+            ]
         )
-    return table
+        if people:
+            rows[-1] += [format_score(people[side].get(name)) for side in ("mean", "model")]
+    return head + (["second annotator", "model, the same images"] if people else []), rows
 
 
-def _cells(row: Mapping[str, Any]) -> dict[str, str]:
-    return {name: number(row[name]) for name in (*_COLUMNS, *_ERRORS)}
+def _size_table(sizes: Mapping[str, Any]) -> HtmlTable:
+    head = [f"true volume ({sizes['unit']})", "objects", "found at IoU .5", "recall", "95 %"]
+    rows = [
+        [
+            f"{one['from']:.4g} to {one['to']:.4g}",
+            str(one["objects"]),
+            str(one["found"]),
+            format_score(one["recall"]),
+            format_interval(one["interval"]),
+        ]
+        for one in sizes["quartiles"]
+    ]
+    return head, rows
 
 
-def _interval(bounds: Sequence[float] | None) -> str:
-    return f"{number(bounds[0])} to {number(bounds[1])}" if bounds else ""
+def _class_tables(
+    summary: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]
+) -> dict[str, HtmlTable]:
+    """Return the tables of scores, groups, and images."""
+    classes = summary["classes"]
+    tables = {"scores": class_rows(summary, summary["unit"])}
+    if summary["groups"]:
+        cells = [[name, *class_scores(means, classes)] for name, means in summary["groups"].items()]
+        tables["groups"] = ["group", "mean", *classes], cells
+    cells = [[row["id"], row["group"], *class_scores(row, classes)] for row in rows]
+    tables["images"] = ["image", "group", "mean", *classes], cells
+    return tables
 
 
-def number(value: float | None) -> str:
-    """Return a score as text: three decimals, counts whole, "" where it is not defined."""
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return ""
-    return f"{value:.3f}" if isinstance(value, float) else str(value)
+def _cells(row: Mapping[str, Any], names: Sequence[str]) -> list[str]:
+    return [format_score(row.get(name)) for name in names]
 
 
-def picture(path: Path) -> str:
-    """Return a PNG file as a ``data:`` URI, wide ones reduced."""
+def embed_image(path: Path) -> str:
+    """Return a PNG file as a ``data:`` URI (WebP), reduced to 1500 pixels in width."""
     from PIL import Image
 
     with Image.open(path) as opened:
         image = opened.convert("RGB")
-    if image.width > _WIDEST:
-        size = (_WIDEST, round(image.height * _WIDEST / image.width))
+    if image.width > _MAX_WIDTH:
+        size = (_MAX_WIDTH, round(image.height * _MAX_WIDTH / image.width))
         image = image.resize(size, Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
     image.save(buffer, "WEBP", quality=84, method=4)

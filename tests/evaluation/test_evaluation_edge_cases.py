@@ -1,4 +1,4 @@
-"""Masks, excluded regions, and input that cannot be scored."""
+"""Masks, excluded regions, and input that is refused."""
 
 from __future__ import annotations
 
@@ -17,12 +17,14 @@ from monai.metrics import compute_dice, compute_iou
 from rich.console import Console
 
 from cytoloop.errors import ConfigError, ImageError, ManifestError, OutputError
-from cytoloop.evaluation import evaluate, image_figure, summary_table, write_tables
-from cytoloop.evaluation.counts.error_types import kinds_of
+from cytoloop.evaluation import evaluate, image_figure, terminal_tables
+from cytoloop.evaluation.counts.error_types import ERROR_TYPES, find_error_types
 from cytoloop.evaluation.counts.matching import Matching, find_overlaps, match_instances
-from cytoloop.evaluation.counts.voxels import overlap_counts, overlap_scores
-from cytoloop.evaluation.figures.artists import COLOURS
-from cytoloop.evaluation.inputs.images import split_mask
+from cytoloop.evaluation.counts.voxels import count_voxels
+from cytoloop.evaluation.figures.artists import ERROR_COLOURS
+from cytoloop.evaluation.inputs.images import label_mask
+from cytoloop.evaluation.metrics import METRICS, compute_scores
+from cytoloop.evaluation.output.tables import write_tables
 from cytoloop.io.labels import read_labels
 from cytoloop.manifest import write_manifest
 
@@ -45,7 +47,7 @@ def counts(matching: Matching) -> tuple[int, int, int]:
 
 
 @pytest.mark.parametrize("value", [1, 255])
-def test_a_mask_is_scored_by_its_pieces_whatever_its_value(
+def test_a_mask_is_split_into_components_whatever_its_value(
     squares: np.ndarray, value: int, tmp_path: Path, tiff: Callable
 ) -> None:
     tiff(tmp_path / "labels/a.tif", squares)
@@ -60,7 +62,7 @@ def test_a_mask_is_scored_by_its_pieces_whatever_its_value(
         assert evaluate(again, again).rows[0]["n_predicted"] == 4  # metrics.csv is a manifest
 
 
-def test_a_labels_cell_is_taken_at_its_word(
+def test_a_labels_cell_is_read_as_labels(
     squares: np.ndarray, tmp_path: Path, tiff: Callable
 ) -> None:
     tiff(tmp_path / "truth/a.tif", squares)
@@ -88,14 +90,14 @@ def test_merged_truth_is_kept_in_the_metrics_and_two_masks_stay_a_mask(
     assert evaluate(metrics, metrics).rows[0]["dice"] == 1
 
 
-def test_pieces_connect_through_faces_only() -> None:
+def test_components_connect_through_faces_only() -> None:
     corner = np.zeros((2, 2, 2), bool)
     corner[0, 0, 0] = corner[1, 1, 1] = corner[0, 1, 1] = True
-    assert split_mask(corner).max() == 2
-    assert split_mask(np.eye(3, dtype=bool)).max() == 3
+    assert label_mask(corner).max() == 2
+    assert label_mask(np.eye(3, dtype=bool)).max() == 3
 
 
-def test_an_image_excluded_as_a_whole_is_named_and_lifts_no_mean(
+def test_a_completely_excluded_image_is_listed_and_left_out_of_means(
     squares: np.ndarray, tmp_path: Path, tiff: Callable
 ) -> None:
     for name in "ab":
@@ -106,17 +108,17 @@ def test_an_image_excluded_as_a_whole_is_named_and_lifts_no_mean(
     rows[1]["exclude_mask"] = "all.tif"
     write_manifest(tmp_path / "truth.csv", rows)
     evaluation = evaluate(tmp_path / "found", tmp_path / "truth.csv")
-    assert evaluation.summary["scored"] == len(evaluation.pairs) == 1
+    assert evaluation.summary["scored"] == len(evaluation.images) == 1
     assert evaluation.summary["unscored"]["excluded_as_a_whole"] == ["b"]
     assert evaluation.summary["mean"]["dice"] == 0
     undefined = {"precision": 1, "precision_50": 1, "hd95": 1}
     assert evaluation.summary["undefined"] == undefined
     write_manifest(tmp_path / "truth.csv", rows[1:])
-    with pytest.raises(ManifestError, match="every image is excluded as a whole"):
+    with pytest.raises(ManifestError, match="all images are completely excluded"):
         evaluate(tmp_path / "found", tmp_path / "truth.csv")
 
 
-def test_failed_and_rejected_images_are_told_apart(
+def test_failed_and_rejected_images_are_listed_separately(
     squares: np.ndarray, tmp_path: Path, tiff: Callable
 ) -> None:
     tiff(tmp_path / "a.tif", squares)
@@ -136,7 +138,7 @@ def test_failed_and_rejected_images_are_told_apart(
     assert summary["failures"] == {"c": "no such channel"}
 
 
-def test_groups_of_one_image_each_are_not_worth_a_mean(
+def test_groups_of_one_image_each_have_no_means(
     squares: np.ndarray, tmp_path: Path, tiff: Callable
 ) -> None:
     tiff(tmp_path / "a.tif", squares)
@@ -157,7 +159,7 @@ def test_the_rim_of_an_excluded_object_is_neither_missed_nor_spurious(squares: n
 
 @given(LABELS, LABELS, VALID)
 @settings(max_examples=150, deadline=None)
-def test_exclusion_is_that_of_its_definition(
+def test_exclusion_follows_its_definition(
     truth: np.ndarray, prediction: np.ndarray, valid: np.ndarray
 ) -> None:
     counted, kept = valid.copy(), []
@@ -186,13 +188,15 @@ def test_other_objects_in_the_excluded_region_change_no_instance_score(
 
 @given(LABELS, LABELS)
 @settings(max_examples=150, deadline=None)
-def test_the_picture_counts_as_the_table_does(truth: np.ndarray, prediction: np.ndarray) -> None:
+def test_error_types_agree_with_the_counts_of_the_table(
+    truth: np.ndarray, prediction: np.ndarray
+) -> None:
     matching = match_instances(truth, prediction)
-    true, predicted = kinds_of(matching)
+    true, predicted = find_error_types(matching)
     assert list(true.values()).count("missed") == matching.missed
     assert list(predicted.values()).count("spurious") == matching.spurious
     assert list(predicted.values()).count("merged") == matching.merges
-    assert {*true.values(), *predicted.values()} <= {*COLOURS}
+    assert {*true.values(), *predicted.values()} <= {*ERROR_TYPES} == {*ERROR_COLOURS}
 
 
 def test_an_object_found_with_a_poor_outline_is_inexact() -> None:
@@ -200,12 +204,12 @@ def test_an_object_found_with_a_poor_outline_is_inexact() -> None:
     truth[3:5, 3:5] = 1
     prediction[2:7, 2:7] = 1
     matching = match_instances(truth, prediction)
-    assert kinds_of(matching) == ({1: "inexact"}, {1: "inexact"})
+    assert find_error_types(matching) == ({1: "inexact"}, {1: "inexact"})
     assert (matching.missed, matching.spurious) == (0, 0)
 
 
 @pytest.mark.parametrize("dtype", [bool, np.int64, np.uint64, np.dtype(">u4")])
-def test_any_whole_number_will_do(squares: np.ndarray, dtype: type) -> None:
+def test_all_integer_dtypes_are_accepted(squares: np.ndarray, dtype: type) -> None:
     labels = squares.astype(dtype)
     found = find_overlaps(labels, squares)
     assert len(found.predicted_ids) == 4 and found.shared.sum() == 400
@@ -214,7 +218,7 @@ def test_any_whole_number_will_do(squares: np.ndarray, dtype: type) -> None:
     assert len(find_overlaps(squares[:0], squares[:0]).true_ids) == 0
 
 
-def test_arrays_that_cannot_be_scored_are_refused_with_all_that_is_wrong(
+def test_invalid_arrays_are_refused_with_all_problems(
     squares: np.ndarray,
 ) -> None:
     with pytest.raises(ImageError, match=r"truth \(40, 40\), prediction \(20, 40\)"):
@@ -227,7 +231,7 @@ def test_arrays_that_cannot_be_scored_are_refused_with_all_that_is_wrong(
         match_instances(squares, squares, None, (0.0, 0.5, 1.5))
 
 
-def test_an_output_that_cannot_be_written_is_said(
+def test_an_output_folder_that_cannot_be_written_is_refused(
     squares: np.ndarray, tmp_path: Path, tiff: Callable
 ) -> None:
     tiff(tmp_path / "a.tif", squares)
@@ -236,18 +240,18 @@ def test_an_output_that_cannot_be_written_is_said(
         write_tables(evaluate(tmp_path / "a.tif", tmp_path / "a.tif"), tmp_path / "taken")
 
 
-def test_the_table_shows_ids_as_they_are_and_no_nan(
+def test_the_table_shows_ids_verbatim_and_no_nan(
     squares: np.ndarray, tmp_path: Path, tiff: Callable
 ) -> None:
     tiff(tmp_path / "found/fov[red].tif", squares)
     tiff(tmp_path / "truth/fov[red].tif", np.zeros_like(squares))
     console = Console(width=120, record=True, file=io.StringIO())
-    console.print(summary_table(evaluate(tmp_path / "found", tmp_path / "truth")))
+    console.print(terminal_tables(evaluate(tmp_path / "found", tmp_path / "truth")))
     text = console.export_text()
     assert "fov[red]" in text and "nan" not in text
 
 
-def test_a_panel_leaves_the_backend_of_the_caller_alone(squares: np.ndarray) -> None:
+def test_an_image_figure_keeps_the_backend_of_the_caller(squares: np.ndarray) -> None:
     before = matplotlib.get_backend()
     matplotlib.use("svg")
     try:
@@ -257,10 +261,10 @@ def test_a_panel_leaves_the_backend_of_the_caller_alone(squares: np.ndarray) -> 
         matplotlib.use(before)
 
 
-def test_dice_and_iou_are_those_of_monai(images_3d: Path) -> None:
+def test_dice_and_iou_equal_monai(images_3d: Path) -> None:
     truth = read_labels(images_3d / "seg/img_0.tif") > 0
     found = np.roll(truth, 2, axis=2)
-    ours = overlap_scores(overlap_counts(truth, found))
+    ours = compute_scores(count_voxels(truth, found), [METRICS["dice"], METRICS["iou"]])
     batch = [torch.from_numpy(mask.astype(np.float32))[None, None] for mask in (found, truth)]
     assert ours["dice"] == pytest.approx(float(compute_dice(*batch)), abs=1e-6)
     assert ours["iou"] == pytest.approx(float(compute_iou(*batch)), abs=1e-6)
