@@ -14,10 +14,10 @@ from omegaconf import DictConfig, OmegaConf
 from cytoloop.errors import ConfigError, CytoloopError
 from cytoloop.model.module import SegmentationModule
 from cytoloop.terminal import quiet_libraries
+from cytoloop.training.callbacks.object_scores import logged_scores
 
 _SCORES = ("val/loss", "val/dice", "val/iou")
 _UNKNOWN = "Error locating target"  # how Hydra begins
-_OBJECTS = ("val/f1_50", "val/ap_50", "val/seg", "val/pq")  # where a head says the depth
 
 
 def check_parts(cfg: DictConfig) -> None:
@@ -109,7 +109,8 @@ def _check_monitor(key: str, node: Any, model: SegmentationModule) -> None:
     monitor = node.get("monitor") if watches else None
     if monitor is None:
         return
-    known = [*_SCORES, *(_OBJECTS if "distance" in model.task_heads else ()), "train/loss"]
+    objects = logged_scores() if "distance" in model.task_heads else ()
+    known = [*_SCORES, *objects, "train/loss"]
     # of several heads or classes each has a score of its own, as val/loss_NAME
     names = tuple(f"{one}_" for one in known)
     if monitor not in known and not str(monitor).startswith(names):
