@@ -75,7 +75,8 @@ def test_a_new_entry_is_all_that_a_metric_needs(
     assert run_metrics(summary)["pooled/miss_rate"] == pytest.approx(1 / 3)
     assert summary["intervals"]["mean"]["miss_rate"] is not None
     page = Path("eval_poor/report.html").read_text()
-    assert page.count("toy misses") == 2  # table of scores, table of images
+    assert page.count("toy misses") == 3  # scores, meaning of scores, table of images
+    assert toy.description in page
     words = ["a=eval_poor", "b=eval_good", "score=miss_rate", "min_units=2", "overlays=0"]
     assert main(["compare", *words, "output=comparison"]) == 0  # b is better: fewer misses
     found = json.loads(Path("comparison/comparison.json").read_text())[0]

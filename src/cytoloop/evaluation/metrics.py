@@ -1,30 +1,21 @@
 """Registry of metrics: one entry each, which all tables, reports, comparisons and logs follow.
 
-To add a metric, add an entry to `METRICS` and a line to docs/evaluation.md. Its formula takes the
-counts of one image:
-
-- voxels: `cytoloop.evaluation.counts.voxels.COUNTS`
-- surfaces: `cytoloop.evaluation.counts.surfaces.COUNTS`, and ``surface_distance_95``
-- objects: `cytoloop.evaluation.counts.objects.COUNTS`
-- probabilities: ``probability_histogram``, see `cytoloop.evaluation.counts.calibration`;
-  None for an image without a probability map
-
-A metric with ``pooled=True`` is computed from the sums of the counts of many images as well. These
-sums hold neither ``surface_distance_95`` nor ``probability_histogram``.
+To add a metric, add an entry to `METRICS` and a line to docs/evaluation.md. See
+`cytoloop.evaluation.formulas` for the counts that a formula can use.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from functools import partial
+from typing import TypeVar
 
 import numpy as np
 
-from cytoloop.evaluation.counts.calibration import calibration_error
-from cytoloop.evaluation.counts.matching import IOU_THRESHOLDS
-from cytoloop.evaluation.counts.objects import matches_name
+from cytoloop.evaluation import formulas
+from cytoloop.evaluation.formulas import Counts
 
 SEMANTIC, SURFACE, INSTANCE, PROBABILITY = "semantic", "surface", "instance", "probability"
 """Groups of metrics. Values of the group ``surface`` depend on the voxel size."""
@@ -43,7 +34,6 @@ OBJECT_SCORE, VOXEL_SCORE = "f1_50", "dice"
 """Main metrics of objects, and of masks and classes: a comparison rests on one of them, and images
 are sorted by them."""
 
-Counts = Mapping[str, Any]
 Value = TypeVar("Value", float, np.ndarray)
 
 
@@ -62,7 +52,7 @@ class Metric:
     score : callable
         Counts to value; NaN where the metric is undefined.
     description : str
-        One line of documentation.
+        One line of documentation, shown in the report.
     better : str
         `HIGHER`, `LOWER` or `NEAR_ZERO`.
     unit : str
@@ -70,7 +60,8 @@ class Metric:
     pooled : bool
         Has a pooled value: `score` of the counts added up over images. All metrics are averaged.
     per_class : bool
-        Is computed for each class, where images hold classes.
+        Is computed for each class where images hold classes; `SEMANTIC` and `SURFACE` only, since
+        classes have no counts of objects.
     shown_in : tuple of str
         Some of `TERMINAL`, `REPORT`, `TRAINING`.
     """
@@ -101,66 +92,12 @@ class Metric:
         return f"{self.label} ({unit})" if self.unit == LENGTH and unit != "mixed" else self.label
 
 
-def f1(counts: Counts, iou: float) -> float:
-    """Return F1 = 2 TP / (2 TP + FP + FN) at an IoU; 1 without objects."""
-    total = counts["n_truth"] + counts["n_predicted"]
-    return _ratio(2 * counts[matches_name(iou)], total, 1.0)
-
-
-def average_precision(counts: Counts, iou: float) -> float:
-    """Return AP = TP / (TP + FP + FN) at an IoU; 1 without objects.
-
-    Data Science Bowl 2018 (Caicedo et al. 2019), as StarDist computes it.
-    """
-    matches = counts[matches_name(iou)]
-    return _ratio(matches, counts["n_truth"] + counts["n_predicted"] - matches, 1.0)
-
-
-def _ratio(part: float, whole: float, empty: float = math.nan) -> float:
-    return part / whole if whole else empty
-
-
-def _dice(counts: Counts) -> float:
-    total = counts["voxels_true"] + counts["voxels_predicted"]
-    return _ratio(2 * counts["voxels_both"], total, 1.0)
-
-
-def _iou(counts: Counts) -> float:
-    union = counts["voxels_true"] + counts["voxels_predicted"] - counts["voxels_both"]
-    return _ratio(counts["voxels_both"], union, 1.0)
-
-
-def _volume_error(counts: Counts) -> float:
-    return _ratio(counts["voxels_predicted"] - counts["voxels_true"], counts["voxels_true"])
-
-
-def _surface_dice(counts: Counts) -> float:
-    total = counts["surface_true"] + counts["surface_predicted"]
-    # without any surface: 1 where the masks are equal, as in the sums over images
-    equal = not math.isnan(counts.get("surface_distance_95", 0.0))
-    return _ratio(counts["surface_near"], total, float(equal))
-
-
-def _mean_ap(counts: Counts) -> float:
-    return math.fsum(average_precision(counts, t) for t in IOU_THRESHOLDS) / len(IOU_THRESHOLDS)
-
-
-def _segmentation_quality(counts: Counts) -> float:
-    some = counts["n_truth"] + counts["n_predicted"]
-    return _ratio(counts["iou_sum_50"], counts["tp_50"], 0.0) if some else 1.0
-
-
-def _calibration_error(counts: Counts) -> float:
-    histogram = counts["probability_histogram"]
-    return math.nan if histogram is None else calibration_error(histogram)
-
-
 _ENTRIES = (
     Metric(
         "dice",
         "Dice",
         SEMANTIC,
-        _dice,
+        formulas.dice,
         "2 |T and P| / (|T| + |P|) of true (T) and predicted (P) voxels",
         per_class=True,
         shown_in=(TERMINAL, REPORT, TRAINING),
@@ -169,7 +106,7 @@ _ENTRIES = (
         "iou",
         "IoU",
         SEMANTIC,
-        _iou,
+        formulas.iou,
         "|T and P| / |T or P|",
         per_class=True,
         shown_in=(TRAINING,),
@@ -178,7 +115,7 @@ _ENTRIES = (
         "precision",
         "precision",
         SEMANTIC,
-        lambda counts: _ratio(counts["voxels_both"], counts["voxels_predicted"]),
+        formulas.precision,
         "|T and P| / |P|; undefined without predicted voxels",
         per_class=True,
     ),
@@ -186,7 +123,7 @@ _ENTRIES = (
         "recall",
         "recall",
         SEMANTIC,
-        lambda counts: _ratio(counts["voxels_both"], counts["voxels_true"]),
+        formulas.recall,
         "|T and P| / |T|; undefined without true voxels",
         per_class=True,
     ),
@@ -194,7 +131,7 @@ _ENTRIES = (
         "surface_dice",
         "surface Dice",
         SURFACE,
-        _surface_dice,
+        formulas.surface_dice,
         "fraction of surface voxels within the tolerance of the other surface",
         per_class=True,
         shown_in=(REPORT,),
@@ -203,8 +140,8 @@ _ENTRIES = (
         "hd95",
         "HD95",
         SURFACE,
-        lambda counts: counts["surface_distance_95"],
-        "larger one of the two 95th percentiles of distances between the surfaces",
+        formulas.hausdorff_95,
+        "larger of the two 95th percentiles of distances between the surfaces",
         better=LOWER,
         unit=LENGTH,
         pooled=False,
@@ -215,7 +152,7 @@ _ENTRIES = (
         "volume_error",
         "volume error",
         SEMANTIC,
-        _volume_error,
+        formulas.volume_error,
         "(|P| - |T|) / |T|; undefined without true voxels",
         better=NEAR_ZERO,
     ),
@@ -223,7 +160,7 @@ _ENTRIES = (
         "f1_50",
         "F1@.5",
         INSTANCE,
-        lambda counts: f1(counts, 0.5),
+        partial(formulas.f1, iou=0.5),
         "2 TP / (2 TP + FP + FN) of objects that match at IoU .5",
         shown_in=(TERMINAL, REPORT, TRAINING),
     ),
@@ -231,19 +168,19 @@ _ENTRIES = (
         "ap_50",
         "AP@.5",
         INSTANCE,
-        lambda counts: average_precision(counts, 0.5),
+        partial(formulas.average_precision, iou=0.5),
         "TP / (TP + FP + FN) at IoU .5",
         shown_in=(TERMINAL, TRAINING),
     ),
-    Metric("f1_75", "F1@.75", INSTANCE, lambda counts: f1(counts, 0.75), "F1 at IoU .75"),
+    Metric("f1_75", "F1@.75", INSTANCE, partial(formulas.f1, iou=0.75), "F1 at IoU .75"),
     Metric(
-        "ap_75", "AP@.75", INSTANCE, lambda counts: average_precision(counts, 0.75), "AP at IoU .75"
+        "ap_75", "AP@.75", INSTANCE, partial(formulas.average_precision, iou=0.75), "AP at IoU .75"
     ),
     Metric(
         "mean_ap",
         "mAP",
         INSTANCE,
-        _mean_ap,
+        formulas.mean_ap,
         "mean of AP at IoU .5, .55 ... .95",
         shown_in=(TERMINAL, REPORT),
     ),
@@ -251,17 +188,19 @@ _ENTRIES = (
         "seg",
         "SEG",
         INSTANCE,
-        lambda counts: _ratio(counts["seg_sum"], counts["n_truth"]),
+        formulas.seg,
         "mean IoU of true objects with the predicted object that covers more than half of them",
         shown_in=(TERMINAL, REPORT, TRAINING),
     ),
-    Metric("sq", "SQ", INSTANCE, _segmentation_quality, "mean IoU of the matches at IoU .5"),
-    Metric("rq", "RQ", INSTANCE, lambda counts: f1(counts, 0.5), "F1 at IoU .5"),
+    Metric(
+        "sq", "SQ", INSTANCE, formulas.segmentation_quality, "mean IoU of the matches at IoU .5"
+    ),
+    Metric("rq", "RQ", INSTANCE, partial(formulas.f1, iou=0.5), "F1 at IoU .5"),
     Metric(
         "pq",
         "PQ",
         INSTANCE,
-        lambda counts: _segmentation_quality(counts) * f1(counts, 0.5),
+        formulas.panoptic_quality,
         "panoptic quality: SQ times RQ",
         shown_in=(TRAINING,),
     ),
@@ -269,14 +208,14 @@ _ENTRIES = (
         "aji",
         "AJI",
         INSTANCE,
-        lambda counts: _ratio(counts["aji_shared"], counts["aji_union"], 1.0),
-        "aggregated Jaccard index",
+        formulas.aji,
+        "aggregated Jaccard index: shared voxels of best partners / their unions",
     ),
     Metric(
         "count_error",
         "count error",
         INSTANCE,
-        lambda counts: counts["n_predicted"] - counts["n_truth"],
+        formulas.count_error,
         "predicted objects minus true objects",
         better=NEAR_ZERO,
     ),
@@ -284,21 +223,21 @@ _ENTRIES = (
         "precision_50",
         "precision@.5",
         INSTANCE,
-        lambda counts: _ratio(counts["tp_50"], counts["n_predicted"]),
+        formulas.object_precision,
         "TP / (TP + FP) at IoU .5; undefined without predicted objects",
     ),
     Metric(
         "recall_50",
         "recall@.5",
         INSTANCE,
-        lambda counts: _ratio(counts["tp_50"], counts["n_truth"]),
+        formulas.object_recall,
         "TP / (TP + FN) at IoU .5; undefined without true objects",
     ),
     Metric(
         "ece",
         "ECE",
         PROBABILITY,
-        _calibration_error,
+        formulas.ece,
         "expected calibration error of the probability of foreground",
         better=LOWER,
         pooled=False,

@@ -19,14 +19,13 @@ from cytoloop.evaluation.bootstrap import (
 )
 from cytoloop.evaluation.counts.matching import IOU_THRESHOLDS
 from cytoloop.evaluation.counts.objects import ERRORS, matches_name
+from cytoloop.evaluation.formulas import average_precision, f1
 from cytoloop.evaluation.metrics import (
     METRICS,
     PROBABILITY,
     SURFACE,
     Metric,
-    average_precision,
     compute_scores,
-    f1,
     mean_of_defined,
     score_columns,
 )

@@ -68,6 +68,11 @@ def write_report(
         main_label=label_of(VOXEL_SCORE),
         people=summary.get("annotator2"),
         tables=tables(summary, shown),
+        descriptions={
+            METRICS[name].label: METRICS[name].description
+            for name in summary["mean"]
+            if name in METRICS
+        },
         charts={TITLES[path.stem]: embed_image(path) for path in charts},
         worst=[(i.row, embed_image(path)) for i, path in zip(images, overlays, strict=False)],
         left_out=max(len(images) - _MAX_ROWS, 0),
