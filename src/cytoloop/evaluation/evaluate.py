@@ -104,13 +104,7 @@ def evaluate(
         raise ManifestError(
             str(truth), "all images are completely excluded", "Check the column 'exclude_mask'."
         )
-    summary = _coverage(images, paired, excluded)
-    if classes:
-        rows = [image.row for image in images]
-        summary |= summarise_classes(rows, settings.resamples, settings.seed, classes)
-        summary["tolerance"] = settings.tolerance_um
-    else:
-        summary |= _summarise_objects(images, settings)
+    summary = _coverage(images, paired, excluded) | _summarise(images, settings, classes)
     if second is not None:
         summary["annotator2"] = _score_second(images, second, str(annotator2), settings)
     if summary["unit"] == MIXED:
@@ -187,15 +181,17 @@ def _coverage(
     }
 
 
-def _summarise_objects(
-    images: Sequence[ScoredImage], settings: EvaluationSettings
+def _summarise(
+    images: Sequence[ScoredImage], settings: EvaluationSettings, classes: Sequence[str]
 ) -> dict[str, Any]:
-    """Return the summary of objects; add recall by size to the rows of the images."""
-    how = settings.resamples, settings.seed
-    sizes = summarise_size_recall(images, *how)
-    summary = summarise_objects([image.row for image in images], *how)
-    summary["tolerance"] = settings.tolerance_um
-    summary["recall_by_size"] = sizes
+    """Return the summary of all scores; add recall by size to the rows of images with objects."""
+    rows = [image.row for image in images]
+    resamples, seed, tolerance = settings.resamples, settings.seed, settings.tolerance_um
+    if classes:
+        return summarise_classes(rows, resamples, seed, classes) | {"tolerance": tolerance}
+    sizes = summarise_size_recall(images, resamples, seed)
+    summary = summarise_objects(rows, resamples, seed)
+    summary |= {"tolerance": tolerance, "recall_by_size": sizes}
     histograms = [image.histogram for image in images if image.histogram is not None]
     if histograms:
         total = np.sum(histograms, axis=0)

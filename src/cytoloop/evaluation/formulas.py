@@ -8,7 +8,7 @@ The counts of an image are a mapping with these keys:
 - probabilities: ``probability_histogram``, see `cytoloop.evaluation.counts.calibration`; None
   for an image without a probability map
 
-Counts added up over images give pooled scores. They hold neither ``surface_distance_95`` nor
+Counts added up over images give pooled scores. They do not hold ``surface_distance_95`` and
 ``probability_histogram``. A formula returns NaN where the metric is undefined. Sources are in
 docs/evaluation.md.
 """

@@ -1,4 +1,4 @@
-"""Probability maps: how they are read, and how they are told apart from label images."""
+"""Probability maps: how they are read, and how they are recognised among label images."""
 
 from __future__ import annotations
 
