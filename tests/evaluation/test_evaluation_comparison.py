@@ -20,8 +20,8 @@ from cytoloop.evaluation.comparison import (
     compare,
     comparison_table,
     read_evaluation,
+    write_change_overlays,
     write_comparison,
-    write_overlays,
 )
 from cytoloop.evaluation.metrics import METRICS
 from cytoloop.evaluation.output.tables import write_tables
@@ -143,7 +143,7 @@ def test_invalid_comparisons_are_refused(tmp_path: Path) -> None:
 
 @pytest.fixture
 def evaluated(images_2d: Path, tiff: Callable) -> Path:
-    """Folders eval_a (moved by 3 pixels), eval_b (perfect) and eval_c (as a, by masks)."""
+    """Folders eval_a (objects moved by 3 pixels) and eval_b (perfect)."""
     from cytoloop.io.labels import read_labels
 
     for number in range(5):
@@ -192,7 +192,7 @@ def test_images_with_missing_files_are_not_drawn(
     (evaluated / "a/img_2.tif").unlink()
     scored = [read_evaluation(n, n, evaluated / f"eval_{n}") for n in "ab"]
     one = compare(*scored, QUICK)
-    assert len(write_overlays(one, tmp_path / "p", 9)) == 4
+    assert len(write_change_overlays(one, tmp_path / "p", 9)) == 4
     assert "no figure of img_2" in caplog.text
     console = Console(width=120, record=True, file=io.StringIO())
     console.print(comparison_table(one))

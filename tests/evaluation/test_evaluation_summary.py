@@ -8,6 +8,7 @@ import json
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -160,6 +161,16 @@ def test_an_annotator_of_other_images_is_refused(shifted: Path, tiff: Callable) 
 def test_invalid_settings_are_all_reported_at_once() -> None:
     with pytest.raises(ConfigError, match=r"3 problems(.|\n)*tolerance(.|\n)*spacing(.|\n)*resam"):
         EvaluationSettings(tolerance_um=-1, spacing_um=(1, 0, 1), resamples=-1)
+    wrong: dict[str, Any] = {"tolerance_um": "abc", "seed": 1.5, "overlays": True, "overwrite": 1}
+    with pytest.raises(ConfigError) as caught:
+        EvaluationSettings(**wrong, spacing_um="1")  # type: ignore[arg-type]
+    assert caught.value.problems == [
+        "tolerance_um=abc: expected a number, 0 or more",
+        "spacing_um=1: expected [z,y,x] in um, each above 0",
+        "seed=1.5: expected a whole number, 0 or more",
+        "overlays=True: expected a whole number, 0 or more",
+        "overwrite=1: expected true or false",
+    ]
 
 
 def test_distances_in_um_and_in_voxels_have_no_mean(shifted: Path) -> None:

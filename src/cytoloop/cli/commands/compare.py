@@ -13,8 +13,8 @@ from cytoloop.evaluation.comparison import (
     comparison_table,
     read_evaluation,
     remove_comparison,
+    write_change_overlays,
     write_comparison,
-    write_overlays,
 )
 
 log = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ def run(cfg: Any) -> ExitStatus:
     if settings.overwrite:
         remove_comparison(output)
     overlays = {
-        one.second.name: write_overlays(one, output / "overlays", settings.overlays)
+        one.second.name: write_change_overlays(one, output / "overlays", settings.overlays)
         for one in comparisons
     }
     files = write_comparison(comparisons, output, overlays)

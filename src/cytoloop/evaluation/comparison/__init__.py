@@ -6,7 +6,7 @@ from cytoloop.evaluation.comparison.evaluation_table import (
     check_run,
     read_evaluation,
 )
-from cytoloop.evaluation.comparison.figures import write_overlays
+from cytoloop.evaluation.comparison.figures import write_change_overlays
 from cytoloop.evaluation.comparison.output import (
     comparison_table,
     remove_comparison,
@@ -24,6 +24,6 @@ __all__ = [
     "comparison_table",
     "read_evaluation",
     "remove_comparison",
+    "write_change_overlays",
     "write_comparison",
-    "write_overlays",
 ]

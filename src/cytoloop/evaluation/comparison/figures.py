@@ -13,7 +13,7 @@ from cytoloop.io.writers.tiff import write_png
 log = logging.getLogger(__name__)
 
 
-def write_overlays(
+def write_change_overlays(
     comparison: Comparison, folder: str | Path, count: int
 ) -> list[tuple[str, Path]]:
     """Draw the images whose main score changed most; return their ids and PNG files.

@@ -57,8 +57,8 @@ def write_overlays(evaluation: Evaluation, folder: str | Path, worst: int = 8) -
     written = []
     for rank, image in enumerate(worst_first(evaluation)[:worst], start=1):
         row = image.row
-        values = "   ".join(f"{label_of(name)} {row[name]:.3f}" for name in scores)
-        title = f"{row['id']}   {values}"
+        known = [name for name in scores if not math.isnan(row[name])]
+        title = "   ".join([row["id"], *(f"{label_of(name)} {row[name]:.3f}" for name in known)])
         if evaluation.classes:
             sides = {"prediction": image.prediction}
             figure = draw_classes(sides, image.true, evaluation.classes, title, row)
