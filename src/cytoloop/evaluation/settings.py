@@ -99,16 +99,18 @@ def number_problem(
     """Return the problem of a number as a list: empty where the number is valid.
 
     >>> number_problem("resamples", -1, whole=True)
-    ['resamples=-1: expected a whole number, 0 or more']
+    ['resamples=-1: expected 0 or more']
+    >>> number_problem("resamples", 0.5, whole=True)
+    ['resamples=0.5: expected a whole number, 0 or more']
     >>> number_problem("threshold", 0.5, below=1)
     []
     """
     is_number = _is_number(value) and (not whole or isinstance(value, int))
     if is_number and at_least <= value < below:
         return []
+    kind = "" if is_number else "a whole number, " if whole else "a number, "
     limit = f", below {below:g}" if below < math.inf else ""
-    kind = "a whole number" if whole else "a number"
-    return [f"{name}={value}: expected {kind}, {at_least:g} or more{limit}"]
+    return [f"{name}={value}: expected {kind}{at_least:g} or more{limit}"]
 
 
 def flag_problem(name: str, value: Any) -> list[str]:
@@ -120,10 +122,11 @@ def _spacing_problem(spacing: Any) -> list[str]:
     if spacing is None:
         return []
     is_triple = isinstance(spacing, (list, tuple)) and len(spacing) == 3
-    if is_triple and all(_is_number(step) and 0 < step < math.inf for step in spacing):
+    if is_triple and all(_is_number(step) and step > 0 for step in spacing):
         return []
     return [f"spacing_um={spacing}: expected [z,y,x] in um, each above 0"]
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    """Return whether a value is a finite number; True and False are not."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
