@@ -1,11 +1,11 @@
 """Time and memory of scoring: `python benchmarks/evaluate.py [--json PATH] [--images FOLDER]`.
 
-A 64 x 512 x 512 stack with 2 000 objects, each way in a process of its own: sparse matching; the
-dense matrix of all pairs in the way of `stardist.matching`; surface scores; all scores of voxels,
-surfaces, objects and probability with the table of objects.
+Methods on a 64 x 512 x 512 stack with 2 000 objects, each in its own process: sparse matching;
+dense matching of all pairs, as in `stardist.matching`; surface counts; all metrics with the tables
+of objects.
 
-With a folder that has ``images/`` and ``masks/`` (a picture of labels each, as our copy of DSB
-2018): all of `cytoloop evaluate` on a threshold's pieces, tables, charts, overlays and report.
+`--images FOLDER` (with ``images/`` and ``masks/``, a label image each, as in DSB 2018) measures
+`cytoloop evaluate` as a whole: components above a threshold, tables, charts, overlays, report.
 """
 
 from __future__ import annotations
@@ -21,19 +21,21 @@ from typing import Any
 
 import numpy as np
 
-from cytoloop.evaluation.calibration import calibration_error, level_counts
-from cytoloop.evaluation.matching import match_instances
-from cytoloop.evaluation.object_table import take_census
-from cytoloop.evaluation.overlap import overlap_counts
-from cytoloop.evaluation.scores import instance_counts, instance_scores
-from cytoloop.evaluation.surface import surface_scores
+from cytoloop.evaluation.counts.calibration import probability_histogram
+from cytoloop.evaluation.counts.matching import match_instances
+from cytoloop.evaluation.counts.object_table import make_object_tables
+from cytoloop.evaluation.counts.objects import instance_counts
+from cytoloop.evaluation.counts.surfaces import count_surfaces
+from cytoloop.evaluation.counts.voxels import count_voxels
+from cytoloop.evaluation.metrics import METRICS, compute_scores
 
 SHAPE = (64, 512, 512)
 OBJECTS = 2000
+SPACING, TOLERANCE = (1.0, 0.3, 0.3), 0.6
 
 
 def make_stack(seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return true and predicted labels: balls on a jittered grid, the prediction displaced."""
+    """Return true and predicted labels: balls on a grid, predicted ones shifted by 1 voxel."""
     rng = np.random.default_rng(seed)
     truth, prediction = np.zeros(SHAPE, np.uint16), np.zeros(SHAPE, np.uint16)
     grid = [
@@ -58,19 +60,22 @@ def sparse(truth: np.ndarray, prediction: np.ndarray) -> int:
 
 
 def all_scores(truth: np.ndarray, prediction: np.ndarray) -> int:
-    """Compute all that an image is scored by."""
-    overlap_counts(truth, prediction)
-    surfaces(truth, prediction)
+    """Compute all metrics of an image, and the tables of its objects."""
     matching = match_instances(truth, prediction)
-    instance_scores(instance_counts(matching))
-    take_census(truth, prediction, None, matching)
-    levels = (prediction > 0).view(np.uint8) * np.uint8(200)
-    calibration_error(level_counts(levels, truth))
+    probability = (prediction > 0).view(np.uint8) * np.uint8(200)
+    counts = {
+        **count_voxels(truth, prediction),
+        **count_surfaces(truth, prediction, None, SPACING, TOLERANCE),
+        **instance_counts(matching),
+        "probability_histogram": probability_histogram(probability, truth),
+    }
+    compute_scores(counts, METRICS.values())
+    make_object_tables(truth, prediction, None, matching)
     return len(matching.matched[0.5])
 
 
 def surfaces(truth: np.ndarray, prediction: np.ndarray) -> int:
-    surface_scores(truth, prediction, None, (1.0, 0.3, 0.3), 0.6)
+    count_surfaces(truth, prediction, None, SPACING, TOLERANCE)
     return 0
 
 
@@ -83,7 +88,7 @@ def dense(truth: np.ndarray, prediction: np.ndarray) -> int:
     return int((iou[1:, 1:] >= 0.5).sum())
 
 
-WAYS = {
+METHODS = {
     "sparse matching": sparse,
     "dense matching": dense,
     "surfaces alone": surfaces,
@@ -93,10 +98,10 @@ WAYS = {
 
 def measure(method: str, queue: Any) -> None:
     truth, prediction = make_stack(0)
-    work = WAYS[method]
+    function = METHODS[method]
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     started = time.perf_counter()
-    matches = work(truth, prediction)
+    matches = function(truth, prediction)
     seconds = time.perf_counter() - started
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     queue.put(
@@ -111,7 +116,7 @@ def measure(method: str, queue: Any) -> None:
 
 
 def measure_folder(folder: Path, queue: Any) -> None:
-    """Evaluate pieces above Otsu's threshold against the masks of a folder."""
+    """Evaluate components above Otsu's threshold against the masks of a folder."""
     from scipy import ndimage
     from skimage.filters import gaussian, threshold_otsu
 
@@ -162,7 +167,7 @@ def main() -> None:
     options = parser.parse_args()
     context = multiprocessing.get_context("spawn")
     rows = []
-    jobs = [(measure, name) for name in WAYS]
+    jobs = [(measure, name) for name in METHODS]
     if options.images:
         jobs.append((measure_folder, options.images))
     for work, what in jobs:

@@ -1,4 +1,4 @@
-"""Scores of classes, against plain counting; what cannot be scored; and their comparison."""
+"""Scores of classes against plain counting, refused input, and comparison of classes."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 
 from cytoloop.__main__ import main
 from cytoloop.errors import ImageError, ManifestError
-from cytoloop.evaluation.classes import class_metrics, evaluate_classes, stated_classes
-from cytoloop.evaluation.classes.score import score_classes
-from cytoloop.evaluation.comparison import compare, read_scored
+from cytoloop.evaluation import EvaluationSettings, evaluate, run_metrics, stated_classes
+from cytoloop.evaluation.comparison import compare, read_evaluation
+from cytoloop.evaluation.scoring.classes import score_classes
 from cytoloop.manifest import Row, write_manifest
 
 NAMES = ("nucleus", "spindle")
@@ -36,18 +36,19 @@ def scored(folder: Path, truth: np.ndarray, found: np.ndarray, valid: Any = None
         true["exclude_mask"] = written(folder, "exclude.tif", (~valid).astype(np.uint8))
     mask = written(folder, "found.tif", found)
     prediction = Row({"id": "a", "mask": mask, "classes": "nucleus spindle"}, folder, 1)
-    return score_classes(prediction, Row(true, folder, 1), NAMES)
+    image = score_classes(prediction, Row(true, folder, 1), EvaluationSettings(), NAMES)
+    return image and image.row
 
 
 @settings(max_examples=10, deadline=None)
 @given(st.integers(0, 10_000), st.sampled_from([(9, 11), (4, 6, 7)]), st.booleans())
-def test_scores_are_those_of_plain_counting(
+def test_scores_equal_plain_counting(
     tmp_path_factory: pytest.TempPathFactory, seed: int, shape: tuple[int, ...], hidden: bool
 ) -> None:
     rng = np.random.default_rng(seed)
     truth, found = rng.integers(0, 3, (2, *shape), np.uint8)
     valid = rng.random(shape) > 0.3 if hidden else np.ones(shape, bool)
-    truth[~valid] = 9  # whatever stands there
+    truth[~valid] = 9  # not checked there
     row = scored(tmp_path_factory.mktemp("s"), truth, found, valid if hidden else None)
     for value, name in enumerate(NAMES, 1):
         t, p = (truth == value) & valid, (found == value) & valid
@@ -62,7 +63,7 @@ def test_scores_are_those_of_plain_counting(
         assert row[score] == pytest.approx(mean)
 
 
-def test_a_class_that_is_neither_there_nor_found_is_left_out(tmp_path: Path) -> None:
+def test_a_class_without_true_and_predicted_voxels_is_left_out(tmp_path: Path) -> None:
     truth = np.zeros((8, 8), np.uint8)
     truth[2:5, 2:5] = 1
     row = scored(tmp_path, truth, truth)
@@ -73,28 +74,29 @@ def test_a_class_that_is_neither_there_nor_found_is_left_out(tmp_path: Path) -> 
     assert row["dice_spindle"] == 0 and row["dice"] == 0.5
 
 
-def test_one_class_taken_for_the_other_is_wrong_in_both(tmp_path: Path) -> None:
+def test_two_swapped_classes_both_score_0(tmp_path: Path) -> None:
     truth = np.zeros((8, 8), np.uint8)
     truth[2:5, 2:5], truth[6:, 6:] = 1, 2
     row = scored(tmp_path, truth, np.array([0, 2, 1], np.uint8)[truth])
     assert row["dice"] == row["dice_nucleus"] == row["dice_spindle"] == 0
 
 
-def test_an_image_that_is_excluded_as_a_whole_has_no_row(tmp_path: Path) -> None:
+def test_a_completely_excluded_image_has_no_row(tmp_path: Path) -> None:
     truth = np.ones((6, 6), np.uint8)
     assert scored(tmp_path, truth, truth, np.zeros((6, 6), bool)) is None
 
 
-def test_values_that_are_no_class_are_told(tmp_path: Path) -> None:
+def test_values_without_a_class_are_refused(tmp_path: Path) -> None:
     truth, found = np.full((2, 6, 6), 1, np.uint8)
     truth[0, 0], found[1, 1] = 3, 200
-    with pytest.raises(ImageError, match="no class: 200") as told:
+    with pytest.raises(ImageError, match="without a class: 200") as caught:
         scored(tmp_path, truth, found)
-    assert "the truth holds values that are no class: 3" in told.value.render()
+    assert "the truth holds values without a class: 3" in caught.value.render()
     with pytest.raises(ImageError, match="truth is"):
         scored(tmp_path, truth, found[:4])
     with pytest.raises(ImageError, match="has no class image"):
-        score_classes(Row({"id": "a"}, tmp_path, 1), Row({"id": "a"}, tmp_path, 1), NAMES)
+        row = Row({"id": "a"}, tmp_path, 1)
+        score_classes(row, row, EvaluationSettings(), NAMES)
 
 
 @pytest.fixture
@@ -115,7 +117,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_an_evaluation_of_images_of_any_origin_leaves_all_of_it(
+def test_an_evaluation_of_classes_writes_tables_report_and_overlays(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(folder)
@@ -140,7 +142,7 @@ def test_an_evaluation_of_images_of_any_origin_leaves_all_of_it(
     page = Path("eval/report.html").read_text()
     assert "1 = nucleus" in page and "spindle" in page and "data:image/webp" in page
     assert len(list(Path("eval/overlays").iterdir())) == 1
-    # the same images without classes= are foreground: its Dice forgives a class for the other
+    # without classes= the same images are scored as foreground
     assert main(["evaluate", "predictions=good", "truth=truth.csv", "output=plain"]) == 0
     assert json.loads(Path("plain/summary.json").read_text())["mean"]["f1_50"] is not None
     second = ["annotator2=poor", "output=e2"]
@@ -157,13 +159,13 @@ def test_evaluations_of_classes_are_compared(folder: Path, monkeypatch: pytest.M
     found = json.loads(Path("c/comparison.json").read_text())[0]
     assert found["main_score"] == "dice" and found["verdict"] == "b is better"
     assert found["scores"]["dice_c2"]["difference"] > 0
-    assert list(Path("c/pictures").iterdir())
+    assert list(Path("c/overlays").iterdir())
     assert main(["evaluate", "predictions=good", *words, "output=plain"]) == 0
-    with pytest.raises(ManifestError, match="scores foreground, but a=.* c1 c2"):
-        compare(read_scored("a", "e_good", "e_good"), read_scored("b", "plain", "plain"))
+    with pytest.raises(ManifestError, match="scores foreground, but a=.* scores c1 c2"):
+        compare(read_evaluation("a", "e_good", "e_good"), read_evaluation("b", "plain", "plain"))
 
 
-def test_predictions_tell_their_classes(tmp_path: Path) -> None:
+def test_tables_of_predictions_state_their_classes(tmp_path: Path) -> None:
     assert stated_classes(tmp_path) == ()
     table = tmp_path / "predictions.csv"
     for stated, wanted in ((["", ""], ()), (["a b", ""], ("a", "b"))):
@@ -176,15 +178,15 @@ def test_predictions_tell_their_classes(tmp_path: Path) -> None:
         stated_classes(table)
 
 
-def test_nothing_but_excluded_images_is_told(folder: Path) -> None:
+def test_excluded_images_only_are_refused(folder: Path) -> None:
     mask = written(folder, "all.tif", np.ones((24, 24), np.uint8))
     rows = [{"id": "i0", "seg1": "truth/i0.tif", "exclude_mask": mask}]
     write_manifest(folder / "t.csv", rows)
-    with pytest.raises(ManifestError, match="every image is excluded"):
-        evaluate_classes(folder / "good", folder / "t.csv", NAMES)
+    with pytest.raises(ManifestError, match="all images are completely excluded"):
+        evaluate(folder / "good", folder / "t.csv", classes=NAMES)
 
 
-def test_numbers_for_runs_are_flat(folder: Path) -> None:
-    found = class_metrics(evaluate_classes(folder / "good", folder / "truth", NAMES).summary)
+def test_metrics_of_runs_are_flat(folder: Path) -> None:
+    found = run_metrics(evaluate(folder / "good", folder / "truth", classes=NAMES).summary)
     assert found["scored"] == 8 and 0.5 < (found["pooled/dice_spindle"] or 0) < 1
     assert 0.5 < (found["dice"] or 0) < 1

@@ -1,3 +1,5 @@
+"""Matching of objects against brute force, and the metrics of objects."""
+
 from __future__ import annotations
 
 import itertools
@@ -8,17 +10,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from cytoloop.evaluation.error_types import error_kinds
-from cytoloop.evaluation.matching import THRESHOLDS, find_overlaps, match_instances
-from cytoloop.evaluation.overlap import overlap_counts, overlap_scores
-from cytoloop.evaluation.scores import instance_counts, instance_scores, pooled_scores
-from cytoloop.evaluation.surface import surface_scores
+from cytoloop.evaluation.counts.error_types import find_error_types
+from cytoloop.evaluation.counts.matching import IOU_THRESHOLDS, find_overlaps, match_instances
+from cytoloop.evaluation.counts.objects import instance_counts
+from cytoloop.evaluation.counts.surfaces import count_surfaces
+from cytoloop.evaluation.counts.voxels import count_voxels
+from cytoloop.evaluation.metrics import METRICS, SEMANTIC, compute_scores, instance_scores
+from cytoloop.evaluation.scoring.objects import COUNTS
+from cytoloop.evaluation.summary import add_counts, pool_objects
 
 LABELS = hnp.arrays(np.uint8, (6, 7), elements=st.integers(0, 4))
 
 
 def scores(truth: np.ndarray, prediction: np.ndarray, valid: np.ndarray | None = None) -> dict:
     return instance_scores(instance_counts(match_instances(truth, prediction, valid)))
+
+
+def voxel_scores(counts: dict) -> dict[str, float]:
+    return compute_scores(counts, [m for m in METRICS.values() if m.group == SEMANTIC])
 
 
 def brute_force(truth: np.ndarray, prediction: np.ndarray) -> dict[str, float]:
@@ -29,7 +38,7 @@ def brute_force(truth: np.ndarray, prediction: np.ndarray) -> dict[str, float]:
     iou = iou.reshape(len(true), len(predicted))
     found: dict[str, float] = {}
     total = len(true) + len(predicted)
-    for threshold in THRESHOLDS:
+    for threshold in IOU_THRESHOLDS:
         small, large = sorted((len(true), len(predicted)))
         table = iou if len(true) <= len(predicted) else iou.T
         matches = max(
@@ -43,7 +52,7 @@ def brute_force(truth: np.ndarray, prediction: np.ndarray) -> dict[str, float]:
         found[f"tp_{name}"] = matches
         found[f"f1_{name}"] = 2 * matches / total if total else 1.0
         found[f"ap_{name}"] = matches / (total - matches) if total else 1.0
-    found["mean_ap"] = np.mean([found[f"ap_{100 * t:.0f}"] for t in THRESHOLDS])
+    found["mean_ap"] = np.mean([found[f"ap_{100 * t:.0f}"] for t in IOU_THRESHOLDS])
     covers = np.array([[(t & p).sum() > 0.5 * t.sum() for p in predicted] for t in true])
     inside = np.array([[(t & p).sum() > 0.5 * p.sum() for p in predicted] for t in true])
     covers, inside = (a.reshape(iou.shape).astype(bool) for a in (covers, inside))
@@ -77,22 +86,22 @@ def test_a_perfect_prediction_scores_one_whatever_its_ids(truth: np.ndarray) -> 
 
 
 @given(LABELS, LABELS)
-def test_f1_does_not_care_which_side_is_which(one: np.ndarray, other: np.ndarray) -> None:
+def test_f1_is_symmetric(one: np.ndarray, other: np.ndarray) -> None:
     assert scores(one, other)["f1_50"] == scores(other, one)["f1_50"]
 
 
 @given(LABELS, LABELS, hnp.arrays(bool, (6, 7)), LABELS)
-def test_what_stands_in_the_excluded_region_changes_no_voxel_score(
+def test_the_excluded_region_changes_no_voxel_score(
     truth: np.ndarray, prediction: np.ndarray, valid: np.ndarray, noise: np.ndarray
 ) -> None:
     other = np.where(valid, prediction, noise)
-    assert overlap_counts(truth, prediction, valid) == overlap_counts(truth, other, valid)
-    assert overlap_counts(np.where(valid, truth, noise), other, valid) == overlap_counts(
+    assert count_voxels(truth, prediction, valid) == count_voxels(truth, other, valid)
+    assert count_voxels(np.where(valid, truth, noise), other, valid) == count_voxels(
         truth, other, valid
     )
 
 
-def test_objects_in_the_excluded_region_count_for_nothing() -> None:
+def test_objects_in_the_excluded_region_do_not_count() -> None:
     truth = np.zeros((10, 30), np.uint8)
     truth[2:8, 2:8] = 1
     prediction = truth.copy()
@@ -101,7 +110,7 @@ def test_objects_in_the_excluded_region_count_for_nothing() -> None:
     prediction[2:8, 20:26] = 9  # found by the model, never annotated
     assert scores(truth, prediction, valid)["f1_50"] == 1
     assert scores(truth, prediction)["f1_50"] < 1
-    truth[2:8, 22:28] = 5  # and whatever the annotator left there
+    truth[2:8, 22:28] = 5  # the annotator left one there
     assert scores(truth, prediction, valid)["f1_50"] == 1
 
 
@@ -121,11 +130,11 @@ def test_cutting_one_object_is_one_split_and_joining_two_is_one_merge() -> None:
     merge = match_instances(whole, (whole > 0).astype(np.uint8))
     assert (merge.splits, merge.merges, merge.missed, merge.spurious) == (0, 1, 0, 0)
     assert merge.seg_sum == pytest.approx(0.5 + 0.5)
-    assert error_kinds(whole, cut) == (
+    assert find_error_types(split) == (
         {1: "split", 2: "matched"},
         {1: "split", 2: "matched", 9: "split"},
     )
-    assert error_kinds(whole, (whole > 0).astype(np.uint8))[1] == {1: "merged"}
+    assert find_error_types(merge)[1] == {1: "merged"}
 
 
 def test_missed_and_spurious() -> None:
@@ -134,8 +143,8 @@ def test_missed_and_spurious() -> None:
     prediction[7:10, 22:26] = 8
     matching = match_instances(truth, prediction)
     assert (matching.missed, matching.spurious, matching.merges) == (1, 1, 0)
-    assert error_kinds(truth, prediction)[0][3] == "missed"
-    assert error_kinds(truth, prediction)[1][8] == "spurious"
+    assert find_error_types(matching)[0][3] == "missed"
+    assert find_error_types(matching)[1][8] == "spurious"
 
 
 def test_exactly_one_half_matches_and_takes_the_best_assignment() -> None:
@@ -150,29 +159,27 @@ def test_empty_images_have_documented_scores() -> None:
     assert nothing["f1_50"] == nothing["mean_ap"] == nothing["pq"] == 1
     assert np.isnan(nothing["seg"])
     assert scores(full, empty)["f1_50"] == scores(empty, full)["f1_50"] == 0
-    both = overlap_scores(overlap_counts(empty, empty))
+    both = voxel_scores(count_voxels(empty, empty))
     assert both["dice"] == both["iou"] == 1 and np.isnan(both["precision"])
-    assert overlap_scores(overlap_counts(full, empty))["dice"] == 0
+    assert voxel_scores(count_voxels(full, empty))["dice"] == 0
 
 
 @given(hnp.arrays(bool, (5, 6)), hnp.arrays(bool, (5, 6)))
-def test_overlap_scores_are_those_of_their_definitions(
-    truth: np.ndarray, found: np.ndarray
-) -> None:
-    result = overlap_scores(overlap_counts(truth, found))
+def test_voxel_scores_follow_their_definitions(truth: np.ndarray, found: np.ndarray) -> None:
+    result = voxel_scores(count_voxels(truth, found))
     both, either = (truth & found).sum(), (truth | found).sum()
     if either:
         assert result["iou"] == pytest.approx(both / either)
         assert result["dice"] == pytest.approx(2 * both / (truth.sum() + found.sum()))
 
 
-def test_pooled_scores_are_those_of_one_large_image() -> None:
+def test_pooled_scores_equal_those_of_one_large_image() -> None:
     rng = np.random.default_rng(0)
     images = [(rng.integers(0, 5, (9, 9)), rng.integers(0, 5, (9, 9))) for _ in range(3)]
     rows = [
         {
-            **overlap_counts(t, p),
-            **surface_scores(t, p, None, (1, 1), 1),
+            **count_voxels(t, p),
+            **count_surfaces(t, p, None, (1, 1), 1),
             **instance_counts(match_instances(t, p)),
         }
         for t, p in images
@@ -183,10 +190,10 @@ def test_pooled_scores_are_those_of_one_large_image() -> None:
         )
         for side in (0, 1)
     ]
-    pooled = pooled_scores(rows)
+    pooled = pool_objects(add_counts(rows, COUNTS))
     for name, value in scores(*large).items():
         assert pooled[name] == pytest.approx(value), name
-    assert pooled["dice"] == pytest.approx(overlap_scores(overlap_counts(*large))["dice"])
+    assert pooled["dice"] == pytest.approx(voxel_scores(count_voxels(*large))["dice"])
 
 
 def test_many_objects_are_compared_only_where_they_overlap() -> None:

@@ -1,4 +1,4 @@
-"""Objects one by one: AJI, what became of each, where it is, recall by size."""
+"""Metrics and tables of objects: AJI, error types, centroids, recall by size."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from skimage.measure import regionprops
 
-from cytoloop.evaluation import Settings, evaluate, write_tables
-from cytoloop.evaluation.matching import match_instances
-from cytoloop.evaluation.object_table import take_census
-from cytoloop.evaluation.scores import instance_counts, instance_scores
-from cytoloop.evaluation.sizes import recall_by_size
+from cytoloop.evaluation import EvaluationSettings, evaluate
+from cytoloop.evaluation.counts.matching import match_instances
+from cytoloop.evaluation.counts.object_table import make_object_tables
+from cytoloop.evaluation.counts.objects import instance_counts
+from cytoloop.evaluation.metrics import instance_scores
+from cytoloop.evaluation.output.tables import write_tables
+from cytoloop.evaluation.size_recall import recall_by_size
 from cytoloop.manifest import write_manifest
 
 LABELS = hnp.arrays(np.uint8, (6, 7), elements=st.integers(0, 4))
@@ -64,7 +66,7 @@ def has_ties(truth: np.ndarray, found: np.ndarray) -> bool:
 
 @given(LABELS, LABELS)
 @settings(max_examples=200, deadline=None)
-def test_aji_is_that_of_its_definition(truth: np.ndarray, found: np.ndarray) -> None:
+def test_aji_follows_its_definition(truth: np.ndarray, found: np.ndarray) -> None:
     if not has_ties(truth, found):
         assert scores(truth, found)["aji"] == pytest.approx(aji(truth, found))
 
@@ -101,14 +103,14 @@ def test_cutting_one_object_is_exactly_one_split(
 
 @given(LABELS, LABELS, hnp.arrays(bool, (6, 7)))
 @settings(max_examples=100, deadline=None)
-def test_the_census_agrees_with_the_matching_and_scikit_image(
+def test_object_tables_agree_with_the_matching_and_scikit_image(
     truth: np.ndarray, found: np.ndarray, valid: np.ndarray
 ) -> None:
     matching = match_instances(truth, found, valid)
-    true, predicted = take_census(truth, found, valid, matching)
+    true, predicted = make_object_tables(truth, found, valid, matching)
     assert (true.match > 0).sum() == (predicted.match > 0).sum() == len(matching.matched[0.5])
-    assert true.kinds.count("missed") == matching.missed
-    assert predicted.kinds.count("spurious") == matching.spurious
+    assert true.error_types.count("missed") == matching.missed
+    assert predicted.error_types.count("spurious") == matching.spurious
     partner = dict(zip(predicted.ids, predicted.match, strict=True))
     for i, label in enumerate(true.ids):
         if true.match[i]:
@@ -125,15 +127,15 @@ def test_the_census_agrees_with_the_matching_and_scikit_image(
             np.testing.assert_allclose(true.centres[place[0]], prop.centroid)
 
 
-def test_of_two_equal_partners_the_match_is_the_nearest() -> None:
+def test_the_match_is_the_nearest_of_two_equal_partners() -> None:
     truth = np.array([[1, 1, 1, 1], [0, 0, 0, 0], [2, 2, 2, 2]])
     for found in ([[3, 3, 4, 4]], [[4, 4, 3, 3]]):
         both = np.array([*found, [0] * 4, *found]) + np.array([[0], [0], [5]])
-        true, _ = take_census(truth, both, None, match_instances(truth, both))
+        true, _ = make_object_tables(truth, both, None, match_instances(truth, both))
         np.testing.assert_array_equal(true.nearest, true.match)
 
 
-def test_recall_by_size_is_that_of_the_quarters_of_all_objects() -> None:
+def test_recall_by_size_uses_the_quartiles_of_all_objects() -> None:
     volumes = [np.array([10.0, 20, 30, 40]), np.array([50.0, 60, 70, 80]), np.array([])]
     found = [np.array([False, False, True, True]), np.ones(4, bool), np.zeros(0, bool)]
     limits, images = recall_by_size(volumes, found)
@@ -147,7 +149,7 @@ def test_recall_by_size_is_that_of_the_quarters_of_all_objects() -> None:
     assert equal["true_q1"] == 5 and equal["recall_q1"] == 1
 
 
-def test_objects_are_written_one_a_row_with_their_volume(tmp_path: Path, tiff: Callable) -> None:
+def test_each_object_has_a_row_with_its_volume(tmp_path: Path, tiff: Callable) -> None:
     truth = np.zeros((4, 20, 20), np.uint8)
     truth[1:3, 2:6, 2:6], truth[1:3, 12:16, 2:6] = 1, 2
     found = np.where(truth == 1, 7, 0).astype(np.uint8)
@@ -185,7 +187,7 @@ def test_without_a_voxel_size_distances_and_volumes_are_in_voxels(tmp_path: Path
     summary = evaluate(tmp_path / "found", tmp_path / "truth").summary
     assert summary["unit"] == "voxel" and summary["mean"]["hd95"] == 2
     assert summary["recall_by_size"]["unit"] == "voxels"
-    settings_um = Settings(tolerance_um=0.5, spacing_um=(1, 0.25, 0.25))
+    settings_um = EvaluationSettings(tolerance_um=0.5, spacing_um=(1, 0.25, 0.25))
     in_um = evaluate(tmp_path / "found", tmp_path / "truth", settings_um)
     assert in_um.summary["unit"] == "um" and in_um.summary["mean"]["hd95"] == 0.5
     assert in_um.summary["mean"]["surface_dice"] == 1
@@ -202,4 +204,6 @@ def test_the_voxel_size_of_a_table_wins_over_that_of_the_files(
     row = {"id": "a", "seg1": "truth.tif", "labels": "truth.tif", "spacing_um": "3 2 2"}
     write_manifest(tmp_path / "t.csv", [row])
     evaluation = evaluate(tmp_path / "t.csv", tmp_path / "t.csv")
-    assert evaluation.voxels_um3 == [12] and evaluation.rows[0]["spacing_um"] == "3 2 2"
+    assert [image.voxel_um3 for image in evaluation.images] == [12] and evaluation.rows[0][
+        "spacing_um"
+    ] == "3 2 2"

@@ -1,4 +1,4 @@
-"""The classical baseline on real stacks: our scores beside a mask for every object."""
+"""Scores of a classical baseline on real stacks, against brute force."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from skimage.feature import peak_local_max
 from skimage.filters import gaussian, threshold_otsu
 from skimage.segmentation import watershed
 
-from cytoloop.evaluation import Settings, evaluate
+from cytoloop.evaluation import EvaluationSettings, evaluate
 from cytoloop.io.labels import read_labels
 from cytoloop.io.read import read_image
 from cytoloop.io.writers.tiff import write_image
@@ -92,7 +92,7 @@ def test_scores_of_the_classical_baseline_equal_brute_force(
         write_image(tmp_path / f"{name}.tif", found, "ZYX")
         rows.append({"id": name, "seg1": str(folder / f"labels/{name}.tif"), "group": "Emb09"})
     write_manifest(tmp_path / "truth.csv", rows)
-    settings = Settings(tolerance_um=1.6, spacing_um=SPACING, resamples=100)
+    settings = EvaluationSettings(tolerance_um=1.6, spacing_um=SPACING, resamples=100)
     evaluation = evaluate(tmp_path / "*.tif", tmp_path / "truth.csv", settings)
     assert evaluation.summary["scored"] == len(NAMES)
     for row in evaluation.rows:

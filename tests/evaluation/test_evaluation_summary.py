@@ -1,4 +1,4 @@
-"""Intervals, groups, a second annotator, and input that is not as it should be."""
+"""Intervals, groups, a second annotator, the report, and input that is refused."""
 
 from __future__ import annotations
 
@@ -8,31 +8,26 @@ import json
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from rich.console import Console
 
 from cytoloop.errors import ConfigError, ManifestError
-from cytoloop.evaluation import (
-    Settings,
-    bootstrap,
-    evaluate,
-    more_scores,
-    summary_table,
-    write_charts,
-    write_overlays,
-    write_report,
-    write_tables,
-)
+from cytoloop.evaluation import EvaluationSettings, bootstrap, evaluate, terminal_tables
 from cytoloop.evaluation.bootstrap import (
     draw_weights,
     interval,
     p_value,
     resample_means,
     resample_sums,
-    units_of,
+    sampling_units,
 )
+from cytoloop.evaluation.figures.charts import write_charts
+from cytoloop.evaluation.figures.overlays import write_overlays
+from cytoloop.evaluation.output.report import write_report
+from cytoloop.evaluation.output.tables import write_tables
 from cytoloop.io.labels import read_labels
 from cytoloop.manifest import write_manifest
 
@@ -51,7 +46,7 @@ def shifted(images_3d: Path, tiff: Callable) -> Path:
     return images_3d
 
 
-def test_the_bootstrap_of_a_mean_is_that_of_theory() -> None:
+def test_the_bootstrap_of_a_mean_agrees_with_theory() -> None:
     values = np.random.default_rng(0).normal(3, 2, (400, 1))
     drawn = resample_means(values, [str(i) for i in range(400)], 4000, 1)
     error = values.std() / 20
@@ -65,16 +60,16 @@ def test_the_bootstrap_of_a_mean_is_that_of_theory() -> None:
     assert p_value(drawn[:, 0]) == pytest.approx(2 * stats.norm.sf(2), abs=0.01)
 
 
-def test_units_that_belong_together_are_drawn_together() -> None:
+def test_images_of_a_unit_are_drawn_together() -> None:
     rows = [{"id": str(i), "group": "ab"[i % 2]} for i in range(6)] + [{"id": "7", "group": ""}]
-    units, kind = units_of(rows)
+    units, kind = sampling_units(rows)
     assert kind == "group" and len(set(units)) == 3
     (weights,) = draw_weights(units, 50, 0)
     assert (weights[:, 0] == weights[:, 2]).all() and (weights[:, 0] != weights[:, 1]).any()
     np.testing.assert_array_equal(weights, *draw_weights(units, 50, 0))
     assert (weights != next(draw_weights(units, 50, 1))).any()
-    assert units_of([{"id": str(i), "group": "one"} for i in range(4)])[1] == "image"
-    assert units_of([{"id": str(i), "group": str(i)} for i in range(4)])[1] == "image"
+    assert sampling_units([{"id": str(i), "group": "one"} for i in range(4)])[1] == "image"
+    assert sampling_units([{"id": str(i), "group": str(i)} for i in range(4)])[1] == "image"
 
 
 def test_undefined_values_are_left_out_of_resampled_means() -> None:
@@ -87,12 +82,12 @@ def test_undefined_values_are_left_out_of_resampled_means() -> None:
     assert p_value(np.zeros(99)) == 1 and p_value(np.ones(99)) == pytest.approx(0.02)
 
 
-def test_resamples_are_the_same_however_many_are_drawn_at_a_time(
+def test_resamples_do_not_depend_on_the_chunk_size(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     units = [f"group {i % 7}" for i in range(40)]
     (whole,) = draw_weights(units, 90, 0)
-    monkeypatch.setattr(bootstrap, "AT_A_TIME", 400)
+    monkeypatch.setattr(bootstrap, "CHUNK", 400)
     parts = list(draw_weights(units, 90, 0))
     assert len(parts) == 9 and max(map(len, parts)) == 10
     np.testing.assert_array_equal(np.concatenate(parts), whole)
@@ -106,10 +101,10 @@ def test_memory_does_not_grow_with_images_times_resamples() -> None:
     resample_means(values, units, 150, 0)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < 45 * 2**20  # all at once would be 150 x 20 000 x (8 + 8) bytes, 46 MiB
+    assert peak < 45 * 2**20  # in one chunk it would be 150 x 20 000 x (8 + 8) bytes, 46 MiB
 
 
-def test_intervals_hold_the_mean_and_are_the_same_again(shifted: Path) -> None:
+def test_intervals_hold_the_mean_and_are_reproducible(shifted: Path) -> None:
     first, again = (evaluate(shifted / "found", shifted / "seg").summary for _ in range(2))
     assert json.dumps(first) == json.dumps(again)
     bounds = first["intervals"]
@@ -118,11 +113,13 @@ def test_intervals_hold_the_mean_and_are_the_same_again(shifted: Path) -> None:
         for name, (low, high) in bounds[kind].items():
             assert low <= first[kind][name] + 1e-9 and first[kind][name] <= high + 1e-9, name
     few = [
-        evaluate(shifted / "found", shifted / "seg", Settings(resamples=20, seed=seed)).summary
+        evaluate(
+            shifted / "found", shifted / "seg", EvaluationSettings(resamples=20, seed=seed)
+        ).summary
         for seed in (0, 1)
     ]
     assert few[0]["intervals"]["pooled"] != few[1]["intervals"]["pooled"]
-    none = evaluate(shifted / "found", shifted / "seg", Settings(resamples=0)).summary
+    none = evaluate(shifted / "found", shifted / "seg", EvaluationSettings(resamples=0)).summary
     assert none["intervals"]["mean"] == {}
 
 
@@ -144,7 +141,7 @@ def test_a_second_annotator_is_shown_beside_the_model(shifted: Path) -> None:
     dice = [row["dice"] for row in evaluation.rows[:4]]
     assert people["model"]["dice"] == pytest.approx(np.mean(dice))
     console = Console(width=120, record=True, file=io.StringIO())
-    console.print(summary_table(evaluation))
+    console.print(terminal_tables(evaluation))
     assert "annotator 2" in console.export_text()
     rows = [{"id": f"img_{n}", "seg1": f"person/img_{n}.tif"} for n in range(4)]
     write_manifest(shifted / "second.csv", rows)
@@ -157,13 +154,23 @@ def test_an_annotator_of_other_images_is_refused(shifted: Path, tiff: Callable) 
     with pytest.raises(ManifestError, match="no prediction has a truth of the same id"):
         evaluate(shifted / "found", shifted / "seg", annotator2=shifted / "strange")
     (shifted / "found/img_4.tif").unlink()
-    with pytest.raises(ManifestError, match="holds none of the images that are scored"):
+    with pytest.raises(ManifestError, match="holds none of the scored images"):
         evaluate(shifted / "found", shifted / "seg", annotator2=shifted / "person/img_4.tif")
 
 
-def test_settings_that_cannot_work_are_all_told_at_once() -> None:
+def test_invalid_settings_are_all_reported_at_once() -> None:
     with pytest.raises(ConfigError, match=r"3 problems(.|\n)*tolerance(.|\n)*spacing(.|\n)*resam"):
-        Settings(tolerance_um=-1, spacing_um=(1, 0, 1), resamples=-1)
+        EvaluationSettings(tolerance_um=-1, spacing_um=(1, 0, 1), resamples=-1)
+    wrong: dict[str, Any] = {"tolerance_um": "abc", "seed": 1.5, "overlays": True, "overwrite": 1}
+    with pytest.raises(ConfigError) as caught:
+        EvaluationSettings(**wrong, spacing_um="1")  # type: ignore[arg-type]
+    assert caught.value.problems == [
+        "tolerance_um=abc: expected a number, 0 or more",
+        "spacing_um=1: expected [z,y,x] in um, each above 0",
+        "seed=1.5: expected a whole number, 0 or more",
+        "overlays=True: expected a whole number, 0 or more",
+        "overwrite=1: expected true or false",
+    ]
 
 
 def test_distances_in_um_and_in_voxels_have_no_mean(shifted: Path) -> None:
@@ -187,7 +194,7 @@ def test_distances_in_um_and_in_voxels_have_no_mean(shifted: Path) -> None:
         (lambda a: -a.astype(np.int16), "holds negative labels"),
     ],
 )
-def test_pictures_that_are_no_labels_are_refused(
+def test_images_without_labels_are_refused(
     shifted: Path, tiff: Callable, change: Callable, match: str
 ) -> None:
     import tifffile
@@ -225,7 +232,7 @@ def test_an_empty_truth_or_prediction_has_documented_scores(tmp_path: Path, tiff
         assert {row["id"]: row["hd95"] for row in csv.DictReader(file)}["no_truth"] == ""
 
 
-def test_the_report_is_one_page_with_everything_inside(shifted: Path, tmp_path: Path) -> None:
+def test_the_report_is_one_self_contained_page(shifted: Path, tmp_path: Path) -> None:
     (shifted / "found/img_1.tif").unlink()
     rows = [{"id": f"<b>{n}", "seg1": f"seg/img_{n}.tif", "group": "g<h"} for n in range(2)]
     rows = [{**row, "labels": f"person/img_{n}.tif"} for n, row in enumerate(rows)]
@@ -239,5 +246,5 @@ def test_the_report_is_one_page_with_everything_inside(shifted: Path, tmp_path: 
     assert "http" not in page and "&lt;b&gt;0" in page and "<b>0" not in page
     assert "Recall by object size" in page and "g&lt;h" in page
     console = Console(width=120, record=True, file=io.StringIO())
-    console.print(more_scores(evaluation))
+    console.print(terminal_tables(evaluation))
     assert "HD95 (um)" in console.export_text()

@@ -1,6 +1,8 @@
-"""Surface scores beside their definition, SciPy and MONAI."""
+"""Surface metrics against their definition, SciPy and MONAI."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,12 +14,22 @@ from monai.metrics import compute_hausdorff_distance, compute_surface_dice
 from scipy import ndimage
 from scipy.spatial.distance import cdist
 
-from cytoloop.evaluation.distances import near_distances
-from cytoloop.evaluation.overlap import overlap_counts, overlap_scores
-from cytoloop.evaluation.surface import surface_scores
+from cytoloop.evaluation.counts.distances import nearest_distances
+from cytoloop.evaluation.counts.surfaces import count_surfaces
+from cytoloop.evaluation.counts.voxels import count_voxels
+from cytoloop.evaluation.metrics import METRICS, SURFACE, compute_scores
 
 MASK = hnp.arrays(bool, (5, 6, 4))
 SPACING = (2.0, 0.5, 0.7)
+
+
+def surface_scores(*images: Any) -> dict[str, float]:
+    counts = count_surfaces(*images)
+    return counts | compute_scores(counts, [m for m in METRICS.values() if m.group == SURFACE])
+
+
+def volume_error(truth: np.ndarray, found: np.ndarray) -> float:
+    return METRICS["volume_error"].score(count_voxels(truth, found))
 
 
 def surface(mask: np.ndarray, valid: np.ndarray) -> np.ndarray:
@@ -36,7 +48,7 @@ def surface(mask: np.ndarray, valid: np.ndarray) -> np.ndarray:
 
 @given(MASK, MASK, hnp.arrays(bool, (5, 6, 4)), st.sampled_from([0.5, 1.0, 2.0]))
 @settings(max_examples=100, deadline=None)
-def test_surface_scores_are_those_of_their_definition(
+def test_surface_scores_follow_their_definition(
     truth: np.ndarray, found: np.ndarray, valid: np.ndarray, tolerance: float
 ) -> None:
     ours = surface_scores(truth, found, valid, SPACING, tolerance)
@@ -56,7 +68,7 @@ def test_surface_scores_are_those_of_their_definition(
 
 @given(MASK, MASK, hnp.arrays(bool, (5, 6, 4)), MASK)
 @settings(max_examples=60, deadline=None)
-def test_sides_are_alike_and_the_excluded_region_counts_for_nothing(
+def test_surface_scores_are_symmetric_and_ignore_the_excluded_region(
     truth: np.ndarray, found: np.ndarray, valid: np.ndarray, noise: np.ndarray
 ) -> None:
     ours = surface_scores(truth, found, valid, SPACING, 1.0)
@@ -78,30 +90,30 @@ def test_sides_are_alike_and_the_excluded_region_counts_for_nothing(
     st.sampled_from([0.0, 1.0, 9.0]),
 )
 @settings(max_examples=100, deadline=None)
-def test_distances_are_right_near_and_far(
-    one: list, other: list, spacing: tuple, least: float
+def test_near_and_far_distances_are_exact(
+    one: list, other: list, spacing: tuple, exact_up_to: float
 ) -> None:
     start, end = np.zeros((3, 30, 40), bool), np.zeros((3, 30, 40), bool)
     start[tuple(np.array(one).T)], end[tuple(np.array(other).T)] = True, True
     true = cdist(np.argwhere(start) * spacing, np.argwhere(end) * spacing).min(axis=1)
-    found = np.sort(near_distances(start, end, spacing, least))
+    found = np.sort(nearest_distances(start, end, spacing, exact_up_to))
     np.testing.assert_allclose(np.percentile(found, 95), np.percentile(true, 95), rtol=1e-5)
     known = np.isfinite(found)
     np.testing.assert_allclose(found[known], np.sort(true)[known], rtol=1e-5)
-    assert (true <= least).sum() <= known.sum()
+    assert (true <= exact_up_to).sum() <= known.sum()
 
 
-def test_a_nearer_voxel_outside_the_looked_at_box_is_not_overlooked() -> None:
+def test_a_nearer_voxel_outside_the_search_box_is_found() -> None:
     start, end = np.zeros((9, 3, 20), bool), np.zeros((9, 3, 20), bool)
     start[4, 1, 5] = end[6, 1, 5] = end[4, 1, 10] = True
-    found = near_distances(start, end, (2.0, 0.5, 0.5), 0.0)
-    np.testing.assert_allclose(found, [2.5])  # not the 4 um to the one two planes below
+    found = nearest_distances(start, end, (2.0, 0.5, 0.5), 0.0)
+    np.testing.assert_allclose(found, [2.5])  # not the 4 um to the voxel two planes below
 
 
-def test_every_voxel_within_the_tolerance_is_counted_however_few() -> None:
+def test_every_voxel_within_the_tolerance_has_its_exact_distance() -> None:
     start, end = np.zeros((4, 50), bool), np.zeros((4, 50), bool)
     start[0, :40] = end[0, :40] = start[2, 39] = True
-    assert near_distances(start, end, (1.0, 1.0), 2.0).max() == 2
+    assert nearest_distances(start, end, (1.0, 1.0), 2.0).max() == 2
 
 
 def blob(shift: int = 0) -> np.ndarray:
@@ -112,7 +124,7 @@ def blob(shift: int = 0) -> np.ndarray:
 
 
 @pytest.mark.parametrize("tolerance", [0.4, 0.8, 1.5])
-def test_surface_scores_are_those_of_monai_and_scipy(tolerance: float) -> None:
+def test_surface_scores_equal_monai_and_scipy(tolerance: float) -> None:
     truth, found = blob(), blob(2) | ndimage.binary_dilation(blob(1))
     ours = surface_scores(truth, found, None, (1.5, 0.4, 0.4), tolerance)
     batch = [torch.from_numpy(mask)[None, None] for mask in (found, truth)]
@@ -137,7 +149,7 @@ def test_the_tolerance_is_a_length_and_includes_itself() -> None:
     assert surface_scores(truth, found, None, (1.75, 0.8, 0.8), 1)["hd95"] == pytest.approx(1.75)
 
 
-def test_the_border_of_the_image_is_no_surface() -> None:
+def test_the_border_of_the_image_is_not_a_surface() -> None:
     truth, found = np.zeros((2, 10), bool), np.zeros((2, 10), bool)
     truth[:, :5], found[:, :6] = True, True
     counts = surface_scores(truth, found, None, (1, 1), 0)
@@ -148,6 +160,6 @@ def test_the_border_of_the_image_is_no_surface() -> None:
 def test_volume_error_has_a_sign_and_needs_a_truth() -> None:
     truth, found = np.zeros((4, 5), bool), np.zeros((4, 5), bool)
     truth[:2, :5], found[:3, :5] = True, True
-    assert overlap_scores(overlap_counts(truth, found))["volume_error"] == pytest.approx(0.5)
-    assert overlap_scores(overlap_counts(found, truth))["volume_error"] == pytest.approx(-1 / 3)
-    assert np.isnan(overlap_scores(overlap_counts(truth & False, found))["volume_error"])
+    assert volume_error(truth, found) == pytest.approx(0.5)
+    assert volume_error(found, truth) == pytest.approx(-1 / 3)
+    assert np.isnan(volume_error(truth & False, found))

@@ -1,22 +1,21 @@
-"""Evaluation: scores per image and pooled, tables, pictures of the errors, comparison."""
+"""Evaluation: metrics per image and pooled, tables, figures of errors, comparison."""
 
-from cytoloop.evaluation.evaluate import Evaluation, Settings, evaluate
-from cytoloop.evaluation.figures.charts import write_charts
-from cytoloop.evaluation.figures.overlays import panel, write_overlays
-from cytoloop.evaluation.report import write_report
-from cytoloop.evaluation.summary import as_metrics
-from cytoloop.evaluation.tables import more_scores, summary_table, write_tables
+from cytoloop.evaluation.evaluate import Evaluation, evaluate
+from cytoloop.evaluation.figures.image_figures import image_figure
+from cytoloop.evaluation.inputs.classes import stated_classes
+from cytoloop.evaluation.output.files import remove_evaluation, write_evaluation
+from cytoloop.evaluation.output.terminal import terminal_tables
+from cytoloop.evaluation.settings import EvaluationSettings
+from cytoloop.evaluation.summary import run_metrics
 
 __all__ = [
     "Evaluation",
-    "Settings",
-    "as_metrics",
+    "EvaluationSettings",
     "evaluate",
-    "more_scores",
-    "panel",
-    "summary_table",
-    "write_charts",
-    "write_overlays",
-    "write_report",
-    "write_tables",
+    "image_figure",
+    "remove_evaluation",
+    "run_metrics",
+    "stated_classes",
+    "terminal_tables",
+    "write_evaluation",
 ]

@@ -1,7 +1,7 @@
-"""How much scores would vary with other images: the bootstrap (Efron and Tibshirani 1993).
+"""Bootstrap: how much scores would vary with other images (Efron and Tibshirani 1993).
 
-What is drawn again and again, with replacement, are independent units: groups where there are
-several, since images of one embryo or slide resemble each other, else images.
+Independent units are drawn with replacement: groups where there are several (images of one embryo
+or slide resemble each other), else images.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from typing import Any
 
 import numpy as np
 
-LEVEL = 0.95
-AT_A_TIME = 2**20
-"""Images times resamples that are drawn at a time, whatever their number: some ten MiB."""
+CONFIDENCE = 0.95
+CHUNK = 2**20
+"""Images times resamples that are drawn at a time: about 10 MiB."""
 
 
-def units_of(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], str]:
-    """Return the independent unit of each image, and what units are: ``group`` or ``image``.
+def sampling_units(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], str]:
+    """Return the independent unit of each image, and what the units are: ``group`` or ``image``.
 
-    Groups count where there are two or more and any of them has several images. An image
-    without a group is a unit of its own.
+    Units are groups where there are two or more, and one of them has several images. An image
+    without a group is its own unit.
     """
     sizes = Counter(str(row["group"]) for row in rows if row["group"])
     if len(sizes) < 2 or max(sizes.values()) < 2:
@@ -31,7 +31,7 @@ def units_of(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], str]:
 
 
 def draw_weights(units: Sequence[str], resamples: int, seed: int) -> Iterator[np.ndarray]:
-    """Yield how often each image is drawn, some resamples at a time.
+    """Yield how often each image is drawn, for some resamples at a time.
 
     Parameters
     ----------
@@ -42,26 +42,26 @@ def draw_weights(units: Sequence[str], resamples: int, seed: int) -> Iterator[np
     Yields
     ------
     ndarray of float
-        (b, N); all b add up to `resamples`. However many are made at a time, they are the same.
+        (b, N). All b add up to `resamples`; the numbers do not depend on `CHUNK`.
     """
-    names, place = np.unique(np.asarray(units), return_inverse=True)
+    names, position = np.unique(np.asarray(units), return_inverse=True)
     chances = np.full(len(names), 1 / len(names))
     rng = np.random.default_rng(seed)
-    most = max(AT_A_TIME // len(units), 1)
+    most = max(CHUNK // len(units), 1)
     for start in range(0, resamples, most):
         drawn = rng.multinomial(len(names), chances, size=min(most, resamples - start))
-        yield drawn[:, place].astype(float)
+        yield drawn[:, position].astype(float)
 
 
 def resample_sums(
     values: np.ndarray, units: Sequence[str], resamples: int, seed: int
 ) -> np.ndarray:
-    """Return sums of values over the images of each resample.
+    """Return the sums of values over the images of each resample.
 
     Parameters
     ----------
     values : ndarray of float
-        (N, S).
+        (N, S): N images, S values.
     units, resamples, seed
         See `draw_weights`.
 
@@ -77,7 +77,7 @@ def resample_sums(
 def resample_means(
     values: np.ndarray, units: Sequence[str], resamples: int, seed: int
 ) -> np.ndarray:
-    """Return means over the images of each resample that leave out undefined values.
+    """Return the means of the defined values over the images of each resample.
 
     Parameters
     ----------
@@ -89,7 +89,7 @@ def resample_means(
     Returns
     -------
     ndarray of float
-        (B, S), NaN where all that was drawn is undefined.
+        (B, S), NaN where all drawn values are undefined.
     """
     known = ~np.isnan(values)
     both = np.hstack([np.where(known, values, 0), known])
@@ -98,19 +98,19 @@ def resample_means(
 
 
 def interval(samples: np.ndarray) -> list[float] | None:
-    """Return the percentile interval [low, high] of samples (B,), None where none is defined."""
+    """Return the percentile interval [low, high] of samples (B,), None without defined samples."""
     known = samples[~np.isnan(samples)]
     if not len(known):
         return None
-    low, high = np.quantile(known, ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
+    low, high = np.quantile(known, ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2))
     return [float(low), float(high)]
 
 
 def p_value(samples: np.ndarray) -> float:
     """Return the two-sided p-value of "no difference" from resampled differences (B,).
 
-    Twice the smaller share of samples on either side of 0 (those at 0 belong to both), at most
-    1; one is added to counts and number, so that it is never 0 (Davison and Hinkley 1997).
+    It is twice the smaller fraction of samples on either side of 0, at most 1; samples at 0 count
+    on both sides. Adding 1 to both counts keeps it above 0 (Davison and Hinkley 1997).
     """
     known = samples[~np.isnan(samples)]
     tail = min(int((known <= 0).sum()), int((known >= 0).sum()))

@@ -1,236 +1,176 @@
-"""Score predictions against truth: one row an image, and what they come to together."""
+"""Evaluation of predictions against truth: one row an image, and a summary."""
 
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from rich.progress import track
 
 from cytoloop.errors import ConfigError, CytoloopError, ManifestError
-from cytoloop.evaluation.calibration import summarise_levels
-from cytoloop.evaluation.object_table import Census
-from cytoloop.evaluation.pairs import (
-    AUTO,
-    KINDS,
+from cytoloop.evaluation.counts.calibration import summarise_calibration
+from cytoloop.evaluation.inputs.pairing import (
     PairedRows,
     annotation_rows,
     pair_rows,
     pair_tables,
 )
-from cytoloop.evaluation.score import Scored, score_pair
-from cytoloop.evaluation.sizes import recall_by_size
-from cytoloop.evaluation.summary import means, summarise, summarise_sizes
+from cytoloop.evaluation.metrics import METRICS, SURFACE
+from cytoloop.evaluation.scoring.classes import score_classes
+from cytoloop.evaluation.scoring.image import ScoredImage
+from cytoloop.evaluation.scoring.objects import score_objects
+from cytoloop.evaluation.settings import EvaluationSettings
+from cytoloop.evaluation.size_recall import summarise_size_recall
+from cytoloop.evaluation.summary import MIXED, means, summarise_classes, summarise_objects
 from cytoloop.manifest import Row
 from cytoloop.terminal import stderr_console
 
 log = logging.getLogger(__name__)
 
-T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How an evaluation is done.
-
-    Attributes
-    ----------
-    tolerance_um : float
-        Of surface Dice; in voxels where the voxel size is not known.
-    spacing_um : sequence of float or None
-        (Z, Y, X) voxel size where neither tables nor files state it.
-    resamples : int
-        Of the bootstrap; 0 for none.
-    seed : int
-        Of the bootstrap.
-    predictions_are : str
-        ``labels``, ``mask`` or ``probability``; ``auto`` looks at them. Of a table it is the
-        column that is scored.
-    threshold : float
-        Probability (0 to 1) above which a voxel is foreground, for probability maps.
-    """
-
-    tolerance_um: float = 1.0
-    spacing_um: Sequence[float] | None = None
-    resamples: int = 2000
-    seed: int = 0
-    predictions_are: str = AUTO
-    threshold: float = 0.5
-
-    def __post_init__(self) -> None:
-        spacing = self.spacing_um
-        problems = []
-        if not 0 <= self.tolerance_um < math.inf:
-            problems.append(f"tolerance_um={self.tolerance_um:g}: expected 0 or more")
-        if spacing is not None and (
-            len(spacing) != 3 or not all(0 < s < math.inf for s in spacing)
-        ):
-            problems.append(f"spacing_um={list(spacing)}: expected [z,y,x] in um, above 0")
-        if self.resamples < 0:
-            problems.append(f"resamples={self.resamples}: expected 0 or more")
-        if self.predictions_are not in KINDS:
-            problems.append(f"predictions_are={self.predictions_are}: expected {', '.join(KINDS)}")
-        if not 0 <= self.threshold < 1:
-            problems.append(f"threshold={self.threshold:g}: expected 0 or more, below 1")
-        if problems:
-            raise ConfigError("evaluate", problems, "See docs/evaluation.md.")
+ScoreImage = Callable[[Row, Row, EvaluationSettings], "ScoredImage | None"]
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What an evaluation found.
+    """Result of an evaluation.
 
     Attributes
     ----------
-    rows : list of dict
-        One an image: id, group, run_id, files, counts, scores.
+    images : list of ScoredImage
     summary : dict
         ``scored`` and ``unscored`` images, ``mean`` over images, ``groups`` (means of each),
-        ``pooled`` over all objects, ``intervals``; see docs/evaluation.md.
-    pairs : list of (Row, Row)
-        Prediction and truth of each row.
-    objects : list of (Census, Census)
-        True and predicted objects of each row.
-    voxels_um3 : list of float or None
-        Volume of a voxel of each row.
+        ``pooled`` scores, ``intervals``; see docs/evaluation.md.
+    classes : tuple of str
+        Names of the classes; empty for an evaluation of objects.
     """
 
-    rows: list[dict[str, Any]]
+    images: list[ScoredImage]
     summary: dict[str, Any]
-    pairs: list[tuple[Row, Row]]
-    objects: list[tuple[Census, Census]]
-    voxels_um3: list[float | None]
+    classes: tuple[str, ...] = ()
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """Rows of ``metrics.csv``: id, group, run_id, files, counts, scores."""
+        return [image.row for image in self.images]
 
 
 def evaluate(
     predictions: str | Path,
     truth: str | Path,
-    settings: Settings | None = None,
+    settings: EvaluationSettings | None = None,
     annotator2: str | Path | None = None,
+    classes: Sequence[str] = (),
 ) -> Evaluation:
     """Score every prediction that has a truth.
 
     Parameters
     ----------
     predictions, truth : str or Path
-        See `cytoloop.evaluation.pairs.pair_rows`.
-    settings : Settings, optional
+        See `cytoloop.evaluation.inputs.pairing.pair_rows`.
+    settings : EvaluationSettings, optional
     annotator2 : str or Path, optional
-        The same images, segmented by another person: a manifest, folder or glob. It is scored as
-        a prediction is, which tells how well people agree.
+        The same images, segmented by a second person: a manifest, folder or glob. They are scored
+        like predictions, which shows how well people agree.
+    classes : sequence of str
+        Names of the values 1, 2, ... where images hold classes; empty: they hold objects or masks.
 
     Raises
     ------
+    ConfigError
+        A second annotator of classes.
     ManifestError
-        No pairs, files that cannot be scored (all of them at once), or nothing but images
-        that are excluded as a whole.
+        No pairs, files that cannot be scored (all of them at once), or excluded images only.
     """
-    settings = settings or Settings()
-    paired = pair_rows(predictions, truth, settings.predictions_are, settings.threshold)
-    rivals = None
+    if classes and annotator2 is not None:
+        raise ConfigError(
+            "annotator2",
+            "cannot be combined with classes",
+            "Evaluate the second annotation on its own: predictions=SECOND truth=... classes=[...]",
+        )
+    settings = settings or EvaluationSettings()
+    read_as = () if classes else (settings.predictions_are, settings.threshold)
+    paired = pair_rows(predictions, truth, *read_as)
+    second = None
     if annotator2 is not None:
-        rivals = pair_tables(annotation_rows(annotator2), str(annotator2), str(truth))
-    score = _scorer(settings)
-    scored, excluded = score_all(paired, str(predictions), score)
-    if not scored:
+        second = pair_tables(annotation_rows(annotator2), str(annotator2), str(truth))
+    score: ScoreImage = partial(score_classes, names=classes) if classes else score_objects
+    images, excluded = _score_images(paired, str(predictions), settings, score)
+    if not images:
         raise ManifestError(
-            str(truth), "every image is excluded as a whole", "Check the column 'exclude_mask'."
+            str(truth), "all images are completely excluded", "Check the column 'exclude_mask'."
         )
-    rows = [one.row for one, _ in scored]
-    summary = accounts(rows, paired, excluded)
-    limits, unit = _add_sizes([one for one, _ in scored])
-    summary |= summarise(rows, settings.resamples, settings.seed)
-    summary["tolerance"] = settings.tolerance_um
-    summary["recall_by_size"] = summarise_sizes(
-        rows, limits, unit, settings.resamples, settings.seed
-    )
-    tables = [one.levels for one, _ in scored if one.levels is not None]
-    if tables:
-        summary["calibration"] = summarise_levels(np.sum(tables, axis=0), len(tables))
-    if rivals is not None:
-        summary["annotator2"] = _ceiling(rows, rivals, str(annotator2), settings)
-    if summary["unit"] == "mixed":
+    summary = _coverage(images, paired, excluded) | _summarise(images, settings, classes)
+    if second is not None:
+        summary["annotator2"] = _score_second(images, second, str(annotator2), settings)
+    if summary["unit"] == MIXED:
+        labels = " and ".join(m.label for m in METRICS.values() if m.group == SURFACE)
         log.warning(
-            "the voxel size of some images is not known: surface Dice and HD95 have no mean; "
-            "give spacing_um='[z,y,x]'"
+            "the voxel size of some images is unknown: no mean of %s. "
+            "Set spacing_um='[z,y,x]' for these images.",
+            labels,
         )
-    return Evaluation(
-        rows,
-        summary,
-        [pair for _, pair in scored],
-        [one.objects for one, _ in scored],
-        [one.voxel_um3 for one, _ in scored],
-    )
+    return Evaluation(images, summary, tuple(classes))
 
 
-def _scorer(settings: Settings) -> Callable[[Row, Row], Scored | None]:
-    return partial(score_pair, tolerance_um=settings.tolerance_um, spacing_um=settings.spacing_um)
-
-
-def score_all(
-    paired: PairedRows, source: str, score: Callable[[Row, Row], T | None]
-) -> tuple[list[tuple[T, tuple[Row, Row]]], list[str]]:
-    """Return what each image gave, with its rows, and the ids of those excluded as a whole.
+def _score_images(
+    paired: PairedRows, source: str, settings: EvaluationSettings, score: ScoreImage
+) -> tuple[list[ScoredImage], list[str]]:
+    """Return the scored images, and the ids of completely excluded images.
 
     Parameters
     ----------
     paired : PairedRows
     source : str
-        Where the predictions come from, for messages.
+        Source of the predictions, for messages.
+    settings : EvaluationSettings
     score : callable
-        Prediction and truth to what is kept of an image, None where all of it is excluded.
+        Scores one image; returns None for a completely excluded image.
 
     Raises
     ------
     ManifestError
         Images that cannot be scored, all of them.
     """
-    scored, excluded, problems = [], [], []
+    images, excluded, problems = [], [], []
     repairs: dict[str, None] = {}
-    shown = track(
+    progress = track(
         paired.pairs,
         "scoring",
         console=stderr_console,
         transient=True,
         disable=not stderr_console.is_terminal,
     )
-    for prediction, true in shown:
+    for prediction, true in progress:
         try:
-            one = score(prediction, true)
-            if one is None:
-                excluded.append(prediction.id)
-            else:
-                scored.append((one, (prediction, true)))
+            image = score(prediction, true, settings)
         except CytoloopError as error:
             problems += [f"{prediction.id}: {error.where}: {text}" for text in error.problems]
             repairs[error.repair] = None
+            continue
+        if image is None:
+            excluded.append(prediction.id)
+        else:
+            images.append(image)
     if problems:
-        raise ManifestError(
-            source,
-            problems,
-            " ".join(
-                [*filter(None, repairs), "Mend these files, or take the images out of both tables."]
-            ),
-        )
-    return scored, excluded
+        repair = "Repair these files, or remove the images from both tables."
+        raise ManifestError(source, problems, " ".join([*filter(None, repairs), repair]))
+    return images, excluded
 
 
-def accounts(
-    rows: Sequence[dict[str, Any]], paired: PairedRows, excluded: Sequence[str]
+def _coverage(
+    images: Sequence[ScoredImage], paired: PairedRows, excluded: Sequence[str]
 ) -> dict[str, Any]:
-    """Return what was scored and what was not.
+    """Return the number of scored images, the ids of the others, and why predictions failed.
 
-    Every image that is not scored is in one list of ``unscored``; ``failures`` has the reasons
-    of predictions that have no picture.
+    Every image that is not scored is in one list of ``unscored``.
     """
     return {
-        "scored": len(rows),
+        "scored": len(images),
         "unscored": {
             "predictions_without_truth": paired.without_truth,
             "truths_without_prediction": paired.without_prediction,
@@ -241,40 +181,38 @@ def accounts(
     }
 
 
-def _add_sizes(scored: Sequence[Scored]) -> tuple[list[float], str]:
-    """Add recall by size to the rows; return the limits of the quartiles and their unit.
-
-    Volumes are in um3 (of 2D images um2) where the voxel sizes of all images are known, else in
-    voxels.
-    """
-    known = all(one.voxel_um3 is not None for one in scored)
-    volumes = [one.objects[0].voxels * (one.voxel_um3 if known else 1) for one in scored]
-    found = [one.objects[0].match > 0 for one in scored]
-    limits, cells = recall_by_size(volumes, found)
-    for one, own in zip(scored, cells, strict=True):
-        one.row.update(own)
-    flat = all(one.objects[0].centres.shape[1] == 2 for one in scored)
-    return limits, ("um2" if flat else "um3") if known else "voxels"
-
-
-def _ceiling(
-    rows: Sequence[dict[str, Any]], rivals: PairedRows, source: str, settings: Settings
+def _summarise(
+    images: Sequence[ScoredImage], settings: EvaluationSettings, classes: Sequence[str]
 ) -> dict[str, Any]:
-    """Return how the second annotator scores, beside the model on the same images."""
-    wanted = {row["id"] for row in rows}
-    rivals = PairedRows(
-        [pair for pair in rivals.pairs if pair[0].id in wanted],
-        *(rivals.without_truth, rivals.without_prediction, rivals.rejected, rivals.failures),
-    )
-    scored, _ = score_all(rivals, source, _scorer(settings))
-    people = [one.row for one, _ in scored]
-    if not people:
+    """Return the summary of all scores; add recall by size to the rows of images with objects."""
+    rows = [image.row for image in images]
+    resamples, seed, tolerance = settings.resamples, settings.seed, settings.tolerance_um
+    if classes:
+        return summarise_classes(rows, resamples, seed, classes) | {"tolerance": tolerance}
+    sizes = summarise_size_recall(images, resamples, seed)
+    summary = summarise_objects(rows, resamples, seed)
+    summary |= {"tolerance": tolerance, "recall_by_size": sizes}
+    histograms = [image.histogram for image in images if image.histogram is not None]
+    if histograms:
+        total = np.sum(histograms, axis=0)
+        summary["calibration"] = summarise_calibration(total, len(histograms))
+    return summary
+
+
+def _score_second(
+    images: Sequence[ScoredImage], second: PairedRows, source: str, settings: EvaluationSettings
+) -> dict[str, Any]:
+    """Return the scores of the second annotator, beside those of the model on the same images."""
+    wanted = {image.prediction.id for image in images}
+    second = replace(second, pairs=[pair for pair in second.pairs if pair[0].id in wanted])
+    scored, _ = _score_images(second, source, settings, score_objects)
+    if not scored:
         raise ManifestError(
-            source, "holds none of the images that are scored", "Give the same images."
+            source, "holds none of the scored images", "Pass segmentations of the same images."
         )
-    both = {row["id"] for row in people}
-    model = [row for row in rows if row["id"] in both]
-    found = summarise(people, settings.resamples, settings.seed)
+    both = {image.prediction.id for image in scored}
+    rows = [image.row for image in scored]
+    found = summarise_objects(rows, settings.resamples, settings.seed)
     return {
         "source": source,
         "images": sorted(both),
@@ -282,5 +220,5 @@ def _ceiling(
         "mean": found["mean"],
         "pooled": found["pooled"],
         "intervals": found["intervals"],
-        "model": means(model),
+        "model": means([image.row for image in images if image.prediction.id in both]),
     }

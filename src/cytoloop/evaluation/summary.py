@@ -1,185 +1,260 @@
-"""What the rows of an evaluation come to together: means, pooled scores, intervals."""
+"""Summary of the rows of an evaluation: means, pooled scores, and their intervals."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from cytoloop.evaluation.bootstrap import (
-    LEVEL,
+    CONFIDENCE,
     interval,
     resample_means,
     resample_sums,
-    units_of,
+    sampling_units,
 )
-from cytoloop.evaluation.metrics import PROBABILITY, SCORES
-from cytoloop.evaluation.scores import (
-    COUNTS,
-    added_counts,
-    pooled_scores,
-    scores_by_iou,
-    scores_of_counts,
+from cytoloop.evaluation.counts.matching import IOU_THRESHOLDS
+from cytoloop.evaluation.counts.objects import ERRORS, matches_name
+from cytoloop.evaluation.formulas import average_precision, f1
+from cytoloop.evaluation.metrics import (
+    METRICS,
+    PROBABILITY,
+    SURFACE,
+    Metric,
+    compute_scores,
+    mean_of_defined,
+    score_columns,
 )
-from cytoloop.evaluation.sizes import QUARTILES
+from cytoloop.evaluation.scoring import classes as class_scoring
+from cytoloop.evaluation.scoring import objects as object_scoring
+from cytoloop.evaluation.size_recall import RECALL_COLUMNS
 
-UNITS = ("um", "voxel")
-_IN_UNITS = ("surface_dice", "hd95")
 Rows = Sequence[Mapping[str, Any]]
+Pool = Callable[[Mapping[str, float]], dict[str, float]]
+MIXED = "mixed"
+"""Unit where distances are in um for some images and in voxels for others: they have no mean."""
 
 
-def summarise(rows: Rows, resamples: int, seed: int) -> dict[str, Any]:
-    """Return means over images, over each group's images, pooled scores, and their intervals.
+def summarise_objects(rows: Rows, resamples: int, seed: int) -> dict[str, Any]:
+    """Return means over images and groups, pooled scores, and 95 % intervals.
 
     A mean leaves out images where a score is undefined (NaN): ``undefined`` counts them. It is
-    None where the score is so in all. Groups are there if any has several images. Distances in um
-    and in voxels have no mean: where both occur (``unit`` is mixed) it is None.
+    None where the score is undefined in all images. ``groups`` is empty unless a group has several
+    images. Where ``unit`` is `MIXED`, scores of surfaces are None.
+
+    Parameters
+    ----------
+    rows : sequence of mappings
+        Rows of ``metrics.csv``.
+    resamples, seed : int
+        Of the bootstrap.
     """
-    sizes = Counter(str(row["group"]) for row in rows if row["group"])
-    groups = sorted(sizes) if any(size > 1 for size in sizes.values()) else []
-    units = {str(row["unit"]) for row in rows}
-    names = measured(rows)
-    undefined = {name: sum(math.isnan(row[name]) for row in rows) for name in names}
-    counts = added_counts(rows)
+    columns = score_columns()
+    sums = add_counts(rows, object_scoring.COUNTS)
+    summary = _summarise(rows, columns, object_scoring.COUNTS, pool_objects, resamples, seed)
+    summary["pooled"] |= {name: sums[name] for name in (*ERRORS, "n_truth", "n_predicted")}
+    intervals = summary.pop("intervals")
+    intervals["groups"] = {}
+    for name, own in _groups(rows).items():
+        if len(own) > 1 and intervals["mean"]:
+            images = [str(row["id"]) for row in own]
+            intervals["groups"][name] = _mean_intervals(own, columns, images, resamples, seed)
+    masks = {
+        name: sum(bool(row[name]) for row in rows)
+        for name in ("truth_is_binary", "prediction_is_binary")
+    }
+    by_iou = scores_by_iou(sums)
+    return {"unit": summary["unit"], **masks, **summary, "by_iou": by_iou, "intervals": intervals}
+
+
+def summarise_classes(
+    rows: Rows, resamples: int, seed: int, classes: Sequence[str]
+) -> dict[str, Any]:
+    """Return means over images and groups, pooled scores, and 95 % intervals of classes.
+
+    Keys are those of `summarise_objects`. Columns are ``dice`` (mean over the classes of an image)
+    and ``dice_NAME``, and so on. Where ``unit`` is `MIXED`, scores of surfaces are left out.
+
+    Parameters
+    ----------
+    rows, resamples, seed
+        See `summarise_objects`.
+    classes : sequence of str
+    """
+    is_mixed = unit_of(rows) == MIXED
+    columns = {
+        name: metric
+        for name, metric in score_columns(classes).items()
+        if not (is_mixed and metric.group == SURFACE)
+    }
+    metrics = [metric for metric in METRICS.values() if metric.name in columns and metric.pooled]
+    pool = partial(class_scoring.compute_class_scores, names=classes, metrics=metrics)
+    counts = class_scoring.count_columns(classes)
+    summary = _summarise(rows, columns, counts, pool, resamples, seed)
+    return {"classes": list(classes), **summary}
+
+
+def _summarise(
+    rows: Rows,
+    columns: Mapping[str, Metric],
+    counts: Sequence[str],
+    pool: Pool,
+    resamples: int,
+    seed: int,
+) -> dict[str, Any]:
+    """Return what summaries of objects and of classes share.
+
+    Parameters
+    ----------
+    rows : sequence of mappings
+    columns : mapping of str to Metric
+        Columns of scores.
+    counts : sequence of str
+        Columns of counts.
+    pool : callable
+        Counts added up over images to pooled scores.
+    resamples, seed : int
+    """
+    measured = _measured(rows, columns)
+    undefined = {name: sum(math.isnan(row[name]) for row in rows) for name in measured}
     return {
-        "unit": units.pop() if len(units) == 1 else "mixed",
-        "truth_is_binary": sum(bool(row["truth_is_binary"]) for row in rows),
-        "prediction_is_binary": sum(bool(row["prediction_is_binary"]) for row in rows),
-        "mean": means(rows),
+        "unit": unit_of(rows),
+        "mean": means(rows, columns),
         "undefined": {name: count for name, count in undefined.items() if count},
-        "groups": {g: means([row for row in rows if row["group"] == g]) for g in groups},
-        "pooled": {k: _known(v) for k, v in _unmixed(rows, pooled_scores(rows)).items()},
-        "by_iou": scores_by_iou(counts),
-        "intervals": _intervals(rows, groups, resamples, seed),
+        "groups": {name: means(own, columns) for name, own in _groups(rows).items()},
+        "pooled": _presentable(rows, pool(add_counts(rows, counts))),
+        "intervals": _intervals(rows, columns, counts, pool, resamples, seed),
     }
 
 
-def as_metrics(summary: Mapping[str, Any]) -> dict[str, float | None]:
-    """Return the numbers of a summary that runs can be sorted by.
+def run_metrics(summary: Mapping[str, Any]) -> dict[str, float | None]:
+    """Return the numbers of a summary that are logged to a run as ``test/NAME``.
 
-    Means by the names of the scores, pooled ones as ``pooled/...``, recall by size, and how many
-    images were scored and were not.
+    They are means (by the name of the metric), pooled scores (``pooled/NAME``), recall by size,
+    and the numbers of scored and unscored images.
     """
-    sizes = summary["recall_by_size"] or {"quartiles": []}
+    sizes = summary.get("recall_by_size") or {"quartiles": []}
     return {
         **summary["mean"],
         **{f"pooled/{name}": value for name, value in summary["pooled"].items()},
         **{
-            f"pooled/recall_{name}": one["recall"]
-            for name, one in zip(QUARTILES, sizes["quartiles"], strict=False)
+            f"pooled/{name}": quartile["recall"]
+            for name, quartile in zip(RECALL_COLUMNS, sizes["quartiles"], strict=False)
         },
         "scored": summary["scored"],
         "unscored": sum(len(ids) for ids in summary["unscored"].values()),
     }
 
 
-def measured(rows: Rows) -> tuple[str, ...]:
-    """Return the names of the scores that were measured: those of probability only where given."""
-    given = any(row.get("probability") for row in rows)
-    return SCORES if given else tuple(name for name in SCORES if name not in PROBABILITY)
-
-
-def means(rows: Rows) -> dict[str, float | None]:
+def means(rows: Rows, columns: Mapping[str, Metric] = METRICS) -> dict[str, float | None]:
     """Return the mean of each score over the images where it is defined."""
-    found: dict[str, float | None] = {}
-    for name in measured(rows):
-        values = [float(row[name]) for row in rows if not math.isnan(row[name])]
-        found[name] = math.fsum(values) / len(values) if values else None
-    return _unmixed(rows, found)
+    names = _measured(rows, columns)
+    return _presentable(rows, {name: mean_of_defined(row[name] for row in rows) for name in names})
 
 
-def _unmixed(rows: Rows, scores: Mapping[str, Any]) -> dict[str, Any]:
-    """Return scores, without those that depend on a unit of length where rows have two units."""
-    if len({row["unit"] for row in rows}) < 2:
-        return dict(scores)
-    return {name: None if name in _IN_UNITS else value for name, value in scores.items()}
+def unit_of(rows: Rows) -> str:
+    """Return the unit of distances in all rows: ``um``, ``voxel`` or `MIXED`."""
+    units = {str(row["unit"]) for row in rows}
+    return units.pop() if len(units) == 1 else MIXED
 
 
-def _known(value: float | None) -> float | None:
-    return None if value is None or math.isnan(value) else value
+def add_counts(rows: Rows, names: Iterable[str]) -> dict[str, float]:
+    """Return the sums of counts over images."""
+    return {name: sum(row[name] for row in rows) for name in names}
 
 
-def _intervals(rows: Rows, groups: Sequence[str], resamples: int, seed: int) -> dict[str, Any]:
-    """Return 95 % intervals of means, pooled scores and the means of groups."""
-    units, kind = units_of(rows)
+def pool_objects(counts: Mapping[str, float]) -> dict[str, float]:
+    """Return the pooled metrics of objects and foreground from counts added up over images."""
+    return compute_scores(counts, [metric for metric in METRICS.values() if metric.pooled])
+
+
+def scores_by_iou(counts: Mapping[str, float]) -> list[dict[str, float]]:
+    """Return TP, FP, FN, F1 and AP at each IoU from .5 to .95."""
+    points = []
+    for iou in IOU_THRESHOLDS:
+        matches = counts[matches_name(iou)]
+        points.append(
+            {
+                "iou": iou,
+                "tp": matches,
+                "fp": counts["n_predicted"] - matches,
+                "fn": counts["n_truth"] - matches,
+                "f1": f1(counts, iou),
+                "ap": average_precision(counts, iou),
+            }
+        )
+    return points
+
+
+def _measured(rows: Rows, columns: Mapping[str, Metric]) -> list[str]:
+    """Return the columns with values: scores of probability only with probability maps."""
+    has_maps = any(row.get("probability") for row in rows)
+    return [name for name, m in columns.items() if has_maps or m.group != PROBABILITY]
+
+
+def _groups(rows: Rows) -> dict[str, list[Mapping[str, Any]]]:
+    """Return the rows of each group, sorted by name; empty unless a group has several images."""
+    sizes = Counter(str(row["group"]) for row in rows if row["group"])
+    if not any(size > 1 for size in sizes.values()):
+        return {}
+    return {name: [row for row in rows if row["group"] == name] for name in sorted(sizes)}
+
+
+def _presentable(rows: Rows, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return values with None for NaN, and for scores of surfaces of rows in two units."""
+    is_mixed = unit_of(rows) == MIXED
+    hidden = {m.name for m in METRICS.values() if is_mixed and m.group == SURFACE}
+    return {
+        name: None if name in hidden or (isinstance(value, float) and math.isnan(value)) else value
+        for name, value in values.items()
+    }
+
+
+def _intervals(
+    rows: Rows,
+    columns: Mapping[str, Metric],
+    counts: Sequence[str],
+    pool: Pool,
+    resamples: int,
+    seed: int,
+) -> dict[str, Any]:
+    """Return the 95 % intervals of means and pooled scores, and how they were computed."""
+    units, kind = sampling_units(rows)
     found: dict[str, Any] = {
-        "level": LEVEL,
+        "level": CONFIDENCE,
         "resamples": resamples,
         "seed": seed,
         "resampled": kind,
         "units": len(set(units)),
         "mean": {},
         "pooled": {},
-        "groups": {},
     }
     if found["units"] < 2 or not resamples:
         return found
-    found["mean"] = _mean_intervals(rows, units, resamples, seed)
-    sums = np.array([[row[name] for name in COUNTS] for row in rows], float)
+    found["mean"] = _mean_intervals(rows, columns, units, resamples, seed)
+    table = np.array([[row[name] for name in counts] for row in rows], float)
     samples = [
-        scores_of_counts(dict(zip(COUNTS, drawn, strict=True)))
-        for drawn in resample_sums(sums, units, resamples, seed).tolist()
+        pool(dict(zip(counts, sums, strict=True)))
+        for sums in resample_sums(table, units, resamples, seed).tolist()
     ]
     pooled = {name: interval(np.array([s[name] for s in samples])) for name in samples[0]}
-    found["pooled"] = _unmixed(rows, pooled)
-    for group in groups:
-        own = [row for row in rows if row["group"] == group]
-        if len(own) > 1:
-            images = [str(row["id"]) for row in own]
-            found["groups"][group] = _mean_intervals(own, images, resamples, seed)
+    found["pooled"] = _presentable(rows, pooled)
     return found
 
 
 def _mean_intervals(
-    rows: Rows, units: Sequence[str], resamples: int, seed: int
+    rows: Rows,
+    columns: Mapping[str, Metric],
+    units: Sequence[str],
+    resamples: int,
+    seed: int,
 ) -> dict[str, list[float] | None]:
     """Return the interval of the mean of each score, see `cytoloop.evaluation.bootstrap`."""
-    names = measured(rows)
+    names = _measured(rows, columns)
     values = np.array([[row[name] for name in names] for row in rows], float)
     samples = resample_means(values, units, resamples, seed)
-    found = {name: interval(samples[:, i]) for i, name in enumerate(names)}
-    return _unmixed(rows, found)
-
-
-def summarise_sizes(
-    rows: Rows, limits: Sequence[float], unit: str, resamples: int, seed: int
-) -> dict[str, Any] | None:
-    """Return recall by object size, pooled, with intervals; None without true objects.
-
-    Parameters
-    ----------
-    rows : sequence of mappings
-        With the cells of `cytoloop.evaluation.sizes.recall_by_size`.
-    limits : sequence of float
-        Of the quartiles.
-    unit : str
-        Of the limits.
-    resamples, seed : int
-    """
-    if not limits:
-        return None
-    units, _ = units_of(rows)
-    true, hit = (
-        np.array([[row[f"{kind}_{name}"] for name in QUARTILES] for row in rows], float)
-        for kind in ("true", "found")
-    )
-    drawn = resample_sums(np.hstack([hit, true]), units, resamples, seed)
-    samples, drawn = np.split(drawn, 2, axis=1)
-    shares = np.divide(samples, drawn, out=np.full(drawn.shape, np.nan), where=drawn > 0)
-    several = len(set(units)) > 1
-    quartiles = []
-    for number, (objects, found) in enumerate(zip(true.sum(axis=0), hit.sum(axis=0), strict=True)):
-        quartiles.append(
-            {
-                "from": limits[number],
-                "to": limits[number + 1],
-                "objects": int(objects),
-                "found": int(found),
-                "recall": float(found / objects) if objects else None,
-                "interval": interval(shares[:, number]) if several else None,
-            }
-        )
-    return {"unit": unit, "quartiles": quartiles}
+    return _presentable(rows, {name: interval(samples[:, i]) for i, name in enumerate(names)})

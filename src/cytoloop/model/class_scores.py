@@ -1,4 +1,4 @@
-"""Scores of classes on whole validation images: voxels counted image by image."""
+"""Scores of classes over whole validation images, from voxels counted image by image."""
 
 from __future__ import annotations
 
@@ -7,31 +7,34 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from cytoloop.evaluation.counts.voxels import COUNTS
+from cytoloop.evaluation.metrics import SEMANTIC, TRAINING, metrics_shown_in
+
 
 class ClassCounts:
-    """Voxels of each class over all images, and the scores that they make.
+    """Voxels of each class added up over all images, and the scores computed from them.
 
-    Counts of all images together: a class that few images show would else be judged by the many
-    that do not.
+    The counts are added up because most images may not show a rare class: the mean over images
+    would depend on the images without it.
 
     Parameters
     ----------
     names : sequence of str
-        None: there are no classes.
+        Classes; empty without classes.
 
     Attributes
     ----------
     voxels : Tensor of int64
-        (classes, 3): true, predicted, both.
+        (classes, 3): true, predicted, and both true and predicted voxels.
     """
 
     def __init__(self, names: Sequence[str]) -> None:
         self.names = tuple(names)
-        self.forget()
+        self.reset()
 
-    def forget(self) -> None:
-        """Start anew."""
-        self.voxels = torch.zeros(len(self.names), 3, dtype=torch.int64)
+    def reset(self) -> None:
+        """Set all counts to 0."""
+        self.voxels = torch.zeros(len(self.names), len(COUNTS), dtype=torch.int64)
 
     def add(self, maps: Sequence[Tensor], target: Tensor, counted: Tensor) -> None:
         """Count the voxels of an image.
@@ -39,11 +42,12 @@ class ClassCounts:
         Parameters
         ----------
         maps : sequence of Tensor
-            (1, 1, [Z,] Y, X) probability of each class; above 0.5 the largest decides.
+            (1, 1, [Z,] Y, X) probability of each class. A voxel belongs to the class with the
+            largest probability if that is above 0.5.
         target : Tensor
             (1, classes, [Z,] Y, X).
         counted : Tensor of bool
-            (1, 1, [Z,] Y, X).
+            (1, 1, [Z,] Y, X); False = excluded.
         """
         largest, which = torch.cat(list(maps), 1).max(1, keepdim=True)
         for number in range(len(self.names)):
@@ -53,21 +57,24 @@ class ClassCounts:
             self.voxels[number] += torch.stack([n.sum() for n in (true, predicted, both)]).cpu()
 
     def scores(self, voxels: Tensor) -> dict[str, float]:
-        """Return Dice and IoU: ``val/dice_NAME`` of each class, ``val/dice`` their mean.
+        """Return ``val/dice_NAME`` of each class, and their mean ``val/dice``; other metrics too.
 
-        A class that is neither there nor found is right: 1.
+        A class without true and predicted voxels scores 1.
 
         Parameters
         ----------
         voxels : Tensor
-            As the attribute; of several processes their sum.
+            (classes, 3) like the attribute; summed over processes where there are several.
         """
-        true, predicted, both = voxels.double().unbind(1)
-        total = true + predicted
-        dice = torch.where(total > 0, 2 * both / total.clamp(min=1), 1.0)
-        iou = torch.where(total > 0, both / (total - both).clamp(min=1), 1.0)
-        found = {"val/dice": float(dice.mean()), "val/iou": float(iou.mean())}
-        each = zip(self.names, dice.tolist(), iou.tolist(), strict=True)
-        for name, one, other in each:
-            found |= {f"val/dice_{name}": one, f"val/iou_{name}": other}
-        return found
+        metrics = [m for m in metrics_shown_in(TRAINING) if m.group == SEMANTIC and m.per_class]
+        counts = [dict(zip(COUNTS, row, strict=True)) for row in voxels.tolist()]
+        each = {metric.name: [metric.score(own) for own in counts] for metric in metrics}
+        means = {
+            f"val/{metric}": float(torch.tensor(values, dtype=torch.float64).mean())
+            for metric, values in each.items()
+        }
+        return means | {
+            f"val/{metric}_{name}": value
+            for metric, values in each.items()
+            for name, value in zip(self.names, values, strict=True)
+        }

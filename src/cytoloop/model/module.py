@@ -211,7 +211,7 @@ class SegmentationModule(LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         """Forget the voxels of the last time."""
-        self.class_counts.forget()
+        self.class_counts.reset()
 
     def on_validation_epoch_end(self) -> None:
         """Log the scores of classes over the voxels of all images, and of all processes."""

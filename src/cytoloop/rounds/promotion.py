@@ -9,12 +9,12 @@ from pathlib import Path
 from cytoloop.errors import ConfigError, CytoloopError, ModelError, join_names
 from cytoloop.evaluation.comparison import (
     Comparison,
-    Rule,
-    Scored,
+    EvaluationTable,
+    VerdictRule,
     check_run,
     compare,
     comparison_table,
-    read_scored,
+    read_evaluation,
 )
 from cytoloop.io.names import safe_name
 from cytoloop.manifest import read_manifest
@@ -80,7 +80,7 @@ class Evidence:
             raise ConfigError("promote", problems, "See `cytoloop models --help`.")
 
 
-def promote(uri: str, rule: Rule, evidence: Evidence, force: bool = False) -> int:
+def promote(uri: str, rule: VerdictRule, evidence: Evidence, force: bool = False) -> int:
     """Move the alias ``champion`` to a version if it is better than the present one.
 
     The first champion of a model needs no comparison. The verdict is written on the version,
@@ -138,7 +138,9 @@ def promote(uri: str, rule: Rule, evidence: Evidence, force: bool = False) -> in
     return STATUS[found.verdict]
 
 
-def _compared(former: Version, version: Version, rule: Rule, evidence: Evidence) -> Comparison:
+def _compared(
+    former: Version, version: Version, rule: VerdictRule, evidence: Evidence
+) -> Comparison:
     """Return what the evaluations of two versions come to."""
     if evidence.truth:
         first, second = _scored("a", former, evidence), _scored("b", version, evidence)
@@ -153,7 +155,7 @@ def _compared(former: Version, version: Version, rule: Rule, evidence: Evidence)
     return compare(first, second, rule)
 
 
-def _scored(name: str, one: Version, evidence: Evidence) -> Scored:
+def _scored(name: str, one: Version, evidence: Evidence) -> EvaluationTable:
     """Return the scores of a version on annotated images, predicted now."""
     from cytoloop.training.final_test import score_model
 
@@ -163,7 +165,7 @@ def _scored(name: str, one: Version, evidence: Evidence) -> Scored:
     log.info("predicting and scoring %s: %s", one.uri, folder)
     path, named = locate_checkpoint(one.uri).path, {"model": one.uri, "run_id": one.run_id}
     score_model(path, evidence.images or truth, truth, folder, named)
-    return read_scored(name, one.uri, folder)
+    return read_evaluation(name, one.uri, folder)
 
 
 def _warn_of_seen(one: Version, truth: str) -> None:
@@ -176,11 +178,11 @@ def _warn_of_seen(one: Version, truth: str) -> None:
         log.warning(text, one.uri, len(known), join_names(known))
 
 
-def _read(name: str, given: str | None, one: Version) -> Scored:
+def _read(name: str, given: str | None, one: Version) -> EvaluationTable:
     """Return the scores of a version as they were written down earlier."""
     source = given or f"runs:/{one.run_id}"
     try:
-        table = read_scored(name, source, locate_scores(source))
+        table = read_evaluation(name, source, locate_scores(source))
     except ModelError as error:
         steps = "Give annotated images, truth=dataset/test.csv, on which both are scored; or run "
         steps += f"cytoloop predict checkpoint={one.uri} input=... output=preds/, then "
@@ -190,7 +192,7 @@ def _read(name: str, given: str | None, one: Version) -> Scored:
     return table
 
 
-def _told(found: Comparison, former: Version, rule: Rule) -> str:
+def _told(found: Comparison, former: Version, rule: VerdictRule) -> str:
     """Return the verdict with its reason and its rule, in a line."""
     words = {"better": "better than", "worse": "worse than"}
     verdict = f"{words.get(found.verdict, 'no evidence against')} version {former.number}"

@@ -8,23 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cytoloop.errors import CytoloopError
-from cytoloop.evaluation import Settings as Scoring
-from cytoloop.evaluation import (
-    as_metrics,
-    evaluate,
-    write_charts,
-    write_overlays,
-    write_report,
-    write_tables,
-)
-from cytoloop.evaluation.classes import (
-    class_metrics,
-    evaluate_classes,
-    stated_classes,
-    write_class_pictures,
-    write_class_report,
-    write_class_tables,
-)
+from cytoloop.evaluation import evaluate, run_metrics, stated_classes, write_evaluation
 from cytoloop.inference.inputs import list_inputs
 from cytoloop.inference.load import Model
 from cytoloop.inference.postprocess import POSTPROCESS
@@ -92,18 +76,8 @@ def _scored(
     table: Path, truth: str | Path, folder: Path
 ) -> tuple[dict[str, float | None], list[Path]]:
     """Return the numbers and files of the scores of a table of predictions."""
-    if names := stated_classes(table):
-        classes = evaluate_classes(table, truth, names)
-        pictures = write_class_pictures(classes, folder / "overlays")
-        report = write_class_report(classes, folder, pictures)
-        files = [*write_class_tables(classes, folder), report, *pictures]
-        return class_metrics(classes.summary), files
-    evaluation = evaluate(table, truth, Scoring())
-    tables = write_tables(evaluation, folder)
-    charts = write_charts(evaluation, folder / "figures")
-    overlays = write_overlays(evaluation, folder / "overlays", 8)
-    report = write_report(evaluation, folder, charts, overlays)
-    return as_metrics(evaluation.summary), [*tables, report, *charts, *overlays]
+    evaluation = evaluate(table, truth, classes=stated_classes(table))
+    return run_metrics(evaluation.summary), write_evaluation(evaluation, folder)
 
 
 def score_model(

@@ -12,8 +12,9 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
-from cytoloop.evaluation.matching import match_instances
-from cytoloop.evaluation.scores import instance_counts, instance_scores
+from cytoloop.evaluation.counts.matching import match_instances
+from cytoloop.evaluation.counts.objects import instance_counts
+from cytoloop.evaluation.metrics import instance_scores
 from cytoloop.inference.postprocess import (
     MIN_DEPTH,
     SEED_SMOOTHING,

@@ -1,4 +1,4 @@
-"""`cytoloop compare`: two evaluations or more in; a verdict, tables and a report out."""
+"""`cytoloop compare`: compares two or more evaluations; writes a verdict, tables and a report."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from cytoloop.cli.app import ExitStatus
+from cytoloop.cli.app import ExitStatus, plain
 from cytoloop.evaluation.comparison import (
-    Rule,
+    ComparisonSettings,
     compare,
     comparison_table,
-    read_scored,
-    write_changes,
+    read_evaluation,
+    remove_comparison,
+    write_change_overlays,
     write_comparison,
 )
 
@@ -23,24 +24,26 @@ STATUS = {"better": 0, "no evidence": 3, "worse": 4}
 
 
 def run(cfg: Any) -> ExitStatus:
-    """Compare b and more with a, write, print; return the verdict on b as exit status."""
+    """Compare b and more with a, write the output; return the verdict on b as exit status."""
     from cytoloop.terminal import stdout_console
     from cytoloop.tracking.scores import locate_scores
 
-    rule = Rule(
-        cfg.score, float(cfg.min_effect), int(cfg.min_units), int(cfg.resamples), int(cfg.seed)
-    )
+    settings = ComparisonSettings.from_config(plain(cfg))
     more = [cfg.more] if isinstance(cfg.more, str) else list(cfg.more)
     sources = {name: str(cfg[name]) for name in ("a", "b")}
     sources |= {f"more{number}": str(source) for number, source in enumerate(more, start=1)}
-    scored = [read_scored(name, text, locate_scores(text)) for name, text in sources.items()]
-    comparisons = [compare(scored[0], other, rule) for other in scored[1:]]
+    first, *others = (
+        read_evaluation(name, source, locate_scores(source)) for name, source in sources.items()
+    )
+    comparisons = [compare(first, other, settings) for other in others]
     output = Path(cfg.output)
-    pictures = {
-        one.second.name: write_changes(one, output / "pictures", int(cfg.pictures))
+    if settings.overwrite:
+        remove_comparison(output)
+    overlays = {
+        one.second.name: write_change_overlays(one, output / "overlays", settings.overlays)
         for one in comparisons
     }
-    files = write_comparison(comparisons, output, pictures)
+    files = write_comparison(comparisons, output, overlays)
     for one in comparisons:
         stdout_console.print(comparison_table(one))
     log.info("wrote %s", ", ".join(map(str, files)))

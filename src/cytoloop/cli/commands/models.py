@@ -74,10 +74,10 @@ def _register(cfg: Any) -> None:
 
 def _promote(cfg: Any) -> ExitStatus:
     """Move the champion where the evaluations say so."""
-    from cytoloop.evaluation.comparison import Rule
+    from cytoloop.evaluation.comparison import VerdictRule
     from cytoloop.rounds.promotion import Evidence, promote
 
-    rule = Rule(cfg.score, cfg.min_effect, cfg.min_units, cfg.resamples, cfg.seed)
+    rule = VerdictRule(cfg.score, cfg.min_effect, cfg.min_units, cfg.resamples, cfg.seed)
     output = cfg.output or f"{cfg.paths.runs_dir}/promotions"
     evidence = Evidence(cfg.a, cfg.b, cfg.truth, cfg.input, Path(output))
     return ExitStatus(promote(cfg.checkpoint, rule, evidence, bool(cfg.force)))

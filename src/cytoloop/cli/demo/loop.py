@@ -149,7 +149,7 @@ def _show(folder: Path) -> float:
 
 def write_panel(folder: Path) -> Path:
     """Draw raw, truth, probability, labels and errors of the held-out field; return the PNG."""
-    from cytoloop.evaluation import panel
+    from cytoloop.evaluation import image_figure
     from cytoloop.io.labels import read_labels
     from cytoloop.io.read import read_image
     from cytoloop.io.writers.png import write_png
@@ -159,7 +159,7 @@ def write_panel(folder: Path) -> Path:
     truth = read_labels(folder / "round1_images" / "seg" / name)
     probability = read_image(folder / "predictions1" / "probability" / name).data[0] / 255
     labels = read_labels(folder / "predictions1" / "labels" / name)
-    figure = panel(raw, truth, probability, labels, None, "Held-out field after round 1")
+    figure = image_figure(raw, truth, probability, labels, None, "Held-out field after round 1")
     path = folder / "result.png"
     write_png(path, figure)
     return path

@@ -1,18 +1,19 @@
-"""Is b better than a: differences of the same images, and how sure one can be of them.
+"""Comparison of two evaluations: differences on the same images, and a verdict.
 
-The rule. On one main score, the mean difference over the images that both have scored is
-resampled by the bootstrap (groups where there are several, else images). The verdict is
-- better: the 95 % interval lies above the smallest difference that matters, and there are at least
-  `min_units` independent units (groups, else images);
-- worse: it lies below the negative of that, with as many units;
-- no evidence: all else.
-With fewer than six units even a change in one direction everywhere can be chance: a sign test has
-p = 2 / 2^5 = 0.06 with five.
+The verdict rests on one main score. The mean difference over the shared images is resampled by the
+bootstrap (groups where there are several, else images). The second evaluation is
+
+- better: the 95 % interval lies above `min_effect`, and there are at least `min_units` independent
+  units (groups, else images);
+- worse: it lies below ``-min_effect``, with as many units;
+- no evidence: everything else.
+
+Fewer than six units are not enough: even a change in the same direction in all of five units can be
+chance, with p = 2 / 2^5 = 0.06 in a sign test.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -21,84 +22,54 @@ import numpy as np
 
 from cytoloop.errors import ConfigError
 from cytoloop.evaluation.bootstrap import (
-    LEVEL,
+    CONFIDENCE,
     interval,
     p_value,
     resample_means,
-    units_of,
+    sampling_units,
 )
-from cytoloop.evaluation.comparison.scored import Scored, Shared, share
-from cytoloop.evaluation.metrics import SCORES, merit
+from cytoloop.evaluation.comparison.evaluation_table import (
+    EvaluationTable,
+    SharedImages,
+    find_shared_images,
+)
+from cytoloop.evaluation.comparison.settings import VerdictRule
+from cytoloop.evaluation.metrics import METRICS, OBJECT_SCORE, SURFACE, VOXEL_SCORE
 
-BETTER, WORSE, UNSURE = "better", "worse", "no evidence"
-
-
-@dataclass(frozen=True)
-class Rule:
-    """How a verdict is reached.
-
-    Attributes
-    ----------
-    score : str or None
-        The main score; None for F1 at .5, or Dice where all truths are masks.
-    min_effect : float
-        Mean difference that matters, 0 or more.
-    min_units : int
-        Independent units below which there is no evidence.
-    resamples, seed : int
-        Of the bootstrap.
-    """
-
-    score: str | None = None
-    min_effect: float = 0.0
-    min_units: int = 6
-    resamples: int = 10_000
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        problems = []
-        if self.score is not None and self.score not in SCORES:
-            problems.append(f"score={self.score}: expected one of {', '.join(SCORES)}")
-        if not 0 <= self.min_effect < math.inf:
-            problems.append(f"min_effect={self.min_effect:g}: expected 0 or more")
-        if self.min_units < 2:
-            problems.append(f"min_units={self.min_units}: expected 2 or more")
-        if self.resamples < 100:
-            problems.append(f"resamples={self.resamples}: expected 100 or more")
-        if problems:
-            raise ConfigError("compare", problems, "See docs/evaluation.md.")
+BETTER, WORSE, NO_EVIDENCE = "better", "worse", "no evidence"
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """What two evaluations come to beside each other.
+    """Two evaluations side by side.
 
     Attributes
     ----------
-    first, second : Scored
-    shared : Shared
+    first, second : EvaluationTable
+    shared : SharedImages
     main : str
         The main score.
     scores : dict of str to dict
         Score to ``first``, ``second`` (means), ``difference``, ``interval``, ``p_value``,
-        ``images``. A difference is second less first; of scores whose sign or size is an error
-        (see `merit`) it is that of the errors' sizes, turned so that more is better.
+        ``images``. A difference is second minus first, turned so that higher is better, see
+        `cytoloop.evaluation.metrics.Metric.oriented`.
     groups : dict of str to dict
-        Group to ``images`` and the mean difference of each score.
+        Group to ``images`` and the mean ``difference`` of each score.
     changes : list of (str, float)
         Images with their difference in the main score, the largest loss first.
     verdict : str
-        better, worse or no evidence (that the second is better or worse).
+        `BETTER`, `WORSE` or `NO_EVIDENCE`: the second evaluation against the first.
     reason : str
-        The verdict in one sentence.
+        Reason of the verdict, in one sentence.
     units : int
+        Number of independent units.
     unit : str
-        group or image.
+        ``group`` or ``image``.
     """
 
-    first: Scored
-    second: Scored
-    shared: Shared
+    first: EvaluationTable
+    second: EvaluationTable
+    shared: SharedImages
     main: str
     scores: dict[str, dict[str, Any]]
     groups: dict[str, dict[str, Any]]
@@ -110,11 +81,30 @@ class Comparison:
 
     @property
     def worse(self) -> list[tuple[str, float]]:
-        """The images that got worse."""
+        """Images that got worse, the largest loss first."""
         return [(name, change) for name, change in self.changes if change < 0]
 
+    @property
+    def conclusion(self) -> str:
+        """The verdict with the name of the second evaluation: ``b is better``."""
+        if self.verdict == NO_EVIDENCE:
+            return self.verdict
+        return f"{self.second.name} is {self.verdict}"
 
-def compare(first: Scored, second: Scored, rule: Rule | None = None) -> Comparison:
+    @property
+    def not_compared(self) -> dict[str, list[str]]:
+        """Ids of images that were not compared, by reason."""
+        reasons = {
+            f"only in {self.first.name}": self.shared.only_first,
+            f"only in {self.second.name}": self.shared.only_second,
+            "with another truth": self.shared.other_truth,
+        }
+        return {reason: ids for reason, ids in reasons.items() if ids}
+
+
+def compare(
+    first: EvaluationTable, second: EvaluationTable, rule: VerdictRule | None = None
+) -> Comparison:
     """Compare two evaluations.
 
     Raises
@@ -122,14 +112,15 @@ def compare(first: Scored, second: Scored, rule: Rule | None = None) -> Comparis
     ManifestError
         They share no image.
     ConfigError
-        One of them has not measured the main score.
+        One of them has no values of the main score.
     """
-    rule = rule or Rule()
-    shared = share(first, second)
-    main = rule.score or ("dice" if first.is_semantic and second.is_semantic else "f1_50")
+    rule = rule or VerdictRule()
+    shared = find_shared_images(first, second)
+    is_semantic = first.is_semantic and second.is_semantic
+    main = rule.score or (VOXEL_SCORE if is_semantic else OBJECT_SCORE)
     names = [name for name in first.scores if name in second.scores]
-    if _mixed_units(first, second, shared):
-        names = [name for name in names if name not in ("surface_dice", "hd95")]
+    if _has_mixed_units(first, second, shared):
+        names = [n for n in names if n not in METRICS or METRICS[n].group != SURFACE]
     if main not in names:
         raise ConfigError(
             f"score={main}",
@@ -137,25 +128,28 @@ def compare(first: Scored, second: Scored, rule: Rule | None = None) -> Comparis
             f"Expected one of {', '.join(names)}.",
         )
     rows = [{"id": image, "group": first.rows[image]["group"]} for image in shared.images]
-    units, kind = units_of(rows)
-    gains = np.array([[_gain(first, second, i, n) for n in names] for i in shared.images])
+    units, unit = sampling_units(rows)
+    values = np.array(
+        [[[one.value(i, n) for n in names] for one in (first, second)] for i in shared.images]
+    )  # (images, 2, scores)
+    gains = np.diff(_oriented(values, names), axis=1)[:, 0]
     samples = resample_means(gains, units, rule.resamples, rule.seed)
-    several = len(set(units)) > 1
+    has_intervals = len(set(units)) > 1
     scores = {
         name: {
-            **_means(first, second, shared.images, name),
+            **_means(values[:, :, k]),
             "difference": _mean(gains[:, k]),
-            "interval": interval(samples[:, k]) if several else None,
-            "p_value": p_value(samples[:, k]) if several else None,
+            "interval": interval(samples[:, k]) if has_intervals else None,
+            "p_value": p_value(samples[:, k]) if has_intervals else None,
             "images": int(np.isfinite(gains[:, k]).sum()),
         }
         for k, name in enumerate(names)
     }
     column = names.index(main)
-    known = [place for place in range(len(rows)) if np.isfinite(gains[place, column])]
+    known = np.flatnonzero(np.isfinite(gains[:, column]))
     changes = [(shared.images[place], float(gains[place, column])) for place in known]
     count = len({units[place] for place in known})
-    verdict, reason = _judge(scores[main], main, count, kind, rule)
+    verdict, reason = _judge(scores[main], main, count, unit, rule)
     return Comparison(
         first=first,
         second=second,
@@ -167,17 +161,22 @@ def compare(first: Scored, second: Scored, rule: Rule | None = None) -> Comparis
         verdict=verdict,
         reason=reason,
         units=count,
-        unit=kind,
+        unit=unit,
     )
 
 
-def _mixed_units(first: Scored, second: Scored, shared: Shared) -> bool:
-    """Tell whether distances are in um for some of the images and in voxels for others."""
+def _has_mixed_units(first: EvaluationTable, second: EvaluationTable, shared: SharedImages) -> bool:
+    """Return whether distances are in um for some images and in voxels for others."""
     return len({one.rows[i]["unit"] for one in (first, second) for i in shared.images}) > 1
 
 
-def _gain(first: Scored, second: Scored, image: str, name: str) -> float:
-    return merit(name, second.value(image, name)) - merit(name, first.value(image, name))
+def _oriented(values: np.ndarray, names: list[str]) -> np.ndarray:
+    """Return values (images, 2, scores) turned so that higher is better."""
+    turned = values.copy()
+    for k, name in enumerate(names):
+        if name in METRICS:  # others are the Dice of a class
+            turned[..., k] = METRICS[name].oriented(values[..., k])
+    return turned
 
 
 def _mean(values: np.ndarray) -> float | None:
@@ -185,16 +184,16 @@ def _mean(values: np.ndarray) -> float | None:
     return float(known.mean()) if len(known) else None
 
 
-def _means(first: Scored, second: Scored, images: list[str], name: str) -> dict[str, float | None]:
-    """Return the means of both over the images where both are defined."""
-    table = np.array([[one.value(i, name) for one in (first, second)] for i in images])
-    table = table[np.isfinite(table).all(axis=1)]
-    return {"first": _mean(table[:, 0]), "second": _mean(table[:, 1])}
+def _means(values: np.ndarray) -> dict[str, float | None]:
+    """Return the means of both sides (images, 2) over the images where both are defined."""
+    both = values[np.isfinite(values).all(axis=1)]
+    return {"first": _mean(both[:, 0]), "second": _mean(both[:, 1])}
 
 
 def _groups(
     rows: list[dict[str, str]], gains: np.ndarray, names: list[str]
 ) -> dict[str, dict[str, Any]]:
+    """Return the number of images and the mean differences of each group."""
     found: dict[str, dict[str, Any]] = {}
     for group in sorted({row["group"] for row in rows if row["group"]}):
         inside = np.array([row["group"] == group for row in rows])
@@ -204,20 +203,19 @@ def _groups(
 
 
 def _judge(
-    score: Mapping[str, Any], name: str, units: int, kind: str, rule: Rule
+    score: Mapping[str, Any], name: str, units: int, unit: str, rule: VerdictRule
 ) -> tuple[str, str]:
-    """Return the verdict and why."""
+    """Return the verdict and its reason."""
     bounds = score["interval"]
     if units < rule.min_units or bounds is None:
-        return (
-            UNSURE,
-            f"{units} {kind}(s) are too few to tell: at least {rule.min_units} are needed",
-        )
+        return NO_EVIDENCE, f"{units} {unit}(s) are too few: at least {rule.min_units} are needed"
     low, high = bounds
-    told = f"{name} differs by {score['difference']:+.4f} ({LEVEL:.0%} {low:+.4f} to {high:+.4f})"
-    told += f" over {units} {kind}s"
+    reason = (
+        f"{name} differs by {score['difference']:+.4f} "
+        f"({CONFIDENCE:.0%} {low:+.4f} to {high:+.4f}) over {units} {unit}s"
+    )
     if low > rule.min_effect:
-        return BETTER, told
+        return BETTER, reason
     if high < -rule.min_effect:
-        return WORSE, told
-    return UNSURE, told
+        return WORSE, reason
+    return NO_EVIDENCE, reason

@@ -1,1 +1,1 @@
-"""Figures: charts of scores and pictures of errors."""
+"""Figures: charts of scores, and images with their errors."""

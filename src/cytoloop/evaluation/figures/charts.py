@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cytoloop.evaluation.metrics import HEADS
+from cytoloop.evaluation.metrics import OBJECT_SCORE, VOXEL_SCORE, label_of
 from cytoloop.io.writers.png import write_png
 
 if TYPE_CHECKING:
@@ -24,18 +24,18 @@ TITLES = {
     "reliability": "Reliability of the probability",
     "dice_against_threshold": "Dice against threshold",
 }
-"""What a chart is called, by the name of its file."""
+"""Title of each chart, by the name of its file."""
 
 _BLUE, _ORANGE, _GREY = "#0072B2", "#D55E00", "#888888"
-_MOST_GROUPS = 30
+_MAX_GROUPS = 30
 
 
 def write_charts(evaluation: Evaluation, folder: str | Path) -> list[Path]:
-    """Draw the charts and return the PNG files; those of probability only where it is known."""
+    """Draw the charts and return the PNG files; charts of probability only with maps."""
     summary = evaluation.summary
     figures = {
         "f1_against_iou": f1_against_iou(summary["by_iou"]),
-        "scores": score_by_group(evaluation.rows),
+        "scores": scores_by_group(evaluation.rows),
     }
     if "calibration" in summary:
         figures["reliability"] = reliability_diagram(summary["calibration"])
@@ -49,37 +49,38 @@ def write_charts(evaluation: Evaluation, folder: str | Path) -> list[Path]:
 
 
 def f1_against_iou(points: Sequence[Mapping[str, float]]) -> Figure:
-    """Return F1 and AP of all objects pooled, against the IoU that a match must reach."""
-    figure, axis = _chart("IoU that a match must reach", "pooled score")
+    """Return a chart of pooled F1 and AP against the IoU of a match."""
+    figure, axis = _chart("IoU of a match", "pooled score")
     iou = [point["iou"] for point in points]
-    for key, head, colour in (("f1", "F1", _BLUE), ("ap", "AP", _ORANGE)):
-        axis.plot(iou, [p[key] for p in points], "o-", color=colour, label=head, markersize=4)
+    for key, label, colour in (("f1", "F1", _BLUE), ("ap", "AP", _ORANGE)):
+        axis.plot(iou, [p[key] for p in points], "o-", color=colour, label=label, markersize=4)
     axis.set(ylim=(0, 1.02), xticks=iou[::2])
     axis.legend(frameon=False)
     return figure
 
 
-def score_by_group(rows: Sequence[Mapping[str, Any]]) -> Figure:
-    """Return F1 and Dice of every image, in rows by group; the groups with the lowest F1 first."""
+def scores_by_group(rows: Sequence[Mapping[str, Any]]) -> Figure:
+    """Return a chart of the two main scores of every image, by group, the lowest F1 first."""
     sizes = Counter(str(row["group"] or "") for row in rows)
-    alone = max(sizes.values()) == 1  # no group has several images: they are shown as one
+    is_ungrouped = max(sizes.values()) == 1
     groups: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows:
-        groups.setdefault("" if alone else str(row["group"] or ""), []).append(row)
-    names = sorted(groups, key=lambda n: float(np.mean([row["f1_50"] for row in groups[n]])))
-    shown = names[:_MOST_GROUPS]
+        groups.setdefault("" if is_ungrouped else str(row["group"] or ""), []).append(row)
+    names = sorted(groups, key=lambda n: float(np.mean([r[OBJECT_SCORE] for r in groups[n]])))
+    shown = names[:_MAX_GROUPS]
+    series = ((VOXEL_SCORE, _ORANGE, 0.18), (OBJECT_SCORE, _BLUE, -0.18))
     figure, axis = _chart("score of an image", "", height=1.4 + 0.32 * len(shown))
     for place, name in enumerate(reversed(shown)):
         own = groups[name]
         spread = np.linspace(-0.12, 0.12, len(own)) if len(own) > 1 else np.zeros(1)
-        for key, colour, shift in (("dice", _ORANGE, 0.18), ("f1_50", _BLUE, -0.18)):
-            values = [float(row[key]) for row in own]
+        for score, colour, shift in series:
+            values = [float(row[score]) for row in own]
             axis.plot(values, place + shift + spread, "o", color=colour, markersize=3, alpha=0.6)
             axis.plot([np.mean(values)], [place + shift], "|", color="black", markersize=12)
     axis.set(xlim=(-0.02, 1.02), yticks=range(len(shown)))
     axis.set_yticklabels([_short(n) or "all images" for n in reversed(shown)])
-    for key, colour in (("dice", _ORANGE), ("f1_50", _BLUE)):
-        axis.plot([], [], "o", color=colour, label=HEADS[key])
+    for score, colour, _ in series:
+        axis.plot([], [], "o", color=colour, label=label_of(score))
     axis.plot([], [], "|", color="black", markersize=10, label="mean")
     axis.legend(frameon=False, ncols=3, loc="lower left", bbox_to_anchor=(0, 1))
     if len(names) > len(shown):
@@ -88,20 +89,19 @@ def score_by_group(rows: Sequence[Mapping[str, Any]]) -> Figure:
 
 
 def reliability_diagram(calibration: Mapping[str, Any]) -> Figure:
-    """Return the share of true foreground against predicted probability, and the voxels of bins."""
-    figure, axis = _chart("predicted probability", "share of true foreground")
+    """Return a chart of the fraction of true foreground against the predicted probability."""
+    figure, axis = _chart("predicted probability", "fraction of true foreground")
     bins = calibration["bins"]
     axis.plot([0, 1], [0, 1], color=_GREY, linewidth=1, linestyle="--")
-    share = np.array([one["voxels"] for one in bins], float) / sum(one["voxels"] for one in bins)
-    width = [one["to"] - one["from"] for one in bins]
+    voxels = np.array([one["voxels"] for one in bins], float)
     axis.bar(
         [one["from"] for one in bins],
-        share,
-        width,
+        voxels / voxels.sum(),
+        [one["to"] - one["from"] for one in bins],
         align="edge",
         color=_GREY,
         alpha=0.3,
-        label="share of voxels",
+        label="fraction of voxels",
     )
     axis.plot(
         [one["probability"] for one in bins],
@@ -116,7 +116,7 @@ def reliability_diagram(calibration: Mapping[str, Any]) -> Figure:
 
 
 def dice_against_threshold(calibration: Mapping[str, Any]) -> Figure:
-    """Return pooled Dice of the voxels above a threshold, against the threshold."""
+    """Return a chart of the pooled Dice of the voxels above a threshold, against the threshold."""
     figure, axis = _chart("threshold of the probability", "pooled Dice")
     curve = calibration["dice_by_threshold"]
     axis.plot([p["threshold"] for p in curve], [p["dice"] for p in curve], "o-", color=_BLUE)
@@ -128,7 +128,7 @@ def dice_against_threshold(calibration: Mapping[str, Any]) -> Figure:
 
 
 def _chart(x: str, y: str, height: float = 3.4) -> tuple[Figure, Axes]:
-    from matplotlib.figure import Figure  # no pyplot: the caller's backend stays as it is
+    from matplotlib.figure import Figure  # not pyplot, which would change the caller's backend
 
     figure = Figure(figsize=(5.2, height), facecolor="white", layout="constrained")
     axis = figure.subplots()

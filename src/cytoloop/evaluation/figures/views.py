@@ -1,4 +1,4 @@
-"""The views of an image that a picture shows: itself, or a plane and projections of a stack."""
+"""Views of an image: the image itself in 2D, a plane and two projections in 3D."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class View:
-    """A cut through an image.
+    """A plane or a projection of an image.
 
     Attributes
     ----------
@@ -18,53 +18,53 @@ class View:
     axis : int
         Axis along which a stack is cut or projected.
     plane : int or None
-        Which plane; None for the maximum along the axis.
-    pixel : float
+        Position of the plane; None for the maximum along the axis.
+    pixel_aspect : float
         Height of a pixel over its width.
-    flat : bool
+    is_2d : bool
         The image is 2D and stays as it is.
     """
 
     name: str
     axis: int = 0
     plane: int | None = None
-    pixel: float = 1.0
-    flat: bool = False
+    pixel_aspect: float = 1.0
+    is_2d: bool = False
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
-        """Return the cut through ([Z,] Y, X)."""
-        if self.flat:
+        """Return the view of an image ([Z,] Y, X), two-dimensional."""
+        if self.is_2d:
             return image
         if self.plane is not None:
             return np.take(image, self.plane, axis=self.axis)
         return np.asarray(image.max(axis=self.axis))
 
-    def height(self, shape: tuple[int, ...]) -> float:
-        """Return the height of the view of an image of this shape over its width."""
-        y, x = (n for i, n in enumerate(shape) if self.flat or i != self.axis)
-        return y * self.pixel / x
+    def aspect(self, shape: tuple[int, ...]) -> float:
+        """Return the height over the width of the view of an image of this shape."""
+        height, width = (n for i, n in enumerate(shape) if self.is_2d or i != self.axis)
+        return height * self.pixel_aspect / width
 
 
-def views_of(shown: np.ndarray, spacing: Sequence[float] | None = None) -> list[View]:
+def choose_views(foreground: np.ndarray, spacing: Sequence[float] | None = None) -> list[View]:
     """Return the views of an image: itself in 2D; the middle plane and projections in 3D.
 
-    The middle plane is that of the planes that hold anything to be shown; the projections are
-    maxima through z and through y.
+    The middle plane is the median of the planes with foreground. The projections are maxima
+    through z and through y.
 
     Parameters
     ----------
-    shown : ndarray of bool
-        ([Z,] Y, X): objects that count.
+    foreground : ndarray of bool
+        ([Z,] Y, X).
     spacing : sequence of float, optional
-        (Z, Y, X) voxel size; without it planes are drawn as far apart as pixels.
+        (Z, Y, X) voxel size; without it voxels are drawn as cubes.
     """
-    if shown.ndim == 2:
-        return [View("", flat=True)]
-    planes = np.flatnonzero(shown.any(axis=(1, 2)))
-    z = int(planes[len(planes) // 2]) if len(planes) else shown.shape[0] // 2
-    pixel = spacing[0] / spacing[2] if spacing else 1.0
+    if foreground.ndim == 2:
+        return [View("", is_2d=True)]
+    planes = np.flatnonzero(foreground.any(axis=(1, 2)))
+    z = int(planes[len(planes) // 2]) if len(planes) else foreground.shape[0] // 2
+    aspect = spacing[0] / spacing[2] if spacing else 1.0
     return [
         View(f"z = {z}", plane=z),
         View("max. z"),
-        View("max. y", axis=1, pixel=pixel),
+        View("max. y", axis=1, pixel_aspect=aspect),
     ]

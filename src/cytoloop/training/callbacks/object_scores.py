@@ -1,4 +1,4 @@
-"""Scores of objects on whole validation images while a model is trained."""
+"""Callback that scores the objects of whole validation images during training."""
 
 from __future__ import annotations
 
@@ -11,22 +11,29 @@ import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback
 
-from cytoloop.evaluation.matching import match_instances
-from cytoloop.evaluation.scores import INSTANCE_COUNTS, instance_counts, instance_scores
+from cytoloop.evaluation.counts.matching import match_instances
+from cytoloop.evaluation.counts.objects import COUNTS, instance_counts
+from cytoloop.evaluation.metrics import INSTANCE, TRAINING, instance_scores, metrics_shown_in
 from cytoloop.inference.postprocess import MIN_DEPTH, POSTPROCESS, Trained, resolved, rule_for
 from cytoloop.instances import WatershedHierarchy
 from cytoloop.io.voxel_size import Spacing
 
-SCORES = ("f1_50", "ap_50", "seg", "pq")
+_SELECTED_BY = "pq"
+"""Metric that selects the `MIN_DEPTH` whose scores are logged."""
+
+
+def logged_scores() -> list[str]:
+    """Return the names of the logged scores: ``val/f1_50`` and so on."""
+    return [f"val/{m.name}" for m in metrics_shown_in(TRAINING) if m.group == INSTANCE]
 
 
 class ObjectScores(Callback):
-    """Log ``val/f1_50``, ``val/ap_50``, ``val/seg`` and ``val/pq`` over all objects together.
+    """Log scores of all objects of the validation images together, see `logged_scores`.
 
-    Objects are parted as prediction does, with its settings for a model that is not tuned yet, but
-    with the ``min_depth`` of the highest ``val/pq``: it is chosen when training has ended, and a
-    model whose depths fall more between and inside objects is no worse for that.
-    Nothing is logged for a model without a head for the depth inside objects.
+    Objects are segmented as in prediction, with the default settings of an untuned model and every
+    value of `MIN_DEPTH`. The scores of the value with the highest ``val/pq`` are logged: tuning
+    chooses this value after training, so models with deeper or flatter maps are compared fairly.
+    A model without a ``distance`` head logs nothing.
     """
 
     def __init__(self) -> None:
@@ -35,7 +42,7 @@ class ObjectScores(Callback):
     def on_validation_epoch_start(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
     ) -> None:
-        """Forget the objects of the last time."""
+        """Discard the counts of the previous validation."""
         self._counts = []
 
     def on_validation_batch_end(
@@ -47,38 +54,38 @@ class ObjectScores(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Part the objects of an image and match them with the true ones."""
+        """Segment the objects of an image and match them with the true objects."""
         if not isinstance(outputs, dict) or "distance" not in outputs:
             return
-        if not batch.get("counts", True):  # another process has this image
+        if not batch.get("counts", True):  # another process scores this image
             self._counts.append([{} for _ in MIN_DEPTH])
             return
         trained = Trained.of(pl_module.hparams["image"])
-        maps = {name: _plain(values) for name, values in outputs.items()}
+        maps = {name: _as_array(values) for name, values in outputs.items()}
         first = next(iter(maps.values()))
         settings = resolved(POSTPROCESS, Trained())
         threshold, spacing = settings["threshold"], _spacing(batch) or trained.spacing_um
         rule = rule_for(settings, threshold, spacing, trained, first.ndim)
-        land = WatershedHierarchy(
+        landscape = WatershedHierarchy(
             first, rule, spacing, distance=maps["distance"], contour=maps.get("contour")
         )
         truth = batch["labels"][0].cpu().numpy()
         valid = (batch["weight"][0, 0] > 0).cpu().numpy()
         counts = []
-        for fall in MIN_DEPTH:
-            labels, _ = land.objects(replace(rule, min_depth=fall))
+        for min_depth in MIN_DEPTH:
+            labels, _ = landscape.objects(replace(rule, min_depth=min_depth))
             counts.append(instance_counts(match_instances(truth, np.asarray(labels), valid)))
         self._counts.append(counts)
 
     def on_validation_epoch_end(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
     ) -> None:
-        """Log the scores over the objects of all images, and of all processes."""
+        """Log the scores of the objects of all images, summed over all processes."""
         if not self._counts:
             return
-        sums = torch.tensor(  # of one type in all processes, also where one has nothing to count
+        sums = torch.tensor(  # the same dtype in all processes, also in those without counts
             [
-                [sum(one.get(name, 0) for one in images) for name in INSTANCE_COUNTS]
+                [sum(image.get(name, 0) for image in images) for name in COUNTS]
                 for images in zip(*self._counts, strict=True)
             ],
             dtype=torch.float32,
@@ -86,23 +93,22 @@ class ObjectScores(Callback):
         if trainer.world_size > 1:
             gathered: Any = pl_module.all_gather(sums.to(pl_module.device))
             sums = gathered.sum(0).cpu()
-        found = [
-            instance_scores(dict(zip(INSTANCE_COUNTS, one, strict=True))) for one in sums.tolist()
-        ]
-        # no object anywhere: nothing was wrong
-        scores = [
-            {name: float(np.nan_to_num(one[name], nan=1.0)) for name in SCORES} for one in found
-        ]
-        best = max(scores, key=lambda one: one["pq"])
-        pl_module.log_dict({f"val/{n}": v for n, v in best.items()}, rank_zero_only=False)
+        scores = [instance_scores(dict(zip(COUNTS, row, strict=True))) for row in sums.tolist()]
+        best = max(scores, key=lambda one: np.nan_to_num(one[_SELECTED_BY], nan=1.0))
+        # undefined without objects: nothing was wrong
+        values = {
+            name: float(np.nan_to_num(best[name.removeprefix("val/")], nan=1.0))
+            for name in logged_scores()
+        }
+        pl_module.log_dict(values, rank_zero_only=False)
 
 
 def _spacing(batch: Any) -> Spacing | None:
-    """Return the voxel size of the image of a batch, None where nobody states it."""
+    """Return the voxel size of the image of a batch, None where unknown (NaN)."""
     z, y, x = batch["spacing_um"][0].tolist()
     return (z, y, x) if math.isfinite(z) else None
 
 
-def _plain(values: torch.Tensor) -> np.ndarray:
-    """Return a map (1, 1, ...) of the device as an array (...)."""
+def _as_array(values: torch.Tensor) -> np.ndarray:
+    """Return a map (1, 1, ...) on any device as a float32 array (...)."""
     return values[0, 0].float().cpu().numpy()

@@ -17,11 +17,11 @@ from omegaconf import DictConfig, OmegaConf
 from cytoloop.errors import ConfigError, CytoloopError
 from cytoloop.model.module import SegmentationModule
 from cytoloop.terminal import quiet_libraries
+from cytoloop.training.callbacks.object_scores import logged_scores
 from cytoloop.training.fit import runnable
 from cytoloop.training.prepare.config import value_of
 
 _SCORES = ("val/loss", "val/dice", "val/iou", "train/loss")
-_OBJECT_SCORES = ("val/f1_50", "val/ap_50", "val/seg", "val/pq")  # logged with a distance head
 _NOT_FOUND = "Error locating target"  # how Hydra's message begins
 _REPAIR = "See `cytoloop train --cfg job` for the whole config."
 
@@ -137,7 +137,7 @@ def _check_monitor(key: str, node: Any, model: SegmentationModule) -> None:
     monitor = values.get("monitor") if watches else None
     if monitor is None:
         return
-    known = [*_SCORES, *(_OBJECT_SCORES if "distance" in model.task_heads else ())]
+    known = [*_SCORES, *(logged_scores() if "distance" in model.task_heads else ())]
     # a head or a class has scores of its own, as val/loss_NAME
     if monitor not in known and not str(monitor).startswith(tuple(f"{one}_" for one in known)):
         raise ConfigError(

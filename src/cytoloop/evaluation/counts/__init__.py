@@ -1,0 +1,1 @@
+"""Counts of one image (voxels, surfaces, objects), from which metrics are computed."""

@@ -1,0 +1,1 @@
+"""Input of an evaluation: pairs of predictions and truths, and their images."""

@@ -1,0 +1,166 @@
+"""Predicted and true objects of a row, read from its files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import cc3d
+import fastremap
+import numpy as np
+
+from cytoloop.errors import ImageError, ManifestError
+from cytoloop.evaluation.inputs.probability_maps import read_probability, why_not_labels
+from cytoloop.io.labels import as_labels, read_labels
+from cytoloop.io.read import read_header, read_image
+from cytoloop.io.voxel_size import Spacing
+from cytoloop.manifest import Row
+from cytoloop.truth.targets import read_segmentation, read_target
+from cytoloop.urls import is_remote
+
+UNKNOWN_COLUMN = "labels_or_mask"
+"""Column of a file whose content is decided when it is read."""
+
+PREDICTION_COLUMNS = ("labels", "mask", UNKNOWN_COLUMN)
+"""Columns that a prediction is read from; the first filled one is used."""
+
+THRESHOLD_COLUMN = "above"
+"""Column of the threshold (0 to 1): where filled, objects are cut from ``probability``."""
+
+_REPAIR = (
+    "Set predictions_are=probability (with threshold=0.5) for probability maps, "
+    "predictions_are=labels for labels. For `cytoloop predict`, pass its predictions.csv."
+)
+
+
+def prediction_column(row: Row) -> str | None:
+    """Return the column that a prediction is read from, None where none is filled."""
+    names = ("probability",) if row[THRESHOLD_COLUMN] else PREDICTION_COLUMNS
+    return next((name for name in names if row[name]), None)
+
+
+def read_prediction(row: Row) -> tuple[np.ndarray, bool]:
+    """Return predicted objects, and whether they are the connected components of a mask.
+
+    A cell of ``labels`` is read as labels. A file of unknown content is a mask if it has one value
+    above 0, else labels. Where `THRESHOLD_COLUMN` is filled, the mask is the probability above it.
+
+    Returns
+    -------
+    objects : ndarray of unsigned integers
+        ([Z,] Y, X).
+    is_mask : bool
+
+    Raises
+    ------
+    ImageError
+        The row names no image, or its file cannot be read or looks like a probability map.
+    ManifestError
+        A threshold that is not a number.
+    """
+    column = prediction_column(row)
+    path = row.file(column) if column else None
+    if path is None:
+        raise ImageError(row.id, "has neither labels nor mask", "Predict it again.")
+    if column == "probability":
+        data, maximum = read_probability(path)
+        return label_mask(data > _threshold(row) * maximum), True
+    labels = _read_unknown(path) if column == UNKNOWN_COLUMN else read_labels(path)
+    from_mask = column == "mask" or (
+        column == UNKNOWN_COLUMN and bool(labels.any()) and is_mask(labels)
+    )
+    return (label_mask(labels) if from_mask else labels), from_mask
+
+
+def _read_unknown(path: Path) -> np.ndarray:
+    """Return the labels (or the mask) in a file of unknown content."""
+    if read_header(path).channels == ("probability",):
+        raise ImageError(str(path), "is a probability map, expected labels", _REPAIR)
+    data = read_image(path, 0).data[0]
+    if reason := why_not_labels(data):
+        raise ImageError(
+            str(path),
+            f"{reason}: a probability map or a photograph, expected labels (one number an object)",
+            _REPAIR,
+        )
+    return as_labels(path, data)
+
+
+def _threshold(row: Row) -> float:
+    try:
+        return float(row[THRESHOLD_COLUMN])
+    except ValueError as error:
+        raise ManifestError(
+            row.where(THRESHOLD_COLUMN),
+            f"{row[THRESHOLD_COLUMN]!r} is not a threshold",
+            "Expected a number from 0 to 1.",
+        ) from error
+
+
+def read_truth(row: Row) -> tuple[np.ndarray, np.ndarray, bool]:
+    """Return true objects, the region that counts, and whether the objects come from a mask.
+
+    Returns
+    -------
+    truth : ndarray of unsigned integers
+        ([Z,] Y, X).
+    valid : ndarray of bool
+        Same shape; False = excluded.
+    is_mask : bool
+        The objects are the connected components of a mask.
+
+    Raises
+    ------
+    ImageError, ManifestError
+        See `cytoloop.truth.targets.read_target`.
+    """
+    truth, valid = read_target(row)
+    from_mask = is_mask(np.where(valid, truth, 0))
+    if row["merge_mask"] and not from_mask:
+        # two merged masks get different numbers, and then look like labels
+        from_mask = all(is_mask(read_segmentation(row, name)) for name in ("seg1", "seg2"))
+    from_mask = from_mask and bool(truth.any())
+    return (label_mask(truth) if from_mask else truth), valid, from_mask
+
+
+def find_spacing(
+    prediction: Row, true: Row, default: Sequence[float] | None = None
+) -> Spacing | None:
+    """Return the voxel size (Z, Y, X) of an image in um, None where it is unknown.
+
+    The order is: table of truth, table of predictions, files (truth, prediction, raw), default.
+    """
+    known = true.spacing_um or prediction.spacing_um
+    columns = (
+        (true, true["base_image"] or "seg1"),
+        *((prediction, column) for column in (*PREDICTION_COLUMNS, "probability")),
+        *((prediction, "raw"), (true, "raw")),
+    )
+    for row, column in columns:
+        if known is None and row[column] and not is_remote(row[column]):
+            known = _spacing_of_file(row, column)
+    if known or not default:
+        return known
+    z, y, x = (float(step) for step in default)
+    return (z, y, x)
+
+
+def _spacing_of_file(row: Row, column: str) -> Spacing | None:
+    path = row.file(column)
+    try:
+        return read_header(path).spacing_um if path is not None else None
+    except ImageError:  # scores need no raw image: it may be gone
+        return None
+
+
+def is_mask(labels: np.ndarray) -> bool:
+    """Return whether an image has at most one value above 0, be it 1 or 255."""
+    return int(np.count_nonzero(fastremap.unique(labels))) <= 1
+
+
+def label_mask(mask: np.ndarray) -> np.ndarray:
+    """Return the components of a mask, connected through faces (6; in 2D through edges, 4)."""
+    foreground = np.ascontiguousarray(mask > 0).astype(np.uint8)
+    return np.asarray(
+        cc3d.connected_components(foreground, connectivity=4 if mask.ndim == 2 else 6)
+    )

@@ -1,0 +1,1 @@
+"""Scoring of one image: its objects, or its classes."""
