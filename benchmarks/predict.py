@@ -107,7 +107,7 @@ def make_planes(first: int, count: int, plane: tuple[int, int]) -> np.ndarray:
 
 def settings_of(**values: Any) -> Any:
     """Return the settings of prediction."""
-    from cytoloop.inference.arrays import POSTPROCESS
+    from cytoloop.inference.predict_array import POSTPROCESS
     from cytoloop.inference.settings import Settings
 
     return Settings(POSTPROCESS, overlap=OVERLAP, **values)
@@ -115,14 +115,14 @@ def settings_of(**values: Any) -> Any:
 
 def predict_file(folder: Path, model: Path, source: Path, output: str, **values: Any) -> float:
     """Predict a file as the verb does; return seconds."""
-    from cytoloop.inference.inputs import list_inputs
-    from cytoloop.inference.load import Model
-    from cytoloop.inference.predict_images import predict_rows
+    from cytoloop.inference.inputs.list_inputs import list_inputs
+    from cytoloop.inference.model_source import ModelSource
+    from cytoloop.inference.predict_rows import predict_rows
 
     start = time.perf_counter()
     results = predict_rows(
         list_inputs(source),
-        Model((str(model),), OVERLAP, accelerator="cpu", window="patch"),
+        ModelSource((str(model),), OVERLAP, accelerator="cpu", window="patch"),
         folder / output,
         {"model": "m"},
         settings_of(**values),
@@ -138,9 +138,9 @@ def speed(folder: Path, name: str) -> dict[str, float]:
     import torch
     from monai.inferers import sliding_window_inference
 
-    from cytoloop.inference.load import Model
-    from cytoloop.inference.probability_maps import predict_maps
-    from cytoloop.inference.scratch import Scratch
+    from cytoloop.inference.model_source import ModelSource
+    from cytoloop.inference.volume_storage import VolumeStorage
+    from cytoloop.inference.windows.probability_maps import predict_maps
     from cytoloop.intensity.normalization import intensity_statistics, normalize
     from cytoloop.io.pixels import MemoryPixels
 
@@ -148,7 +148,7 @@ def speed(folder: Path, name: str) -> dict[str, float]:
     data = make_planes(0, SHAPE[0], SHAPE[1:])
     source = folder / "in.tif"
     tifffile.imwrite(source, data, imagej=True, metadata={"axes": "ZYX"})
-    predictor = Model((str(model),), OVERLAP, accelerator="cpu", window="patch").load()
+    predictor = ModelSource((str(model),), OVERLAP, accelerator="cpu", window="patch").load()
     network, dtype = predictor.networks[0], predictor.dtype
     pixels = MemoryPixels(data[None], None, ["0"])
     windows = predictor.windows(pixels.shape).count()
@@ -161,7 +161,7 @@ def speed(folder: Path, name: str) -> dict[str, float]:
                 torch.sigmoid(network(batch[: min(4, windows - first)]).float())
 
     def ours_map() -> None:
-        predict_maps("x", pixels, predictor, Scratch(None))
+        predict_maps("x", pixels, predictor, VolumeStorage(None))
 
     calls = iter(range(1000))
 

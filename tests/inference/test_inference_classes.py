@@ -12,13 +12,13 @@ import pytest
 import torch
 
 from cytoloop.errors import ConfigError, ModelError
-from cytoloop.inference.inputs import list_inputs
-from cytoloop.inference.load import Model
-from cytoloop.inference.postprocess import POSTPROCESS, Trained, class_threshold
-from cytoloop.inference.predict_images import predict_rows
-from cytoloop.inference.predictor import map_names
-from cytoloop.inference.reprocess import segment_again
+from cytoloop.inference.inputs.list_inputs import list_inputs
+from cytoloop.inference.model_source import ModelSource
+from cytoloop.inference.postprocess.settings import POSTPROCESS, TrainingFacts, class_threshold
+from cytoloop.inference.predict_rows import predict_rows
+from cytoloop.inference.reprocess import reprocess_table
 from cytoloop.inference.settings import Settings
+from cytoloop.inference.windows.predictor import map_names
 from cytoloop.io.labels import read_labels
 from cytoloop.io.read import read_image
 from cytoloop.manifest import Row, read_manifest
@@ -38,7 +38,7 @@ def predicted(folder: Path, model: Path, output: str, **settings: Any) -> Row:
     made = Settings(postprocess, **settings)
     rows = list_inputs(folder / "raw")
     named = {"model": "m", "run_id": ""}
-    predict_rows(rows, Model((str(model),)), folder / output, named, made)
+    predict_rows(rows, ModelSource((str(model),)), folder / output, named, made)
     (row,) = read_manifest(folder / output / "predictions.csv", ("id",))
     assert row["status"] == "done", row["reason"]
     return row
@@ -76,7 +76,7 @@ def test_maps_are_channels_and_the_mask_is_what_they_say(
 
 
 def test_thresholds_are_tuned_given_or_found_in_the_image(folder: Path, model: Path) -> None:
-    trained = Trained.of(read_checkpoint(model).image)
+    trained = TrainingFacts.from_checkpoint(read_checkpoint(model).image)
     assert trained.classes == NAMES
     assert [class_threshold(POSTPROCESS, trained, n) for n in NAMES] == [0.3, 0.5]
     assert predicted(folder, model, "o", postprocess={"threshold": 0.7})["threshold"] == "0.7 0.7"
@@ -90,7 +90,7 @@ def test_what_a_model_of_classes_does_not_tell_is_refused(folder: Path, model: P
         predicted(folder, model, "out", save=("labels", "objects"))
     predicted(folder, model, "out", save=("probability",))
     with pytest.raises(ConfigError, match="not objects"):
-        segment_again(folder / "out" / "predictions.csv", folder / "again",
+        reprocess_table(folder / "out" / "predictions.csv", folder / "again",
                       Settings(POSTPROCESS, save=("labels",)))  # fmt: skip
 
 
@@ -105,7 +105,7 @@ def test_heads_of_a_file_that_are_no_classes_are_refused(heads: Any) -> None:
 
 def test_a_tuned_value_that_cannot_be_is_not_taken() -> None:
     image = {"heads": HEADS, "tuned": {"threshold_nucleus": 7.0, "threshold_other": 0.2}}
-    assert Trained.of(image).tuned is None
+    assert TrainingFacts.from_checkpoint(image).tuned is None
 
 
 class Example:
@@ -124,7 +124,7 @@ def test_the_threshold_of_each_class_is_tuned_and_kept(model: Path) -> None:
     assert set(found) == {"threshold_nucleus", "threshold_spindle", "dice", "dice_nucleus",
                           "dice_spindle"}  # fmt: skip
     assert found["threshold_spindle"] == 0.5
-    kept = Trained.of(read_checkpoint(model).image).tuned
+    kept = TrainingFacts.from_checkpoint(read_checkpoint(model).image).tuned
     assert kept == {n: found[n] for n in ("threshold_nucleus", "threshold_spindle")}
 
 

@@ -14,8 +14,8 @@ from test_inference_predict import noise, place, predict, rows_of, write
 
 import cytoloop.io.pixels
 from cytoloop.errors import ImageError, ManifestError
-from cytoloop.inference import scratch
-from cytoloop.inference.inputs import list_inputs
+from cytoloop.inference import volume_storage
+from cytoloop.inference.inputs.list_inputs import list_inputs
 from cytoloop.io.pixels import open_pixels
 from cytoloop.io.read import read_image
 from cytoloop.io.voxel_size import Grid
@@ -46,7 +46,7 @@ def test_results_lie_over_an_image_that_does_not_begin_at_0(
     model = make_model(tuned=MODEL)
     assert len(moves(cropped(place, (12, 40, 600)))) == 2
     if streamed:
-        monkeypatch.setattr(scratch, "IN_MEMORY_VOXELS", 1000)
+        monkeypatch.setattr(volume_storage, "IN_MEMORY_VOXELS", 1000)
         monkeypatch.setattr(cytoloop.io.pixels, "IN_MEMORY", 1000)
     assert predict(f"checkpoint={model}", "input=in", "output=p") == 0
     again = ("reprocess=p/predictions.csv", "output=q", "postprocess=otsu")

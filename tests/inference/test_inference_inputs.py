@@ -9,8 +9,14 @@ import numpy as np
 import pytest
 
 from cytoloop.errors import ManifestError
-from cytoloop.inference.inputs import list_inputs, unique_names
-from cytoloop.inference.postprocess import POSTPROCESS, TUNED, Trained, resolved, rule_for
+from cytoloop.inference.inputs.list_inputs import list_inputs, unique_names
+from cytoloop.inference.postprocess.settings import (
+    POSTPROCESS,
+    TUNED,
+    TrainingFacts,
+    instance_rule,
+    resolve_tuned,
+)
 from cytoloop.inference.predict_image import _channels_by_name
 from cytoloop.manifest import Row, write_manifest
 
@@ -71,17 +77,20 @@ def test_channels_are_put_into_the_order_of_training(caplog: pytest.LogCaptureFi
 def test_crumbs_are_told_from_objects_in_um_where_both_sizes_are_known(
     trained: tuple | None, known: tuple | None, volume: float | None, expected: float
 ) -> None:
-    settings = resolved({**SETTINGS, "min_volume_um3": volume}, Trained(trained, 800))
-    rule = rule_for(settings, 0.5, known, Trained(trained, 800), 3)
+    settings = resolve_tuned({**SETTINGS, "min_volume_um3": volume}, TrainingFacts(trained, 800))
+    rule = instance_rule(settings, 0.5, known, TrainingFacts(trained, 800), 3)
     assert rule.min_voxels == pytest.approx(expected)
 
 
 def test_what_training_chose_stands_for_tuned_unless_it_cannot_be() -> None:
     chosen = {"threshold": 0.41, "seed_smoothing": 2.0, "min_depth": 0.1, "dice": 0.9}
-    found = resolved(SETTINGS, Trained.of({"tuned": chosen}))
+    found = resolve_tuned(SETTINGS, TrainingFacts.from_checkpoint({"tuned": chosen}))
     assert (found["threshold"], found["seed_smoothing"], found["min_depth"]) == (0.41, 2.0, 0.3)
     for odd in (None, {}, {"threshold": 7.0}, {"threshold": "high"}, "yes"):
-        assert resolved(SETTINGS, Trained.of({"tuned": odd}))["threshold"] == TUNED["threshold"]
+        assert (
+            resolve_tuned(SETTINGS, TrainingFacts.from_checkpoint({"tuned": odd}))["threshold"]
+            == TUNED["threshold"]
+        )
 
 
 @pytest.mark.realdata

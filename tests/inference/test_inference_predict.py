@@ -22,7 +22,7 @@ import torch
 import cytoloop
 from cytoloop.__main__ import main
 from cytoloop.errors import CytoloopError
-from cytoloop.inference import scratch
+from cytoloop.inference import volume_storage
 from cytoloop.io.read import read_header, read_image
 from cytoloop.io.writers.tiff import write_image
 from cytoloop.io.writers.zarr import write_zarr
@@ -230,7 +230,7 @@ def test_large_images_are_streamed_through_zarr_to_the_same_result(
     write_zarr(place / "in/a.ome.zarr", data, "ZYX", (1.0, 0.5, 0.5))
     model = make_model(tuned={"threshold": 0.51, "seed_smoothing": 1.0, "min_depth": 0.1})
     assert predict(f"checkpoint={model}", "input=in/a.ome.zarr", "output=p") == 0
-    for module, name in ((scratch, "IN_MEMORY_VOXELS"), (cytoloop.io.pixels, "IN_MEMORY")):
+    for module, name in ((volume_storage, "IN_MEMORY_VOXELS"), (cytoloop.io.pixels, "IN_MEMORY")):
         monkeypatch.setattr(module, name, 1000)
     assert predict(f"checkpoint={model}", "input=in/a.ome.zarr", "output=q") == 0
     row = next(iter(rows_of(place / "q").values()))
@@ -244,8 +244,8 @@ def test_large_images_are_streamed_through_zarr_to_the_same_result(
 
 SLOWLY = """
 import sys, time
-import cytoloop.inference.predictor as p
-import cytoloop.inference.scratch as s
+import cytoloop.inference.windows.predictor as p
+import cytoloop.inference.volume_storage as s
 import cytoloop.io.pixels as x
 s.IN_MEMORY_VOXELS = x.IN_MEMORY = 1000
 whole = p.Predictor.predict
@@ -315,7 +315,7 @@ def test_a_full_disk_is_told_and_leaves_nothing_broken(
     streamed: bool,
 ) -> None:
     if streamed:
-        monkeypatch.setattr(scratch, "IN_MEMORY_VOXELS", 1000)
+        monkeypatch.setattr(volume_storage, "IN_MEMORY_VOXELS", 1000)
     small = place / "small"
     small.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=100k", "tmpfs", str(small)]
@@ -433,7 +433,7 @@ def test_a_lost_worker_costs_its_block_only(make_model: Callable, place: Path) -
     ]
     setup = place / "small.py"
     setup.write_text(
-        "import cytoloop.inference.scratch as s, cytoloop.inference.dask as e, time\n"
+        "import cytoloop.inference.volume_storage as s, cytoloop.inference.cluster as e, time\n"
         "import cytoloop.io.pixels as x\n"
         "x.IN_MEMORY = s.IN_MEMORY_VOXELS = e.IN_MEMORY_VOXELS = 1000\n"
         "e._BLOCK = (16, 256, 256)\n"

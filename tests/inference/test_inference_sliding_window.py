@@ -14,12 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cytoloop.errors import ConfigError, ImageError, ModelError
-from cytoloop.inference.predictor import Predictor
-from cytoloop.inference.probability_maps import predict_maps
-from cytoloop.inference.scratch import Scratch
-from cytoloop.inference.sliding_window import regions, stream
-from cytoloop.inference.test_time_augmentation import views
-from cytoloop.inference.windows import Windows, overlap_of, receptive_radius
+from cytoloop.inference.volume_storage import VolumeStorage
+from cytoloop.inference.windows.layout import WindowLayout, overlap_voxels, receptive_radius
+from cytoloop.inference.windows.predictor import Predictor
+from cytoloop.inference.windows.probability_maps import predict_maps
+from cytoloop.inference.windows.sliding_window import sliding_window_inference, tile_image
+from cytoloop.inference.windows.test_time_augmentation import views
 from cytoloop.intensity.normalization import intensity_statistics, normalize
 from cytoloop.io.pixels import MemoryPixels
 from cytoloop.model.checkpoint import build_network, read_checkpoint
@@ -48,7 +48,8 @@ def whole(model: Path, pixels: MemoryPixels) -> np.ndarray:
 def mapped(predictor: Predictor, pixels: MemoryPixels, **options: Any) -> np.ndarray:
     options = {"dtype": "float16", **options}
     return np.asarray(
-        predict_maps("x", pixels, predictor, Scratch(None), **options)["probability"], np.float32
+        predict_maps("x", pixels, predictor, VolumeStorage(None), **options)["probability"],
+        np.float32,
     )
 
 
@@ -60,7 +61,7 @@ def test_every_voxel_is_covered_and_weights_add_up(sides: list, data: st.DataObj
     shape, size = zip(*sides, strict=True)
     stride = [data.draw(st.sampled_from([d for d in (1, 2, 4) if s % d == 0])) for s in size]
     overlap = [data.draw(st.integers(0, s - d)) for s, d in zip(size, stride, strict=True)]
-    windows = Windows(shape, size, overlap, stride)
+    windows = WindowLayout(shape, size, overlap, stride)
     assert all(n <= wide for n, wide in zip(shape, windows.shape, strict=True))
     total = np.zeros(windows.shape)
     for corner in np.ndindex(*(len(s) for s in windows.starts)):
@@ -113,20 +114,22 @@ def test_boxes_side_by_side_give_the_map_of_the_whole(make_model: Callable) -> N
     ready = partial(predictor.prepare, levels=levels), partial(predictor.predict, levels=levels)
     whole_box = tuple(slice(0, n) for n in pixels.shape)
     expected = np.zeros(pixels.shape, np.float32)
-    for box, maps in stream(pixels, windows, *ready, whole_box, 1, 3):
+    for box, maps in sliding_window_inference(pixels, windows, *ready, whole_box, 1, 3):
         expected[box] = maps[0]
     found = np.full(pixels.shape, np.nan, np.float32)
     for z in (slice(0, 7), slice(7, 30)):
         for y in (slice(0, 40), slice(40, 80)):
-            for box, maps in stream(pixels, windows, *ready, (z, y, slice(0, 100)), 1, 4):
+            for box, maps in sliding_window_inference(
+                pixels, windows, *ready, (z, y, slice(0, 100)), 1, 4
+            ):
                 assert np.isnan(found[box]).all()  # nothing twice
                 found[box] = maps[0]
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
 def test_large_planes_are_cut_into_parts_that_tile_them() -> None:
-    windows = Windows((64, 3000, 2900), (16, 64, 64), (4, 16, 16))
-    boxes = regions(windows, 1, 1, most=2**26)
+    windows = WindowLayout((64, 3000, 2900), (16, 64, 64), (4, 16, 16))
+    boxes = tile_image(windows, 1, 1, most=2**26)
     assert len(boxes) > 4
     area = np.zeros((3000, 2900), np.uint8)
     for box in boxes:
@@ -134,7 +137,7 @@ def test_large_planes_are_cut_into_parts_that_tile_them() -> None:
         area[box[1:]] += 1
         assert np.prod([s.stop - s.start for s in box[1:]]) * 16 * 12 < 2**26 * 1.3
     assert (area == 1).all()
-    assert len(regions(windows, 1, 1, most=2**40)) == 1
+    assert len(tile_image(windows, 1, 1, most=2**40)) == 1
 
 
 def test_images_smaller_than_a_window_are_mirrored(make_model: Callable) -> None:
@@ -224,8 +227,8 @@ def test_the_radius_is_that_of_the_convolutions() -> None:
     assert receptive_radius(three, 1, (9, 15, 15)) == (1, 1, 1)
     one = torch.nn.Conv3d(1, 1, 1)
     assert receptive_radius(one, 1, (9, 15, 15)) == (0, 0, 0)
-    assert overlap_of("auto", (16, 64, 64), (3, 5, 90)) == (6, 10, 32)
-    assert overlap_of(0.25, (16, 64, 64), (3, 5, 90)) == (4, 16, 16)
+    assert overlap_voxels("auto", (16, 64, 64), (3, 5, 90)) == (6, 10, 32)
+    assert overlap_voxels(0.25, (16, 64, 64), (3, 5, 90)) == (4, 16, 16)
 
 
 def test_windows_that_do_not_fit_into_memory_go_in_parts(

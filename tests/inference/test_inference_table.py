@@ -13,9 +13,9 @@ from distributed import KilledWorker
 from test_inference_predict import noise, place, predict, rows_of, write
 
 from cytoloop.errors import ImageError
-from cytoloop.inference import dask, scratch, sequential
-from cytoloop.inference.inputs import list_inputs, unique_names
-from cytoloop.inference.table import Results
+from cytoloop.inference import cluster, image_task, volume_storage
+from cytoloop.inference.inputs.list_inputs import list_inputs, unique_names
+from cytoloop.inference.results.predictions_csv import PredictionsTable
 from cytoloop.io.read import read_image
 from cytoloop.manifest import Row
 
@@ -30,16 +30,16 @@ def rows(folder: Path, *names: str) -> list[Row]:
 def test_a_second_kill_loses_nothing_that_the_first_had_not(tmp_path: Path) -> None:
     (tmp_path / "labels.tif").touch()
     found = {"status": "done", "labels": "labels.tif"}
-    first = Results(tmp_path, rows(tmp_path, "a", "b"), SAME)
+    first = PredictionsTable(tmp_path, rows(tmp_path, "a", "b"), SAME)
     for number in (0, 1):
         assert not first.reuse(number, f"content {number}")
         first.finish(number, found)
     # killed: there is a journal and no table; then once more before anything was compared
-    Results(tmp_path, rows(tmp_path, "a", "b"), SAME)
-    second = Results(tmp_path, rows(tmp_path, "a", "b", "c"), SAME)
+    PredictionsTable(tmp_path, rows(tmp_path, "a", "b"), SAME)
+    second = PredictionsTable(tmp_path, rows(tmp_path, "a", "b", "c"), SAME)
     assert second.reuse(0, "content 0") and not second.reuse(1, "changed")
     second.write()  # and killed while the other images are predicted
-    third = Results(tmp_path, rows(tmp_path, "a", "b", "c"), SAME)
+    third = PredictionsTable(tmp_path, rows(tmp_path, "a", "b", "c"), SAME)
     assert third.reuse(0, "content 0")
     assert not third.reuse(1, "content 1")  # it may have been half replaced since
 
@@ -77,7 +77,7 @@ def test_stored_maps_again_keep_what_failed_and_survive_a_stop(
         write(place / f"in/{name}.ome.tif", noise((40, 40), ord(name)))
     (place / "in/broken.tif").touch()
     assert predict(f"checkpoint={make_model(2)}", "input=in", "output=p") == 2
-    whole = sequential.told
+    whole = image_task.cells_or_failure
     calls: list[int] = []
 
     def stopped(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
@@ -86,13 +86,13 @@ def test_stored_maps_again_keep_what_failed_and_survive_a_stop(
             raise KeyboardInterrupt
         return whole(work)
 
-    monkeypatch.setattr("cytoloop.inference.reprocess.told", stopped)
+    monkeypatch.setattr("cytoloop.inference.reprocess.cells_or_failure", stopped)
     assert predict("reprocess=p/predictions.csv", "postprocess=value") == 130
     found = rows_of(place / "p")
     assert {n: r["status"] for n, r in found.items()} == {
         "a": "done", "b": "pending", "broken": "failed",
     }  # fmt: skip
-    monkeypatch.setattr("cytoloop.inference.reprocess.told", whole)
+    monkeypatch.setattr("cytoloop.inference.reprocess.cells_or_failure", whole)
     capfd.readouterr()
     assert predict("reprocess=p/predictions.csv", "postprocess=value") == 2
     text = capfd.readouterr().err
@@ -140,14 +140,14 @@ def test_what_does_not_fit_into_memory_fails_alone(
 ) -> None:
     for name in "ab":
         write(place / f"in/{name}.ome.tif", noise((40, 40), ord(name)))
-    whole = sequential.predict_row
+    whole = image_task.predict_image
 
     def short(row: Row, *rest: Any) -> dict[str, Any]:
         if row.id == "a":
             np.empty(2**50, np.uint8)
         return whole(row, *rest)
 
-    monkeypatch.setattr(sequential, "predict_row", short)
+    monkeypatch.setattr(image_task, "predict_image", short)
     assert predict(f"checkpoint={make_model(2)}", "input=in", "output=p") == 2
     found = rows_of(place / "p")
     assert "does not fit into the memory" in found["a"]["reason"]
@@ -160,7 +160,7 @@ def test_an_image_that_kills_its_workers_is_told() -> None:
             raise KilledWorker("predict-1", None, 3)  # type: ignore[arg-type]
 
     with pytest.raises(ImageError, match="was killed, probably for want of memory"):
-        dask._result(Lost(), "a")
+        cluster._result(Lost(), "a")
 
 
 def test_two_files_of_the_same_content_have_a_result_each(
@@ -183,9 +183,9 @@ def test_empty_windows_and_short_axes_are_the_same_on_a_cluster(
     words = (f"checkpoint={make_model()}", "input=in", "skip_empty=true", "window=patch")
     words = (*words, "format=ome-zarr")
     assert predict(*words, "output=p") == 0
-    for module in (scratch, dask):
+    for module in (volume_storage, cluster):
         monkeypatch.setattr(module, "IN_MEMORY_VOXELS", 1000)
-    monkeypatch.setattr(dask, "_BLOCK", (16, 256, 256))
+    monkeypatch.setattr(cluster, "_BLOCK", (16, 256, 256))
     assert predict(*words, "output=q", "workers=2") == 0
     one, other = (read_image(place / o / "probability/a.ome.zarr").data for o in "pq")
     assert one[0, :, :100].max() == 0 < one[0, :, 560:].max()

@@ -289,16 +289,16 @@ def test_any_network_of_monai_can_be_named(project: Path) -> None:
 def test_a_stopped_prediction_tells_what_is_done_and_goes_on(
     project: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    from cytoloop.inference import sequential as engine
+    from cytoloop.inference import image_task as engine
 
-    whole = engine.predict_row
+    whole = engine.predict_image
 
     def stop_at_the_second(row: Any, *args: Any) -> dict[str, Any]:
         if row.id == "img_1":
             raise KeyboardInterrupt
         return whole(row, *args)
 
-    monkeypatch.setattr(engine, "predict_row", stop_at_the_second)
+    monkeypatch.setattr(engine, "predict_image", stop_at_the_second)
     words = ["input=images/raw", "output=stopped"]
     assert run("predict", "checkpoint=m0", *words) == 130
     status = [row["status"] for row in rows_of(project / "stopped/predictions.csv")]

@@ -24,7 +24,7 @@ import pytest
 from cytoloop.__main__ import main
 from cytoloop.curation import Settings, curate
 from cytoloop.errors import ConfigError, ImageError, ManifestError, OutputError
-from cytoloop.inference.inputs import list_inputs
+from cytoloop.inference.inputs.list_inputs import list_inputs
 from cytoloop.io.files import list_images
 from cytoloop.io.names import stem
 from cytoloop.io.read import read_image

@@ -13,13 +13,18 @@ from typing import Any
 import numpy as np
 
 from cytoloop.errors import ImageError, OutputError
-from cytoloop.inference.classes import finish_classes
-from cytoloop.inference.postprocess import Trained, resolved, rule_for
-from cytoloop.inference.predictor import Predictor
-from cytoloop.inference.probability_maps import Maps, at_training_size, predict_maps, resampled_back
-from cytoloop.inference.scratch import Scratch
+from cytoloop.inference.postprocess.classes import finish_classes
+from cytoloop.inference.postprocess.settings import TrainingFacts, instance_rule, resolve_tuned
+from cytoloop.inference.results.writers import choose_format, write_volume
 from cytoloop.inference.settings import Settings
-from cytoloop.inference.writers import form_of, write_volume
+from cytoloop.inference.volume_storage import VolumeStorage
+from cytoloop.inference.windows.predictor import Predictor
+from cytoloop.inference.windows.probability_maps import (
+    ProbabilityMaps,
+    predict_maps,
+    resample_to_image,
+    resample_to_training,
+)
 from cytoloop.instances import segment
 from cytoloop.instances.blocks import Blocks
 from cytoloop.instances.heights import full_scale
@@ -68,7 +73,7 @@ def open_input(row: Row, settings: Settings, predictor: Predictor) -> Pixels:
     return pixels
 
 
-def predict_row(
+def predict_image(
     row: Row,
     predictor: Predictor,
     settings: Settings,
@@ -103,10 +108,10 @@ def predict_row(
         Results cannot be written; those of other images cannot either.
     """
     pixels = open_input(row, settings, predictor)
-    seen = at_training_size(pixels, predictor) if settings.resample else pixels
+    seen = resample_to_training(pixels, predictor) if settings.resample else pixels
     largest = max(pixels.shape, seen.shape, key=math.prod)
-    with writing(output):
-        scratch = Scratch.beside(output, row["name"], largest, key)
+    with report_write_errors(output):
+        scratch = VolumeStorage.beside(output, row["name"], largest, key)
         found = predict_maps(
             row.id,
             seen,
@@ -118,25 +123,25 @@ def predict_row(
             advance,
         )
         return finish_row(
-            row, resampled_back(found, pixels.shape, scratch), pixels.grid,
-            Trained.of(predictor.image), settings, output, scratch,
+            row, resample_to_image(found, pixels.shape, scratch), pixels.grid,
+            TrainingFacts.from_checkpoint(predictor.image), settings, output, scratch,
         )  # fmt: skip
 
 
 def finish_row(
     row: Row,
-    maps: Maps,
+    maps: ProbabilityMaps,
     grid: Grid,
-    trained: Trained,
+    trained: TrainingFacts,
     settings: Settings,
     output: Path,
-    scratch: Scratch,
+    scratch: VolumeStorage,
 ) -> dict[str, Any]:
     """Turn maps into mask, labels and table, and write what is asked for."""
     if trained.classes:
         return finish_classes(row, maps, grid, trained, settings, output, scratch)
     probability, spacing_um = maps["probability"], grid.spacing_um
-    rules = resolved(settings.postprocess, trained)
+    rules = resolve_tuned(settings.postprocess, trained)
     shape = tuple(probability.shape)
     volumes = dict(maps)
     cells: dict[str, Any] = {"spacing_um": format_spacing(spacing_um)}
@@ -146,7 +151,7 @@ def finish_row(
     if set(kinds) - set(maps):
         blocks = Blocks.of(shape, BLOCK_VOXELS)
         threshold = choose_threshold(rules["threshold"], histogram(probability, blocks))
-        rule = rule_for(rules, threshold, spacing_um, trained, len(shape))
+        rule = instance_rule(rules, threshold, spacing_um, trained, len(shape))
         assumed = spacing_um or trained.spacing_um
         labels, sums = segment(
             probability, rule, assumed, scratch.new, blocks.size, maps.get("distance"),
@@ -162,7 +167,7 @@ def finish_row(
         if "objects" in kinds:
             cells["objects_table"] = f"objects/{row['name']}.csv"
             write_table(output / cells["objects_table"], sums.table(spacing_um))
-    form = form_of(row["name"], settings.format, scratch, grid)
+    form = choose_format(row["name"], settings.format, scratch, grid)
     for kind in kinds:
         if kind != "objects":
             cells[kind] = write_volume(output, kind, row["name"], volumes[kind], grid, form)
@@ -171,7 +176,7 @@ def finish_row(
 
 
 @contextmanager
-def writing(folder: Path) -> Iterator[None]:
+def report_write_errors(folder: Path) -> Iterator[None]:
     """Tell what is wrong with a disk that results cannot be written to.
 
     Raises

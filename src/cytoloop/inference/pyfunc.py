@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from cytoloop.errors import ConfigError, ImageError, ModelError
-from cytoloop.inference.arrays import predict_array
-from cytoloop.inference.postprocess import POSTPROCESS
+from cytoloop.inference.postprocess.settings import POSTPROCESS
+from cytoloop.inference.predict_array import predict_array
 from cytoloop.io.digest import file_hash
 from cytoloop.model.architecture import describe
 from cytoloop.model.checkpoint import Checkpoint, read_checkpoint
@@ -44,7 +44,7 @@ _EXAMPLE = (8, 32, 32)
 
 
 @dataclass(frozen=True)
-class Served:
+class ServedModel:
     """What a registered version tells of its model.
 
     Attributes
@@ -74,7 +74,7 @@ class Served:
     facts: dict[str, str]
 
 
-def served(path: str | Path) -> Served:
+def served_model(path: str | Path) -> ServedModel:
     """Return what a version tells of a checkpoint; it predicts once, to see that it can.
 
     Raises
@@ -99,7 +99,7 @@ def served(path: str | Path) -> Served:
         "spacing_um": " ".join(f"{s:g}" for s in spacing) if spacing else "",
         "classes": numbered(class_names(image.get("heads"))),
     }
-    return Served(
+    return ServedModel(
         path=checkpoint.path,
         sha256=file_hash(checkpoint.path),
         axes=axes,

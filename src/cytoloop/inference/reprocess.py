@@ -9,14 +9,19 @@ from typing import Any
 import numpy as np
 
 from cytoloop.errors import ConfigError, ImageError, ManifestError
-from cytoloop.inference.classes import check_save
-from cytoloop.inference.inputs import unique_names
-from cytoloop.inference.predict_image import finish_row, writing
-from cytoloop.inference.probability_maps import PixelVolume
-from cytoloop.inference.scratch import Scratch
-from cytoloop.inference.sequential import told
+from cytoloop.inference.image_task import cells_or_failure
+from cytoloop.inference.inputs.list_inputs import unique_names
+from cytoloop.inference.postprocess.classes import check_save
+from cytoloop.inference.predict_image import finish_row, report_write_errors
+from cytoloop.inference.results.predictions_csv import (
+    MAPS,
+    PredictionsTable,
+    read_model,
+    write_model,
+)
 from cytoloop.inference.settings import Settings
-from cytoloop.inference.table import MAPS, Results, read_model, write_model
+from cytoloop.inference.volume_storage import VolumeStorage
+from cytoloop.inference.windows.probability_maps import PixelVolume
 from cytoloop.instances.blocks import Volume
 from cytoloop.io.digest import file_hash
 from cytoloop.io.pixels import open_pixels
@@ -25,7 +30,7 @@ from cytoloop.manifest import Row, read_manifest
 from cytoloop.truth.classes import class_heads
 
 
-def segment_again(table: str | Path, output: str | Path, settings: Settings) -> Results:
+def reprocess_table(table: str | Path, output: str | Path, settings: Settings) -> PredictionsTable:
     """Make masks, labels and tables from the stored maps of a table of predictions.
 
     Parameters
@@ -58,7 +63,7 @@ def segment_again(table: str | Path, output: str | Path, settings: Settings) -> 
     check_save(settings.save, trained)
     for row, name in zip(rows, unique_names(rows), strict=True):
         row.values["name"] = name
-    results = Results(output, rows, {})
+    results = PredictionsTable(output, rows, {})
     for row, cells in zip(rows, results.table, strict=True):
         # maps depend on the settings that they were made with: `predict` must not take these
         # results for those of its own
@@ -89,11 +94,11 @@ def segment_again(table: str | Path, output: str | Path, settings: Settings) -> 
                 hashes = [file_hash(row.file(name) or "") for name in stored]
                 key = hashlib.sha256(f"{hashes} {again.digest()}".encode()).hexdigest()
                 shape = tuple(next(iter(maps.values())).shape)
-                with writing(output):
-                    scratch = Scratch.beside(output, row["name"], shape, key)
+                with report_write_errors(output):
+                    scratch = VolumeStorage.beside(output, row["name"], shape, key)
                     return finish_row(row, maps, grid, trained, again, output, scratch)
 
-            results.finish(number, told(work))
+            results.finish(number, cells_or_failure(work))
     finally:
         results.write()
     return results

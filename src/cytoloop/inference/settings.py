@@ -10,9 +10,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from cytoloop.errors import ConfigError
-from cytoloop.inference.postprocess import check_postprocess
-from cytoloop.inference.probability_maps import DTYPES
-from cytoloop.inference.test_time_augmentation import CHOICES
+from cytoloop.inference.postprocess.settings import check_postprocess
+from cytoloop.inference.windows.probability_maps import DTYPES
+from cytoloop.inference.windows.test_time_augmentation import CHOICES
 from cytoloop.io.voxel_size import Spacing
 
 OUTPUTS = ("probability", "mask", "labels", "objects")

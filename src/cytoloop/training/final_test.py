@@ -25,12 +25,12 @@ from cytoloop.evaluation.classes import (
     write_class_report,
     write_class_tables,
 )
-from cytoloop.inference.inputs import list_inputs
-from cytoloop.inference.load import Model
-from cytoloop.inference.postprocess import POSTPROCESS
-from cytoloop.inference.predict_images import predict_rows
+from cytoloop.inference.inputs.list_inputs import list_inputs
+from cytoloop.inference.model_source import ModelSource
+from cytoloop.inference.postprocess.settings import POSTPROCESS
+from cytoloop.inference.predict_rows import predict_rows
+from cytoloop.inference.results.predictions_csv import TABLE
 from cytoloop.inference.settings import Settings
-from cytoloop.inference.table import TABLE
 from cytoloop.manifest import Manifest
 from cytoloop.truth.classes import class_names
 
@@ -143,7 +143,7 @@ def score_model(
     ImageError, ManifestError
         Images that cannot be predicted or scored.
     """
-    model = Model((str(checkpoint.absolute()),))
+    model = ModelSource((str(checkpoint.absolute()),))
     classes = class_names(model.load().image.get("heads"))
     settings = Settings(dict(postprocess), save=("probability", "mask" if classes else "labels"))
     results = predict_rows(list_inputs(images), model, folder, named, settings)

@@ -14,8 +14,8 @@ log = logging.getLogger(__name__)
 
 def run(cfg: Any) -> None:
     """Predict every input; an image that fails does not stop the others."""
-    from cytoloop.inference.inputs import list_inputs
-    from cytoloop.inference.predict_images import Engine, predict_rows
+    from cytoloop.inference.inputs.list_inputs import list_inputs
+    from cytoloop.inference.predict_rows import Engine, predict_rows
     from cytoloop.inference.settings import check_settings, settings_of
 
     values = plain(cfg)
@@ -24,16 +24,16 @@ def run(cfg: Any) -> None:
     check_settings(settings, values["engine"], values["workers"])
     output = Path(values["output"] or Path(cfg.reprocess).parent)
     if values["reprocess"] is not None:
-        from cytoloop.inference.reprocess import segment_again
+        from cytoloop.inference.reprocess import reprocess_table
 
-        results = segment_again(cfg.reprocess, output, settings)
+        results = reprocess_table(cfg.reprocess, output, settings)
     else:
-        from cytoloop.inference.load import Model
+        from cytoloop.inference.model_source import ModelSource
         from cytoloop.tracking.checkpoints import locate_checkpoint
 
         rows = list_inputs(cfg.input)
         located = [locate_checkpoint(uri) for uri in _models(str(cfg.checkpoint))]
-        model = Model(
+        model = ModelSource(
             tuple(str(one.path) for one in located),
             *(settings.overlap, settings.tta, cfg.accelerator, settings.precision, settings.window),
         )

@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 def run(cfg: Any) -> float | None:
     """Check the data, train, and return the best score (for `--multirun` searches)."""
     from cytoloop.cli.app import StoppedError, plain
-    from cytoloop.inference.postprocess import check_postprocess
+    from cytoloop.inference.postprocess.settings import check_postprocess
     from cytoloop.training.prepare.bounds import check_knobs
     from cytoloop.training.prepare.classes import check_truth, settle_classes
     from cytoloop.training.prepare.dataset import preflight
@@ -62,7 +62,7 @@ def _train(
 ) -> tuple[dict[str, float], str]:
     """Plan, open the run, train, tune, register; return the final scores and the run's id."""
     from cytoloop.cli.app import plain
-    from cytoloop.inference.pyfunc import served
+    from cytoloop.inference.pyfunc import served_model
     from cytoloop.model.hardware import describe_hardware
     from cytoloop.rounds.lineage import open_training, record_training
     from cytoloop.tracking.artifacts import artifact_of
@@ -107,5 +107,5 @@ def _train(
                 record_evaluation(tracked, evaluation, found, files, str(dataset["test"].path))
                 scores |= {f"test/{name}": value for name, value in found.items()}
     if cfg.register:
-        register(str(cfg.register), served(best), tracked.run_id)
+        register(str(cfg.register), served_model(best), tracked.run_id)
     return scores, tracked.run_id

@@ -13,7 +13,13 @@ from lightning.pytorch.callbacks import Callback
 
 from cytoloop.evaluation.matching import match_instances
 from cytoloop.evaluation.scores import INSTANCE_COUNTS, instance_counts, instance_scores
-from cytoloop.inference.postprocess import MIN_DEPTH, POSTPROCESS, Trained, resolved, rule_for
+from cytoloop.inference.postprocess.settings import (
+    MIN_DEPTH,
+    POSTPROCESS,
+    TrainingFacts,
+    instance_rule,
+    resolve_tuned,
+)
 from cytoloop.instances import Landscape
 from cytoloop.io.voxel_size import Spacing
 
@@ -53,12 +59,12 @@ class ObjectScores(Callback):
         if not batch.get("counts", True):  # another process has this image
             self._counts.append([{} for _ in MIN_DEPTH])
             return
-        trained = Trained.of(pl_module.hparams["image"])
+        trained = TrainingFacts.from_checkpoint(pl_module.hparams["image"])
         maps = {name: _plain(values) for name, values in outputs.items()}
         first = next(iter(maps.values()))
-        settings = resolved(POSTPROCESS, Trained())
+        settings = resolve_tuned(POSTPROCESS, TrainingFacts())
         threshold, spacing = settings["threshold"], _spacing(batch) or trained.spacing_um
-        rule = rule_for(settings, threshold, spacing, trained, first.ndim)
+        rule = instance_rule(settings, threshold, spacing, trained, first.ndim)
         land = Landscape(first, rule, spacing, depth=maps["distance"], contour=maps.get("contour"))
         truth = batch["labels"][0].cpu().numpy()
         valid = (batch["weight"][0, 0] > 0).cpu().numpy()

@@ -10,13 +10,23 @@ from typing import Any
 
 import numpy as np
 
-from cytoloop.inference.classes import class_volume, thresholds_of
-from cytoloop.inference.load import Model
-from cytoloop.inference.postprocess import POSTPROCESS, Trained, resolved, rule_for
+from cytoloop.inference.model_source import ModelSource
+from cytoloop.inference.postprocess.classes import class_volume, thresholds_of
+from cytoloop.inference.postprocess.settings import (
+    POSTPROCESS,
+    TrainingFacts,
+    instance_rule,
+    resolve_tuned,
+)
 from cytoloop.inference.predict_image import check_spacing
-from cytoloop.inference.probability_maps import Maps, at_training_size, predict_maps, resampled_back
-from cytoloop.inference.scratch import Scratch
 from cytoloop.inference.settings import Settings, check_settings
+from cytoloop.inference.volume_storage import VolumeStorage
+from cytoloop.inference.windows.probability_maps import (
+    ProbabilityMaps,
+    predict_maps,
+    resample_to_image,
+    resample_to_training,
+)
 from cytoloop.instances import segment
 from cytoloop.instances.blocks import Blocks
 from cytoloop.instances.thresholds import choose_threshold, histogram
@@ -74,22 +84,22 @@ def predict_array(
     )  # fmt: skip
     check_settings(settings)
     paths = tuple(str(path) for path in checkpoints)
-    predictor = Model(paths, overlap, tta, accelerator, precision, window).load()
+    predictor = ModelSource(paths, overlap, tta, accelerator, precision, window).load()
     pixels = array_pixels(array, settings.spacing_um, channel_axis)
     predictor.check("array", pixels)
     check_spacing("array", settings.spacing_um, predictor, resample)
-    scratch = Scratch(None)
-    seen = at_training_size(pixels, predictor) if resample else pixels
+    scratch = VolumeStorage(None)
+    seen = resample_to_training(pixels, predictor) if resample else pixels
     stored = predict_maps("array", seen, predictor, scratch, batch_size=batch_size)
-    maps = resampled_back(stored, pixels.shape, scratch)
-    trained = Trained.of(predictor.image)
+    maps = resample_to_image(stored, pixels.shape, scratch)
+    trained = TrainingFacts.from_checkpoint(predictor.image)
     if trained.classes:
         return _of_classes(maps, trained, settings)
     levels = np.asarray(maps["probability"])
-    rules = resolved(settings.postprocess, trained)
+    rules = resolve_tuned(settings.postprocess, trained)
     counts = histogram(levels, Blocks(levels.shape, levels.shape))
     threshold = choose_threshold(rules["threshold"], counts)
-    rule = rule_for(rules, threshold, settings.spacing_um, trained, levels.ndim)
+    rule = instance_rule(rules, threshold, settings.spacing_um, trained, levels.ndim)
     assumed = settings.spacing_um or trained.spacing_um
     labels, sums = segment(
         levels, rule, assumed, depth=maps.get("distance"), contour=maps.get("contour")
@@ -103,9 +113,9 @@ def predict_array(
     )
 
 
-def _of_classes(maps: Maps, trained: Trained, settings: Settings) -> Prediction:
+def _of_classes(maps: ProbabilityMaps, trained: TrainingFacts, settings: Settings) -> Prediction:
     thresholds = thresholds_of(settings.postprocess, trained, maps)
-    classes = np.asarray(class_volume(maps, thresholds, Scratch(None)))
+    classes = np.asarray(class_volume(maps, thresholds, VolumeStorage(None)))
     return Prediction(
         np.stack([np.asarray(one) for one in maps.values()]).astype(np.float32) / 255,
         classes,

@@ -48,7 +48,7 @@ _CRUMB = 0.05  # share of the mean training object below which a piece is no obj
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainingFacts:
     """What a model knows of its training images.
 
     Attributes
@@ -68,12 +68,12 @@ class Trained:
     classes: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, image: Mapping[str, Any]) -> Trained:
+    def from_checkpoint(cls, image: Mapping[str, Any]) -> TrainingFacts:
         """Return the facts that a checkpoint holds; what cannot be was not tuned by us."""
         found = image.get("tuned")
         classes = class_names(image.get("heads"))
         ranges = {name: _RANGES[name] for name in TUNED}
-        ranges |= {tuned_name(name): _RANGES["threshold"] for name in classes}
+        ranges |= {class_threshold_key(name): _RANGES["threshold"] for name in classes}
         tuned = {
             name: float(value)
             for name, value in (found.items() if isinstance(found, Mapping) else ())
@@ -119,7 +119,7 @@ def check_postprocess(settings: Mapping[str, Any]) -> list[str]:
     return problems
 
 
-def resolved(settings: Mapping[str, Any], trained: Trained) -> dict[str, Any]:
+def resolve_tuned(settings: Mapping[str, Any], trained: TrainingFacts) -> dict[str, Any]:
     """Return the settings with what training chose in the place of ``tuned``."""
     chosen = TUNED | dict(trained.tuned or {})
     return {
@@ -128,12 +128,12 @@ def resolved(settings: Mapping[str, Any], trained: Trained) -> dict[str, Any]:
     }
 
 
-def tuned_name(name: str) -> str:
+def class_threshold_key(name: str) -> str:
     """Return what the threshold of a class is called among what was tuned."""
     return f"threshold_{name}"
 
 
-def class_threshold(settings: Mapping[str, Any], trained: Trained, name: str) -> float | str:
+def class_threshold(settings: Mapping[str, Any], trained: TrainingFacts, name: str) -> float | str:
     """Return the probability above which a voxel may be of a class, or how to find it.
 
     Parameters
@@ -146,15 +146,15 @@ def class_threshold(settings: Mapping[str, Any], trained: Trained, name: str) ->
     """
     given = settings["threshold"]
     if given == "tuned":
-        return float((trained.tuned or {}).get(tuned_name(name), TUNED["threshold"]))
+        return float((trained.tuned or {}).get(class_threshold_key(name), TUNED["threshold"]))
     return given if isinstance(given, str) else float(given)
 
 
-def rule_for(
+def instance_rule(
     settings: Mapping[str, Any],
     threshold: float,
     spacing_um: Sequence[float] | None,
-    trained: Trained,
+    trained: TrainingFacts,
     ndim: int,
 ) -> InstanceRule:
     """Return how objects are made in one image.

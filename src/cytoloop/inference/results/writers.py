@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from cytoloop.inference.scratch import Scratch
+from cytoloop.inference.volume_storage import VolumeStorage
 from cytoloop.instances.blocks import Volume
 from cytoloop.io.voxel_size import Grid
 from cytoloop.io.writers.tiff import write_image
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 _ENDINGS = {"ome-tiff": ".ome.tif", "ome-zarr": ".ome.zarr"}
 
 
-class Stacked:
+class ChannelStack:
     """Volumes as the channels of one, read and never copied together.
 
     Parameters
@@ -42,7 +42,7 @@ class Stacked:
         return np.asarray(self._parts[channel][tuple(rest)])
 
 
-def form_of(name: str, asked: str, scratch: Scratch, grid: Grid) -> str:
+def choose_format(name: str, asked: str, scratch: VolumeStorage, grid: Grid) -> str:
     """Return the form of an image's files.
 
     ``auto`` is OME-Zarr for what does not fit into memory, and for an image that does not begin at
@@ -64,7 +64,7 @@ def write_volume(
     output: Path,
     kind: str,
     name: str,
-    volume: Volume | Stacked,
+    volume: Volume | ChannelStack,
     grid: Grid,
     form: str,
     channels: Sequence[str] = (),

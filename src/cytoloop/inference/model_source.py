@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from cytoloop.inference.predictor import Predictor
+from cytoloop.inference.windows.predictor import Predictor
 from cytoloop.model.checkpoint import read_checkpoint
 
 
 @dataclass(frozen=True)
-class Model:
+class ModelSource:
     """What a predictor is made of: plain values, for workers to make their own.
 
     Attributes
@@ -46,7 +46,7 @@ def _stamp(path: Path) -> tuple[str, int, int]:
 
 
 @lru_cache(maxsize=1)
-def _load(model: Model, stamps: tuple[tuple[str, int, int], ...]) -> Predictor:
+def _load(model: ModelSource, stamps: tuple[tuple[str, int, int], ...]) -> Predictor:
     checkpoints = [read_checkpoint(path) for path in model.paths]
     return Predictor(
         checkpoints, model.overlap, model.tta, model.accelerator, model.precision, model.window

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from cytoloop.inference.windows import Windows
+from cytoloop.inference.windows.layout import WindowLayout
 from cytoloop.instances.blocks import Box
 from cytoloop.io.pixels import Pixels
 
@@ -27,7 +27,9 @@ Network = Callable[[np.ndarray], np.ndarray]
 """Prepared windows (B, C, *window) to maps (B, K, *window), float32 in [0, 1]."""
 
 
-def regions(windows: Windows, channels: int, maps: int, most: float = SLAB_BYTES) -> list[Box]:
+def tile_image(
+    windows: WindowLayout, channels: int, maps: int, most: float = SLAB_BYTES
+) -> list[Box]:
     """Return boxes that tile the image (as the windows see it), each with slabs that fit.
 
     Parameters
@@ -57,9 +59,9 @@ def regions(windows: Windows, channels: int, maps: int, most: float = SLAB_BYTES
     ]
 
 
-def stream(
+def sliding_window_inference(
     pixels: Pixels,
-    windows: Windows,
+    windows: WindowLayout,
     prepare: Prepare,
     network: Network,
     box: Box,
@@ -129,7 +131,7 @@ def stream(
 
 
 def _slab_reader(
-    pixels: Pixels, windows: Windows, hull: Sequence[slice], prepare: Prepare
+    pixels: Pixels, windows: WindowLayout, hull: Sequence[slice], prepare: Prepare
 ) -> Callable[[int], np.ndarray]:
     """Return a function that reads and prepares the planes of a row of windows, each once."""
     thick = windows.size[0]
@@ -148,7 +150,7 @@ def _slab_reader(
     return read
 
 
-def _mirrored(pixels: Pixels, windows: Windows, box: Sequence[slice]) -> np.ndarray:
+def _mirrored(pixels: Pixels, windows: WindowLayout, box: Sequence[slice]) -> np.ndarray:
     """Return a box of the image, mirrored at its sides where it reaches beyond them."""
     inner, picks = [], []
     for side, before, length in zip(box, windows.before, pixels.shape, strict=True):
@@ -169,7 +171,7 @@ def _batches(items: Sequence[tuple[int, ...]], size: int) -> Iterator[Sequence[t
 
 
 def _part(
-    slab: np.ndarray, corner: Sequence[int], hull: Sequence[slice], windows: Windows
+    slab: np.ndarray, corner: Sequence[int], hull: Sequence[slice], windows: WindowLayout
 ) -> tuple[slice, ...]:
     """Return where a window lies in a slab."""
     sides = zip(corner, hull, windows.size[1:], strict=True)

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from cytoloop.errors import ImageError
-from cytoloop.inference.postprocess import Trained
-from cytoloop.inference.predict_image import writing
-from cytoloop.inference.predictor import OTHER_HEADS
+from cytoloop.inference.postprocess.settings import TrainingFacts
+from cytoloop.inference.predict_image import report_write_errors
 from cytoloop.inference.settings import OUTPUTS
+from cytoloop.inference.windows.predictor import OTHER_HEADS
 from cytoloop.io.atomic import replacing
 from cytoloop.manifest import Row, read_manifest, write_manifest
 
@@ -44,7 +44,7 @@ COLUMNS = (
 _SAME = ("model_sha256", "input_sha256", "settings")
 
 
-class Results:
+class PredictionsTable:
     """The table of a folder, kept up to date while images are predicted.
 
     It holds every row from the start: ``pending``, then ``done``, or ``failed`` with the reason.
@@ -73,7 +73,7 @@ class Results:
             cells |= {"id": row.id, "raw": row.named("raw"), "status": "pending"}
             self.table.append({**cells, **common})
         # what is done stays done until it is known not to be: a kill may come before that
-        with writing(self.folder):
+        with report_write_errors(self.folder):
             known = [self._done(cells["id"]) or cells for cells in self.table]
             write_manifest(self.folder / TABLE, known, COLUMNS)
             (self.folder / JOURNAL).unlink(missing_ok=True)
@@ -101,12 +101,15 @@ class Results:
         """Note what became of a row."""
         self.table[number] |= found
         line = {k: v for k, v in self.table[number].items() if k in COLUMNS}
-        with writing(self.folder), (self.folder / JOURNAL).open("a", encoding="utf-8") as file:
+        with (
+            report_write_errors(self.folder),
+            (self.folder / JOURNAL).open("a", encoding="utf-8") as file,
+        ):
             file.write(json.dumps(line, default=str) + "\n")
 
     def write(self) -> None:
         """Write the table, and end the journal."""
-        with writing(self.folder):
+        with report_write_errors(self.folder):
             write_manifest(self.folder / TABLE, self.table, COLUMNS)
             (self.folder / JOURNAL).unlink(missing_ok=True)
 
@@ -141,17 +144,19 @@ class Results:
         return former
 
 
-def write_model(folder: Path, trained: Trained) -> None:
+def write_model(folder: Path, trained: TrainingFacts) -> None:
     """Write what later post-processing needs to know of the model."""
-    with writing(folder), replacing(folder / MODEL) as temporary:
+    with report_write_errors(folder), replacing(folder / MODEL) as temporary:
         temporary.write_text(json.dumps(asdict(trained), indent=2) + "\n", encoding="utf-8")
 
 
-def read_model(folder: Path) -> Trained:
+def read_model(folder: Path) -> TrainingFacts:
     """Return what `write_model` left; nothing is known of masks of other origin."""
     try:
         facts = json.loads((folder / MODEL).read_text(encoding="utf-8"))
         classes = tuple(str(name) for name in facts.get("classes", ()))
-        return Trained(facts["spacing_um"], float(facts["object_voxels"]), facts["tuned"], classes)
+        return TrainingFacts(
+            facts["spacing_um"], float(facts["object_voxels"]), facts["tuned"], classes
+        )
     except FileNotFoundError:
-        return Trained()
+        return TrainingFacts()

@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from cytoloop.errors import ImageError, ManifestError
-from cytoloop.inference.classes import check_save
-from cytoloop.inference.dask import run_on_cluster
-from cytoloop.inference.load import Model
-from cytoloop.inference.postprocess import Trained
+from cytoloop.inference.cluster import run_on_cluster
+from cytoloop.inference.image_task import ImageTask, run_here
+from cytoloop.inference.model_source import ModelSource
+from cytoloop.inference.postprocess.classes import check_save
+from cytoloop.inference.postprocess.settings import TrainingFacts
 from cytoloop.inference.predict_image import input_digest
-from cytoloop.inference.sequential import Job, run_here
+from cytoloop.inference.results.predictions_csv import PredictionsTable, write_model
 from cytoloop.inference.settings import Settings
-from cytoloop.inference.table import Results, write_model
 from cytoloop.manifest import Row
 from cytoloop.terminal import stderr_console
 
@@ -46,12 +46,12 @@ class Engine:
 
 def predict_rows(
     rows: Sequence[Row],
-    model: Model,
+    model: ModelSource,
     output: str | Path,
     named: Mapping[str, str | None],
     settings: Settings,
     engine: Engine | None = None,
-) -> Results:
+) -> PredictionsTable:
     """Predict each row, write its images, and keep ``predictions.csv`` up to date.
 
     A row that fails does not stop the others. Results of before are taken over where model,
@@ -76,17 +76,17 @@ def predict_rows(
     engine = engine or Engine()
     output = Path(output).absolute()
     predictor = model.load()
-    check_save(settings.save, Trained.of(predictor.image))
+    check_save(settings.save, TrainingFacts.from_checkpoint(predictor.image))
     digest = settings.digest()
     common = {**named, "model_sha256": predictor.model_sha256, "settings": digest}
-    results = Results(output, rows, common)
-    write_model(output, Trained.of(predictor.image))
+    results = PredictionsTable(output, rows, common)
+    write_model(output, TrainingFacts.from_checkpoint(predictor.image))
     jobs = []
     for number, row in enumerate(rows):
         content = _digest(row)
         if not (content and results.reuse(number, content)):
             text = f"{predictor.model_sha256} {content} {digest}"
-            jobs.append(Job(number, row, hashlib.sha256(text.encode()).hexdigest()[:32]))
+            jobs.append(ImageTask(number, row, hashlib.sha256(text.encode()).hexdigest()[:32]))
     results.write()
     if len(jobs) < len(rows):
         log.info("%d image(s) are done: same model, input and settings", len(rows) - len(jobs))
@@ -110,8 +110,8 @@ def _digest(row: Row) -> str:
 
 def _run(
     engine: Engine,
-    jobs: Sequence[Job],
-    model: Model,
+    jobs: Sequence[ImageTask],
+    model: ModelSource,
     settings: Settings,
     output: Path,
     advance: Callable[[int, float], None],

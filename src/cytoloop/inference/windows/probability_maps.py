@@ -9,10 +9,10 @@ from functools import partial
 
 import numpy as np
 
-from cytoloop.inference.predictor import Predictor
-from cytoloop.inference.scratch import Scratch
-from cytoloop.inference.sliding_window import regions, stream
-from cytoloop.inference.windows import Windows
+from cytoloop.inference.volume_storage import VolumeStorage
+from cytoloop.inference.windows.layout import WindowLayout
+from cytoloop.inference.windows.predictor import Predictor
+from cytoloop.inference.windows.sliding_window import sliding_window_inference, tile_image
 from cytoloop.instances.blocks import Box, Volume
 from cytoloop.intensity.normalization import Levels
 from cytoloop.intensity.resample import ResampledPixels, resampled_shape
@@ -22,7 +22,7 @@ DTYPES = {"uint8": np.uint8, "float16": np.float16}
 _PLANES = 64
 
 
-Maps = dict[str, Volume]
+ProbabilityMaps = dict[str, Volume]
 """Volumes by name: ``probability`` first, ``distance`` where a network says the depth; of classes
 one each, ``class_NAME``."""
 
@@ -31,12 +31,12 @@ def predict_maps(
     name: str,
     pixels: Pixels,
     predictor: Predictor,
-    scratch: Scratch,
+    scratch: VolumeStorage,
     dtype: str = "uint8",
     batch_size: int | str = "auto",
     skip_empty: bool = False,
     advance: Callable[[float], None] = lambda share: None,
-) -> Maps:
+) -> ProbabilityMaps:
     """Return the probability of foreground of each voxel, or what other heads say of it.
 
     Parameters
@@ -70,7 +70,7 @@ def predict_maps(
     network = partial(network_of, predictor, levels, skip_empty)
     batch = batch_of(batch_size, predictor, windows)
     count = len(volumes)
-    boxes = regions(windows, len(pixels.channels), count)
+    boxes = tile_image(windows, len(pixels.channels), count)
     planes = windows.shape[0]
     done = scratch.done(predictor.maps[0])  # planes of one box after the other
     with ThreadPoolExecutor(1, "write") as behind:
@@ -80,7 +80,9 @@ def predict_maps(
             if first >= planes:
                 continue
             rest = (slice(first, planes), *box[1:])
-            for where, found in stream(pixels, windows, prepare, network, rest, count, batch):
+            for where, found in sliding_window_inference(
+                pixels, windows, prepare, network, rest, count, batch
+            ):
                 if writing is not None:
                     writing.result()
                 reached = number * planes + where[0].stop
@@ -105,7 +107,7 @@ def network_of(
     return maps
 
 
-def batch_of(size: int | str, predictor: Predictor, windows: Windows) -> int:
+def batch_of(size: int | str, predictor: Predictor, windows: WindowLayout) -> int:
     """Return how many windows go through the network at a time.
 
     As many as hold the voxels of so many training patches, at least one. ``auto``: of 4 on a CPU,
@@ -116,7 +118,7 @@ def batch_of(size: int | str, predictor: Predictor, windows: Windows) -> int:
     return max(patches * math.prod(predictor.size) // math.prod(windows.size), 1)
 
 
-def write_box(volume: Volume, windows: Windows, box: Box, probability: np.ndarray) -> None:
+def write_box(volume: Volume, windows: WindowLayout, box: Box, probability: np.ndarray) -> None:
     """Write a part of a map, without what was mirrored around the image.
 
     Parameters
@@ -140,7 +142,12 @@ def write_box(volume: Volume, windows: Windows, box: Box, probability: np.ndarra
 
 
 def _write(
-    volumes: Maps, windows: Windows, box: Box, found: np.ndarray, scratch: Scratch, reached: int
+    volumes: ProbabilityMaps,
+    windows: WindowLayout,
+    box: Box,
+    found: np.ndarray,
+    scratch: VolumeStorage,
+    reached: int,
 ) -> None:
     for volume, one in zip(volumes.values(), found, strict=True):
         write_box(volume, windows, box, one)
@@ -155,7 +162,7 @@ def quantised(probability: np.ndarray, dtype: np.dtype) -> np.ndarray:
     return probability.astype(dtype)
 
 
-def at_training_size(pixels: Pixels, predictor: Predictor) -> Pixels:
+def resample_to_training(pixels: Pixels, predictor: Predictor) -> Pixels:
     """Return an image at the voxel size of the training images, where both are known."""
     wanted = predictor.spacing_um
     if pixels.spacing_um is None or wanted is None:
@@ -164,12 +171,14 @@ def at_training_size(pixels: Pixels, predictor: Predictor) -> Pixels:
     return pixels if shape == tuple(pixels.shape) else ResampledPixels(pixels, shape)
 
 
-def resampled_back(maps: Maps, shape: tuple[int, ...], scratch: Scratch) -> Maps:
+def resample_to_image(
+    maps: ProbabilityMaps, shape: tuple[int, ...], scratch: VolumeStorage
+) -> ProbabilityMaps:
     """Return maps on the grid of the image."""
     return {name: _resampled(name, one, shape, scratch) for name, one in maps.items()}
 
 
-def _resampled(name: str, stored: Volume, shape: tuple[int, ...], scratch: Scratch) -> Volume:
+def _resampled(name: str, stored: Volume, shape: tuple[int, ...], scratch: VolumeStorage) -> Volume:
     if tuple(stored.shape) == tuple(shape):
         return stored
     source = ResampledPixels(_VolumePixels(stored), shape)

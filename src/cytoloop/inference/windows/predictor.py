@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from cytoloop.errors import ConfigError, ImageError, ModelError
-from cytoloop.inference.test_time_augmentation import views
-from cytoloop.inference.windows import Windows, overlap_of, receptive_radius
+from cytoloop.inference.windows.layout import WindowLayout, overlap_voxels, receptive_radius
+from cytoloop.inference.windows.test_time_augmentation import views
 from cytoloop.intensity.normalization import SAMPLE, Levels, intensity_statistics, normalize
 from cytoloop.io.pixels import Pixels, slabs
 from cytoloop.io.voxel_size import Spacing
@@ -41,7 +41,7 @@ class Predictor:
     overlap : float or ``auto``
         Of neighbouring windows: a share in [0, 1), or by how far the networks look.
     tta : str
-        Test-time augmentation: none, flips or full, see `cytoloop.inference.test_time_augmentation`.
+        Test-time augmentation: none, flips or full, see `cytoloop.inference.windows.test_time_augmentation`.
     accelerator : str
         auto, cpu or gpu.
     precision : str
@@ -142,15 +142,15 @@ class Predictor:
                 "Name the channel: channel=NUMBER or channel=NAME.",
             )
 
-    def windows(self, shape: Sequence[int]) -> Windows:
+    def windows(self, shape: Sequence[int]) -> WindowLayout:
         """Return the windows that cover an image."""
         size = self.size
         if self.window == "auto":
             size = grown_window(shape, self.size, self.shrinkage and self.stride)
         if any(view.turns for view in self.views):  # a turned window must be one of the same sides
             size = (*size[:-2], min(size[-2:]), min(size[-2:]))
-        overlap = overlap_of(self.overlap, size, self.radius)
-        return Windows(shape, size, overlap, self.stride)
+        overlap = overlap_voxels(self.overlap, size, self.radius)
+        return WindowLayout(shape, size, overlap, self.stride)
 
     def levels(self, name: str, pixels: Pixels) -> list[Levels] | None:
         """Return what each network's normalisation takes from an image; None if it shows nothing.

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from cytoloop.errors import ConfigError
-from cytoloop.inference.postprocess import Trained, class_threshold
-from cytoloop.inference.probability_maps import Maps
-from cytoloop.inference.scratch import Scratch
+from cytoloop.inference.postprocess.settings import TrainingFacts, class_threshold
+from cytoloop.inference.results.writers import ChannelStack, choose_format, write_volume
 from cytoloop.inference.settings import Settings
-from cytoloop.inference.writers import Stacked, form_of, write_volume
+from cytoloop.inference.volume_storage import VolumeStorage
+from cytoloop.inference.windows.probability_maps import ProbabilityMaps
 from cytoloop.instances.blocks import Blocks, Volume
 from cytoloop.instances.heights import full_scale
 from cytoloop.instances.segment import BLOCK_VOXELS
@@ -29,7 +29,7 @@ OUTPUTS = ("probability", "mask")
 """What a model of classes makes; it tells no object from another."""
 
 
-def check_save(save: Sequence[str], trained: Trained) -> None:
+def check_save(save: Sequence[str], trained: TrainingFacts) -> None:
     """Refuse to predict what a model of classes does not tell.
 
     Raises
@@ -51,7 +51,9 @@ def check_save(save: Sequence[str], trained: Trained) -> None:
     log.info("the model tells classes, not objects: no %s", " and no ".join(left_out))
 
 
-def thresholds_of(settings: Mapping[str, Any], trained: Trained, maps: Maps) -> list[float]:
+def thresholds_of(
+    settings: Mapping[str, Any], trained: TrainingFacts, maps: ProbabilityMaps
+) -> list[float]:
     """Return the threshold of each class in an image.
 
     Parameters
@@ -72,7 +74,9 @@ def thresholds_of(settings: Mapping[str, Any], trained: Trained, maps: Maps) -> 
     return found
 
 
-def class_volume(maps: Maps, thresholds: Sequence[float], scratch: Scratch) -> Volume:
+def class_volume(
+    maps: ProbabilityMaps, thresholds: Sequence[float], scratch: VolumeStorage
+) -> Volume:
     """Return the class image of maps, ([Z,] Y, X) uint8, made block by block."""
     volumes = list(maps.values())
     shape = tuple(volumes[0].shape)
@@ -87,12 +91,12 @@ def class_volume(maps: Maps, thresholds: Sequence[float], scratch: Scratch) -> V
 
 def finish_classes(
     row: Row,
-    maps: Maps,
+    maps: ProbabilityMaps,
     grid: Grid,
-    trained: Trained,
+    trained: TrainingFacts,
     settings: Settings,
     output: Path,
-    scratch: Scratch,
+    scratch: VolumeStorage,
 ) -> dict[str, Any]:
     """Turn the maps of classes into one with channels and a class image; write what is wanted.
 
@@ -106,10 +110,10 @@ def finish_classes(
         "classes": " ".join(trained.classes),
     }
     named = row["name"]
-    form = form_of(named, settings.format, scratch, grid)
+    form = choose_format(named, settings.format, scratch, grid)
     if "probability" in settings.save:
         cells["probability"] = write_volume(
-            *(output, "probability", named, Stacked(list(maps.values())), grid, form),
+            *(output, "probability", named, ChannelStack(list(maps.values())), grid, form),
             channels=trained.classes,
         )
     if "mask" in settings.save and settings.postprocess["instances"]:

@@ -15,7 +15,7 @@ _SEEN = 0.5
 """Share of the sensitivity of a network that lies within its radius."""
 
 
-class Windows:
+class WindowLayout:
     """Windows that cover an image evenly, blended by Gaussians.
 
     The weight of a voxel is a product over the axes, and so is the sum of the weights of all
@@ -113,7 +113,9 @@ def receptive_radius(network: nn.Module, channels: int, size: Sequence[int]) -> 
     return tuple(radii)
 
 
-def overlap_of(rule: float | str, size: Sequence[int], radius: Sequence[int]) -> tuple[int, ...]:
+def overlap_voxels(
+    rule: float | str, size: Sequence[int], radius: Sequence[int]
+) -> tuple[int, ...]:
     """Return by how many voxels neighbouring windows overlap.
 
     Parameters

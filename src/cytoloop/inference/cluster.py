@@ -19,14 +19,20 @@ from typing import Any
 import numpy as np
 
 from cytoloop.errors import ConfigError, ImageError, ManifestError
-from cytoloop.inference.load import Model
-from cytoloop.inference.postprocess import Trained
-from cytoloop.inference.predict_image import finish_row, open_input, writing
-from cytoloop.inference.probability_maps import DTYPES, batch_of, network_of, write_box
-from cytoloop.inference.scratch import CHUNK, IN_MEMORY_VOXELS, Scratch
-from cytoloop.inference.sequential import LESS_MEMORY, Job, mover, predict_job, told
+from cytoloop.inference.image_task import (
+    LESS_MEMORY,
+    ImageTask,
+    cells_or_failure,
+    mover,
+    predict_job,
+)
+from cytoloop.inference.model_source import ModelSource
+from cytoloop.inference.postprocess.settings import TrainingFacts
+from cytoloop.inference.predict_image import finish_row, open_input, report_write_errors
 from cytoloop.inference.settings import Settings
-from cytoloop.inference.sliding_window import stream
+from cytoloop.inference.volume_storage import CHUNK, IN_MEMORY_VOXELS, VolumeStorage
+from cytoloop.inference.windows.probability_maps import DTYPES, batch_of, network_of, write_box
+from cytoloop.inference.windows.sliding_window import sliding_window_inference
 from cytoloop.instances.blocks import Blocks, Box
 from cytoloop.intensity.normalization import Levels
 from cytoloop.io.read import read_header
@@ -38,8 +44,8 @@ _BLOCK = (64, 512, 512)
 
 
 def run_on_cluster(
-    jobs: Sequence[Job],
-    model: Model,
+    jobs: Sequence[ImageTask],
+    model: ModelSource,
     settings: Settings,
     output: Path,
     advance: Callable[[int, float], None],
@@ -82,7 +88,7 @@ def run_on_cluster(
         }
         for future in as_completed(list(tasks)):
             job = tasks[future]
-            yield job.number, told(partial(_result, future, job.row.id))
+            yield job.number, cells_or_failure(partial(_result, future, job.row.id))
         for job in large:
             moved = mover(advance, job.number)
             yield job.number, _predict_blocks(client, job, model, settings, output, moved)
@@ -90,8 +96,8 @@ def run_on_cluster(
 
 def _predict_blocks(
     client: Any,
-    job: Job,
-    model: Model,
+    job: ImageTask,
+    model: ModelSource,
     settings: Settings,
     output: Path,
     advance: Callable[[float], None],
@@ -103,8 +109,8 @@ def _predict_blocks(
 
         predictor = model.load()
         pixels = open_input(job.row, settings, predictor)
-        with writing(output):
-            scratch = Scratch(output / ".partial" / job.row["name"], job.key)
+        with report_write_errors(output):
+            scratch = VolumeStorage(output / ".partial" / job.row["name"], job.key)
             maps = {}
             for name in predictor.maps:
                 maps[name] = scratch.new(name, pixels.shape, DTYPES[settings.dtype])
@@ -125,19 +131,24 @@ def _predict_blocks(
                     _result(future, job.row.id)
                     scratch.note(f"box {tasks[future]}", 1)
                     advance(sum(scratch.done(f"box {n}") for n in range(len(boxes))) / len(boxes))
-            trained = Trained.of(predictor.image)
+            trained = TrainingFacts.from_checkpoint(predictor.image)
             return finish_row(job.row, maps, pixels.grid, trained, settings, output, scratch)
 
-    return told(work)
+    return cells_or_failure(work)
 
 
-def _levels(job: Job, model: Model, settings: Settings) -> list[Levels] | None:
+def _levels(job: ImageTask, model: ModelSource, settings: Settings) -> list[Levels] | None:
     predictor = model.load()
     return predictor.levels(job.row.id, open_input(job.row, settings, predictor))
 
 
 def _predict_box(
-    job: Job, model: Model, settings: Settings, output: Path, levels: list[Levels], box: Box
+    job: ImageTask,
+    model: ModelSource,
+    settings: Settings,
+    output: Path,
+    levels: list[Levels],
+    box: Box,
 ) -> None:
     """Predict a block of a large image into its Zarr."""
     predictor = model.load()
@@ -146,7 +157,7 @@ def _predict_box(
     windows = predictor.windows(pixels.shape)
     count = len(predictor.maps)
     found = np.zeros((count, *(s.stop - s.start for s in box)), np.float32)
-    for where, maps in stream(
+    for where, maps in sliding_window_inference(
         pixels,
         windows,
         partial(predictor.prepare, levels=levels),
@@ -157,10 +168,10 @@ def _predict_box(
     ):
         found[:, where[0].start - box[0].start : where[0].stop - box[0].start] = maps
     for name, one in zip(predictor.maps, found, strict=True):
-        write_box(Scratch.attach(folder, name), windows, box, one)  # whole chunks, at once
+        write_box(VolumeStorage.attach(folder, name), windows, box, one)  # whole chunks, at once
 
 
-def _is_large(job: Job, settings: Settings) -> bool:
+def _is_large(job: ImageTask, settings: Settings) -> bool:
     """Tell whether an image is cut into blocks, from its header alone."""
     try:
         header = read_header(job.row.file("raw") or "", job.row["scene"] or None)

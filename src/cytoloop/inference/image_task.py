@@ -12,8 +12,8 @@ from typing import Any
 from torch import OutOfMemoryError
 
 from cytoloop.errors import ImageError, ManifestError
-from cytoloop.inference.load import Model
-from cytoloop.inference.predict_image import predict_row
+from cytoloop.inference.model_source import ModelSource
+from cytoloop.inference.predict_image import predict_image
 from cytoloop.inference.settings import Settings
 from cytoloop.manifest import Row
 
@@ -23,7 +23,7 @@ LESS_MEMORY = "Take fewer workers=, a smaller batch_size=, or a machine with mor
 
 
 @dataclass(frozen=True)
-class Job:
+class ImageTask:
     """An image to predict.
 
     Attributes
@@ -41,8 +41,8 @@ class Job:
 
 
 def run_here(
-    jobs: Sequence[Job],
-    model: Model,
+    jobs: Sequence[ImageTask],
+    model: ModelSource,
     settings: Settings,
     output: Path,
     advance: Callable[[int, float], None],
@@ -53,17 +53,19 @@ def run_here(
 
 
 def predict_job(
-    job: Job,
-    model: Model,
+    job: ImageTask,
+    model: ModelSource,
     settings: Settings,
     output: Path,
     advance: Callable[[float], None] = lambda share: None,
 ) -> dict[str, Any]:
     """Return the cells of an image: of its results, or of the reason why there are none."""
-    return told(lambda: predict_row(job.row, model.load(), settings, output, job.key, advance))
+    return cells_or_failure(
+        lambda: predict_image(job.row, model.load(), settings, output, job.key, advance)
+    )
 
 
-def told(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+def cells_or_failure(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """Return the cells of a row: what the work returns, or why it failed; and how long it took.
 
     What a worker took it says itself.

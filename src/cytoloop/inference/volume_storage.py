@@ -21,7 +21,7 @@ CHUNK = (16, 256, 256)
 _NOTE = "progress.json"
 
 
-class Scratch:
+class VolumeStorage:
     """Volumes of one image.
 
     Parameters
@@ -52,7 +52,7 @@ class Scratch:
             self._note()
 
     @classmethod
-    def beside(cls, output: Path, name: str, shape: tuple[int, ...], key: str) -> Scratch:
+    def beside(cls, output: Path, name: str, shape: tuple[int, ...], key: str) -> VolumeStorage:
         """Return the scratch of an image: on disk where it is large."""
         small = math.prod(shape) <= IN_MEMORY_VOXELS
         return cls(None if small else output / ".partial" / name, key)
