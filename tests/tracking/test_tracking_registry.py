@@ -148,7 +148,7 @@ def test_what_mlflow_hands_over_wrongly_is_told(make_model: Make) -> None:
         model.predict(np.zeros((2, 40, 40)), {"output": "maps"})
     with pytest.raises(ValueError, match=r"has shape \(40, 40\), the model takes CYX"):
         model.predict(np.zeros((40, 40)))
-    with pytest.raises(ValueError, match="is no array of numbers"):
+    with pytest.raises(ValueError, match="is not an array of numbers"):
         model.predict([[["a", "b"]]])
     with pytest.raises(ConfigError, match="Give all of spacing_z_um"):
         model.predict(np.zeros((2, 40, 40)), {"spacing_y_um": 0.5})

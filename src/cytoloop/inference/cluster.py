@@ -1,245 +1,158 @@
-"""Work shared out to a Dask cluster: a task for each image, many for one that is large.
+"""Prediction on a Dask cluster: one task per image, many tasks for a large image.
 
-An image that does not fit into memory is cut into blocks, and each worker predicts some of them
-into the same Zarr. A worker that is lost costs what it was doing: Dask gives it to another one.
-Each worker keeps the model.
+A large image is cut into blocks, and the workers predict them into one Zarr. If a worker is lost,
+another one repeats its block. Each worker keeps the model in memory.
 """
 
 from __future__ import annotations
 
-import logging
-import math
-import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from cytoloop.errors import ConfigError, ImageError, ManifestError
-from cytoloop.inference.image_task import (
-    LESS_MEMORY,
-    ImageTask,
-    cells_or_failure,
-    mover,
-    predict_job,
-)
+from cytoloop.errors import ImageError, ManifestError
+from cytoloop.inference.finish_image import finish_image
+from cytoloop.inference.image_task import ImageTask, cells_or_failure, predict_task
+from cytoloop.inference.inputs.open_input import open_input
 from cytoloop.inference.model_source import ModelSource
-from cytoloop.inference.postprocess.settings import TrainingFacts
-from cytoloop.inference.predict_image import finish_row, open_input, report_write_errors
-from cytoloop.inference.settings import Settings
-from cytoloop.inference.volume_storage import CHUNK, IN_MEMORY_VOXELS, VolumeStorage
-from cytoloop.inference.windows.probability_maps import DTYPES, batch_of, network_of, write_box
+from cytoloop.inference.results.writers import report_write_errors
+from cytoloop.inference.settings import PredictionSettings, WorkerSettings
+from cytoloop.inference.volume_storage import CHUNK, VolumeStorage, is_large
+from cytoloop.inference.windows.probability_maps import Progress, write_box
 from cytoloop.inference.windows.sliding_window import sliding_window_inference
 from cytoloop.instances.blocks import Blocks, Box
 from cytoloop.intensity.normalization import Levels
 from cytoloop.io.read import read_header
+from cytoloop.workers.cluster import connect, result_of, submit_all
 
-log = logging.getLogger(__name__)
-
-_BLOCK = (64, 512, 512)
-"""Voxels of a worker's part of a large image: whole chunks, so that no two write the same one."""
+BLOCK = (64, 512, 512)
+"""Voxels of a block: whole chunks, so that no two workers write the same chunk."""
 
 
-def run_on_cluster(
-    jobs: Sequence[ImageTask],
+def predict_on_cluster(
+    tasks: Sequence[ImageTask],
     model: ModelSource,
-    settings: Settings,
-    output: Path,
-    advance: Callable[[int, float], None],
-    workers: int,
-    scheduler: str | None,
+    settings: PredictionSettings,
+    folder: Path,
+    workers: WorkerSettings,
+    progress: Callable[[int, float], None],
 ) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield the cells of each job as they come, from the workers of a cluster.
+    """Yield the row number and table cells of each image, in order of completion.
 
     Parameters
     ----------
-    jobs, model, settings, output, advance
-        As for `run_here`; paths must mean the same on every worker.
-    workers : int
-        Of a cluster on this machine, where no scheduler is given.
-    scheduler : str, optional
-        Address of a running cluster: ``tcp://host:8786``.
+    tasks : sequence of ImageTask
+    model, settings, folder
+        Paths must mean the same on every worker.
+    workers : WorkerSettings
+    progress : callable
+        Called with an image's row number and the fraction that is done.
 
     Raises
     ------
     ConfigError
-        No scheduler answers there.
+        There is no scheduler at the address.
     """
-    from distributed import as_completed
-
-    with _client(workers, scheduler) as client:
-        large = [job for job in jobs if _is_large(job, settings)]
-        small = [job for job in jobs if job not in large]
-        tasks = {
-            client.submit(
-                # two files of the same content have the same key
-                predict_job,
-                job,
-                model,
-                settings,
-                output,
-                pure=False,
-                key=f"predict-{job.key}-{job.number}",
-            ): job
-            for job in small
-        }
-        for future in as_completed(list(tasks)):
-            job = tasks[future]
-            yield job.number, cells_or_failure(partial(_result, future, job.row.id))
-        for job in large:
-            moved = mover(advance, job.number)
-            yield job.number, _predict_blocks(client, job, model, settings, output, moved)
+    with connect(workers.workers, workers.scheduler) as client:
+        large = {task.number for task in tasks if _is_cut_into_blocks(task, settings)}
+        calls = {t.number: (t, model, settings, folder) for t in tasks if t.number not in large}
+        names = {task.number: task.row.id for task in tasks}
+        for number, future in submit_all(client, predict_task, calls):
+            yield number, cells_or_failure(partial(result_of, future, names[number]))
+        for task in (task for task in tasks if task.number in large):
+            of_image = partial(progress, task.number)
+            work = partial(_predict_in_blocks, client, task, model, settings, folder, of_image)
+            yield task.number, cells_or_failure(work)
 
 
-def _predict_blocks(
+def _is_cut_into_blocks(task: ImageTask, settings: PredictionSettings) -> bool:
+    """Return whether an image is cut into blocks, from its header."""
+    try:
+        header = read_header(task.row.file("raw") or "", task.row["scene"] or None)
+    except (ImageError, ManifestError):
+        return False  # the image fails when it is predicted, with the reason
+    return is_large(header.spatial) and not settings.reading.resample
+
+
+def _predict_in_blocks(
     client: Any,
-    job: ImageTask,
+    task: ImageTask,
     model: ModelSource,
-    settings: Settings,
-    output: Path,
-    advance: Callable[[float], None],
+    settings: PredictionSettings,
+    folder: Path,
+    progress: Progress,
 ) -> dict[str, Any]:
-    """Predict a large image by the blocks of all workers."""
-
-    def work() -> dict[str, Any]:
-        from distributed import as_completed
-
-        predictor = model.load()
-        pixels = open_input(job.row, settings, predictor)
-        with report_write_errors(output):
-            scratch = VolumeStorage(output / ".partial" / job.row["name"], job.key)
-            maps = {}
-            for name in predictor.maps:
-                maps[name] = scratch.new(name, pixels.shape, DTYPES[settings.dtype])
-                scratch.note(name, scratch.done(name))  # it is there from now on
-            asked = client.submit(_levels, job, model, settings, pure=False)
-            levels = _result(asked, job.row.id)
-            if levels is not None:
-                windows = predictor.windows(pixels.shape)
-                boxes = list(Blocks(windows.shape, _block_of(windows.shape, windows.before)))
-                tasks = {
-                    client.submit(
-                        _predict_box, job, model, settings, output, levels, box, pure=False
-                    ): number
-                    for number, box in enumerate(boxes)
-                    if not scratch.done(f"box {number}")
-                }
-                for future in as_completed(list(tasks)):
-                    _result(future, job.row.id)
-                    scratch.note(f"box {tasks[future]}", 1)
-                    advance(sum(scratch.done(f"box {n}") for n in range(len(boxes))) / len(boxes))
-            trained = TrainingFacts.from_checkpoint(predictor.image)
-            return finish_row(job.row, maps, pixels.grid, trained, settings, output, scratch)
-
-    return cells_or_failure(work)
+    """Predict a large image block by block on all workers; return its table cells."""
+    predictor = model.load(settings.windows)
+    pixels = open_input(task.row, predictor, settings.reading)
+    name = task.row["name"]
+    with report_write_errors(folder):
+        storage = VolumeStorage.on_disk(folder, name, task.key)
+        maps = {}
+        for key in predictor.maps:
+            maps[key] = storage.create(key, pixels.shape, settings.output.probability_dtype)
+            storage.record_progress(key, storage.progress(key))  # keep it after an interruption
+        measured = client.submit(_measure_intensity, task, model, settings, pure=False)
+        levels = result_of(measured, task.row.id)
+        if levels is not None:  # an image of one grey level stays 0
+            layout = predictor.layout(pixels.shape)
+            boxes = list(Blocks(layout.shape, _block_size(layout.shape, layout.before)))
+            calls = {
+                number: (task, model, settings, folder, levels, box)
+                for number, box in enumerate(boxes)
+                if not storage.progress(f"box {number}")
+            }
+            done = len(boxes) - len(calls)
+            for number, future in submit_all(client, _predict_block, calls):
+                result_of(future, task.row.id)
+                storage.record_progress(f"box {number}", 1)
+                done += 1
+                progress(done / len(boxes))
+        return finish_image(name, maps, pixels.grid, predictor.training, settings, folder, storage)
 
 
-def _levels(job: ImageTask, model: ModelSource, settings: Settings) -> list[Levels] | None:
-    predictor = model.load()
-    return predictor.levels(job.row.id, open_input(job.row, settings, predictor))
+def _measure_intensity(
+    task: ImageTask, model: ModelSource, settings: PredictionSettings
+) -> list[Levels] | None:
+    """Measure the intensity statistics of an image, on a worker."""
+    predictor = model.load(settings.windows)
+    pixels = open_input(task.row, predictor, settings.reading)
+    return predictor.measure_intensity(task.row.id, pixels)
 
 
-def _predict_box(
-    job: ImageTask,
+def _predict_block(
+    task: ImageTask,
     model: ModelSource,
-    settings: Settings,
-    output: Path,
+    settings: PredictionSettings,
+    folder: Path,
     levels: list[Levels],
     box: Box,
 ) -> None:
-    """Predict a block of a large image into its Zarr."""
-    predictor = model.load()
-    pixels = open_input(job.row, settings, predictor)
-    folder = output / ".partial" / job.row["name"]
-    windows = predictor.windows(pixels.shape)
+    """Predict a block of a large image into its Zarr, on a worker."""
+    predictor = model.load(settings.windows)
+    pixels = open_input(task.row, predictor, settings.reading)
+    layout = predictor.layout(pixels.shape)
     count = len(predictor.maps)
-    found = np.zeros((count, *(s.stop - s.start for s in box)), np.float32)
-    for where, maps in sliding_window_inference(
+    block = np.zeros((count, *(s.stop - s.start for s in box)), np.float32)
+    for where, planes in sliding_window_inference(
         pixels,
-        windows,
+        layout,
         partial(predictor.prepare, levels=levels),
-        partial(network_of, predictor, levels, settings.skip_empty),
+        partial(predictor.predict, levels=levels),
         box,
         count,
-        batch_of(settings.batch_size, predictor, windows),
+        predictor.batch_size(layout),
     ):
-        found[:, where[0].start - box[0].start : where[0].stop - box[0].start] = maps
-    for name, one in zip(predictor.maps, found, strict=True):
-        write_box(VolumeStorage.attach(folder, name), windows, box, one)  # whole chunks, at once
+        block[:, where[0].start - box[0].start : where[0].stop - box[0].start] = planes
+    for key, values in zip(predictor.maps, block, strict=True):
+        volume = VolumeStorage.open_volume(folder, task.row["name"], key)
+        write_box(volume, layout, box, values)  # whole chunks, at once
 
 
-def _is_large(job: ImageTask, settings: Settings) -> bool:
-    """Tell whether an image is cut into blocks, from its header alone."""
-    try:
-        header = read_header(job.row.file("raw") or "", job.row["scene"] or None)
-    except (ImageError, ManifestError):
-        return False  # its turn comes, and its row will tell why it failed
-    return math.prod(header.spatial) > IN_MEMORY_VOXELS and not settings.resample
-
-
-def _block_of(shape: Sequence[int], before: Sequence[int]) -> tuple[int, ...]:
-    """Return the size of blocks: whole chunks; an axis that is mirrored (a short one) whole."""
-    sizes = zip(_BLOCK[-len(shape) :], CHUNK[-len(shape) :], shape, before, strict=True)
+def _block_size(shape: Sequence[int], before: Sequence[int]) -> tuple[int, ...]:
+    """Return the size of blocks: whole chunks; a short, mirrored axis is not cut."""
+    sizes = zip(BLOCK[-len(shape) :], CHUNK[-len(shape) :], shape, before, strict=True)
     return tuple(side if mirrored else size - size % chunk for size, chunk, side, mirrored in sizes)
-
-
-def _result(future: Any, name: str) -> Any:
-    """Return what a worker returned.
-
-    Raises
-    ------
-    ImageError
-        Worker after worker died of this task.
-    """
-    from distributed import KilledWorker
-
-    try:
-        return future.result()
-    except KilledWorker as error:
-        raise ImageError(
-            name,
-            "every worker that tried it was killed, probably for want of memory",
-            LESS_MEMORY,
-        ) from error
-
-
-@contextmanager
-def _client(workers: int, scheduler: str | None) -> Iterator[Any]:
-    """Connect to a cluster; without an address one of this machine, which ends with the block."""
-    from distributed import Client, LocalCluster
-
-    if scheduler:
-        try:
-            client = Client(scheduler, timeout="10s")
-        except (OSError, ValueError) as error:
-            raise ConfigError(
-                "scheduler",
-                f"no Dask scheduler answers at {scheduler}",
-                "Start one: dask scheduler.",
-            ) from error
-        with client:
-            if not client.scheduler_info()["workers"]:
-                log.warning(
-                    "no worker at %s yet: waiting. Start one: dask worker %s", *2 * [scheduler]
-                )
-            yield client
-        return
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    threads = str(max((cores or 1) // workers, 1))
-    environment: Mapping[str, str] = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
-    with (
-        LocalCluster(
-            n_workers=workers,
-            threads_per_worker=1,
-            processes=True,
-            dashboard_address=None,
-            host="127.0.0.1",
-            env=dict(environment),
-            silence_logs=logging.ERROR,
-        ) as cluster,
-        Client(cluster) as client,
-    ):
-        yield client

@@ -1,10 +1,10 @@
-"""Images predicted one after the other in this process; each has a row, whatever becomes of it."""
+"""The task of predicting one image, whose failure does not stop other images."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,13 @@ from torch import OutOfMemoryError
 from cytoloop.errors import ImageError, ManifestError
 from cytoloop.inference.model_source import ModelSource
 from cytoloop.inference.predict_image import predict_image
-from cytoloop.inference.settings import Settings
+from cytoloop.inference.settings import PredictionSettings
+from cytoloop.inference.windows.probability_maps import Progress, ignore_progress
 from cytoloop.manifest import Row
 
 log = logging.getLogger(__name__)
 
-LESS_MEMORY = "Take fewer workers=, a smaller batch_size=, or a machine with more memory."
+LESS_MEMORY = "Use fewer workers=, a smaller batch_size=, or a machine with more memory."
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class ImageTask:
     Attributes
     ----------
     number : int
-        Of its row in the table.
+        Of its row in predictions.csv, from 0.
     row : Row
     key : str
         Digest of model, input and settings.
@@ -40,48 +41,34 @@ class ImageTask:
     key: str
 
 
-def run_here(
-    jobs: Sequence[ImageTask],
+def predict_task(
+    task: ImageTask,
     model: ModelSource,
-    settings: Settings,
-    output: Path,
-    advance: Callable[[int, float], None],
-) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield the cells of each job, one after the other."""
-    for job in jobs:
-        yield job.number, predict_job(job, model, settings, output, mover(advance, job.number))
-
-
-def predict_job(
-    job: ImageTask,
-    model: ModelSource,
-    settings: Settings,
-    output: Path,
-    advance: Callable[[float], None] = lambda share: None,
+    settings: PredictionSettings,
+    folder: Path,
+    progress: Progress = ignore_progress,
 ) -> dict[str, Any]:
-    """Return the cells of an image: of its results, or of the reason why there are none."""
+    """Predict an image; return the cells of its results, or of the reason of its failure."""
     return cells_or_failure(
-        lambda: predict_image(job.row, model.load(), settings, output, job.key, advance)
+        lambda: predict_image(
+            task.row, model.load(settings.windows), settings, folder, task.key, progress
+        )
     )
 
 
 def cells_or_failure(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """Return the cells of a row: what the work returns, or why it failed; and how long it took.
+    """Return the table cells that the work returns, or the reason of its failure; and its seconds.
 
-    What a worker took it says itself.
+    Only errors of the image are caught. Others would fail every image.
     """
     started = time.perf_counter()
     try:
+        # cells of a worker already hold a status and the seconds that the worker measured
         cells: dict[str, Any] = {"status": "done", "reason": "", **work()}
-    except (ImageError, ManifestError) as error:  # others would fail every image
+    except (ImageError, ManifestError) as error:
         log.warning("%s", error)
         cells = {"status": "failed", "reason": "; ".join(error.problems)}
     except (MemoryError, OutOfMemoryError) as error:
         log.warning("not enough memory: %s", error)
-        cells = {"status": "failed", "reason": f"does not fit into the memory. {LESS_MEMORY}"}
+        cells = {"status": "failed", "reason": f"does not fit into memory. {LESS_MEMORY}"}
     return {"seconds": f"{time.perf_counter() - started:.2f}", **cells}
-
-
-def mover(advance: Callable[[int, float], None], number: int) -> Callable[[float], None]:
-    """Return how one image says how far it is."""
-    return lambda share: advance(number, share)

@@ -1,4 +1,4 @@
-"""`cytoloop.predict`: an array in, arrays out."""
+"""`cytoloop.predict`: prediction of an array."""
 
 from __future__ import annotations
 
@@ -10,49 +10,39 @@ from typing import Any
 
 import numpy as np
 
-from cytoloop.inference.model_source import ModelSource
-from cytoloop.inference.postprocess.classes import class_volume, thresholds_of
-from cytoloop.inference.postprocess.settings import (
-    POSTPROCESS,
-    TrainingFacts,
-    instance_rule,
-    resolve_tuned,
-)
-from cytoloop.inference.predict_image import check_spacing
-from cytoloop.inference.settings import Settings, check_settings
+from cytoloop.inference.inputs.open_input import check_fits_model, check_spacing
+from cytoloop.inference.model_source import load_predictor
+from cytoloop.inference.postprocess.segment_maps import segment_maps
+from cytoloop.inference.read_settings import array_settings
 from cytoloop.inference.volume_storage import VolumeStorage
 from cytoloop.inference.windows.probability_maps import (
-    ProbabilityMaps,
     predict_maps,
     resample_to_image,
     resample_to_training,
 )
-from cytoloop.instances import segment
-from cytoloop.instances.blocks import Blocks
-from cytoloop.instances.thresholds import choose_threshold, histogram
 from cytoloop.io.pixels import array_pixels
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a model finds in an image.
+    """The prediction of an image.
 
     Attributes
     ----------
     probability : ndarray of float32
-        ([Z,] Y, X), 0 to 1, in steps of 1/255; of classes (C, [Z,] Y, X).
+        ([Z,] Y, X), 0 to 1, in steps of 1/255; for classes (C, [Z,] Y, X).
     mask : ndarray of bool
-        ([Z,] Y, X); of classes uint8, the class of each voxel, 0 = none.
+        ([Z,] Y, X); for classes uint8, the class of each voxel, 0 = none.
     labels : ndarray of unsigned integers
-        ([Z,] Y, X), 1..N; 0 = background. A model of classes tells no objects: 0 everywhere.
+        ([Z,] Y, X), 1..N, 0 = background; 0 everywhere for classes.
     objects : dict of str to ndarray
         A column for each measure, see `cytoloop.instances.objects.ObjectSums.table`; empty for
         classes.
     threshold : float
         Probability above which a voxel is in the mask; NaN for classes.
     classes : dict of str to float
-        Names, in the order of the values of the mask, and the threshold of each; empty where the
-        model tells foreground.
+        Threshold of each class by name, in the order of the values of the mask; empty for a model
+        of foreground.
     """
 
     probability: np.ndarray
@@ -68,68 +58,48 @@ def predict_array(
     checkpoints: Sequence[str | Path],
     spacing_um: Sequence[float] | None = None,
     channel_axis: int | None = None,
-    resample: bool = False,
-    tta: str = "none",
-    overlap: float | str = "auto",
-    window: str = "auto",
-    batch_size: int | str = "auto",
-    accelerator: str = "auto",
-    precision: str = "auto",
-    **postprocess: Any,
+    **options: Any,
 ) -> Prediction:
-    """Predict an array; see `cytoloop.predict`."""
-    settings = Settings(
-        {**POSTPROCESS, **postprocess}, resample=resample, tta=tta, overlap=overlap, window=window,
-        batch_size=batch_size, spacing_um=_spacing(spacing_um),
-    )  # fmt: skip
-    check_settings(settings)
-    paths = tuple(str(path) for path in checkpoints)
-    predictor = ModelSource(paths, overlap, tta, accelerator, precision, window).load()
-    pixels = array_pixels(array, settings.spacing_um, channel_axis)
-    predictor.check("array", pixels)
-    check_spacing("array", settings.spacing_um, predictor, resample)
-    scratch = VolumeStorage(None)
-    seen = resample_to_training(pixels, predictor) if resample else pixels
-    stored = predict_maps("array", seen, predictor, scratch, batch_size=batch_size)
-    maps = resample_to_image(stored, pixels.shape, scratch)
-    trained = TrainingFacts.from_checkpoint(predictor.image)
-    if trained.classes:
-        return _of_classes(maps, trained, settings)
-    levels = np.asarray(maps["probability"])
-    rules = resolve_tuned(settings.postprocess, trained)
-    counts = histogram(levels, Blocks(levels.shape, levels.shape))
-    threshold = choose_threshold(rules["threshold"], counts)
-    rule = instance_rule(rules, threshold, settings.spacing_um, trained, levels.ndim)
-    assumed = settings.spacing_um or trained.spacing_um
-    labels, sums = segment(
-        levels, rule, assumed, depth=maps.get("distance"), contour=maps.get("contour")
-    )
+    """Return the prediction of an array; see `cytoloop.predict`.
+
+    Parameters
+    ----------
+    array : array
+        ([Z,] Y, X), or with a channel axis.
+    checkpoints : sequence of str or Path
+        Several are an ensemble.
+    spacing_um : sequence of float, optional
+        Voxel size (Z, Y, X), or (Y, X).
+    channel_axis : int, optional
+    **options
+        See `cytoloop.inference.read_settings.array_settings`.
+    """
+    settings = array_settings(spacing_um, options)
+    spacing, resample = settings.reading.spacing_um, settings.reading.resample
+    predictor = load_predictor(tuple(str(path) for path in checkpoints), settings.windows)
+    pixels = array_pixels(array, spacing, channel_axis)
+    check_fits_model("array", pixels, predictor)
+    check_spacing("array", spacing, predictor, resample)
+    storage = VolumeStorage()
+    resampled = resample_to_training(pixels, predictor) if resample else pixels
+    maps = predict_maps("array", resampled, predictor, storage)
+    maps = resample_to_image(maps, pixels.shape, storage)
+    training = predictor.training
+    found = segment_maps(maps, spacing, settings.postprocess, training, storage.create)
+    mask = np.asarray(found.volumes["mask"])
+    if training.classes:
+        return Prediction(
+            np.stack([np.asarray(one) for one in maps.values()]).astype(np.float32) / 255,
+            mask,
+            np.zeros(mask.shape, np.uint8),
+            {},
+            math.nan,
+            dict(zip(training.classes, found.thresholds, strict=True)),
+        )
     return Prediction(
-        levels.astype(np.float32) / 255,
-        levels > threshold * 255,
-        np.asarray(labels),
-        sums.table(settings.spacing_um),
-        threshold,
+        np.asarray(maps["probability"]).astype(np.float32) / 255,
+        mask.astype(bool),
+        np.asarray(found.volumes["labels"]),
+        found.objects.table(spacing) if found.objects is not None else {},
+        found.thresholds[0],
     )
-
-
-def _of_classes(maps: ProbabilityMaps, trained: TrainingFacts, settings: Settings) -> Prediction:
-    thresholds = thresholds_of(settings.postprocess, trained, maps)
-    classes = np.asarray(class_volume(maps, thresholds, VolumeStorage(None)))
-    return Prediction(
-        np.stack([np.asarray(one) for one in maps.values()]).astype(np.float32) / 255,
-        classes,
-        np.zeros(classes.shape, np.uint8),
-        {},
-        math.nan,
-        dict(zip(trained.classes, thresholds, strict=True)),
-    )
-
-
-def _spacing(given: Sequence[float] | None) -> tuple[float, float, float] | None:
-    """Return (z, y, x); of (y, x) with a z of 1."""
-    if given is None:
-        return None
-    values = [float(s) for s in given]
-    z, y, x = [1.0, *values] if len(values) == 2 else (values + [0.0] * 3)[:3]
-    return (z, y, x)

@@ -1,133 +1,116 @@
-"""Predict many images: one row each in ``predictions.csv``, whatever becomes of it."""
+"""The prediction of many images: one row each in predictions.csv, done or failed."""
 
 from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from cytoloop.errors import ImageError, ManifestError
-from cytoloop.inference.cluster import run_on_cluster
-from cytoloop.inference.image_task import ImageTask, run_here
+from cytoloop.inference.cluster import predict_on_cluster
+from cytoloop.inference.finish_image import check_outputs
+from cytoloop.inference.image_task import ImageTask, predict_task
+from cytoloop.inference.inputs.open_input import input_digest
 from cytoloop.inference.model_source import ModelSource
-from cytoloop.inference.postprocess.classes import check_save
-from cytoloop.inference.postprocess.settings import TrainingFacts
-from cytoloop.inference.predict_image import input_digest
-from cytoloop.inference.results.predictions_csv import PredictionsTable, write_model
-from cytoloop.inference.settings import Settings
+from cytoloop.inference.results.predictions_csv import PredictionsTable
+from cytoloop.inference.results.writers import report_write_errors
+from cytoloop.inference.settings import PredictionSettings, WorkerSettings
 from cytoloop.manifest import Row
 from cytoloop.terminal import stderr_console
 
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Engine:
-    """Who does the work.
-
-    Attributes
-    ----------
-    workers : int
-        Processes of this machine; 1: this one.
-    scheduler : str or None
-        Address of a Dask cluster.
-    dask : bool
-        A cluster also where `workers` is 1.
-    """
-
-    workers: int = 1
-    scheduler: str | None = None
-    dask: bool = False
-
-
 def predict_rows(
     rows: Sequence[Row],
     model: ModelSource,
-    output: str | Path,
-    named: Mapping[str, str | None],
-    settings: Settings,
-    engine: Engine | None = None,
+    folder: str | Path,
+    settings: PredictionSettings,
+    workers: WorkerSettings | None = None,
+    overwrite: bool = False,
 ) -> PredictionsTable:
-    """Predict each row, write its images, and keep ``predictions.csv`` up to date.
+    """Predict each row, write its results, and keep ``predictions.csv`` up to date.
 
-    A row that fails does not stop the others. Results of before are taken over where model,
-    input and settings are the same; a stop leaves the rest pending.
+    A row that fails does not stop the others. Rows with the same model, input and settings as in
+    an earlier run keep their results. After an interruption the other rows are pending.
 
     Parameters
     ----------
     rows : sequence of Row
         With unique ids and names.
-    model : Model
-    output : str or Path
-    named : mapping
-        ``model`` (URI) and ``run_id``, as they go into the table.
-    settings : Settings
-    engine : Engine, optional
+    model : ModelSource
+    folder : str or Path
+        Of the results.
+    settings : PredictionSettings
+    workers : WorkerSettings, optional
         Default: this process.
-
-    Returns
-    -------
-    Results
+    overwrite : bool
+        Predict every row anew, and remove the results that the folder holds.
     """
-    engine = engine or Engine()
-    output = Path(output).absolute()
-    predictor = model.load()
-    check_save(settings.save, TrainingFacts.from_checkpoint(predictor.image))
+    workers = workers or WorkerSettings()
+    folder = Path(folder).absolute()
+    predictor = model.load(settings.windows)
+    check_outputs(settings.output.save, predictor.training)
     digest = settings.digest()
-    common = {**named, "model_sha256": predictor.model_sha256, "settings": digest}
-    results = PredictionsTable(output, rows, common)
-    write_model(output, TrainingFacts.from_checkpoint(predictor.image))
-    jobs = []
+    table = PredictionsTable(
+        folder,
+        rows,
+        {
+            "model": model.uri,
+            "run_id": model.run_id,
+            "model_sha256": predictor.model_sha256,
+            "settings": digest,
+        },
+    )
+    with report_write_errors(folder):
+        predictor.training.write(folder)
+    tasks = []
     for number, row in enumerate(rows):
-        content = _digest(row)
-        if not (content and results.reuse(number, content)):
-            text = f"{predictor.model_sha256} {content} {digest}"
-            jobs.append(ImageTask(number, row, hashlib.sha256(text.encode()).hexdigest()[:32]))
-    results.write()
-    if len(jobs) < len(rows):
-        log.info("%d image(s) are done: same model, input and settings", len(rows) - len(jobs))
+        content = input_digest(row)
+        table.set_input(number, content)
+        if not overwrite and table.is_up_to_date(number):
+            table.keep_earlier(number)
+            continue
+        text = f"{predictor.model_sha256} {content} {digest}"
+        tasks.append(ImageTask(number, row, hashlib.sha256(text.encode()).hexdigest()[:32]))
+    table.write()
+    if overwrite:
+        table.remove_earlier_files()
+    if len(tasks) < len(rows):
+        log.info("%d image(s) are done: same model, input and settings", len(rows) - len(tasks))
     try:
-        with _bar(len(jobs)) as (advance, finished):
-            for number, cells in _run(engine, jobs, model, settings, output, advance):
-                results.finish(number, cells)
-                finished(number)
+        with _progress_bar(len(tasks)) as progress:
+            for number, cells in _run(tasks, model, settings, folder, workers, progress):
+                table.finish(number, cells)
+                progress(number, 1.0)
     finally:
-        results.write()
-    return results
-
-
-def _digest(row: Row) -> str:
-    """Return the digest of an input; of one that cannot be read "", and its row will tell why."""
-    try:
-        return input_digest(row)
-    except (ImageError, ManifestError, OSError):
-        return ""
+        table.write()
+    return table
 
 
 def _run(
-    engine: Engine,
-    jobs: Sequence[ImageTask],
+    tasks: Sequence[ImageTask],
     model: ModelSource,
-    settings: Settings,
-    output: Path,
-    advance: Callable[[int, float], None],
+    settings: PredictionSettings,
+    folder: Path,
+    workers: WorkerSettings,
+    progress: Callable[[int, float], None],
 ) -> Iterator[tuple[int, dict[str, Any]]]:
-    if not jobs:
-        return iter(())
-    if engine.scheduler is None and engine.workers == 1 and not engine.dask:
-        return run_here(jobs, model, settings, output, advance)
-    return run_on_cluster(jobs, model, settings, output, advance, engine.workers, engine.scheduler)
+    """Yield the row number and cells of each task when it has finished."""
+    if tasks and not workers.is_this_process:
+        yield from predict_on_cluster(tasks, model, settings, folder, workers, progress)
+        return
+    for task in tasks:
+        of_image = partial(progress, task.number)
+        yield task.number, predict_task(task, model, settings, folder, of_image)
 
 
 @contextmanager
-def _bar(
-    total: int,
-) -> Iterator[tuple[Callable[[int, float], None], Callable[[int], None]]]:
-    """Show how many images are done, with the share of those that are under way."""
+def _progress_bar(total: int) -> Iterator[Callable[[int, float], None]]:
+    """Show the number of finished images; yield a function for an image's number and fraction."""
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (
@@ -136,14 +119,14 @@ def _bar(
         TextColumn("{task.completed:.1f}/{task.total}"),
         TimeRemainingColumn(),
     )
-    shares: dict[int, float] = {}
+    fractions: dict[int, float] = {}
     with Progress(
         *columns, console=stderr_console, transient=True, disable=not stderr_console.is_terminal
     ) as progress:
         task = progress.add_task("", total=total)
 
-        def advance(number: int, share: float) -> None:
-            shares[number] = share
-            progress.update(task, completed=sum(shares.values()))
+        def advance(number: int, fraction: float) -> None:
+            fractions[number] = fraction
+            progress.update(task, completed=sum(fractions.values()))
 
-        yield advance, lambda number: advance(number, 1.0)
+        yield advance

@@ -8,21 +8,20 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
 
 from cytoloop.evaluation.matching import match_instances
 from cytoloop.evaluation.scores import instance_counts, instance_scores
+from cytoloop.inference.postprocess.instance_rule import instance_rule
 from cytoloop.inference.postprocess.settings import (
     MIN_DEPTH,
     SEED_SMOOTHING,
     TUNED,
-    TrainingFacts,
-    class_threshold_key,
-    instance_rule,
-    resolve_tuned,
+    PostprocessSettings,
 )
+from cytoloop.inference.postprocess.training_facts import TrainingFacts, class_threshold_key
 from cytoloop.inference.volume_storage import VolumeStorage
 from cytoloop.inference.windows.predictor import Predictor
 from cytoloop.inference.windows.probability_maps import ProbabilityMaps, predict_maps
@@ -76,7 +75,7 @@ class Example(Protocol):
 def tune(
     checkpoint: str | Path,
     examples: Sequence[Example],
-    settings: dict[str, Any],
+    settings: PostprocessSettings,
     trained_on: Sequence[Example] = (),
 ) -> dict:
     """Choose threshold and watershed on images with truth, and keep them in the checkpoint.
@@ -95,8 +94,8 @@ def tune(
         Changed in place, atomically.
     examples : sequence of Example
         Validation images.
-    settings : dict
-        Of `postprocess`, for what is not chosen.
+    settings : PostprocessSettings
+        For what is not chosen.
     trained_on : sequence of Example
         Training images.
 
@@ -108,7 +107,7 @@ def tune(
         their mean ``dice``.
     """
     predictor = Predictor([read_checkpoint(checkpoint)])
-    trained = TrainingFacts.from_checkpoint(predictor.image)
+    trained = predictor.training
     found = _maps(examples, predictor)
     told = f"{len(examples)} validation"
     if trained.classes:
@@ -157,7 +156,7 @@ def _maps(examples: Sequence[Example], predictor: Predictor) -> list[Probability
     found = []
     for one in examples:
         pixels = MemoryPixels(one.image, one.spacing_um, [str(c) for c in range(len(one.image))])
-        found.append(predict_maps(one.id, pixels, predictor, VolumeStorage(None)))
+        found.append(predict_maps(one.id, pixels, predictor, VolumeStorage()))
     return found
 
 
@@ -242,7 +241,7 @@ def best_threshold(
 def _best_watershed(
     found: Sequence[ProbabilityMaps],
     examples: Sequence[Example],
-    settings: dict[str, Any],
+    settings: PostprocessSettings,
     trained: TrainingFacts,
     threshold: float,
     scored: int,
@@ -251,7 +250,7 @@ def _best_watershed(
     counts: dict[tuple[float, float], list[dict[str, float]]] = {
         pair: [] for pair in itertools.product(SEED_SMOOTHING, MIN_DEPTH)
     }
-    plain = resolve_tuned(settings, trained)
+    plain = settings.resolve_tuned(trained.tuned)
     for maps, one in zip(found, examples, strict=True):
         levels = np.asarray(maps["probability"])
         known = one.spacing_um or trained.spacing_um

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from cytoloop.errors import ConfigError
 from cytoloop.redact import redact_url
 from cytoloop.tracking.output_folder import forget_former, refuse_trained
 from cytoloop.tracking.resume import LAST, note_finished
@@ -19,15 +18,14 @@ log = logging.getLogger(__name__)
 def run(cfg: Any) -> float | None:
     """Check the data, train, and return the best score (for `--multirun` searches)."""
     from cytoloop.cli.app import StoppedError, plain
-    from cytoloop.inference.postprocess.settings import check_postprocess
+    from cytoloop.inference.postprocess.settings import PostprocessSettings
     from cytoloop.training.prepare.bounds import check_knobs
     from cytoloop.training.prepare.classes import check_truth, settle_classes
     from cytoloop.training.prepare.dataset import preflight
 
     check_knobs(cfg)
     settle_classes(cfg)
-    if problems := check_postprocess(plain(cfg.postprocess)):
-        raise ConfigError("cytoloop train", problems, "See `cytoloop predict --help`.")
+    PostprocessSettings.from_config(plain(cfg.postprocess))  # raises before any work
     output = Path(os.path.relpath(cfg.paths.output_dir))  # the sweep's folder in a sweep
     if not (cfg.resume or cfg.overwrite):
         refuse_trained(output)
@@ -62,6 +60,7 @@ def _train(
 ) -> tuple[dict[str, float], str]:
     """Plan, open the run, train, tune, register; return the final scores and the run's id."""
     from cytoloop.cli.app import plain
+    from cytoloop.inference.postprocess.settings import PostprocessSettings
     from cytoloop.inference.pyfunc import served_model
     from cytoloop.model.hardware import describe_hardware
     from cytoloop.rounds.lineage import open_training, record_training
@@ -78,7 +77,8 @@ def _train(
     from cytoloop.training.prepare.plan.run import plan_run
     from cytoloop.training.tuning import evenly, tune
 
-    best, rules = output / "checkpoints/best.ckpt", plain(cfg.postprocess)
+    best = output / "checkpoints/best.ckpt"
+    rules = PostprocessSettings.from_config(plain(cfg.postprocess))
     dataset, facts = data
     parent = locate_checkpoint(cfg.init_from) if cfg.init_from else None
     start = parent.path if parent else None

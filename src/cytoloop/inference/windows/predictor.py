@@ -1,4 +1,4 @@
-"""Networks from checkpoints, run over images of any size."""
+"""Networks from checkpoints, applied to batches of windows."""
 
 from __future__ import annotations
 
@@ -6,17 +6,21 @@ import logging
 import math
 import sys
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from cytoloop.errors import ConfigError, ImageError, ModelError
+from cytoloop.errors import ConfigError, ModelError
+from cytoloop.inference.postprocess.training_facts import TrainingFacts
+from cytoloop.inference.settings import MAPS, WindowSettings
+from cytoloop.inference.windows.intensity import measure_intensity
 from cytoloop.inference.windows.layout import WindowLayout, overlap_voxels, receptive_radius
 from cytoloop.inference.windows.test_time_augmentation import views
-from cytoloop.intensity.normalization import SAMPLE, Levels, intensity_statistics, normalize
-from cytoloop.io.pixels import Pixels, slabs
+from cytoloop.intensity.normalization import Levels, normalize
+from cytoloop.io.pixels import Pixels
 from cytoloop.io.voxel_size import Spacing
 from cytoloop.model.checkpoint import Checkpoint, build_network
 from cytoloop.model.hardware import choose_precision, faster_channels_last, put_channels_last
@@ -26,58 +30,40 @@ from cytoloop.truth.classes import class_heads, class_names
 log = logging.getLogger(__name__)
 
 _DTYPES = {"bf16": torch.bfloat16, "16": torch.float16}
-_READ_VOXELS = 2**23
-OTHER_HEADS = ("distance", "contour")
-"""What a network may say beside the foreground, see `cytoloop.data.target_maps`."""
+_CPU_PATCHES, _ACCELERATOR_PATCHES = 4, 64
+"""Training patches per batch for ``batch_size=auto``; a CPU is no faster with more."""
 
 
 class Predictor:
-    """The mean of one or several networks, window by window.
+    """The mean of one or several networks, for windows of an image.
 
     Parameters
     ----------
     checkpoints : sequence of Checkpoint
-        One, or an ensemble: of the same dimensions, channels and patch size.
-    overlap : float or ``auto``
-        Of neighbouring windows: a share in [0, 1), or by how far the networks look.
-    tta : str
-        Test-time augmentation: none, flips or full, see `cytoloop.inference.windows.test_time_augmentation`.
-    accelerator : str
-        auto, cpu or gpu.
-    precision : str
-        auto, 32, bf16 or 16.
-    window : str
-        ``patch``: of the size of the training patches. ``auto``: larger, up to a million voxels
-        and no larger than the image. A network with instance norm takes contrast from its window:
-        in a small one that is empty it makes objects of the noise.
+        One, or an ensemble of the same dimensions, channels, patch size and heads.
+    settings : WindowSettings, optional
 
     Raises
     ------
-    ConfigError, ModelError
-        Settings that cannot be; networks that do not go together.
+    ConfigError
+        The accelerator does not exist on this machine.
+    ModelError
+        The networks of an ensemble do not take the same windows.
     """
 
     def __init__(
-        self,
-        checkpoints: Sequence[Checkpoint],
-        overlap: float | str = "auto",
-        tta: str = "none",
-        accelerator: str = "auto",
-        precision: str = "auto",
-        window: str = "auto",
+        self, checkpoints: Sequence[Checkpoint], settings: WindowSettings | None = None
     ) -> None:
+        self.settings = settings or WindowSettings()
         self.checkpoints = list(checkpoints)
         self.image: Mapping[str, Any] = self.checkpoints[0].image
         for other in self.checkpoints[1:]:
-            _go_together(self.checkpoints[0], other)
-        self.device = _device(accelerator)
+            _check_same_windows(self.checkpoints[0], other)
+        self.device = _choose_device(self.settings.accelerator)
+        precision = self.settings.precision
         if precision == "auto":
             precision = choose_precision(self.device.type)
-        precision = str(precision).removesuffix("-mixed")
-        if precision not in ("32", *_DTYPES):
-            raise ConfigError("precision", f"{precision!r}", "Expected auto, 32, bf16 or 16.")
-        self.precision = precision
-        self.dtype = _DTYPES.get(precision)
+        self.dtype = _DTYPES.get(precision.removesuffix("-mixed"))
         self.networks = [build_network(c).to(self.device) for c in self.checkpoints]
         self.size = tuple(int(s) for s in self.image["patch_size"])
         for network in self.networks:
@@ -86,15 +72,13 @@ class Predictor:
         self.shrinkage = shrinkage(self.checkpoints[0].backbone.get("strides"), len(self.size))
         fits = zip(self.shrinkage or (1,) * len(self.size), self.size, strict=True)
         self.stride = tuple(t if s % t == 0 else 1 for t, s in fits)
-        self.views = views(tta, self.size)
+        self.views = views(self.settings.tta, self.size)
         radii = [
             receptive_radius(network, int(self.image["channels"]), self.size)
-            for network in (self.networks if overlap == "auto" else ())
+            for network in (self.networks if self.settings.overlap == "auto" else ())
         ]
         self.radius = [max(r) for r in zip(*radii, strict=True)] or [0] * len(self.size)
-        self.overlap = overlap
-        self.window = window
-        self._most = sys.maxsize  # windows at a time, once it is known that more do not fit
+        self._max_batch = sys.maxsize  # lowered when a batch does not fit into memory
 
     @property
     def spacing_um(self) -> Spacing | None:
@@ -102,201 +86,181 @@ class Predictor:
         spacing = self.image.get("spacing_um")
         return (float(spacing[0]), float(spacing[1]), float(spacing[2])) if spacing else None
 
+    @cached_property
+    def training(self) -> TrainingFacts:
+        """Facts about the training images, for post-processing."""
+        return TrainingFacts.from_checkpoint(self.image)
+
     @property
     def maps(self) -> tuple[str, ...]:
-        """Names of the maps: ``probability`` of foreground and what other heads say; or classes."""
+        """Names of the predicted maps, see `map_names`."""
         return map_names(self.image)
 
     @property
     def model_sha256(self) -> str:
-        """Hash of the checkpoint; of an ensemble all of them."""
+        """Hash of the checkpoint; of an ensemble all of them, joined by ``+``."""
         return "+".join(c.sha256 for c in self.checkpoints)
 
-    def check(self, name: str, pixels: Pixels) -> None:
-        """Refuse an image that the networks cannot take.
-
-        Raises
-        ------
-        ImageError
-            Other dimensions or another number of channels than in training.
-        """
-        dims, wanted = len(pixels.shape), int(self.image["spatial_dims"])
-        if dims == 2 and wanted == 3:
-            raise ImageError(
-                name,
-                f"is one plane, shape {pixels.shape}, but the model was trained on stacks",
-                "Give a stack of several planes, or a model trained on 2D images.",
-            )
-        if dims != wanted:
-            raise ImageError(
-                name,
-                f"is {dims}D, shape {pixels.shape}, but the model was trained on {wanted}D",
-                f"Give {wanted}D images, or a model trained on {dims}D ones.",
-            )
-        if len(pixels.channels) != int(self.image["channels"]):
-            names = ", ".join(pixels.channels)
-            raise ImageError(
-                name,
-                f"has {len(pixels.channels)} channels ({names}), the model takes "
-                f"{self.image['channels']}",
-                "Name the channel: channel=NUMBER or channel=NAME.",
-            )
-
-    def windows(self, shape: Sequence[int]) -> WindowLayout:
-        """Return the windows that cover an image."""
+    def layout(self, shape: Sequence[int]) -> WindowLayout:
+        """Return the windows that cover an image of a shape."""
         size = self.size
-        if self.window == "auto":
+        if self.settings.window == "auto":
             size = grown_window(shape, self.size, self.shrinkage and self.stride)
-        if any(view.turns for view in self.views):  # a turned window must be one of the same sides
+        if any(view.turns for view in self.views):  # a rotated window must have the same shape
             size = (*size[:-2], min(size[-2:]), min(size[-2:]))
-        overlap = overlap_voxels(self.overlap, size, self.radius)
+        overlap = overlap_voxels(self.settings.overlap, size, self.radius)
         return WindowLayout(shape, size, overlap, self.stride)
 
-    def levels(self, name: str, pixels: Pixels) -> list[Levels] | None:
-        """Return what each network's normalisation takes from an image; None if it shows nothing.
+    def batch_size(self, layout: WindowLayout) -> int:
+        """Return the number of windows per batch, at least 1.
 
-        The image is read once, slab by slab; every k-th voxel counts where there are many.
-
-        Raises
-        ------
-        ImageError
-            Nothing but NaN and infinities.
+        `WindowSettings.batch_size` counts windows of the size of a training patch; of larger
+        windows a batch holds fewer. `predict` halves a batch that does not fit into memory.
         """
-        every = math.prod(pixels.shape) // SAMPLE + 1
-        taken, before = [], 0
-        low = np.full(len(pixels.channels), np.inf)
-        high, finite = -low, False
-        for slab in slabs(pixels.shape, _READ_VOXELS):
-            rest = tuple(slice(0, n) for n in pixels.shape[1:])
-            flat = pixels.read((slab, *rest)).reshape(len(pixels.channels), -1)
-            known = True
-            if flat.dtype.kind == "f":
-                flat = np.where(np.isfinite(flat), flat, np.nan)
-                known = not np.isnan(flat).all()
-            taken.append(flat[:, -before % every :: every].copy())
-            before += flat.shape[1]
-            finite |= known
-            if not known:
-                continue
-            low = np.fmin(low, np.fmin.reduce(flat, axis=1))
-            high = np.fmax(high, np.fmax.reduce(flat, axis=1))
-        if not finite:
-            raise ImageError(name, "holds no number (all NaN or infinite)", "Export it again.")
-        if (low == high).all():
-            return None
-        sample = np.concatenate(taken, axis=1)
-        return [intensity_statistics(sample, c.image["normalization"]) for c in self.checkpoints]
+        patches = self.settings.batch_size
+        if patches == "auto":
+            patches = _CPU_PATCHES if self.device.type == "cpu" else _ACCELERATOR_PATCHES
+        patches = int(patches)
+        return max(patches * math.prod(self.size) // math.prod(layout.size), 1)
+
+    def measure_intensity(self, name: str, pixels: Pixels) -> list[Levels] | None:
+        """Return the statistics for each network's normalisation, see `measure_intensity`."""
+        rules = [checkpoint.image["normalization"] for checkpoint in self.checkpoints]
+        return measure_intensity(name, pixels, rules)
 
     def prepare(self, planes: np.ndarray, levels: Sequence[Levels]) -> np.ndarray:
-        """Return planes (C, ...) in the units of the first network, float32."""
+        """Return planes (C, ...) normalised for the first network, float32."""
         return normalize(planes, *levels[0])
 
     def predict(self, windows: np.ndarray, levels: Sequence[Levels]) -> np.ndarray:
-        """Return the maps of some windows, all at once or, where memory is short, in parts.
-
-        Parameters and result are those of `predict_at_once`.
-        """
-        if len(windows) <= self._most:
-            try:
-                return self.predict_at_once(windows, levels)
-            except torch.OutOfMemoryError:
-                if len(windows) == 1:
-                    raise
-                if self.device.type == "cuda":
-                    torch.cuda.empty_cache()
-                self._most = len(windows) // 2
-                log.info("%d windows at a time fit into the memory", self._most)
-        parts = range(0, len(windows), self._most)
-        return np.concatenate([self.predict(windows[i : i + self._most], levels) for i in parts])
-
-    @torch.inference_mode()
-    def predict_at_once(self, windows: np.ndarray, levels: Sequence[Levels]) -> np.ndarray:
-        """Return the maps of some windows: the mean over networks and views.
+        """Return the maps of windows; with `skip_empty` 0 for windows of one grey level.
 
         Parameters
         ----------
         windows : ndarray of float32
             (B, C, *window), prepared.
         levels : sequence of (ndarray, ndarray)
-            See `levels`.
+            See `measure_intensity`.
 
         Returns
         -------
         ndarray of float32
-            (B, K, *window), in [0, 1].
+            (B, K, *window), in [0, 1]: the mean over networks and views.
         """
+        if not self.settings.skip_empty:
+            return self._predict_in_parts(windows, levels)
+        flat = windows.reshape(len(windows), -1)
+        filled = flat.min(axis=1) < flat.max(axis=1)
+        maps = np.zeros((len(windows), len(self.maps), *windows.shape[2:]), np.float32)
+        if filled.any():
+            maps[filled] = self._predict_in_parts(windows[filled], levels)
+        return maps
+
+    def _predict_in_parts(self, windows: np.ndarray, levels: Sequence[Levels]) -> np.ndarray:
+        """Return the maps of windows: one batch, or several where memory is too small."""
+        if len(windows) <= self._max_batch:
+            try:
+                return self.predict_batch(windows, levels)
+            except torch.OutOfMemoryError:
+                if len(windows) == 1:
+                    raise
+                if self.device.type == "cuda":
+                    torch.cuda.empty_cache()
+                self._max_batch = len(windows) // 2
+                log.info("batch size lowered to %d: more does not fit into memory", self._max_batch)
+        parts = range(0, len(windows), self._max_batch)
+        return np.concatenate(
+            [self._predict_in_parts(windows[i : i + self._max_batch], levels) for i in parts]
+        )
+
+    @torch.inference_mode()
+    def predict_batch(self, windows: np.ndarray, levels: Sequence[Levels]) -> np.ndarray:
+        """Return the maps of one batch; parameters and result are those of `predict`."""
         total: Tensor | None = None
         for network, (offset, scale) in zip(self.networks, levels, strict=True):
             image = torch.from_numpy(windows).to(self.device)
-            if network is not self.networks[0]:  # from the units of the first to its own
+            if network is not self.networks[0]:  # from the first network's units to its own
                 spread = (-1, *[1] * (windows.ndim - 2))
                 times = torch.from_numpy((levels[0][1] / scale).reshape(spread)).to(image)
                 plus = torch.from_numpy(((levels[0][0] - offset) / scale).reshape(spread))
                 image = image * times + plus.to(image)
             for view in self.views:
                 with torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None):
-                    logits = network(view.there(image))
+                    logits = network(view.apply(image))
                 logits = logits[0] if isinstance(logits, (tuple, list)) else logits
                 if logits.shape[1] < len(self.maps):
                     found = f"has {logits.shape[1]} outputs for {', '.join(self.maps)}"
                     raise ModelError(
-                        str(self.checkpoints[0].path), found, "The file is damaged; take another."
+                        str(self.checkpoints[0].path), found, "The file is damaged; use another."
                     )
                 logits = logits[:, : len(self.maps)]
-                maps = view.back(logits.float().sigmoid())
+                maps = view.invert(logits.float().sigmoid())
                 total = maps if total is None else total + maps
         if total is None:
-            raise ModelError("predict", "there is no network", "Give model=.")
+            raise ModelError("predict", "there is no network", "Give checkpoint=.")
         return (total / (len(self.networks) * len(self.views))).contiguous().cpu().numpy()
 
 
 def map_names(image: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the names of the maps that a network makes.
+    """Return the names of a network's maps: some of `MAPS`, or ``class_NAME`` for each class.
 
     Parameters
     ----------
     image : mapping
-        What a checkpoint says of images; ``heads`` is the list of its outputs: the foreground
-        first, or classes and nothing else (`cytoloop.truth.classes`).
+        A checkpoint's ``image`` entry. Its ``heads`` are the outputs of the network: the
+        foreground first, or classes only (`cytoloop.truth.classes`).
 
     Raises
     ------
     ModelError
-        A head that we do not know, or one twice.
+        An unknown or repeated head.
     """
     heads = image.get("heads") or ["foreground"]
     if names := class_names(heads):
         return tuple(class_heads(names))
+    others = MAPS[1:]
     listed = [str(head) for head in heads] if isinstance(heads, (list, tuple)) else []
-    if not listed or listed[0] != "foreground" or not set(listed[1:]) <= set(OTHER_HEADS):
+    if not listed or listed[0] != "foreground" or not set(listed[1:]) <= set(others):
         raise ModelError(
             "model",
             f"its heads are {heads!r}"[:120],
-            f"Known: foreground, {', '.join(OTHER_HEADS)}; or classes.",
+            f"Expected foreground, with or without {', '.join(others)}; or classes.",
         )
     return ("probability", *dict.fromkeys(listed[1:]))
 
 
-def _go_together(one: Checkpoint, other: Checkpoint) -> None:
+def _check_same_windows(one: Checkpoint, other: Checkpoint) -> None:
+    """Refuse an ensemble whose networks take different windows."""
     keys = ("spatial_dims", "channels", "patch_size", "heads")
     different = [
-        f"{key} is {other.image.get(key)}, that of {one.path.name} is {one.image.get(key)}"
+        f"{key} is {other.image.get(key)}, but {one.image.get(key)} in {one.path.name}"
         for key in keys
         if str(other.image.get(key)) != str(one.image.get(key))
     ]
     if different:
         raise ModelError(
-            str(other.path), different, "The models of an ensemble take the same windows."
+            str(other.path),
+            different,
+            f"The models of an ensemble must agree in {', '.join(keys)}.",
         )
 
 
-def _device(accelerator: str) -> torch.device:
+def _choose_device(accelerator: str) -> torch.device:
+    """Return the device of an accelerator.
+
+    Raises
+    ------
+    ConfigError
+        This machine does not have it.
+    """
     if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
         return torch.device("cuda")
     if accelerator in ("gpu", "mps") and torch.backends.mps.is_available():
         return torch.device("mps")
     if accelerator in ("auto", "cpu"):
         return torch.device("cpu")
-    known = "auto, cpu, gpu, cuda, mps"
-    found = "there is no such device" if accelerator in known.split(", ") else "is no accelerator"
-    raise ConfigError("accelerator", f"{accelerator}: {found}", f"Use accelerator=cpu; of {known}.")
+    raise ConfigError(
+        f"accelerator={accelerator}",
+        "this machine has no such device",
+        "Use accelerator=cpu or accelerator=auto.",
+    )

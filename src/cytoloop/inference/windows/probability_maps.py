@@ -1,9 +1,8 @@
-"""The maps of an image, from the network to volumes: probability, and what other heads say."""
+"""The probability maps of an image: predicted, stored, and resampled to other voxel sizes."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 
@@ -14,30 +13,32 @@ from cytoloop.inference.windows.layout import WindowLayout
 from cytoloop.inference.windows.predictor import Predictor
 from cytoloop.inference.windows.sliding_window import sliding_window_inference, tile_image
 from cytoloop.instances.blocks import Box, Volume
-from cytoloop.intensity.normalization import Levels
 from cytoloop.intensity.resample import ResampledPixels, resampled_shape
 from cytoloop.io.pixels import Pixels
 
-DTYPES = {"uint8": np.uint8, "float16": np.float16}
 _PLANES = 64
-
+"""Planes resampled at a time."""
 
 ProbabilityMaps = dict[str, Volume]
-"""Volumes by name: ``probability`` first, ``distance`` where a network says the depth; of classes
-one each, ``class_NAME``."""
+"""Volumes ([Z,] Y, X) by name, in the order of the network's outputs, see `Predictor.maps`."""
+
+Progress = Callable[[float], None]
+"""Called with the fraction of an image that is done, 0 to 1."""
+
+
+def ignore_progress(fraction: float) -> None:
+    """Do nothing; the default `Progress`."""
 
 
 def predict_maps(
     name: str,
     pixels: Pixels,
     predictor: Predictor,
-    scratch: VolumeStorage,
+    storage: VolumeStorage,
     dtype: str = "uint8",
-    batch_size: int | str = "auto",
-    skip_empty: bool = False,
-    advance: Callable[[float], None] = lambda share: None,
+    progress: Progress = ignore_progress,
 ) -> ProbabilityMaps:
-    """Return the probability of foreground of each voxel, or what other heads say of it.
+    """Return the maps of an image: the probability of foreground, and those of other heads.
 
     Parameters
     ----------
@@ -45,125 +46,96 @@ def predict_maps(
         Of the image, for messages.
     pixels : Pixels
     predictor : Predictor
-    scratch : Scratch
-        Where it is kept; what a stopped run left there is not predicted again.
+    storage : VolumeStorage
+        Keeps the maps. Planes that a stopped run left there are not predicted again.
     dtype : str
         ``uint8`` (0..255 for 0..1) or ``float16`` (0..1).
-    batch_size : int or ``auto``
-        Windows at a time, see `batch_of`.
-    skip_empty : bool
-        Windows that show nothing but one grey level are background.
-    advance : callable
-        Called with the share that is done, 0 to 1.
+    progress : callable
 
     Returns
     -------
     dict of str to Volume
-        ([Z,] Y, X) each, see `Predictor.maps`.
+        ([Z,] Y, X) each. All 0 for an image of one grey level.
     """
-    volumes = {one: scratch.new(one, pixels.shape, DTYPES[dtype]) for one in predictor.maps}
-    levels = predictor.levels(name, pixels)
-    if levels is None:  # nothing is to be seen there
-        return volumes
-    windows = predictor.windows(pixels.shape)
+    maps = {key: storage.create(key, pixels.shape, dtype) for key in predictor.maps}
+    levels = predictor.measure_intensity(name, pixels)
+    if levels is None:
+        return maps
+    layout = predictor.layout(pixels.shape)
     prepare = partial(predictor.prepare, levels=levels)
-    network = partial(network_of, predictor, levels, skip_empty)
-    batch = batch_of(batch_size, predictor, windows)
-    count = len(volumes)
-    boxes = tile_image(windows, len(pixels.channels), count)
-    planes = windows.shape[0]
-    done = scratch.done(predictor.maps[0])  # planes of one box after the other
-    with ThreadPoolExecutor(1, "write") as behind:
+    network = partial(predictor.predict, levels=levels)
+    batch_size = predictor.batch_size(layout)
+    boxes = tile_image(layout, len(pixels.channels), len(maps))
+    planes = layout.shape[0]
+    done = storage.progress(predictor.maps[0])  # planes, of one box after the other
+    with ThreadPoolExecutor(1, "write") as writer:
         writing: Future[None] | None = None
         for number, box in enumerate(boxes):
             first = max(done - number * planes, 0)
             if first >= planes:
                 continue
             rest = (slice(first, planes), *box[1:])
-            for where, found in sliding_window_inference(
-                pixels, windows, prepare, network, rest, count, batch
+            for where, predicted in sliding_window_inference(
+                pixels, layout, prepare, network, rest, len(maps), batch_size
             ):
                 if writing is not None:
                     writing.result()
                 reached = number * planes + where[0].stop
-                writing = behind.submit(_write, volumes, windows, where, found, scratch, reached)
-                advance(reached / (planes * len(boxes)))
+                writing = writer.submit(
+                    _write_planes, maps, layout, where, predicted, storage, reached
+                )
+                progress(reached / (planes * len(boxes)))
         if writing is not None:
             writing.result()
-    return volumes
-
-
-def network_of(
-    predictor: Predictor, levels: list[Levels], skip_empty: bool, stacked: np.ndarray
-) -> np.ndarray:
-    """Return the maps of prepared windows; with `skip_empty` 0 for those of one grey level."""
-    if not skip_empty:
-        return predictor.predict(stacked, levels)
-    flat = stacked.reshape(len(stacked), -1)
-    shows = flat.min(axis=1) < flat.max(axis=1)
-    maps = np.zeros((len(stacked), len(predictor.maps), *stacked.shape[2:]), np.float32)
-    if shows.any():
-        maps[shows] = predictor.predict(stacked[shows], levels)
     return maps
 
 
-def batch_of(size: int | str, predictor: Predictor, windows: WindowLayout) -> int:
-    """Return how many windows go through the network at a time.
-
-    As many as hold the voxels of so many training patches, at least one. ``auto``: of 4 on a CPU,
-    which is no faster with more; of 64 on an accelerator, where `Predictor.predict` takes fewer if
-    they do not fit.
-    """
-    patches = (4 if predictor.device.type == "cpu" else 64) if size == "auto" else int(size)
-    return max(patches * math.prod(predictor.size) // math.prod(windows.size), 1)
-
-
-def write_box(volume: Volume, windows: WindowLayout, box: Box, probability: np.ndarray) -> None:
-    """Write a part of a map, without what was mirrored around the image.
+def write_box(volume: Volume, layout: WindowLayout, box: Box, probability: np.ndarray) -> None:
+    """Write a part of a map into its volume, without the mirrored margin of the image.
 
     Parameters
     ----------
     volume : Volume
         ([Z,] Y, X) of the image.
-    windows : Windows
+    layout : WindowLayout
     box : tuple of slice
-        In the coordinates of the windows.
+        In coordinates of the layout.
     probability : ndarray of float32
         (*box), 0..1.
     """
-    inside, into = [], []
-    for side, before, length in zip(box, windows.before, volume.shape, strict=True):
+    source, target = [], []
+    for side, before, length in zip(box, layout.before, volume.shape, strict=True):
         low, high = max(side.start - before, 0), min(side.stop - before, length)
         if high <= low:
             return
-        into.append(slice(low, high))
-        inside.append(slice(low + before - side.start, high + before - side.start))
-    volume[tuple(into)] = quantised(probability[tuple(inside)], volume.dtype)
+        target.append(slice(low, high))
+        source.append(slice(low + before - side.start, high + before - side.start))
+    volume[tuple(target)] = _quantize(probability[tuple(source)], volume.dtype)
 
 
-def _write(
-    volumes: ProbabilityMaps,
-    windows: WindowLayout,
+def _write_planes(
+    maps: ProbabilityMaps,
+    layout: WindowLayout,
     box: Box,
-    found: np.ndarray,
-    scratch: VolumeStorage,
+    predicted: np.ndarray,
+    storage: VolumeStorage,
     reached: int,
 ) -> None:
-    for volume, one in zip(volumes.values(), found, strict=True):
-        write_box(volume, windows, box, one)
-    for name in reversed(volumes):  # how far the work is says the first one, once all are written
-        scratch.note(name, reached)
+    for volume, values in zip(maps.values(), predicted, strict=True):
+        write_box(volume, layout, box, values)
+    for name in reversed(maps):  # the first map's progress counts: noted after all are written
+        storage.record_progress(name, reached)
 
 
-def quantised(probability: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """Return probabilities as they are stored: 0..255 as uint8, else as they are."""
+def _quantize(probability: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """Return probabilities as they are stored: 0..255 as uint8, else 0..1."""
     if np.dtype(dtype) == np.uint8:
         return np.rint(probability * 255).astype(np.uint8)
     return probability.astype(dtype)
 
 
 def resample_to_training(pixels: Pixels, predictor: Predictor) -> Pixels:
-    """Return an image at the voxel size of the training images, where both are known."""
+    """Return an image at the voxel size of the training images, where both sizes are known."""
     wanted = predictor.spacing_um
     if pixels.spacing_um is None or wanted is None:
         return pixels
@@ -172,23 +144,22 @@ def resample_to_training(pixels: Pixels, predictor: Predictor) -> Pixels:
 
 
 def resample_to_image(
-    maps: ProbabilityMaps, shape: tuple[int, ...], scratch: VolumeStorage
+    maps: Mapping[str, Volume], shape: tuple[int, ...], storage: VolumeStorage
 ) -> ProbabilityMaps:
     """Return maps on the grid of the image."""
-    return {name: _resampled(name, one, shape, scratch) for name, one in maps.items()}
+    return {name: _resample(name, volume, shape, storage) for name, volume in maps.items()}
 
 
-def _resampled(name: str, stored: Volume, shape: tuple[int, ...], scratch: VolumeStorage) -> Volume:
-    if tuple(stored.shape) == tuple(shape):
-        return stored
-    source = ResampledPixels(_VolumePixels(stored), shape)
-    volume = scratch.new(f"{name}_resampled", shape, stored.dtype)
-    whole = stored.dtype == np.uint8
+def _resample(name: str, volume: Volume, shape: tuple[int, ...], storage: VolumeStorage) -> Volume:
+    if tuple(volume.shape) == tuple(shape):
+        return volume
+    source = ResampledPixels(_VolumePixels(volume), shape)
+    resampled = storage.create(f"{name}_resampled", shape, volume.dtype)
     for start in range(0, shape[0], _PLANES):
         box = (slice(start, min(start + _PLANES, shape[0])), *(slice(0, n) for n in shape[1:]))
-        found = source.read(box)[0]
-        volume[box] = np.rint(found) if whole else found
-    return volume
+        planes = source.read(box)[0]
+        resampled[box] = np.rint(planes) if volume.dtype == np.uint8 else planes
+    return resampled
 
 
 class _VolumePixels(Pixels):
@@ -203,23 +174,3 @@ class _VolumePixels(Pixels):
 
     def read(self, box: tuple[slice, ...]) -> np.ndarray:
         return np.asarray(self._volume[box])[None]
-
-
-class PixelVolume:
-    """The first channel of an image as a volume that is only read.
-
-    Parameters
-    ----------
-    pixels : Pixels
-    """
-
-    def __init__(self, pixels: Pixels) -> None:
-        self._pixels = pixels
-        self.shape = tuple(pixels.shape)
-        self.dtype = pixels.dtype
-
-    def __getitem__(self, box: Box) -> np.ndarray:
-        return self._pixels.read(box)[0]
-
-    def __setitem__(self, box: Box, value: np.ndarray) -> None:
-        raise TypeError("this volume is an image on disk")

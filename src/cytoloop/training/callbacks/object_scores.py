@@ -13,13 +13,9 @@ from lightning.pytorch.callbacks import Callback
 
 from cytoloop.evaluation.matching import match_instances
 from cytoloop.evaluation.scores import INSTANCE_COUNTS, instance_counts, instance_scores
-from cytoloop.inference.postprocess.settings import (
-    MIN_DEPTH,
-    POSTPROCESS,
-    TrainingFacts,
-    instance_rule,
-    resolve_tuned,
-)
+from cytoloop.inference.postprocess.instance_rule import instance_rule
+from cytoloop.inference.postprocess.settings import MIN_DEPTH, PostprocessSettings
+from cytoloop.inference.postprocess.training_facts import TrainingFacts
 from cytoloop.instances import Landscape
 from cytoloop.io.voxel_size import Spacing
 
@@ -62,8 +58,8 @@ class ObjectScores(Callback):
         trained = TrainingFacts.from_checkpoint(pl_module.hparams["image"])
         maps = {name: _plain(values) for name, values in outputs.items()}
         first = next(iter(maps.values()))
-        settings = resolve_tuned(POSTPROCESS, TrainingFacts())
-        threshold, spacing = settings["threshold"], _spacing(batch) or trained.spacing_um
+        settings = PostprocessSettings().resolve_tuned(None)
+        threshold, spacing = float(settings.threshold), _spacing(batch) or trained.spacing_um
         rule = instance_rule(settings, threshold, spacing, trained, first.ndim)
         land = Landscape(first, rule, spacing, depth=maps["distance"], contour=maps.get("contour"))
         truth = batch["labels"][0].cpu().numpy()
