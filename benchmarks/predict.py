@@ -1,10 +1,9 @@
-"""What prediction costs: `python benchmarks/predict.py [--json PATH] [--gib 0.5 2 8]`.
+"""Speed and memory of prediction: `python benchmarks/predict.py [--json PATH] [--gib 0.5 2 8]`.
 
-The network alone on the same windows, `cytoloop predict` around it, and MONAI's
-`sliding_window_inference` between tifffile's reading and writing, in turn, on the same image with
-the same network and overlap; for a small network and for that of `nuclei_3d`. Then peak memory
-against the size of a synthetic OME-Zarr, each in a process of its own. The networks learn the discs
-of the images in a few steps, so that there are objects to part.
+Speed: the network alone, `cytoloop predict`, and MONAI's `sliding_window_inference` with tifffile,
+on the same image, windows and network; for a small network and for that of `nuclei_3d`. Memory:
+peak for synthetic OME-Zarr images of several sizes, each in its own process. The networks learn the
+discs of the images in a few steps, so that there are objects to separate.
 """
 
 from __future__ import annotations
@@ -29,11 +28,11 @@ OVERLAP = 0.25
 ROUNDS = {"small": 7, "recipe": 3}
 PLANE = (1024, 1024)
 FILTERS = {"small": [8, 16, 32], "recipe": [16, 32, 64, 128], "tiny": [1, 1, 1]}
-"""``recipe``: what `experiment=nuclei_3d` plans, with the depth of objects as a second map."""
+"""``recipe``: as `experiment=nuclei_3d` plans it, with the distance as a second map."""
 
 
 def make_model(folder: Path, name: str) -> Path:
-    """Write a checkpoint: the small network, that of the recipe, or one that costs little."""
+    """Write a checkpoint of one of the networks in `FILTERS`."""
     import torch
     from monai.networks.nets import DynUNet
 
@@ -70,7 +69,7 @@ def make_model(folder: Path, name: str) -> Path:
 
 
 def learn_discs(network: Any) -> None:
-    """Train a network for some steps on the discs of `make_planes`, and how deep they are."""
+    """Train a network for some steps on the discs of `make_planes` and their distance."""
     import torch
     from scipy import ndimage
 
@@ -96,7 +95,7 @@ def learn_discs(network: Any) -> None:
 
 
 def make_planes(first: int, count: int, plane: tuple[int, int]) -> np.ndarray:
-    """Return planes of noise with bright discs, twelve planes thick."""
+    """Return planes of noise with bright discs that are 12 planes thick."""
     rng = np.random.default_rng(first)
     y, x = np.indices(plane)
     discs = ((y % 64 - 32) ** 2 + (x % 64 - 32) ** 2) < 200
@@ -105,42 +104,38 @@ def make_planes(first: int, count: int, plane: tuple[int, int]) -> np.ndarray:
     return noise + (800 * discs).astype(np.uint16) * inside[:, None, None]
 
 
-def settings_of(**values: Any) -> Any:
-    """Return the settings of prediction."""
-    from cytoloop.inference.arrays import POSTPROCESS
-    from cytoloop.inference.settings import Settings
-
-    return Settings(POSTPROCESS, overlap=OVERLAP, **values)
-
-
-def predict_file(folder: Path, model: Path, source: Path, output: str, **values: Any) -> float:
+def predict_file(folder: Path, model: Path, source: Path, output: str, **of_output: Any) -> float:
     """Predict a file as the verb does; return seconds."""
-    from cytoloop.inference.inputs import list_inputs
-    from cytoloop.inference.load import Model
-    from cytoloop.inference.predict_images import predict_rows
+    from cytoloop.inference.inputs.list_inputs import list_inputs
+    from cytoloop.inference.model_source import ModelSource
+    from cytoloop.inference.predict_rows import predict_rows
+    from cytoloop.inference.settings import OutputSettings, PredictionSettings
 
+    settings = PredictionSettings(windows=window_settings(), output=OutputSettings(**of_output))
     start = time.perf_counter()
-    results = predict_rows(
-        list_inputs(source),
-        Model((str(model),), OVERLAP, accelerator="cpu", window="patch"),
-        folder / output,
-        {"model": "m"},
-        settings_of(**values),
-    )
-    if results.failures():
-        raise SystemExit(str(results.failures()))
+    model_source = ModelSource((str(model),), "m")
+    table = predict_rows(list_inputs(source), model_source, folder / output, settings)
+    if table.failures():
+        raise SystemExit(str(table.failures()))
     return time.perf_counter() - start
 
 
+def window_settings() -> Any:
+    """Return the windows of both sides: training patches at one overlap, on the CPU."""
+    from cytoloop.inference.settings import WindowSettings
+
+    return WindowSettings(window="patch", overlap=OVERLAP, accelerator="cpu")
+
+
 def speed(folder: Path, name: str) -> dict[str, float]:
-    """Return voxels per second of the bare network, of ours, and of MONAI's sliding window."""
+    """Return voxels per second of the bare network, of CytoLoop, and of MONAI's sliding window."""
     import tifffile
     import torch
     from monai.inferers import sliding_window_inference
 
-    from cytoloop.inference.load import Model
-    from cytoloop.inference.probability_maps import predict_maps
-    from cytoloop.inference.scratch import Scratch
+    from cytoloop.inference.model_source import load_predictor
+    from cytoloop.inference.volume_storage import VolumeStorage
+    from cytoloop.inference.windows.probability_maps import predict_maps
     from cytoloop.intensity.normalization import intensity_statistics, normalize
     from cytoloop.io.pixels import MemoryPixels
 
@@ -148,10 +143,10 @@ def speed(folder: Path, name: str) -> dict[str, float]:
     data = make_planes(0, SHAPE[0], SHAPE[1:])
     source = folder / "in.tif"
     tifffile.imwrite(source, data, imagej=True, metadata={"axes": "ZYX"})
-    predictor = Model((str(model),), OVERLAP, accelerator="cpu", window="patch").load()
+    predictor = load_predictor((str(model),), window_settings())
     network, dtype = predictor.networks[0], predictor.dtype
     pixels = MemoryPixels(data[None], None, ["0"])
-    windows = predictor.windows(pixels.shape).count()
+    windows = predictor.layout(pixels.shape).count()
     batch = torch.randn(4, 1, *PATCH)
 
     @torch.inference_mode()
@@ -161,14 +156,14 @@ def speed(folder: Path, name: str) -> dict[str, float]:
                 torch.sigmoid(network(batch[: min(4, windows - first)]).float())
 
     def ours_map() -> None:
-        predict_maps("x", pixels, predictor, Scratch(None))
+        predict_maps("x", pixels, predictor, VolumeStorage())
 
     calls = iter(range(1000))
 
     def ours_all() -> None:
         predict_file(folder, model, source, f"out{next(calls)}")
 
-    def ours_files() -> None:  # what MONAI's side writes: one map
+    def ours_files() -> None:  # one map, as MONAI's side writes it
         predict_file(folder, model, source, f"out{next(calls)}", save=("probability",))
 
     @torch.inference_mode()
@@ -210,7 +205,7 @@ def speed(folder: Path, name: str) -> dict[str, float]:
 
 
 def memory(folder: Path, gib: float) -> dict[str, float]:
-    """Return seconds and voxels per second of a volume on disk, through the command's own path."""
+    """Return seconds and voxels per second for a volume on disk, predicted as by the command."""
     import zarr
 
     model = make_model(folder, "tiny")
@@ -236,7 +231,7 @@ def memory(folder: Path, gib: float) -> dict[str, float]:
 
 
 def run(part: Callable[[Path, Any], Any], folder: Path, value: str | float) -> tuple[Any, float]:
-    """Run a part in a process of its own; return its result and peak RSS in GiB."""
+    """Run a part in its own process; return its result and peak RSS in GiB."""
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_child, args=(part, folder, value, sender))
@@ -272,7 +267,7 @@ def main() -> None:
             for way, value in found.items():
                 shown = f"{value:10.2f}" if "times" in way else f"{value / 1e6:10.2f} Mvoxel/s"
                 print(f"  {way:62} {shown}")
-        print("\nvolumes on disk, a network that costs nearly nothing")
+        print("\nvolumes on disk, a tiny network")
         for gib in options.gib:
             found, peak = run(memory, Path(name), gib)
             results[f"{gib} GiB"] = found | {"peak_gib": peak}

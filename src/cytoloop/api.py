@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cytoloop.inference.arrays import Prediction
+    from cytoloop.inference.predict_array import Prediction
 
 
 def predict(array: Any, checkpoint: Any, **options: Any) -> Prediction:
@@ -32,7 +32,7 @@ def predict(array: Any, checkpoint: Any, **options: Any) -> Prediction:
     CytoloopError
         The checkpoint does not exist, the array does not fit it, or an option is wrong.
     """
-    from cytoloop.inference.arrays import predict_array
+    from cytoloop.inference.predict_array import predict_array
     from cytoloop.tracking.checkpoints import locate_checkpoint
 
     uris = checkpoint if isinstance(checkpoint, (list, tuple)) else [checkpoint]

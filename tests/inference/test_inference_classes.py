@@ -1,4 +1,4 @@
-"""Predictions of a model of classes: maps with a channel for each, and the class of each voxel."""
+"""Predictions of a model of classes: a map with a channel per class, and a class image."""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ import pytest
 import torch
 
 from cytoloop.errors import ConfigError, ModelError
-from cytoloop.inference.inputs import list_inputs
-from cytoloop.inference.load import Model
-from cytoloop.inference.postprocess import POSTPROCESS, Trained, class_threshold
-from cytoloop.inference.predict_images import predict_rows
-from cytoloop.inference.predictor import map_names
-from cytoloop.inference.reprocess import segment_again
-from cytoloop.inference.settings import Settings
+from cytoloop.inference.inputs.list_inputs import list_inputs
+from cytoloop.inference.model_source import ModelSource
+from cytoloop.inference.postprocess.segment_maps import class_threshold
+from cytoloop.inference.postprocess.settings import PostprocessSettings
+from cytoloop.inference.postprocess.training_facts import TrainingFacts
+from cytoloop.inference.predict_rows import predict_rows
+from cytoloop.inference.reprocess import reprocess_table
+from cytoloop.inference.settings import OutputSettings, PredictionSettings
+from cytoloop.inference.windows.predictor import map_names
 from cytoloop.io.labels import read_labels
 from cytoloop.io.read import read_image
 from cytoloop.manifest import Row, read_manifest
@@ -32,13 +34,19 @@ HEADS = [f"class_{name}" for name in NAMES]
 Make = Callable[..., Path]
 
 
-def predicted(folder: Path, model: Path, output: str, **settings: Any) -> Row:
-    """Predict a picture of noise; return its row."""
-    postprocess = {**POSTPROCESS, **settings.pop("postprocess", {})}
-    made = Settings(postprocess, **settings)
+def predicted(
+    folder: Path,
+    model: Path,
+    output: str,
+    postprocess: PostprocessSettings | None = None,
+    **of_output: Any,
+) -> Row:
+    """Predict an image of noise; return its row."""
+    settings = PredictionSettings(
+        postprocess=postprocess or PostprocessSettings(), output=OutputSettings(**of_output)
+    )
     rows = list_inputs(folder / "raw")
-    named = {"model": "m", "run_id": ""}
-    predict_rows(rows, Model((str(model),)), folder / output, named, made)
+    predict_rows(rows, ModelSource((str(model),), "m"), folder / output, settings)
     (row,) = read_manifest(folder / output / "predictions.csv", ("id",))
     assert row["status"] == "done", row["reason"]
     return row
@@ -56,12 +64,12 @@ def model(make_model: Make) -> Path:
     return make_model(2, outputs=2, heads=HEADS, tuned={"threshold_nucleus": 0.3})
 
 
-@pytest.mark.parametrize("form", ["ome-tiff", "ome-zarr"])
+@pytest.mark.parametrize("file_format", ["ome-tiff", "ome-zarr"])
 @pytest.mark.parametrize("dtype", ["uint8", "float16"])
-def test_maps_are_channels_and_the_mask_is_what_they_say(
-    folder: Path, model: Path, form: str, dtype: str
+def test_maps_are_channels_and_the_mask_follows_from_them(
+    folder: Path, model: Path, file_format: str, dtype: str
 ) -> None:
-    row = predicted(folder, model, "out", format=form, dtype=dtype)
+    row = predicted(folder, model, "out", format=file_format, probability_dtype=dtype)
     assert row["classes"] == "nucleus spindle" and row["threshold"] == "0.3 0.5"
     assert not row["labels"] and not row["objects_table"] and not row["distance"]
     found = read_image(row.file("probability") or "")
@@ -76,36 +84,38 @@ def test_maps_are_channels_and_the_mask_is_what_they_say(
 
 
 def test_thresholds_are_tuned_given_or_found_in_the_image(folder: Path, model: Path) -> None:
-    trained = Trained.of(read_checkpoint(model).image)
-    assert trained.classes == NAMES
-    assert [class_threshold(POSTPROCESS, trained, n) for n in NAMES] == [0.3, 0.5]
-    assert predicted(folder, model, "o", postprocess={"threshold": 0.7})["threshold"] == "0.7 0.7"
-    found = predicted(folder, model, "o", postprocess={"threshold": "otsu"})["threshold"].split()
-    assert len(found) == 2 and all(0.1 <= float(t) <= 1 for t in found)
-    assert not predicted(folder, model, "o", postprocess={"instances": False})["mask"]
+    training = TrainingFacts.from_checkpoint(read_checkpoint(model).image)
+    assert training.classes == NAMES
+    tuned = [class_threshold(PostprocessSettings(), training, name) for name in NAMES]
+    assert tuned == [0.3, 0.5]
+    given = predicted(folder, model, "o", PostprocessSettings(threshold=0.7))
+    assert given["threshold"] == "0.7 0.7"
+    found = predicted(folder, model, "o", PostprocessSettings(threshold="otsu"))["threshold"]
+    assert len(found.split()) == 2 and all(0.1 <= float(t) <= 1 for t in found.split())
+    assert not predicted(folder, model, "o", PostprocessSettings(instances=False))["mask"]
 
 
-def test_what_a_model_of_classes_does_not_tell_is_refused(folder: Path, model: Path) -> None:
-    with pytest.raises(ConfigError, match="tells classes .nucleus, spindle., not objects"):
+def test_outputs_that_a_model_of_classes_lacks_are_refused(folder: Path, model: Path) -> None:
+    with pytest.raises(ConfigError, match="predicts classes .nucleus, spindle., not objects"):
         predicted(folder, model, "out", save=("labels", "objects"))
     predicted(folder, model, "out", save=("probability",))
     with pytest.raises(ConfigError, match="not objects"):
-        segment_again(folder / "out" / "predictions.csv", folder / "again",
-                      Settings(POSTPROCESS, save=("labels",)))  # fmt: skip
+        reprocess_table(folder / "out" / "predictions.csv", folder / "again",
+                        PredictionSettings(output=OutputSettings(("labels",))))  # fmt: skip
 
 
 @pytest.mark.parametrize(
     "heads", [["foreground", "class_a"], ["class_a"], ["class_../../x", "class_b"], "class_a"]
 )
-def test_heads_of_a_file_that_are_no_classes_are_refused(heads: Any) -> None:
+def test_heads_that_are_not_classes_are_refused(heads: Any) -> None:
     assert map_names({"heads": HEADS}) == tuple(HEADS)
     with pytest.raises(ModelError, match="or classes"):
         map_names({"heads": heads})
 
 
-def test_a_tuned_value_that_cannot_be_is_not_taken() -> None:
+def test_tuned_values_out_of_range_are_ignored() -> None:
     image = {"heads": HEADS, "tuned": {"threshold_nucleus": 7.0, "threshold_other": 0.2}}
-    assert Trained.of(image).tuned is None
+    assert TrainingFacts.from_checkpoint(image).tuned is None
 
 
 class Example:
@@ -116,19 +126,19 @@ class Example:
         self.valid, self.spacing_um = np.ones(labels.shape, bool), None
 
 
-def test_the_threshold_of_each_class_is_tuned_and_kept(model: Path) -> None:
+def test_the_threshold_of_each_class_is_tuned_and_stored(model: Path) -> None:
     image = np.random.default_rng(1).normal(500, 100, (1, 40, 48)).astype(np.float32)
     labels = np.zeros((40, 48), np.uint8)
-    labels[10:20] = 1  # nobody shows a spindle
-    found = tune(model, [Example(image, labels)], dict(POSTPROCESS))
+    labels[10:20] = 1  # no image has a spindle
+    found = tune(model, [Example(image, labels)], PostprocessSettings())
     assert set(found) == {"threshold_nucleus", "threshold_spindle", "dice", "dice_nucleus",
                           "dice_spindle"}  # fmt: skip
     assert found["threshold_spindle"] == 0.5
-    kept = Trained.of(read_checkpoint(model).image).tuned
+    kept = TrainingFacts.from_checkpoint(read_checkpoint(model).image).tuned
     assert kept == {n: found[n] for n in ("threshold_nucleus", "threshold_spindle")}
 
 
-def test_a_threshold_is_that_of_the_best_dice_of_its_class() -> None:
+def test_the_threshold_of_a_class_has_the_best_dice() -> None:
     labels = np.repeat([0, 1, 2, 2], 25).reshape(10, 10)
     levels = np.repeat([20, 60, 200, 220], 25).astype(np.uint8).reshape(10, 10)
     example = Example(levels[None], labels)
@@ -138,20 +148,22 @@ def test_a_threshold_is_that_of_the_best_dice_of_its_class() -> None:
 
 
 @pytest.mark.parametrize("form", ["folder", "cytodl"])
-def test_forms_for_one_foreground_refuse_classes(tmp_path: Path, model: Path, form: str) -> None:
+def test_export_formats_for_one_foreground_refuse_classes(
+    tmp_path: Path, model: Path, form: str
+) -> None:
     with pytest.raises(ModelError, match="has 2 output channels; this format holds one"):
         export_model(read_checkpoint(model), form, tmp_path / "out", About())
 
 
-def test_a_graph_tells_its_classes(tmp_path: Path, model: Path) -> None:
+def test_an_exported_graph_names_its_classes(tmp_path: Path, model: Path) -> None:
     export_model(read_checkpoint(model), "torchscript", tmp_path / "out", About())
-    told = json.loads((tmp_path / "out" / "model.json").read_text())
-    assert told["output"]["heads"] == told["image"]["heads"] == HEADS
+    facts = json.loads((tmp_path / "out" / "model.json").read_text())
+    assert facts["output"]["heads"] == facts["image"]["heads"] == HEADS
     run = torch.jit.load(tmp_path / "out" / "model.ts.pt")
     assert run(torch.zeros(1, 1, 32, 32)).shape == (1, 2, 32, 32)
 
 
-def test_a_package_of_the_zoo_gives_the_probability_of_each_class(model: Path) -> None:
+def test_a_bioimage_package_gives_the_probability_of_each_class(model: Path) -> None:
     v0_5 = pytest.importorskip("bioimageio.spec.model.v0_5", reason="an extra is not installed")
     checkpoint = read_checkpoint(model)
     assert bioimage_description.has_probability_output(checkpoint)

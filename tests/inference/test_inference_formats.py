@@ -1,4 +1,4 @@
-"""What images may be like, and where their results lie; post-processing by its names."""
+"""Formats and origins of images and results; post-processing by name."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from test_inference_predict import noise, place, predict, rows_of, write
 
 import cytoloop.io.pixels
 from cytoloop.errors import ImageError, ManifestError
-from cytoloop.inference import scratch
-from cytoloop.inference.inputs import list_inputs
+from cytoloop.inference import volume_storage
+from cytoloop.inference.inputs.list_inputs import list_inputs
 from cytoloop.io.pixels import open_pixels
 from cytoloop.io.read import read_image
 from cytoloop.io.voxel_size import Grid
@@ -27,26 +27,26 @@ MODEL = {"threshold": 0.51, "seed_smoothing": 1.0, "min_depth": 0.1}
 
 
 def cropped(place: Path, shape: tuple[int, ...]) -> Path:
-    """Write an OME-Zarr that does not begin at 0."""
+    """Write an OME-Zarr with an origin."""
     path = place / "in/a.ome.zarr"
     write_zarr(path, noise(shape), "ZYX", GRID.spacing_um, origin_um=GRID.origin_um)
     return path
 
 
-def moves(path: Path) -> list[list[float]]:
+def translations(path: Path) -> list[list[float]]:
     """Return the translation of each level of an OME-Zarr."""
     levels = zarr.open_group(path, mode="r").attrs["multiscales"][0]["datasets"]
     return [level["coordinateTransformations"][1]["translation"] for level in levels]
 
 
 @pytest.mark.parametrize("streamed", [False, True])
-def test_results_lie_over_an_image_that_does_not_begin_at_0(
+def test_results_have_the_origin_of_their_image(
     make_model: Callable, place: Path, monkeypatch: pytest.MonkeyPatch, streamed: bool
 ) -> None:
     model = make_model(tuned=MODEL)
-    assert len(moves(cropped(place, (12, 40, 600)))) == 2
+    assert len(translations(cropped(place, (12, 40, 600)))) == 2
     if streamed:
-        monkeypatch.setattr(scratch, "IN_MEMORY_VOXELS", 1000)
+        monkeypatch.setattr(volume_storage, "IN_MEMORY_VOXELS", 1000)
         monkeypatch.setattr(cytoloop.io.pixels, "IN_MEMORY_BYTES", 1000)
     assert predict(f"checkpoint={model}", "input=in", "output=p") == 0
     again = ("reprocess=p/predictions.csv", "output=q", "postprocess=otsu")
@@ -54,51 +54,51 @@ def test_results_lie_over_an_image_that_does_not_begin_at_0(
     found = [place / "p" / rows_of(place / "p")["a"][k] for k in ("probability", "mask", "labels")]
     found.append(place / "q" / rows_of(place / "q")["a"]["labels"])
     for path in found:
-        assert path.name == "a.ome.zarr" and moves(path) == [[-12.5, 40.0, 0.0]] * 2
+        assert path.name == "a.ome.zarr" and translations(path) == [[-12.5, 40.0, 0.0]] * 2
         assert open_pixels(path).grid == GRID
 
 
-def test_a_tiff_over_an_image_that_does_not_begin_at_0_is_warned_of(
+def test_a_tiff_for_an_image_with_an_origin_gives_a_warning(
     make_model: Callable, place: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     cropped(place, (12, 40, 60))
     words = (f"checkpoint={make_model()}", "input=in", "output=p", "format=ome-tiff", "save=[mask]")
     assert predict(*words) == 0
-    told = capfd.readouterr().err
-    assert "a begins at -12.5 40 0 um" in told and "format=ome-zarr" in told
+    text = capfd.readouterr().err
+    assert "a begins at -12.5 40 0 um" in text and "format=ome-zarr" in text
 
 
-def test_where_a_level_begins_is_told_by_the_level_and_the_pyramid(tmp_path: Path) -> None:
+def test_the_origin_of_a_level_is_that_of_the_level_and_the_pyramid(tmp_path: Path) -> None:
     path = tmp_path / "a.ome.zarr"
     write_zarr(path, noise((4, 600, 600)), "ZYX", (2.0, 0.5, 0.5))
     group = zarr.open_group(path, mode="r+")
-    said: Any = group.attrs.asdict()["multiscales"]
-    for axis in said[0]["axes"]:
+    metadata: Any = group.attrs.asdict()["multiscales"]
+    for axis in metadata[0]["axes"]:
         axis["unit"] = "nanometer"
-    said[0]["coordinateTransformations"] = [
+    metadata[0]["coordinateTransformations"] = [
         {"type": "scale", "scale": [1.0, 1000.0, 1000.0]},
         {"type": "translation", "translation": [7000.0, 0.0, 3000.0]},
     ]
     # a level of means begins half a voxel further in
     move = {"type": "translation", "translation": [0.0, 0.25, 0.25]}
-    said[0]["datasets"][1]["coordinateTransformations"].append(move)
-    group.attrs["multiscales"] = said
+    metadata[0]["datasets"][1]["coordinateTransformations"].append(move)
+    group.attrs["multiscales"] = metadata
     assert open_pixels(path).origin_um == pytest.approx((7.0, 0.0, 3.0))
     assert open_pixels(path, level=1).origin_um == pytest.approx((7.0, 0.25, 3.25))
 
 
 @pytest.mark.parametrize("value", [float("nan"), "left"])
-def test_a_place_that_is_none_is_refused(place: Path, value: float | str) -> None:
+def test_an_origin_that_is_not_a_number_is_refused(place: Path, value: float | str) -> None:
     path = cropped(place, (12, 40, 60))
     group = zarr.open_group(path, mode="r+")
-    said: Any = group.attrs.asdict()["multiscales"]
-    said[0]["datasets"][0]["coordinateTransformations"][1]["translation"][1] = value
-    group.attrs["multiscales"] = said
+    metadata: Any = group.attrs.asdict()["multiscales"]
+    metadata[0]["datasets"][0]["coordinateTransformations"][1]["translation"][1] = value
+    group.attrs["multiscales"] = metadata
     with pytest.raises(ImageError, match=f"cannot be read: .*{value}"):
         open_pixels(path)
 
 
-def test_version_5_of_the_format_tells_it_too(tmp_path: Path) -> None:
+def test_version_5_of_the_format_has_an_origin_too(tmp_path: Path) -> None:
     from bioio_ome_zarr.writers import OMEZarrWriter
 
     path, data = tmp_path / "a.ome.zarr", noise((4, 40, 60))
@@ -114,10 +114,10 @@ def test_version_5_of_the_format_tells_it_too(tmp_path: Path) -> None:
     )
     writer.write_full_volume(data)
     group = zarr.open_group(path, mode="r+")
-    said: Any = group.attrs.asdict()["ome"]
+    metadata: Any = group.attrs.asdict()["ome"]
     move = {"type": "translation", "translation": [3.0, 2.0, 1.0]}
-    said["multiscales"][0]["datasets"][0]["coordinateTransformations"].append(move)
-    group.attrs["ome"] = said
+    metadata["multiscales"][0]["datasets"][0]["coordinateTransformations"].append(move)
+    group.attrs["ome"] = metadata
     assert open_pixels(path).grid == Grid((2.0, 0.5, 0.5), (3.0, 2.0, 1.0))
 
 

@@ -1,23 +1,26 @@
-"""What is predicted: rows with names of their own, channels in order, sizes in um."""
+"""Inputs of a prediction: rows with unique names, channels in order, sizes in um."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from cytoloop.errors import ManifestError
-from cytoloop.inference.inputs import list_inputs, unique_names
-from cytoloop.inference.postprocess import POSTPROCESS, TUNED, Trained, resolved, rule_for
-from cytoloop.inference.predict_image import _channels_by_name
+from cytoloop.inference.inputs.list_inputs import list_inputs, unique_names
+from cytoloop.inference.inputs.open_input import _channels_by_name
+from cytoloop.inference.postprocess.instance_rule import instance_rule
+from cytoloop.inference.postprocess.settings import TUNED, PostprocessSettings
+from cytoloop.inference.postprocess.training_facts import TrainingFacts
 from cytoloop.manifest import Row, write_manifest
 
-SETTINGS = {**POSTPROCESS, "min_depth": 0.3}
+SETTINGS = PostprocessSettings(min_depth=0.3)
 
 
-def test_images_of_one_name_get_names_of_their_own(tmp_path: Path, tiff: Callable) -> None:
+def test_images_of_the_same_name_get_unique_names(tmp_path: Path, tiff: Callable) -> None:
     for name in ("a/img.tif", "b/img.tif", "b/IMG.tiff", "b/other.tif"):
         tiff(tmp_path / name, np.zeros((4, 4), np.uint8))
     rows = list_inputs(f"{tmp_path}/*/*.tif*")
@@ -28,7 +31,7 @@ def test_images_of_one_name_get_names_of_their_own(tmp_path: Path, tiff: Callabl
     assert [row.file("raw") for row in rows] == sorted(tmp_path.glob("*/*.tif*"))
 
 
-def test_names_never_lead_out_of_the_folder(tmp_path: Path) -> None:
+def test_names_stay_inside_the_folder(tmp_path: Path) -> None:
     rows = [Row({"id": text, "raw": "x.tif"}, tmp_path) for text in ("../../etc", "a/b", "..", "")]
     assert unique_names(rows) == ["etc", "a_b", "image", "x"]
 
@@ -42,7 +45,7 @@ def test_rejected_rows_are_not_predicted(tmp_path: Path) -> None:
         list_inputs(tmp_path / "none.csv")
 
 
-def test_ids_of_a_manifest_stay_and_only_file_names_are_made_safe(tmp_path: Path) -> None:
+def test_ids_of_a_manifest_are_kept_and_only_file_names_are_made_safe(tmp_path: Path) -> None:
     rows = [{"raw": "a.tif", "id": "cell (1)"}, {"raw": "b.tif", "id": "a#5"}]
     write_manifest(tmp_path / "m.csv", rows)
     found = list_inputs(tmp_path / "m.csv")
@@ -64,28 +67,31 @@ def test_channels_are_put_into_the_order_of_training(caplog: pytest.LogCaptureFi
     [
         ((1.0, 1.0, 1.0), (0.5, 0.5, 0.5), None, 0.05 * 800 * 8),
         ((1.0, 1.0, 1.0), None, None, 0.05 * 800),  # an unknown voxel size is taken as that
-        (None, (0.02, 0.02, 0.02), None, 0.05 * 800),  # of training, never as 1 um
+        (None, (0.02, 0.02, 0.02), None, 0.05 * 800),  # of training, not as 1 um
         (None, (0.5, 0.5, 0.5), 10.0, 80.0),
     ],
 )
-def test_crumbs_are_told_from_objects_in_um_where_both_sizes_are_known(
+def test_the_smallest_object_is_measured_in_um_where_both_voxel_sizes_are_known(
     trained: tuple | None, known: tuple | None, volume: float | None, expected: float
 ) -> None:
-    settings = resolved({**SETTINGS, "min_volume_um3": volume}, Trained(trained, 800))
-    rule = rule_for(settings, 0.5, known, Trained(trained, 800), 3)
+    training = TrainingFacts(trained, 800)
+    settings = replace(SETTINGS, min_volume_um3=volume).resolve_tuned(training.tuned)
+    rule = instance_rule(settings, 0.5, known, training, 3)
     assert rule.min_voxels == pytest.approx(expected)
 
 
-def test_what_training_chose_stands_for_tuned_unless_it_cannot_be() -> None:
+def test_tuned_settings_take_the_values_of_training_unless_these_are_out_of_range() -> None:
     chosen = {"threshold": 0.41, "seed_smoothing": 2.0, "min_depth": 0.1, "dice": 0.9}
-    found = resolved(SETTINGS, Trained.of({"tuned": chosen}))
-    assert (found["threshold"], found["seed_smoothing"], found["min_depth"]) == (0.41, 2.0, 0.3)
+    training = TrainingFacts.from_checkpoint({"tuned": chosen})
+    found = SETTINGS.resolve_tuned(training.tuned)
+    assert (found.threshold, found.seed_smoothing, found.min_depth) == (0.41, 2.0, 0.3)
     for odd in (None, {}, {"threshold": 7.0}, {"threshold": "high"}, "yes"):
-        assert resolved(SETTINGS, Trained.of({"tuned": odd}))["threshold"] == TUNED["threshold"]
+        training = TrainingFacts.from_checkpoint({"tuned": odd})
+        assert SETTINGS.resolve_tuned(training.tuned).threshold == TUNED["threshold"]
 
 
 @pytest.mark.realdata
-def test_scenes_and_time_points_become_rows_of_their_own(real_data: Path) -> None:
+def test_each_scene_and_time_point_becomes_a_row(real_data: Path) -> None:
     czi = real_data / "formats/czi"
     two = list_inputs(czi / "WellD6-7_S2.czi")
     assert [row["scene"] for row in two] == ["D6-D6", "D7-D7"]

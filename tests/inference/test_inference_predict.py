@@ -22,7 +22,7 @@ import torch
 import cytoloop
 from cytoloop.__main__ import main
 from cytoloop.errors import CytoloopError
-from cytoloop.inference import scratch
+from cytoloop.inference import volume_storage
 from cytoloop.io.read import read_header, read_image
 from cytoloop.io.writers.tiff import write_image
 from cytoloop.io.writers.zarr import write_zarr
@@ -58,7 +58,7 @@ def predict(*words: object) -> int:
     return main(["predict", "accelerator=cpu", *map(str, words)])
 
 
-def test_what_is_written_lies_over_the_image(make_model: Callable, place: Path) -> None:
+def test_results_are_on_the_grid_of_the_image(make_model: Callable, place: Path) -> None:
     raw = write(place / "in/a.ome.tif", noise((12, 70, 50)))
     assert predict(f"checkpoint={make_model()}", "input=in", "output=p") == 0
     row = rows_of(place / "p")["a"]
@@ -75,7 +75,7 @@ def test_what_is_written_lies_over_the_image(make_model: Callable, place: Path) 
     )
     assert probability.dtype == np.uint8 and probability.std() > 0
     np.testing.assert_array_equal(mask, probability > float(row["threshold"]) * 255)
-    assert mask[labels > 0].mean() > 0.9  # holes of an object are its own
+    assert mask[labels > 0].mean() > 0.9  # filled holes are not in the mask
     assert not (place / "p/.partial").exists() and not list((place / "p").rglob(".*"))
 
 
@@ -100,7 +100,7 @@ def test_a_nan_voxel_is_background(make_model: Callable, place: Path) -> None:
     assert read_image(place / "p/probability/a.ome.tif").data.dtype == np.uint8
 
 
-def test_infinities_are_no_grey_levels(make_model: Callable, place: Path) -> None:
+def test_infinities_are_background(make_model: Callable, place: Path) -> None:
     data = noise((40, 50), dtype=np.float32)
     for name, value in (("a", np.nan), ("b", np.inf), ("c", -np.inf)):
         data[:4, :5] = value  # a hundredth of the voxels: more than the percentiles leave out
@@ -112,7 +112,7 @@ def test_infinities_are_no_grey_levels(make_model: Callable, place: Path) -> Non
         np.testing.assert_array_equal(other, one)
 
 
-def test_faulty_files_fail_alone_and_say_why(
+def test_faulty_files_fail_alone_with_a_reason(
     make_model: Callable, place: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     write(place / "in/good.ome.tif", noise((10, 40, 40)))
@@ -135,7 +135,7 @@ def test_faulty_files_fail_alone_and_say_why(
     assert len(list((place / "p/labels").iterdir())) == 1
 
 
-def test_results_are_used_again_only_if_nothing_has_changed(
+def test_results_are_kept_only_if_nothing_has_changed(
     make_model: Callable, place: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     for name in "ab":
@@ -166,9 +166,56 @@ def test_results_are_used_again_only_if_nothing_has_changed(
     assert "predictions of another model" in capfd.readouterr().err
 
 
-def test_thresholds_and_watershed_again_without_the_network(
+def test_overwrite_predicts_every_image_anew_and_replaces_the_results(
+    make_model: Callable, place: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for name in "ab":
+        write(place / f"in/{name}.ome.tif", noise((40, 40), ord(name)))
+    words = (f"checkpoint={make_model(2)}", "output=p")
+    assert predict(*words, "input=in") == 0
+    (place / "p/labels/mine.tif").touch()
+    (place / "p/.partial/b").mkdir(parents=True)
+    before = (place / "p/labels/a.ome.tif").stat().st_mtime_ns
+    assert predict(*words, "input=in/a.ome.tif", "overwrite=true", "save=[mask,labels]") == 0
+    assert "are done" not in capfd.readouterr().err
+    assert list(rows_of(place / "p")) == ["a"]
+    assert (place / "p/labels/a.ome.tif").stat().st_mtime_ns > before
+    # files of the other image are gone, files that predict did not write are not
+    left = {str(p.relative_to(place / "p")) for p in (place / "p").rglob("*") if p.is_file()}
+    assert left == {
+        "labels/a.ome.tif", "labels/mine.tif", "mask/a.ome.tif", "model.json", "predictions.csv",
+    }  # fmt: skip
+    assert not (place / "p/.partial").exists()
+    assert predict(*words, "input=in/a.ome.tif", "save=[mask,labels]") == 0
+    assert "1 image(s) are done" in capfd.readouterr().err
+
+
+def test_overwrite_keeps_the_maps_that_are_reprocessed(make_model: Callable, place: Path) -> None:
+    write(place / "in/a.ome.tif", noise((40, 40)))
+    assert predict(f"checkpoint={make_model(2)}", "input=in", "output=p") == 0
+    words = ("reprocess=p/predictions.csv", "overwrite=true", "save=[labels]")
+    assert predict(*words) == 0
+    assert (place / "p/labels/a.ome.tif").exists() and not (place / "p/mask/a.ome.tif").exists()
+    assert predict(*words) == 0  # the map is still there
+
+
+def test_overwrite_removes_nothing_outside_the_result_folders(
     make_model: Callable, place: Path
 ) -> None:
+    write(place / "in/a.ome.tif", noise((40, 40)))
+    (place / "p").mkdir()
+    for name in ("mine.tif", "p/mine.tif"):
+        (place / name).touch()
+    cells = "id,raw,labels,mask,probability\n"
+    for number, cell in enumerate(("labels/../mine.tif", "../mine.tif", str(place / "mine.tif"))):
+        cells += f"{number},x.tif,{cell},mine.tif,labels/..\n"
+    (place / "p/predictions.csv").write_text(cells, "utf-8")
+    words = (f"checkpoint={make_model(2)}", "input=in", "output=p", "overwrite=true")
+    assert predict(*words) == 0
+    assert (place / "mine.tif").exists() and (place / "p/mine.tif").exists()
+
+
+def test_stored_maps_are_reprocessed_without_the_network(make_model: Callable, place: Path) -> None:
     write(place / "in/a.ome.tif", noise((12, 50, 60)))
     model = make_model(tuned={"threshold": 0.52, "seed_smoothing": 0.5, "min_depth": 0.05})
     assert predict(f"checkpoint={model}", "input=in", "output=p") == 0
@@ -189,11 +236,11 @@ def test_thresholds_and_watershed_again_without_the_network(
         predict("reprocess=q/predictions.csv", "postprocess=value", "postprocess.threshold=0.6")
         == 0
     )
-    assert rows_of(place / "q")["a"]["threshold"] == "0.6"  # in its place
+    assert rows_of(place / "q")["a"]["threshold"] == "0.6"  # in place
     assert predict("reprocess=q/predictions.csv", "postprocess=otsu", "output=r") == 0
 
 
-def test_one_plane_of_postprocess_none_is_a_map_alone(make_model: Callable, place: Path) -> None:
+def test_postprocess_none_writes_only_the_map(make_model: Callable, place: Path) -> None:
     write(place / "in/a.ome.tif", noise((40, 50)))
     words = ("input=in", "output=p", "postprocess=none", "probability_dtype=float16")
     assert predict(f"checkpoint={make_model(2)}", *words) == 0
@@ -230,7 +277,7 @@ def test_large_images_are_streamed_through_zarr_to_the_same_result(
     write_zarr(place / "in/a.ome.zarr", data, "ZYX", (1.0, 0.5, 0.5))
     model = make_model(tuned={"threshold": 0.51, "seed_smoothing": 1.0, "min_depth": 0.1})
     assert predict(f"checkpoint={model}", "input=in/a.ome.zarr", "output=p") == 0
-    for module, name in ((scratch, "IN_MEMORY_VOXELS"), (cytoloop.io.pixels, "IN_MEMORY_BYTES")):
+    for module, name in ((volume_storage, "IN_MEMORY_VOXELS"), (cytoloop.io.pixels, "IN_MEMORY_BYTES")):
         monkeypatch.setattr(module, name, 1000)
     assert predict(f"checkpoint={model}", "input=in/a.ome.zarr", "output=q") == 0
     row = next(iter(rows_of(place / "q").values()))
@@ -244,8 +291,8 @@ def test_large_images_are_streamed_through_zarr_to_the_same_result(
 
 SLOWLY = """
 import sys, time
-import cytoloop.inference.predictor as p
-import cytoloop.inference.scratch as s
+import cytoloop.inference.windows.predictor as p
+import cytoloop.inference.volume_storage as s
 import cytoloop.io.pixels as x
 s.IN_MEMORY_VOXELS = x.IN_MEMORY_BYTES = 1000
 whole = p.Predictor.predict
@@ -261,7 +308,7 @@ sys.exit(main(sys.argv[1:]))
 
 
 def waited(ready: Callable) -> Any:
-    """Return what becomes true within two minutes."""
+    """Wait up to two minutes until a function returns something true; return that."""
     for _ in range(1200):
         if found := ready():
             return found
@@ -274,7 +321,7 @@ def reached(note: Path) -> int:
 
 
 @pytest.mark.slow
-def test_a_killed_run_goes_on_with_the_next_block(make_model: Callable, place: Path) -> None:
+def test_a_killed_run_continues_with_the_next_block(make_model: Callable, place: Path) -> None:
     write(place / "in/a.ome.tif", noise((60, 90, 90)))
     words = [
         f"checkpoint={make_model()}",
@@ -307,7 +354,7 @@ def test_a_killed_run_goes_on_with_the_next_block(make_model: Callable, place: P
 
 @pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="needs to mount a tmpfs")
 @pytest.mark.parametrize("streamed", [False, True])
-def test_a_full_disk_is_told_and_leaves_nothing_broken(
+def test_a_full_disk_is_an_error_and_leaves_no_broken_file(
     make_model: Callable,
     place: Path,
     capfd: pytest.CaptureFixture[str],
@@ -315,7 +362,7 @@ def test_a_full_disk_is_told_and_leaves_nothing_broken(
     streamed: bool,
 ) -> None:
     if streamed:
-        monkeypatch.setattr(scratch, "IN_MEMORY_VOXELS", 1000)
+        monkeypatch.setattr(volume_storage, "IN_MEMORY_VOXELS", 1000)
     small = place / "small"
     small.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=100k", "tmpfs", str(small)]
@@ -335,7 +382,7 @@ def test_a_full_disk_is_told_and_leaves_nothing_broken(
         subprocess.run(["umount", str(small)], check=True)
 
 
-def test_an_output_that_cannot_be_written_is_told(
+def test_an_output_that_cannot_be_written_is_an_error(
     make_model: Callable, place: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     write(place / "in/a.ome.tif", noise((40, 40)))
@@ -346,7 +393,7 @@ def test_an_output_that_cannot_be_written_is_told(
     assert "cannot be written" in text and "Traceback" not in text
 
 
-def test_what_does_not_go_together_is_refused(
+def test_wrong_keys_and_values_are_refused_all_at_once(
     place: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert predict() == 2
@@ -390,13 +437,13 @@ def test_arrays_from_python(make_model: Callable, place: Path) -> None:
     assert len(found.objects["label"]) == found.labels.max()
     with pytest.raises(CytoloopError, match="is one plane"):
         cytoloop.predict(data[0], model)
-    with pytest.raises(CytoloopError, match="voxel size is unknown, resample=true needs it"):
+    with pytest.raises(CytoloopError, match="voxel size is unknown, but resample=true needs it"):
         cytoloop.predict(data, model, resample=True)
     with pytest.raises(CytoloopError, match="postprocess.border"):
         cytoloop.predict(data, model, border="left")
 
 
-def test_workers_give_what_one_process_gives(make_model: Callable, place: Path) -> None:
+def test_workers_give_the_same_as_one_process(make_model: Callable, place: Path) -> None:
     for name in "abc":
         write(place / f"in/{name}.ome.tif", noise((40, 50), ord(name)))
     (place / "in/broken.tif").touch()
@@ -414,7 +461,7 @@ def test_workers_give_what_one_process_gives(make_model: Callable, place: Path) 
 
 @pytest.mark.slow
 def test_a_lost_worker_costs_its_block_only(make_model: Callable, place: Path) -> None:
-    """A real scheduler and two workers in processes of their own; one is killed midway."""
+    """A real scheduler and two workers in their own processes; one worker is killed midway."""
     write_zarr(place / "in/a.ome.zarr", noise((31, 299, 118)), "ZYX", (1.0, 0.5, 0.5))
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     note = place / "scheduler.json"
@@ -433,10 +480,10 @@ def test_a_lost_worker_costs_its_block_only(make_model: Callable, place: Path) -
     ]
     setup = place / "small.py"
     setup.write_text(
-        "import cytoloop.inference.scratch as s, cytoloop.inference.dask as e, time\n"
+        "import cytoloop.inference.volume_storage as s, cytoloop.inference.cluster as e\n"
         "import cytoloop.io.pixels as x\n"
-        "x.IN_MEMORY_BYTES = s.IN_MEMORY_VOXELS = e.IN_MEMORY_VOXELS = 1000\n"
-        "e._BLOCK = (16, 256, 256)\n"
+        "x.IN_MEMORY_BYTES = s.IN_MEMORY_VOXELS = 1000\n"
+        "e.BLOCK = (16, 256, 256)\n"
     )
     workers: list[subprocess.Popen] = []
     try:
@@ -445,11 +492,11 @@ def test_a_lost_worker_costs_its_block_only(make_model: Callable, place: Path) -
         )
         words = [f"checkpoint={make_model()}", "input=in/a.ome.zarr", "output=p", "accelerator=cpu"]
         words += ["engine=dask", f"scheduler={address}", "overlap=0.25"]
-        told = place / "told.txt"
-        with told.open("w") as file:
+        log = place / "log.txt"
+        with log.open("w") as file:
             command = [sys.executable, "-c", code, "predict", *words]
             run = subprocess.Popen(command, cwd=place, stderr=file)
-        waited(lambda: f"no worker at {address} yet" in told.read_text())
+        waited(lambda: f"no worker at {address} yet" in log.read_text())
         workers += [
             subprocess.Popen(
                 [*work, "--preload", str(setup)],
@@ -475,7 +522,7 @@ def test_a_lost_worker_costs_its_block_only(make_model: Callable, place: Path) -
 
 
 @pytest.mark.realdata
-def test_every_format_is_predicted_or_refused_in_words(
+def test_every_format_is_predicted_or_refused_with_a_reason(
     make_model: Callable, place: Path, real_data: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     shutil.copytree(real_data / "formats", place / "in")
@@ -488,7 +535,7 @@ def test_every_format_is_predicted_or_refused_in_words(
     for name in two:
         states = [found[name]["status"] for found in (two, three)]
         if states == ["failed", "failed"]:
-            assert len(two[name]["reason"]) > 20, name  # in words
+            assert len(two[name]["reason"]) > 20, name
         else:
             assert sorted(states) == ["done", "failed"], (name, two[name], three[name])
 
@@ -502,14 +549,14 @@ def test_levels_of_a_pyramid(make_model: Callable, place: Path) -> None:
     assert found.data.shape[1:] == (3, 260, 280)
     assert found.spacing_um == pytest.approx((1.0, 0.5, 0.5))
     assert predict(f"checkpoint={model}", *words, "resample=true", "output=q") == 0
-    chosen = read_image(place / "q/probability/a.ome.tif")  # the level of the training's size
+    chosen = read_image(place / "q/probability/a.ome.tif")  # the level nearest to training
     np.testing.assert_array_equal(chosen.data, found.data)
     assert predict(f"checkpoint={model}", *words, "pyramid_level=7", "output=r") == 2
     assert "has no level 7" in rows_of(place / "r")["a"]["reason"]
 
 
 @pytest.mark.realdata
-def test_a_data_set_of_hdf5_is_an_input(make_model: Callable, place: Path, real_data: Path) -> None:
+def test_an_hdf5_file_is_an_input(make_model: Callable, place: Path, real_data: Path) -> None:
     source = sorted((real_data / "ovules").glob("*.h5"))[0]
     words = (f"input={source}", "output=p", "save=[probability,objects]", "overlap=0")
     assert predict(f"checkpoint={make_model(patch=[16, 64, 64], spacing_um=None)}", *words) == 0
@@ -519,9 +566,13 @@ def test_a_data_set_of_hdf5_is_an_input(make_model: Callable, place: Path, real_
 
 
 @pytest.mark.parametrize(
-    "word, found", [("banana", "is no accelerator"), ("mps", "there is no such device")]
+    "word, found",
+    [
+        ("banana", "expected auto, cpu, gpu, cuda, mps"),
+        ("mps", "this machine has no such device"),
+    ],
 )
-def test_an_accelerator_that_is_not_there_is_refused(
+def test_a_missing_accelerator_is_refused(
     make_model: Callable, place: Path, word: str, found: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     if word == "mps" and torch.backends.mps.is_available():
@@ -530,5 +581,5 @@ def test_an_accelerator_that_is_not_there_is_refused(
     words = [f"checkpoint={make_model()}", "input=in", "output=p", f"accelerator={word}"]
     assert main(["predict", *words]) == 2
     text = capfd.readouterr().err
-    assert f"{word}: {found}" in text and "auto, cpu, gpu, cuda, mps" in text
+    assert f"accelerator={word}: {found}" in text
     assert not Path("p").exists()

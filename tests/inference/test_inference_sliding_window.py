@@ -1,4 +1,4 @@
-"""Windows over images of any size: the same map whatever the parts, and no seams."""
+"""Windows over images of any size: the same map from any parts, and no seams."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cytoloop.errors import ConfigError, ImageError, ModelError
-from cytoloop.inference.predictor import Predictor
-from cytoloop.inference.probability_maps import predict_maps
-from cytoloop.inference.scratch import Scratch
-from cytoloop.inference.sliding_window import regions, stream
-from cytoloop.inference.test_time_augmentation import views
-from cytoloop.inference.windows import Windows, overlap_of, receptive_radius
+from cytoloop.inference.settings import WindowSettings
+from cytoloop.inference.volume_storage import VolumeStorage
+from cytoloop.inference.windows.layout import WindowLayout, overlap_voxels, receptive_radius
+from cytoloop.inference.windows.predictor import Predictor
+from cytoloop.inference.windows.probability_maps import predict_maps
+from cytoloop.inference.windows.sliding_window import sliding_window_inference, tile_image
+from cytoloop.inference.windows.test_time_augmentation import views
 from cytoloop.intensity.normalization import intensity_statistics, normalize
 from cytoloop.io.pixels import MemoryPixels
 from cytoloop.model.checkpoint import build_network, read_checkpoint
@@ -32,7 +33,7 @@ def pixels_of(shape: tuple[int, ...], seed: int = 0, dtype: Any = np.uint16) -> 
 
 def predictor_of(model: Path, **options: Any) -> Predictor:
     options = {"precision": "32", "accelerator": "cpu", "window": "patch", **options}
-    return Predictor([read_checkpoint(model)], **options)
+    return Predictor([read_checkpoint(model)], WindowSettings(**options))
 
 
 def whole(model: Path, pixels: MemoryPixels) -> np.ndarray:
@@ -45,11 +46,10 @@ def whole(model: Path, pixels: MemoryPixels) -> np.ndarray:
         return torch.sigmoid(build_network(checkpoint)(image))[0, 0].numpy()
 
 
-def mapped(predictor: Predictor, pixels: MemoryPixels, **options: Any) -> np.ndarray:
-    options = {"dtype": "float16", **options}
-    return np.asarray(
-        predict_maps("x", pixels, predictor, Scratch(None), **options)["probability"], np.float32
-    )
+def mapped(predictor: Predictor, pixels: MemoryPixels) -> np.ndarray:
+    """Return the predicted probability."""
+    maps = predict_maps("x", pixels, predictor, VolumeStorage(), "float16")
+    return np.asarray(maps["probability"], np.float32)
 
 
 @settings(max_examples=60, deadline=None)
@@ -60,7 +60,7 @@ def test_every_voxel_is_covered_and_weights_add_up(sides: list, data: st.DataObj
     shape, size = zip(*sides, strict=True)
     stride = [data.draw(st.sampled_from([d for d in (1, 2, 4) if s % d == 0])) for s in size]
     overlap = [data.draw(st.integers(0, s - d)) for s, d in zip(size, stride, strict=True)]
-    windows = Windows(shape, size, overlap, stride)
+    windows = WindowLayout(shape, size, overlap, stride)
     assert all(n <= wide for n, wide in zip(shape, windows.shape, strict=True))
     total = np.zeros(windows.shape)
     for corner in np.ndindex(*(len(s) for s in windows.starts)):
@@ -81,7 +81,7 @@ def test_every_voxel_is_covered_and_weights_add_up(sides: list, data: st.DataObj
 
 
 @pytest.mark.parametrize("shape", [(48, 70, 90), (76, 64)])
-def test_windows_give_what_the_whole_image_gives(make_model: Callable, shape: tuple) -> None:
+def test_windows_give_the_same_as_the_whole_image(make_model: Callable, shape: tuple) -> None:
     model = make_model(len(shape), [32, 32, 32][-len(shape) :])
     pixels = pixels_of(shape)
     expected = whole(model, pixels)
@@ -98,35 +98,37 @@ def test_there_are_no_seams(make_model: Callable) -> None:
     predictor = predictor_of(model, overlap=0.5)
     pixels = pixels_of((120, 130))
     difference = np.abs(mapped(predictor, pixels) - whole(model, pixels))[6:-6, 6:-6]
-    sides = predictor.windows((120, 130)).starts[0][1:]
+    sides = predictor.layout((120, 130)).starts[0][1:]
     at = difference[[s - 6 for s in sides if 6 <= s < 114]].mean()
-    # where a window ends its weight is a thousandth of that of its neighbour
+    # at the end of a window its weight is a thousandth of its neighbour's
     assert at < 3 * difference.mean() + 1e-4
 
 
-def test_boxes_side_by_side_give_the_map_of_the_whole(make_model: Callable) -> None:
+def test_neighbouring_boxes_give_the_map_of_the_whole(make_model: Callable) -> None:
     predictor = predictor_of(make_model(3), overlap=0.3)
     pixels = pixels_of((30, 80, 100))
-    windows = predictor.windows(pixels.shape)
-    levels = predictor.levels("x", pixels)
+    windows = predictor.layout(pixels.shape)
+    levels = predictor.measure_intensity("x", pixels)
 
     ready = partial(predictor.prepare, levels=levels), partial(predictor.predict, levels=levels)
     whole_box = tuple(slice(0, n) for n in pixels.shape)
     expected = np.zeros(pixels.shape, np.float32)
-    for box, maps in stream(pixels, windows, *ready, whole_box, 1, 3):
+    for box, maps in sliding_window_inference(pixels, windows, *ready, whole_box, 1, 3):
         expected[box] = maps[0]
     found = np.full(pixels.shape, np.nan, np.float32)
     for z in (slice(0, 7), slice(7, 30)):
         for y in (slice(0, 40), slice(40, 80)):
-            for box, maps in stream(pixels, windows, *ready, (z, y, slice(0, 100)), 1, 4):
+            for box, maps in sliding_window_inference(
+                pixels, windows, *ready, (z, y, slice(0, 100)), 1, 4
+            ):
                 assert np.isnan(found[box]).all()  # nothing twice
                 found[box] = maps[0]
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
 def test_large_planes_are_cut_into_parts_that_tile_them() -> None:
-    windows = Windows((64, 3000, 2900), (16, 64, 64), (4, 16, 16))
-    boxes = regions(windows, 1, 1, most=2**26)
+    windows = WindowLayout((64, 3000, 2900), (16, 64, 64), (4, 16, 16))
+    boxes = tile_image(windows, 1, 1, max_bytes=2**26)
     assert len(boxes) > 4
     area = np.zeros((3000, 2900), np.uint8)
     for box in boxes:
@@ -134,7 +136,7 @@ def test_large_planes_are_cut_into_parts_that_tile_them() -> None:
         area[box[1:]] += 1
         assert np.prod([s.stop - s.start for s in box[1:]]) * 16 * 12 < 2**26 * 1.3
     assert (area == 1).all()
-    assert len(regions(windows, 1, 1, most=2**40)) == 1
+    assert len(tile_image(windows, 1, 1, max_bytes=2**40)) == 1
 
 
 def test_images_smaller_than_a_window_are_mirrored(make_model: Callable) -> None:
@@ -144,20 +146,20 @@ def test_images_smaller_than_a_window_are_mirrored(make_model: Callable) -> None
         assert found.shape == shape and (found > 0).all()
 
 
-def test_views_come_back_where_they_were() -> None:
+def test_the_inverse_of_a_view_restores_the_image() -> None:
     image = torch.arange(2 * 4 * 6 * 6.0).reshape(2, 1, 4, 6, 6)
     assert [len(views(n, (4, 6, 6))) for n in ("none", "flips", "full")] == [1, 8, 16]
     assert len(views("full", (6, 6))) == 8 and len(views("full", (6, 8))) == 4
     seen = set()
     for view in views("full", (4, 6, 6)):
-        assert torch.equal(view.back(view.there(image)), image)
-        seen.add(tuple(view.there(image).flatten().tolist()))
+        assert torch.equal(view.invert(view.apply(image)), image)
+        seen.add(tuple(view.apply(image).flatten().tolist()))
     assert len(seen) == 16
     with pytest.raises(ConfigError, match="flips"):
-        views("all", (6, 6))
+        WindowSettings(tta="all")
 
 
-def test_augmentation_makes_the_answer_symmetric(make_model: Callable) -> None:
+def test_augmentation_makes_the_result_symmetric(make_model: Callable) -> None:
     predictor = predictor_of(make_model(2, [32, 32]), tta="full")
     pixels = pixels_of((32, 32))
     turned = MemoryPixels(np.rot90(pixels.read((slice(0, 32),) * 2), 1, (1, 2)).copy(), None, ["0"])
@@ -168,16 +170,13 @@ def test_augmentation_makes_the_answer_symmetric(make_model: Callable) -> None:
 
 
 def test_an_ensemble_is_the_mean_of_its_members(make_model: Callable) -> None:
-    zscore = {"method": "zscore"}  # each network sees the image in its own units
+    zscore = {"method": "zscore"}  # each network has its own normalisation
     models = [make_model(2, seed=1), make_model(2, seed=2, normalization=zscore)]
     pixels = pixels_of((40, 50))
     members = [mapped(predictor_of(m, overlap=0.25), pixels) for m in models]
     together = Predictor(
         [read_checkpoint(m) for m in models],
-        overlap=0.25,
-        precision="32",
-        accelerator="cpu",
-        window="patch",
+        WindowSettings(overlap=0.25, precision="32", accelerator="cpu", window="patch"),
     )
     np.testing.assert_allclose(mapped(together, pixels), np.mean(members, 0), atol=2e-3)
     assert np.abs(members[0] - members[1]).max() > 0.01
@@ -185,12 +184,12 @@ def test_an_ensemble_is_the_mean_of_its_members(make_model: Callable) -> None:
         Predictor([read_checkpoint(models[0]), read_checkpoint(make_model(2, [16, 16]))])
 
 
-def test_levels_are_those_of_the_whole_image(make_model: Callable) -> None:
+def test_intensity_statistics_are_those_of_the_whole_image(make_model: Callable) -> None:
     predictor = predictor_of(make_model(3))
     pixels = pixels_of((80, 200, 210))  # more voxels than statistics are taken from
     data = pixels.read(tuple(slice(0, n) for n in pixels.shape))
     expected = intensity_statistics(data, predictor.image["normalization"])
-    (found,) = predictor.levels("x", pixels)
+    (found,) = predictor.measure_intensity("x", pixels)
     np.testing.assert_array_equal(found[0], expected[0])
     np.testing.assert_array_equal(found[1], expected[1])
 
@@ -198,7 +197,7 @@ def test_levels_are_those_of_the_whole_image(make_model: Callable) -> None:
 def test_background_nan_and_infinities(make_model: Callable) -> None:
     predictor = predictor_of(make_model(2))
     flat = MemoryPixels(np.full((1, 40, 40), 7, np.uint8), None, ["0"])
-    assert predictor.levels("x", flat) is None and not mapped(predictor, flat).any()
+    assert predictor.measure_intensity("x", flat) is None and not mapped(predictor, flat).any()
     spotted = pixels_of((40, 40), dtype=np.float32)
     clean = mapped(predictor, spotted)
     spotted.read((slice(0, 40),) * 2)[0, 3, 3] = np.nan
@@ -206,50 +205,52 @@ def test_background_nan_and_infinities(make_model: Callable) -> None:
     assert np.isfinite(found).all()
     np.testing.assert_allclose(found[24:, 24:], clean[24:, 24:], atol=2e-3)
     with pytest.raises(ImageError, match="all NaN"):
-        predictor.levels("x", MemoryPixels(np.full((1, 9, 9), np.nan), None, ["0"]))
+        predictor.measure_intensity("x", MemoryPixels(np.full((1, 9, 9), np.nan), None, ["0"]))
 
 
-def test_empty_windows_are_skipped_only_where_asked(make_model: Callable) -> None:
-    predictor = predictor_of(make_model(2), overlap=0.0)
+def test_empty_windows_are_skipped_only_with_skip_empty(make_model: Callable) -> None:
+    model = make_model(2)
     data = np.full((1, 64, 64), 50, np.uint16)
     data[:, 40:, 40:] = np.random.default_rng(0).integers(0, 900, (24, 24))
     pixels = MemoryPixels(data, None, ["0"])
-    assert mapped(predictor, pixels)[:20, :20].min() > 0
-    assert mapped(predictor, pixels, skip_empty=True)[:20, :20].max() == 0
+    assert mapped(predictor_of(model, overlap=0.0), pixels)[:20, :20].min() > 0
+    skipping = predictor_of(model, overlap=0.0, skip_empty=True)
+    assert mapped(skipping, pixels)[:20, :20].max() == 0
 
 
-def test_the_radius_is_that_of_the_convolutions() -> None:
+def test_the_receptive_radius_is_that_of_the_convolutions() -> None:
     three = torch.nn.Conv3d(1, 1, 3, padding=1)
     torch.nn.init.constant_(three.weight, 1.0)
     assert receptive_radius(three, 1, (9, 15, 15)) == (1, 1, 1)
     one = torch.nn.Conv3d(1, 1, 1)
     assert receptive_radius(one, 1, (9, 15, 15)) == (0, 0, 0)
-    assert overlap_of("auto", (16, 64, 64), (3, 5, 90)) == (6, 10, 32)
-    assert overlap_of(0.25, (16, 64, 64), (3, 5, 90)) == (4, 16, 16)
+    assert overlap_voxels("auto", (16, 64, 64), (3, 5, 90)) == (6, 10, 32)
+    assert overlap_voxels(0.25, (16, 64, 64), (3, 5, 90)) == (4, 16, 16)
 
 
-def test_windows_that_do_not_fit_into_memory_go_in_parts(
+def test_a_batch_that_does_not_fit_into_memory_is_split(
     make_model: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    predictor = Predictor([read_checkpoint(make_model(2))], precision="32", window="patch")
+    settings = WindowSettings(precision="32", window="patch", batch_size=8)
+    predictor = Predictor([read_checkpoint(make_model(2))], settings)
     pixels = MemoryPixels(np.random.default_rng(0).random((1, 100, 90), np.float32), None, "a")
-    whole = mapped(predictor, pixels, batch_size=8)
-    at_once, sizes = predictor.predict_at_once, []
+    whole = mapped(predictor, pixels)
+    predict_batch, sizes = predictor.predict_batch, []
 
     def small(windows: np.ndarray, levels: Any) -> np.ndarray:
         sizes.append(len(windows))
         if len(windows) > 3:
             raise torch.OutOfMemoryError
-        return at_once(windows, levels)
+        return predict_batch(windows, levels)
 
-    monkeypatch.setattr(predictor, "predict_at_once", small)
-    np.testing.assert_array_equal(mapped(predictor, pixels, batch_size=8), whole)
-    assert sizes[0] > 3 and max(sizes[2:]) <= 3  # found out once
+    monkeypatch.setattr(predictor, "predict_batch", small)
+    np.testing.assert_array_equal(mapped(predictor, pixels), whole)
+    assert sizes[0] > 3 and max(sizes[2:]) <= 3  # the limit is kept
 
     def none(windows: np.ndarray, levels: Any) -> np.ndarray:
         raise torch.OutOfMemoryError
 
-    monkeypatch.setattr(predictor, "predict_at_once", none)
+    monkeypatch.setattr(predictor, "predict_batch", none)
     with pytest.raises(torch.OutOfMemoryError):
         mapped(predictor, pixels)
 
@@ -263,16 +264,17 @@ def test_windows_that_do_not_fit_into_memory_go_in_parts(
         ["foreground", {"_target_": "os.system"}],
     ],
 )
-def test_heads_that_nobody_knows_are_refused(make_model: Callable[..., Path], heads: Any) -> None:
-    predictor = Predictor([read_checkpoint(make_model(2, heads=heads))], precision="32")
+def test_unknown_heads_are_refused(make_model: Callable[..., Path], heads: Any) -> None:
+    predictor = predictor_of(make_model(2, heads=heads))
     pixels = MemoryPixels(np.random.default_rng(0).random((1, 40, 40), np.float32), None, "a")
     with pytest.raises(ModelError, match="its heads are"):
         mapped(predictor, pixels)
 
 
-def test_heads_that_the_network_does_not_have_are_refused(make_model: Callable[..., Path]) -> None:
-    told = ["foreground", "distance"]
-    predictor = Predictor([read_checkpoint(make_model(2, heads=told))], precision="32")
+def test_heads_without_an_output_of_the_network_are_refused(
+    make_model: Callable[..., Path],
+) -> None:
+    predictor = predictor_of(make_model(2, heads=["foreground", "distance"]))
     pixels = MemoryPixels(np.random.default_rng(0).random((1, 40, 40), np.float32), None, "a")
     with pytest.raises(ModelError, match="has 1 outputs for probability, distance"):
         mapped(predictor, pixels)

@@ -1,4 +1,4 @@
-"""What the table of predictions promises: nothing done is lost, nothing else is taken for it."""
+"""The table predictions.csv: finished images are kept, and only those of the same run."""
 
 from __future__ import annotations
 
@@ -13,38 +13,48 @@ from distributed import KilledWorker
 from test_inference_predict import noise, place, predict, rows_of, write
 
 from cytoloop.errors import ImageError
-from cytoloop.inference import dask, scratch, sequential
-from cytoloop.inference.inputs import list_inputs, unique_names
-from cytoloop.inference.table import Results
+from cytoloop.inference import cluster, image_task, volume_storage
+from cytoloop.inference.inputs.list_inputs import list_inputs, unique_names
+from cytoloop.inference.results.predictions_csv import PredictionsTable
 from cytoloop.io.read import read_image
 from cytoloop.manifest import Row
+from cytoloop.workers.cluster import result_of
 
 __all__ = ["place"]  # a fixture
-SAME = {"model_sha256": "m", "settings": "s"}
+COMMON = {"model_sha256": "m", "settings": "s"}
 
 
 def rows(folder: Path, *names: str) -> list[Row]:
     return [Row({"id": n, "raw": f"{n}.tif"}, folder) for n in names]
 
 
-def test_a_second_kill_loses_nothing_that_the_first_had_not(tmp_path: Path) -> None:
+def is_kept(table: PredictionsTable, number: int, content: str) -> bool:
+    """Keep the earlier results of a row if it is up to date."""
+    table.set_input(number, content)
+    kept = table.is_up_to_date(number)
+    if kept:
+        table.keep_earlier(number)
+    return kept
+
+
+def test_a_second_kill_loses_no_finished_image(tmp_path: Path) -> None:
     (tmp_path / "labels.tif").touch()
     found = {"status": "done", "labels": "labels.tif"}
-    first = Results(tmp_path, rows(tmp_path, "a", "b"), SAME)
+    first = PredictionsTable(tmp_path, rows(tmp_path, "a", "b"), COMMON)
     for number in (0, 1):
-        assert not first.reuse(number, f"content {number}")
+        assert not is_kept(first, number, f"content {number}")
         first.finish(number, found)
-    # killed: there is a journal and no table; then once more before anything was compared
-    Results(tmp_path, rows(tmp_path, "a", "b"), SAME)
-    second = Results(tmp_path, rows(tmp_path, "a", "b", "c"), SAME)
-    assert second.reuse(0, "content 0") and not second.reuse(1, "changed")
+    # killed with a journal; then killed again before anything was compared
+    PredictionsTable(tmp_path, rows(tmp_path, "a", "b"), COMMON)
+    second = PredictionsTable(tmp_path, rows(tmp_path, "a", "b", "c"), COMMON)
+    assert is_kept(second, 0, "content 0") and not is_kept(second, 1, "changed")
     second.write()  # and killed while the other images are predicted
-    third = Results(tmp_path, rows(tmp_path, "a", "b", "c"), SAME)
-    assert third.reuse(0, "content 0")
-    assert not third.reuse(1, "content 1")  # it may have been half replaced since
+    third = PredictionsTable(tmp_path, rows(tmp_path, "a", "b", "c"), COMMON)
+    assert is_kept(third, 0, "content 0")
+    assert not is_kept(third, 1, "content 1")  # its files may have been replaced in part
 
 
-def test_an_image_that_moved_is_named_where_it_is(make_model: Callable, place: Path) -> None:
+def test_a_moved_image_has_its_new_path(make_model: Callable, place: Path) -> None:
     model = make_model(2)
     write(place / "in/a.ome.tif", noise((40, 40)))
     assert predict(f"checkpoint={model}", "input=in", "output=p") == 0
@@ -53,7 +63,7 @@ def test_an_image_that_moved_is_named_where_it_is(make_model: Callable, place: P
     assert rows_of(place / "p")["a"]["raw"] == str(place / "moved/a.ome.tif")
 
 
-def test_results_from_stored_maps_are_not_taken_for_those_of_predict(
+def test_reprocessed_results_are_not_mistaken_for_predicted_ones(
     make_model: Callable, place: Path
 ) -> None:
     model = make_model(2)
@@ -61,13 +71,13 @@ def test_results_from_stored_maps_are_not_taken_for_those_of_predict(
     otsu = "postprocess=otsu"
     assert predict(f"checkpoint={model}", "input=in", "output=q", otsu) == 0
     assert predict(f"checkpoint={model}", "input=in", "output=p", "tta=flips") == 0
-    assert predict("reprocess=p/predictions.csv", otsu) == 0  # in its place
+    assert predict("reprocess=p/predictions.csv", otsu) == 0  # in place
     assert predict(f"checkpoint={model}", "input=in", "output=p", otsu) == 0
     one, other = (read_image(place / f"{o}/probability/a.ome.tif").data for o in "pq")
     np.testing.assert_array_equal(one, other)
 
 
-def test_stored_maps_again_keep_what_failed_and_survive_a_stop(
+def test_reprocessing_keeps_failed_rows_and_survives_a_stop(
     make_model: Callable,
     place: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -77,7 +87,7 @@ def test_stored_maps_again_keep_what_failed_and_survive_a_stop(
         write(place / f"in/{name}.ome.tif", noise((40, 40), ord(name)))
     (place / "in/broken.tif").touch()
     assert predict(f"checkpoint={make_model(2)}", "input=in", "output=p") == 2
-    whole = sequential.told
+    whole = image_task.cells_or_failure
     calls: list[int] = []
 
     def stopped(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
@@ -86,13 +96,13 @@ def test_stored_maps_again_keep_what_failed_and_survive_a_stop(
             raise KeyboardInterrupt
         return whole(work)
 
-    monkeypatch.setattr("cytoloop.inference.reprocess.told", stopped)
+    monkeypatch.setattr("cytoloop.inference.reprocess.cells_or_failure", stopped)
     assert predict("reprocess=p/predictions.csv", "postprocess=value") == 130
     found = rows_of(place / "p")
     assert {n: r["status"] for n, r in found.items()} == {
         "a": "done", "b": "pending", "broken": "failed",
     }  # fmt: skip
-    monkeypatch.setattr("cytoloop.inference.reprocess.told", whole)
+    monkeypatch.setattr("cytoloop.inference.reprocess.cells_or_failure", whole)
     capfd.readouterr()
     assert predict("reprocess=p/predictions.csv", "postprocess=value") == 2
     text = capfd.readouterr().err
@@ -110,7 +120,7 @@ def test_maps_without_a_voxel_size_are_not_given_one(make_model: Callable, place
     np.testing.assert_array_equal(*labels)
 
 
-def test_names_made_by_numbers_are_no_others(tmp_path: Path) -> None:
+def test_names_with_a_number_are_unique(tmp_path: Path) -> None:
     made = [Row({"id": n, "raw": f"in/{n}.tif"}, tmp_path) for n in ("a", "a", "in__a-1")]
     names = unique_names(made)
     assert len({name.lower() for name in names}) == 3
@@ -120,7 +130,7 @@ def test_names_made_by_numbers_are_no_others(tmp_path: Path) -> None:
     assert len({row.id for row in listed}) == len({row["name"] for row in listed}) == 3
 
 
-def test_a_row_that_cannot_be_had_fails_alone(
+def test_an_image_that_cannot_be_fetched_fails_alone(
     make_model: Callable, place: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     write(place / "a.ome.tif", noise((40, 40)))
@@ -129,38 +139,38 @@ def test_a_row_that_cannot_be_had_fails_alone(
     found = rows_of(place / "p")
     assert found["a"]["status"] == "done" and found["b"]["status"] == "failed"
     text = capfd.readouterr().err
-    assert "127.0.0.1:9" in text and "The other 1 are done; mend these" in text
+    assert "127.0.0.1:9" in text and "The other 1 are done; repair these" in text
     (place / "t.csv").write_text("id,raw\nb,http://127.0.0.1:9/b.tif\n")
     assert predict(f"checkpoint={make_model(2)}", "input=t.csv", "output=q") == 2
-    assert "Mend these and predict them again" in capfd.readouterr().err
+    assert "Repair these and predict them again" in capfd.readouterr().err
 
 
-def test_what_does_not_fit_into_memory_fails_alone(
+def test_an_image_that_does_not_fit_into_memory_fails_alone(
     make_model: Callable, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in "ab":
         write(place / f"in/{name}.ome.tif", noise((40, 40), ord(name)))
-    whole = sequential.predict_row
+    whole = image_task.predict_image
 
     def short(row: Row, *rest: Any) -> dict[str, Any]:
         if row.id == "a":
             np.empty(2**50, np.uint8)
         return whole(row, *rest)
 
-    monkeypatch.setattr(sequential, "predict_row", short)
+    monkeypatch.setattr(image_task, "predict_image", short)
     assert predict(f"checkpoint={make_model(2)}", "input=in", "output=p") == 2
     found = rows_of(place / "p")
-    assert "does not fit into the memory" in found["a"]["reason"]
+    assert "does not fit into memory" in found["a"]["reason"]
     assert found["b"]["status"] == "done"
 
 
-def test_an_image_that_kills_its_workers_is_told() -> None:
+def test_an_image_that_kills_its_workers_is_an_error() -> None:
     class Lost:
         def result(self) -> None:
             raise KilledWorker("predict-1", None, 3)  # type: ignore[arg-type]
 
-    with pytest.raises(ImageError, match="was killed, probably for want of memory"):
-        dask._result(Lost(), "a")
+    with pytest.raises(ImageError, match="was killed, probably for lack of memory"):
+        result_of(Lost(), "a")
 
 
 def test_two_files_of_the_same_content_have_a_result_each(
@@ -183,24 +193,23 @@ def test_empty_windows_and_short_axes_are_the_same_on_a_cluster(
     words = (f"checkpoint={make_model()}", "input=in", "skip_empty=true", "window=patch")
     words = (*words, "format=ome-zarr")
     assert predict(*words, "output=p") == 0
-    for module in (scratch, dask):
-        monkeypatch.setattr(module, "IN_MEMORY_VOXELS", 1000)
-    monkeypatch.setattr(dask, "_BLOCK", (16, 256, 256))
+    monkeypatch.setattr(volume_storage, "IN_MEMORY_VOXELS", 1000)
+    monkeypatch.setattr(cluster, "BLOCK", (16, 256, 256))
     assert predict(*words, "output=q", "workers=2") == 0
     one, other = (read_image(place / o / "probability/a.ome.zarr").data for o in "pq")
     assert one[0, :, :100].max() == 0 < one[0, :, 560:].max()
     np.testing.assert_array_equal(one, other)
 
 
-def test_a_cluster_is_asked_for_with_engine(place: Path, capfd: pytest.CaptureFixture) -> None:
+def test_a_scheduler_needs_the_engine_dask(place: Path, capfd: pytest.CaptureFixture) -> None:
     assert predict("checkpoint=x", "input=y", "output=z", "scheduler=tcp://127.0.0.1:9") == 2
-    assert "scheduler=tcp://127.0.0.1:9 needs engine=dask" in capfd.readouterr().err
+    assert "scheduler=tcp://127.0.0.1:9: needs engine=dask" in capfd.readouterr().err
 
 
-def test_channels_without_names_are_taken_with_a_word(
+def test_channels_without_names_are_taken_with_a_warning(
     make_model: Callable, place: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from cytoloop.inference.predict_image import _channels_by_name
+    from cytoloop.inference.inputs.open_input import _channels_by_name
 
     numbers = [f"Channel:0:{n}" for n in range(3)]
     with caplog.at_level(logging.WARNING):
@@ -211,7 +220,7 @@ def test_channels_without_names_are_taken_with_a_word(
     assert not caplog.text
 
 
-def test_the_thickness_of_a_plane_is_no_mismatch(
+def test_the_thickness_of_a_plane_does_not_count_as_voxel_size(
     make_model: Callable, place: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     write_as = "spacing_um=[9,0.5,0.5]"

@@ -279,7 +279,7 @@ def test_any_network_of_monai_can_be_named(project: Path) -> None:
     (project / "experiments/model/basic.yaml").write_text(BASIC_UNET)
     make_images(project / "thick_images", 3, (20, 40, 40))
     assert run("curate", "raw=thick_images/raw", "seg1=thick_images/seg", "output=thick") == 0
-    words = [*TINY_3D[1:], "checkpoint=basic"]
+    words = [*TINY_3D[1:], "model=basic"]
     words += ["data.patch_size=[16,32,32]", "data.path=thick", "output=basic"]
     assert run("train", *words, "trainer.max_epochs=1") == 0
     assert run("predict", "checkpoint=basic", "input=thick_images/raw", "output=basic_preds") == 0
@@ -289,16 +289,16 @@ def test_any_network_of_monai_can_be_named(project: Path) -> None:
 def test_a_stopped_prediction_tells_what_is_done_and_goes_on(
     project: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    from cytoloop.inference import sequential as engine
+    from cytoloop.inference import image_task
 
-    whole = engine.predict_row
+    whole = image_task.predict_image
 
     def stop_at_the_second(row: Any, *args: Any) -> dict[str, Any]:
         if row.id == "img_1":
             raise KeyboardInterrupt
         return whole(row, *args)
 
-    monkeypatch.setattr(engine, "predict_row", stop_at_the_second)
+    monkeypatch.setattr(image_task, "predict_image", stop_at_the_second)
     words = ["input=images/raw", "output=stopped"]
     assert run("predict", "checkpoint=m0", *words) == 130
     status = [row["status"] for row in rows_of(project / "stopped/predictions.csv")]

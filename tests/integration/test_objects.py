@@ -1,4 +1,4 @@
-"""Objects that touch, learned and parted: the model with a head for the depth inside objects."""
+"""Touching objects, learned and separated by a model with a distance head."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TINY = [
 
 
 def touching(shape: tuple[int, ...], seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return a picture of pairs of balls that touch, equally bright, and their labels."""
+    """Return an image of pairs of touching balls, equally bright, and its labels."""
     rng = np.random.default_rng(seed)
     labels = np.zeros(shape, np.uint16)
     grid = np.indices(shape)
@@ -70,7 +70,7 @@ def project(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     return folder
 
 
-def test_touching_objects_are_learned_and_parted(
+def test_touching_objects_are_learned_and_separated(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(project)
@@ -106,7 +106,7 @@ def test_one_class_is_learned(project: Path, network: str, monkeypatch: pytest.M
 
 @pytest.mark.slow
 @pytest.mark.parametrize("project", [(64, 64)], indirect=True, ids=["2D"])  # as nci-hitif's
-def test_hitif_is_learned_at_two_depths_and_parts_objects(
+def test_hitif_is_learned_with_deep_supervision_and_separates_objects(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(project)
@@ -116,10 +116,10 @@ def test_hitif_is_learned_at_two_depths_and_parts_objects(
     run = (project / "hitif" / "run_id").read_text().strip()
     found = MlflowClient(f"sqlite:///{project}/mlflow.db").get_run(run).data.metrics
     assert found["train/loss_contour"] < 0.1 and found["val/dice"] > 0.9
-    # seeds of balls as small as these would be closed into one
+    # the default closing would join the seeds of balls this small
     words = ["postprocess=hitif", "postprocess.seed_closing=0", "input=dataset/test.csv"]
     words += ["output=by_hitif"]
-    assert main(["predict", "model=hitif", *words]) == 0
+    assert main(["predict", "checkpoint=hitif", *words]) == 0
     table = "predictions=by_hitif/predictions.csv"
     assert main(["evaluate", table, "truth=dataset/test.csv", "output=hitif_eval"]) == 0
     with open("hitif_eval/metrics.csv", newline="") as file:
@@ -132,7 +132,7 @@ def test_hitif_is_learned_at_two_depths_and_parts_objects(
     assert contour[labels > 0].mean() > 2 * contour[labels == 0].mean()
 
 
-def test_stored_maps_give_the_same_objects_again(
+def test_reprocessed_maps_give_the_same_objects(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(project)

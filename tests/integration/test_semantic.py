@@ -1,4 +1,4 @@
-"""Several classes, from truth images of classes to their scores, through the verbs."""
+"""A model of several classes through the verbs: from truth images to scores."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ TINY = [
 
 
 def cells(shape: tuple[int, ...], seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return a picture of a spindle and up to three cells, and its classes.
+    """Return an image of a spindle and up to three cells, and its classes.
 
-    Nuclei are bright, membranes dim shells around them, spindles bars as dim as membranes: grey
-    levels alone do not tell these apart.
+    Nuclei are bright. Membranes are dim shells around them, and spindles are bars as dim as
+    membranes: grey levels alone cannot separate these two classes.
     """
     rng = np.random.default_rng(seed)
     classes = np.zeros(shape, np.uint8)
@@ -103,12 +103,14 @@ def test_classes_are_learned_predicted_and_scored(
     classes = read_labels(Path("preds") / row["mask"])
     assert stored.channels == NAMES and stored.data.shape[1:] == classes.shape
     assert set(np.unique(classes)) == {0, 1, 2, 3}
-    shown = stored.data.max(0)[classes > 0]
-    of_class = np.take_along_axis(stored.data, classes[None].astype(int) - 1, 0)[0]
-    np.testing.assert_array_equal(of_class[classes > 0], shown)  # the most probable one
+    # the most probable class among those above their own threshold, which training tuned
+    thresholds = np.array([float(text) for text in row["threshold"].split()]) * 255
+    above = stored.data > thresholds.reshape(-1, *[1] * classes.ndim)
+    best = np.where(above, stored.data, 0).argmax(0) + 1
+    np.testing.assert_array_equal(classes, np.where(above.any(0), best, 0))
 
 
-def test_stored_maps_give_the_same_classes_again(
+def test_reprocessed_maps_give_the_same_classes(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(project)
@@ -146,5 +148,5 @@ def test_the_model_works_in_python_and_mlflow(project: Path) -> None:
     assert found.probability.shape == (3, *raw.shape)
     served = PyFunc(project / "m0" / "checkpoints" / "best.ckpt")
     np.testing.assert_array_equal(served.predict(raw), found.mask)
-    with pytest.raises(ConfigError, match="tells classes, not objects"):
+    with pytest.raises(ConfigError, match="predicts classes, not objects"):
         served.predict(raw, {"output": "labels"})

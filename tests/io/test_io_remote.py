@@ -24,7 +24,7 @@ import pytest
 from cytoloop.__main__ import main
 from cytoloop.curation import CurationSettings, curate
 from cytoloop.errors import ConfigError, ImageError, ManifestError, OutputError
-from cytoloop.inference.inputs import list_inputs
+from cytoloop.inference.inputs.list_inputs import list_inputs
 from cytoloop.io.listing import list_images
 from cytoloop.io.names import path_in_url, stem
 from cytoloop.io.read import read_image

@@ -20,7 +20,7 @@ import torch
 import cytoloop
 from cytoloop.__main__ import main
 from cytoloop.errors import ConfigError, ModelError
-from cytoloop.inference.pyfunc import PyFunc, served
+from cytoloop.inference.pyfunc import PyFunc, served_model
 from cytoloop.manifest import read_manifest
 from cytoloop.model.convert import converted_checkpoint
 from cytoloop.tracking.checkpoints import locate_checkpoint
@@ -92,7 +92,7 @@ def registered(make_model: Make, name: str, seed: int) -> tuple[str, str]:
     """Return the URI of a new version and its run."""
     path = make_model(2, seed=seed)
     run_id = trained(path)
-    return register(name, served(path), run_id).uri, run_id
+    return register(name, served_model(path), run_id).uri, run_id
 
 
 def test_a_version_holds_all_that_is_needed(project: Path, make_model: Make, tell: Tell) -> None:
@@ -126,7 +126,7 @@ def test_a_version_holds_all_that_is_needed(project: Path, make_model: Make, tel
 
 def test_mlflow_predicts_without_us(project: Path, make_model: Make) -> None:
     path = make_model(2, tuned={"threshold": 0.75})
-    uri = register("served", served(path), trained(path)).uri
+    uri = register("served", served_model(path), trained(path)).uri
     model = mlflow.pyfunc.load_model(uri)
     image = np.random.default_rng(0).integers(0, 4000, (48, 56))
     for dtype in (np.uint16, np.float32, np.int64):
@@ -148,7 +148,7 @@ def test_what_mlflow_hands_over_wrongly_is_told(make_model: Make) -> None:
         model.predict(np.zeros((2, 40, 40)), {"output": "maps"})
     with pytest.raises(ValueError, match=r"has shape \(40, 40\), the model takes CYX"):
         model.predict(np.zeros((40, 40)))
-    with pytest.raises(ValueError, match="is no array of numbers"):
+    with pytest.raises(ValueError, match="is not an array of numbers"):
         model.predict([[["a", "b"]]])
     with pytest.raises(ConfigError, match="Give all of spacing_z_um"):
         model.predict(np.zeros((2, 40, 40)), {"spacing_y_um": 0.5})
@@ -218,7 +218,7 @@ def test_a_promotion_rests_on_the_evaluations_of_these_models(
     text = tell("promote", f"checkpoint={second}", f"a={worse}", f"b={far}", status=2)
     assert "shares no image with" in text
     assert find_version("own").uri == first
-    third = register("own", served(make_model(2, seed=2)), other).uri
+    third = register("own", served_model(make_model(2, seed=2)), other).uri
     tell("promote", f"checkpoint={second}", f"b={better}")
     text = tell("promote", f"checkpoint={third}", status=2)
     assert "is of the same run as" in text and "give a= and b=" in text
@@ -246,7 +246,7 @@ def test_both_versions_are_scored_on_annotated_images(
 ) -> None:
     paths = [make_model(2, seed=seed) for seed in (3, 4)]
     run_id = trained(paths[0])  # one run: it could hold one evaluation only
-    first, second = (register("judged", served(path), run_id).uri for path in paths)
+    first, second = (register("judged", served_model(path), run_id).uri for path in paths)
     tell("promote", f"checkpoint={first}")
     table = annotated(project / "data", paths[1])
     words = ["promote", f"checkpoint={second}", f"truth={table}"]
@@ -280,7 +280,7 @@ def test_a_version_that_was_trained_on_these_images_is_told(
     paths = [make_model(2, seed=seed) for seed in (0, 1)]
     runs = [trained(path) for path in paths]
     first, second = (
-        register("seen", served(path), run).uri for path, run in zip(paths, runs, strict=True)
+        register("seen", served_model(path), run).uri for path, run in zip(paths, runs, strict=True)
     )
     tell("promote", f"checkpoint={first}")
     table = annotated(project / "data", paths[0], 3)
@@ -300,7 +300,7 @@ def test_annotated_images_that_do_not_fit_are_told(
     project: Path, make_model: Make, tell: Tell
 ) -> None:
     paths = [make_model(2, seed=seed) for seed in (0, 1)]
-    first, second = (register("unfit", served(path), trained(path)).uri for path in paths)
+    first, second = (register("unfit", served_model(path), trained(path)).uri for path in paths)
     tell("promote", f"checkpoint={first}")
     words = ["promote", f"checkpoint={second}"]
     assert "truth=dataset/test.csv, on which both" in tell(*words, status=2)
@@ -467,7 +467,7 @@ def test_a_package_that_predicts_something_else_is_not_kept(
 ) -> None:
     from dataclasses import replace
 
-    model = served(make_model(2))
+    model = served_model(make_model(2))
     wrong = replace(model, expected=model.expected + 0.01)
     with pytest.raises(ModelError, match=r"MLflow's prediction differs by 0.01"):
         pack(wrong, tmp_path / "package", {})

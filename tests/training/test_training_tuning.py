@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from cytoloop.inference.arrays import POSTPROCESS
-from cytoloop.inference.postprocess import Trained
+from cytoloop.inference.postprocess.settings import PostprocessSettings
+from cytoloop.inference.postprocess.training_facts import TrainingFacts
 from cytoloop.training import tuning
 
 
@@ -61,7 +61,7 @@ def test_objects_that_only_contours_part_are_found_apart() -> None:
     contour = np.zeros_like(mask)
     contour[5:15, 28:32] = 255
     maps = {"probability": mask, "distance": mask // 2}
-    rest = ([example(truth)], dict(POSTPROCESS), Trained(), 0.5, 1)
+    rest = ([example(truth)], PostprocessSettings(), TrainingFacts(), 0.5, 1)
     assert tuning._best_watershed([maps], *rest)["ap_50"] < 1
     assert tuning._best_watershed([{**maps, "contour": contour}], *rest)["ap_50"] == 1
 
@@ -80,7 +80,7 @@ def test_touching_objects_ask_for_another_watershed_than_lobed_ones() -> None:
     apart[disc(30, 90, 12)] = 3
     lobed, _ = ndimage.label(mask)
     maps = [{"probability": mask.astype(np.uint8) * 255}]
-    rest = (dict(POSTPROCESS), Trained(), 0.5)
+    rest = (PostprocessSettings(), TrainingFacts(), 0.5)
     parted = tuning._best_watershed(maps, [example(apart)], *rest, 1)
     whole = tuning._best_watershed(maps, [example(lobed)], *rest, 1)
     assert parted["ap_50"] == whole["ap_50"] == 1.0

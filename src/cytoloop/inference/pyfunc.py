@@ -1,7 +1,7 @@
-"""A model for programs that know MLflow and not CytoLoop: an array in, an array out.
+"""The python_function flavour of a model for MLflow: an array in, an array out.
 
-MLflow names this module in a registered version and calls `_load_pyfunc`; nothing of ours is
-pickled. MLflow itself is not needed here.
+A registered version names this module, and MLflow calls `_load_pyfunc`. No class of CytoLoop is
+pickled, and this module does not import MLflow.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from cytoloop.errors import ConfigError, ImageError, ModelError
-from cytoloop.inference.arrays import predict_array
-from cytoloop.inference.postprocess import POSTPROCESS
+from cytoloop.inference.postprocess.settings import PostprocessSettings
+from cytoloop.inference.predict_array import predict_array
 from cytoloop.io.digest import file_hash
 from cytoloop.model.architecture import describe
 from cytoloop.model.checkpoint import Checkpoint, read_checkpoint
@@ -26,10 +26,10 @@ OUTPUTS = ("labels", "probability", "mask")
 PARAMETERS: Mapping[str, tuple[str, Any]] = {
     "output": ("string", "labels"),
     "threshold": ("double", None),
-    "smoothing": ("double", POSTPROCESS["smoothing"]),
+    "smoothing": ("double", PostprocessSettings.smoothing),
     "min_volume_um3": ("double", None),
     "max_volume_um3": ("double", None),
-    "border": ("string", POSTPROCESS["border"]),
+    "border": ("string", PostprocessSettings.border),
     "spacing_z_um": ("double", None),
     "spacing_y_um": ("double", None),
     "spacing_x_um": ("double", None),
@@ -37,32 +37,32 @@ PARAMETERS: Mapping[str, tuple[str, Any]] = {
     "tta": ("string", "none"),
     "accelerator": ("string", "auto"),
 }
-"""Name to MLflow's type and the default; None is as training chose, or not given. Of classes the
-``output`` is ``mask`` where none is asked for."""
+"""Name to MLflow's type and the default. None: tuned in training, or unknown. For a model of
+classes the default ``output`` is ``mask``."""
 _SPACING = ("spacing_z_um", "spacing_y_um", "spacing_x_um")
 _EXAMPLE = (8, 32, 32)
 
 
 @dataclass(frozen=True)
-class Served:
-    """What a registered version tells of its model.
+class ServedModel:
+    """A checkpoint with everything that MLflow needs to serve it.
 
     Attributes
     ----------
     path : Path
-        A checkpoint of ours.
+        The checkpoint.
     sha256 : str
         Of the file.
     axes : str
-        Of the array that it takes: ``YX``, ``ZYX``, or with a channel axis before.
+        Of the input array: ``YX``, ``ZYX``, ``CYX`` or ``CZYX``.
     example : ndarray of float32
-        Seeded noise of these axes.
+        An input array: seeded noise.
     expected : ndarray of float32
-        Its probability.
+        Probability of the example.
     parameters : mapping
         See `PARAMETERS`.
     facts : dict of str to str
-        In words, for tags.
+        Description of the model as text, for tags.
     """
 
     path: Path
@@ -74,13 +74,13 @@ class Served:
     facts: dict[str, str]
 
 
-def served(path: str | Path) -> Served:
-    """Return what a version tells of a checkpoint; it predicts once, to see that it can.
+def served_model(path: str | Path) -> ServedModel:
+    """Return what MLflow needs to serve a checkpoint; predicts once, as a test.
 
     Raises
     ------
     ModelError
-        It cannot be read, or weights and architecture do not fit.
+        The checkpoint cannot be read, or weights and architecture do not fit.
     """
     checkpoint = read_checkpoint(path)
     image = checkpoint.image
@@ -99,7 +99,7 @@ def served(path: str | Path) -> Served:
         "spacing_um": " ".join(f"{s:g}" for s in spacing) if spacing else "",
         "classes": describe_classes(class_names(image.get("heads"))),
     }
-    return Served(
+    return ServedModel(
         path=checkpoint.path,
         sha256=file_hash(checkpoint.path),
         axes=axes,
@@ -111,7 +111,7 @@ def served(path: str | Path) -> Served:
 
 
 class PyFunc:
-    """What MLflow calls.
+    """A model as MLflow calls it.
 
     Parameters
     ----------
@@ -127,12 +127,12 @@ class PyFunc:
         self.parameters = _parameters(checkpoint)
 
     def predict(self, model_input: Any, params: Mapping[str, Any] | None = None) -> np.ndarray:
-        """Return the objects of an image, or the map that ``output`` names.
+        """Return the labels of an image, or the ``output`` of the parameters.
 
         Parameters
         ----------
         model_input : array
-            One image in the grey levels of the microscope: ([C,] [Z,] Y, X), any real dtype.
+            One image ([C,] [Z,] Y, X) in grey levels of the microscope, any real dtype.
         params : mapping, optional
             See `PARAMETERS`.
 
@@ -140,7 +140,7 @@ class PyFunc:
         -------
         ndarray
             ([Z,] Y, X): ``labels`` int32, 0 = background; ``probability`` float32, 0 to 1;
-            ``mask`` uint8, 0 or 1. Of classes: ``mask`` uint8, the class of each voxel;
+            ``mask`` uint8, 0 or 1. For classes: ``mask`` uint8, the class of each voxel;
             ``probability`` (C, [Z,] Y, X).
 
         Raises
@@ -152,13 +152,13 @@ class PyFunc:
         given |= params or {}
         if given["output"] not in OUTPUTS:
             raise ConfigError(
-                "output", f"{given['output']!r} is unknown", f"One of {', '.join(OUTPUTS)}."
+                "output", f"{given['output']!r} is unknown", f"Expected {', '.join(OUTPUTS)}."
             )
         if self.classes and given["output"] == "labels":
             raise ConfigError(
                 "output",
-                "'labels': the model tells classes, not objects",
-                "One of mask (the class of each voxel), probability.",
+                "'labels': the model predicts classes, not objects",
+                "Expected mask (the class of each voxel) or probability.",
             )
         image = _image(model_input, self.axes)
         spacing = [given.pop(name) for name in _SPACING][-len(self.axes.lstrip("C")) :]
@@ -180,7 +180,7 @@ class PyFunc:
 
 
 def _load_pyfunc(path: str, model_config: Mapping[str, Any] | None = None) -> PyFunc:
-    """Return the model; MLflow calls this with the version's folder.
+    """Return the model of a registered version's folder; called by MLflow.
 
     Raises
     ------
@@ -194,7 +194,7 @@ def _load_pyfunc(path: str, model_config: Mapping[str, Any] | None = None) -> Py
 
 
 def _parameters(checkpoint: Checkpoint) -> Mapping[str, tuple[str, Any]]:
-    """Return what a model takes: one of classes has no objects to give by default."""
+    """Return the parameters of a model; for classes the default output is the mask."""
     if not class_names(checkpoint.image.get("heads")):
         return PARAMETERS
     return {**PARAMETERS, "output": ("string", "mask")}
@@ -206,17 +206,20 @@ def _axes(checkpoint: Checkpoint) -> str:
 
 
 def _image(given: Any, axes: str) -> np.ndarray:
-    """Return the array; what came as JSON has no dtype of its own.
+    """Return the input as an array; JSON input gets a dtype.
 
     Raises
     ------
     ImageError
+        The input is not an array of numbers, or has other axes than the model.
     """
     try:
         array = np.asarray(given)
         array = array if array.dtype.kind in "biuf" else array.astype(np.float32)
     except (TypeError, ValueError) as error:
-        raise ImageError("array", f"is no array of numbers: {error}", f"Give {axes}.") from error
+        raise ImageError(
+            "array", f"is not an array of numbers: {error}", f"Give {axes}."
+        ) from error
     if array.ndim != len(axes):
         raise ImageError(
             "array", f"has shape {array.shape}, the model takes {axes}", "Give one image."

@@ -1,114 +1,167 @@
-"""Post-processing again: stored maps of probability, another threshold or watershed, no network."""
+"""Post-processing of stored probability maps again: another threshold or watershed, no network."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from cytoloop.errors import ConfigError, ImageError, ManifestError
-from cytoloop.inference.classes import check_save
-from cytoloop.inference.inputs import unique_names
-from cytoloop.inference.predict_image import finish_row, writing
-from cytoloop.inference.probability_maps import PixelVolume
-from cytoloop.inference.scratch import Scratch
-from cytoloop.inference.sequential import told
-from cytoloop.inference.settings import Settings
-from cytoloop.inference.table import MAPS, Results, read_model, write_model
-from cytoloop.instances.blocks import Volume
+from cytoloop.inference.finish_image import check_outputs, finish_image
+from cytoloop.inference.image_task import cells_or_failure
+from cytoloop.inference.inputs.list_inputs import unique_names
+from cytoloop.inference.postprocess.training_facts import TrainingFacts
+from cytoloop.inference.results.predictions_csv import PredictionsTable
+from cytoloop.inference.results.writers import report_write_errors
+from cytoloop.inference.settings import MAPS, PredictionSettings
+from cytoloop.inference.volume_storage import VolumeStorage
+from cytoloop.instances.blocks import Box, Volume
 from cytoloop.io.digest import file_hash
-from cytoloop.io.pixels import open_pixels
+from cytoloop.io.pixels import Pixels, open_pixels
 from cytoloop.io.voxel_size import Grid
 from cytoloop.manifest import Row, read_manifest
 from cytoloop.truth.classes import class_heads
 
 
-def segment_again(table: str | Path, output: str | Path, settings: Settings) -> Results:
-    """Make masks, labels and tables from the stored maps of a table of predictions.
+def reprocess_table(
+    table: str | Path, folder: str | Path, settings: PredictionSettings, overwrite: bool = False
+) -> PredictionsTable:
+    """Make masks, labels and tables of objects from the stored maps of a table of predictions.
 
     Parameters
     ----------
     table : str or Path
         A ``predictions.csv`` whose rows have a ``probability``.
-    output : str or Path
-        May be the folder of the table: its masks and labels are replaced then.
-    settings : Settings
+    folder : str or Path
+        Of the results. If it is the folder of the table, masks and labels there are replaced.
+    settings : PredictionSettings
+        Of them `postprocess` and `output` count.
+    overwrite : bool
+        Remove the results that the folder holds, except the maps of this table.
 
     Raises
     ------
     ConfigError
         Nothing would be made.
     ManifestError
-        A table without maps.
+        The table has no maps.
     """
-    if not settings.postprocess["instances"]:
-        raise ConfigError("postprocess", "makes nothing from stored maps", "Take another one.")
-    rows = list(read_manifest(table, ("id",)))
-    lacking = [row for row in rows if not row["probability"]]
-    without = [f"{row.id}: no probability" for row in lacking if row["status"] != "failed"]
-    if without or len(lacking) == len(rows):
-        raise ManifestError(
-            str(table),
-            without or "has no predictions",
-            "Predict with save=[probability,...], and give its predictions.csv.",
+    save = tuple(kind for kind in settings.output.save if kind != "probability")
+    if not settings.postprocess.instances or not save:
+        key = "save" if settings.postprocess.instances else "postprocess"
+        raise ConfigError(
+            key,
+            "makes nothing from stored maps",
+            "Ask for a mask, labels or objects, and use a postprocess= other than none.",
         )
-    output, trained = Path(output).absolute(), read_model(Path(table).parent)
-    check_save(settings.save, trained)
-    for row, name in zip(rows, unique_names(rows), strict=True):
-        row.values["name"] = name
-    results = Results(output, rows, {})
-    for row, cells in zip(rows, results.table, strict=True):
-        # maps depend on the settings that they were made with: `predict` must not take these
-        # results for those of its own
+    folder, training = Path(folder).absolute(), TrainingFacts.read(Path(table).parent)
+    rows = _rows_with_maps(table)
+    check_outputs(settings.output.save, training)
+    results = PredictionsTable(folder, rows, {})
+    for row, cells in zip(rows, results.rows, strict=True):
+        # the digest covers the settings of the maps as well, so that `predict` does not mistake
+        # these results for its own
         both = f"{row['settings']} {settings.digest()}"
         cells["settings"] = hashlib.sha256(both.encode()).hexdigest()[:16]
         cells |= {k: row[k] for k in ("model", "run_id", "model_sha256", "input_sha256")}
         cells |= {name: str(row.file(name)) for name in MAPS if row[name]}
         if not row["probability"]:
             cells |= {"status": "failed", "reason": row["reason"]}
-    results.write()  # a stop leaves the maps in the table, to go on from
-    write_model(output, trained)
-    kinds = tuple(kind for kind in settings.save if kind != "probability")
-    again = Settings(**{**settings.__dict__, "save": kinds})
+    results.write()  # after an interruption the table still names the maps
+    if overwrite:
+        maps = [row.file(name) for row in rows for name in MAPS if row[name]]
+        results.remove_earlier_files(keep=[path for path in maps if path is not None])
+    with report_write_errors(folder):
+        training.write(folder)
+    settings = replace(settings, output=replace(settings.output, save=save))
     try:
         for number, row in enumerate(rows):
-            if not row["probability"]:
-                continue  # it failed
-
-            def work(row: Row = row) -> dict[str, Any]:
-                heads = class_heads(trained.classes)
-                stored = [name for name in MAPS if row[name]]
-                if heads:
-                    found = {h: _stored(row, MAPS[0], c) for c, h in enumerate(heads)}
-                else:
-                    found = {name: _stored(row, name) for name in stored}
-                maps = {name: volume for name, (volume, _) in found.items()}
-                grid = next(iter(found.values()))[1]
-                hashes = [file_hash(row.file(name) or "") for name in stored]
-                key = hashlib.sha256(f"{hashes} {again.digest()}".encode()).hexdigest()
-                shape = tuple(next(iter(maps.values())).shape)
-                with writing(output):
-                    scratch = Scratch.beside(output, row["name"], shape, key)
-                    return finish_row(row, maps, grid, trained, again, output, scratch)
-
-            results.finish(number, told(work))
+            if row["probability"]:
+                work = partial(_reprocess_image, row, training, settings, folder)
+                results.finish(number, cells_or_failure(work))
     finally:
         results.write()
     return results
 
 
-def _stored(row: Row, name: str, channel: int = 0) -> tuple[Volume, Grid]:
-    """Return a stored map and how it lies in space."""
+def _rows_with_maps(table: str | Path) -> Sequence[Row]:
+    """Return the rows of a table of predictions, each with a ``name``.
+
+    Raises
+    ------
+    ManifestError
+        A row that did not fail has no probability map.
+    """
+    rows = list(read_manifest(table, ("id",)))
+    lacking = [row for row in rows if not row["probability"]]
+    problems = [f"{row.id}: no probability" for row in lacking if row["status"] != "failed"]
+    if problems or len(lacking) == len(rows):
+        raise ManifestError(
+            str(table),
+            problems or "has no predictions",
+            "Predict with save=[probability,...], and give its predictions.csv.",
+        )
+    for row, name in zip(rows, unique_names(rows), strict=True):
+        row.values["name"] = name
+    return rows
+
+
+def _reprocess_image(
+    row: Row, training: TrainingFacts, settings: PredictionSettings, folder: Path
+) -> dict[str, Any]:
+    """Post-process the stored maps of one image; return its table cells."""
+    stored = [name for name in MAPS if row[name]]
+    heads = class_heads(training.classes)
+    if heads:
+        opened = {head: _open_map(row, MAPS[0], c) for c, head in enumerate(heads)}
+    else:
+        opened = {name: _open_map(row, name) for name in stored}
+    first = next(iter(opened.values()))
+    hashes = [file_hash(row.file(name) or "") for name in stored]
+    key = hashlib.sha256(f"{hashes} {settings.digest()}".encode()).hexdigest()
+    # a table of `predict` states the voxel size if it is known; a file may state 1 for unknown
+    stated = None if row["status"] else first.spacing_um
+    grid = Grid(row.spacing_um or stated, first.origin_um)
+    maps: dict[str, Volume] = {name: _PixelVolume(pixels) for name, pixels in opened.items()}
+    with report_write_errors(folder):
+        storage = VolumeStorage.for_image(folder, row["name"], first.shape, key)
+        return finish_image(row["name"], maps, grid, training, settings, folder, storage)
+
+
+def _open_map(row: Row, name: str, channel: int = 0) -> Pixels:
+    """Return the pixels of a stored map.
+
+    Raises
+    ------
+    ImageError
+        The file cannot be read, or is no probability map.
+    """
     path = row.file(name)
     pixels = open_pixels(path or "", channel)
     if pixels.dtype != np.uint8 and pixels.dtype.kind != "f":
         raise ImageError(
             str(path),
-            f"holds {pixels.dtype}, no map of a network",
+            f"holds {pixels.dtype}, which is no probability map",
             "Expected 0..255 (uint8) or 0..1 (floats), as `cytoloop predict` writes them.",
         )
-    # a table of `predict` knows whether the voxel size was known; a file may state 1 for unknown
-    stated = None if row["status"] else pixels.spacing_um
-    return PixelVolume(pixels), Grid(row.spacing_um or stated, pixels.origin_um)
+    return pixels
+
+
+class _PixelVolume:
+    """The first channel of an image as a read-only volume."""
+
+    def __init__(self, pixels: Pixels) -> None:
+        self._pixels = pixels
+        self.shape = tuple(pixels.shape)
+        self.dtype = pixels.dtype
+
+    def __getitem__(self, box: Box) -> np.ndarray:
+        return self._pixels.read(box)[0]
+
+    def __setitem__(self, box: Box, value: np.ndarray) -> None:
+        raise TypeError("a stored map cannot be written")

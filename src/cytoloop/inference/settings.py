@@ -1,135 +1,222 @@
-"""How images are predicted: the settings of the verb as plain values."""
+"""The settings of each stage of prediction: typed, and validated in one place.
+
+`cytoloop.inference.read_settings` makes them once, where a prediction starts, and each stage
+receives only its own. The settings of post-processing are in
+`cytoloop.inference.postprocess.settings`.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from cytoloop.errors import ConfigError
-from cytoloop.inference.postprocess import check_postprocess
-from cytoloop.inference.probability_maps import DTYPES
-from cytoloop.inference.test_time_augmentation import CHOICES
+from cytoloop.inference.postprocess.settings import PostprocessSettings
 from cytoloop.io.voxel_size import Spacing
 
+MAPS = ("probability", "distance", "contour")
+"""Maps that a network predicts: foreground, and what other heads add for objects."""
 OUTPUTS = ("probability", "mask", "labels", "objects")
 FORMATS = ("auto", "ome-tiff", "ome-zarr")
+DTYPES = ("uint8", "float16")
+"""Stored probabilities: 0..255 or 0..1."""
+WINDOWS = ("auto", "patch")
+TEST_TIME_AUGMENTATIONS = ("none", "flips", "full")
+ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
+PRECISIONS = ("auto", "32", "bf16", "16", "bf16-mixed", "16-mixed")
+ENGINES = ("local", "dask")
 
 
 @dataclass(frozen=True)
-class Settings:
-    """How images are predicted: plain values, the same for all of them.
+class ReadingSettings:
+    """How an input image is read.
 
     Attributes
     ----------
-    postprocess : mapping
-        The config group, `tuned` not yet replaced.
-    save : tuple of str
-        Some of `OUTPUTS`.
     channel : str, int, list or None
-        Of the input; a row's own channel wins.
+        Channel(s) of the input; a channel in the image's row has priority.
     spacing_um : tuple of float or None
-        (Z, Y, X) where neither row nor file states it.
-    level : int or ``auto``
-        Of a pyramid; auto: the full one, with `resample` that nearest to the training images.
+        Voxel size (Z, Y, X) where neither the row nor the file states it.
+    pyramid_level : int or ``auto``
+        0 is full resolution. ``auto``: 0; with `resample` the coarsest level whose pixels are at
+        most 10 % larger than those of the training images.
     resample : bool
-        Predict at the voxel size of the training images, and bring the map back.
-    dtype : str
-        Of stored probabilities: uint8 (0..255) or float16 (0..1).
-    format : str
-        One of `FORMATS`; auto: OME-Zarr where an image does not fit into memory.
-    overlap, tta, precision, window
-        As the predictor was told: they are part of what results depend on.
-    batch_size : int or ``auto``
-        Windows at a time.
-    skip_empty : bool
-        Windows of one grey level are background.
+        Predict at the voxel size of the training images; results are at that of the image.
     """
 
-    postprocess: Mapping[str, Any]
-    save: tuple[str, ...] = OUTPUTS
     channel: Any = None
     spacing_um: Spacing | None = None
-    level: int | str = "auto"
+    pyramid_level: int | str = "auto"
     resample: bool = False
-    dtype: str = "uint8"
-    format: str = "auto"
+
+    def __post_init__(self) -> None:
+        problems = _bool_problems("resample", self.resample)
+        level, spacing = self.pyramid_level, self.spacing_um
+        if level != "auto" and not _is_whole(level, 0):
+            problems.append(f"pyramid_level={level}: expected auto, or a whole number from 0")
+        if spacing is not None and not (
+            isinstance(spacing, tuple) and len(spacing) == 3 and all(map(_is_positive, spacing))
+        ):
+            shown = list(spacing) if isinstance(spacing, tuple) else spacing
+            problems.append(f"spacing_um={shown}: expected [z, y, x] in um, above 0")
+        _raise_if(problems)
+
+
+@dataclass(frozen=True)
+class WindowSettings:
+    """How the network runs over the windows of an image.
+
+    Attributes
+    ----------
+    window : str
+        ``patch``: windows of the size of the training patches. ``auto``: larger ones, up to a
+        million voxels and the size of the image. A network with instance norm takes contrast from
+        its window, and finds objects in the noise of a small empty one.
+    overlap : float or ``auto``
+        Overlap of neighbouring windows, a fraction in [0, 1); ``auto``: measured from the
+        receptive field, see `cytoloop.inference.windows.layout.overlap_voxels`.
+    tta : str
+        Test-time augmentation: none, flips or full.
+    batch_size : int or ``auto``
+        Windows per batch.
+    skip_empty : bool
+        Windows of a single grey level are background.
+    accelerator : str
+        One of `ACCELERATORS`.
+    precision : str
+        One of `PRECISIONS`.
+    """
+
+    window: str = "auto"
     overlap: float | str = "auto"
     tta: str = "none"
-    precision: str = "auto"
-    window: str = "auto"
     batch_size: int | str = "auto"
     skip_empty: bool = False
+    accelerator: str = "auto"
+    precision: str = "auto"
+
+    def __post_init__(self) -> None:
+        problems = [
+            *_choice_problems("window", self.window, WINDOWS),
+            *_choice_problems("tta", self.tta, TEST_TIME_AUGMENTATIONS),
+            *_choice_problems("accelerator", self.accelerator, ACCELERATORS),
+            *_choice_problems("precision", self.precision, PRECISIONS),
+            *_bool_problems("skip_empty", self.skip_empty),
+        ]
+        overlap = self.overlap
+        if overlap != "auto" and not (isinstance(overlap, (int, float)) and 0 <= overlap < 1):
+            problems.append(f"overlap={overlap}: expected auto, or 0 <= overlap < 1")
+        if self.batch_size != "auto" and not _is_whole(self.batch_size, 1):
+            problems.append(
+                f"batch_size={self.batch_size}: expected auto, or a whole number above 0"
+            )
+        _raise_if(problems)
+
+
+@dataclass(frozen=True)
+class OutputSettings:
+    """What is written for an image.
+
+    Attributes
+    ----------
+    save : tuple of str
+        Some of `OUTPUTS`.
+    format : str
+        One of `FORMATS`; ``auto``: OME-Zarr for an image that does not fit into memory.
+    probability_dtype : str
+        One of `DTYPES`.
+    """
+
+    save: tuple[str, ...] = OUTPUTS
+    format: str = "auto"
+    probability_dtype: str = "uint8"
+
+    def __post_init__(self) -> None:
+        problems = [
+            *_choice_problems("format", self.format, FORMATS),
+            *_choice_problems("probability_dtype", self.probability_dtype, DTYPES),
+        ]
+        if unknown := sorted(set(self.save) - set(OUTPUTS)):
+            problems.append(f"save={unknown}: expected some of {', '.join(OUTPUTS)}")
+        if not self.save:
+            problems.append("save=[]: nothing would be written")
+        _raise_if(problems)
+
+
+@dataclass(frozen=True)
+class WorkerSettings:
+    """Which processes predict the images.
+
+    Attributes
+    ----------
+    engine : str
+        ``local``: processes of this machine. ``dask``: the cluster at `scheduler`, or one of
+        `workers` processes on this machine.
+    workers : int
+        Processes; 1 with ``local``: this process.
+    scheduler : str or None
+        Address of a Dask scheduler, ``tcp://HOST:8786``.
+    """
+
+    engine: str = "local"
+    workers: int = 1
+    scheduler: str | None = None
+
+    def __post_init__(self) -> None:
+        problems = _choice_problems("engine", self.engine, ENGINES)
+        if not _is_whole(self.workers, 1):
+            problems.append(f"workers={self.workers}: expected a whole number above 0")
+        if self.scheduler is not None and self.engine != "dask":
+            problems.append(f"scheduler={self.scheduler}: needs engine=dask")
+        _raise_if(problems)
+
+    @property
+    def is_this_process(self) -> bool:
+        """Whether no other process is needed."""
+        return self.engine == "local" and self.workers == 1
+
+
+@dataclass(frozen=True)
+class PredictionSettings:
+    """All settings that the results of an image depend on, by stage."""
+
+    reading: ReadingSettings = field(default_factory=ReadingSettings)
+    windows: WindowSettings = field(default_factory=WindowSettings)
+    postprocess: PostprocessSettings = field(default_factory=PostprocessSettings)
+    output: OutputSettings = field(default_factory=OutputSettings)
 
     def digest(self) -> str:
-        """Return what results depend on, as 16 hex digits; how many windows at a time is none."""
-        facts = {k: v for k, v in asdict(self).items() if k != "batch_size"}
-        text = json.dumps(facts, sort_keys=True, default=str)
+        """Return 16 hex digits that differ where results may differ.
+
+        Batch size and accelerator do not count.
+        """
+        values = asdict(self)
+        for name in ("batch_size", "accelerator"):
+            del values["windows"][name]
+        text = json.dumps(values, sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def settings_of(values: Mapping[str, Any]) -> Settings:
-    """Return the settings that the keys of the verb make."""
-    save = values["save"]
-    spacing = values["spacing_um"]
-    return Settings(
-        postprocess=values["postprocess"],
-        save=tuple(save) if isinstance(save, list) else (str(save),),
-        channel=values["channel"],
-        spacing_um=tuple(spacing) if isinstance(spacing, list) else spacing,
-        level=values["pyramid_level"],
-        resample=bool(values["resample"]),
-        dtype=str(values["probability_dtype"]),
-        format=str(values["format"]),
-        overlap=values["overlap"],
-        tta=str(values["tta"]),
-        precision=str(values["precision"]),
-        window=str(values["window"]),
-        batch_size=values["batch_size"],
-        skip_empty=bool(values["skip_empty"]),
-    )
+def _choice_problems(name: str, value: Any, known: Sequence[str]) -> list[str]:
+    return [] if value in known else [f"{name}={value}: expected {', '.join(known)}"]
 
 
-def check_settings(settings: Settings, engine: str = "local", workers: Any = 1) -> None:
-    """Refuse settings that cannot work, before a model is loaded.
+def _bool_problems(name: str, value: Any) -> list[str]:
+    return [] if isinstance(value, bool) else [f"{name}={value}: expected true or false"]
 
-    Raises
-    ------
-    ConfigError
-        All of them at once.
-    """
-    problems = []
-    if unknown := sorted(set(settings.save) - set(OUTPUTS)):
-        problems.append(f"save={unknown}: expected some of {', '.join(OUTPUTS)}")
-    if not settings.save:
-        problems.append("save=[]: nothing would be written")
-    for name, value in (("batch_size", settings.batch_size), ("workers", workers)):
-        if (name, value) == ("batch_size", "auto"):
-            continue
-        if isinstance(value, bool) or not (isinstance(value, int) and value >= 1):
-            problems.append(f"{name}={value}: expected a whole number above 0")
-    for name, value, known in (
-        ("tta", settings.tta, CHOICES),
-        ("format", settings.format, FORMATS),
-        ("window", settings.window, ("auto", "patch")),
-        ("probability_dtype", settings.dtype, tuple(DTYPES)),
-        ("engine", engine, ("local", "dask")),
-    ):
-        if value not in known:
-            problems.append(f"{name}={value}: expected {', '.join(known)}")
-    level, overlap = settings.level, settings.overlap
-    if level != "auto" and not (isinstance(level, int) and level >= 0):
-        problems.append(f"pyramid_level={level}: expected auto, or a number from 0")
-    if overlap != "auto" and not (isinstance(overlap, (int, float)) and 0 <= overlap < 1):
-        problems.append(f"overlap={overlap}: expected auto, or 0 <= overlap < 1")
-    spacing = settings.spacing_um
-    if spacing is not None and (
-        len(spacing) != 3 or not all(math.isfinite(s) and s > 0 for s in spacing)
-    ):
-        problems.append(f"spacing_um={list(spacing)}: expected [z, y, x] in um, above 0")
-    problems += check_postprocess(settings.postprocess)
+
+def _is_whole(value: Any, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def _is_positive(value: Any) -> bool:
+    return isinstance(value, (int, float)) and math.isfinite(value) and value > 0
+
+
+def _raise_if(problems: Sequence[str]) -> None:
     if problems:
-        raise ConfigError("cytoloop predict", problems, "See `cytoloop predict --help`.")
+        raise ConfigError("config", problems, "See `cytoloop predict --help`.")

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cytoloop.inference.pyfunc import served
+from cytoloop.inference.postprocess.settings import PostprocessSettings
+from cytoloop.inference.pyfunc import served_model
 from cytoloop.model.hardware import describe_hardware
 from cytoloop.redact import redact_url
 from cytoloop.rounds.lineage import open_training, record_training
@@ -75,7 +76,7 @@ def run_training(
         if best.is_file():
             scores |= _judge(known, cfg, tracked, best, number)
     if cfg.register:
-        register(str(cfg.register), served(best), tracked.run_id)
+        register(str(cfg.register), served_model(best), tracked.run_id)
     return TrainingResult(tracked.run_id, scores, best)
 
 
@@ -83,7 +84,8 @@ def _judge(
     known: Prepared, cfg: Any, tracked: TrackedRun, best: Path, number: int
 ) -> dict[str, float]:
     """Tune the post-processing of the best checkpoint and score the test images."""
-    dataset, postprocess = known.dataset, value_of(cfg, "postprocess")
+    dataset = known.dataset
+    postprocess = PostprocessSettings.from_config(value_of(cfg, "postprocess"))
     if cfg.tune:
         entries = image_cache_of(cfg).entries
         valid, train = (entries(evenly(dataset[split].rows)) for split in ("valid", "train"))

@@ -26,7 +26,7 @@ _ANY = TensorSpec(np.dtype("O"), (-1,))
 
 
 class Model(Protocol):
-    """What a version tells of its model, as `cytoloop.inference.pyfunc.Served`."""
+    """What a version tells of its model, as `cytoloop.inference.pyfunc.ServedModel`."""
 
     @property
     def path(self) -> Path:

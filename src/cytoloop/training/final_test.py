@@ -5,18 +5,16 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from cytoloop.errors import CytoloopError
 from cytoloop.evaluation import evaluate, run_metrics, stated_classes, write_evaluation
-from cytoloop.inference.inputs import list_inputs
-from cytoloop.inference.load import Model
-from cytoloop.inference.postprocess import POSTPROCESS
-from cytoloop.inference.predict_images import predict_rows
-from cytoloop.inference.settings import Settings
-from cytoloop.inference.table import TABLE
+from cytoloop.inference.inputs.list_inputs import list_inputs
+from cytoloop.inference.model_source import ModelSource
+from cytoloop.inference.postprocess.settings import PostprocessSettings
+from cytoloop.inference.predict_rows import predict_rows
+from cytoloop.inference.results.predictions_csv import TABLE
+from cytoloop.inference.settings import OutputSettings, PredictionSettings, WindowSettings
 from cytoloop.manifest import Manifest
-from cytoloop.truth.classes import class_names
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +26,7 @@ def score_test(
     dataset: Mapping[str, Manifest],
     output: Path,
     run_id: str,
-    postprocess: Mapping[str, Any],
+    postprocess: PostprocessSettings,
 ) -> tuple[dict[str, float], list[Path]]:
     """Predict and score the test images with what was chosen on the validation images.
 
@@ -44,8 +42,7 @@ def score_test(
         Of the training; predictions and scores go into ``test/``.
     run_id : str
         Of the training.
-    postprocess : mapping
-        The config group.
+    postprocess : PostprocessSettings
 
     Returns
     -------
@@ -86,7 +83,7 @@ def score_model(
     truth: str | Path,
     folder: Path,
     named: Mapping[str, str | None],
-    postprocess: Mapping[str, Any] = POSTPROCESS,
+    postprocess: PostprocessSettings | None = None,
     scores: Path | None = None,
 ) -> tuple[dict[str, float | None], list[Path]]:
     """Predict images into a folder, score them, and write tables, pictures and the report.
@@ -101,8 +98,7 @@ def score_model(
         again.
     named : mapping
         ``model`` (URI) and ``run_id``, as they go into the tables.
-    postprocess : mapping
-        The config group.
+    postprocess : PostprocessSettings, optional
     scores : Path, optional
         Folder of the scores; None: that of the predictions.
 
@@ -117,10 +113,14 @@ def score_model(
     ImageError, ManifestError
         Images that cannot be predicted or scored.
     """
-    model = Model((str(checkpoint.absolute()),))
-    classes = class_names(model.load().image.get("heads"))
-    settings = Settings(dict(postprocess), save=("probability", "mask" if classes else "labels"))
-    results = predict_rows(list_inputs(images), model, folder, named, settings)
+    uri, run_id = str(named["model"]), named["run_id"]
+    model = ModelSource((str(checkpoint.absolute()),), uri, run_id)
+    classes = model.load(WindowSettings()).training.classes
+    save = ("probability", "mask" if classes else "labels")
+    settings = PredictionSettings(
+        postprocess=postprocess or PostprocessSettings(), output=OutputSettings(save)
+    )
+    results = predict_rows(list_inputs(images), model, folder, settings)
     if (failed := results.failures()) is not None:
         raise failed
     return _scored(folder / TABLE, truth, scores or folder)

@@ -8,25 +8,24 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
 
 from cytoloop.evaluation.counts.matching import match_instances
 from cytoloop.evaluation.counts.objects import instance_counts
 from cytoloop.evaluation.metrics import instance_scores
-from cytoloop.inference.postprocess import (
+from cytoloop.inference.postprocess.instance_rule import instance_rule
+from cytoloop.inference.postprocess.settings import (
     MIN_DEPTH,
     SEED_SMOOTHING,
     TUNED,
-    Trained,
-    resolved,
-    rule_for,
-    tuned_name,
+    PostprocessSettings,
 )
-from cytoloop.inference.predictor import Predictor
-from cytoloop.inference.probability_maps import Maps, predict_maps
-from cytoloop.inference.scratch import Scratch
+from cytoloop.inference.postprocess.training_facts import TrainingFacts, class_threshold_key
+from cytoloop.inference.volume_storage import VolumeStorage
+from cytoloop.inference.windows.predictor import Predictor
+from cytoloop.inference.windows.probability_maps import ProbabilityMaps, predict_maps
 from cytoloop.instances import WatershedHierarchy
 from cytoloop.instances.thresholds import BINS
 from cytoloop.io.pixels import MemoryPixels
@@ -77,7 +76,7 @@ class Example(Protocol):
 def tune(
     checkpoint: str | Path,
     examples: Sequence[Example],
-    settings: dict[str, Any],
+    settings: PostprocessSettings,
     trained_on: Sequence[Example] = (),
 ) -> dict:
     """Choose threshold and watershed on images with truth, and keep them in the checkpoint.
@@ -96,8 +95,8 @@ def tune(
         Changed in place, atomically.
     examples : sequence of Example
         Validation images.
-    settings : dict
-        Of `postprocess`, for what is not chosen.
+    settings : PostprocessSettings
+        For what is not chosen.
     trained_on : sequence of Example
         Training images.
 
@@ -109,7 +108,7 @@ def tune(
         their mean ``dice``.
     """
     predictor = Predictor([read_checkpoint(checkpoint)])
-    trained = Trained.of(predictor.image)
+    trained = predictor.training
     found = _maps(examples, predictor)
     told = f"{len(examples)} validation"
     if trained.classes:
@@ -154,11 +153,11 @@ def _true_objects(one: Example) -> np.ndarray:
     return instance_labels(np.asarray(one.labels), valid=np.asarray(one.valid))
 
 
-def _maps(examples: Sequence[Example], predictor: Predictor) -> list[Maps]:
+def _maps(examples: Sequence[Example], predictor: Predictor) -> list[ProbabilityMaps]:
     found = []
     for one in examples:
         pixels = MemoryPixels(one.image, one.spacing_um, [str(c) for c in range(len(one.image))])
-        found.append(predict_maps(one.id, pixels, predictor, Scratch(None)))
+        found.append(predict_maps(one.id, pixels, predictor, VolumeStorage()))
     return found
 
 
@@ -172,7 +171,7 @@ def _keep(checkpoint: str | Path, found: dict[str, float], images: str) -> dict[
 
 
 def _best_classes(
-    found: Sequence[Maps], examples: Sequence[Example], names: Sequence[str]
+    found: Sequence[ProbabilityMaps], examples: Sequence[Example], names: Sequence[str]
 ) -> dict[str, float]:
     """Return the threshold of each class, and the Dice of each once all of them decide.
 
@@ -184,8 +183,8 @@ def _best_classes(
                     for one in examples)  # fmt: skip
         maps = [np.asarray(one[head]) for one in found]
         best = best_threshold(maps, examples, value)[0] if shown else TUNED["threshold"]
-        chosen[tuned_name(name)] = best
-    cuts = [chosen[tuned_name(name)] * (BINS - 1) for name in names]
+        chosen[class_threshold_key(name)] = best
+    cuts = [chosen[class_threshold_key(name)] * (BINS - 1) for name in names]
     counts = np.zeros((len(names), 3), np.int64)
     for maps_of_one, one in zip(found, examples, strict=True):
         decided = class_image([np.asarray(v) for v in maps_of_one.values()], cuts)
@@ -241,10 +240,10 @@ def best_threshold(
 
 
 def _best_watershed(
-    found: Sequence[Maps],
+    found: Sequence[ProbabilityMaps],
     examples: Sequence[Example],
-    settings: dict[str, Any],
-    trained: Trained,
+    settings: PostprocessSettings,
+    trained: TrainingFacts,
     threshold: float,
     scored: int,
 ) -> dict[str, float]:
@@ -252,11 +251,11 @@ def _best_watershed(
     counts: dict[tuple[float, float], list[dict[str, float]]] = {
         pair: [] for pair in itertools.product(SEED_SMOOTHING, MIN_DEPTH)
     }
-    plain = resolved(settings, trained)
+    plain = settings.resolve_tuned(trained.tuned)
     for maps, one in zip(found, examples, strict=True):
         levels = np.asarray(maps["probability"])
         known = one.spacing_um or trained.spacing_um
-        rule = rule_for(plain, threshold, one.spacing_um, trained, levels.ndim)
+        rule = instance_rule(plain, threshold, one.spacing_um, trained, levels.ndim)
         truth, valid = _true_objects(one), np.asarray(one.valid)
         for smoothing in SEED_SMOOTHING:
             rule = replace(rule, seed_smoothing=smoothing)

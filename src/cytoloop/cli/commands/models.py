@@ -52,7 +52,7 @@ def _tell(cfg: Any) -> None:
 
 def _register(cfg: Any) -> None:
     """Register the model of a run, or import one that no run here has made."""
-    from cytoloop.inference.pyfunc import served
+    from cytoloop.inference.pyfunc import served_model
     from cytoloop.model.convert import converted_checkpoint
     from cytoloop.tracking.checkpoints import Located, locate_checkpoint
     from cytoloop.tracking.registry import check_name, register
@@ -68,7 +68,7 @@ def _register(cfg: Any) -> None:
         raise ConfigError(str(cfg.checkpoint), found, f"Make a run for it: {again}")
     with converted_checkpoint(located.path) as file:
         run_id = located.run_id if cfg.action == "register" else None
-        version = register(cfg.name, served(file), run_id, str(cfg.checkpoint))
+        version = register(cfg.name, served_model(file), run_id, str(cfg.checkpoint))
     log.info("next: cytoloop models promote checkpoint=%s", version.uri)
 
 
@@ -85,7 +85,7 @@ def _promote(cfg: Any) -> ExitStatus:
 
 def _export(cfg: Any) -> None:
     """Write the model in another form."""
-    from cytoloop.inference.pyfunc import served
+    from cytoloop.inference.pyfunc import served_model
     from cytoloop.io.atomic import replacing_folder
     from cytoloop.model.checkpoint import read_checkpoint
     from cytoloop.model.convert import converted_checkpoint
@@ -99,7 +99,7 @@ def _export(cfg: Any) -> None:
     if cfg.format == "pyfunc":
         check_output(cfg.output, cfg.overwrite)
         with converted_checkpoint(located.path) as file, replacing_folder(cfg.output) as folder:
-            difference = pack(served(file), folder, {})
+            difference = pack(served_model(file), folder, {})
     else:
         about = About(
             cfg.name or "model", cfg.about.description, list(cfg.about.authors), cfg.about.license,

@@ -14,7 +14,9 @@ from lightning.pytorch.callbacks import Callback
 from cytoloop.evaluation.counts.matching import match_instances
 from cytoloop.evaluation.counts.objects import COUNTS, instance_counts
 from cytoloop.evaluation.metrics import INSTANCE, TRAINING, instance_scores, metrics_shown_in
-from cytoloop.inference.postprocess import MIN_DEPTH, POSTPROCESS, Trained, resolved, rule_for
+from cytoloop.inference.postprocess.instance_rule import instance_rule
+from cytoloop.inference.postprocess.settings import MIN_DEPTH, PostprocessSettings
+from cytoloop.inference.postprocess.training_facts import TrainingFacts
 from cytoloop.instances import WatershedHierarchy
 from cytoloop.io.voxel_size import Spacing
 
@@ -60,12 +62,12 @@ class ObjectScores(Callback):
         if not batch.get("counts", True):  # another process scores this image
             self._counts.append([{} for _ in MIN_DEPTH])
             return
-        trained = Trained.of(pl_module.hparams["image"])
+        trained = TrainingFacts.from_checkpoint(pl_module.hparams["image"])
         maps = {name: _as_array(values) for name, values in outputs.items()}
         first = next(iter(maps.values()))
-        settings = resolved(POSTPROCESS, Trained())
-        threshold, spacing = settings["threshold"], _spacing(batch) or trained.spacing_um
-        rule = rule_for(settings, threshold, spacing, trained, first.ndim)
+        settings = PostprocessSettings().resolve_tuned(None)
+        threshold, spacing = float(settings.threshold), _spacing(batch) or trained.spacing_um
+        rule = instance_rule(settings, threshold, spacing, trained, first.ndim)
         landscape = WatershedHierarchy(
             first, rule, spacing, distance=maps["distance"], contour=maps.get("contour")
         )

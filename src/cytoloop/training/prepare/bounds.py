@@ -9,7 +9,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from cytoloop.bounds import AUTO, Bounds, raise_faults
 from cytoloop.data.settings import setting_faults
-from cytoloop.inference.postprocess import check_postprocess
+from cytoloop.errors import ConfigError
+from cytoloop.inference.postprocess.settings import PostprocessSettings
 from cytoloop.intensity.normalization import rule_problems
 from cytoloop.training.prepare.config import value_of
 
@@ -96,9 +97,15 @@ def _start_faults(cfg: DictConfig) -> Iterator[tuple[str, str]]:
 
 def _postprocess_faults(cfg: DictConfig) -> Iterator[tuple[str, str]]:
     settings = value_of(cfg, "postprocess")
-    for problem in check_postprocess(settings) if settings is not None else ():
-        key, _, fault = problem.partition("=")
-        yield key, f"is {fault}"
+    if settings is None:
+        return
+    try:
+        PostprocessSettings.from_config(settings)
+    except ConfigError as error:
+        for problem in error.problems:  # "KEY=VALUE: expected ..." or "KEY: unknown key, ..."
+            start, _, fault = problem.partition(": ")
+            key, _, value = start.partition("=")
+            yield key, f"is {value}: {fault}" if value else fault
 
 
 def head_faults(heads: Any) -> Iterator[tuple[str, str]]:

@@ -10,29 +10,38 @@ import torch
 from torch import nn
 
 SIGMA = 0.125
-"""Of the Gaussian that weights a window, as a share of its side (nnU-Net's and MONAI's)."""
-_SEEN = 0.5
-"""Share of the sensitivity of a network that lies within its radius."""
+"""Sigma of the Gaussian weights of a window, as a fraction of its side (as nnU-Net and MONAI)."""
+_GRADIENT_FRACTION = 0.5
+"""Fraction of the gradient that lies within the receptive radius."""
 
 
-class Windows:
-    """Windows that cover an image evenly, blended by Gaussians.
+class WindowLayout:
+    """Windows that cover an image evenly, blended by Gaussian weights.
 
     The weight of a voxel is a product over the axes, and so is the sum of the weights of all
-    windows: three short arrays say it all, whatever the size of the image.
+    windows. One short array per axis therefore holds the sum for an image of any size.
 
     Parameters
     ----------
     shape : sequence of int
-        Of the image; where it is smaller than a window it is mirrored at its sides up to one.
+        Of the image. Where it is smaller than a window, the image is mirrored at its sides.
     size : sequence of int
         Of a window.
     overlap : sequence of int
-        Of neighbouring windows, in voxels, at least.
+        Minimum overlap of neighbouring windows, in voxels.
     stride : sequence of int, optional
-        Of the network in all: windows start at multiples of it, for a network that halves its
-        input answers otherwise to one that is shifted by a voxel. The image is mirrored at its
+        Total stride of the network. Windows start at its multiples: a network that halves its
+        input gives other results for an image shifted by a voxel. The image is mirrored at its
         end up to a multiple.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        Of the mirrored image; windows have their coordinates in it.
+    before : tuple of int
+        Mirrored voxels in front of the image, along each axis.
+    starts : list of list of int
+        Starts of the windows along each axis.
     """
 
     def __init__(
@@ -53,23 +62,23 @@ class Windows:
             _starts(n, s, o, step)
             for n, s, o, step in zip(self.shape, self.size, overlap, stride, strict=True)
         ]
-        self.profiles = [_profile(s) for s in self.size]
-        self.totals = []
-        for n, size_, starts, profile in zip(
-            self.shape, self.size, self.starts, self.profiles, strict=True
+        self._profiles = [_gaussian(s) for s in self.size]
+        self._totals = []
+        for n, side, starts, profile in zip(
+            self.shape, self.size, self.starts, self._profiles, strict=True
         ):
             total = np.zeros(n, np.float32)
             for start in starts:
-                total[start : start + size_] += profile
-            self.totals.append(total)
+                total[start : start + side] += profile
+            self._totals.append(total)
 
     def weight(self) -> np.ndarray:
         """Return the weights of a window, float32."""
-        return _product(self.profiles)
+        return _outer_product(self._profiles)
 
     def total(self, box: Sequence[slice]) -> np.ndarray:
         """Return the sum of the weights of all windows in a box, float32."""
-        return _product([t[s] for t, s in zip(self.totals, box, strict=True)])
+        return _outer_product([t[s] for t, s in zip(self._totals, box, strict=True)])
 
     def touching(self, axis: int, side: slice) -> list[int]:
         """Return the starts, along an axis, of the windows that reach into a range."""
@@ -82,10 +91,10 @@ class Windows:
 
 
 def receptive_radius(network: nn.Module, channels: int, size: Sequence[int]) -> tuple[int, ...]:
-    """Return how far the network looks, in voxels along each axis.
+    """Return the radius of the effective receptive field, in voxels along each axis.
 
-    The radius that holds half of the gradient of the central output by the input (the
-    effective receptive field, Luo et al. 2016), on noise; at most half a window.
+    It holds half of the gradient of the central output with respect to the input (Luo et al.
+    2016), measured on noise; at most half a window.
 
     Parameters
     ----------
@@ -108,41 +117,45 @@ def receptive_radius(network: nn.Module, channels: int, size: Sequence[int]) -> 
     for axis, middle in enumerate(centre):
         along = strength.sum(axis=tuple(a for a in range(strength.ndim) if a != axis))
         distance = np.abs(np.arange(len(along)) - middle)
-        held = np.bincount(distance, along).cumsum()
-        radii.append(int(np.searchsorted(held, _SEEN * held[-1])) if held[-1] > 0 else 0)
+        within = np.bincount(distance, along).cumsum()
+        limit = _GRADIENT_FRACTION * within[-1]
+        radii.append(int(np.searchsorted(within, limit)) if within[-1] > 0 else 0)
     return tuple(radii)
 
 
-def overlap_of(rule: float | str, size: Sequence[int], radius: Sequence[int]) -> tuple[int, ...]:
-    """Return by how many voxels neighbouring windows overlap.
+def overlap_voxels(
+    overlap: float | str, size: Sequence[int], radius: Sequence[int]
+) -> tuple[int, ...]:
+    """Return the overlap of neighbouring windows in voxels.
 
     Parameters
     ----------
-    rule : float or ``auto``
-        A share of the window; ``auto``: twice the radius, so that every voxel lies at least so far
-        from the side of some window, an eighth to half of the window.
+    overlap : float or ``auto``
+        Fraction of the window. ``auto``: twice the receptive radius, within 1/8 to 1/2 of the
+        window; every voxel is then a radius away from the side of some window.
     size : sequence of int
+        Of a window.
     radius : sequence of int
         See `receptive_radius`.
     """
-    if rule == "auto":
+    if overlap == "auto":
         return tuple(min(max(2 * r, s // 8), s // 2) for s, r in zip(size, radius, strict=True))
-    return tuple(int(s * float(rule)) for s in size)
+    return tuple(int(s * float(overlap)) for s in size)
 
 
 def _starts(length: int, size: int, overlap: int, stride: int) -> list[int]:
-    """Return starts at even distances, multiples of the stride, the last window at the end."""
+    """Return evenly spaced multiples of the stride; the last window ends at the end."""
     room = (length - size) // stride
     steps = math.ceil(room / max((size - overlap) // stride, 1))
     return [i * room // max(steps, 1) * stride for i in range(steps + 1)]
 
 
-def _profile(size: int) -> np.ndarray:
+def _gaussian(size: int) -> np.ndarray:
     centre = (size - 1) / 2
     return np.exp(-0.5 * ((np.arange(size) - centre) / (SIGMA * size)) ** 2).astype(np.float32)
 
 
-def _product(profiles: Sequence[np.ndarray]) -> np.ndarray:
+def _outer_product(profiles: Sequence[np.ndarray]) -> np.ndarray:
     product = profiles[0]
     for profile in profiles[1:]:
         product = product[..., None] * profile

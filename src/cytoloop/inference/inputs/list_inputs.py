@@ -1,4 +1,4 @@
-"""What is to be predicted: rows from a folder, glob, file or CSV, each with a name of its own."""
+"""The images to predict: one row each, from a folder, glob, file, URL or CSV."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from cytoloop.urls import is_remote
 log = logging.getLogger(__name__)
 
 _IMAGE_COLUMNS = ("image", "imagepath", "imagefile", "path", "filepath", "file", "filename")
-"""Names of a column of images, in small letters without signs, the likeliest first."""
+"""Names of image columns, lower case without punctuation, in order of preference."""
 
 
 def list_inputs(source: str | Path) -> list[Row]:
-    """Return a row for each image to predict, with a unique id and ``name`` (of its files).
+    """Return a row for each image to predict, with a unique id and a unique ``name`` (for files).
 
     A file with several scenes or time points becomes a row for each of them.
 
@@ -37,7 +37,7 @@ def list_inputs(source: str | Path) -> list[Row]:
     Raises
     ------
     ImageError, ManifestError
-        Nothing is there, or the CSV is faulty.
+        There is no image, or the CSV is faulty.
     """
     if str(source).lower().endswith(".csv"):
         rows = _rows_of_csv(source)
@@ -50,9 +50,9 @@ def list_inputs(source: str | Path) -> list[Row]:
     rows = [one for row in rows for one in _scenes_and_times(row)]
     for row, name in zip(rows, unique_names(rows), strict=True):
         row.values["name"] = name
-    # an id that is given to two rows becomes their names, which may be the id of a third
-    while twice := _repeated(rows):
-        for row in twice:
+    # rows that share an id get their names as ids, which may repeat the id of a third row
+    while repeated := _rows_with_repeated_id(rows):
+        for row in repeated:
             row.values["id"] = row["name"]
     return rows
 
@@ -60,8 +60,8 @@ def list_inputs(source: str | Path) -> list[Row]:
 def _rows_of_csv(source: str | Path) -> list[Row]:
     """Return the rows of a manifest that are not rejected, or the images of another table.
 
-    Of a table without a column ``raw`` nothing but its images is taken: what its ``time`` or
-    ``channel`` means is not known.
+    A table without a column ``raw`` gives its images only: its ``time`` or ``channel`` may mean
+    something else.
     """
     path, columns, records = read_table(source)
     name = None if "raw" in columns else _image_column(columns, records)
@@ -73,8 +73,7 @@ def _rows_of_csv(source: str | Path) -> list[Row]:
             f"row {n}, column {name!r} is empty" for n, r in enumerate(records, 1) if not r[name]
         ]
         if empty:
-            told = [f"{where}, column {name!r} is empty" for where in empty]
-            raise ManifestError(str(path), told, "Fill these cells or remove the rows.")
+            raise ManifestError(str(path), empty, "Fill these cells or remove the rows.")
         root = path.parent.resolve()
         rows = [Row({"raw": record[name]}, root, n) for n, record in enumerate(records, 1)]
     if not rows:
@@ -83,21 +82,20 @@ def _rows_of_csv(source: str | Path) -> list[Row]:
 
 
 def _image_column(columns: list[str], records: list[dict[str, str]]) -> str | None:
-    """Return the column of a table that names images: by its name, or by what its cells hold."""
+    """Return the column of a table that names images: by its name, or by the cells' endings."""
     plain = {re.sub(r"[\W_]+", "", name.lower()): name for name in columns}
     for known in _IMAGE_COLUMNS:
         if known in plain:
             return plain[known]
-    holding = [
+    of_images = [
         name
         for name in columns
         if records and all(path_in_url(r[name]).lower().endswith(IMAGE_SUFFIXES) for r in records)
     ]
-    return holding[0] if len(holding) == 1 else None
+    return of_images[0] if len(of_images) == 1 else None
 
 
-def _repeated(rows: list[Row]) -> list[Row]:
-    """Return the rows whose id is another's as well."""
+def _rows_with_repeated_id(rows: list[Row]) -> list[Row]:
     counts = Counter(row.id for row in rows)
     return [row for row in rows if counts[row.id] > 1]
 
@@ -107,7 +105,7 @@ def _scenes_and_times(row: Row) -> list[Row]:
     try:
         header = read_header(row.file("raw") or "", row["scene"] or None)
     except ImageError:
-        return [row]  # its turn comes, and its row will tell why it failed
+        return [row]  # the row fails when it is predicted, with the reason
     scenes = [row["scene"]] if row["scene"] or len(header.scenes) < 2 else list(header.scenes)
     several = not row["time"] and header.shape[0] > 1
     times = [str(t) for t in range(header.shape[0])] if several else [row["time"]]
@@ -123,10 +121,10 @@ def _scenes_and_times(row: Row) -> list[Row]:
 
 
 def unique_names(rows: list[Row]) -> list[str]:
-    """Return a name for each row that can be a file name and is no other row's.
+    """Return a unique name for each row that is safe as a file name.
 
-    Images of the same name in different folders get their folder's name in front, the rest a
-    number behind. File systems that ignore case are thought of.
+    Images of the same name in different folders get their folder's name as a prefix, others a
+    number as a suffix. Names that differ only in case count as the same.
     """
     names = [safe_name(row.id) for row in rows]
     for attempt in ("folder", "number"):
@@ -142,7 +140,7 @@ def unique_names(rows: list[Row]) -> list[str]:
             else:
                 names[i] = f"{names[i]}-{seen[names[i].lower()]}"
     taken: set[str] = set()
-    for i, name in enumerate(names):  # a number may have made the name of another row
+    for i, name in enumerate(names):  # a suffix may have made the name of another row
         for number in itertools.count(1):
             names[i] = name if number == 1 else f"{name}-{number}"
             if names[i].lower() not in taken:

@@ -1,0 +1,158 @@
+"""Prediction on a Dask cluster: one task per image, many tasks for a large image.
+
+A large image is cut into blocks, and the workers predict them into one Zarr. If a worker is lost,
+another one repeats its block. Each worker keeps the model in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cytoloop.errors import ImageError, ManifestError
+from cytoloop.inference.finish_image import finish_image
+from cytoloop.inference.image_task import ImageTask, cells_or_failure, predict_task
+from cytoloop.inference.inputs.open_input import open_input
+from cytoloop.inference.model_source import ModelSource
+from cytoloop.inference.results.writers import report_write_errors
+from cytoloop.inference.settings import PredictionSettings, WorkerSettings
+from cytoloop.inference.volume_storage import CHUNK, VolumeStorage, is_large
+from cytoloop.inference.windows.probability_maps import Progress, write_box
+from cytoloop.inference.windows.sliding_window import sliding_window_inference
+from cytoloop.instances.blocks import Blocks, Box
+from cytoloop.intensity.normalization import IntensityStats
+from cytoloop.io.read import read_header
+from cytoloop.workers.cluster import connect, result_of, submit_all
+
+BLOCK = (64, 512, 512)
+"""Voxels of a block: whole chunks, so that no two workers write the same chunk."""
+
+
+def predict_on_cluster(
+    tasks: Sequence[ImageTask],
+    model: ModelSource,
+    settings: PredictionSettings,
+    folder: Path,
+    workers: WorkerSettings,
+    progress: Callable[[int, float], None],
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield the row number and table cells of each image, in order of completion.
+
+    Parameters
+    ----------
+    tasks : sequence of ImageTask
+    model, settings, folder
+        Paths must mean the same on every worker.
+    workers : WorkerSettings
+    progress : callable
+        Called with an image's row number and the fraction that is done.
+
+    Raises
+    ------
+    ConfigError
+        There is no scheduler at the address.
+    """
+    with connect(workers.workers, workers.scheduler) as client:
+        large = {task.number for task in tasks if _is_cut_into_blocks(task, settings)}
+        calls = {t.number: (t, model, settings, folder) for t in tasks if t.number not in large}
+        names = {task.number: task.row.id for task in tasks}
+        for number, future in submit_all(client, predict_task, calls):
+            yield number, cells_or_failure(partial(result_of, future, names[number]))
+        for task in (task for task in tasks if task.number in large):
+            of_image = partial(progress, task.number)
+            work = partial(_predict_in_blocks, client, task, model, settings, folder, of_image)
+            yield task.number, cells_or_failure(work)
+
+
+def _is_cut_into_blocks(task: ImageTask, settings: PredictionSettings) -> bool:
+    """Return whether an image is cut into blocks, from its header."""
+    try:
+        header = read_header(task.row.file("raw") or "", task.row["scene"] or None)
+    except (ImageError, ManifestError):
+        return False  # the image fails when it is predicted, with the reason
+    return is_large(header.spatial) and not settings.reading.resample
+
+
+def _predict_in_blocks(
+    client: Any,
+    task: ImageTask,
+    model: ModelSource,
+    settings: PredictionSettings,
+    folder: Path,
+    progress: Progress,
+) -> dict[str, Any]:
+    """Predict a large image block by block on all workers; return its table cells."""
+    predictor = model.load(settings.windows)
+    pixels = open_input(task.row, predictor, settings.reading)
+    name = task.row["name"]
+    with report_write_errors(folder):
+        storage = VolumeStorage.on_disk(folder, name, task.key)
+        maps = {}
+        for key in predictor.maps:
+            maps[key] = storage.create(key, pixels.shape, settings.output.probability_dtype)
+            storage.record_progress(key, storage.progress(key))  # keep it after an interruption
+        measured = client.submit(_measure_intensity, task, model, settings, pure=False)
+        levels = result_of(measured, task.row.id)
+        if levels is not None:  # an image of one grey level stays 0
+            layout = predictor.layout(pixels.shape)
+            boxes = list(Blocks(layout.shape, _block_size(layout.shape, layout.before)))
+            calls = {
+                number: (task, model, settings, folder, levels, box)
+                for number, box in enumerate(boxes)
+                if not storage.progress(f"box {number}")
+            }
+            done = len(boxes) - len(calls)
+            for number, future in submit_all(client, _predict_block, calls):
+                result_of(future, task.row.id)
+                storage.record_progress(f"box {number}", 1)
+                done += 1
+                progress(done / len(boxes))
+        return finish_image(name, maps, pixels.grid, predictor.training, settings, folder, storage)
+
+
+def _measure_intensity(
+    task: ImageTask, model: ModelSource, settings: PredictionSettings
+) -> list[IntensityStats] | None:
+    """Measure the intensity statistics of an image, on a worker."""
+    predictor = model.load(settings.windows)
+    pixels = open_input(task.row, predictor, settings.reading)
+    return predictor.measure_intensity(task.row.id, pixels)
+
+
+def _predict_block(
+    task: ImageTask,
+    model: ModelSource,
+    settings: PredictionSettings,
+    folder: Path,
+    levels: list[IntensityStats],
+    box: Box,
+) -> None:
+    """Predict a block of a large image into its Zarr, on a worker."""
+    predictor = model.load(settings.windows)
+    pixels = open_input(task.row, predictor, settings.reading)
+    layout = predictor.layout(pixels.shape)
+    count = len(predictor.maps)
+    block = np.zeros((count, *(s.stop - s.start for s in box)), np.float32)
+    for where, planes in sliding_window_inference(
+        pixels,
+        layout,
+        partial(predictor.prepare, levels=levels),
+        partial(predictor.predict, levels=levels),
+        box,
+        count,
+        predictor.batch_size(layout),
+    ):
+        block[:, where[0].start - box[0].start : where[0].stop - box[0].start] = planes
+    for key, values in zip(predictor.maps, block, strict=True):
+        volume = VolumeStorage.open_volume(folder, task.row["name"], key)
+        write_box(volume, layout, box, values)  # whole chunks, at once
+
+
+def _block_size(shape: Sequence[int], before: Sequence[int]) -> tuple[int, ...]:
+    """Return the size of blocks: whole chunks; a short, mirrored axis is not cut."""
+    sizes = zip(BLOCK[-len(shape) :], CHUNK[-len(shape) :], shape, before, strict=True)
+    return tuple(side if mirrored else size - size % chunk for size, chunk, side, mirrored in sizes)

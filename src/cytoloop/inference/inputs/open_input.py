@@ -1,0 +1,170 @@
+"""The pixels of an input row, in the channels and at the pyramid level that the model takes."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from cytoloop.errors import ImageError, ManifestError
+from cytoloop.inference.settings import ReadingSettings
+from cytoloop.inference.windows.predictor import Predictor
+from cytoloop.io.digest import file_hash
+from cytoloop.io.pixels import Pixels, level_spacings, open_pixels
+from cytoloop.io.voxel_size import Spacing
+from cytoloop.manifest import Row, format_spacing
+
+log = logging.getLogger(__name__)
+
+_MAX_PIXEL_RATIO = 1.1
+"""Of a pyramid level to the training images, for ``pyramid_level=auto`` with `resample`."""
+_UNNAMED = ("Channel:", "sample ")
+"""Beginnings of channel names that readers make up for files without names."""
+
+
+def input_digest(row: Row) -> str:
+    """Return a digest of an input: the file's content and the row's choices; "" if unreadable."""
+    try:
+        path = row.file("raw")
+        content = file_hash(path) if path is not None and path.exists() else ""
+    except (ImageError, ManifestError, OSError):
+        return ""  # the row fails when it is predicted, with the reason
+    chosen = [row[name] for name in ("channel", "scene", "time", "spacing_um")]
+    return hashlib.sha256(repr((content, chosen)).encode()).hexdigest()[:32]
+
+
+def open_input(row: Row, predictor: Predictor, settings: ReadingSettings) -> Pixels:
+    """Return the pixels of a row, in the channels that the model was trained on.
+
+    Raises
+    ------
+    ImageError
+        The file cannot be read, or the model cannot take the image.
+    """
+    path, scene = row.file("raw") or "", row["scene"] or None
+    wanted = row["channel"] or settings.channel
+    level = _pyramid_level(path, scene, predictor, settings)
+    pixels = open_pixels(path, wanted, scene, row.time, level)
+    if wanted is None:
+        trained = predictor.image.get("channel_names") or []
+        by_name = _channels_by_name(row.id, pixels.channels, trained)
+        if by_name is not None:
+            pixels = open_pixels(path, by_name, scene, row.time, level)
+    check_fits_model(str(path), pixels, predictor)
+    stated = row.spacing_um if level == 0 else None
+    pixels.spacing_um = stated or pixels.spacing_um or settings.spacing_um
+    check_spacing(row.id, pixels.spacing_um, predictor, settings.resample)
+    return pixels
+
+
+def check_fits_model(name: str, pixels: Pixels, predictor: Predictor) -> None:
+    """Refuse an image with other dimensions or another number of channels than in training.
+
+    Raises
+    ------
+    ImageError
+        The model cannot take the image.
+    """
+    dims, wanted = len(pixels.shape), int(predictor.image["spatial_dims"])
+    if dims == 2 and wanted == 3:
+        raise ImageError(
+            name,
+            f"is one plane, shape {pixels.shape}, but the model was trained on stacks",
+            "Give a stack of several planes, or a model trained on 2D images.",
+        )
+    if dims != wanted:
+        raise ImageError(
+            name,
+            f"is {dims}D, shape {pixels.shape}, but the model was trained on {wanted}D",
+            f"Give {wanted}D images, or a model trained on {dims}D images.",
+        )
+    channels = int(predictor.image["channels"])
+    if len(pixels.channels) != channels:
+        names = ", ".join(pixels.channels)
+        raise ImageError(
+            name,
+            f"has {len(pixels.channels)} channels ({names}), the model takes {channels}",
+            "Name the channel: channel=NUMBER or channel=NAME.",
+        )
+
+
+def check_spacing(
+    name: str, spacing_um: Spacing | None, predictor: Predictor, resample: bool
+) -> None:
+    """Warn if voxels are more than twice as large or small as those of the training images.
+
+    Raises
+    ------
+    ImageError
+        `resample` needs a voxel size, and it is unknown.
+    """
+    trained = predictor.spacing_um
+    if trained is None or (spacing_um is not None and resample):
+        return
+    if spacing_um is None:
+        if resample:
+            raise ImageError(
+                name,
+                "its voxel size is unknown, but resample=true needs it",
+                "Give spacing_um=[z,y,x].",
+            )
+        return
+    # in 2D the thickness does not count
+    pairs = list(zip(spacing_um, trained, strict=True))[-int(predictor.image["spatial_dims"]) :]
+    if any(max(a / b, b / a) > 2 for a, b in pairs):
+        log.warning(
+            "%s: voxel %s um, but the model was trained on %s um: expect poor results, or predict "
+            "with resample=true",
+            name,
+            format_spacing(spacing_um),
+            format_spacing(trained),
+        )
+
+
+def _pyramid_level(
+    path: str | Path, scene: str | None, predictor: Predictor, settings: ReadingSettings
+) -> int:
+    """Return the pyramid level to predict, see `ReadingSettings.pyramid_level`."""
+    if settings.pyramid_level != "auto":
+        return int(settings.pyramid_level)
+    wanted = predictor.spacing_um
+    if not settings.resample or wanted is None:
+        return 0
+    fine_enough = [
+        level
+        for level, spacing in enumerate(level_spacings(path, scene))
+        if spacing
+        and all(s <= w * _MAX_PIXEL_RATIO for s, w in zip(spacing[1:], wanted[1:], strict=True))
+    ]
+    return max(fine_enough, default=0)
+
+
+def _channels_by_name(
+    name: str, found: Sequence[str], trained: Sequence[str]
+) -> list[str | int] | None:
+    """Return the channels of training in their order, None if the image lacks one by name.
+
+    None as well where the image has these channels, and no others, in that order.
+    """
+    if not trained or not set(trained) <= set(found) or len(set(trained)) < len(trained):
+        unnamed = any(n.startswith(_UNNAMED) for n in (*trained, *found))
+        if len(trained) > 1 and not unnamed:
+            log.warning(
+                "%s: channels are %s, the model was trained on %s",
+                name,
+                ", ".join(found),
+                ", ".join(trained),
+            )
+        return None
+    if tuple(trained) == tuple(found):
+        return None
+    if any(n.startswith(_UNNAMED) for n in trained):
+        log.warning(
+            "%s: takes %s of %s by number, because the file names no channels. For another one "
+            "use channel=NUMBER",
+            name,
+            ", ".join(trained),
+            ", ".join(found),
+        )
+    return list(trained)

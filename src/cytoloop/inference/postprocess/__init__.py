@@ -1,0 +1,1 @@
+"""Post-processing: probability maps to objects or classes."""

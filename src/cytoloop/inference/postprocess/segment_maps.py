@@ -1,0 +1,124 @@
+"""Probability maps of one image to mask, labels and objects, or to a class image."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from cytoloop.inference.postprocess.instance_rule import instance_rule
+from cytoloop.inference.postprocess.settings import TUNED, PostprocessSettings
+from cytoloop.inference.postprocess.training_facts import TrainingFacts, class_threshold_key
+from cytoloop.instances import segment
+from cytoloop.instances.blocks import BLOCK_VOXELS, Blocks, Volume
+from cytoloop.instances.distance_map import full_scale
+from cytoloop.instances.objects import ObjectMeasurements
+from cytoloop.instances.segment import NewVolume
+from cytoloop.instances.thresholds import choose_threshold, histogram
+from cytoloop.io.voxel_size import Spacing
+from cytoloop.truth.classes import class_heads, class_image
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """What post-processing finds in the maps of one image.
+
+    Attributes
+    ----------
+    thresholds : tuple of float
+        Probability above which a voxel is foreground; for classes one per class.
+    volumes : mapping of str to Volume
+        ``mask`` ([Z,] Y, X) uint8: 0 or 1, for classes the class of each voxel. ``labels``
+        ([Z,] Y, X) unsigned integers: 1..N, 0 = background; not for classes.
+    objects : ObjectSums or None
+        Sums over the voxels of each object; None for classes.
+    """
+
+    thresholds: tuple[float, ...]
+    volumes: Mapping[str, Volume]
+    objects: ObjectMeasurements | None = None
+
+
+def segment_maps(
+    maps: Mapping[str, Volume],
+    spacing_um: Spacing | None,
+    settings: PostprocessSettings,
+    training: TrainingFacts,
+    new_volume: NewVolume,
+    with_mask: bool = True,
+) -> Segmentation:
+    """Return the objects, or the classes, in the maps of one image.
+
+    Parameters
+    ----------
+    maps : mapping of str to Volume
+        ([Z,] Y, X) each: ``probability``, and ``distance`` and ``contour`` where the network
+        predicts them; or ``class_NAME`` for each class.
+    spacing_um : tuple of float or None
+        Voxel size (Z, Y, X) of the image.
+    settings : PostprocessSettings
+    training : TrainingFacts
+    new_volume : callable
+        Makes an empty volume, see `cytoloop.instances.segment.NewVolume`.
+    with_mask : bool
+        False: no mask of foreground; saves time and disk space.
+    """
+    if training.classes:
+        return _segment_classes(maps, settings, training, new_volume)
+    probability = maps["probability"]
+    shape = tuple(probability.shape)
+    blocks = Blocks.for_shape(shape, BLOCK_VOXELS)
+    resolved = settings.resolve_tuned(training.tuned)
+    threshold = choose_threshold(resolved.threshold, histogram(probability, blocks))
+    labels, objects = segment(
+        probability,
+        instance_rule(resolved, threshold, spacing_um, training, len(shape)),
+        spacing_um or training.spacing_um,
+        new_volume,
+        blocks.size,
+        maps.get("distance"),
+        maps.get("contour"),
+    )
+    volumes = {"labels": labels}
+    if with_mask:
+        mask = volumes["mask"] = new_volume("mask", shape, np.uint8, blocks.size)
+        cut = threshold * full_scale(probability.dtype)
+        for box in blocks:
+            mask[box] = (np.asarray(probability[box]) > cut).astype(np.uint8)
+    return Segmentation((threshold,), volumes, objects)
+
+
+def _segment_classes(
+    maps: Mapping[str, Volume],
+    settings: PostprocessSettings,
+    training: TrainingFacts,
+    new_volume: NewVolume,
+) -> Segmentation:
+    """Return the class image of the maps, computed block by block."""
+    volumes = [maps[head] for head in class_heads(training.classes)]
+    shape = tuple(volumes[0].shape)
+    blocks = Blocks.for_shape(shape, BLOCK_VOXELS)
+    thresholds = []
+    for name, volume in zip(training.classes, volumes, strict=True):
+        rule = class_threshold(settings, training, name)
+        if isinstance(rule, str):  # a method, applied to this image
+            rule = choose_threshold(rule, histogram(volume, blocks))
+        thresholds.append(rule)
+    scale = full_scale(volumes[0].dtype)
+    classes = new_volume("mask", shape, np.uint8, blocks.size)
+    for box in blocks:
+        parts = [np.asarray(volume[box]) for volume in volumes]
+        classes[box] = class_image(parts, [threshold * scale for threshold in thresholds])
+    return Segmentation(tuple(thresholds), {"mask": classes})
+
+
+def class_threshold(
+    settings: PostprocessSettings, training: TrainingFacts, name: str
+) -> float | str:
+    """Return the threshold of a class: a probability, or a method of scikit-image."""
+    if settings.threshold == "tuned":
+        tuned = training.tuned or {}
+        return float(tuned.get(class_threshold_key(name), TUNED["threshold"]))
+    threshold = settings.threshold
+    return threshold if isinstance(threshold, str) else float(threshold)

@@ -1,0 +1,157 @@
+"""The settings of `postprocess`: how probability maps become objects or classes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from cytoloop.errors import ConfigError
+from cytoloop.instances.settings import BORDERS, METHODS
+from cytoloop.instances.thresholds import AUTOMATIC
+
+TUNED: Mapping[str, float] = {"threshold": 0.5, "seed_smoothing": 1.0, "min_depth": 0.2}
+"""The values that ``tuned`` stands for, and their defaults for a model without tuned values."""
+SEED_SMOOTHING = (0.5, 1.0, 2.0, 3.0)
+"""Candidates for a tuned ``seed_smoothing``."""
+MIN_DEPTH = (0.02, 0.05, 0.1, 0.2, 0.3, 0.45, 0.6)
+"""Candidates for a tuned ``min_depth``."""
+RANGES: Mapping[str, tuple[float, float]] = {
+    "threshold": (0.0, 1.0),
+    "smoothing": (0.0, 100.0),
+    "seed_smoothing": (0.0, 100.0),
+    "min_depth": (0.0, 1.0),
+    "min_volume_um3": (0.0, math.inf),
+    "max_volume_um3": (0.0, math.inf),
+    "seed_threshold": (0.0, 1.0),
+    "seed_closing": (0, 100),
+}
+"""Smallest value, and the limit that a value must stay below."""
+_OPTIONAL = ("min_volume_um3", "max_volume_um3")
+
+
+@dataclass(frozen=True)
+class PostprocessSettings:
+    """How probability maps become objects or classes; the keys of configs/postprocess.
+
+    Attributes
+    ----------
+    instances : bool
+        False: no mask, labels or table of objects.
+    threshold : float or str
+        Probability above which a voxel is foreground; a method of scikit-image; or ``tuned``.
+    smoothing : float
+        Sigma of a Gaussian on the probability, in steps of the finest axis.
+    seed_smoothing : float or ``tuned``
+        Sigma of a Gaussian on the distance map whose maxima are seeds, in the same steps.
+    min_depth : float or ``tuned``
+        Relative fall of the distance between two seeds that separates them.
+    min_volume_um3, max_volume_um3 : float or None
+        Smaller and larger objects are dropped (um2 in 2D). Without a minimum it is 5 % of the
+        mean training object.
+    fill_holes : bool
+        Background that an object encloses becomes part of the object.
+    border : str
+        One of `cytoloop.instances.settings.BORDERS`.
+    method : str
+        One of `cytoloop.instances.settings.METHODS`.
+    seed_threshold, seed_closing : float, int
+        For ``hitif``, see `cytoloop.instances.settings.InstanceRule`.
+
+    Raises
+    ------
+    ConfigError
+        Values out of range; all of them at once.
+    """
+
+    instances: bool = True
+    threshold: float | str = "tuned"
+    smoothing: float = 0.0
+    seed_smoothing: float | str = "tuned"
+    min_depth: float | str = "tuned"
+    min_volume_um3: float | None = None
+    max_volume_um3: float | None = None
+    fill_holes: bool = True
+    border: str = "none"
+    method: str = "watershed"
+    seed_threshold: float = 0.67
+    seed_closing: int = 6
+
+    def __post_init__(self) -> None:
+        problems = [p for name in RANGES for p in _range_problems(name, getattr(self, name))]
+        problems += [
+            f"postprocess.{name}={value}: expected {', '.join(known)}"
+            for name, value, known in (
+                ("border", self.border, BORDERS),
+                ("method", self.method, METHODS),
+            )
+            if value not in known
+        ]
+        problems += [
+            f"postprocess.{name}={value}: expected true or false"
+            for name, value in (("instances", self.instances), ("fill_holes", self.fill_holes))
+            if not isinstance(value, bool)
+        ]
+        least, most = self.min_volume_um3, self.max_volume_um3
+        if not problems and least is not None and most is not None and most < least:
+            problems.append(
+                f"postprocess.max_volume_um3={most:g}: is below min_volume_um3={least:g}, no "
+                "object would be left"
+            )
+        if problems:
+            raise ConfigError("config", problems, "See `cytoloop predict --help`.")
+
+    @classmethod
+    def from_config(cls, values: Mapping[str, Any]) -> PostprocessSettings:
+        """Return the settings of a config group.
+
+        Raises
+        ------
+        ConfigError
+            An unknown key, or values out of range.
+        """
+        known = [field.name for field in fields(cls)]
+        unknown = [
+            f"postprocess.{name}: unknown key, expected {', '.join(known)}"
+            for name in values
+            if name not in known
+        ]
+        if unknown:
+            raise ConfigError("config", unknown, "See `cytoloop predict --help`.")
+        return cls(**values)
+
+    def resolve_tuned(self, tuned: Mapping[str, float] | None) -> PostprocessSettings:
+        """Return the settings with numbers in place of ``tuned``.
+
+        Parameters
+        ----------
+        tuned : mapping of str to float or None
+            See `TrainingFacts.tuned`; `TUNED` stands in for what is missing.
+        """
+        chosen = {**TUNED, **(tuned or {})}
+
+        def resolve(name: str, value: float | str) -> float | str:
+            return chosen[name] if value == "tuned" else value
+
+        return replace(
+            self,
+            threshold=resolve("threshold", self.threshold),
+            seed_smoothing=resolve("seed_smoothing", self.seed_smoothing),
+            min_depth=resolve("min_depth", self.min_depth),
+        )
+
+
+def _range_problems(name: str, value: Any) -> list[str]:
+    """Return what is wrong with a setting that is a number."""
+    low, high = RANGES[name]
+    if (name in _OPTIONAL and value is None) or (name in TUNED and value == "tuned"):
+        return []
+    if name == "threshold" and isinstance(value, str):
+        known = f"expected a probability, 'tuned', or {', '.join(AUTOMATIC)}"
+        return [] if value in AUTOMATIC else [f"postprocess.threshold={value}: {known}"]
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return [f"postprocess.{name}={value}: expected a number"]
+    if not low <= value < high:
+        return [f"postprocess.{name}={value}: expected {low:g} or more, below {high:g}"]
+    return []

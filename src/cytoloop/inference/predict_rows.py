@@ -1,0 +1,132 @@
+"""The prediction of many images: one row each in predictions.csv, done or failed."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from cytoloop.inference.cluster import predict_on_cluster
+from cytoloop.inference.finish_image import check_outputs
+from cytoloop.inference.image_task import ImageTask, predict_task
+from cytoloop.inference.inputs.open_input import input_digest
+from cytoloop.inference.model_source import ModelSource
+from cytoloop.inference.results.predictions_csv import PredictionsTable
+from cytoloop.inference.results.writers import report_write_errors
+from cytoloop.inference.settings import PredictionSettings, WorkerSettings
+from cytoloop.manifest import Row
+from cytoloop.terminal import stderr_console
+
+log = logging.getLogger(__name__)
+
+
+def predict_rows(
+    rows: Sequence[Row],
+    model: ModelSource,
+    folder: str | Path,
+    settings: PredictionSettings,
+    workers: WorkerSettings | None = None,
+    overwrite: bool = False,
+) -> PredictionsTable:
+    """Predict each row, write its results, and keep ``predictions.csv`` up to date.
+
+    A row that fails does not stop the others. Rows with the same model, input and settings as in
+    an earlier run keep their results. After an interruption the other rows are pending.
+
+    Parameters
+    ----------
+    rows : sequence of Row
+        With unique ids and names.
+    model : ModelSource
+    folder : str or Path
+        Of the results.
+    settings : PredictionSettings
+    workers : WorkerSettings, optional
+        Default: this process.
+    overwrite : bool
+        Predict every row anew, and remove the results that the folder holds.
+    """
+    workers = workers or WorkerSettings()
+    folder = Path(folder).absolute()
+    predictor = model.load(settings.windows)
+    check_outputs(settings.output.save, predictor.training)
+    digest = settings.digest()
+    table = PredictionsTable(
+        folder,
+        rows,
+        {
+            "model": model.uri,
+            "run_id": model.run_id,
+            "model_sha256": predictor.model_sha256,
+            "settings": digest,
+        },
+    )
+    with report_write_errors(folder):
+        predictor.training.write(folder)
+    tasks = []
+    for number, row in enumerate(rows):
+        content = input_digest(row)
+        table.set_input(number, content)
+        if not overwrite and table.is_up_to_date(number):
+            table.keep_earlier(number)
+            continue
+        text = f"{predictor.model_sha256} {content} {digest}"
+        tasks.append(ImageTask(number, row, hashlib.sha256(text.encode()).hexdigest()[:32]))
+    table.write()
+    if overwrite:
+        table.remove_earlier_files()
+    if len(tasks) < len(rows):
+        log.info("%d image(s) are done: same model, input and settings", len(rows) - len(tasks))
+    try:
+        with _progress_bar(len(tasks)) as progress:
+            for number, cells in _run(tasks, model, settings, folder, workers, progress):
+                table.finish(number, cells)
+                progress(number, 1.0)
+    finally:
+        table.write()
+    return table
+
+
+def _run(
+    tasks: Sequence[ImageTask],
+    model: ModelSource,
+    settings: PredictionSettings,
+    folder: Path,
+    workers: WorkerSettings,
+    progress: Callable[[int, float], None],
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield the row number and cells of each task when it has finished."""
+    if tasks and not workers.is_this_process:
+        yield from predict_on_cluster(tasks, model, settings, folder, workers, progress)
+        return
+    for task in tasks:
+        of_image = partial(progress, task.number)
+        yield task.number, predict_task(task, model, settings, folder, of_image)
+
+
+@contextmanager
+def _progress_bar(total: int) -> Iterator[Callable[[int, float], None]]:
+    """Show the number of finished images; yield a function for an image's number and fraction."""
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("predicting"),
+        BarColumn(),
+        TextColumn("{task.completed:.1f}/{task.total}"),
+        TimeRemainingColumn(),
+    )
+    fractions: dict[int, float] = {}
+    with Progress(
+        *columns, console=stderr_console, transient=True, disable=not stderr_console.is_terminal
+    ) as progress:
+        task = progress.add_task("", total=total)
+
+        def advance(number: int, fraction: float) -> None:
+            fractions[number] = fraction
+            progress.update(task, completed=sum(fractions.values()))
+
+        yield advance

@@ -1,0 +1,1 @@
+"""Results of an image: files and its row in predictions.csv."""

@@ -1,0 +1,1 @@
+"""The network run window by window: probability maps of an image."""

@@ -1,0 +1,268 @@
+"""Networks from checkpoints, applied to batches of windows."""
+
+from __future__ import annotations
+
+import logging
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cytoloop.errors import ConfigError, ModelError
+from cytoloop.inference.postprocess.training_facts import TrainingFacts
+from cytoloop.inference.settings import MAPS, WindowSettings
+from cytoloop.inference.windows.intensity import measure_intensity
+from cytoloop.inference.windows.layout import WindowLayout, overlap_voxels, receptive_radius
+from cytoloop.inference.windows.test_time_augmentation import views
+from cytoloop.intensity.normalization import IntensityStats, normalize
+from cytoloop.io.pixels import Pixels
+from cytoloop.io.voxel_size import Spacing
+from cytoloop.model.checkpoint import Checkpoint, build_network
+from cytoloop.model.hardware import choose_precision, faster_channels_last, put_channels_last
+from cytoloop.model.windows import grown_window, shrinkage
+from cytoloop.truth.classes import class_heads, class_names
+
+log = logging.getLogger(__name__)
+
+_DTYPES = {"bf16": torch.bfloat16, "16": torch.float16}
+_CPU_PATCHES, _ACCELERATOR_PATCHES = 4, 64
+"""Training patches per batch for ``batch_size=auto``; a CPU is no faster with more."""
+
+
+class Predictor:
+    """The mean of one or several networks, for windows of an image.
+
+    Parameters
+    ----------
+    checkpoints : sequence of Checkpoint
+        One, or an ensemble of the same dimensions, channels, patch size and heads.
+    settings : WindowSettings, optional
+
+    Raises
+    ------
+    ConfigError
+        The accelerator does not exist on this machine.
+    ModelError
+        The networks of an ensemble do not take the same windows.
+    """
+
+    def __init__(
+        self, checkpoints: Sequence[Checkpoint], settings: WindowSettings | None = None
+    ) -> None:
+        self.settings = settings or WindowSettings()
+        self.checkpoints = list(checkpoints)
+        self.image: Mapping[str, Any] = self.checkpoints[0].image
+        for other in self.checkpoints[1:]:
+            _check_same_windows(self.checkpoints[0], other)
+        self.device = _choose_device(self.settings.accelerator)
+        precision = self.settings.precision
+        if precision == "auto":
+            precision = choose_precision(self.device.type)
+        self.dtype = _DTYPES.get(precision.removesuffix("-mixed"))
+        self.networks = [build_network(c).to(self.device) for c in self.checkpoints]
+        self.size = tuple(int(s) for s in self.image["patch_size"])
+        for network in self.networks:
+            if faster_channels_last(network, self.device.type):
+                put_channels_last(network, len(self.size))
+        self.shrinkage = shrinkage(self.checkpoints[0].backbone.get("strides"), len(self.size))
+        fits = zip(self.shrinkage or (1,) * len(self.size), self.size, strict=True)
+        self.stride = tuple(t if s % t == 0 else 1 for t, s in fits)
+        self.views = views(self.settings.tta, self.size)
+        radii = [
+            receptive_radius(network, int(self.image["channels"]), self.size)
+            for network in (self.networks if self.settings.overlap == "auto" else ())
+        ]
+        self.radius = [max(r) for r in zip(*radii, strict=True)] or [0] * len(self.size)
+        self._max_batch = sys.maxsize  # lowered when a batch does not fit into memory
+
+    @property
+    def spacing_um(self) -> Spacing | None:
+        """Voxel size (Z, Y, X) of the training images, None where it was unknown."""
+        spacing = self.image.get("spacing_um")
+        return (float(spacing[0]), float(spacing[1]), float(spacing[2])) if spacing else None
+
+    @cached_property
+    def training(self) -> TrainingFacts:
+        """Facts about the training images, for post-processing."""
+        return TrainingFacts.from_checkpoint(self.image)
+
+    @property
+    def maps(self) -> tuple[str, ...]:
+        """Names of the predicted maps, see `map_names`."""
+        return map_names(self.image)
+
+    @property
+    def model_sha256(self) -> str:
+        """Hash of the checkpoint; of an ensemble all of them, joined by ``+``."""
+        return "+".join(c.sha256 for c in self.checkpoints)
+
+    def layout(self, shape: Sequence[int]) -> WindowLayout:
+        """Return the windows that cover an image of a shape."""
+        size = self.size
+        if self.settings.window == "auto":
+            size = grown_window(shape, self.size, self.shrinkage and self.stride)
+        if any(view.turns for view in self.views):  # a rotated window must have the same shape
+            size = (*size[:-2], min(size[-2:]), min(size[-2:]))
+        overlap = overlap_voxels(self.settings.overlap, size, self.radius)
+        return WindowLayout(shape, size, overlap, self.stride)
+
+    def batch_size(self, layout: WindowLayout) -> int:
+        """Return the number of windows per batch, at least 1.
+
+        `WindowSettings.batch_size` counts windows of the size of a training patch; of larger
+        windows a batch holds fewer. `predict` halves a batch that does not fit into memory.
+        """
+        patches = self.settings.batch_size
+        if patches == "auto":
+            patches = _CPU_PATCHES if self.device.type == "cpu" else _ACCELERATOR_PATCHES
+        patches = int(patches)
+        return max(patches * math.prod(self.size) // math.prod(layout.size), 1)
+
+    def measure_intensity(self, name: str, pixels: Pixels) -> list[IntensityStats] | None:
+        """Return the statistics for each network's normalisation, see `measure_intensity`."""
+        rules = [checkpoint.image["normalization"] for checkpoint in self.checkpoints]
+        return measure_intensity(name, pixels, rules)
+
+    def prepare(self, planes: np.ndarray, levels: Sequence[IntensityStats]) -> np.ndarray:
+        """Return planes (C, ...) normalised for the first network, float32."""
+        return normalize(planes, *levels[0])
+
+    def predict(self, windows: np.ndarray, levels: Sequence[IntensityStats]) -> np.ndarray:
+        """Return the maps of windows; with `skip_empty` 0 for windows of one grey level.
+
+        Parameters
+        ----------
+        windows : ndarray of float32
+            (B, C, *window), prepared.
+        levels : sequence of (ndarray, ndarray)
+            See `measure_intensity`.
+
+        Returns
+        -------
+        ndarray of float32
+            (B, K, *window), in [0, 1]: the mean over networks and views.
+        """
+        if not self.settings.skip_empty:
+            return self._predict_in_parts(windows, levels)
+        flat = windows.reshape(len(windows), -1)
+        filled = flat.min(axis=1) < flat.max(axis=1)
+        maps = np.zeros((len(windows), len(self.maps), *windows.shape[2:]), np.float32)
+        if filled.any():
+            maps[filled] = self._predict_in_parts(windows[filled], levels)
+        return maps
+
+    def _predict_in_parts(
+        self, windows: np.ndarray, levels: Sequence[IntensityStats]
+    ) -> np.ndarray:
+        """Return the maps of windows: one batch, or several where memory is too small."""
+        if len(windows) <= self._max_batch:
+            try:
+                return self.predict_batch(windows, levels)
+            except torch.OutOfMemoryError:
+                if len(windows) == 1:
+                    raise
+                if self.device.type == "cuda":
+                    torch.cuda.empty_cache()
+                self._max_batch = len(windows) // 2
+                log.info("batch size lowered to %d: more does not fit into memory", self._max_batch)
+        parts = range(0, len(windows), self._max_batch)
+        return np.concatenate(
+            [self._predict_in_parts(windows[i : i + self._max_batch], levels) for i in parts]
+        )
+
+    @torch.inference_mode()
+    def predict_batch(self, windows: np.ndarray, levels: Sequence[IntensityStats]) -> np.ndarray:
+        """Return the maps of one batch; parameters and result are those of `predict`."""
+        total: Tensor | None = None
+        for network, (offset, scale) in zip(self.networks, levels, strict=True):
+            image = torch.from_numpy(windows).to(self.device)
+            if network is not self.networks[0]:  # from the first network's units to its own
+                spread = (-1, *[1] * (windows.ndim - 2))
+                times = torch.from_numpy((levels[0][1] / scale).reshape(spread)).to(image)
+                plus = torch.from_numpy(((levels[0][0] - offset) / scale).reshape(spread))
+                image = image * times + plus.to(image)
+            for view in self.views:
+                with torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None):
+                    logits = network(view.apply(image))
+                logits = logits[0] if isinstance(logits, (tuple, list)) else logits
+                if logits.shape[1] < len(self.maps):
+                    found = f"has {logits.shape[1]} outputs for {', '.join(self.maps)}"
+                    raise ModelError(
+                        str(self.checkpoints[0].path), found, "The file is damaged; use another."
+                    )
+                logits = logits[:, : len(self.maps)]
+                maps = view.invert(logits.float().sigmoid())
+                total = maps if total is None else total + maps
+        if total is None:
+            raise ModelError("predict", "there is no network", "Give checkpoint=.")
+        return (total / (len(self.networks) * len(self.views))).contiguous().cpu().numpy()
+
+
+def map_names(image: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the names of a network's maps: some of `MAPS`, or ``class_NAME`` for each class.
+
+    Parameters
+    ----------
+    image : mapping
+        A checkpoint's ``image`` entry. Its ``heads`` are the outputs of the network: the
+        foreground first, or classes only (`cytoloop.truth.classes`).
+
+    Raises
+    ------
+    ModelError
+        An unknown or repeated head.
+    """
+    heads = image.get("heads") or ["foreground"]
+    if names := class_names(heads):
+        return tuple(class_heads(names))
+    others = MAPS[1:]
+    listed = [str(head) for head in heads] if isinstance(heads, (list, tuple)) else []
+    if not listed or listed[0] != "foreground" or not set(listed[1:]) <= set(others):
+        raise ModelError(
+            "model",
+            f"its heads are {heads!r}"[:120],
+            f"Expected foreground, with or without {', '.join(others)}; or classes.",
+        )
+    return ("probability", *dict.fromkeys(listed[1:]))
+
+
+def _check_same_windows(one: Checkpoint, other: Checkpoint) -> None:
+    """Refuse an ensemble whose networks take different windows."""
+    keys = ("spatial_dims", "channels", "patch_size", "heads")
+    different = [
+        f"{key} is {other.image.get(key)}, but {one.image.get(key)} in {one.path.name}"
+        for key in keys
+        if str(other.image.get(key)) != str(one.image.get(key))
+    ]
+    if different:
+        raise ModelError(
+            str(other.path),
+            different,
+            f"The models of an ensemble must agree in {', '.join(keys)}.",
+        )
+
+
+def _choose_device(accelerator: str) -> torch.device:
+    """Return the device of an accelerator.
+
+    Raises
+    ------
+    ConfigError
+        This machine does not have it.
+    """
+    if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
+        return torch.device("cuda")
+    if accelerator in ("gpu", "mps") and torch.backends.mps.is_available():
+        return torch.device("mps")
+    if accelerator in ("auto", "cpu"):
+        return torch.device("cpu")
+    raise ConfigError(
+        f"accelerator={accelerator}",
+        "this machine has no such device",
+        "Use accelerator=cpu or accelerator=auto.",
+    )
