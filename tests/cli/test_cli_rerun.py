@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from cytoloop.__main__ import main
 from cytoloop.cli.rerun import expand, read_overrides, replayed
 from cytoloop.errors import ConfigError, ModelError
-from cytoloop.rounds.differences import tell_differences
+from cytoloop.rounds.config_differences import tell_differences
 from cytoloop.tracking.artifacts import says_where
 from cytoloop.tracking.run import start_run
 

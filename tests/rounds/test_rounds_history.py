@@ -10,8 +10,8 @@ import pytest
 from cytoloop.__main__ import main
 from cytoloop.errors import ConfigError, ModelError
 from cytoloop.manifest import write_manifest
-from cytoloop.rounds.display import check_target, history_tree, write_history
 from cytoloop.rounds.history import read_history
+from cytoloop.rounds.history_display import check_target, history_tree, write_history
 from cytoloop.terminal import stdout_console
 from cytoloop.tracking.run import TrackedRun, start_run
 

@@ -24,7 +24,7 @@ from cytoloop.inference.pyfunc import PyFunc, served
 from cytoloop.manifest import read_manifest
 from cytoloop.model.convert import own_form
 from cytoloop.tracking.checkpoints import locate_checkpoint
-from cytoloop.tracking.packing import pack
+from cytoloop.tracking.mlflow_model import pack
 from cytoloop.tracking.registry import check_name, find_version, list_versions, register
 from cytoloop.tracking.run import open_run, start_run
 from cytoloop.tracking.scores import record_scores

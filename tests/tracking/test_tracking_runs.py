@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cytoloop.errors import ConfigError, ModelError
-from cytoloop.rounds.differences import flatten
+from cytoloop.rounds.config_differences import flatten
 from cytoloop.tracking.checkpoints import locate_checkpoint
 from cytoloop.tracking.resume import FINISHED, find_resumable, note_training
 from cytoloop.tracking.run import ending, open_run, start_run

@@ -19,7 +19,7 @@ from omegaconf import OmegaConf
 from cytoloop.__main__ import main
 from cytoloop.errors import ConfigError
 from cytoloop.redact import has_password, redact_text
-from cytoloop.rounds.lineage import open_training
+from cytoloop.rounds.training_record import open_training
 from cytoloop.terminal import FileFormatter
 from cytoloop.tracking.store import connect
 

@@ -12,7 +12,7 @@ from mlflow import MlflowClient
 
 from cytoloop.__main__ import main
 from cytoloop.errors import ConfigError, ModelError
-from cytoloop.tracking.entries import metrics_entry
+from cytoloop.tracking.log_entries import metrics_entry
 from cytoloop.tracking.run import SpooledRun, spooled_run, start_run
 from cytoloop.tracking.spool import SPOOL, Spool, read_spool
 from cytoloop.tracking.sync import sync

@@ -13,7 +13,7 @@ from mlflow.exceptions import MlflowException
 
 from cytoloop.errors import ManifestError, ModelError
 from cytoloop.manifest import Row, read_manifest
-from cytoloop.rounds.differences import differences
+from cytoloop.rounds.config_differences import differences
 from cytoloop.tracking.checkpoints import fetch_artifact, locate_checkpoint
 from cytoloop.tracking.run import open_run
 

@@ -16,7 +16,7 @@ from mlflow.exceptions import MlflowException
 
 from cytoloop.errors import ConfigError, ModelError
 from cytoloop.tracking.checkpoints import fetch_artifact
-from cytoloop.tracking.packing import Model, as_text, pack
+from cytoloop.tracking.mlflow_model import Model, as_text, pack
 from cytoloop.tracking.run import CHECKPOINTS, TrackedRun, open_run, start_run
 from cytoloop.tracking.store import connect
 

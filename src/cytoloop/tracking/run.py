@@ -14,7 +14,14 @@ from mlflow.exceptions import MlflowException
 
 from cytoloop.errors import ModelError
 from cytoloop.redact import redact_url
-from cytoloop.tracking.entries import LONGEST, Entry, deliver, end_entry, file_entry, metrics_entry
+from cytoloop.tracking.log_entries import (
+    LONGEST,
+    Entry,
+    deliver,
+    end_entry,
+    file_entry,
+    metrics_entry,
+)
 from cytoloop.tracking.spool import SPOOL, Spool
 from cytoloop.tracking.store import connect, experiment_id
 

@@ -13,7 +13,7 @@ from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
 from cytoloop.redact import redact_url
-from cytoloop.tracking.entries import Entry, as_line, deliver, from_line, is_away, named
+from cytoloop.tracking.log_entries import Entry, as_line, deliver, from_line, is_away, named
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ class Spool:
 
     An entry is in the file before `put` returns, so a killed process loses none: the next one
     delivers them. What has been delivered twice is there once (see
-    `cytoloop.tracking.entries.deliver`). The file is gone when everything has arrived.
+    `cytoloop.tracking.log_entries.deliver`). The file is gone when everything has arrived.
 
     Parameters
     ----------

@@ -11,8 +11,8 @@ log = logging.getLogger(__name__)
 
 def run(cfg: Any) -> None:
     """Print the tree of rounds, and write it as a page or a picture where one is asked for."""
-    from cytoloop.rounds.display import check_target, history_tree, write_history
     from cytoloop.rounds.history import read_history
+    from cytoloop.rounds.history_display import check_target, history_tree, write_history
     from cytoloop.terminal import stdout_console
 
     target = Path(str(cfg.output)).expanduser() if cfg.output else None

@@ -39,8 +39,8 @@ def run(cfg: Any) -> ExitStatus | None:
 def _tell(cfg: Any) -> None:
     """List the versions, or show one."""
     from cytoloop.terminal import stdout_console
-    from cytoloop.tracking.display import version_table, versions_table
     from cytoloop.tracking.registry import find_version, list_versions
+    from cytoloop.tracking.registry_tables import version_table, versions_table
 
     if cfg.action == "show":
         stdout_console.print(version_table(find_version(cfg.checkpoint)))
@@ -91,7 +91,7 @@ def _export(cfg: Any) -> None:
     from cytoloop.model.convert import own_form
     from cytoloop.model.exporters import About, check_output, export_model
     from cytoloop.tracking.checkpoints import locate_checkpoint
-    from cytoloop.tracking.packing import pack
+    from cytoloop.tracking.mlflow_model import pack
     from cytoloop.tracking.registry import run_scores
 
     located = locate_checkpoint(cfg.checkpoint)

@@ -64,7 +64,7 @@ def _train(
     from cytoloop.cli.app import plain
     from cytoloop.inference.pyfunc import served
     from cytoloop.model.hardware import describe_hardware
-    from cytoloop.rounds.lineage import open_training, record_training
+    from cytoloop.rounds.training_record import open_training, record_training
     from cytoloop.tracking.artifacts import artifact_of
     from cytoloop.tracking.checkpoints import locate_checkpoint
     from cytoloop.tracking.registry import register

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from rich.table import Table
 
-from cytoloop.cli.demo.fields import cut_fields
+from cytoloop.cli.demo.sample_fields import cut_fields
 from cytoloop.errors import OutputError
 from cytoloop.terminal import stderr_console, stdout_console
 

@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from cytoloop.errors import ManifestError
 from cytoloop.manifest import Manifest, dataset_hash
-from cytoloop.rounds.differences import CONFIG, flatten, tell_differences
+from cytoloop.rounds.config_differences import CONFIG, flatten, tell_differences
 from cytoloop.tracking.checkpoints import Located, run_of_file
 from cytoloop.tracking.resume import note_training
 from cytoloop.tracking.run import SpooledRun, TrackedRun, start_run
