@@ -9,10 +9,10 @@ import yaml
 from omegaconf import OmegaConf
 
 from cytoloop.__main__ import main
-from cytoloop.cli.rerun import expand, read_overrides, replayed
+from cytoloop.cli.rerun import expand_overrides, read_overrides, select_overrides
 from cytoloop.errors import ConfigError, ModelError
-from cytoloop.rounds.config_differences import tell_differences
-from cytoloop.tracking.artifacts import says_where
+from cytoloop.rounds.config_differences import log_differences
+from cytoloop.tracking.artifacts import is_location_key
 from cytoloop.tracking.run import start_run
 
 
@@ -26,7 +26,7 @@ def write_words(folder: Path, words: object) -> Path:
 def test_the_words_of_a_training_come_back_with_new_ones_on_top(project: Path) -> None:
     words = ["experiment=nuclei_3d", "data.path='ds'", "seed=1", "output='m0'", "~model.x"]
     path = write_words(project / "m0", words)
-    got = expand(["rerun='m0'", "seed=2", "output=m1", "--cfg", "job"])
+    got = expand_overrides(["rerun='m0'", "seed=2", "output=m1", "--cfg", "job"])
     assert got == [
         *("experiment=nuclei_3d", "data.path='ds'", "seed=2", "~model.x", "rerun='m0'"),
         *("output=m1", "--cfg"),
@@ -37,7 +37,7 @@ def test_the_words_of_a_training_come_back_with_new_ones_on_top(project: Path) -
         read_overrides(f"runs:/{run.run_id}")
     run.files([path])
     assert read_overrides(f"runs:/{run.run_id}") == words
-    assert expand(["seed=1", "rerun=null"]) == ["seed=1", "rerun=null"]
+    assert expand_overrides(["seed=1", "rerun=null"]) == ["seed=1", "rerun=null"]
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_the_words_of_a_training_come_back_with_new_ones_on_top(project: Path) -
 )
 def test_a_run_brings_no_class_no_resolver_and_no_place(word: str) -> None:
     with pytest.raises(ConfigError, match=r"runs:/x: "):
-        replayed(["seed=1", word], "runs:/x")
+        select_overrides(["seed=1", word], "runs:/x")
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_a_run_brings_no_class_no_resolver_and_no_place(word: str) -> None:
     ],
 )
 def test_where_to_write_is_not_taken_from_a_run(word: str) -> None:
-    assert replayed(["seed=1", word], "runs:/x") == ["seed=1"]
+    assert select_overrides(["seed=1", word], "runs:/x") == ["seed=1"]
 
 
 @pytest.mark.parametrize(
@@ -95,30 +95,30 @@ def test_where_to_write_is_not_taken_from_a_run(word: str) -> None:
     ],
 )
 def test_what_was_trained_is_taken(word: str) -> None:
-    assert replayed([word], "runs:/x") == [word]
+    assert select_overrides([word], "runs:/x") == [word]
 
 
 def test_all_faults_of_a_run_are_told_at_once() -> None:
     words = ["seed=${a}", "model=../x", "model.y._target_=os.system"]
     with pytest.raises(ConfigError, match="3 problems"):
-        replayed(words, "runs:/x")
+        select_overrides(words, "runs:/x")
     with pytest.raises(ConfigError, match="400 words, expected 300"):
-        replayed(["seed=1"] * 400, "runs:/x")
+        select_overrides(["seed=1"] * 400, "runs:/x")
 
 
 def test_runs_that_cannot_be_repeated(project: Path) -> None:
     with pytest.raises(ModelError, match="no overrides.yaml in nowhere"):
-        expand(["rerun=nowhere"])
+        expand_overrides(["rerun=nowhere"])
     with pytest.raises(ModelError, match="is no run URI"):
-        expand(["rerun=runs:/123"])
+        expand_overrides(["rerun=runs:/123"])
     with pytest.raises(ModelError, match="no such run"):
-        expand(["rerun=runs:/" + "0" * 32])
+        expand_overrides(["rerun=runs:/" + "0" * 32])
     for number, text in enumerate(({"a": 1}, [1, 2], "!!python/object/apply:os.system [x]")):
         path = write_words(project / f"bad{number}", text)
         if isinstance(text, str):
             path.write_text(text)
         with pytest.raises(ModelError, match="is damaged"):
-            expand([f"rerun=bad{number}"])
+            expand_overrides([f"rerun=bad{number}"])
 
 
 def test_a_job_that_slurm_has_started_again_goes_on(
@@ -127,17 +127,19 @@ def test_a_job_that_slurm_has_started_again_goes_on(
     write_words(project / "m0", ["seed=1", "output='m0'"])
     words = ["seed=1", "output='m0'"]
     monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
-    assert expand(words) == words  # nothing was saved yet
+    assert expand_overrides(words) == words  # nothing was saved yet
     (project / "m0" / "checkpoints").mkdir()
     (project / "m0" / "checkpoints" / "last.ckpt").touch()
-    assert set(expand(words)) == {*words, "resume='m0'"}
+    assert set(expand_overrides(words)) == {*words, "resume='m0'"}
     (project / "m0" / "finished").touch()
-    assert expand(words) == words
+    assert expand_overrides(words) == words
 
 
 def test_keys_that_say_where() -> None:
-    assert not any(map(says_where, ("data.path", "seed", "model.optimizer.lr", "target.pathology")))
-    assert all(map(says_where, ("paths.runs_dir", "trainer.default_root_dir", "output")))
+    assert not any(
+        map(is_location_key, ("data.path", "seed", "model.optimizer.lr", "target.pathology"))
+    )
+    assert all(map(is_location_key, ("paths.runs_dir", "trainer.default_root_dir", "output")))
 
 
 THEN = {
@@ -169,7 +171,7 @@ def test_values_that_have_changed_since_are_told(
         run.files([project / "m0" / "config.yaml"])
         source = f"runs:/{run.run_id}"
     with caplog.at_level("INFO", "cytoloop"):
-        tell_differences(source, OmegaConf.create(NOW))
+        log_differences(source, OmegaConf.create(NOW))
     own = [one for one in caplog.records if one.name.startswith("cytoloop")]
     lines = [one.getMessage().strip() for one in own]
     assert lines == [
@@ -180,7 +182,7 @@ def test_values_that_have_changed_since_are_told(
     ]
     caplog.clear()
     with caplog.at_level("INFO", "cytoloop"):
-        tell_differences(source, OmegaConf.create(THEN))
+        log_differences(source, OmegaConf.create(THEN))
     assert caplog.messages == [f"the same config as {source}"]
 
 
@@ -201,7 +203,7 @@ def test_a_config_that_cannot_be_read_stops_no_training(
     (project / "m0").mkdir()
     if content is not None:
         (project / "m0" / "config.yaml").write_text(content)
-    tell_differences("m0", OmegaConf.create(NOW))
+    log_differences("m0", OmegaConf.create(NOW))
     assert "what has changed since m0 is not known" in caplog.text and reason in caplog.text
 
 
@@ -212,7 +214,7 @@ def test_what_a_stranger_has_written_does_not_steer_the_terminal(
     content = {"seed": "\x1b[2J" + "x" * 500, "\x1b]0;key": 1}
     (project / "m0" / "config.yaml").write_text(yaml.safe_dump(content))
     with caplog.at_level("INFO", "cytoloop"):
-        tell_differences("m0", OmegaConf.create({"seed": 1}))
+        log_differences("m0", OmegaConf.create({"seed": 1}))
     assert "\x1b" not in caplog.text and max(map(len, caplog.messages)) < 120
 
 

@@ -19,7 +19,7 @@ import pytest
 from mlflow import MlflowClient
 
 from cytoloop.__main__ import main
-from cytoloop.tracking.spool import SPOOL
+from cytoloop.tracking.spool import SPOOL_FILE
 
 pytestmark = pytest.mark.slow
 
@@ -126,7 +126,7 @@ def test_runs_and_models_in_postgresql(
     wait_for_validations("m0", 2, process)
     server.kill()
     wait_for_validations("m0", 6, process)
-    assert (Path("m0") / SPOOL).is_file()
+    assert (Path("m0") / SPOOL_FILE).is_file()
     server.start()
     text = process.communicate(timeout=600)[0]
     assert process.returncode == 0, text

@@ -19,7 +19,7 @@ from mlflow import MlflowClient
 
 from cytoloop.__main__ import main
 from cytoloop.model.losses import DiceCELoss
-from cytoloop.tracking.resume import FINISHED
+from cytoloop.tracking.resume import FINISHED_FILE
 
 TINY = [
     *("experiment=nuclei_2d", "model/size=small", "data.batch_size=2", "data.steps_per_epoch=8"),
@@ -231,7 +231,7 @@ def test_a_store_that_is_away_costs_no_model(
     assert main(["train", *TINY, "output=whole", "overwrite=true"]) == 2
     assert "http://127.0.0.1:9" in capfd.readouterr().err
     assert all(torch.equal(value, former[name]) for name, value in weights("whole").items())
-    assert (project / "whole" / FINISHED).is_file()
+    assert (project / "whole" / FINISHED_FILE).is_file()
 
 
 @pytest.mark.slow

@@ -17,7 +17,7 @@ import pytest
 from mlflow import MlflowClient
 
 from cytoloop.__main__ import main
-from cytoloop.tracking.spool import SPOOL
+from cytoloop.tracking.spool import SPOOL_FILE
 
 pytestmark = pytest.mark.slow
 
@@ -102,12 +102,12 @@ def test_a_server_that_dies_stops_no_training_and_loses_nothing(server: Server) 
     wait_for_validations("m0", 2, process)
     server.kill()
     wait_for_validations("m0", 6, process)
-    assert (Path("m0") / SPOOL).is_file()
+    assert (Path("m0") / SPOOL_FILE).is_file()
     server.start()
     text = process.communicate(timeout=600)[1]
     assert process.returncode == 0, text
     assert text.count("does not answer") == 1 and text.count("answers again") == 1
-    assert not (Path("m0") / SPOOL).exists()
+    assert not (Path("m0") / SPOOL_FILE).exists()
     run_id = Path("m0/run_id").read_text().strip()
     client = MlflowClient(server.uri)
     run = client.get_run(run_id)

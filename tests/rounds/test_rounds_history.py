@@ -11,7 +11,7 @@ from cytoloop.__main__ import main
 from cytoloop.errors import ConfigError, ModelError
 from cytoloop.manifest import write_manifest
 from cytoloop.rounds.history import read_history
-from cytoloop.rounds.history_display import check_target, history_tree, write_history
+from cytoloop.rounds.history_display import check_history_file, history_tree, write_history
 from cytoloop.terminal import stdout_console
 from cytoloop.tracking.run import TrackedRun, start_run
 
@@ -93,6 +93,6 @@ def test_history_of_nothing(project: Path, capfd: pytest.CaptureFixture[str]) ->
     with pytest.raises(ModelError, match="belongs to no run"):
         read_history("x.ckpt")
     with pytest.raises(ConfigError, match="is no page and no picture"):
-        check_target(Path("x.txt"))
+        check_history_file(Path("x.txt"))
     assert main(["history"]) == 2
     assert "checkpoint=... is missing" in capfd.readouterr().err

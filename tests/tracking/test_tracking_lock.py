@@ -16,10 +16,10 @@ from rich.console import Console
 
 from cytoloop.__main__ import main
 from cytoloop.errors import ConfigError, ModelError
-from cytoloop.tracking.live_view import view
-from cytoloop.tracking.lock import NOTE, holder_in, holders, training
-from cytoloop.tracking.resume import note_finished, note_training
-from cytoloop.tracking.run_status import RunStatus, cancel, find_training, run_statuses
+from cytoloop.tracking.live_view import render_status
+from cytoloop.tracking.lock import NOTE_FILE, find_process, list_processes, lock_training
+from cytoloop.tracking.resume import add_training_folder, write_final_scores
+from cytoloop.tracking.run_status import RunStatus, cancel_training, find_status, list_statuses
 
 RUN = "0123456789abcdef" * 2
 HOLD = """
@@ -50,7 +50,7 @@ def other(project: Path) -> Iterator[Callable[[], subprocess.Popen[bytes]]]:
         process = subprocess.Popen([sys.executable, "-c", code, "m0", RUN])
         started.append(process)
         for _ in range(600):
-            found = holder_in("m0")
+            found = find_process("m0")
             if found is not None and found.run_id:
                 return process
             time.sleep(0.05)
@@ -66,52 +66,55 @@ def test_a_second_training_is_told_who_holds_the_accelerator(
     project: Path, other: Callable[[], subprocess.Popen[bytes]]
 ) -> None:
     process = other()
-    with pytest.raises(ConfigError) as told, training("m1", ["cpu"]):
+    with pytest.raises(ConfigError) as told, lock_training("m1", ["cpu"]):
         pass
     for part in (f"process {process.pid}", RUN, str(project / "m0"), "status", "cancel"):
         assert part in str(told.value)
-    with training("m1", ["mps"]), training("m2", ["cpu"], lock=False):
-        assert {h.folder for h in holders()} == {str(project / m) for m in ("m0", "m1")}
-    with pytest.raises(ConfigError, match="is taken by a training"), training("m0", [], lock=False):
+    with lock_training("m1", ["mps"]), lock_training("m2", ["cpu"], lock=False):
+        assert {h.folder for h in list_processes()} == {str(project / m) for m in ("m0", "m1")}
+    with (
+        pytest.raises(ConfigError, match="is taken by a training"),
+        lock_training("m0", [], lock=False),
+    ):
         pass
     process.kill()  # it can release nothing itself
     process.wait()
-    assert holder_in("m0") is None and holders() == []
-    with training("m0", ["cpu"]) as name:
+    assert find_process("m0") is None and list_processes() == []
+    with lock_training("m0", ["cpu"]) as name:
         name(RUN)
-        assert holder_in("m0").run_id == RUN  # type: ignore[union-attr]
-    assert not (project / "m0" / NOTE).exists()
+        assert find_process("m0").run_id == RUN  # type: ignore[union-attr]
+    assert not (project / "m0" / NOTE_FILE).exists()
 
 
 def test_a_process_with_the_same_number_is_another_one(project: Path) -> None:
-    with training("m0", ["cpu"]):
-        note = json.loads((project / "m0" / NOTE).read_text())
+    with lock_training("m0", ["cpu"]):
+        note = json.loads((project / "m0" / NOTE_FILE).read_text())
     note["born"] -= 1000
-    (project / "m0" / NOTE).write_text(json.dumps(note))
-    assert note["pid"] == os.getpid() and holder_in("m0") is None
-    (project / "m0" / NOTE).write_text("{")
-    assert holder_in("m0") is None
+    (project / "m0" / NOTE_FILE).write_text(json.dumps(note))
+    assert note["pid"] == os.getpid() and find_process("m0") is None
+    (project / "m0" / NOTE_FILE).write_text("{")
+    assert find_process("m0") is None
 
 
 def test_the_lock_is_free_after_an_error_and_for_the_next_job_of_a_sweep(project: Path) -> None:
     for number in range(2):
-        with pytest.raises(ZeroDivisionError), training(f"m{number}", ["cpu"]):
+        with pytest.raises(ZeroDivisionError), lock_training(f"m{number}", ["cpu"]):
             raise ZeroDivisionError
-    assert holders() == []
+    assert list_processes() == []
 
 
 def test_only_the_first_process_of_a_distributed_training_holds(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with training("m0", ["cpu"]):
+    with lock_training("m0", ["cpu"]):
         monkeypatch.setenv("LOCAL_RANK", "1")
-        with training("m0", ["cpu"]):
+        with lock_training("m0", ["cpu"]):
             pass
 
 
 def test_a_lock_that_cannot_be_written(project: Path) -> None:
     (project / "state").write_text("a file")
-    with pytest.raises(ConfigError, match="cannot be written"), training("m0", ["cpu"]):
+    with pytest.raises(ConfigError, match="cannot be written"), lock_training("m0", ["cpu"]):
         pass
 
 
@@ -132,10 +135,10 @@ def test_status_reads_what_trainings_leave(
     assert "no training in this folder" in capfd.readouterr().err
     for name in ("a", "b"):
         write_progress(project / name, STEP, CHECK)
-        note_training(project / name, "runs")
+        add_training_folder(project / name, "runs")
     (project / "a" / "finished").touch()
     (project / "b" / "run_id").write_text(RUN)
-    one = find_training(RUN[:8], "runs")
+    one = find_status(RUN[:8], "runs")
     assert (one.state, one.loss, one.best()) == ("ended", 0.5, 0.8)
     with (project / "b" / "progress.jsonl").open("a") as file:
         file.write('{"event": "st')
@@ -143,7 +146,10 @@ def test_status_reads_what_trainings_leave(
     with (project / "b" / "progress.jsonl").open("a") as file:
         file.write('ep", "loss": 0.25}\n')
     assert one.update().loss == 0.25
-    assert {s.folder.name: s.state for s in run_statuses("runs")} == {"a": "finished", "b": "ended"}
+    assert {s.folder.name: s.state for s in list_statuses("runs")} == {
+        "a": "finished",
+        "b": "ended",
+    }
     assert main(["status"]) == 0
     table = capfd.readouterr().out
     assert "finished" in table and "0.8000" in table and RUN[:8] in table
@@ -152,13 +158,13 @@ def test_status_reads_what_trainings_leave(
     assert "no such training" in capfd.readouterr().err
     assert main(["status", "max_rows=0"]) == 2
     with pytest.raises(ModelError, match="no such training"):
-        find_training("0123", "runs")  # too short to be an id
+        find_status("0123", "runs")  # too short to be an id
 
 
 def shown(one: RunStatus, width: int) -> list[str]:
     """Return the lines of the live view on a terminal of that width."""
     console = Console(width=width, record=True, file=io.StringIO(), color_system=None)
-    console.print(view(one, width))
+    console.print(render_status(one, width))
     return [line.rstrip() for line in console.export_text().splitlines()]
 
 
@@ -182,7 +188,7 @@ def test_the_view_of_a_finished_training_ends_with_its_scores(project: Path) -> 
     one = RunStatus(project / "m0")
     assert one.final == {} and "final" not in shown(one, 80)[-1]
     final = {"val/dice": 0.9, "test/dice": 0.8, "test/f1_50": 0.7, "test/hd95": 3.0}
-    note_finished(project / "m0", final)
+    write_final_scores(project / "m0", final)
     assert one.state == "finished" and one.final == final
     assert shown(one, 80)[-1] == "final  val/dice 0.9000  test/dice 0.8000  test/f1_50 0.7000"
     (project / "m0" / "finished").write_text("")  # as earlier versions left it
@@ -209,8 +215,8 @@ def test_a_training_is_watched_and_cancelled_from_another_terminal(
 
 
 def test_a_training_of_another_machine_is_not_touched(project: Path) -> None:
-    with training("m0", ["cpu"]):
-        note = json.loads((project / "m0" / NOTE).read_text())
-    (project / "m0" / NOTE).write_text(json.dumps({**note, "host": "elsewhere"}))
+    with lock_training("m0", ["cpu"]):
+        note = json.loads((project / "m0" / NOTE_FILE).read_text())
+    (project / "m0" / NOTE_FILE).write_text(json.dumps({**note, "host": "elsewhere"}))
     with pytest.raises(ConfigError, match="runs on elsewhere"):
-        list(cancel(RunStatus(project / "m0")))
+        list(cancel_training(RunStatus(project / "m0")))

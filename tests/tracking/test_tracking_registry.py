@@ -24,8 +24,8 @@ from cytoloop.inference.pyfunc import PyFunc, served
 from cytoloop.manifest import read_manifest
 from cytoloop.model.convert import own_form
 from cytoloop.tracking.checkpoints import locate_checkpoint
-from cytoloop.tracking.mlflow_model import pack
-from cytoloop.tracking.registry import check_name, find_version, list_versions, register
+from cytoloop.tracking.mlflow_model import write_mlflow_model
+from cytoloop.tracking.registry import check_model_name, find_version, list_versions, register_model
 from cytoloop.tracking.run import open_run, start_run
 from cytoloop.tracking.scores import record_scores
 
@@ -92,7 +92,7 @@ def registered(make_model: Make, name: str, seed: int) -> tuple[str, str]:
     """Return the URI of a new version and its run."""
     path = make_model(2, seed=seed)
     run_id = trained(path)
-    return register(name, served(path), run_id).uri, run_id
+    return register_model(name, served(path), run_id).uri, run_id
 
 
 def test_a_version_holds_all_that_is_needed(project: Path, make_model: Make, tell: Tell) -> None:
@@ -126,7 +126,7 @@ def test_a_version_holds_all_that_is_needed(project: Path, make_model: Make, tel
 
 def test_mlflow_predicts_without_us(project: Path, make_model: Make) -> None:
     path = make_model(2, tuned={"threshold": 0.75})
-    uri = register("served", served(path), trained(path)).uri
+    uri = register_model("served", served(path), trained(path)).uri
     model = mlflow.pyfunc.load_model(uri)
     image = np.random.default_rng(0).integers(0, 4000, (48, 56))
     for dtype in (np.uint16, np.float32, np.int64):
@@ -218,7 +218,7 @@ def test_a_promotion_rests_on_the_evaluations_of_these_models(
     text = tell("promote", f"checkpoint={second}", f"a={worse}", f"b={far}", status=2)
     assert "shares no image with" in text
     assert find_version("own").uri == first
-    third = register("own", served(make_model(2, seed=2)), other).uri
+    third = register_model("own", served(make_model(2, seed=2)), other).uri
     tell("promote", f"checkpoint={second}", f"b={better}")
     text = tell("promote", f"checkpoint={third}", status=2)
     assert "is of the same run as" in text and "give a= and b=" in text
@@ -246,7 +246,7 @@ def test_both_versions_are_scored_on_annotated_images(
 ) -> None:
     paths = [make_model(2, seed=seed) for seed in (3, 4)]
     run_id = trained(paths[0])  # one run: it could hold one evaluation only
-    first, second = (register("judged", served(path), run_id).uri for path in paths)
+    first, second = (register_model("judged", served(path), run_id).uri for path in paths)
     tell("promote", f"checkpoint={first}")
     table = annotated(project / "data", paths[1])
     words = ["promote", f"checkpoint={second}", f"truth={table}"]
@@ -280,7 +280,7 @@ def test_a_version_that_was_trained_on_these_images_is_told(
     paths = [make_model(2, seed=seed) for seed in (0, 1)]
     runs = [trained(path) for path in paths]
     first, second = (
-        register("seen", served(path), run).uri for path, run in zip(paths, runs, strict=True)
+        register_model("seen", served(path), run).uri for path, run in zip(paths, runs, strict=True)
     )
     tell("promote", f"checkpoint={first}")
     table = annotated(project / "data", paths[0], 3)
@@ -300,7 +300,7 @@ def test_annotated_images_that_do_not_fit_are_told(
     project: Path, make_model: Make, tell: Tell
 ) -> None:
     paths = [make_model(2, seed=seed) for seed in (0, 1)]
-    first, second = (register("unfit", served(path), trained(path)).uri for path in paths)
+    first, second = (register_model("unfit", served(path), trained(path)).uri for path in paths)
     tell("promote", f"checkpoint={first}")
     words = ["promote", f"checkpoint={second}"]
     assert "truth=dataset/test.csv, on which both" in tell(*words, status=2)
@@ -456,10 +456,10 @@ def test_an_export_that_cannot_be_leaves_nothing(
 
 
 def test_names_that_cannot_be_part_of_a_uri() -> None:
-    assert check_name("nuclei 3D_v1.0-b") == "nuclei 3D_v1.0-b"
+    assert check_model_name("nuclei 3D_v1.0-b") == "nuclei 3D_v1.0-b"
     for name in ("", "a/b", "a@b", "a:b", "../a", "x" * 101, "a'b", 'a"b'):
         with pytest.raises(ConfigError, match="cannot name a model"):
-            check_name(name)
+            check_model_name(name)
 
 
 def test_a_package_that_predicts_something_else_is_not_kept(
@@ -470,7 +470,7 @@ def test_a_package_that_predicts_something_else_is_not_kept(
     model = served(make_model(2))
     wrong = replace(model, expected=model.expected + 0.01)
     with pytest.raises(ModelError, match=r"MLflow's prediction differs by 0.01"):
-        pack(wrong, tmp_path / "package", {})
+        write_mlflow_model(wrong, tmp_path / "package", {})
 
 
 def test_a_checkpoint_of_ours_is_copied_bit_by_bit(make_model: Make) -> None:

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from cytoloop.errors import ConfigError, ModelError
-from cytoloop.rounds.config_differences import flatten
+from cytoloop.rounds.config_differences import flatten_config
 from cytoloop.tracking.checkpoints import locate_checkpoint
-from cytoloop.tracking.resume import FINISHED, find_resumable, note_training
-from cytoloop.tracking.run import ending, open_run, start_run
+from cytoloop.tracking.resume import FINISHED_FILE, add_training_folder, find_run_to_resume
+from cytoloop.tracking.run import closing_run, open_run, start_run
 from cytoloop.tracking.scores import fetch_scores, record_scores
 from cytoloop.tracking.store import connect, tracking_uri
 
@@ -81,7 +81,7 @@ def test_a_run_ends_as_its_training_does(
     run = start_run("exp", "ends")
     (project / "last.ckpt").write_text("weights")
     try:
-        with ending(run, project):
+        with closing_run(run, project):
             if error:
                 raise error("the reason")
     except BaseException as caught:
@@ -137,29 +137,29 @@ def test_a_folder_of_another_tool_is_located_as_it_is(project: Path) -> None:
 
 def test_the_newest_stopped_run_is_resumed(project: Path) -> None:
     with pytest.raises(ModelError, match="knows no stopped run to resume"):
-        find_resumable("true")
+        find_run_to_resume("true")
     for age, name in enumerate(("c", "b", "a")):
         last = project / "runs/train" / name / "checkpoints" / "last.ckpt"
         last.parent.mkdir(parents=True)
         last.touch()
         os.utime(last, (1e9 - age, 1e9 - age))
-        note_training(Path("runs/train") / name, "runs")
-    assert find_resumable("true").name == "c"
-    (project / "runs/train/c" / FINISHED).touch()
-    assert find_resumable("true").name == "b"
-    assert find_resumable("runs/train/c").name == "c"
+        add_training_folder(Path("runs/train") / name, "runs")
+    assert find_run_to_resume("true").name == "c"
+    (project / "runs/train/c" / FINISHED_FILE).touch()
+    assert find_run_to_resume("true").name == "b"
+    assert find_run_to_resume("runs/train/c").name == "c"
     with pytest.raises(ModelError, match=r"no checkpoints/last.ckpt"):
-        find_resumable("runs")
+        find_run_to_resume("runs")
 
 
 def test_a_run_is_resumed_by_its_id(project: Path) -> None:
     run = start_run("exp", "r")
     with pytest.raises(ModelError, match="no checkpoints/last.ckpt"):
-        find_resumable(f"runs:/{run.run_id}")
+        find_run_to_resume(f"runs:/{run.run_id}")
     (project / "out" / "checkpoints").mkdir(parents=True)
     (project / "out" / "checkpoints" / "last.ckpt").touch()
     run.tags({"cytoloop.output": project / "out"})
-    assert find_resumable(f"runs:/{run.run_id}") == project / "out"
+    assert find_run_to_resume(f"runs:/{run.run_id}") == project / "out"
     assert start_run("exp", "r", run_id=run.run_id).run_id == run.run_id
 
 
@@ -207,7 +207,7 @@ def test_an_evaluation_of_an_earlier_version_is_found(project: Path) -> None:
 
 
 def test_flattening_keeps_lists_whole() -> None:
-    assert dict(flatten({"a": {"b": [1, 2], "c": {}}, "d": None})) == {
+    assert dict(flatten_config({"a": {"b": [1, 2], "c": {}}, "d": None})) == {
         "a.b": [1, 2],
         "a.c": {},
         "d": None,

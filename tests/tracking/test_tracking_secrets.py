@@ -19,7 +19,7 @@ from omegaconf import OmegaConf
 from cytoloop.__main__ import main
 from cytoloop.errors import ConfigError
 from cytoloop.redact import has_password, redact_text
-from cytoloop.rounds.training_record import open_training
+from cytoloop.rounds.training_record import start_training_run
 from cytoloop.terminal import FileFormatter
 from cytoloop.tracking.store import connect
 
@@ -58,7 +58,7 @@ def test_a_password_in_a_config_is_refused_before_anything_keeps_it(
         assert SECRET.encode() not in path.read_bytes(), path
     config = {"paths": {"output_dir": "m"}, "logger": {"mlflow": {"tracking_uri": uri}}}
     with pytest.raises(ConfigError, match="holds a password") as caught:
-        open_training(OmegaConf.create(config))
+        start_training_run(OmegaConf.create(config))
     assert SECRET not in str(caught.value) and not (project / "m").exists()
 
 

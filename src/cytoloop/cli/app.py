@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from cytoloop.cli.overrides import is_override, name_action, quote_overrides
+from cytoloop.cli.overrides import add_action, is_override, quote_overrides
 from cytoloop.errors import ConfigError, CytoloopError, ModelError, OutputError
 from cytoloop.redact import redact_text, redact_url
 from cytoloop.urls import is_remote
@@ -138,7 +138,7 @@ def _check_output(output: Any) -> None:
         raise OutputError(str(output), "is a file, expected a folder", "Take another output=.")
 
 
-def plain(cfg: Any) -> dict[str, Any]:
+def config_to_dict(cfg: Any) -> dict[str, Any]:
     """Return a config as plain dictionaries and lists, interpolations resolved."""
     from omegaconf import OmegaConf
 
@@ -148,11 +148,11 @@ def plain(cfg: Any) -> dict[str, Any]:
 
 def _expand(verb: str, argv: list[str]) -> list[str]:
     """Add what the verb itself finds out (resume, rerun) and where configs are looked for."""
-    words = quote_overrides(verb, name_action(verb, argv))
+    words = quote_overrides(verb, add_action(verb, argv))
     if verb == "train":
-        from cytoloop.cli.rerun import expand
+        from cytoloop.cli.rerun import expand_overrides
 
-        words = expand(words)
+        words = expand_overrides(words)
     if not any(word.startswith("hydra.searchpath=") for word in words):
         paths = _search_path(verb, help_only="--help" in words or "-h" in words)
         if paths:

@@ -31,7 +31,7 @@ _WITH_ACTION = ("models",)
 """Verbs whose first word is an action: ``cytoloop models list``."""
 
 
-def name_action(verb: str, words: list[str]) -> list[str]:
+def add_action(verb: str, words: list[str]) -> list[str]:
     """Return the words with the action as an override, ``action=list``.
 
     >>> name_action("models", ["show", "checkpoint=nuclei"])

@@ -15,8 +15,13 @@ from typing import Any
 from cytoloop.cli.overrides import is_override, quote
 from cytoloop.errors import ConfigError, ModelError
 from cytoloop.terminal import stderr_console
-from cytoloop.tracking.artifacts import OF_THE_PLACE, OVERRIDES, artifact_of, says_where
-from cytoloop.tracking.resume import FINISHED, find_resumable, has_last
+from cytoloop.tracking.artifacts import (
+    LOCATION_KEYS,
+    OVERRIDES_FILE,
+    find_artifact,
+    is_location_key,
+)
+from cytoloop.tracking.resume import FINISHED_FILE, can_resume, find_run_to_resume
 
 _MAY_CHANGE = (
     *("resume", "output", "trainer.max_epochs", "trainer.max_steps", "budget_minutes"),
@@ -32,7 +37,7 @@ _KEY = re.compile(r"[~+]{0,2}[A-Za-z_][\w./@-]*")
 _MOST_WORDS, _LONGEST_WORD = 300, 4000
 
 
-def expand(words: list[str]) -> list[str]:
+def expand_overrides(words: list[str]) -> list[str]:
     """Return the words of a training with those of the run that it repeats or goes on with.
 
     Raises
@@ -45,11 +50,11 @@ def expand(words: list[str]) -> list[str]:
     given = _by_key(words)
     for key in given:
         if key.endswith("tracking_uri"):  # before Hydra writes it into the output folder
-            from cytoloop.tracking.store import refuse_password
+            from cytoloop.tracking.store import check_no_password
 
-            refuse_password(_asked(given, key))
+            check_no_password(_asked(given, key))
     if source := _asked(given, "rerun"):
-        former = _by_key(replayed(read_overrides(source), source))
+        former = _by_key(select_overrides(read_overrides(source), source))
         flags = [word for word in words if not is_override(word)]
         given = former | given
         words = [*given.values(), *flags]
@@ -72,7 +77,7 @@ def read_overrides(source: str) -> list[str]:
     """
     import yaml
 
-    path = artifact_of(source, OVERRIDES)
+    path = find_artifact(source, OVERRIDES_FILE)
     try:
         if path.stat().st_size > _MOST_WORDS * _LONGEST_WORD:
             raise ValueError("too large")
@@ -88,7 +93,7 @@ def read_overrides(source: str) -> list[str]:
     return found
 
 
-def replayed(words: list[str], source: str) -> list[str]:
+def select_overrides(words: list[str], source: str) -> list[str]:
     """Return the words that say what was trained; those that say where are left out.
 
     Raises
@@ -102,8 +107,8 @@ def replayed(words: list[str], source: str) -> list[str]:
     for word in words[:_MOST_WORDS]:
         key, _, value = word.partition("=")
         bare = key.lstrip("~+")
-        if says_where(bare):
-            if bare not in OF_THE_PLACE:
+        if is_location_key(bare):
+            if bare not in LOCATION_KEYS:
                 stderr_console.print(
                     f"{word} of {source} is left out: type it if you want it", markup=False
                 )
@@ -147,7 +152,7 @@ def _requeued(given: dict[str, str]) -> str:
     folder = _asked(given, "output")
     if os.environ.get("SLURM_RESTART_COUNT", "0") == "0" or not folder:
         return ""
-    if not has_last(Path(folder)) or Path(folder, FINISHED).is_file():
+    if not can_resume(Path(folder)) or Path(folder, FINISHED_FILE).is_file():
         return ""
     stderr_console.print(f"SLURM has started this job again: going on in {folder}", markup=False)
     return folder
@@ -158,8 +163,8 @@ def _resumed(words: list[str], given: dict[str, str], which: str) -> list[str]:
     from omegaconf import OmegaConf
 
     runs_dir = given.get("paths.runs_dir", "=runs").partition("=")[2]
-    folder = find_resumable(which, runs_dir)
-    stored: Any = OmegaConf.load(folder / ".hydra" / OVERRIDES)
+    folder = find_run_to_resume(which, runs_dir)
+    stored: Any = OmegaConf.load(folder / ".hydra" / OVERRIDES_FILE)
     former = _by_key([str(word) for word in stored])
     if problems := [
         f"{word} now, {former.get(key, 'the default')} when the run was started"

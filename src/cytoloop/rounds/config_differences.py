@@ -12,11 +12,11 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 
 from cytoloop.errors import CytoloopError, shortened
-from cytoloop.tracking.artifacts import artifact_of, says_where
+from cytoloop.tracking.artifacts import find_artifact, is_location_key
 
 log = logging.getLogger(__name__)
 
-CONFIG = "config.yaml"
+CONFIG_FILE = "config.yaml"
 """The composed config: in a training's folder, and an artifact of its run."""
 
 _FILLED_IN = re.compile(r"(model\.image|callbacks\.warm_start|init_from|data\.path)(\..*)?")
@@ -24,16 +24,16 @@ _LARGEST = 1_000_000  # bytes of a config; one has about ten thousand
 _SHOWN, _LONGEST = 20, 60
 
 
-def flatten(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+def flatten_config(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Yield (dotted key, value) pairs of a nested config; lists stay whole."""
     if isinstance(value, Mapping) and value:
         for key, item in value.items():
-            yield from flatten(item, f"{prefix}.{key}" if prefix else str(key))
+            yield from flatten_config(item, f"{prefix}.{key}" if prefix else str(key))
     elif prefix:
         yield prefix, value
 
 
-def differences(
+def config_differences(
     before: Mapping[str, str], now: Mapping[str, str], folders: tuple[str, str]
 ) -> dict[str, tuple[str | None, str | None]]:
     """Return the values that say what was trained, not where, and that differ.
@@ -54,7 +54,9 @@ def differences(
         {
             key: value
             for key, value in values.items()
-            if not (says_where(key) or _FILLED_IN.fullmatch(key) or (folder and folder in value))
+            if not (
+                is_location_key(key) or _FILLED_IN.fullmatch(key) or (folder and folder in value)
+            )
         }
         for values, folder in zip((before, now), folders, strict=True)
     )
@@ -65,7 +67,7 @@ def differences(
     }
 
 
-def tell_differences(source: str, cfg: DictConfig) -> None:
+def log_differences(source: str, cfg: DictConfig) -> None:
     """Say in which values a training is not the one whose words it repeats.
 
     These are the words typed on top, and what the configs of this version, the data and the
@@ -79,16 +81,18 @@ def tell_differences(source: str, cfg: DictConfig) -> None:
         Composed and completed.
     """
     try:
-        former = _read(artifact_of(source, CONFIG))
+        former = _read(find_artifact(source, CONFIG_FILE))
     except (CytoloopError, OSError, ValueError, yaml.YAMLError, RecursionError) as error:
         reason = type(error).__name__ if isinstance(error, OSError) else _short(str(error))
-        log.warning("what has changed since %s is not known, no %s: %s", source, CONFIG, reason)
+        log.warning(
+            "what has changed since %s is not known, no %s: %s", source, CONFIG_FILE, reason
+        )
         return
     # through the same file format, so that 1e-3 and 0.001 are one value
     text = OmegaConf.to_yaml(cfg, resolve=source.startswith("runs:"))
     before, now = _texts(former), _texts(yaml.safe_load(text))
     folders = before.get("paths.output_dir", ""), now.get("paths.output_dir", "")
-    found = differences(before, now, folders)
+    found = config_differences(before, now, folders)
     if not found:
         log.info("the same config as %s", source)
         return
@@ -111,7 +115,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _texts(config: Mapping[str, Any]) -> dict[str, str]:
-    return {key: str(value) for key, value in flatten(config)}
+    return {key: str(value) for key, value in flatten_config(config)}
 
 
 def _told(key: str, then: str | None, today: str | None) -> str:

@@ -13,11 +13,11 @@ from mlflow.exceptions import MlflowException
 
 from cytoloop.errors import ManifestError, ModelError
 from cytoloop.manifest import Row, read_manifest
-from cytoloop.rounds.config_differences import differences
+from cytoloop.rounds.config_differences import config_differences
 from cytoloop.tracking.checkpoints import fetch_artifact, locate_checkpoint
 from cytoloop.tracking.run import open_run
 
-SCORES = ("val/dice", "tuned/dice", "tuned/ap_50", "test/dice", "test/f1_50", "test/seg")
+SHOWN_SCORES = ("val/dice", "tuned/dice", "tuned/ap_50", "test/dice", "test/f1_50", "test/seg")
 """Scores that are shown; of those of validation the best epoch's."""
 
 _MOST = 300  # rounds of a tree
@@ -42,7 +42,7 @@ class Round:
     images : dict of str to str
         Hash of the content (else the id) to id.
     scores : dict of str to float
-        See `SCORES`.
+        See `SHOWN_SCORES`.
     versions : list of str
         Registered versions of its model.
     added, removed : list of str
@@ -166,7 +166,7 @@ def _images(client: MlflowClient, run_id: str) -> dict[str, str]:
     return {row["sha256"] or row.id: row.id for _, row in _rows(client, run_id)}
 
 
-def seen_images(run_id: str) -> set[str]:
+def training_image_hashes(run_id: str) -> set[str]:
     """Return the hashes of the images on which a run has trained or chosen anything.
 
     Images whose manifest has no hash are left out, and all of a run that is not here.
@@ -197,7 +197,7 @@ def _rows(client: MlflowClient, run_id: str) -> Iterator[tuple[str, Row]]:
 
 def _scores(client: MlflowClient, run: Run) -> dict[str, float]:
     known = run.data.metrics
-    found = {name: known[name] for name in SCORES if name in known}
+    found = {name: known[name] for name in SHOWN_SCORES if name in known}
     if "val/dice" in found:
         past = client.get_metric_history(run.info.run_id, "val/dice")
         found["val/dice"] = max(one.value for one in past)
@@ -220,5 +220,5 @@ def _compare(child: Round, parent: Round, run: Run, former: Run) -> None:
     same = not child.added and not child.removed
     child.relabelled = same and child.data_hash != parent.data_hash
     folders = tuple(one.data.tags.get("cytoloop.output", "") for one in (former, run))
-    found = differences(former.data.params, run.data.params, (folders[0], folders[1]))
+    found = config_differences(former.data.params, run.data.params, (folders[0], folders[1]))
     child.changed = {key: (then or "-", now or "-") for key, (then, now) in found.items()}

@@ -61,7 +61,7 @@ def write_history(root: Round, own: str, path: Path) -> Path:
         ) from error
 
 
-def check_target(path: Path) -> None:
+def check_history_file(path: Path) -> None:
     """Refuse a file of another kind than `write_history` knows.
 
     Raises

@@ -18,28 +18,28 @@ from cytoloop.evaluation.comparison import (
 )
 from cytoloop.io.names import safe_name
 from cytoloop.manifest import read_manifest
-from cytoloop.rounds.history import seen_images
+from cytoloop.rounds.history import training_image_hashes
 from cytoloop.terminal import stdout_console
 from cytoloop.tracking.checkpoints import locate_checkpoint
 from cytoloop.tracking.registry import (
     CHAMPION,
     Version,
-    champion,
+    find_champion,
     find_version,
-    move_champion,
-    note_verdict,
+    set_champion,
+    write_verdict,
 )
 from cytoloop.tracking.scores import locate_scores
 
 log = logging.getLogger(__name__)
 
 PROMOTED = 0
-STATUS = {"better": PROMOTED, "no evidence": 3, "worse": 4}
+EXIT_STATUS = {"better": PROMOTED, "no evidence": 3, "worse": 4}
 """Exit status of each verdict; 1 and 2 are errors."""
 
 
 @dataclass(frozen=True)
-class Evidence:
+class ScoreSources:
     """What the scores of the champion and of another version are taken from.
 
     Attributes
@@ -80,7 +80,7 @@ class Evidence:
             raise ConfigError("promote", problems, "See `cytoloop models --help`.")
 
 
-def promote(uri: str, rule: Rule, evidence: Evidence, force: bool = False) -> int:
+def promote(uri: str, rule: Rule, evidence: ScoreSources, force: bool = False) -> int:
     """Move the alias ``champion`` to a version if it is better than the present one.
 
     The first champion of a model needs no comparison. The verdict is written on the version,
@@ -99,7 +99,7 @@ def promote(uri: str, rule: Rule, evidence: Evidence, force: bool = False) -> in
     Returns
     -------
     int
-        See `STATUS`.
+        See `EXIT_STATUS`.
 
     Raises
     ------
@@ -110,9 +110,9 @@ def promote(uri: str, rule: Rule, evidence: Evidence, force: bool = False) -> in
         predicted or scored.
     """
     version = find_version(uri, newest=True)
-    former = champion(version.name)
+    former = find_champion(version.name)
     if former is None:
-        move_champion(version, f"first {CHAMPION}: there was none to compare with", None)
+        set_champion(version, f"first {CHAMPION}: there was none to compare with", None)
         log.info("%s is the first %s of %s, without a comparison", version.uri, CHAMPION, uri)
         return PROMOTED
     if former.number == version.number:
@@ -123,22 +123,22 @@ def promote(uri: str, rule: Rule, evidence: Evidence, force: bool = False) -> in
     except CytoloopError as error:
         if not force:
             raise
-        move_champion(version, f"forced, without a comparison: {error.problems[0]}", former)
+        set_champion(version, f"forced, without a comparison: {error.problems[0]}", former)
         log.warning("%s is the %s, forced and without a comparison", version.uri, CHAMPION)
         return PROMOTED
     stdout_console.print(comparison_table(found))
     verdict = _told(found, former, rule)
     if found.verdict == "better" or force:
         forced = "" if found.verdict == "better" else "forced: "
-        move_champion(version, forced + verdict, former)
+        set_champion(version, forced + verdict, former)
         log.info("%s is the %s now, %s%s", version.uri, CHAMPION, forced, verdict)
         return PROMOTED
-    note_verdict(version, verdict, former)
+    write_verdict(version, verdict, former)
     log.info("%s stays the %s: %s", former.uri, CHAMPION, verdict)
-    return STATUS[found.verdict]
+    return EXIT_STATUS[found.verdict]
 
 
-def _compared(former: Version, version: Version, rule: Rule, evidence: Evidence) -> Comparison:
+def _compared(former: Version, version: Version, rule: Rule, evidence: ScoreSources) -> Comparison:
     """Return what the evaluations of two versions come to."""
     if evidence.truth:
         first, second = _scored("a", former, evidence), _scored("b", version, evidence)
@@ -153,7 +153,7 @@ def _compared(former: Version, version: Version, rule: Rule, evidence: Evidence)
     return compare(first, second, rule)
 
 
-def _scored(name: str, one: Version, evidence: Evidence) -> Scored:
+def _scored(name: str, one: Version, evidence: ScoreSources) -> Scored:
     """Return the scores of a version on annotated images, predicted now."""
     from cytoloop.training.final_test import score_model
 
@@ -170,7 +170,7 @@ def _warn_of_seen(one: Version, truth: str) -> None:
     """Say where a version was trained on images that it is judged by, as far as hashes tell."""
     if not truth.lower().endswith(".csv") or one.run_id is None:
         return
-    seen = seen_images(one.run_id)
+    seen = training_image_hashes(one.run_id)
     if known := [row.id for row in read_manifest(truth, ()) if row["sha256"] in seen]:
         text = "%s was trained on %d of these images, which flatters it: %s"
         log.warning(text, one.uri, len(known), listed(known))

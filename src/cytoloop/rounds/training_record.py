@@ -18,19 +18,19 @@ from omegaconf import DictConfig, OmegaConf
 
 from cytoloop.errors import ManifestError
 from cytoloop.manifest import Manifest, dataset_hash
-from cytoloop.rounds.config_differences import CONFIG, flatten, tell_differences
-from cytoloop.tracking.checkpoints import Located, run_of_file
-from cytoloop.tracking.resume import note_training
+from cytoloop.rounds.config_differences import CONFIG_FILE, flatten_config, log_differences
+from cytoloop.tracking.checkpoints import LocatedCheckpoint, read_run_id
+from cytoloop.tracking.resume import add_training_folder
 from cytoloop.tracking.run import SpooledRun, TrackedRun, start_run
-from cytoloop.tracking.store import refuse_password
-from cytoloop.tracking.sync import sync
+from cytoloop.tracking.store import check_no_password
+from cytoloop.tracking.sync import send_spooled
 
 log = logging.getLogger(__name__)
 
 _PACKAGES = ("cytoloop", "cyto-dl", "torch", "lightning", "monai", "mlflow", "bioio", "numpy")
 
 
-def open_training(cfg: DictConfig) -> SpooledRun:
+def start_training_run(cfg: DictConfig) -> SpooledRun:
     """Start the run of a training, or take up the one of the folder that is resumed.
 
     The run's id is left in the output folder, so that a checkpoint there finds its run. What an
@@ -38,16 +38,16 @@ def open_training(cfg: DictConfig) -> SpooledRun:
     """
     output = Path(cfg.paths.output_dir)
     uri = cfg.logger.mlflow.tracking_uri
-    refuse_password(uri)
+    check_no_password(uri)
     note = output / "run_id"
     if output.is_dir():
-        sync(output, uri)
-    former = run_of_file(note.with_name("last.ckpt")) if cfg.resume else None
+        send_spooled(output, uri)
+    former = read_run_id(note.with_name("last.ckpt")) if cfg.resume else None
     name = cfg.run_name or f"{Path(str(cfg.data.path)).absolute().name}-{output.absolute().name}"
     run = start_run(cfg.experiment_name, name, uri, former)
     note.parent.mkdir(parents=True, exist_ok=True)
     note.write_text(run.run_id + "\n")
-    note_training(output, cfg.paths.runs_dir)
+    add_training_folder(output, cfg.paths.runs_dir)
     return SpooledRun(run.client, run.run_id, Path(os.path.relpath(output)))
 
 
@@ -55,7 +55,7 @@ def record_training(
     run: TrackedRun,
     cfg: DictConfig,
     dataset: dict[str, Manifest],
-    parent: Located | None,
+    parent: LocatedCheckpoint | None,
     hardware: Mapping[str, str] | None = None,
 ) -> None:
     """Write down config, data, parent, software and hardware of a training.
@@ -74,10 +74,10 @@ def record_training(
             "Start a new run with init_from=FOLDER, or restore the data.",
         )
     if cfg.rerun and not cfg.resume:
-        tell_differences(str(cfg.rerun), cfg)
+        log_differences(str(cfg.rerun), cfg)
     output = Path(cfg.paths.output_dir)
-    run.params(dict(flatten(OmegaConf.to_container(cfg, resolve=True))))
-    run.text(OmegaConf.to_yaml(cfg, resolve=True), CONFIG)
+    run.params(dict(flatten_config(OmegaConf.to_container(cfg, resolve=True))))
+    run.text(OmegaConf.to_yaml(cfg, resolve=True), CONFIG_FILE)
     run.files([output / ".hydra" / "overrides.yaml"])
     name = Path(str(cfg.data.path)).absolute().name
     run.tags(
@@ -102,7 +102,7 @@ def record_training(
     run.files(dict.fromkeys([*(str(m.path) for m in dataset.values()), path]), "data")
 
 
-def _lineage(run: TrackedRun, parent: Located | None) -> dict[str, Any]:
+def _lineage(run: TrackedRun, parent: LocatedCheckpoint | None) -> dict[str, Any]:
     """Return the tags that tell where a model comes from; a model from scratch is of round 0."""
     if parent is None:
         return {"cytoloop.round": 0}

@@ -7,17 +7,17 @@ from pathlib import Path
 
 from cytoloop.errors import ModelError
 
-OVERRIDES = "overrides.yaml"
+OVERRIDES_FILE = "overrides.yaml"
 """The typed words: in ``.hydra/`` of a training's folder, and an artifact of its run."""
 
-OF_THE_PLACE = ("output", "resume", "rerun", "overwrite", "run_name", "lock")
+LOCATION_KEYS = ("output", "resume", "rerun", "overwrite", "run_name", "lock")
 _PLACES = re.compile(
     r"(hydra|logger|paths|local)\b.*"
     r"|(?!data\.path$).*\.(path|dirpath|folder|progress|filename|\w*_dir|ckpt_path|plugins)(\..*)?"
 )
 
 
-def artifact_of(source: str, name: str) -> Path:
+def find_artifact(source: str, name: str) -> Path:
     """Return a file that a training has left, of its run or in its folder.
 
     Parameters
@@ -33,7 +33,7 @@ def artifact_of(source: str, name: str) -> Path:
     """
     if not source.startswith("runs:"):
         folder = Path(source).expanduser()
-        return (folder / ".hydra" if name == OVERRIDES else folder) / name
+        return (folder / ".hydra" if name == OVERRIDES_FILE else folder) / name
     match = re.fullmatch(r"runs:/([0-9a-f]{32})/?", source)
     if match is None:
         raise ModelError(source, "is no run URI", "Expected runs:/ID (32 hex).")
@@ -49,6 +49,6 @@ def artifact_of(source: str, name: str) -> Path:
         ) from error
 
 
-def says_where(key: str) -> bool:
+def is_location_key(key: str) -> bool:
     """Tell a key that says where a training runs and writes from one that says what it trains."""
-    return key in OF_THE_PLACE or _PLACES.fullmatch(key) is not None
+    return key in LOCATION_KEYS or _PLACES.fullmatch(key) is not None

@@ -22,7 +22,7 @@ _RUN = re.compile(r"runs:/(?P<id>[0-9a-f]{32})(?:/(?P<which>best|last))?/?")
 
 
 @dataclass(frozen=True)
-class Located:
+class LocatedCheckpoint:
     """A checkpoint on this machine.
 
     Attributes
@@ -39,7 +39,7 @@ class Located:
     run_id: str | None
 
 
-def locate_checkpoint(uri: str, tracking_uri: str | None = None) -> Located:
+def locate_checkpoint(uri: str, tracking_uri: str | None = None) -> LocatedCheckpoint:
     """Return the local file of a checkpoint, downloading it if need be.
 
     Parameters
@@ -62,7 +62,7 @@ def locate_checkpoint(uri: str, tracking_uri: str | None = None) -> Located:
             raise ModelError(uri, "is no run URI", "Expected runs:/ID or runs:/ID/last (32 hex).")
         which = match["which"] or "best"
         path = _from_run(uri, match["id"], f"{CHECKPOINTS}/{which}.ckpt", tracking_uri)
-        return Located(uri, path, match["id"])
+        return LocatedCheckpoint(uri, path, match["id"])
     if uri.startswith("models:"):
         return _from_registry(uri, tracking_uri)
     path = Path(uri).expanduser()
@@ -75,11 +75,11 @@ def locate_checkpoint(uri: str, tracking_uri: str | None = None) -> Located:
                 "Give the folder of one training, or the file itself.",
             )
         if not found:
-            return Located(uri, path, None)
+            return LocatedCheckpoint(uri, path, None)
         path = found[0]
     if not path.is_file():
         raise ModelError(uri, "no such checkpoint", "Give a .ckpt file, runs:/ID or models:/NAME.")
-    return Located(uri, path, run_of_file(path))
+    return LocatedCheckpoint(uri, path, read_run_id(path))
 
 
 def _is_foreign(folder: Path) -> bool:
@@ -89,7 +89,7 @@ def _is_foreign(folder: Path) -> bool:
     return (folder / "best_model.pth").is_file() or any((folder / CHECKPOINTS).glob("*.ckpt"))
 
 
-def run_of_file(path: Path) -> str | None:
+def read_run_id(path: Path) -> str | None:
     """Return the run that a training folder belongs to: training leaves ``run_id`` beside it."""
     for folder in (path.parent, path.parent.parent):
         note = folder / "run_id"
@@ -135,7 +135,7 @@ def _from_run(uri: str, run_id: str, artifact: str, tracking_uri: str | None) ->
         ) from error
 
 
-def _from_registry(uri: str, tracking_uri: str | None) -> Located:
+def _from_registry(uri: str, tracking_uri: str | None) -> LocatedCheckpoint:
     client = connect(tracking_uri)
     match = re.fullmatch(r"models:/(?P<name>[^/@]+)(?:/(?P<version>\d+)|@(?P<alias>[\w-]+))", uri)
     if match is None:
@@ -149,7 +149,7 @@ def _from_registry(uri: str, tracking_uri: str | None) -> Located:
     files = [folder] if folder.is_file() else sorted(folder.rglob("best.ckpt"))
     if not files:
         raise ModelError(uri, "the version holds no best.ckpt", "Register it again.")
-    return Located(uri, files[0], version.run_id or None)
+    return LocatedCheckpoint(uri, files[0], version.run_id or None)
 
 
 def _version(client: MlflowClient, match: re.Match[str]) -> ModelVersion:

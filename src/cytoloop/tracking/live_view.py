@@ -53,7 +53,7 @@ def trainings_table(found: Sequence[RunStatus]) -> Table:
     return table
 
 
-def watch(one: RunStatus, every: float = 1.0) -> None:
+def watch_training(one: RunStatus, every: float = 1.0) -> None:
     """Show one training until it ends: redrawn on a terminal, else a line for each validation.
 
     Parameters
@@ -64,20 +64,23 @@ def watch(one: RunStatus, every: float = 1.0) -> None:
     """
     told = len(one.validations)
     with Live(
-        view(one, stderr_console.width), console=stderr_console, auto_refresh=False, transient=False
+        render_status(one, stderr_console.width),
+        console=stderr_console,
+        auto_refresh=False,
+        transient=False,
     ) as live:
         while one.update().holder is not None:
             if stderr_console.is_terminal:
-                live.update(view(one, stderr_console.width), refresh=True)
+                live.update(render_status(one, stderr_console.width), refresh=True)
             else:
                 for line in one.validations[told:]:
-                    log.info("%s", validation_line(line))
+                    log.info("%s", format_validation(line))
                 told = len(one.validations)
             time.sleep(every)
-        live.update(view(one, stderr_console.width), refresh=True)
+        live.update(render_status(one, stderr_console.width), refresh=True)
 
 
-def view(one: RunStatus, width: int) -> Group:
+def render_status(one: RunStatus, width: int) -> Group:
     """Return the live view: where, how far, the losses and scores of the last validations.
 
     Parameters
@@ -134,7 +137,7 @@ def _scores_table(lines: Sequence[Mapping[str, Any]], width: int) -> Table:
     return table
 
 
-def validation_line(line: dict[str, object]) -> str:
+def format_validation(line: dict[str, object]) -> str:
     """Return a validation in one line."""
     scores = line["scores"]
     values = scores.items() if isinstance(scores, dict) else ()

@@ -21,14 +21,14 @@ from filelock import FileLock, Timeout
 from cytoloop.errors import ConfigError
 from cytoloop.io.atomic import replacing
 
-NOTE = "training.json"
+NOTE_FILE = "training.json"
 """Name of the note in the output folder of a training that runs."""
 
 _RANKS = ("LOCAL_RANK", "SLURM_PROCID")
 
 
 @dataclass(frozen=True)
-class Holder:
+class TrainingProcess:
     """A process that trains.
 
     Attributes
@@ -76,7 +76,7 @@ def state_folder() -> Path:
 
 
 @contextmanager
-def training(
+def lock_training(
     folder: str | Path, devices: Sequence[str], lock: bool = True
 ) -> Iterator[Callable[[str], None]]:
     """Hold the devices while a training runs, and leave a note in its folder.
@@ -107,7 +107,7 @@ def training(
         yield lambda run_id: None
         return
     folder = Path(folder).absolute()
-    if (other := holder_in(folder)) is not None:
+    if (other := find_process(folder)) is not None:
         raise _taken(str(folder), other)
     me = psutil.Process()
     notes: list[Path] = []
@@ -115,7 +115,7 @@ def training(
     def name(run_id: str) -> None:
         facts = (me.pid, me.create_time(), socket.gethostname(), run_id, str(folder))
         for note in notes:
-            _write(note, Holder(*facts, tuple(devices)))
+            _write(note, TrainingProcess(*facts, tuple(devices)))
 
     with ExitStack() as held:
         for device in sorted(devices) if lock else ():
@@ -123,8 +123,8 @@ def training(
             _hold(held, note, device)
             held.callback(note.unlink, missing_ok=True)
             notes.append(note)
-        notes.append(folder / NOTE)
-        held.callback((folder / NOTE).unlink, missing_ok=True)
+        notes.append(folder / NOTE_FILE)
+        held.callback((folder / NOTE_FILE).unlink, missing_ok=True)
         name("")
         yield name
 
@@ -143,19 +143,19 @@ def _hold(held: ExitStack, note: Path, device: str) -> None:
         ) from error
 
 
-def holder_in(folder: str | Path) -> Holder | None:
+def find_process(folder: str | Path) -> TrainingProcess | None:
     """Return who trains in an output folder, None where nobody does."""
-    return _living(Path(folder) / NOTE)
+    return _living(Path(folder) / NOTE_FILE)
 
 
-def holders() -> list[Holder]:
+def list_processes() -> list[TrainingProcess]:
     """Return who holds an accelerator of this machine."""
     notes = sorted(state_folder().glob(f"{_machine()}.*.json"))
     found = [holder for note in notes if (holder := _living(note)) is not None]
     return list({holder.pid: holder for holder in found}.values())
 
 
-def _taken(what: str, holder: Holder | None) -> ConfigError:
+def _taken(what: str, holder: TrainingProcess | None) -> ConfigError:
     if holder is None:  # between its lock and its note
         return ConfigError(
             what, "is taken by a training that starts just now", "Try again, or with lock=false."
@@ -179,21 +179,21 @@ def _note_of(device: str) -> Path:
     return state_folder() / f"{_machine()}.{device}.json"
 
 
-def _write(note: Path, holder: Holder) -> None:
+def _write(note: Path, holder: TrainingProcess) -> None:
     with replacing(note) as temporary:
         temporary.write_text(json.dumps(asdict(holder)) + "\n", encoding="utf-8")
 
 
-def _living(note: Path) -> Holder | None:
+def _living(note: Path) -> TrainingProcess | None:
     holder = _read(note)
     return holder if holder is not None and holder.alive else None
 
 
-def _read(note: Path) -> Holder | None:
+def _read(note: Path) -> TrainingProcess | None:
     """Return the holder that a note names, None where it is missing or spoiled."""
     try:
         facts = json.loads(note.read_text(encoding="utf-8"))
-        return Holder(
+        return TrainingProcess(
             int(facts["pid"]),
             float(facts["born"]),
             str(facts["host"]),

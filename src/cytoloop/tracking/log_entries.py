@@ -15,16 +15,16 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 
 from cytoloop.errors import listed
 
-Entry = dict[str, Any]
-"""One write, as JSON has it: ``{"kind": ..., ...}``, see `deliver`."""
+LogEntry = dict[str, Any]
+"""One write, as JSON has it: ``{"kind": ..., ...}``, see `write_entry`."""
 
-LONGEST = 6000
+MAX_PARAM_CHARS = 6000
 """Characters of a parameter that MLflow keeps."""
 
 _AWAY = ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED", "BAD_GATEWAY")
 
 
-def deliver(client: MlflowClient, run_id: str, entry: Entry) -> None:
+def write_entry(client: MlflowClient, run_id: str, entry: LogEntry) -> None:
     """Write one entry into the store; a second time changes nothing.
 
     Kinds and their keys: ``params`` (values), ``tags`` (values), ``metrics`` (values, step, time
@@ -44,7 +44,7 @@ def deliver(client: MlflowClient, run_id: str, entry: Entry) -> None:
             client.log_batch(run_id, metrics=rows[start : start + 500])
     elif kind == "params":
         known = client.get_run(run_id).data.params  # those that are there stay as they are
-        params = [Param(k, v[:LONGEST]) for k, v in values.items() if k not in known]
+        params = [Param(k, v[:MAX_PARAM_CHARS]) for k, v in values.items() if k not in known]
         for start in range(0, len(params), 100):
             client.log_batch(run_id, params=params[start : start + 100])
     elif kind == "tags":
@@ -63,7 +63,7 @@ def deliver(client: MlflowClient, run_id: str, entry: Entry) -> None:
         client.set_terminated(run_id, entry["status"], entry["time"])
 
 
-def is_away(error: BaseException) -> bool:
+def is_unavailable(error: BaseException) -> bool:
     """Tell a store that does not answer, which may come back, from one that refuses."""
     if isinstance(error, MlflowException):
         return str(error.error_code) in _AWAY
@@ -72,7 +72,7 @@ def is_away(error: BaseException) -> bool:
     return isinstance(error, OSError) and not isinstance(error, FileNotFoundError)
 
 
-def metrics_entry(values: Mapping[str, float], step: int) -> Entry:
+def metrics_entry(values: Mapping[str, float], step: int) -> LogEntry:
     """Return metrics at a step, now; values that are no finite number are left out."""
     finite = {
         k: float(v)
@@ -82,17 +82,17 @@ def metrics_entry(values: Mapping[str, float], step: int) -> Entry:
     return {"kind": "metrics", "values": finite, "step": step, "time": get_current_time_millis()}
 
 
-def file_entry(path: str | Path, folder: str | None) -> Entry:
+def file_entry(path: str | Path, folder: str | None) -> LogEntry:
     """Return a file, by its absolute path."""
     return {"kind": "file", "path": str(Path(path).absolute()), "folder": folder}
 
 
-def end_entry(status: str) -> Entry:
+def end_entry(status: str) -> LogEntry:
     """Return the end of a run, now."""
     return {"kind": "end", "status": status, "time": get_current_time_millis()}
 
 
-def named(entry: Entry) -> str:
+def describe_entry(entry: LogEntry) -> str:
     """Return what an entry is, in a few words."""
     if entry["kind"] in ("file", "text"):
         return f"file {Path(entry.get('path') or entry['name']).name}"
@@ -100,12 +100,12 @@ def named(entry: Entry) -> str:
     return f"{entry['kind']} {listed(names, 4)}".strip()
 
 
-def as_line(entry: Entry) -> str:
+def to_json_line(entry: LogEntry) -> str:
     """Return an entry as a line of JSON."""
     return json.dumps(entry) + "\n"
 
 
-def from_line(line: str) -> Entry | None:
+def from_json_line(line: str) -> LogEntry | None:
     """Return the entry of a line, None of one that was cut off by a crash."""
     try:
         entry = json.loads(line)

@@ -9,7 +9,7 @@ from typing import Any
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
-from cytoloop.tracking.run import TrackedRun, spooled_run, start_run
+from cytoloop.tracking.run import TrackedRun, active_run, start_run
 
 
 class RunLogger(Logger):
@@ -39,7 +39,7 @@ class RunLogger(Logger):
         """The run."""
         if self._run is None:
             name, uri, run_id = self._where
-            self._run = spooled_run(run_id) or start_run(name, name, uri, run_id)
+            self._run = active_run(run_id) or start_run(name, name, uri, run_id)
         return self._run
 
     @property

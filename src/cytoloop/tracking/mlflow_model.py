@@ -25,7 +25,7 @@ _ANY = TensorSpec(np.dtype("O"), (-1,))
 """An array of any dtype and shape; MLflow refuses uint16 where float32 is stated."""
 
 
-class Model(Protocol):
+class ServedModel(Protocol):
     """What a version tells of its model, as `cytoloop.inference.pyfunc.Served`."""
 
     @property
@@ -57,7 +57,7 @@ class Model(Protocol):
         """In words."""
 
 
-def pack(model: Model, folder: Path, files: Mapping[str, str]) -> float:
+def write_mlflow_model(model: ServedModel, folder: Path, files: Mapping[str, str]) -> float:
     """Write the folder, which must not exist, and predict with it as MLflow does.
 
     Parameters
@@ -112,12 +112,12 @@ def pack(model: Model, folder: Path, files: Mapping[str, str]) -> float:
     return difference
 
 
-def as_text(values: Mapping[str, Any]) -> str:
+def to_json(values: Mapping[str, Any]) -> str:
     """Return plain values as JSON."""
     return json.dumps(values, indent=2) + "\n"
 
 
-def _signature(model: Model) -> ModelSignature:
+def _signature(model: ServedModel) -> ModelSignature:
     """Return what goes in and out: objects, or classes, unless ``output`` says otherwise."""
     sides = (-1,) * len(model.axes.lstrip("C"))
     dtype = np.dtype("int32" if model.parameters["output"][1] == "labels" else "uint8")

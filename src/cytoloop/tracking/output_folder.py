@@ -6,10 +6,10 @@ import shutil
 from pathlib import Path
 
 from cytoloop.errors import OutputError
-from cytoloop.tracking.resume import FINISHED, LAST
+from cytoloop.tracking.resume import FINISHED_FILE, LAST_CHECKPOINT
 
 
-def refuse_trained(folder: Path) -> None:
+def check_not_trained(folder: Path) -> None:
     """Refuse a folder that holds a trained model.
 
     Raises
@@ -17,7 +17,7 @@ def refuse_trained(folder: Path) -> None:
     OutputError
         It does.
     """
-    if (folder / LAST).is_file():
+    if (folder / LAST_CHECKPOINT).is_file():
         raise OutputError(
             str(folder),
             "the folder holds a trained model",
@@ -25,7 +25,7 @@ def refuse_trained(folder: Path) -> None:
         )
 
 
-def forget_former(folder: Path, resumed: bool = False) -> None:
+def clear_output_folder(folder: Path, resumed: bool = False) -> None:
     """Remove what a former training left: the new run must not inherit its model.
 
     Parameters
@@ -34,7 +34,7 @@ def forget_former(folder: Path, resumed: bool = False) -> None:
     resumed : bool
         The same run goes on: only its word that it has finished is taken back.
     """
-    (folder / FINISHED).unlink(missing_ok=True)
+    (folder / FINISHED_FILE).unlink(missing_ok=True)
     if resumed:
         return
     for former in (folder / "checkpoints", folder / "snapshots"):

@@ -16,14 +16,14 @@ from mlflow.exceptions import MlflowException
 
 from cytoloop.errors import ConfigError, ModelError
 from cytoloop.tracking.checkpoints import fetch_artifact
-from cytoloop.tracking.mlflow_model import Model, as_text, pack
+from cytoloop.tracking.mlflow_model import ServedModel, to_json, write_mlflow_model
 from cytoloop.tracking.run import CHECKPOINTS, TrackedRun, open_run, start_run
 from cytoloop.tracking.store import connect
 
 log = logging.getLogger(__name__)
 
 CHAMPION = "champion"
-VERDICT, AGAINST = "cytoloop.verdict", "cytoloop.compared_with"
+VERDICT, COMPARED_WITH = "cytoloop.verdict", "cytoloop.compared_with"
 _SHA = "cytoloop.sha256"
 _OF_RUN = ("cytoloop.data_hash", "cytoloop.parent_run", "cytoloop.parent_model")
 _FOLDER = "registered"
@@ -71,7 +71,7 @@ class Version:
         return self.tags.get(_SHA, "")
 
 
-def check_name(name: str) -> str:
+def check_model_name(name: str) -> str:
     """Return a name that a model may have.
 
     Raises
@@ -136,12 +136,12 @@ def find_version(uri: str, newest: bool = False) -> Version:
     return found[0]
 
 
-def champion(name: str) -> Version | None:
+def find_champion(name: str) -> Version | None:
     """Return the champion of a model, None where there is none yet."""
     return next((one for one in list_versions(name) if CHAMPION in one.aliases), None)
 
 
-def register(name: str, model: Model, run_id: str | None, origin: str = "") -> Version:
+def register_model(name: str, model: ServedModel, run_id: str | None, origin: str = "") -> Version:
     """Make a version of a checkpoint of ours; of the same one and name there is only one.
 
     Parameters
@@ -165,7 +165,7 @@ def register(name: str, model: Model, run_id: str | None, origin: str = "") -> V
         The run is not in the store.
     """
     client = connect()
-    check_name(name)
+    check_model_name(name)
     known = _names(client)
     for former in _of(client, name) if name in known else ():
         if former.sha256 == model.sha256:
@@ -178,7 +178,7 @@ def register(name: str, model: Model, run_id: str | None, origin: str = "") -> V
     place = f"{_FOLDER}/{model.sha256[:12]}"
     with tempfile.TemporaryDirectory(prefix="cytoloop-register-") as temporary:
         folder = Path(temporary) / "package"
-        pack(model, folder, _files(run, info.data.metrics, tags))
+        write_mlflow_model(model, folder, _files(run, info.data.metrics, tags))
         client.log_artifacts(run.run_id, str(folder), place)
     if name not in known:
         client.create_registered_model(name)
@@ -189,19 +189,21 @@ def register(name: str, model: Model, run_id: str | None, origin: str = "") -> V
     return version
 
 
-def move_champion(version: Version, verdict: str, against: Version | None) -> None:
+def set_champion(version: Version, verdict: str, against: Version | None) -> None:
     """Point the alias at a version, and write down why."""
     client = connect()
-    note_verdict(version, verdict, against)
+    write_verdict(version, verdict, against)
     client.set_registered_model_alias(version.name, CHAMPION, str(version.number))
 
 
-def note_verdict(version: Version, verdict: str, against: Version | None) -> None:
+def write_verdict(version: Version, verdict: str, against: Version | None) -> None:
     """Write the verdict on a version as its tag."""
     client = connect()
     number = str(version.number)
     client.set_model_version_tag(version.name, number, VERDICT, verdict)
-    client.set_model_version_tag(version.name, number, AGAINST, against.uri if against else "")
+    client.set_model_version_tag(
+        version.name, number, COMPARED_WITH, against.uri if against else ""
+    )
 
 
 def _names(client: MlflowClient) -> list[str]:
@@ -247,7 +249,7 @@ def _version(
     )
 
 
-def run_scores(run_id: str | None) -> dict[str, float]:
+def read_run_scores(run_id: str | None) -> dict[str, float]:
     """Return the ``test/...`` and ``val/...`` scores of a run, none of one that is not here."""
     return _scores(connect(), run_id) if run_id else {}
 
@@ -263,7 +265,7 @@ def _scores(client: MlflowClient, run_id: str | None) -> dict[str, float]:
 
 def _files(run: TrackedRun, metrics: Mapping[str, float], tags: Mapping[str, str]) -> dict:
     """Return what lies beside the checkpoint: scores, facts and the config of the training."""
-    files = {"scores.json": as_text(dict(metrics)), "facts.json": as_text(dict(tags))}
+    files = {"scores.json": to_json(dict(metrics)), "facts.json": to_json(dict(tags))}
     try:
         config = fetch_artifact(run.run_id, "config.yaml", str(run.client.tracking_uri))
         files["config.yaml"] = config.read_text(encoding="utf-8")
@@ -272,7 +274,7 @@ def _files(run: TrackedRun, metrics: Mapping[str, float], tags: Mapping[str, str
     return files
 
 
-def _import_run(name: str, model: Model, origin: str) -> TrackedRun:
+def _import_run(name: str, model: ServedModel, origin: str) -> TrackedRun:
     """Return a run for a model that none here has made."""
     run = start_run(_IMPORTS, f"import-{name}")
     run.tags({"cytoloop.task": "import", "cytoloop.parent_model": origin or None})

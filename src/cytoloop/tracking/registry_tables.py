@@ -8,7 +8,7 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
-from cytoloop.tracking.registry import AGAINST, VERDICT, Version
+from cytoloop.tracking.registry import COMPARED_WITH, VERDICT, Version
 
 _VERDICTS = ("better", "worse", "no evidence", "first", "forced")
 _MAIN = {"test/f1_50": "f1_50", "test/dice": "dice", "val/dice": "val dice"}
@@ -40,7 +40,7 @@ def versions_table(versions: Sequence[Version]) -> Table:
     return table
 
 
-def version_table(version: Version) -> Table:
+def version_details_table(version: Version) -> Table:
     """Return everything that is known of a version."""
     table = Table(
         box=box.SIMPLE, padding=(0, 1), show_header=False, title=version.uri, title_justify="left"
@@ -53,12 +53,12 @@ def version_table(version: Version) -> Table:
         "run": f"runs:/{version.run_id}" if version.run_id else "",
         "files": version.source,
         "verdict": version.tags.get(VERDICT, ""),
-        "against": version.tags.get(AGAINST, ""),
+        "against": version.tags.get(COMPARED_WITH, ""),
     }
     rows |= {
         name.removeprefix("cytoloop."): value
         for name, value in sorted(version.tags.items())
-        if name not in (VERDICT, AGAINST)
+        if name not in (VERDICT, COMPARED_WITH)
     }
     rows |= {name: f"{value:.4f}" for name, value in sorted(version.scores.items())}
     for name, value in rows.items():
@@ -68,5 +68,5 @@ def version_table(version: Version) -> Table:
 
 
 def _word(verdict: str) -> str:
-    """Return the verdict without its reason, which `version_table` tells."""
+    """Return the verdict without its reason, which `version_details_table` tells."""
     return next((word for word in _VERDICTS if verdict.startswith(word)), "")

@@ -9,13 +9,13 @@ from pathlib import Path
 from cytoloop.errors import ModelError
 from cytoloop.io.atomic import replacing
 
-LAST = "checkpoints/last.ckpt"
+LAST_CHECKPOINT = "checkpoints/last.ckpt"
 _BEFORE = "checkpoints/last-1.ckpt"  # kept by cytoloop.training.checkpoint_io
-FINISHED = "finished"
+FINISHED_FILE = "finished"
 """Name of the file that a finished training leaves in its folder, with its final scores."""
 
 
-def find_resumable(which: str, runs_dir: str | Path = "runs") -> Path:
+def find_run_to_resume(which: str, runs_dir: str | Path = "runs") -> Path:
     """Return the folder of the run to go on with.
 
     Parameters
@@ -31,7 +31,7 @@ def find_resumable(which: str, runs_dir: str | Path = "runs") -> Path:
         There is none, it has no ``last.ckpt``, or its folder is not on this machine.
     """
     if which.lower() == "true":
-        open_ = [folder for folder in _known(runs_dir) if not (folder / FINISHED).is_file()]
+        open_ = [folder for folder in _known(runs_dir) if not (folder / FINISHED_FILE).is_file()]
         if not open_:
             raise ModelError(
                 f"{runs_dir}/train",
@@ -46,27 +46,27 @@ def find_resumable(which: str, runs_dir: str | Path = "runs") -> Path:
         folder = Path(run.client.get_run(run.run_id).data.tags.get("cytoloop.output", ""))
     else:
         folder = Path(which).expanduser()
-    if not has_last(folder):
+    if not can_resume(folder):
         raise ModelError(
             which,
-            f"no {LAST} in {folder}",
+            f"no {LAST_CHECKPOINT} in {folder}",
             "A run can be resumed from its first validation on; else start it again.",
         )
     return folder
 
 
-def has_last(folder: Path) -> bool:
+def can_resume(folder: Path) -> bool:
     """Tell whether a training's folder holds a state to go on from."""
-    return (folder / LAST).is_file() or (folder / _BEFORE).is_file()
+    return (folder / LAST_CHECKPOINT).is_file() or (folder / _BEFORE).is_file()
 
 
-def note_finished(folder: Path, scores: Mapping[str, float]) -> None:
+def write_final_scores(folder: Path, scores: Mapping[str, float]) -> None:
     """Leave word that a training has finished, and its final scores (name to value)."""
-    with replacing(folder / FINISHED) as temporary:
+    with replacing(folder / FINISHED_FILE) as temporary:
         temporary.write_text(json.dumps(dict(scores)) + "\n", encoding="utf-8")
 
 
-def note_training(folder: Path, runs_dir: str | Path) -> None:
+def add_training_folder(folder: Path, runs_dir: str | Path) -> None:
     """Remember where a training writes, so that ``resume=true`` finds it with any ``output=``."""
     notes = Path(runs_dir, _NOTES)
     notes.parent.mkdir(parents=True, exist_ok=True)
@@ -77,7 +77,7 @@ def note_training(folder: Path, runs_dir: str | Path) -> None:
 _NOTES = "trainings.txt"
 
 
-def noted_trainings(runs_dir: str | Path) -> list[Path]:
+def list_training_folders(runs_dir: str | Path) -> list[Path]:
     """Return the output folders of the trainings here, in the order of their (last) start."""
     notes = Path(runs_dir, _NOTES)
     noted = notes.read_text(encoding="utf-8").splitlines() if notes.is_file() else []
@@ -86,8 +86,10 @@ def noted_trainings(runs_dir: str | Path) -> list[Path]:
 
 def _known(runs_dir: str | Path) -> list[Path]:
     """Return the folders of trainings here that have a last checkpoint."""
-    return [folder for folder in noted_trainings(runs_dir) if has_last(folder)]
+    return [folder for folder in list_training_folders(runs_dir) if can_resume(folder)]
 
 
 def _last_saved(folder: Path) -> float:
-    return max(p.stat().st_mtime for p in (folder / LAST, folder / _BEFORE) if p.is_file())
+    return max(
+        p.stat().st_mtime for p in (folder / LAST_CHECKPOINT, folder / _BEFORE) if p.is_file()
+    )

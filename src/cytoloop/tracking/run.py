@@ -15,15 +15,15 @@ from mlflow.exceptions import MlflowException
 from cytoloop.errors import ModelError
 from cytoloop.redact import redact_url
 from cytoloop.tracking.log_entries import (
-    LONGEST,
-    Entry,
-    deliver,
+    MAX_PARAM_CHARS,
+    LogEntry,
     end_entry,
     file_entry,
     metrics_entry,
+    write_entry,
 )
-from cytoloop.tracking.spool import SPOOL, Spool
-from cytoloop.tracking.store import connect, experiment_id
+from cytoloop.tracking.spool import SPOOL_FILE, Spool
+from cytoloop.tracking.store import connect, ensure_experiment
 
 log = logging.getLogger(__name__)
 
@@ -44,14 +44,14 @@ class TrackedRun:
         self.client = client
         self.run_id = run_id
 
-    def _put(self, entry: Entry) -> None:
-        deliver(self.client, self.run_id, entry)
+    def _put(self, entry: LogEntry) -> None:
+        write_entry(self.client, self.run_id, entry)
 
     def params(self, values: Mapping[str, Any]) -> None:
         """Log parameters (flattened config); those that are there already stay as they are."""
         texts = {k: str(v) for k, v in values.items()}
         self._put({"kind": "params", "values": texts})
-        if long := {k: v for k, v in texts.items() if len(v) > LONGEST}:
+        if long := {k: v for k, v in texts.items() if len(v) > MAX_PARAM_CHARS}:
             self.text(json.dumps(long, indent=1), "long_params.json")
 
     def tags(self, values: Mapping[str, Any]) -> None:
@@ -97,10 +97,10 @@ class SpooledRun(TrackedRun):
     def __init__(self, client: MlflowClient, run_id: str, folder: Path) -> None:
         super().__init__(client, run_id)
         self.folder = folder
-        self._spool = Spool(client, run_id, folder / SPOOL)
+        self._spool = Spool(client, run_id, folder / SPOOL_FILE)
         _OPEN[run_id] = self
 
-    def _put(self, entry: Entry) -> None:
+    def _put(self, entry: LogEntry) -> None:
         self._spool.put(entry)
 
     def end(self, status: str) -> None:
@@ -120,7 +120,7 @@ class SpooledRun(TrackedRun):
 _OPEN: dict[str, SpooledRun] = {}
 
 
-def spooled_run(run_id: str | None) -> SpooledRun | None:
+def active_run(run_id: str | None) -> SpooledRun | None:
     """Return the run of that id that a training of this process writes to."""
     return _OPEN.get(run_id or "")
 
@@ -142,7 +142,7 @@ def start_run(
         run = open_run(run_id, uri, client)
         client.update_run(run_id, status="RUNNING")
         return run
-    made = client.create_run(experiment_id(client, experiment), run_name=name)
+    made = client.create_run(ensure_experiment(client, experiment), run_name=name)
     return TrackedRun(client, made.info.run_id)
 
 
@@ -167,7 +167,7 @@ def open_run(run_id: str, uri: str | None = None, client: MlflowClient | None = 
 
 
 @contextmanager
-def ending(run: TrackedRun, checkpoints: Path) -> Iterator[None]:
+def closing_run(run: TrackedRun, checkpoints: Path) -> Iterator[None]:
     """Close the run as its training ends: FINISHED, KILLED (stopped) or FAILED.
 
     Whatever the end, the checkpoints that exist are stored with the run. Of a failure the tag

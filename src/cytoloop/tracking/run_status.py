@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from cytoloop.errors import ConfigError, ModelError
-from cytoloop.tracking.lock import NOTE, Holder, holder_in, holders
-from cytoloop.tracking.resume import FINISHED, has_last, noted_trainings
+from cytoloop.tracking.lock import NOTE_FILE, TrainingProcess, find_process, list_processes
+from cytoloop.tracking.resume import FINISHED_FILE, can_resume, list_training_folders
 
 _PROGRESS = "progress.jsonl"
 
@@ -42,7 +42,7 @@ class RunStatus:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.holder: Holder | None = None
+        self.holder: TrainingProcess | None = None
         self.last: dict[str, Any] = {}
         self.loss = math.nan
         self.validations: list[dict[str, Any]] = []
@@ -51,7 +51,7 @@ class RunStatus:
 
     def update(self) -> RunStatus:
         """Read the lines that are new; return itself."""
-        self.holder = holder_in(self.folder)
+        self.holder = find_process(self.folder)
         try:
             with (self.folder / _PROGRESS).open("rb") as file:
                 if file.seek(0, os.SEEK_END) < self._offset:  # overwritten by another training
@@ -84,9 +84,9 @@ class RunStatus:
         """``running``, ``finished``, ``stopped`` (can be resumed) or ``ended`` (cannot)."""
         if self.holder is not None:
             return "running"
-        if (self.folder / FINISHED).is_file():
+        if (self.folder / FINISHED_FILE).is_file():
             return "finished"
-        return "stopped" if has_last(self.folder) else "ended"
+        return "stopped" if can_resume(self.folder) else "ended"
 
     @property
     def run_id(self) -> str:
@@ -110,7 +110,7 @@ class RunStatus:
     def final(self) -> dict[str, float]:
         """The scores that the training has ended with, by name; empty before."""
         try:
-            facts = json.loads((self.folder / FINISHED).read_text(encoding="utf-8"))
+            facts = json.loads((self.folder / FINISHED_FILE).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return {}
         found = facts.items() if isinstance(facts, dict) and self.holder is None else ()
@@ -119,7 +119,7 @@ class RunStatus:
     @property
     def changed(self) -> float:
         """When it was last heard of, seconds since 1970."""
-        files = (self.folder / _PROGRESS, self.folder / NOTE, self.folder)
+        files = (self.folder / _PROGRESS, self.folder / NOTE_FILE, self.folder)
         return next((p.stat().st_mtime for p in files if p.exists()), 0.0)
 
     def best(self, score: str = "val/dice") -> float | None:
@@ -129,15 +129,15 @@ class RunStatus:
         return max(known) if known else None
 
 
-def run_statuses(runs_dir: str | Path) -> list[RunStatus]:
+def list_statuses(runs_dir: str | Path) -> list[RunStatus]:
     """Return the trainings of this project and those that hold this machine, newest last."""
-    folders = [Path(holder.folder) for holder in holders()]
-    folders += [folder for folder in noted_trainings(runs_dir) if folder.is_dir()]
+    folders = [Path(holder.folder) for holder in list_processes()]
+    folders += [folder for folder in list_training_folders(runs_dir) if folder.is_dir()]
     found = [RunStatus(folder) for folder in dict.fromkeys(folders)]
     return sorted(found, key=lambda one: (one.state == "running", one.changed))
 
 
-def find_training(run: str, runs_dir: str | Path) -> RunStatus:
+def find_status(run: str, runs_dir: str | Path) -> RunStatus:
     """Return a training by its run's id (its first 6 signs will do), ``runs:/ID``, or its folder.
 
     Raises
@@ -150,7 +150,7 @@ def find_training(run: str, runs_dir: str | Path) -> RunStatus:
         return RunStatus(folder.absolute())
     name = run.removeprefix("runs:/").strip("/")
     found = [
-        one for one in run_statuses(runs_dir) if len(name) >= 6 and one.run_id.startswith(name)
+        one for one in list_statuses(runs_dir) if len(name) >= 6 and one.run_id.startswith(name)
     ]
     if len(found) == 1:
         return found[0]
@@ -161,7 +161,7 @@ def find_training(run: str, runs_dir: str | Path) -> RunStatus:
     )
 
 
-def cancel(one: RunStatus) -> Iterator[float]:
+def cancel_training(one: RunStatus) -> Iterator[float]:
     """Ask a training to stop, and yield the seconds waited until it has.
 
     Raises
@@ -184,7 +184,7 @@ def cancel(one: RunStatus) -> Iterator[float]:
     except ProcessLookupError:
         return
     started = time.monotonic()
-    while holder_in(one.folder) == holder:
+    while find_process(one.folder) == holder:
         yield time.monotonic() - started
         time.sleep(0.2)
 

@@ -17,8 +17,8 @@ from cytoloop.urls import plain_path
 
 log = logging.getLogger(__name__)
 
-SCORES = "evaluation"
-LATEST = "cytoloop.evaluation"
+EVALUATION_FOLDER = "evaluation"
+LATEST_TAG = "cytoloop.evaluation"
 """Tag: the folder of artifacts of the latest evaluation; of number N it is ``LATEST.N``."""
 
 
@@ -45,7 +45,7 @@ def record_scores(
         log.info("the predictions are not of one MLflow run: scores are in the files only")
         return
     run = open_run(runs.pop())
-    folder = record_evaluation(run, next_number(run), scores, files, truth)
+    folder = record_evaluation(run, next_evaluation_number(run), scores, files, truth)
     log.info("scores are in MLflow run %s as test/..., files in %s/", run.run_id, folder)
 
 
@@ -64,7 +64,7 @@ def record_evaluation(
     ----------
     run : TrackedRun
     number : int
-        See `next_number`.
+        See `next_evaluation_number`.
     scores : mapping
         Name to value, logged as ``test/...``; None is left out.
     files : iterable of paths
@@ -74,18 +74,18 @@ def record_evaluation(
     parts = PurePath(plain_path(truth)).parts
     name = "_".join(stem(part) for part in parts[-2:] if not re.search(r"[*?\[{/\\]", part))
     name = re.sub(r"[^A-Za-z0-9_-]+", "_", name).strip("_")[:60]
-    folder = f"{SCORES}/{number}_{name}" if name else f"{SCORES}/{number}"
+    folder = f"{EVALUATION_FOLDER}/{number}_{name}" if name else f"{EVALUATION_FOLDER}/{number}"
     values = {f"test/{key}": v for key, v in scores.items() if isinstance(v, (int, float))}
     run.metrics(values, number)
     run.files(files, folder)
-    run.tags({f"{LATEST}.{number}": f"{folder}: {redact_url(truth)}", LATEST: folder})
+    run.tags({f"{LATEST_TAG}.{number}": f"{folder}: {redact_url(truth)}", LATEST_TAG: folder})
     return folder
 
 
-def next_number(run: TrackedRun) -> int:
+def next_evaluation_number(run: TrackedRun) -> int:
     """Return the number of the evaluation that comes next, from 1."""
     tags = run.client.get_run(run.run_id).data.tags
-    numbers = [key[len(LATEST) + 1 :] for key in tags if key.startswith(f"{LATEST}.")]
+    numbers = [key[len(LATEST_TAG) + 1 :] for key in tags if key.startswith(f"{LATEST_TAG}.")]
     return max((int(n) for n in numbers if n.isdigit()), default=0) + 1
 
 
@@ -113,8 +113,10 @@ def fetch_scores(uri: str) -> Path:
             uri, "is no run URI", "Expected runs:/ID (32 hex), or runs:/ID/FOLDER of an evaluation."
         )
     tags = open_run(match[1]).client.get_run(match[1]).data.tags
-    latest = tags.get(LATEST, SCORES)  # runs of earlier versions have it in the folder itself
-    folder = f"{SCORES}/{match[2]}" if match[2] else latest
+    latest = tags.get(
+        LATEST_TAG, EVALUATION_FOLDER
+    )  # runs of earlier versions have it in the folder itself
+    folder = f"{EVALUATION_FOLDER}/{match[2]}" if match[2] else latest
     try:
         return fetch_artifact(match[1], f"{folder}/metrics.csv")
     except FileNotFoundError as error:

@@ -13,11 +13,18 @@ from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
 from cytoloop.redact import redact_url
-from cytoloop.tracking.log_entries import Entry, as_line, deliver, from_line, is_away, named
+from cytoloop.tracking.log_entries import (
+    LogEntry,
+    describe_entry,
+    from_json_line,
+    is_unavailable,
+    to_json_line,
+    write_entry,
+)
 
 log = logging.getLogger(__name__)
 
-SPOOL = "mlflow_spool.jsonl"
+SPOOL_FILE = "mlflow_spool.jsonl"
 """Name of the file in the output folder; its first line names the run."""
 
 _PAUSES = (1.0, 2.0, 4.0, 8.0, 15.0)  # seconds between two tries while the store is away
@@ -29,7 +36,7 @@ class Spool:
 
     An entry is in the file before `put` returns, so a killed process loses none: the next one
     delivers them. What has been delivered twice is there once (see
-    `cytoloop.tracking.log_entries.deliver`). The file is gone when everything has arrived.
+    `cytoloop.tracking.log_entries.write_entry`). The file is gone when everything has arrived.
 
     Parameters
     ----------
@@ -43,7 +50,7 @@ class Spool:
         self.run_id = run_id
         self.path = path
         self.away = False
-        self._waiting: deque[Entry] = deque()
+        self._waiting: deque[LogEntry] = deque()
         self._change = threading.Condition()
         self._closing = threading.Event()
         self._served = time.monotonic()
@@ -57,14 +64,14 @@ class Spool:
             self._open_file()
         self._thread.start()
 
-    def put(self, entry: Entry) -> None:
+    def put(self, entry: LogEntry) -> None:
         """Write an entry down; it is delivered soon. This neither waits nor fails."""
         with self._change:
             try:
                 if not self.path.is_file():
                     self._open_file()
                 with self.path.open("a", encoding="utf-8") as file:
-                    file.write(as_line(entry))
+                    file.write(to_json_line(entry))
             except OSError as error:  # a full disk: the store may still take it
                 log.warning("%s: %s", self.path, error.strerror)
             self._waiting.append(entry)
@@ -91,7 +98,7 @@ class Spool:
 
     def _open_file(self) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.path.write_text(as_line({"kind": "run", "run_id": self.run_id}), encoding="utf-8")
+        self.path.write_text(to_json_line({"kind": "run", "run_id": self.run_id}), encoding="utf-8")
 
     def _work(self) -> None:
         failures = 0
@@ -103,10 +110,10 @@ class Spool:
                     self._change.wait()
                 entry = self._waiting[0]
             try:
-                deliver(self.client, self.run_id, entry)
+                write_entry(self.client, self.run_id, entry)
             except Exception as error:  # the thread must outlive whatever a library raises
                 failures += 1
-                if is_away(error) and (failures < _TRIES or not self._answers()):
+                if is_unavailable(error) and (failures < _TRIES or not self._answers()):
                     self._wait(failures, error)
                     continue
                 self._tell(entry, error)
@@ -130,14 +137,14 @@ class Spool:
         else:
             self._closing.wait(pause)
 
-    def _tell(self, entry: Entry, error: Exception) -> None:
+    def _tell(self, entry: LogEntry, error: Exception) -> None:
         """Say loudly what was refused, each reason once; the log file has all."""
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
         if (kind := f"{entry['kind']} {type(error).__name__}") not in self._told:
             self._told.add(kind)
-            log.error("MLflow refused %s: %s", named(entry), reason)
+            log.error("MLflow refused %s: %s", describe_entry(entry), reason)
         else:
-            logging.getLogger("mlflow").error("refused %s: %s", named(entry), reason)
+            logging.getLogger("mlflow").error("refused %s: %s", describe_entry(entry), reason)
 
     def _answers(self) -> bool:
         try:
@@ -158,9 +165,9 @@ class Spool:
             self._change.notify_all()
 
 
-def read_spool(path: Path) -> tuple[str, list[Entry]]:
+def read_spool(path: Path) -> tuple[str, list[LogEntry]]:
     """Return the run of a spool and the entries that wait in it."""
     with path.open(encoding="utf-8") as file:
-        entries = [entry for line in file if (entry := from_line(line)) is not None]
+        entries = [entry for line in file if (entry := from_json_line(line)) is not None]
     runs = [str(entry.get("run_id")) for entry in entries if entry["kind"] == "run"]
     return (runs[0] if runs else ""), [entry for entry in entries if entry["kind"] != "run"]

@@ -36,7 +36,7 @@ def tracking_uri(explicit: str | None = None) -> str:
     return f"sqlite:///{Path('mlflow.db').absolute().as_posix()}"
 
 
-def uri_of_folder(folder: Path) -> str | None:
+def read_tracking_uri(folder: Path) -> str | None:
     """Return the tracking URI that a training's own config names, None where it names none."""
     import yaml
 
@@ -128,7 +128,7 @@ def _reach(uri: str) -> None:
         engine.dispose()
 
 
-def refuse_password(uri: str | None) -> None:
+def check_no_password(uri: str | None) -> None:
     """Refuse a tracking URI with a password in a config: the run would keep it for all to read.
 
     Raises
@@ -153,7 +153,7 @@ def quiet_mlflow() -> None:
     quiet_libraries()
 
 
-def experiment_id(client: MlflowClient, name: str) -> str:
+def ensure_experiment(client: MlflowClient, name: str) -> str:
     """Return the id of an experiment, made if need be.
 
     Its artifacts lie beside a SQLite file; with another database in the folder of today's work.

@@ -7,12 +7,12 @@ from pathlib import Path
 
 from cytoloop.errors import ConfigError, ModelError
 from cytoloop.tracking.run import open_run
-from cytoloop.tracking.spool import SPOOL, Spool, read_spool
+from cytoloop.tracking.spool import SPOOL_FILE, Spool, read_spool
 
 log = logging.getLogger(__name__)
 
 
-def sync(folder: str | Path, uri: str | None = None) -> int:
+def send_spooled(folder: str | Path, uri: str | None = None) -> int:
     """Send what waits in the spool of a training; return the number of entries.
 
     Parameters
@@ -32,7 +32,7 @@ def sync(folder: str | Path, uri: str | None = None) -> int:
     folder = Path(folder)
     if not folder.is_dir():
         raise ModelError(str(folder), "no such folder", "Name the output folder of a training.")
-    path = folder / SPOOL
+    path = folder / SPOOL_FILE
     if not path.is_file():
         return 0
     run_id, entries = read_spool(path)

@@ -20,7 +20,7 @@ from cytoloop.data.entry import Entry
 from cytoloop.data.image_cache import ImageCache
 from cytoloop.errors import ConfigError
 from cytoloop.manifest import write_manifest
-from cytoloop.tracking.artifacts import artifact_of
+from cytoloop.tracking.artifacts import find_artifact
 from cytoloop.tracking.run import start_run
 from cytoloop.training.prepare.dataset import preflight
 from cytoloop.training.prepare.plan.choices import Choice, plan_network, plan_training
@@ -419,7 +419,7 @@ def test_a_run_leaves_its_plan_takes_an_edited_one_and_goes_on_by_its_own(
     assert ran.model.backbone.filters[0] == 8 and ran.data.patch_size[1:] == [24, 24]
     assert "as mine.yaml says" in Path("b/plan.yaml").read_text()
     run_id = Path("b/run_id").read_text().strip()
-    kept = artifact_of(f"runs:/{run_id}", "plan.yaml")
+    kept = find_artifact(f"runs:/{run_id}", "plan.yaml")
     assert kept.read_text() == Path("b/plan.yaml").read_text() and kept != Path("b/plan.yaml")
     capfd.readouterr()
     assert main(["check", "data.path=.", f"plan=runs:/{run_id}"]) == 0

@@ -10,12 +10,12 @@ log = logging.getLogger(__name__)
 
 def run(cfg: Any) -> None:
     """Ask the training to stop, wait until it has, and say how to go on."""
-    from cytoloop.tracking.run_status import cancel, find_training
+    from cytoloop.tracking.run_status import cancel_training, find_status
 
-    one = find_training(str(cfg.run), cfg.paths.runs_dir)
+    one = find_status(str(cfg.run), cfg.paths.runs_dir)
     told = -1.0
     try:
-        for seconds in cancel(one):
+        for seconds in cancel_training(one):
             if told < 0:
                 log.info("asked it to stop after this step")
             elif seconds - told > 30:

@@ -19,10 +19,10 @@ def run(cfg: Any) -> None:
     dataset, facts = preflight(cfg.data.path, cfg.data.fold, cfg.data.get("replay_path"))
     check_truth(cfg, dataset)
     if cfg.plan or cfg.preview or cfg.data.patch_size != AUTO:
-        from cytoloop.tracking.artifacts import artifact_of
+        from cytoloop.tracking.artifacts import find_artifact
         from cytoloop.training.prepare.plan.run import plan_run
 
-        plan_run(cfg, dataset, facts, artifact_of)
+        plan_run(cfg, dataset, facts, find_artifact)
     log.info(
         "%s: fine. %s; %dD, %d input channel(s), voxel %s um",
         cfg.data.path,

@@ -24,11 +24,11 @@ def main(argv: list[str]) -> int:
         help="of the first round (default: 15, about 3 minutes on 2 CPU cores)",
     )
     options = parser.parse_args(argv)
-    from cytoloop.cli.demo.loop import DemoError, prepare, run_demo
+    from cytoloop.cli.demo.loop import DemoError, prepare_folder, run_demo
     from cytoloop.terminal import stderr_console
 
     try:
-        prepare(Path(options.output))
+        prepare_folder(Path(options.output))
         run_demo(Path(options.output).resolve(), options.epochs)
     except CytoloopError as error:
         stderr_console.print(f"{type(error).__name__}: {error}", style="red", markup=False)

@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 
 def run(cfg: Any) -> None:
     """Score, write, print, and add the scores to the runs that made the models."""
-    from cytoloop.cli.app import plain
+    from cytoloop.cli.app import config_to_dict
 
     settings = Settings(
         tolerance_um=float(cfg.tolerance_um),
@@ -45,7 +45,7 @@ def run(cfg: Any) -> None:
         predictions_are=str(cfg.predictions_are),
         threshold=float(cfg.threshold),
     )
-    given = plain(cfg)["classes"]
+    given = config_to_dict(cfg)["classes"]
     names = stated_classes(cfg.predictions) if given is None else read_names(given)
     rows, metrics, files = _classes(cfg, settings, names) if names else _objects(cfg, settings)
     if cfg.log_to_mlflow:

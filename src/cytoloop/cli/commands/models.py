@@ -40,10 +40,10 @@ def _tell(cfg: Any) -> None:
     """List the versions, or show one."""
     from cytoloop.terminal import stdout_console
     from cytoloop.tracking.registry import find_version, list_versions
-    from cytoloop.tracking.registry_tables import version_table, versions_table
+    from cytoloop.tracking.registry_tables import version_details_table, versions_table
 
     if cfg.action == "show":
-        stdout_console.print(version_table(find_version(cfg.checkpoint)))
+        stdout_console.print(version_details_table(find_version(cfg.checkpoint)))
     elif versions := list_versions(cfg.name):
         stdout_console.print(versions_table(versions))
     else:
@@ -54,12 +54,12 @@ def _register(cfg: Any) -> None:
     """Register the model of a run, or import one that no run here has made."""
     from cytoloop.inference.pyfunc import served
     from cytoloop.model.convert import own_form
-    from cytoloop.tracking.checkpoints import Located, locate_checkpoint
-    from cytoloop.tracking.registry import check_name, register
+    from cytoloop.tracking.checkpoints import LocatedCheckpoint, locate_checkpoint
+    from cytoloop.tracking.registry import check_model_name, register_model
 
-    check_name(cfg.name)
+    check_model_name(cfg.name)
     if str(cfg.checkpoint).lower().endswith(".zip"):
-        located = Located(cfg.checkpoint, Path(cfg.checkpoint).expanduser(), None)
+        located = LocatedCheckpoint(cfg.checkpoint, Path(cfg.checkpoint).expanduser(), None)
     else:
         located = locate_checkpoint(cfg.checkpoint)
     if cfg.action == "register" and located.run_id is None:
@@ -68,18 +68,18 @@ def _register(cfg: Any) -> None:
         raise ConfigError(str(cfg.checkpoint), found, f"Make a run for it: {again}")
     with own_form(located.path) as file:
         run_id = located.run_id if cfg.action == "register" else None
-        version = register(cfg.name, served(file), run_id, str(cfg.checkpoint))
+        version = register_model(cfg.name, served(file), run_id, str(cfg.checkpoint))
     log.info("next: cytoloop models promote checkpoint=%s", version.uri)
 
 
 def _promote(cfg: Any) -> ExitStatus:
     """Move the champion where the evaluations say so."""
     from cytoloop.evaluation.comparison import Rule
-    from cytoloop.rounds.promotion import Evidence, promote
+    from cytoloop.rounds.promotion import ScoreSources, promote
 
     rule = Rule(cfg.score, cfg.min_effect, cfg.min_units, cfg.resamples, cfg.seed)
     output = cfg.output or f"{cfg.paths.runs_dir}/promotions"
-    evidence = Evidence(cfg.a, cfg.b, cfg.truth, cfg.input, Path(output))
+    evidence = ScoreSources(cfg.a, cfg.b, cfg.truth, cfg.input, Path(output))
     return ExitStatus(promote(cfg.checkpoint, rule, evidence, bool(cfg.force)))
 
 
@@ -91,15 +91,15 @@ def _export(cfg: Any) -> None:
     from cytoloop.model.convert import own_form
     from cytoloop.model.exporters import About, check_output, export_model
     from cytoloop.tracking.checkpoints import locate_checkpoint
-    from cytoloop.tracking.mlflow_model import pack
-    from cytoloop.tracking.registry import run_scores
+    from cytoloop.tracking.mlflow_model import write_mlflow_model
+    from cytoloop.tracking.registry import read_run_scores
 
     located = locate_checkpoint(cfg.checkpoint)
-    scores = run_scores(located.run_id)
+    scores = read_run_scores(located.run_id)
     if cfg.format == "pyfunc":
         check_output(cfg.output, cfg.overwrite)
         with own_form(located.path) as file, replacing_folder(cfg.output) as folder:
-            difference = pack(served(file), folder, {})
+            difference = write_mlflow_model(served(file), folder, {})
     else:
         about = About(
             cfg.name or "model", cfg.about.description, list(cfg.about.authors), cfg.about.license,

@@ -6,7 +6,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from cytoloop.cli.app import plain
+from cytoloop.cli.app import config_to_dict
 from cytoloop.errors import ConfigError
 
 log = logging.getLogger(__name__)
@@ -18,7 +18,7 @@ def run(cfg: Any) -> None:
     from cytoloop.inference.predict_images import Engine, predict_rows
     from cytoloop.inference.settings import check_settings, settings_of
 
-    values = plain(cfg)
+    values = config_to_dict(cfg)
     _check_given(values)
     settings = settings_of(values)
     check_settings(settings, values["engine"], values["workers"])

@@ -19,15 +19,15 @@ def main(argv: list[str]) -> int:
     parser.add_argument("folder", type=Path, help="output folder of the training")
     options = parser.parse_args(argv)
     from cytoloop.terminal import stderr_console
-    from cytoloop.tracking.lock import holder_in
-    from cytoloop.tracking.store import uri_of_folder
-    from cytoloop.tracking.sync import sync
+    from cytoloop.tracking.lock import find_process
+    from cytoloop.tracking.store import read_tracking_uri
+    from cytoloop.tracking.sync import send_spooled
 
     try:
-        if holder := holder_in(options.folder):
+        if holder := find_process(options.folder):
             stderr_console.print(f"process {holder.pid} is training there: it sends by itself")
             return 0
-        sent = sync(options.folder, uri_of_folder(options.folder))
+        sent = send_spooled(options.folder, read_tracking_uri(options.folder))
     except CytoloopError as error:
         stderr_console.print(f"{type(error).__name__}: {error}", style="red", markup=False)
         return 2

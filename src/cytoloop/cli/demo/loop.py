@@ -26,7 +26,7 @@ class DemoError(Exception):
     """A step of the demo failed, or its result is too poor to be right."""
 
 
-def prepare(folder: Path) -> None:
+def prepare_folder(folder: Path) -> None:
     """Make an empty folder for the demo; one of an earlier demo is emptied.
 
     Raises
@@ -68,11 +68,13 @@ def run_demo(folder: Path, epochs: int) -> None:
     # small patches and few levels: quick, and the same on every machine
     train = ["train", "experiment=nuclei_3d", "paths.cache_dir=store", "layers=3"]
     train += ["data.patch_size=[16,64,64]", "data.batch_size=4"]
-    tell("Round 0: one field to learn from, one to choose the checkpoint by, one held out")
+    print_headline(
+        "Round 0: one field to learn from, one to choose the checkpoint by, one held out"
+    )
     _curate(folder, 0)
     _verb(folder, [*train, "data.path=round0", "output=model0", f"trainer.max_epochs={epochs}"])
     _judge(folder, 0)
-    tell("Round 1: one more field, starting from the model of round 0")
+    print_headline("Round 1: one more field, starting from the model of round 0")
     _curate(folder, 1)
     second = [f"trainer.max_epochs={max(epochs // 3, 1)}", "model.optimizer.lr=0.0005"]
     first_run = f"init_from=runs:/{(folder / 'model0' / 'run_id').read_text().strip()}"
@@ -84,7 +86,7 @@ def run_demo(folder: Path, epochs: int) -> None:
         raise DemoError(f"held-out Dice {dice:.3f}, expected above {EXPECTED_DICE}")
 
 
-def tell(text: str) -> None:
+def print_headline(text: str) -> None:
     """Print a headline."""
     stderr_console.print(f"\n{text}", style="bold cyan", markup=False)
 
