@@ -1,4 +1,4 @@
-"""Training, resuming and predicting through a real tracking server that dies meanwhile."""
+"""Training, resuming and predicting with a real tracking server that is killed meanwhile."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Server:
         command += ["--backend-store-uri", f"sqlite:///{self.folder}/server.db"]
         command += ["--artifacts-destination", str(self.folder / "artifacts")]
         environment = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_")}
-        environment["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"  # it starts sooner
+        environment["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"  # it starts faster
         with (self.folder / "server.log").open("ab") as log:
             self.process = subprocess.Popen(
                 command, stdout=log, stderr=log, start_new_session=True, env=environment
@@ -97,7 +97,7 @@ def wait_for_validations(folder: str, count: int, process: subprocess.Popen[str]
     raise AssertionError("no validation")
 
 
-def test_a_server_that_dies_stops_no_training_and_loses_nothing(server: Server) -> None:
+def test_training_survives_a_killed_server_and_loses_nothing(server: Server) -> None:
     process = train("output=m0", "trainer.max_epochs=40")
     wait_for_validations("m0", 2, process)
     server.kill()
@@ -113,10 +113,12 @@ def test_a_server_that_dies_stops_no_training_and_loses_nothing(server: Server) 
     run = client.get_run(run_id)
     assert run.info.status == "FINISHED" and run.info.artifact_uri.startswith("mlflow-artifacts:")
     lines = [json.loads(line) for line in Path("m0/progress.jsonl").read_text().splitlines()]
-    told = {one["step"]: one["scores"]["val/dice"] for one in lines if one["event"] == "validation"}
+    scores = {
+        one["step"]: one["scores"]["val/dice"] for one in lines if one["event"] == "validation"
+    }
     history = client.get_metric_history(run_id, "val/dice")
     assert len(history) == 40  # each once
-    assert sorted(m.value for m in history) == pytest.approx(sorted(told.values()))
+    assert sorted(m.value for m in history) == pytest.approx(sorted(scores.values()))
     assert {"tuned/dice", "train/lr", "system/patches_per_s"} <= set(run.data.metrics)
     files = {
         one.path
@@ -130,7 +132,7 @@ def test_a_server_that_dies_stops_no_training_and_loses_nothing(server: Server) 
         == 0
     )
 
-    # a second round is stopped, and its server is away when it ends
+    # a second round is stopped while its server is down
     process = train("output=m1", "trainer.max_epochs=500", f"init_from=runs:/{run_id}")
     wait_for_validations("m1", 2, process)
     server.kill()

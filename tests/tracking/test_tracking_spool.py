@@ -1,4 +1,4 @@
-"""Nothing is lost, nothing is there twice; see tests/integration/test_server.py for a server."""
+"""The spool loses no entry and stores none twice; tests/integration/test_server.py has a server."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def folder(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return project
 
 
-def test_what_is_logged_arrives_and_the_spool_is_gone(folder: Path) -> None:
+def test_all_entries_are_stored_and_the_spool_is_removed(folder: Path) -> None:
     made = start_run("exp", "spooled")
     run = SpooledRun(made.client, made.run_id, folder)
     assert active_run(run.run_id) is run
@@ -50,7 +50,7 @@ def test_what_is_logged_arrives_and_the_spool_is_gone(folder: Path) -> None:
     assert not (folder / SPOOL_FILE).exists() and active_run(run.run_id) is None
 
 
-def test_a_store_that_is_away_delays_nothing_and_loses_nothing(
+def test_an_unavailable_store_delays_and_loses_nothing(
     folder: Path, store: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "cytoloop")
@@ -69,7 +69,9 @@ def test_a_store_that_is_away_delays_nothing_and_loses_nothing(
     assert former == run_id and len(entries) == 52
     text = (folder / SPOOL_FILE).read_text()
     assert send_spooled(folder, store) == 52 and not (folder / SPOOL_FILE).exists()
-    (folder / SPOOL_FILE).write_text(text)  # the process was killed before it could forget them
+    (folder / SPOOL_FILE).write_text(
+        text
+    )  # as if the process was killed before it removed the file
     assert main(["sync", str(folder)]) == 0
     client = MlflowClient(store)
     assert len(client.get_metric_history(run_id, "loss")) == 50
@@ -77,7 +79,7 @@ def test_a_store_that_is_away_delays_nothing_and_loses_nothing(
     assert send_spooled(folder, store) == 0
 
 
-def test_the_spool_of_a_killed_process_may_end_in_half_a_line(folder: Path, store: str) -> None:
+def test_a_spool_may_end_with_half_a_line(folder: Path, store: str) -> None:
     run_id = start_run("exp", "killed").run_id
     lines = [{"kind": "run", "run_id": run_id}, metrics_entry({"loss": 1.0}, 1)]
     text = "".join(json.dumps(line) + "\n" for line in lines) + '{"kind": "metr'
@@ -89,7 +91,7 @@ def test_the_spool_of_a_killed_process_may_end_in_half_a_line(folder: Path, stor
     assert len(MlflowClient(store).get_metric_history(run_id, "loss")) == 2
 
 
-def test_what_the_store_refuses_is_told_loudly_and_once(
+def test_refused_entries_are_reported_once_per_kind(
     folder: Path, store: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     run = start_run("exp", "refused")
@@ -99,21 +101,19 @@ def test_what_the_store_refuses_is_told_loudly_and_once(
     spool.put({"kind": "file", "path": str(folder / "gone.png"), "folder": None})
     spool.put(metrics_entry({"loss": 1.0}, 1))
     assert spool.close() == 0
-    told = [r.getMessage() for r in caplog.records if r.name == "cytoloop.tracking.spool"]
-    assert [text.split(":")[0] for text in told] == [
+    messages = [r.getMessage() for r in caplog.records if r.name == "cytoloop.tracking.spool"]
+    assert [text.split(":")[0] for text in messages] == [
         "MLflow refused params bad!0",
         "MLflow refused file gone.png",
     ]
     assert run.client.get_run(run.run_id).data.metrics == {"loss": 1.0}
 
 
-def test_sync_says_what_is_wrong(
-    folder: Path, store: str, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_errors_of_sync(folder: Path, store: str, capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["sync", "nowhere"]) == 2
     assert "nowhere: no such folder" in capfd.readouterr().err
     assert main(["sync", "."]) == 0
-    assert "nothing waits there" in capfd.readouterr().err
+    assert "there is nothing to send" in capfd.readouterr().err
     entries = [{"kind": "run", "run_id": "0" * 32}, metrics_entry({"loss": 1.0}, 1)]
     (folder / SPOOL_FILE).write_text("".join(json.dumps(one) + "\n" for one in entries))
     with pytest.raises(ModelError, match="no such run"):

@@ -441,9 +441,9 @@ def test_a_run_without_a_plan_has_none_to_give(
 ) -> None:
     run = start_run("exp", "without")
     assert main(["check", "data.path=.", f"plan=runs:/{run.run_id}"]) == 2
-    assert "the run keeps no plan.yaml" in capfd.readouterr().err
+    assert "the run has no plan.yaml" in capfd.readouterr().err
     assert main(["check", "data.path=.", "plan=runs:/else"]) == 2
-    assert "is no run URI" in capfd.readouterr().err
+    assert "not a run URI" in capfd.readouterr().err
 
 
 def test_a_budget_in_steps(dataset: Path) -> None:

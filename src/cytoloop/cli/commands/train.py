@@ -10,8 +10,7 @@ from typing import Any
 
 from cytoloop.errors import ConfigError
 from cytoloop.redact import redact_url
-from cytoloop.tracking.output_folder import check_not_trained, clear_output_folder
-from cytoloop.tracking.resume import LAST_CHECKPOINT, write_final_scores
+from cytoloop.tracking.output_folder import LAST_CHECKPOINT, check_not_trained, clear_output_folder
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +36,7 @@ def run(cfg: Any) -> float | None:
 
     from cytoloop.model.hardware import devices_of
     from cytoloop.tracking.lock import lock_training
+    from cytoloop.tracking.output_folder import write_final_scores
     from cytoloop.tracking.registry import check_model_name
     from cytoloop.training.stopping import clean_stop
 
@@ -48,10 +48,8 @@ def run(cfg: Any) -> float | None:
             scores, run_id = _train(cfg, data, output, name)
             write_final_scores(output, scores)
     except (KeyboardInterrupt, SystemExit) as stop:
-        saved, again = (
-            (output / LAST_CHECKPOINT).is_file(),
-            f"go on with: cytoloop train resume={output}",
-        )
+        saved = (output / LAST_CHECKPOINT).is_file()
+        again = f"go on with: cytoloop train resume={output}"
         text = again if saved else "no epoch was finished, nothing to resume"
         raise StoppedError(f"stopped; {text}") from stop
     best = scores[cfg.callbacks.best.monitor]
@@ -70,7 +68,7 @@ def _train(
     from cytoloop.rounds.training_record import record_training, start_training_run
     from cytoloop.tracking.artifacts import find_artifact
     from cytoloop.tracking.checkpoints import locate_checkpoint
-    from cytoloop.tracking.registry import register_model
+    from cytoloop.tracking.register_model import register_model
     from cytoloop.tracking.run import closing_run
     from cytoloop.tracking.scores import next_evaluation_number, record_evaluation
     from cytoloop.training.final_test import score_test
