@@ -88,12 +88,12 @@ def test_every_option_of_a_group_composes(group: str) -> None:
         assert composed("train", f"{group}={path.stem}")
 
 
-def test_every_config_says_what_it_is_how_to_run_it_and_what_it_costs() -> None:
+def test_every_config_says_what_it_is_and_how_to_run_it() -> None:
     for path in CONFIGS.rglob("*.yaml"):
         lines = [
             line for line in path.read_text().splitlines() if not line.startswith("# @package")
         ]
-        head = lines[:2]  # a third line states the cost if there is one
+        head = lines[:2]  # a third line states the cost, where there is one
         assert all(line.startswith("# ") for line in head), path
         assert "cytoloop" in head[1] or "Used by" in head[1] or "override" in head[1], path
 

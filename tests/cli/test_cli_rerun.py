@@ -180,7 +180,7 @@ def test_changed_config_values_are_logged(
     caplog.clear()
     with caplog.at_level("INFO", "cytoloop"):
         log_differences(source, OmegaConf.create(THEN))
-    assert caplog.messages == [f"the config is the same as that of {source}"]
+    assert caplog.messages == [f"the config does not differ from {source}"]
 
 
 @pytest.mark.parametrize(

@@ -161,7 +161,7 @@ def check_config(verb: str, cfg: Any) -> None:
         raise OutputError(
             f"output={redact_url(str(output))}",
             "is a URL, expected a folder on this machine",
-            "Write to a folder here and copy it.",
+            "Write to a local folder and copy it.",
         )
     if Path(str(output)).exists() and not Path(str(output)).is_dir():
         raise OutputError(str(output), "is a file, expected a folder", "Choose another output=.")
@@ -226,7 +226,7 @@ def _search_path(verb: str, help_only: bool) -> list[str]:
     """Return the folders of further config groups: the site's overlay, then CytoDL's groups.
 
     Hydra uses the first match and looks into our own package first. So an overlay can add
-    options, and CytoDL's configs can be named but replace none of ours.
+    options, and CytoDL's configs can be selected but replace no config of CytoLoop.
     """
     overlay = Path(os.environ.get("CYTOLOOP_EXPERIMENTS", "experiments")).absolute()
     paths = [f"'file://{overlay.as_posix()}'"] if overlay.is_dir() else []

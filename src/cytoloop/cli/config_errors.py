@@ -1,7 +1,7 @@
 """Errors in the words of a command: unknown flags, keys and options, and invalid overrides.
 
-Hydra stops at the first wrong override, with a message about its own concepts. Here all wrong
-overrides are reported at once, each with the nearest names that exist.
+Hydra stops at the first wrong override. These functions report all of them at once, with the
+nearest existing names.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _FLAGS = (
     *("--run", "-r", "--multirun", "-m", "--shell-completion", "-sc", "--config-path", "-cp"),
     *("--config-name", "-cn", "--config-dir", "-cd", "--experimental-rerun", "--info", "-i"),
 )
-"""Flags that Hydra knows."""
+"""Hydra's flags."""
 
 _UNKNOWN_KEY = re.compile(r"Could not (?:override|delete)(?: from config\.)? '(?P<key>[^']+)'")
 
@@ -35,7 +35,7 @@ class _Fault:
 
 
 def check_flags(verb: str, words: Iterable[str]) -> None:
-    """Refuse flags that Hydra does not know, above all keys that are written with dashes.
+    """Refuse flags that Hydra does not have, for example keys that are written with dashes.
 
     Raises
     ------
@@ -216,7 +216,7 @@ def _existing_names(verb: str, overrides: Sequence[str]) -> list[str]:
             config, groups = _compose(verb, given)
         except (HydraException, OmegaConfBaseException):
             continue
-        return [*_keys(config, ""), *groups]
+        return list(dict.fromkeys([*_keys(config, ""), *groups]))
     return []
 
 

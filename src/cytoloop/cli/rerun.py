@@ -126,7 +126,7 @@ def select_overrides(overrides: list[str], source: str) -> list[str]:
             problems.append(f"{override[:120]!r} {reason}")
         selected.append(override)
     if problems:
-        raise ConfigError(source, problems, "Type those of its overrides that you trust yourself.")
+        raise ConfigError(source, problems, "Type the overrides that you trust yourself.")
     return selected
 
 
@@ -176,7 +176,7 @@ def _resume_overrides(overrides: dict[str, str], which: str) -> list[str]:
     ModelError
         There is no such run.
     ConfigError
-        An override differs from those of the run and may not change.
+        An override differs from the run and may not change.
     """
     from omegaconf import OmegaConf
 

@@ -23,7 +23,7 @@ _LOCATION = re.compile(
     r"|(?!data\.path$).*\.(path|dirpath|folder|progress|filename|\w*_dir|ckpt_path|plugins)(\..*)?"
 )
 _SET_BY_TRAINING = re.compile(r"(model\.image|callbacks\.warm_start|init_from|data\.path)(\..*)?")
-_MAX_BYTES = 1_000_000  # of a config file; ours have about 10 000
+_MAX_BYTES = 1_000_000  # of a config file; a real one has about 10 000
 _MAX_LINES, _MAX_CHARS = 20, 60
 
 
@@ -44,7 +44,7 @@ def flatten_config(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 def config_differences(
     before: Mapping[str, str], now: Mapping[str, str], folders: tuple[str, str]
 ) -> dict[str, tuple[str | None, str | None]]:
-    """Return the values that differ, without those that only say where a training ran.
+    """Return the values that differ, except locations (see `is_location_key`).
 
     Parameters
     ----------
@@ -107,7 +107,7 @@ def log_differences(source: str, cfg: DictConfig) -> None:
     folders = before.get("paths.output_dir", ""), now.get("paths.output_dir", "")
     found = config_differences(before, now, folders)
     if not found:
-        log.info("the config is the same as that of %s", source)
+        log.info("the config does not differ from %s", source)
         return
     log.warning("%d config value(s) differ from %s", len(found), source)
     for line in shortened([_describe(key, *values) for key, values in found.items()], _MAX_LINES):

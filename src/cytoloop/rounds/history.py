@@ -50,7 +50,7 @@ class Round:
     added, removed : list of str
         Ids of the images that the parent does not have, and that only the parent has.
     relabelled : bool
-        Whether the images are those of the parent, but labels, regions or splits differ.
+        Whether the images are the same as in the parent, but labels, regions or splits differ.
     changed : dict of str to (str, str)
         Config values that differ from the parent: key to (before, now).
     children : list of Round
@@ -217,7 +217,7 @@ def _read_versions(client: MlflowClient, run_id: str) -> list[str]:
 
 
 def _compare_with_parent(child: Round, parent: Round, run: Run, parent_run: Run) -> None:
-    """Set the fields of a round that say how it differs from its parent."""
+    """Set `added`, `removed`, `relabelled` and `changed` of a round."""
     child.added = sorted(child.images[key] for key in child.images.keys() - parent.images.keys())
     child.removed = sorted(parent.images[key] for key in parent.images.keys() - child.images.keys())
     same = not child.added and not child.removed

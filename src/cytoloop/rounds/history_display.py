@@ -67,7 +67,7 @@ def check_history_file(path: Path, overwrite: bool = False) -> None:
     Raises
     ------
     ConfigError
-        The file name ends neither with ``.html`` nor with ``.png``.
+        The file name does not end with ``.html`` or ``.png``.
     OutputError
         The file exists, or is a folder.
     """

@@ -203,8 +203,12 @@ def _read_scores(name: str, given: str | None, version: Version) -> Scored:
 
 def _describe_verdict(comparison: Comparison, champion: Version, rule: Rule) -> str:
     """Return the verdict with its reason and its rule, in a line."""
-    words = {"better": "better than", "worse": "worse than"}
-    verdict = f"{words.get(comparison.verdict, 'no evidence of a difference from')} version {champion.number}"
+    words = {
+        "better": "better than",
+        "worse": "worse than",
+        "no evidence": "no evidence of a difference from",
+    }
+    verdict = f"{words[comparison.verdict]} version {champion.number}"
     settings = f"score={comparison.main} min_effect={rule.min_effect:g} min_units={rule.min_units}"
     images = len(comparison.shared.images)
     return f"{verdict}; {comparison.reason} ({settings}, {images} images)"

@@ -92,7 +92,7 @@ def export_checkpoint(
     Returns
     -------
     float
-        Largest absolute difference between the outputs of the written model and of ours.
+        Largest absolute difference between the outputs of the written model and the original.
 
     Raises
     ------

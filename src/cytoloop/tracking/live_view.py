@@ -160,5 +160,5 @@ def _time_left(status: RunStatus) -> str:
 
 def _relative(folder: Path) -> str:
     """Return a folder relative to the current one if it is inside it."""
-    here = Path.cwd()
-    return str(folder.relative_to(here)) if folder.is_relative_to(here) else str(folder)
+    current = Path.cwd()
+    return str(folder.relative_to(current) if folder.is_relative_to(current) else folder)

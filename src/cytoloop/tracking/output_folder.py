@@ -1,4 +1,4 @@
-"""The output folder of a training: the files that say which run it is and how far it is."""
+"""The output folder of a training: the files with its run id, its state and its final scores."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ EVALUATION_FOLDER = "evaluation"
 """Artifact folder with a sub-folder for each evaluation."""
 
 LATEST_TAG = "cytoloop.evaluation"
-"""Tag with the artifact folder of the latest evaluation; ``LATEST_TAG.N`` is that of number N."""
+"""Tag with the artifact folder of the latest evaluation; ``LATEST_TAG.N`` has the folder of N."""
 
 
 def record_scores(
@@ -93,7 +93,7 @@ def next_evaluation_number(run: TrackedRun) -> int:
 
 
 def locate_scores(source: str) -> str | Path:
-    """Return the folder or table of an evaluation; that of ``runs:/ID`` is downloaded."""
+    """Return the folder or table of an evaluation; ``runs:/ID`` is downloaded."""
     return fetch_scores(source) if source.startswith("runs:") else source
 
 

@@ -27,8 +27,7 @@ def main(argv: list[str]) -> int:
     try:
         if process := find_process(options.folder):
             stderr_console.print(
-                f"nothing to do: process {process.pid} still trains in this folder "
-                "and sends its entries itself"
+                f"nothing to do: process {process.pid} trains in this folder and sends its entries"
             )
             return 0
         sent = send_spooled(options.folder, read_tracking_uri(options.folder))
