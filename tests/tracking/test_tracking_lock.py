@@ -25,9 +25,9 @@ from cytoloop.tracking.run_status import RunStatus, cancel_training, find_status
 RUN = "0123456789abcdef" * 2
 HOLD = """
 import sys, time
-from cytoloop.tracking.lock import training
-with training(sys.argv[1], ["cpu"]) as name:
-    name(sys.argv[2])
+from cytoloop.tracking.lock import lock_training
+with lock_training(sys.argv[1], ["cpu"]) as set_run_id:
+    set_run_id(sys.argv[2])
     try: time.sleep(60)
     except KeyboardInterrupt: pass
 """

@@ -169,7 +169,7 @@ def nearest_names(key: str, names: Sequence[str], most: int = 3) -> list[str]:
     close_ends = difflib.get_close_matches(_last_part(key), set(ends.values()), n=most, cutoff=0.8)
     similar_end = [name for end in close_ends for name in names if ends[name] == end]
     found = same_end or similar_name or similar_end
-    return sorted(found, key=lambda name: name.count("."))[:most]
+    return difflib.get_close_matches(key, found, n=most, cutoff=0)
 
 
 def _last_part(name: str) -> str:
