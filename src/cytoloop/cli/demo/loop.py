@@ -16,6 +16,7 @@ from rich.table import Table
 from cytoloop.cli.demo.sample_fields import cut_fields
 from cytoloop.errors import OutputError
 from cytoloop.terminal import stderr_console, stdout_console
+from cytoloop.tracking.output_folder import RUN_ID_FILE
 
 EXPECTED_DICE = 0.85
 _MARK_FILE = ".cytoloop-demo"
@@ -64,6 +65,11 @@ def run_demo(folder: Path, epochs: int) -> None:
         A command failed, or the Dice on the test field is not above `EXPECTED_DICE`.
     """
     started = time.monotonic()
+    stderr_console.print(
+        "CytoLoop demo: two rounds of curate, train, predict and evaluate on fields of a real\n"
+        f"confocal stack of nuclei. You can type each command yourself, in {os.path.relpath(folder)}.",
+        markup=False,
+    )
     cut_fields(folder / "round0_images", ["field_a", "field_c", "field_d"])
     cut_fields(folder / "round1_images", ["field_a", "field_b", "field_c", "field_d"])
     # fixed sizes instead of planned ones: fast, and the same on every machine
@@ -71,15 +77,14 @@ def run_demo(folder: Path, epochs: int) -> None:
     train += ["data.patch_size=[16,64,64]", "data.batch_size=4"]
     print_headline("Round 0: train on one field, validate on a second, test on a third")
     _curate(folder, 0)
-    _run_command(
-        folder, [*train, "data.path=round0", "output=model0", f"trainer.max_epochs={epochs}"]
-    )
+    first = [*train, "data.path=round0", "output=model0", f"trainer.max_epochs={epochs}"]
+    _run_command(folder, first, "Train a U-Net on the training field")
     _predict_and_evaluate(folder, 0)
     print_headline("Round 1: add a field to the training set and fine-tune the model of round 0")
     _curate(folder, 1)
-    second = [f"trainer.max_epochs={max(epochs // 3, 1)}", "model.optimizer.lr=0.0005"]
-    first_run = f"init_from=runs:/{(folder / 'model0' / 'run_id').read_text().strip()}"
-    _run_command(folder, [*train, "data.path=round1", "output=model1", first_run, *second])
+    second = [*train, "data.path=round1", "output=model1", f"init_from=runs:/{_run_id(folder, 0)}"]
+    second += [f"trainer.max_epochs={max(epochs // 3, 1)}", "model.optimizer.lr=0.0005"]
+    _run_command(folder, second, "Fine-tune the model with fewer epochs and a lower learning rate")
     _predict_and_evaluate(folder, 1)
     dice = _print_results(folder)
     stderr_console.print(f"\nThe demo took {(time.monotonic() - started) / 60:.1f} minutes.")
@@ -94,29 +99,30 @@ def print_headline(text: str) -> None:
 
 def _curate(folder: Path, number: int) -> None:
     source = f"round{number}_images"
-    parts = [f"raw={source}/raw", f"seg1={source}/seg", f"exclude={source}/exclude"]
-    _run_command(
-        folder,
-        ["curate", *parts, "test=[field_c]", "valid=[field_d]", f"output=round{number}"],
-    )
+    words = ["curate", f"raw={source}/raw", f"seg1={source}/seg", f"exclude={source}/exclude"]
+    words += ["test=[field_c]", "valid=[field_d]", f"output=round{number}"]
+    _run_command(folder, words, "Pair images with labels, check them and split them")
 
 
 def _predict_and_evaluate(folder: Path, number: int) -> None:
     """Predict the test field and score the prediction."""
-    run = (folder / f"model{number}" / "run_id").read_text().strip()
-    predictions = f"predictions{number}"
-    test = f"round{number}/test.csv"
-    _run_command(
-        folder, ["predict", f"checkpoint=runs:/{run}", f"input={test}", f"output={predictions}"]
-    )
-    table = f"predictions={predictions}/predictions.csv"
-    _run_command(folder, ["evaluate", table, f"truth={test}", f"output=evaluation{number}"])
+    test, predictions = f"round{number}/test.csv", f"predictions{number}"
+    words = ["predict", f"checkpoint=runs:/{_run_id(folder, number)}", f"input={test}"]
+    _run_command(folder, [*words, f"output={predictions}"], "Predict the test field")
+    words = ["evaluate", f"predictions={predictions}/predictions.csv", f"truth={test}"]
+    _run_command(folder, [*words, f"output=evaluation{number}"], "Score the prediction")
 
 
-def _run_command(folder: Path, words: list[str]) -> None:
-    """Print a command and run it in the folder of the demo."""
+def _run_id(folder: Path, number: int) -> str:
+    """Return the id of the MLflow run of a round."""
+    return (folder / f"model{number}" / RUN_ID_FILE).read_text(encoding="utf-8").strip()
+
+
+def _run_command(folder: Path, words: list[str], purpose: str) -> None:
+    """Print a command with its purpose, and run it in the folder of the demo."""
+    stderr_console.print(f"\n{purpose}:", markup=False)
     stderr_console.print(
-        f"\n$ cytoloop {shlex.join(words)}", style="green", markup=False, soft_wrap=True
+        f"$ cytoloop {shlex.join(words)}", style="green", markup=False, soft_wrap=True
     )
     environment = {**os.environ}
     environment.pop("MLFLOW_TRACKING_URI", None)  # the demo uses a store in its own folder
