@@ -1,4 +1,4 @@
-"""Trainings that repeat another one; what a run must not bring along."""
+"""Overrides of earlier trainings: repeating, resuming, and what is refused from a run."""
 
 from __future__ import annotations
 
@@ -9,35 +9,34 @@ import yaml
 from omegaconf import OmegaConf
 
 from cytoloop.__main__ import main
-from cytoloop.cli.rerun import expand, read_overrides, replayed
+from cytoloop.cli.rerun import expand_overrides, read_overrides, select_overrides
 from cytoloop.errors import ConfigError, ModelError
-from cytoloop.rounds.differences import tell_differences
-from cytoloop.tracking.artifacts import says_where
+from cytoloop.rounds.config_differences import is_location_key, log_differences
 from cytoloop.tracking.run import start_run
 
 
-def write_words(folder: Path, words: object) -> Path:
+def write_overrides(folder: Path, words: object) -> Path:
     (folder / ".hydra").mkdir(parents=True)
     path = folder / ".hydra" / "overrides.yaml"
     path.write_text(yaml.safe_dump(words))
     return path
 
 
-def test_the_words_of_a_training_come_back_with_new_ones_on_top(project: Path) -> None:
+def test_rerun_takes_the_overrides_and_typed_ones_replace_them(project: Path) -> None:
     words = ["experiment=nuclei_3d", "data.path='ds'", "seed=1", "output='m0'", "~model.x"]
-    path = write_words(project / "m0", words)
-    got = expand(["rerun='m0'", "seed=2", "output=m1", "--cfg", "job"])
+    path = write_overrides(project / "m0", words)
+    got = expand_overrides(["rerun='m0'", "seed=2", "output=m1", "--cfg", "job"])
     assert got == [
         *("experiment=nuclei_3d", "data.path='ds'", "seed=2", "~model.x", "rerun='m0'"),
         *("output=m1", "--cfg"),
         "job",
     ]
     run = start_run("exp", "r")
-    with pytest.raises(ModelError, match="keeps no overrides.yaml"):
+    with pytest.raises(ModelError, match="has no overrides.yaml"):
         read_overrides(f"runs:/{run.run_id}")
     run.files([path])
     assert read_overrides(f"runs:/{run.run_id}") == words
-    assert expand(["seed=1", "rerun=null"]) == ["seed=1", "rerun=null"]
+    assert expand_overrides(["seed=1", "rerun=null"]) == ["seed=1", "rerun=null"]
 
 
 @pytest.mark.parametrize(
@@ -57,9 +56,9 @@ def test_the_words_of_a_training_come_back_with_new_ones_on_top(project: Path) -
         "a b=1",
     ],
 )
-def test_a_run_brings_no_class_no_resolver_and_no_place(word: str) -> None:
+def test_classes_resolvers_and_paths_of_a_run_are_refused(word: str) -> None:
     with pytest.raises(ConfigError, match=r"runs:/x: "):
-        replayed(["seed=1", word], "runs:/x")
+        select_overrides(["seed=1", word], "runs:/x")
 
 
 @pytest.mark.parametrize(
@@ -78,8 +77,8 @@ def test_a_run_brings_no_class_no_resolver_and_no_place(word: str) -> None:
         "output=/evil",
     ],
 )
-def test_where_to_write_is_not_taken_from_a_run(word: str) -> None:
-    assert replayed(["seed=1", word], "runs:/x") == ["seed=1"]
+def test_places_to_write_to_are_not_taken_from_a_run(word: str) -> None:
+    assert select_overrides(["seed=1", word], "runs:/x") == ["seed=1"]
 
 
 @pytest.mark.parametrize(
@@ -94,50 +93,50 @@ def test_where_to_write_is_not_taken_from_a_run(word: str) -> None:
         "model/size=small",
     ],
 )
-def test_what_was_trained_is_taken(word: str) -> None:
-    assert replayed([word], "runs:/x") == [word]
+def test_safe_overrides_are_taken(word: str) -> None:
+    assert select_overrides([word], "runs:/x") == [word]
 
 
-def test_all_faults_of_a_run_are_told_at_once() -> None:
+def test_all_problems_of_a_run_are_reported_together() -> None:
     words = ["seed=${a}", "model=../x", "model.y._target_=os.system"]
     with pytest.raises(ConfigError, match="3 problems"):
-        replayed(words, "runs:/x")
-    with pytest.raises(ConfigError, match="400 words, expected 300"):
-        replayed(["seed=1"] * 400, "runs:/x")
+        select_overrides(words, "runs:/x")
+    with pytest.raises(ConfigError, match="has 400 overrides, expected 300"):
+        select_overrides(["seed=1"] * 400, "runs:/x")
 
 
-def test_runs_that_cannot_be_repeated(project: Path) -> None:
+def test_unknown_or_damaged_runs_are_refused(project: Path) -> None:
     with pytest.raises(ModelError, match="no overrides.yaml in nowhere"):
-        expand(["rerun=nowhere"])
-    with pytest.raises(ModelError, match="is no run URI"):
-        expand(["rerun=runs:/123"])
+        expand_overrides(["rerun=nowhere"])
+    with pytest.raises(ModelError, match="not a run URI"):
+        expand_overrides(["rerun=runs:/123"])
     with pytest.raises(ModelError, match="no such run"):
-        expand(["rerun=runs:/" + "0" * 32])
+        expand_overrides(["rerun=runs:/" + "0" * 32])
     for number, text in enumerate(({"a": 1}, [1, 2], "!!python/object/apply:os.system [x]")):
-        path = write_words(project / f"bad{number}", text)
+        path = write_overrides(project / f"bad{number}", text)
         if isinstance(text, str):
             path.write_text(text)
         with pytest.raises(ModelError, match="is damaged"):
-            expand([f"rerun=bad{number}"])
+            expand_overrides([f"rerun=bad{number}"])
 
 
-def test_a_job_that_slurm_has_started_again_goes_on(
-    project: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    write_words(project / "m0", ["seed=1", "output='m0'"])
+def test_a_requeued_slurm_job_is_resumed(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_overrides(project / "m0", ["seed=1", "output='m0'"])
     words = ["seed=1", "output='m0'"]
     monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
-    assert expand(words) == words  # nothing was saved yet
+    assert expand_overrides(words) == words  # nothing was saved yet
     (project / "m0" / "checkpoints").mkdir()
     (project / "m0" / "checkpoints" / "last.ckpt").touch()
-    assert set(expand(words)) == {*words, "resume='m0'"}
+    assert set(expand_overrides(words)) == {*words, "resume='m0'"}
     (project / "m0" / "finished").touch()
-    assert expand(words) == words
+    assert expand_overrides(words) == words
 
 
-def test_keys_that_say_where() -> None:
-    assert not any(map(says_where, ("data.path", "seed", "model.optimizer.lr", "target.pathology")))
-    assert all(map(says_where, ("paths.runs_dir", "trainer.default_root_dir", "output")))
+def test_location_keys() -> None:
+    assert not any(
+        map(is_location_key, ("data.path", "seed", "model.optimizer.lr", "target.pathology"))
+    )
+    assert all(map(is_location_key, ("paths.runs_dir", "trainer.default_root_dir", "output")))
 
 
 THEN = {
@@ -158,7 +157,7 @@ NOW = {
 
 
 @pytest.mark.parametrize("of_a_run", [True, False])
-def test_values_that_have_changed_since_are_told(
+def test_changed_config_values_are_logged(
     project: Path, caplog: pytest.LogCaptureFixture, of_a_run: bool
 ) -> None:
     (project / "m0").mkdir()
@@ -169,57 +168,57 @@ def test_values_that_have_changed_since_are_told(
         run.files([project / "m0" / "config.yaml"])
         source = f"runs:/{run.run_id}"
     with caplog.at_level("INFO", "cytoloop"):
-        tell_differences(source, OmegaConf.create(NOW))
+        log_differences(source, OmegaConf.create(NOW))
     own = [one for one in caplog.records if one.name.startswith("cytoloop")]
     lines = [one.getMessage().strip() for one in own]
     assert lines == [
-        f"not as in {source}: 3 value(s) of the config",
-        "model.dropout: it had 0.1, there is no such key now",
-        "model.loss: dice, a key that it did not have",
-        "model.optimizer.lr: 0.0001, it had 1e-05",
+        f"3 config value(s) differ from {source}",
+        "model.dropout: removed (was 0.1)",
+        "model.loss: dice (new key)",
+        "model.optimizer.lr: 0.0001 (was 1e-05)",
     ]
     caplog.clear()
     with caplog.at_level("INFO", "cytoloop"):
-        tell_differences(source, OmegaConf.create(THEN))
-    assert caplog.messages == [f"the same config as {source}"]
+        log_differences(source, OmegaConf.create(THEN))
+    assert caplog.messages == [f"the config does not differ from {source}"]
 
 
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
         (None, "FileNotFoundError"),
-        ("a: &a [1]\nb: [*a, *a]\n", "it repeats parts of itself"),
+        ("a: &a [1]\nb: [*a, *a]\n", "it has YAML aliases"),
         ("- 1\n", "it has no keys"),
         ("a: [", "while parsing"),
-        ("a: " + "x" * 1_000_001, "it is too large"),
+        ("a: " + "x" * 1_000_001, "the file is larger than 1000000 bytes"),
         ("a: !!python/object/apply:os.system [exit]\n", "could not determine a constructor"),
     ],
 )
-def test_a_config_that_cannot_be_read_stops_no_training(
+def test_an_unreadable_config_stops_no_training(
     project: Path, caplog: pytest.LogCaptureFixture, content: str | None, reason: str
 ) -> None:
     (project / "m0").mkdir()
     if content is not None:
         (project / "m0" / "config.yaml").write_text(content)
-    tell_differences("m0", OmegaConf.create(NOW))
-    assert "what has changed since m0 is not known" in caplog.text and reason in caplog.text
+    log_differences("m0", OmegaConf.create(NOW))
+    assert "differences from m0 are unknown" in caplog.text and reason in caplog.text
 
 
-def test_what_a_stranger_has_written_does_not_steer_the_terminal(
+def test_control_characters_of_a_run_do_not_reach_the_terminal(
     project: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (project / "m0").mkdir()
     content = {"seed": "\x1b[2J" + "x" * 500, "\x1b]0;key": 1}
     (project / "m0" / "config.yaml").write_text(yaml.safe_dump(content))
     with caplog.at_level("INFO", "cytoloop"):
-        tell_differences("m0", OmegaConf.create({"seed": 1}))
+        log_differences("m0", OmegaConf.create({"seed": 1}))
     assert "\x1b" not in caplog.text and max(map(len, caplog.messages)) < 120
 
 
-def test_a_word_that_this_version_does_not_know_is_refused(
+def test_a_key_that_no_longer_exists_is_refused(
     project: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    write_words(project / "m0", ["data.path=ds", "data.of_long_ago=1"])
+    write_overrides(project / "m0", ["data.path=ds", "data.of_long_ago=1"])
     assert main(["train", "rerun=m0", "output=m1"]) == 2
     text = capfd.readouterr().err
-    assert "of_long_ago" in text and "type its other words, without rerun=" in text
+    assert "of_long_ago: unknown key" in text and "type the other overrides without rerun=" in text

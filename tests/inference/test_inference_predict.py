@@ -277,7 +277,10 @@ def test_large_images_are_streamed_through_zarr_to_the_same_result(
     write_zarr(place / "in/a.ome.zarr", data, "ZYX", (1.0, 0.5, 0.5))
     model = make_model(tuned={"threshold": 0.51, "seed_smoothing": 1.0, "min_depth": 0.1})
     assert predict(f"checkpoint={model}", "input=in/a.ome.zarr", "output=p") == 0
-    for module, name in ((volume_storage, "IN_MEMORY_VOXELS"), (cytoloop.io.pixels, "IN_MEMORY_BYTES")):
+    for module, name in (
+        (volume_storage, "IN_MEMORY_VOXELS"),
+        (cytoloop.io.pixels, "IN_MEMORY_BYTES"),
+    ):
         monkeypatch.setattr(module, name, 1000)
     assert predict(f"checkpoint={model}", "input=in/a.ome.zarr", "output=q") == 0
     row = next(iter(rows_of(place / "q").values()))

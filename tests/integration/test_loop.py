@@ -355,4 +355,4 @@ def test_a_run_is_not_resumed_on_other_data(
     table = project / "changing/train.csv"
     table.write_text("".join(table.read_text().splitlines(keepends=True)[:-1]))
     assert run("train", "resume=m_changing", "trainer.max_epochs=2") == 2
-    assert "the data set has changed since this run was started" in capfd.readouterr().err
+    assert "the data set has changed since this run started" in capfd.readouterr().err

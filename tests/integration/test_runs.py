@@ -19,7 +19,7 @@ from mlflow import MlflowClient
 
 from cytoloop.__main__ import main
 from cytoloop.model.losses import DiceCELoss
-from cytoloop.tracking.resume import FINISHED
+from cytoloop.tracking.output_folder import FINISHED_FILE
 
 TINY = [
     *("experiment=nuclei_2d", "model/size=small", "data.batch_size=2", "data.steps_per_epoch=8"),
@@ -107,11 +107,11 @@ def test_a_training_repeats_another_one(project: Path, capfd: pytest.CaptureFixt
     _, run_id = run_of("whole")
     assert main(["train", f"rerun=runs:/{run_id}", "output=again"]) == 0
     assert_equal("whole", "again")
-    assert f"the same config as runs:/{run_id}" in capfd.readouterr().err
+    assert f"the config does not differ from runs:/{run_id}" in capfd.readouterr().err
     words = ["callbacks.snapshots.max_sheets=2", "trainer.max_epochs=4", "init_from=whole"]
     assert main(["train", "rerun=whole", "output=more", *words]) == 0
     text = capfd.readouterr().err
-    assert "not as in whole: 2 value(s)" in text and "trainer.max_epochs: 4, it had 6" in text
+    assert "2 config value(s) differ from whole" in text and "max_epochs: 4 (was 6)" in text
     sheets = sorted(p.name for p in (project / "more/snapshots").iterdir())
     assert sheets == ["epoch_0001.png", "epoch_0004.png"]  # few, and the last epoch's too
     client, child = run_of("more")
@@ -231,7 +231,7 @@ def test_a_store_that_is_away_costs_no_model(
     assert main(["train", *TINY, "output=whole", "overwrite=true"]) == 2
     assert "http://127.0.0.1:9" in capfd.readouterr().err
     assert all(torch.equal(value, former[name]) for name, value in weights("whole").items())
-    assert (project / "whole" / FINISHED).is_file()
+    assert (project / "whole" / FINISHED_FILE).is_file()
 
 
 @pytest.mark.slow

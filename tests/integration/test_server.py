@@ -1,4 +1,4 @@
-"""Training, resuming and predicting through a real tracking server that dies meanwhile."""
+"""Training, resuming and predicting with a real tracking server that is killed meanwhile."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import pytest
 from mlflow import MlflowClient
 
 from cytoloop.__main__ import main
-from cytoloop.tracking.spool import SPOOL
+from cytoloop.tracking.spool import SPOOL_FILE
 
 pytestmark = pytest.mark.slow
 
@@ -44,7 +44,7 @@ class Server:
         command += ["--backend-store-uri", f"sqlite:///{self.folder}/server.db"]
         command += ["--artifacts-destination", str(self.folder / "artifacts")]
         environment = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_")}
-        environment["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"  # it starts sooner
+        environment["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"  # it starts faster
         with (self.folder / "server.log").open("ab") as log:
             self.process = subprocess.Popen(
                 command, stdout=log, stderr=log, start_new_session=True, env=environment
@@ -97,26 +97,28 @@ def wait_for_validations(folder: str, count: int, process: subprocess.Popen[str]
     raise AssertionError("no validation")
 
 
-def test_a_server_that_dies_stops_no_training_and_loses_nothing(server: Server) -> None:
+def test_training_survives_a_killed_server_and_loses_nothing(server: Server) -> None:
     process = train("output=m0", "trainer.max_epochs=40")
     wait_for_validations("m0", 2, process)
     server.kill()
     wait_for_validations("m0", 6, process)
-    assert (Path("m0") / SPOOL).is_file()
+    assert (Path("m0") / SPOOL_FILE).is_file()
     server.start()
     text = process.communicate(timeout=600)[1]
     assert process.returncode == 0, text
     assert text.count("does not answer") == 1 and text.count("answers again") == 1
-    assert not (Path("m0") / SPOOL).exists()
+    assert not (Path("m0") / SPOOL_FILE).exists()
     run_id = Path("m0/run_id").read_text().strip()
     client = MlflowClient(server.uri)
     run = client.get_run(run_id)
     assert run.info.status == "FINISHED" and run.info.artifact_uri.startswith("mlflow-artifacts:")
     lines = [json.loads(line) for line in Path("m0/progress.jsonl").read_text().splitlines()]
-    told = {one["step"]: one["scores"]["val/dice"] for one in lines if one["event"] == "validation"}
+    scores = {
+        one["step"]: one["scores"]["val/dice"] for one in lines if one["event"] == "validation"
+    }
     history = client.get_metric_history(run_id, "val/dice")
     assert len(history) == 40  # each once
-    assert sorted(m.value for m in history) == pytest.approx(sorted(told.values()))
+    assert sorted(m.value for m in history) == pytest.approx(sorted(scores.values()))
     assert {"tuned/dice", "train/lr", "system/patches_per_s"} <= set(run.data.metrics)
     files = {
         one.path
@@ -130,7 +132,7 @@ def test_a_server_that_dies_stops_no_training_and_loses_nothing(server: Server) 
         == 0
     )
 
-    # a second round is stopped, and its server is away when it ends
+    # a second round is stopped while its server is down
     process = train("output=m1", "trainer.max_epochs=500", f"init_from=runs:/{run_id}")
     wait_for_validations("m1", 2, process)
     server.kill()

@@ -1,4 +1,4 @@
-"""The tree of rounds, from runs in a real store."""
+"""The history of rounds, read from runs in a real store."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from cytoloop.__main__ import main
-from cytoloop.errors import ConfigError, ModelError
+from cytoloop.errors import ConfigError, ModelError, OutputError
 from cytoloop.manifest import write_manifest
-from cytoloop.rounds.display import check_target, history_tree, write_history
 from cytoloop.rounds.history import read_history
+from cytoloop.rounds.history_display import check_history_file, history_tree, write_history
 from cytoloop.terminal import stdout_console
 from cytoloop.tracking.run import TrackedRun, start_run
 
@@ -19,7 +19,7 @@ from cytoloop.tracking.run import TrackedRun, start_run
 def make_round(
     name: str, number: int, images: dict[str, str], parent: TrackedRun | None = None, **params: str
 ) -> TrackedRun:
-    """Log what a training logs of its lineage; images are id to hash."""
+    """Log a run as training does, without a model; `images` is id to hash."""
     run = start_run("exp", name)
     rows = [{"id": i, "raw": f"{i}.tif", "sha256": h} for i, h in images.items()]
     write_manifest(f"{name}/train.csv", rows)
@@ -34,7 +34,7 @@ def make_round(
     return run
 
 
-def test_history_tells_data_scores_and_what_changed(project: Path) -> None:
+def test_history_has_data_scores_and_changes(project: Path) -> None:
     first = make_round("r0", 0, {"a": "1", "b": "2"})
     second = make_round("r1", 1, {"a": "1", "c": "3", "renamed": "4"}, first, lr="0.01")
     make_round("other", 1, {"a": "1", "b": "2"}, first)
@@ -66,7 +66,20 @@ def test_history_tells_data_scores_and_what_changed(project: Path) -> None:
     assert write_history(root, own, project / "h.png").read_bytes()[:4] == b"\x89PNG"
 
 
-def test_history_escapes_what_runs_are_called(project: Path) -> None:
+def test_history_replaces_a_file_only_with_overwrite(
+    project: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    run = make_round("r0", 0, {"a": "1"})
+    words = ["history", f"checkpoint=runs:/{run.run_id}", "output=h.png"]
+    Path("h.png").write_text("mine")
+    assert main(words) == 2
+    assert "h.png: exists already" in capfd.readouterr().err
+    assert Path("h.png").read_text() == "mine"
+    assert main([*words, "overwrite=true"]) == 0
+    assert Path("h.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_history_escapes_names_of_runs(project: Path) -> None:
     run = make_round("r0", 0, {"<b>[red]": "1"})
     child = make_round("r1", 1, {"<script>": "2"}, run, more="<u>")
     root, own = read_history(f"runs:/{child.run_id}")
@@ -77,22 +90,33 @@ def test_history_escapes_what_runs_are_called(project: Path) -> None:
     assert "[red]" in shown.get()
 
 
-def test_a_parent_that_is_gone_ends_the_tree(project: Path) -> None:
+def test_a_missing_parent_ends_the_tree(project: Path) -> None:
     run = make_round("r1", 1, {"a": "1"})
     run.tags({"cytoloop.parent_run": "0" * 32})
     root, _ = read_history(f"runs:/{run.run_id}")
     assert root.run_id == run.run_id and root.children == []
-    run.tags({"cytoloop.parent_run": run.run_id})  # nobody's own parent, but it must end
+    run.tags(
+        {"cytoloop.parent_run": run.run_id}
+    )  # a run cannot be its own parent, but reading must end
     assert read_history(f"runs:/{run.run_id}")[0].children == []
 
 
-def test_history_of_nothing(project: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_history_of_unknown_models_is_refused(
+    project: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(ModelError, match="no such run"):
         read_history("runs:/" + "0" * 32)
     (project / "x.ckpt").touch()
-    with pytest.raises(ModelError, match="belongs to no run"):
+    with pytest.raises(ModelError, match="the run of this file is unknown"):
         read_history("x.ckpt")
-    with pytest.raises(ConfigError, match="is no page and no picture"):
-        check_target(Path("x.txt"))
+    with pytest.raises(ConfigError, match="expected .html or .png"):
+        check_history_file(Path("x.txt"))
+    Path("x.html").write_text("mine")
+    with pytest.raises(OutputError, match="exists already"):
+        check_history_file(Path("x.html"))
+    check_history_file(Path("x.html"), overwrite=True)
+    Path("folder.png").mkdir()
+    with pytest.raises(OutputError, match="is a folder, expected a file"):
+        check_history_file(Path("folder.png"), overwrite=True)
     assert main(["history"]) == 2
     assert "checkpoint=... is missing" in capfd.readouterr().err

@@ -1,4 +1,4 @@
-"""One training at a time on an accelerator; how far trainings are; stopping one."""
+"""The lock of an accelerator, the status of trainings, and cancelling."""
 
 from __future__ import annotations
 
@@ -16,17 +16,18 @@ from rich.console import Console
 
 from cytoloop.__main__ import main
 from cytoloop.errors import ConfigError, ModelError
-from cytoloop.tracking.live_view import view
-from cytoloop.tracking.lock import NOTE, holder_in, holders, training
-from cytoloop.tracking.resume import note_finished, note_training
-from cytoloop.tracking.run_status import RunStatus, cancel, find_training, run_statuses
+from cytoloop.tracking.live_view import render_status
+from cytoloop.tracking.lock import NOTE_FILE, find_process, list_processes, lock_training
+from cytoloop.tracking.output_folder import write_final_scores
+from cytoloop.tracking.resume import add_training_folder
+from cytoloop.tracking.run_status import RunStatus, cancel_training, find_status, list_statuses
 
 RUN = "0123456789abcdef" * 2
 HOLD = """
 import sys, time
-from cytoloop.tracking.lock import training
-with training(sys.argv[1], ["cpu"]) as name:
-    name(sys.argv[2])
+from cytoloop.tracking.lock import lock_training
+with lock_training(sys.argv[1], ["cpu"]) as set_run_id:
+    set_run_id(sys.argv[2])
     try: time.sleep(60)
     except KeyboardInterrupt: pass
 """
@@ -41,7 +42,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def other(project: Path) -> Iterator[Callable[[], subprocess.Popen[bytes]]]:
-    """Start another process that trains into ``m0``."""
+    """Return a function that starts another process, which trains into ``m0``."""
     started: list[subprocess.Popen[bytes]] = []
 
     def start() -> subprocess.Popen[bytes]:
@@ -50,11 +51,11 @@ def other(project: Path) -> Iterator[Callable[[], subprocess.Popen[bytes]]]:
         process = subprocess.Popen([sys.executable, "-c", code, "m0", RUN])
         started.append(process)
         for _ in range(600):
-            found = holder_in("m0")
+            found = find_process("m0")
             if found is not None and found.run_id:
                 return process
             time.sleep(0.05)
-        raise AssertionError("it did not start")
+        raise AssertionError("the other process did not start")
 
     yield start
     for process in started:
@@ -62,56 +63,59 @@ def other(project: Path) -> Iterator[Callable[[], subprocess.Popen[bytes]]]:
         process.wait()
 
 
-def test_a_second_training_is_told_who_holds_the_accelerator(
+def test_a_second_training_is_refused_and_the_first_is_named(
     project: Path, other: Callable[[], subprocess.Popen[bytes]]
 ) -> None:
     process = other()
-    with pytest.raises(ConfigError) as told, training("m1", ["cpu"]):
+    with pytest.raises(ConfigError) as error, lock_training("m1", ["cpu"]):
         pass
     for part in (f"process {process.pid}", RUN, str(project / "m0"), "status", "cancel"):
-        assert part in str(told.value)
-    with training("m1", ["mps"]), training("m2", ["cpu"], lock=False):
-        assert {h.folder for h in holders()} == {str(project / m) for m in ("m0", "m1")}
-    with pytest.raises(ConfigError, match="is taken by a training"), training("m0", [], lock=False):
+        assert part in str(error.value)
+    with lock_training("m1", ["mps"]), lock_training("m2", ["cpu"], lock=False):
+        assert {h.folder for h in list_processes()} == {str(project / m) for m in ("m0", "m1")}
+    with (
+        pytest.raises(ConfigError, match="in use by a training"),
+        lock_training("m0", [], lock=False),
+    ):
         pass
-    process.kill()  # it can release nothing itself
+    process.kill()  # a killed process cannot release its lock
     process.wait()
-    assert holder_in("m0") is None and holders() == []
-    with training("m0", ["cpu"]) as name:
+    assert find_process("m0") is None and list_processes() == []
+    with lock_training("m0", ["cpu"]) as name:
         name(RUN)
-        assert holder_in("m0").run_id == RUN  # type: ignore[union-attr]
-    assert not (project / "m0" / NOTE).exists()
+        assert find_process("m0").run_id == RUN  # type: ignore[union-attr]
+    assert not (project / "m0" / NOTE_FILE).exists()
 
 
-def test_a_process_with_the_same_number_is_another_one(project: Path) -> None:
-    with training("m0", ["cpu"]):
-        note = json.loads((project / "m0" / NOTE).read_text())
-    note["born"] -= 1000
-    (project / "m0" / NOTE).write_text(json.dumps(note))
-    assert note["pid"] == os.getpid() and holder_in("m0") is None
-    (project / "m0" / NOTE).write_text("{")
-    assert holder_in("m0") is None
+def test_a_process_with_a_reused_id_is_not_the_holder(project: Path) -> None:
+    with lock_training("m0", ["cpu"]):
+        note = json.loads((project / "m0" / NOTE_FILE).read_text())
+    note["started"] -= 1000
+    (project / "m0" / NOTE_FILE).write_text(json.dumps(note))
+    assert note["pid"] == os.getpid() and find_process("m0") is None
+    (project / "m0" / NOTE_FILE).write_text("{")
+    assert find_process("m0") is None
 
 
-def test_the_lock_is_free_after_an_error_and_for_the_next_job_of_a_sweep(project: Path) -> None:
+def test_the_lock_is_released_after_an_error(project: Path) -> None:
     for number in range(2):
-        with pytest.raises(ZeroDivisionError), training(f"m{number}", ["cpu"]):
+        with pytest.raises(ZeroDivisionError), lock_training(f"m{number}", ["cpu"]):
             raise ZeroDivisionError
-    assert holders() == []
+    assert list_processes() == []
 
 
-def test_only_the_first_process_of_a_distributed_training_holds(
+def test_only_rank_0_of_a_distributed_training_locks(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with training("m0", ["cpu"]):
+    with lock_training("m0", ["cpu"]):
         monkeypatch.setenv("LOCAL_RANK", "1")
-        with training("m0", ["cpu"]):
+        with lock_training("m0", ["cpu"]):
             pass
 
 
-def test_a_lock_that_cannot_be_written(project: Path) -> None:
+def test_a_lock_that_cannot_be_written_is_refused(project: Path) -> None:
     (project / "state").write_text("a file")
-    with pytest.raises(ConfigError, match="cannot be written"), training("m0", ["cpu"]):
+    with pytest.raises(ConfigError, match="cannot be written"), lock_training("m0", ["cpu"]):
         pass
 
 
@@ -125,40 +129,43 @@ STEP = {"event": "step", "epoch": 1, "step": 20, "loss": 0.5, "spent": 0.4, "sec
 CHECK = {"event": "validation", "epoch": 1, "step": 24, "scores": {"val/dice": 0.8}, "spent": 0.5}
 
 
-def test_status_reads_what_trainings_leave(
+def test_status_reads_the_files_of_trainings(
     project: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["status"]) == 0
-    assert "no training in this folder" in capfd.readouterr().err
+    assert "no trainings yet" in capfd.readouterr().err
     for name in ("a", "b"):
         write_progress(project / name, STEP, CHECK)
-        note_training(project / name, "runs")
+        add_training_folder(project / name, "runs")
     (project / "a" / "finished").touch()
     (project / "b" / "run_id").write_text(RUN)
-    one = find_training(RUN[:8], "runs")
-    assert (one.state, one.loss, one.best()) == ("ended", 0.5, 0.8)
+    one = find_status(RUN[:8], "runs")
+    assert (one.state, one.loss, one.best_score()) == ("ended", 0.5, 0.8)
     with (project / "b" / "progress.jsonl").open("a") as file:
         file.write('{"event": "st')
-    assert one.update().last == CHECK
+    assert one.update().last_event == CHECK
     with (project / "b" / "progress.jsonl").open("a") as file:
         file.write('ep", "loss": 0.25}\n')
     assert one.update().loss == 0.25
-    assert {s.folder.name: s.state for s in run_statuses("runs")} == {"a": "finished", "b": "ended"}
+    assert {s.folder.name: s.state for s in list_statuses("runs")} == {
+        "a": "finished",
+        "b": "ended",
+    }
     assert main(["status"]) == 0
     table = capfd.readouterr().out
     assert "finished" in table and "0.8000" in table and RUN[:8] in table
-    assert not (project / "runs" / "status").exists()  # a look leaves nothing
+    assert not (project / "runs" / "status").exists()  # status writes nothing
     assert main(["status", "run=nowhere"]) == 2
     assert "no such training" in capfd.readouterr().err
     assert main(["status", "max_rows=0"]) == 2
     with pytest.raises(ModelError, match="no such training"):
-        find_training("0123", "runs")  # too short to be an id
+        find_status("0123", "runs")  # too short to be an id
 
 
-def shown(one: RunStatus, width: int) -> list[str]:
+def lines_of_view(one: RunStatus, width: int) -> list[str]:
     """Return the lines of the live view on a terminal of that width."""
     console = Console(width=width, record=True, file=io.StringIO(), color_system=None)
-    console.print(view(one, width))
+    console.print(render_status(one, width))
     return [line.rstrip() for line in console.export_text().splitlines()]
 
 
@@ -169,24 +176,26 @@ def test_the_live_view_fits_the_terminal(project: Path, width: int) -> None:
     lines = [{**CHECK, "epoch": 998, "step": 123456, "scores": scores}] * 12
     write_progress(project / "m0", {**STEP, "data_wait": 0.2}, *lines)
     one = RunStatus(project / "m0")
-    told = shown(one, width)
-    assert max(map(len, told)) <= width and len(told) == 12  # 8 validations, nothing is wrapped
-    heads = told[2].split()
+    view = lines_of_view(one, width)
+    assert max(map(len, view)) <= width and len(view) == 12  # 8 validations, no line is wrapped
+    heads = view[2].split()
     assert heads[:3] == ["epoch", "step", "dice"] and not [h for h in heads if "…" in h]
     assert ("loss_distance" in heads) == (width == 120)
-    assert all(line.split()[2:] == ["0.1235"] * (len(heads) - 2) for line in told[4:])
+    assert all(line.split()[2:] == ["0.1235"] * (len(heads) - 2) for line in view[4:])
 
 
-def test_the_view_of_a_finished_training_ends_with_its_scores(project: Path) -> None:
+def test_the_view_of_a_finished_training_has_its_final_scores(project: Path) -> None:
     write_progress(project / "m0", STEP, CHECK)
     one = RunStatus(project / "m0")
-    assert one.final == {} and "final" not in shown(one, 80)[-1]
+    assert one.final_scores == {} and "final" not in lines_of_view(one, 80)[-1]
     final = {"val/dice": 0.9, "test/dice": 0.8, "test/f1_50": 0.7, "test/hd95": 3.0}
-    note_finished(project / "m0", final)
-    assert one.state == "finished" and one.final == final
-    assert shown(one, 80)[-1] == "final  val/dice 0.9000  test/dice 0.8000  test/f1_50 0.7000"
-    (project / "m0" / "finished").write_text("")  # as earlier versions left it
-    assert one.final == {} and one.state == "finished"
+    write_final_scores(project / "m0", final)
+    assert one.state == "finished" and one.final_scores == final
+    assert (
+        lines_of_view(one, 80)[-1] == "final  val/dice 0.9000  test/dice 0.8000  test/f1_50 0.7000"
+    )
+    (project / "m0" / "finished").write_text("")  # as earlier versions wrote it
+    assert one.final_scores == {} and one.state == "finished"
 
 
 def test_a_training_is_watched_and_cancelled_from_another_terminal(
@@ -200,17 +209,17 @@ def test_a_training_is_watched_and_cancelled_from_another_terminal(
     write_progress(project / "m0", CHECK)
     assert "epoch 2  step 24  val/dice 0.8000" in watching.stderr.readline()
     assert main(["cancel", f"run={RUN}"]) == 0
-    told = capfd.readouterr().err
-    assert "stopped; no epoch was finished, nothing to resume" in told
+    text = capfd.readouterr().err
+    assert "stopped; no epoch was finished, so there is nothing to resume" in text
     process.wait(10)
-    assert watching.wait(30) == 0  # it ends with the training
+    assert watching.wait(30) == 0  # the view ends with the training
     assert main(["cancel", "run=m0"]) == 2
-    assert "no training runs there" in capfd.readouterr().err
+    assert "no training runs in this folder" in capfd.readouterr().err
 
 
-def test_a_training_of_another_machine_is_not_touched(project: Path) -> None:
-    with training("m0", ["cpu"]):
-        note = json.loads((project / "m0" / NOTE).read_text())
-    (project / "m0" / NOTE).write_text(json.dumps({**note, "host": "elsewhere"}))
+def test_a_training_on_another_machine_is_not_cancelled(project: Path) -> None:
+    with lock_training("m0", ["cpu"]):
+        note = json.loads((project / "m0" / NOTE_FILE).read_text())
+    (project / "m0" / NOTE_FILE).write_text(json.dumps({**note, "host": "elsewhere"}))
     with pytest.raises(ConfigError, match="runs on elsewhere"):
-        list(cancel(RunStatus(project / "m0")))
+        list(cancel_training(RunStatus(project / "m0")))

@@ -1,3 +1,5 @@
+"""Runs, checkpoints by URI, scores and resuming, in a real store."""
+
 from __future__ import annotations
 
 import os
@@ -8,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from cytoloop.errors import ConfigError, ModelError
-from cytoloop.rounds.differences import flatten
+from cytoloop.rounds.config_differences import flatten_config
 from cytoloop.tracking.checkpoints import locate_checkpoint
-from cytoloop.tracking.resume import FINISHED, find_resumable, note_training
-from cytoloop.tracking.run import ending, open_run, start_run
+from cytoloop.tracking.output_folder import FINISHED_FILE
+from cytoloop.tracking.resume import add_training_folder, find_run_to_resume
+from cytoloop.tracking.run import closing_run, open_run, start_run
 from cytoloop.tracking.scores import fetch_scores, record_scores
 from cytoloop.tracking.store import connect, tracking_uri
 
@@ -27,7 +30,7 @@ def test_the_default_store_is_a_file_of_this_folder(
     assert tracking_uri("sqlite:///x.db") == "sqlite:///x.db"
 
 
-def test_a_store_that_does_not_answer_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_that_does_not_answer_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     with pytest.raises(ConfigError, match="127.0.0.1:9.*cannot be used"):
         connect("http://127.0.0.1:9")
@@ -36,7 +39,7 @@ def test_a_store_that_does_not_answer_is_told(monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.mark.slow
-def test_two_that_start_together_make_one_new_store(tmp_path: Path) -> None:
+def test_two_processes_create_one_new_store_together(tmp_path: Path) -> None:
     code = "import sys; from cytoloop.tracking.store import connect; print('up', flush=True); "
     code += "sys.stdin.readline(); connect('sqlite:///new.db')"
     pipe = subprocess.PIPE
@@ -59,7 +62,7 @@ def test_two_that_start_together_make_one_new_store(tmp_path: Path) -> None:
 def test_a_run_holds_params_metrics_tags_and_files(project: Path, store: str) -> None:
     run = start_run("exp", "first")
     run.params({"a.b": 1, "long": "x" * 7000, **{f"p{i}": i for i in range(150)}})
-    run.params({"a.b": 2})  # a resumed run repeats them
+    run.params({"a.b": 2})  # a resumed run logs them again
     run.metrics({"val/dice": 0.5, "nan": float("nan")}, step=3)
     run.tags({"note": "hello", "none": None})
     (project / "table.csv").write_text("a")
@@ -75,13 +78,13 @@ def test_a_run_holds_params_metrics_tags_and_files(project: Path, store: str) ->
 @pytest.mark.parametrize(
     "error, status", [(None, "FINISHED"), (SystemExit, "KILLED"), (ValueError, "FAILED")]
 )
-def test_a_run_ends_as_its_training_does(
+def test_a_run_ends_with_the_status_of_its_training(
     project: Path, error: type[BaseException] | None, status: str
 ) -> None:
     run = start_run("exp", "ends")
     (project / "last.ckpt").write_text("weights")
     try:
-        with ending(run, project):
+        with closing_run(run, project):
             if error:
                 raise error("the reason")
     except BaseException as caught:
@@ -100,20 +103,20 @@ def test_a_run_ends_as_its_training_does(
     "uri, reason",
     [
         ("runs:/" + "0" * 32, "no such run"),
-        ("runs:/xyz", "is no run URI"),
+        ("runs:/xyz", "not a run URI"),
         ("models:/none/1", "not in the registry"),
         ("models:/none@best", "not in the registry"),
-        ("models:/none", "is no model URI"),
+        ("models:/none", "not a model URI"),
         ("none.ckpt", "no such checkpoint"),
-        (".", "holds no best.ckpt"),
+        (".", "has no best.ckpt"),
     ],
 )
-def test_models_that_are_not_there(project: Path, uri: str, reason: str) -> None:
+def test_missing_checkpoints_are_refused(project: Path, uri: str, reason: str) -> None:
     with pytest.raises(ModelError, match=reason):
         locate_checkpoint(uri)
 
 
-def test_a_file_in_a_training_folder_knows_its_run(project: Path) -> None:
+def test_the_run_of_a_file_in_an_output_folder_is_found(project: Path) -> None:
     (project / "checkpoints").mkdir()
     (project / "checkpoints" / "best.ckpt").touch()
     assert locate_checkpoint(str(project)).run_id is None
@@ -123,47 +126,49 @@ def test_a_file_in_a_training_folder_knows_its_run(project: Path) -> None:
     assert locate_checkpoint(str(project)).run_id is None
 
 
-def test_a_folder_of_another_tool_is_located_as_it_is(project: Path) -> None:
+def test_a_folder_of_another_tool_is_returned_as_a_folder(project: Path) -> None:
     experiment, pair = project / "experiment", project / "pair"
     for file in (experiment / "checkpoints" / "epoch_000.ckpt", pair / "best_model.pth"):
         file.parent.mkdir(parents=True)
         file.touch()
         located = locate_checkpoint(str(file.parent.parent if file.suffix == ".ckpt" else pair))
         assert located.path in (experiment, pair) and located.run_id is None
-    (experiment / "run_id").write_text("a" * 32 + "\n")  # one of ours, without a best one
-    with pytest.raises(ModelError, match=r"holds no best.ckpt, no checkpoints/\*.ckpt"):
+    (experiment / "run_id").write_text(
+        "a" * 32 + "\n"
+    )  # a training of CytoLoop without a best checkpoint
+    with pytest.raises(ModelError, match=r"has no best.ckpt, no checkpoints/\*.ckpt"):
         locate_checkpoint(str(experiment))
 
 
 def test_the_newest_stopped_run_is_resumed(project: Path) -> None:
-    with pytest.raises(ModelError, match="knows no stopped run to resume"):
-        find_resumable("true")
+    with pytest.raises(ModelError, match="lists no stopped training to resume"):
+        find_run_to_resume("true")
     for age, name in enumerate(("c", "b", "a")):
         last = project / "runs/train" / name / "checkpoints" / "last.ckpt"
         last.parent.mkdir(parents=True)
         last.touch()
         os.utime(last, (1e9 - age, 1e9 - age))
-        note_training(Path("runs/train") / name, "runs")
-    assert find_resumable("true").name == "c"
-    (project / "runs/train/c" / FINISHED).touch()
-    assert find_resumable("true").name == "b"
-    assert find_resumable("runs/train/c").name == "c"
+        add_training_folder(Path("runs/train") / name, "runs")
+    assert find_run_to_resume("true").name == "c"
+    (project / "runs/train/c" / FINISHED_FILE).touch()
+    assert find_run_to_resume("true").name == "b"
+    assert find_run_to_resume("runs/train/c").name == "c"
     with pytest.raises(ModelError, match=r"no checkpoints/last.ckpt"):
-        find_resumable("runs")
+        find_run_to_resume("runs")
 
 
 def test_a_run_is_resumed_by_its_id(project: Path) -> None:
     run = start_run("exp", "r")
     with pytest.raises(ModelError, match="no checkpoints/last.ckpt"):
-        find_resumable(f"runs:/{run.run_id}")
+        find_run_to_resume(f"runs:/{run.run_id}")
     (project / "out" / "checkpoints").mkdir(parents=True)
     (project / "out" / "checkpoints" / "last.ckpt").touch()
     run.tags({"cytoloop.output": project / "out"})
-    assert find_resumable(f"runs:/{run.run_id}") == project / "out"
+    assert find_run_to_resume(f"runs:/{run.run_id}") == project / "out"
     assert start_run("exp", "r", run_id=run.run_id).run_id == run.run_id
 
 
-def test_a_deleted_experiment_says_how_to_restore_it(project: Path) -> None:
+def test_a_deleted_experiment_is_refused(project: Path) -> None:
     run = start_run("gone", "r")
     run.client.delete_experiment(run.client.get_run(run.run_id).info.experiment_id)
     with pytest.raises(ConfigError, match="was deleted"):
@@ -175,10 +180,10 @@ def test_scores_go_into_the_run_that_made_the_model(project: Path) -> None:
     rows = [{"id": "a", "run_id": run.run_id}]
     record_scores(rows, {"dice": 0.9, "f1_50": None}, [])
     assert open_run(run.run_id).client.get_run(run.run_id).data.metrics == {"test/dice": 0.9}
-    record_scores([{"id": "a"}], {"dice": 0.9}, [])  # of another tool: nothing to do
+    record_scores([{"id": "a"}], {"dice": 0.9}, [])  # no run: predictions of another tool
 
 
-def test_a_second_evaluation_leaves_the_first_as_it_is(project: Path) -> None:
+def test_a_second_evaluation_keeps_the_first(project: Path) -> None:
     run = start_run("exp", "twice")
     rows, table = [{"id": "a", "run_id": run.run_id}], project / "metrics.csv"
     table.write_text("first")
@@ -196,7 +201,7 @@ def test_a_second_evaluation_leaves_the_first_as_it_is(project: Path) -> None:
     assert "key" not in found.tags["cytoloop.evaluation.2"]
     with pytest.raises(ModelError, match="has no evaluation 3_other"):
         fetch_scores(f"runs:/{run.run_id}/3_other")
-    with pytest.raises(ModelError, match="is no run URI"):
+    with pytest.raises(ModelError, match="not a run URI"):
         fetch_scores(f"runs:/{run.run_id}/../1_dataset_test")
 
 
@@ -207,14 +212,14 @@ def test_an_evaluation_of_an_earlier_version_is_found(project: Path) -> None:
 
 
 def test_flattening_keeps_lists_whole() -> None:
-    assert dict(flatten({"a": {"b": [1, 2], "c": {}}, "d": None})) == {
+    assert dict(flatten_config({"a": {"b": [1, 2], "c": {}}, "d": None})) == {
         "a.b": [1, 2],
         "a.c": {},
         "d": None,
     }
 
 
-def test_the_scores_of_a_run_are_found_again(project: Path) -> None:
+def test_stored_scores_of_a_run_are_fetched(project: Path) -> None:
     run = start_run("exp", "scored")
     with pytest.raises(ModelError, match="the run has no evaluation"):
         fetch_scores(f"runs:/{run.run_id}")
@@ -223,5 +228,5 @@ def test_the_scores_of_a_run_are_found_again(project: Path) -> None:
     assert fetch_scores(f"runs:/{run.run_id}").read_text() == "id,dice\na,0.5\n"
     with pytest.raises(ModelError, match="no such run"):
         fetch_scores(f"runs:/{'0' * 32}")
-    with pytest.raises(ModelError, match="is no run URI"):
+    with pytest.raises(ModelError, match="not a run URI"):
         fetch_scores("runs:/123")

@@ -1,4 +1,4 @@
-"""Passwords in a tracking URI: used, and nowhere to be read."""
+"""Passwords in a tracking URI are used and never shown or stored."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from omegaconf import OmegaConf
 from cytoloop.__main__ import main
 from cytoloop.errors import ConfigError
 from cytoloop.redact import has_password, redact_text
-from cytoloop.rounds.lineage import open_training
+from cytoloop.rounds.training_record import start_training_run
 from cytoloop.terminal import FileFormatter
 from cytoloop.tracking.store import connect
 
@@ -29,7 +29,7 @@ WITH = f"postgresql://ann:{SECRET}@db.invalid:5432/runs"
 
 @settings(max_examples=50)
 @given(st.text(min_size=4, max_size=20))
-def test_no_password_is_left_in_a_line(password: str) -> None:
+def test_redaction_removes_every_password(password: str) -> None:
     uri = f"postgresql+psycopg://ann:{quote(password, safe='')}@db:5432/runs"
     assert has_password(uri)
     line = redact_text(f"store ({uri}), http://127.0.0.1:5000, and user@host: {uri}")
@@ -46,28 +46,28 @@ def test_no_password_is_left_in_a_line(password: str) -> None:
         f"https://ann:{SECRET}@mlflow.invalid",
     ],
 )
-def test_a_password_in_a_config_is_refused_before_anything_keeps_it(
+def test_a_password_in_a_config_is_refused_before_it_is_stored(
     project: Path, capfd: pytest.CaptureFixture[str], uri: str
 ) -> None:
     assert SECRET not in redact_text(f"at {uri} now")
     words = [f"logger.mlflow.tracking_uri='{uri}'", "data.path=ds", "output=m"]
     assert main(["train", *words]) == 2
-    told = capfd.readouterr()
-    assert "holds a password" in told.err and SECRET not in told.err + told.out
+    captured = capfd.readouterr()
+    assert "holds a password" in captured.err and SECRET not in captured.err + captured.out
     for path in (one for one in project.rglob("*") if one.is_file()):
         assert SECRET.encode() not in path.read_bytes(), path
     config = {"paths": {"output_dir": "m"}, "logger": {"mlflow": {"tracking_uri": uri}}}
     with pytest.raises(ConfigError, match="holds a password") as caught:
-        open_training(OmegaConf.create(config))
+        start_training_run(OmegaConf.create(config))
     assert SECRET not in str(caught.value) and not (project / "m").exists()
 
 
-def test_a_name_without_a_password_is_fine() -> None:
+def test_a_user_name_without_a_password_is_accepted() -> None:
     for uri in ("postgresql://ann@db:5432/runs", "http://127.0.0.1:5000", "sqlite:///C:/x.db"):
         assert not has_password(uri)
 
 
-def test_neither_log_file_nor_terminal_has_it(
+def test_neither_log_file_nor_terminal_shows_the_password(
     project: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     def broken() -> None:
@@ -87,13 +87,15 @@ def test_neither_log_file_nor_terminal_has_it(
 
     monkeypatch.setattr(registry, "list_versions", list_versions)
     assert main(["models", "list"]) == 1
-    told = capfd.readouterr().err
-    assert "RuntimeError: cannot reach postgresql://db.invalid" in told and SECRET not in told
+    text = capfd.readouterr().err
+    assert "RuntimeError: cannot reach postgresql://db.invalid" in text and SECRET not in text
     logs = [path.read_text() for path in project.rglob("*.log")]
     assert logs and "Traceback" in logs[0] and SECRET not in "".join(logs)
 
 
-def test_a_database_that_is_away_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unavailable_database_is_reported_within_seconds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         uri = f"postgresql://ann:{SECRET}@127.0.0.1:{free.getsockname()[1]}/runs"
@@ -115,7 +117,7 @@ def test_a_database_without_its_driver_names_the_package(
     assert "cytoloop[postgresql]" in caught.value.repair and SECRET not in str(caught.value)
 
 
-def test_the_ui_is_given_the_store_out_of_sight(
+def test_the_ui_gets_the_store_uri_in_its_environment(
     project: Path, store: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: dict[str, str] = {}

@@ -1,1 +1,1 @@
-"""The command line: verbs as Hydra apps."""
+"""The command line: each verb is a Hydra app that calls functions of the other packages."""

@@ -1,7 +1,6 @@
-"""A verb as a Hydra app: composition, log file, errors to exit status 2.
+"""A verb as a Hydra app: expand the words, compose the config, run the verb, return a status.
 
-Hydra prints a traceback for a user's typing mistake and exits with 1; here every mistake that
-the user can repair ends with a few lines and exit status 2, in `--multirun` too.
+Errors that the user can repair end with a few lines and exit status 2, also within a sweep.
 """
 
 from __future__ import annotations
@@ -10,162 +9,224 @@ import importlib
 import importlib.util
 import logging
 import os
-import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from cytoloop.cli.overrides import is_override, name_action, quote_overrides
+from cytoloop.cli.config_errors import (
+    check_flags,
+    explain_composition_error,
+    missing_keys_error,
+    one_line,
+)
+from cytoloop.cli.overrides import add_action, is_override, quote_overrides
 from cytoloop.errors import ConfigError, CytoloopError, ModelError, OutputError
 from cytoloop.redact import redact_text, redact_url
 from cytoloop.urls import is_remote
 
 log = logging.getLogger("cytoloop")
 
+DONE, BUG, USER_ERROR, STOPPED = 0, 1, 2, 130
+"""Exit statuses; 130 is what shells use after Ctrl-C."""
 
-_STOPPED = 130
-"""Exit status of what was stopped by Ctrl-C, as shells have it."""
+_WRITES_A_FILE = ("history",)
+"""Verbs whose ``output`` is a file; of the other verbs it is a folder."""
 
 
 class StoppedError(Exception):
-    """The user (or the system) stopped the work; the message says how to go on."""
+    """The user or the system stopped the work; the message says how to continue."""
 
 
 class ExitStatus(int):
-    """An exit status that a verb returns as its result: no mistake, no bug."""
+    """The exit status of a verb that has more results than done or failed."""
 
 
 def run_verb(verb: str, argv: list[str]) -> int:
-    """Compose the verb's config and run it.
+    """Compose the config of a verb, run the verb and return the exit status.
 
     Parameters
     ----------
     verb : str
-        Name of a primary config and of a module in `cytoloop.cli.commands` with ``run(cfg)``.
+        Name of a primary config, and of a module in `cytoloop.cli.commands` with ``run(cfg)``.
     argv : list of str
         Hydra overrides and flags.
 
     Returns
     -------
     int
-        0 done; 2 a mistake that the user can repair; 1 a bug of ours; 130 stopped; else what
-        the verb says (`ExitStatus`).
+        0 done; 1 a bug of CytoLoop; 2 an error that the user can repair; 130 stopped; other
+        values are results of the verb (`ExitStatus`).
     """
-    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # let exceptions out: we report them
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra raises its errors; we report them
     os.environ.setdefault("TORCH_FORCE_WEIGHTS_ONLY_LOAD", "1")  # no code from a checkpoint
-    import hydra
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
-    statuses = [0]
+    words = argv
+    try:
+        words = expand_words(verb, argv)
+        return compose_and_run(verb, words)
+    except (HydraException, OmegaConfBaseException) as error:
+        return report_error(explain_composition_error(verb, words, error))
+    except CytoloopError as error:
+        return report_error(error)
+    except SystemExit as stop:  # from Hydra's parser: --help (0) or a wrong flag (2)
+        return int(stop.code or DONE)
+    except BrokenPipeError:  # the reader of the help, such as `head`, has closed the pipe
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
+    except OSError as error:  # Hydra creates the output folder before the job starts
+        return report_error(
+            OutputError(str(error.filename), str(error.strerror), "Choose another output=.")
+        )
 
-    def task(cfg: Any) -> Any:
-        status, value = _run_job(verb, cfg)
+
+def expand_words(verb: str, argv: list[str]) -> list[str]:
+    """Return the words for Hydra: text quoted, `resume=` and `rerun=` expanded, search path added.
+
+    Raises
+    ------
+    CytoloopError
+        A flag is unknown, or the run that `resume=` or `rerun=` names cannot be used.
+    """
+    check_flags(verb, argv)
+    words = quote_overrides(verb, add_action(verb, argv))
+    if verb == "train":
+        from cytoloop.cli.rerun import expand_overrides
+
+        words = expand_overrides(words)
+    if not any(word.startswith("hydra.searchpath=") for word in words):
+        paths = _search_path(verb, help_only="--help" in words or "-h" in words)
+        words += [f"hydra.searchpath=[{','.join(paths)}]"] if paths else []
+    # Hydra's parser expects all overrides in one row, so flags follow
+    return sorted(words, key=lambda word: not is_override(word))
+
+
+def compose_and_run(verb: str, words: Sequence[str]) -> int:
+    """Compose the config and run one job, or all jobs of a sweep; return the highest status."""
+    import hydra
+
+    statuses = [DONE]
+
+    def job(cfg: Any) -> Any:
+        status, value = run_job(verb, cfg)
         statuses.append(status)
-        if status == _STOPPED:
-            raise SystemExit(_STOPPED)  # out of a sweep too
+        if status == STOPPED:
+            raise SystemExit(STOPPED)  # ends a sweep too
         return value
 
-    try:
-        sys.argv = [f"cytoloop {verb}", *_expand(verb, argv)]
-        hydra.main(version_base="1.3", config_path="pkg://cytoloop.configs", config_name=verb)(
-            task
-        )()
-    except (HydraException, OmegaConfBaseException) as error:
-        repair = f"See `cytoloop {verb} --help`."
-        if any(word.startswith("rerun=") and word != "rerun=null" for word in sys.argv):
-            repair += " A word of the repeated training may be one that this version does not"
-            repair += " know: then type its other words, without rerun=."
-        _tell(ConfigError(f"cytoloop {verb}", _flat(error), repair))
-        return 2
-    except CytoloopError as error:
-        _tell(error)
-        return 2
-    except SystemExit as stop:  # argparse inside Hydra: --help (0) or a wrong flag (2)
-        return int(stop.code or 0)
-    except BrokenPipeError:  # whoever reads the help has seen enough, as `head` has
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nor is the rest written
-    except OSError as error:  # Hydra makes the run's folder before the job starts
-        _tell(OutputError(str(error.filename), str(error.strerror), "Take another output=."))
-        return 2
+    sys.argv = [f"cytoloop {verb}", *words]
+    app = hydra.main(version_base="1.3", config_path="pkg://cytoloop.configs", config_name=verb)
+    app(job)()
     return max(statuses)
 
 
-def _run_job(verb: str, cfg: Any) -> tuple[int, Any]:
-    """Run one job; return its exit status and value, errors reported."""
-    from omegaconf import OmegaConf
-
+def run_job(verb: str, cfg: Any) -> tuple[int, Any]:
+    """Run a verb with a composed config; return the exit status and the verb's result."""
     logging.captureWarnings(True)
     try:
-        missing = sorted(OmegaConf.missing_keys(cfg))
-        if missing:
-            raise ConfigError(
-                f"cytoloop {verb}",
-                [f"{key}=... is missing" for key in missing],
-                f"See `cytoloop {verb} --help` for an example.",
-            )
-        _check_output(cfg.get("output", "."))
+        check_config(verb, cfg)
         value = importlib.import_module(f"cytoloop.cli.commands.{verb}").run(cfg)
-        return (int(value) if isinstance(value, ExitStatus) else 0), value
+        return (int(value) if isinstance(value, ExitStatus) else DONE), value
     except StoppedError as stop:
         log.info("%s", stop)
-        return _STOPPED, None
+        return STOPPED, None
     except KeyboardInterrupt:
         log.warning("stopped")
-        return _STOPPED, None
+        return STOPPED, None
     except Exception as error:
-        mistake = _user_error(error)
         logging.getLogger("traceback").error("", exc_info=error)  # to the log file only
-        if mistake is None:
-            log.error(
-                "%s: %s\nThis is a bug of CytoLoop, or of a library. The traceback is in %s",
-                type(error).__name__,
-                str(error).strip()[:500],
-                _log_file(),
-            )
-            return 1, None
-        _tell(mistake)
-        return 2, None
+        user_error = find_user_error(error)
+        return (report_bug(error) if user_error is None else report_error(user_error)), None
 
 
-def _check_output(output: Any) -> None:
-    """Refuse an output that can be no folder, before any work is done."""
+def check_config(verb: str, cfg: Any) -> None:
+    """Refuse a config that lacks required keys, or whose output cannot be a folder.
+
+    Raises
+    ------
+    ConfigError, OutputError
+    """
+    from omegaconf import OmegaConf
+
+    if missing := OmegaConf.missing_keys(cfg):
+        raise missing_keys_error(verb, missing)
+    output = cfg.get("output")
+    if output is None or verb in _WRITES_A_FILE:
+        return
     if not str(output).strip():
-        raise OutputError("output", "is empty", "Name a folder.")
+        raise OutputError("output=", "is empty, expected a folder", "Give a name: output=FOLDER.")
     if is_remote(str(output)):
-        raise OutputError(redact_url(str(output)), "is a URL", "Expected a folder on this machine.")
+        raise OutputError(
+            f"output={redact_url(str(output))}",
+            "is a URL, expected a folder on this machine",
+            "Write to a local folder and copy it.",
+        )
     if Path(str(output)).exists() and not Path(str(output)).is_dir():
-        raise OutputError(str(output), "is a file, expected a folder", "Take another output=.")
+        raise OutputError(str(output), "is a file, expected a folder", "Choose another output=.")
 
 
-def plain(cfg: Any) -> dict[str, Any]:
-    """Return a config as plain dictionaries and lists, interpolations resolved."""
+def report_error(error: CytoloopError) -> int:
+    """Print an error that the user can repair on standard error; return the exit status 2."""
+    from cytoloop.terminal import stderr_console
+
+    text = redact_text(f"{type(error).__name__}: {error}")
+    stderr_console.print(text, style="red", markup=False, soft_wrap=True)
+    return USER_ERROR
+
+
+def report_bug(error: Exception) -> int:
+    """Log an unexpected error and where its traceback is; return the exit status 1."""
+    handlers = logging.getLogger().handlers
+    files = [one.baseFilename for one in handlers if isinstance(one, logging.FileHandler)]
+    log.error(
+        "%s: %s\nThis is a bug of CytoLoop or of a library. The traceback is in %s",
+        type(error).__name__,
+        str(error).strip()[:500],
+        files[0] if files else "the log file",
+    )
+    return BUG
+
+
+def find_user_error(error: BaseException) -> CytoloopError | None:
+    """Return the error inside an exception that the user can repair, None if there is none.
+
+    Hydra's `instantiate` wraps the exceptions of the objects that it builds.
+    """
+    from omegaconf.errors import OmegaConfBaseException
+
+    inner: BaseException | None = error
+    while inner is not None:
+        if isinstance(inner, CytoloopError):
+            return inner
+        if isinstance(inner, OmegaConfBaseException):
+            return ConfigError(
+                "config", one_line(inner), "Add `--cfg job` to the command to print the config."
+            )
+        if type(inner).__name__ == "OutOfMemoryError":
+            return ModelError(
+                "device memory",
+                "too small for this patch size and batch size",
+                "Lower data.batch_size or data.patch_size, or choose a smaller model/size.",
+            )
+        inner = inner.__cause__ or inner.__context__
+    return None
+
+
+def config_to_dict(cfg: Any) -> dict[str, Any]:
+    """Return a config as plain dictionaries and lists, with interpolations resolved."""
     from omegaconf import OmegaConf
 
     container = OmegaConf.to_container(cfg, resolve=True)
     return {str(key): value for key, value in dict(container).items()}  # type: ignore[arg-type]
 
 
-def _expand(verb: str, argv: list[str]) -> list[str]:
-    """Add what the verb itself finds out (resume, rerun) and where configs are looked for."""
-    words = quote_overrides(verb, name_action(verb, argv))
-    if verb == "train":
-        from cytoloop.cli.rerun import expand
-
-        words = expand(words)
-    if not any(word.startswith("hydra.searchpath=") for word in words):
-        paths = _search_path(verb, help_only="--help" in words or "-h" in words)
-        if paths:
-            words.append(f"hydra.searchpath=[{','.join(paths)}]")
-    # Hydra's parser wants the overrides in one row: flags go behind them
-    return sorted(words, key=lambda word: not is_override(word))
-
-
 def _search_path(verb: str, help_only: bool) -> list[str]:
-    """Return the folders whose groups join ours: the site's overlay, then CytoDL's own groups.
+    """Return the folders of further config groups: the site's overlay, then CytoDL's groups.
 
-    Hydra takes the first match after our own package, so an overlay adds options, and CytoDL's
-    configs can be named but never replace ours.
+    Hydra uses the first match and looks into our own package first. So an overlay can add
+    options, and CytoDL's configs can be selected but replace no config of CytoLoop.
     """
     overlay = Path(os.environ.get("CYTOLOOP_EXPERIMENTS", "experiments")).absolute()
     paths = [f"'file://{overlay.as_posix()}'"] if overlay.is_dir() else []
@@ -175,50 +236,3 @@ def _search_path(verb: str, help_only: bool) -> list[str]:
         if folder.is_dir():
             paths.append(f"'file://{folder.as_posix()}'")
     return paths
-
-
-def _user_error(error: BaseException) -> CytoloopError | None:
-    """Return the user's mistake inside an exception (Hydra wraps what `instantiate` raises)."""
-    from omegaconf.errors import OmegaConfBaseException
-
-    seen: BaseException | None = error
-    while seen is not None:
-        if isinstance(seen, CytoloopError):
-            return seen
-        if isinstance(seen, OmegaConfBaseException):
-            return ConfigError("config", _flat(seen), "See --cfg job for the composed config.")
-        if type(seen).__name__ == "OutOfMemoryError":
-            return ModelError(
-                "memory",
-                "the device has too little for this patch and batch size",
-                "Lower data.batch_size or data.patch_size, or take a smaller model/size.",
-            )
-        seen = seen.__cause__ or seen.__context__
-    return None
-
-
-def _flat(error: BaseException) -> str:
-    """Return Hydra's message in one line, without its internals."""
-    noise = ("full_key:", "object_type=", "Set the env")
-    text = ""
-    for line in (line.strip() for line in str(error).splitlines()):
-        if line.startswith("Config search path"):
-            break
-        line = re.sub(r"^In '[^']*': ", "", line)
-        if line and not line.startswith(noise):
-            glue = "" if not text else " " if text.endswith((":", ".")) else ", "
-            text += glue + line
-    return text.replace("':,", "':") or type(error).__name__
-
-
-def _tell(error: CytoloopError) -> None:
-    """Show a user's mistake on standard error, whether logging is set up or not."""
-    from cytoloop.terminal import stderr_console
-
-    text = redact_text(f"{type(error).__name__}: {error}")
-    stderr_console.print(text, style="red", markup=False, soft_wrap=True)
-
-
-def _log_file() -> str:
-    files = [h.baseFilename for h in logging.getLogger().handlers if hasattr(h, "baseFilename")]
-    return files[0] if files else "the log"

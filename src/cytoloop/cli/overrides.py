@@ -1,14 +1,14 @@
-"""What a user types, quoted for Hydra's grammar.
+"""Overrides as typed by the user, quoted for Hydra's grammar.
 
-Hydra reads ``key=(?P<id>a)`` as a function call and ``checkpoint=epoch=3.ckpt`` as a mistake. A
-path, a pattern or a URI is text, so it is quoted here.
+Hydra reads ``key=(?P<id>a)`` as a function call and refuses ``checkpoint=epoch=3.ckpt``. Paths,
+patterns and URIs are text, so their values are quoted here.
 """
 
 from __future__ import annotations
 
 import re
 
-_TEXT = {
+_TEXT_KEYS = {
     "curate": (
         *("raw", "seg1", "seg2", "merge", "exclude", "output", "key", "group"),
         *("parent", "decisions", "predictions", "channel", "scene", "scene_seg1", "scene_seg2"),
@@ -25,51 +25,63 @@ _TEXT = {
     "status": ("run",),
     "cancel": ("run",),
 }
-_PLAIN = re.compile(r"null|true|false|'.*'|\".*\"|\$\{.*\}|", re.IGNORECASE | re.DOTALL)
+"""Keys whose values are text, by verb."""
 
-_WITH_ACTION = ("models",)
+_NOT_QUOTED = re.compile(r"null|true|false|'.*'|\".*\"|\$\{.*\}|", re.IGNORECASE | re.DOTALL)
+
+_VERBS_WITH_ACTION = ("models",)
 """Verbs whose first word is an action: ``cytoloop models list``."""
 
 
-def name_action(verb: str, words: list[str]) -> list[str]:
-    """Return the words with the action as an override, ``action=list``.
+def add_action(verb: str, words: list[str]) -> list[str]:
+    """Return the words with the action of the verb as an override, ``action=list``.
 
-    >>> name_action("models", ["show", "checkpoint=nuclei"])
+    >>> add_action("models", ["show", "checkpoint=nuclei"])
     ['action=show', 'checkpoint=nuclei']
     """
-    if verb in _WITH_ACTION and words and not is_override(words[0]) and words[0][:1] != "-":
+    has_action = words and not is_override(words[0]) and not words[0].startswith("-")
+    if verb in _VERBS_WITH_ACTION and has_action:
         return [f"action={words[0]}", *words[1:]]
     return words
 
 
 def quote_overrides(verb: str, words: list[str]) -> list[str]:
-    """Return the words with text values quoted.
+    """Return the words with text values in quotes.
 
     Parameters
     ----------
     verb : str
     words : list of str
-        As typed: ``key=value`` and flags.
+        Overrides and flags as typed.
     """
-    sweeping = "--multirun" in words or "-m" in words
-    done = []
+    is_sweep = "--multirun" in words or "-m" in words
+    quoted = []
     for word in words:
         key, equals, value = word.partition("=")
-        if equals and key in _TEXT.get(verb, ()):
-            if not (_PLAIN.fullmatch(value) or (sweeping and "," in value)):
+        if equals and key in _TEXT_KEYS.get(verb, ()):
+            if not (_NOT_QUOTED.fullmatch(value) or (is_sweep and "," in value)):
                 value = quote(value)
             word = f"{key}={value}"
-        done.append(word)
-    return done
+        quoted.append(word)
+    return quoted
 
 
 def is_override(word: str) -> bool:
-    """Tell an override (``key=value``, ``+key=value``, ``~key``) from a flag or its value."""
+    """Return whether a word is an override: ``key=value``, ``+key=value`` or ``~key``."""
     return word.startswith("~") or ("=" in word and not word.startswith("-"))
 
 
+def bare_key(override: str) -> str:
+    """Return the key of an override without value and prefix.
+
+    >>> bare_key("+model.x=1"), bare_key("~data")
+    ('model.x', 'data')
+    """
+    return override.partition("=")[0].lstrip("~+")
+
+
 def quote(value: str) -> str:
-    r"""Return a text in single quotes, escaped as Hydra's grammar wants it.
+    r"""Return a text in single quotes, escaped for Hydra's grammar.
 
     >>> quote("it's")
     "'it\\'s'"

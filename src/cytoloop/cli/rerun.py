@@ -1,174 +1,198 @@
-"""Trainings that repeat another one: `rerun=` (the same words), `resume=` (the same run).
+"""Overrides of an earlier training: `rerun=` (a new run with them), `resume=` (the same run).
 
-A run in a shared store is untrusted. Of it only the typed words are taken, as data: no class
-outside the networks, losses and optimizers of MONAI and torch, no resolver, no place to write to.
-The words are then composed with the configs of this machine.
+A run in a shared store is untrusted. Only its typed overrides are read, as data, and checked: no
+class outside the networks, losses and optimizers of MONAI and torch, no resolver, no path to
+write to. They are then composed with the configs of this machine.
 """
 
 from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from cytoloop.cli.overrides import is_override, quote
+from cytoloop.cli.overrides import bare_key, is_override, quote
 from cytoloop.errors import ConfigError, ModelError
+from cytoloop.rounds.config_differences import LOCATION_KEYS, is_location_key
 from cytoloop.terminal import stderr_console
-from cytoloop.tracking.artifacts import OF_THE_PLACE, OVERRIDES, artifact_of, says_where
-from cytoloop.tracking.resume import FINISHED, find_resumable, has_last
+from cytoloop.tracking.artifacts import find_artifact
+from cytoloop.tracking.output_folder import FINISHED_FILE, OVERRIDES_FILE, can_resume
+from cytoloop.tracking.resume import find_run_to_resume
 
-_MAY_CHANGE = (
+_MAY_CHANGE_ON_RESUME = (
     *("resume", "output", "trainer.max_epochs", "trainer.max_steps", "budget_minutes"),
     *("data.num_workers", "lock", "rerun"),
 )
+_PATH_KEYS = ("data.path", "init_from")  # only read, as data
 
-_CLASS = re.compile(
+_ALLOWED_CLASS = re.compile(
     r"(model|callbacks)[\w.]*\._target_=['\"]?"
     r"(monai\.(networks\.nets|losses|inferers)|torch\.(nn|optim(\.lr_scheduler)?)"
     r"|cytoloop\.model\.[a-z_]+)\.[A-Z]\w*['\"]?"
 )
 _KEY = re.compile(r"[~+]{0,2}[A-Za-z_][\w./@-]*")
-_MOST_WORDS, _LONGEST_WORD = 300, 4000
+_MAX_OVERRIDES, _MAX_CHARS = 300, 4000
 
 
-def expand(words: list[str]) -> list[str]:
-    """Return the words of a training with those of the run that it repeats or goes on with.
+def expand_overrides(words: list[str]) -> list[str]:
+    """Return the words of `cytoloop train` with the overrides of the run to repeat or resume.
 
     Raises
     ------
     ModelError
-        No such run.
+        There is no such run.
     ConfigError
-        Words that a run must not bring along, or that would make a resumed run another one.
+        The earlier run has overrides that are not safe to use, or the new overrides would change
+        a resumed run. Or the tracking URI holds a password.
     """
-    given = _by_key(words)
-    for key in given:
+    typed = _by_key(words)
+    flags = [word for word in words if not is_override(word)]
+    for key in typed:
         if key.endswith("tracking_uri"):  # before Hydra writes it into the output folder
-            from cytoloop.tracking.store import refuse_password
+            from cytoloop.tracking.store import check_no_password
 
-            refuse_password(_asked(given, key))
-    if source := _asked(given, "rerun"):
-        former = _by_key(replayed(read_overrides(source), source))
-        flags = [word for word in words if not is_override(word)]
-        given = former | given
-        words = [*given.values(), *flags]
-    which = _asked(given, "resume") or _requeued(given)
-    return _resumed(words, given, which) if which else words
+            check_no_password(_value_of(typed, key))
+    overrides = typed
+    if source := _value_of(typed, "rerun"):
+        overrides = _by_key(select_overrides(read_overrides(source), source)) | typed
+        words = [*overrides.values(), *flags]
+    which = _value_of(overrides, "resume") or _folder_of_requeued_job(overrides)
+    return [*_resume_overrides(overrides, which), *flags] if which else words
 
 
 def read_overrides(source: str) -> list[str]:
-    """Return the words that a training was started with.
+    """Return the overrides that a training was started with.
 
     Parameters
     ----------
     source : str
-        ``runs:/ID``, or the folder of a training.
+        ``runs:/ID``, or the output folder of a training.
 
     Raises
     ------
     ModelError
-        There is no such run or folder, or its words are not kept.
+        There is no such run or folder, or it has no readable overrides.
     """
     import yaml
 
-    path = artifact_of(source, OVERRIDES)
+    path = find_artifact(source, OVERRIDES_FILE)
     try:
-        if path.stat().st_size > _MOST_WORDS * _LONGEST_WORD:
-            raise ValueError("too large")
+        if path.stat().st_size > _MAX_OVERRIDES * _MAX_CHARS:
+            raise ValueError("the file is too large")
         found = yaml.safe_load(path.read_text(encoding="utf-8"))
         if not isinstance(found, list) or not all(isinstance(word, str) for word in found):
-            raise ValueError("expected a list of words")
+            raise ValueError("expected a list of texts")
     except OSError as error:
-        repair = "Name a training's folder, or runs:/ID."
-        raise ModelError(source, f"no {path.name} in {path.parent}", repair) from error
+        raise ModelError(
+            source,
+            f"no {path.name} in {path.parent}",
+            "Give runs:/ID, or the output folder of a training.",
+        ) from error
     except (ValueError, yaml.YAMLError) as error:
         reason = str(error).splitlines()[0]
-        raise ModelError(str(path), f"is damaged: {reason}", "Start from another run.") from error
+        raise ModelError(str(path), f"is damaged: {reason}", "Give another run.") from error
     return found
 
 
-def replayed(words: list[str], source: str) -> list[str]:
-    """Return the words that say what was trained; those that say where are left out.
+def select_overrides(overrides: list[str], source: str) -> list[str]:
+    """Return the overrides of an untrusted run that say what was trained, not where.
+
+    Parameters
+    ----------
+    overrides : list of str
+    source : str
+        Where they come from, for messages.
 
     Raises
     ------
     ConfigError
-        All words that could make this machine do something else than train.
+        For all overrides that are not safe to use.
     """
-    problems, kept = [], []
-    if len(words) > _MOST_WORDS:
-        problems = [f"{len(words)} words, expected {_MOST_WORDS} at most"]
-    for word in words[:_MOST_WORDS]:
-        key, _, value = word.partition("=")
-        bare = key.lstrip("~+")
-        if says_where(bare):
-            if bare not in OF_THE_PLACE:
+    problems, selected = [], []
+    if len(overrides) > _MAX_OVERRIDES:
+        problems = [f"has {len(overrides)} overrides, expected {_MAX_OVERRIDES} at most"]
+    for override in overrides[:_MAX_OVERRIDES]:
+        key = bare_key(override)
+        if is_location_key(key):
+            if key not in LOCATION_KEYS:
                 stderr_console.print(
-                    f"{word} of {source} is left out: type it if you want it", markup=False
+                    f"left out {override} of {source}; type it yourself if you want it",
+                    markup=False,
                 )
             continue
-        if why := _suspicious(word, key, bare, value):
-            problems.append(f"{word[:120]!r} {why}")
-        kept.append(word)
+        if reason := _reason_to_refuse(override):
+            problems.append(f"{override[:120]!r} {reason}")
+        selected.append(override)
     if problems:
-        raise ConfigError(
-            source, problems, "Type the words of that training that you trust yourself."
-        )
-    return kept
+        raise ConfigError(source, problems, "Type the overrides that you trust yourself.")
+    return selected
 
 
-def _suspicious(word: str, key: str, bare: str, value: str) -> str:
-    """Return what speaks against a word of a run, "" where nothing does."""
-    if len(word) > _LONGEST_WORD or not is_override(word) or not _KEY.fullmatch(key):
-        return "is no override"
-    if "$" in word:
-        return "would be resolved on this machine"
-    if re.search(r"_(target|args|recursive|convert|partial)_", word) and not _CLASS.fullmatch(word):
-        return "names a class to run, which a run must not"
-    if bare not in ("data.path", "init_from") and (
-        ".." in value or value.startswith(("/", "file"))
-    ):
-        return "names a place of this machine"
+def _reason_to_refuse(override: str) -> str:
+    """Return why an override of an untrusted run is not safe to use, "" if it is safe."""
+    key, _, value = override.partition("=")
+    if len(override) > _MAX_CHARS or not is_override(override) or not _KEY.fullmatch(key):
+        return "is not an override"
+    if "$" in override:
+        return "contains a resolver, which would run on this machine"
+    names_class = re.search(r"_(target|args|recursive|convert|partial)_", override)
+    if names_class and not _ALLOWED_CLASS.fullmatch(override):
+        return "names a class or function to run"
+    is_path = ".." in value or value.startswith(("/", "file"))
+    if is_path and bare_key(override) not in _PATH_KEYS:
+        return "contains a path"
     return ""
 
 
-def _by_key(words: list[str]) -> dict[str, str]:
+def _by_key(words: Iterable[str]) -> dict[str, str]:
+    """Return the overrides by key with prefix; the last one of a key wins."""
     return {word.partition("=")[0]: word for word in words if is_override(word)}
 
 
-def _asked(given: dict[str, str], key: str) -> str:
-    value = given.get(key, "").partition("=")[2].strip("'\"")
+def _value_of(overrides: dict[str, str], key: str) -> str:
+    """Return the value of an override, "" if it is missing, false or null."""
+    value = overrides.get(key, "").partition("=")[2].strip("'\"")
     return "" if value.lower() in ("false", "null") else value
 
 
-def _requeued(given: dict[str, str]) -> str:
-    """Return the folder to go on in where SLURM has started this job anew, else ""."""
-    folder = _asked(given, "output")
+def _folder_of_requeued_job(overrides: dict[str, str]) -> str:
+    """Return the output folder to resume if SLURM has restarted this job, else ""."""
+    folder = _value_of(overrides, "output")
     if os.environ.get("SLURM_RESTART_COUNT", "0") == "0" or not folder:
         return ""
-    if not has_last(Path(folder)) or Path(folder, FINISHED).is_file():
+    if not can_resume(Path(folder)) or Path(folder, FINISHED_FILE).is_file():
         return ""
-    stderr_console.print(f"SLURM has started this job again: going on in {folder}", markup=False)
+    stderr_console.print(f"SLURM has restarted this job: resuming {folder}", markup=False)
     return folder
 
 
-def _resumed(words: list[str], given: dict[str, str], which: str) -> list[str]:
-    """Return the words of the run that goes on, with what may change."""
+def _resume_overrides(overrides: dict[str, str], which: str) -> list[str]:
+    """Return the overrides of the run to resume, with those that may change.
+
+    Raises
+    ------
+    ModelError
+        There is no such run.
+    ConfigError
+        An override differs from the run and may not change.
+    """
     from omegaconf import OmegaConf
 
-    runs_dir = given.get("paths.runs_dir", "=runs").partition("=")[2]
-    folder = find_resumable(which, runs_dir)
-    stored: Any = OmegaConf.load(folder / ".hydra" / OVERRIDES)
-    former = _by_key([str(word) for word in stored])
+    runs_dir = overrides.get("paths.runs_dir", "=runs").partition("=")[2]
+    folder = find_run_to_resume(which, runs_dir)
+    stored: Any = OmegaConf.load(folder / ".hydra" / OVERRIDES_FILE)
+    former = _by_key(str(word) for word in stored)
     if problems := [
-        f"{word} now, {former.get(key, 'the default')} when the run was started"
-        for key, word in sorted(given.items())
-        if key not in _MAY_CHANGE and former.get(key) != word
+        f"{override} now, but {former.get(key, 'not given')} when the run was started"
+        for key, override in sorted(overrides.items())
+        if key not in _MAY_CHANGE_ON_RESUME and former.get(key) != override
     ]:
         raise ConfigError(
-            "resume", problems, "Leave these out, or start a new run with init_from=FOLDER."
+            f"resume={which}",
+            problems,
+            "Leave these out, or start a new run with init_from=FOLDER.",
         )
     place = {key: f"{key}={quote(str(folder))}" for key in ("resume", "output")}
-    flags = [word for word in words if not is_override(word)]
-    return [*(former | given | place).values(), *flags]
+    return list((former | overrides | place).values())

@@ -1,1 +1,1 @@
-"""What one round hands to the next: lineage, history, promotion."""
+"""What one round passes to the next: the record of a training, history, registration, promotion."""

@@ -1,4 +1,4 @@
-"""Which version is the champion: that which the evaluations find better, and it is written why."""
+"""Promotion: a version becomes the champion of its model if a comparison finds it better."""
 
 from __future__ import annotations
 
@@ -18,47 +18,47 @@ from cytoloop.evaluation.comparison import (
 )
 from cytoloop.io.names import safe_name
 from cytoloop.manifest import read_manifest
-from cytoloop.rounds.history import seen_images
+from cytoloop.rounds.history import training_image_hashes
 from cytoloop.terminal import stdout_console
 from cytoloop.tracking.checkpoints import locate_checkpoint
 from cytoloop.tracking.registry import (
     CHAMPION,
     Version,
-    champion,
+    find_champion,
     find_version,
-    move_champion,
-    note_verdict,
+    set_champion,
+    write_verdict,
 )
 from cytoloop.tracking.scores import locate_scores
 
 log = logging.getLogger(__name__)
 
 PROMOTED = 0
-STATUS = {"better": PROMOTED, "no evidence": 3, "worse": 4}
+EXIT_STATUS = {"better": PROMOTED, "no evidence": 3, "worse": 4}
 """Exit status of each verdict; 1 and 2 are errors."""
 
 
 @dataclass(frozen=True)
-class Evidence:
-    """What the scores of the champion and of another version are taken from.
+class ScoreSources:
+    """Where the scores of the champion and of the candidate come from.
 
     Attributes
     ----------
     a, b : str, optional
-        Evaluations of the champion and of the version: folders, tables or ``runs:/ID``. Without
-        them, the last evaluations that their runs hold.
+        Evaluations of the champion and of the candidate: folders, tables or ``runs:/ID``. None:
+        the latest evaluations in their runs.
     truth : str, optional
-        Annotated images, on which both are predicted and scored now: as `cytoloop evaluate`
-        takes them.
+        Annotated images (as for `cytoloop evaluate`). Both versions are predicted and scored on
+        them now, and `a` and `b` must be None.
     images : str, optional
-        The images of `truth`; None: it is a table that names them.
+        The images of `truth`; None: column ``raw`` of that table.
     output : Path
-        Where these predictions and scores go, a folder for each version.
+        Folder for these predictions and scores, with a sub-folder for each version.
 
     Raises
     ------
     ConfigError
-        What is given contradicts itself, or is not enough.
+        The values contradict each other or are incomplete.
     """
 
     a: str | None = None
@@ -70,131 +70,145 @@ class Evidence:
     def __post_init__(self) -> None:
         problems = []
         if self.images and not self.truth:
-            problems.append("input=... is given, and truth=... is missing")
+            problems.append("input=... needs truth=...")
         if self.truth and not self.images and not str(self.truth).lower().endswith(".csv"):
-            problems.append("truth=... is no table that names its images: input=... is missing")
+            problems.append("truth=... is not a .csv table, so it needs input=...")
         if self.truth:
             given = {"a": self.a, "b": self.b}
             problems += [f"{k}=... and truth=... exclude each other" for k in given if given[k]]
         if problems:
-            raise ConfigError("promote", problems, "See `cytoloop models --help`.")
+            raise ConfigError("cytoloop models promote", problems, "See `cytoloop models --help`.")
 
 
-def promote(uri: str, rule: VerdictRule, evidence: Evidence, force: bool = False) -> int:
-    """Move the alias ``champion`` to a version if it is better than the present one.
+def promote(uri: str, rule: VerdictRule, sources: ScoreSources, force: bool = False) -> int:
+    """Move the alias ``champion`` to a version if it is better than the present champion.
 
     The first champion of a model needs no comparison. The verdict is written on the version,
-    whatever it is.
+    also if the alias is not moved.
 
     Parameters
     ----------
     uri : str
-        The version; of a name alone the newest.
-    rule : Rule
-        How the verdict is reached.
-    evidence : Evidence
+        The candidate: a version, or a name for its newest version.
+    rule : VerdictRule
+        The rule of the comparison.
+    sources : ScoreSources
     force : bool
-        Move it whatever the verdict.
+        Move the alias whatever the verdict.
 
     Returns
     -------
     int
-        See `STATUS`.
+        See `EXIT_STATUS`.
 
     Raises
     ------
     ModelError
-        No such version, or one of them was not evaluated.
+        There is no such version, or a version has no evaluation.
     ImageError, ManifestError
-        An evaluation of another model, two that share no image, or images that cannot be
+        An evaluation belongs to another model, the two share no image, or images cannot be
         predicted or scored.
     """
-    version = find_version(uri, newest=True)
-    former = champion(version.name)
-    if former is None:
-        move_champion(version, f"first {CHAMPION}: there was none to compare with", None)
-        log.info("%s is the first %s of %s, without a comparison", version.uri, CHAMPION, uri)
+    candidate = find_version(uri, newest=True)
+    champion = find_champion(candidate.name)
+    if champion is None:
+        set_champion(candidate, f"first {CHAMPION}, without a comparison", None)
+        log.info("%s is the first %s of %s, without a comparison", candidate.uri, CHAMPION, uri)
         return PROMOTED
-    if former.number == version.number:
-        log.info("%s is the %s already", version.uri, CHAMPION)
+    if champion.number == candidate.number:
+        log.info("%s is the %s already", candidate.uri, CHAMPION)
         return PROMOTED
     try:
-        found = _compared(former, version, rule, evidence)
+        comparison = _compare(champion, candidate, rule, sources)
     except CytoloopError as error:
         if not force:
             raise
-        move_champion(version, f"forced, without a comparison: {error.problems[0]}", former)
-        log.warning("%s is the %s, forced and without a comparison", version.uri, CHAMPION)
+        set_champion(candidate, f"forced, without a comparison: {error.problems[0]}", champion)
+        log.warning("%s is the %s now, forced and without a comparison", candidate.uri, CHAMPION)
         return PROMOTED
-    stdout_console.print(comparison_table(found))
-    verdict = _told(found, former, rule)
-    if found.verdict == "better" or force:
-        forced = "" if found.verdict == "better" else "forced: "
-        move_champion(version, forced + verdict, former)
-        log.info("%s is the %s now, %s%s", version.uri, CHAMPION, forced, verdict)
+    stdout_console.print(comparison_table(comparison))
+    verdict = _describe_verdict(comparison, champion, rule)
+    if comparison.verdict == "better" or force:
+        forced = "" if comparison.verdict == "better" else "forced: "
+        set_champion(candidate, forced + verdict, champion)
+        log.info("%s is the %s now, %s%s", candidate.uri, CHAMPION, forced, verdict)
         return PROMOTED
-    note_verdict(version, verdict, former)
-    log.info("%s stays the %s: %s", former.uri, CHAMPION, verdict)
-    return STATUS[found.verdict]
+    write_verdict(candidate, verdict, champion)
+    log.info("%s stays the %s. %s: %s", champion.uri, CHAMPION, candidate.uri, verdict)
+    return EXIT_STATUS[comparison.verdict]
 
 
-def _compared(
-    former: Version, version: Version, rule: VerdictRule, evidence: Evidence
+def _compare(
+    champion: Version, candidate: Version, rule: VerdictRule, sources: ScoreSources
 ) -> Comparison:
-    """Return what the evaluations of two versions come to."""
-    if evidence.truth:
-        first, second = _scored("a", former, evidence), _scored("b", version, evidence)
-        return compare(first, second, rule)
-    if former.run_id == version.run_id and not (evidence.a and evidence.b):
-        raise ModelError(
-            version.uri,
-            f"is of the same run as {former.uri}: its evaluations do not say of which version",
-            "Give annotated images, truth=..., or evaluate both and give a= and b=.",
+    if sources.truth:
+        return compare(
+            _score_now("a", champion, sources), _score_now("b", candidate, sources), rule
         )
-    first, second = _read("a", evidence.a, former), _read("b", evidence.b, version)
-    return compare(first, second, rule)
+    if champion.run_id == candidate.run_id and not (sources.a and sources.b):
+        raise ModelError(
+            candidate.uri,
+            f"has the same run as {champion.uri}, whose evaluations name no version",
+            "Give annotated images, truth=..., or evaluate both versions and give a= and b=.",
+        )
+    return compare(
+        _read_scores("a", sources.a, champion), _read_scores("b", sources.b, candidate), rule
+    )
 
 
-def _scored(name: str, one: Version, evidence: Evidence) -> EvaluationTable:
-    """Return the scores of a version on annotated images, predicted now."""
+def _score_now(name: str, version: Version, sources: ScoreSources) -> EvaluationTable:
+    """Predict annotated images with a version and return its scores on them."""
     from cytoloop.training.final_test import score_model
 
-    truth = str(evidence.truth)
-    _warn_of_seen(one, truth)
-    folder = evidence.output.absolute() / safe_name(f"{one.name}-{one.number}")
-    log.info("predicting and scoring %s: %s", one.uri, folder)
-    path, named = locate_checkpoint(one.uri).path, {"model": one.uri, "run_id": one.run_id}
-    score_model(path, evidence.images or truth, truth, folder, named)
-    return read_evaluation(name, one.uri, folder)
+    truth = str(sources.truth)
+    _warn_of_training_images(version, truth)
+    folder = sources.output.absolute() / safe_name(f"{version.name}-{version.number}")
+    log.info("predicting and scoring %s: %s", version.uri, folder)
+    path = locate_checkpoint(version.uri).path
+    origin = {"model": version.uri, "run_id": version.run_id}
+    score_model(path, sources.images or truth, truth, folder, origin)
+    return read_evaluation(name, version.uri, folder)
 
 
-def _warn_of_seen(one: Version, truth: str) -> None:
-    """Say where a version was trained on images that it is judged by, as far as hashes tell."""
-    if not truth.lower().endswith(".csv") or one.run_id is None:
+def _warn_of_training_images(version: Version, truth: str) -> None:
+    """Warn if a version was trained on images of the truth table, compared by hash."""
+    if not truth.lower().endswith(".csv") or version.run_id is None:
         return
-    seen = seen_images(one.run_id)
-    if known := [row.id for row in read_manifest(truth, ()) if row["sha256"] in seen]:
-        text = "%s was trained on %d of these images, which flatters it: %s"
-        log.warning(text, one.uri, len(known), join_names(known))
+    hashes = training_image_hashes(version.run_id)
+    if known := [row.id for row in read_manifest(truth, ()) if row["sha256"] in hashes]:
+        log.warning(
+            "%s was trained on %d of these images, so its scores are too high: %s",
+            version.uri,
+            len(known),
+            join_names(known),
+        )
 
 
-def _read(name: str, given: str | None, one: Version) -> EvaluationTable:
-    """Return the scores of a version as they were written down earlier."""
-    source = given or f"runs:/{one.run_id}"
+def _read_scores(name: str, given: str | None, version: Version) -> EvaluationTable:
+    """Return the scores of a version from an earlier evaluation."""
+    source = given or f"runs:/{version.run_id}"
     try:
-        table = read_evaluation(name, source, locate_scores(source))
+        scored = read_evaluation(name, source, locate_scores(source))
     except ModelError as error:
-        steps = "Give annotated images, truth=dataset/test.csv, on which both are scored; or run "
-        steps += f"cytoloop predict checkpoint={one.uri} input=... output=preds/, then "
-        steps += "cytoloop evaluate predictions=preds/predictions.csv truth=... output=eval/"
-        raise ModelError(one.uri, error.problems, steps) from error
-    check_run(table, one.run_id)
-    return table
+        raise ModelError(
+            version.uri,
+            error.problems,
+            "Give annotated images, truth=dataset/test.csv, to score both versions now. Or run "
+            f"cytoloop predict checkpoint={version.uri} input=... output=preds/, then "
+            "cytoloop evaluate predictions=preds/predictions.csv truth=... output=eval/",
+        ) from error
+    check_run(scored, version.run_id)
+    return scored
 
 
-def _told(found: Comparison, former: Version, rule: VerdictRule) -> str:
+def _describe_verdict(comparison: Comparison, champion: Version, rule: VerdictRule) -> str:
     """Return the verdict with its reason and its rule, in a line."""
-    words = {"better": "better than", "worse": "worse than"}
-    verdict = f"{words.get(found.verdict, 'no evidence against')} version {former.number}"
-    stated = f"score={found.main} min_effect={rule.min_effect:g} min_units={rule.min_units}"
-    return f"{verdict}; {found.reason} ({stated}, {len(found.shared.images)} images)"
+    words = {
+        "better": "better than",
+        "worse": "worse than",
+        "no evidence": "no evidence of a difference from",
+    }
+    verdict = f"{words[comparison.verdict]} version {champion.number}"
+    settings = f"score={comparison.main} min_effect={rule.min_effect:g} min_units={rule.min_units}"
+    images = len(comparison.shared.images)
+    return f"{verdict}; {comparison.reason} ({settings}, {images} images)"

@@ -12,11 +12,11 @@ from cytoloop.inference.postprocess.settings import PostprocessSettings
 from cytoloop.inference.pyfunc import served_model
 from cytoloop.model.hardware import describe_hardware
 from cytoloop.redact import redact_url
-from cytoloop.rounds.lineage import open_training, record_training
-from cytoloop.tracking.output_folder import forget_former
-from cytoloop.tracking.registry import register
-from cytoloop.tracking.run import TrackedRun, ending
-from cytoloop.tracking.scores import next_number, record_evaluation
+from cytoloop.rounds.training_record import record_training, start_training_run
+from cytoloop.tracking.output_folder import clear_output_folder
+from cytoloop.tracking.register_model import register_model
+from cytoloop.tracking.run import TrackedRun, closing_run
+from cytoloop.tracking.scores import next_evaluation_number, record_evaluation
 from cytoloop.training.final_test import score_test
 from cytoloop.training.fit import fit
 from cytoloop.training.prepare.classes import image_cache_of
@@ -62,21 +62,21 @@ def run_training(
         Called with the run's id when the run is open.
     """
     best = output / "checkpoints/best.ckpt"
-    tracked = open_training(known.cfg)
+    tracked = start_training_run(known.cfg)
     if known.cfg.overwrite or known.cfg.resume:  # only now: a typing mistake has lost nothing
-        forget_former(output, resumed=bool(known.cfg.resume))
+        clear_output_folder(output, resumed=bool(known.cfg.resume))
     on_open(tracked.run_id)
     cfg = with_values(known.cfg, {"logger.mlflow.run_id": tracked.run_id})
     log.info("MLflow run %s (%s)", tracked.run_id, redact_url(str(tracked.client.tracking_uri)))
-    number = next_number(tracked)  # asked now, as the store may be away at the end
-    with ending(tracked, best.parent):
+    number = next_evaluation_number(tracked)  # asked now, as the store may be away at the end
+    with closing_run(tracked, best.parent):
         record_training(tracked, cfg, dict(known.dataset), known.parent, describe_hardware())
         tracked.files([output / PLAN] if known.plan.choices else [])
         scores = {str(cfg.callbacks.best.monitor): fit(cfg)["best"]}
         if best.is_file():
             scores |= _judge(known, cfg, tracked, best, number)
     if cfg.register:
-        register(str(cfg.register), served_model(best), tracked.run_id)
+        register_model(str(cfg.register), served_model(best), tracked.run_id)
     return TrainingResult(tracked.run_id, scores, best)
 
 

@@ -1,1 +1,1 @@
-"""MLflow: the project's store, one run per training, checkpoints by URI."""
+"""MLflow: the store, one run per training, checkpoints by URI, the model registry."""

@@ -1,4 +1,4 @@
-"""Trainings on the terminal: a table of all, a live view of one."""
+"""The status of trainings on the terminal: a table of several, a live view of one."""
 
 from __future__ import annotations
 
@@ -23,127 +23,134 @@ from cytoloop.tracking.run_status import RunStatus
 log = logging.getLogger(__name__)
 
 _STYLES = {"running": "bold green", "finished": "", "stopped": "yellow", "ended": "dim"}
-_SHOWN = 8  # validations in the live view
-_FIRST = ("dice", "f1_50", "ap_50", "seg", "pq", "iou", "loss")
-"""Scores in the order in which they get a column, as far as the terminal is wide."""
-_TESTED = ("test/dice", "test/f1_50", "test/seg")
+_MAX_VALIDATIONS = 8  # rows of the live view
+_SCORE_ORDER = ("dice", "f1_50", "ap_50", "seg", "pq", "iou", "loss")
+"""The order of the columns; a narrow terminal shows the first ones."""
+_TEST_SCORES = ("test/dice", "test/f1_50", "test/seg")
+_COLUMN = 6  # smallest width of a column, in characters
 
 
-def trainings_table(found: Sequence[RunStatus]) -> Table:
-    """Return a row for each training."""
+def trainings_table(statuses: Sequence[RunStatus]) -> Table:
+    """Return a table with a row for each training."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     for head in ("training", "run", "state", "epoch", "step", "loss", "best", "left"):
-        left = head in ("training", "run", "state")
-        table.add_column(head, justify="left" if left else "right", no_wrap=head != "training")
+        is_text = head in ("training", "run", "state")
+        table.add_column(head, justify="left" if is_text else "right", no_wrap=head != "training")
     table.columns[0].overflow, table.columns[0].min_width = "fold", 12
-    for one in found:
-        best = one.best()
+    for status in statuses:
+        best = status.best_score()
+        changed = datetime.fromtimestamp(status.last_change).strftime("%m-%d %H:%M")
         table.add_row(
-            _shown_folder(one.folder),
-            one.run_id[:8],
-            Text(one.state, style=_STYLES[one.state]),
-            str(one.epochs or ""),
-            str(one.last.get("step", "")),
-            "" if math.isnan(one.loss) else f"{one.loss:.3f}",
+            _relative(status.folder),
+            status.run_id[:8],
+            Text(status.state, style=_STYLES[status.state]),
+            str(status.epoch or ""),
+            str(status.last_event.get("step", "")),
+            "" if math.isnan(status.loss) else f"{status.loss:.3f}",
             "" if best is None else f"{best:.4f}",
-            _left(one)
-            if one.holder
-            else datetime.fromtimestamp(one.changed).strftime("%m-%d %H:%M"),
+            _time_left(status) if status.process else changed,
         )
     return table
 
 
-def watch(one: RunStatus, every: float = 1.0) -> None:
-    """Show one training until it ends: redrawn on a terminal, else a line for each validation.
+def watch_training(status: RunStatus, every: float = 1.0) -> None:
+    """Show one training until it ends.
+
+    On a terminal the view is redrawn; elsewhere each validation is logged as one line.
 
     Parameters
     ----------
-    one : RunStatus
+    status : RunStatus
     every : float
-        Seconds between two looks.
+        Seconds between two updates.
     """
-    told = len(one.validations)
-    with Live(
-        view(one, stderr_console.width), console=stderr_console, auto_refresh=False, transient=False
-    ) as live:
-        while one.update().holder is not None:
+    logged = len(status.validations)
+    view = render_status(status, stderr_console.width)
+    with Live(view, console=stderr_console, auto_refresh=False, transient=False) as live:
+        while status.update().process is not None:
             if stderr_console.is_terminal:
-                live.update(view(one, stderr_console.width), refresh=True)
+                live.update(render_status(status, stderr_console.width), refresh=True)
             else:
-                for line in one.validations[told:]:
-                    log.info("%s", validation_line(line))
-                told = len(one.validations)
+                for validation in status.validations[logged:]:
+                    log.info("%s", format_validation(validation))
+                logged = len(status.validations)
             time.sleep(every)
-        live.update(view(one, stderr_console.width), refresh=True)
+        live.update(render_status(status, stderr_console.width), refresh=True)
 
 
-def view(one: RunStatus, width: int) -> Group:
-    """Return the live view: where, how far, the losses and scores of the last validations.
+def render_status(status: RunStatus, width: int) -> Group:
+    """Return the live view of a training: progress, and losses and scores of its validations.
 
     Parameters
     ----------
-    one : RunStatus
+    status : RunStatus
     width : int
-        Columns of the terminal.
+        Width of the terminal in characters.
     """
-    last = one.last
-    head = Text.assemble(
-        (_shown_folder(one.folder), "bold"),
-        f"  run {one.run_id[:8]}  " if one.run_id else "  ",
-        (one.state, _STYLES[one.state]),
-        f" (process {one.holder.pid})" if one.holder else "",
-    )
-    # what matters most comes first: a narrow terminal cuts the line off
-    facts = [left] if one.holder and (left := _left(one)) else []
-    facts += [f"epoch {one.epochs}", f"step {last['step']}"] if one.epochs is not None else []
-    facts += [f"loss {one.loss:.3f}"] if not math.isnan(one.loss) else []
-    facts += [f"data wait {last['data_wait']:.0%}"] if last.get("data_wait") is not None else []
-    bar = Table.grid(padding=(0, 2))
-    told = Text("  ".join(facts), no_wrap=True, overflow="ellipsis")
-    bar.add_row(ProgressBar(total=1.0, completed=float(last.get("spent") or 0.0), width=20), told)
-    parts: list[RenderableType] = [head, bar]
-    if one.validations:
-        parts.append(_scores_table(one.validations[-_SHOWN:], width))
-    if scores := one.final:
-        shown = [name for name in scores if not name.startswith("test/") or name in _TESTED]
-        parts.append("final  " + "  ".join(f"{name} {scores[name]:.4f}" for name in shown))
-    if one.holder:
-        parts.append("")  # the ^C of who stops watching gets a line of its own
+    parts: list[RenderableType] = [_heading(status), _progress(status)]
+    if status.validations:
+        parts.append(_scores_table(status.validations[-_MAX_VALIDATIONS:], width))
+    if scores := status.final_scores:
+        names = [name for name in scores if not name.startswith("test/") or name in _TEST_SCORES]
+        parts.append("final  " + "  ".join(f"{name} {scores[name]:.4f}" for name in names))
+    if status.process:
+        parts.append("")  # an empty line for the ^C that ends the view
     return Group(*parts)
 
 
-def _scores_table(lines: Sequence[Mapping[str, Any]], width: int) -> Table:
-    """Return the scores of validations, as many as have room side by side."""
-    names = {name: name.removeprefix("val/") for line in lines for name in line["scores"]}
-    rank = {name: number for number, name in enumerate(_FIRST)}
+def _heading(status: RunStatus) -> Text:
+    return Text.assemble(
+        (_relative(status.folder), "bold"),
+        f"  run {status.run_id[:8]}  " if status.run_id else "  ",
+        (status.state, _STYLES[status.state]),
+        f" (process {status.process.pid})" if status.process else "",
+    )
+
+
+def _progress(status: RunStatus) -> Table:
+    """Return a bar and a line; the most important values come first, a narrow terminal cuts."""
+    event = status.last_event
+    values = [left] if status.process and (left := _time_left(status)) else []
+    values += [f"epoch {status.epoch}", f"step {event['step']}"] if status.epoch is not None else []
+    values += [f"loss {status.loss:.3f}"] if not math.isnan(status.loss) else []
+    values += [f"data wait {event['data_wait']:.0%}"] if event.get("data_wait") is not None else []
+    bar = ProgressBar(total=1.0, completed=float(event.get("spent") or 0.0), width=20)
+    grid = Table.grid(padding=(0, 2))
+    grid.add_row(bar, Text("  ".join(values), no_wrap=True, overflow="ellipsis"))
+    return grid
+
+
+def _scores_table(validations: Sequence[Mapping[str, Any]], width: int) -> Table:
+    """Return a table of validations with as many scores as fit the width."""
+    names = {name: name.removeprefix("val/") for one in validations for name in one["scores"]}
+    rank = {name: number for number, name in enumerate(_SCORE_ORDER)}
     order = sorted(names, key=lambda name: (rank.get(names[name], len(rank)), name))
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
     for name in ("epoch", "step"):
-        table.add_column(name, justify="right", min_width=6)
-    room = width - 2 * 8
-    shown: list[str] = []
+        table.add_column(name, justify="right", min_width=_COLUMN)
+    room = width - 2 * (_COLUMN + 2)
+    columns: list[str] = []
     for name in order:
-        room -= max(len(names[name]), 6) + 2
-        if room >= 0 or not shown:
-            shown.append(name)
-            table.add_column(names[name], justify="right", min_width=6, no_wrap=True)
-    for line in lines:
-        values = [line["scores"].get(name) for name in shown]
+        room -= max(len(names[name]), _COLUMN) + 2
+        if room >= 0 or not columns:
+            columns.append(name)
+            table.add_column(names[name], justify="right", min_width=_COLUMN, no_wrap=True)
+    for validation in validations:
+        values = [validation["scores"].get(name) for name in columns]
         texts = ["" if value is None else f"{value:.4f}" for value in values]
-        table.add_row(str(line["epoch"] + 1), str(line["step"]), *texts)
+        table.add_row(str(validation["epoch"] + 1), str(validation["step"]), *texts)
     return table
 
 
-def validation_line(line: dict[str, object]) -> str:
-    """Return a validation in one line."""
-    scores = line["scores"]
-    values = scores.items() if isinstance(scores, dict) else ()
-    told = "  ".join(f"{name} {value:.4f}" for name, value in values if value is not None)
-    return f"epoch {int(str(line['epoch'])) + 1}  step {line['step']}  {told}"
+def format_validation(validation: Mapping[str, Any]) -> str:
+    """Return a validation as one line: epoch (from 1), step and scores."""
+    scores = validation["scores"].items()
+    text = "  ".join(f"{name} {value:.4f}" for name, value in scores if value is not None)
+    return f"epoch {int(validation['epoch']) + 1}  step {validation['step']}  {text}"
 
 
-def _left(one: RunStatus) -> str:
-    seconds = one.last.get("seconds_left")
+def _time_left(status: RunStatus) -> str:
+    seconds = status.last_event.get("seconds_left")
     if seconds is None:
         return ""
     if seconds < 90:
@@ -151,7 +158,7 @@ def _left(one: RunStatus) -> str:
     return f"{seconds / 60:.0f} min left" if seconds < 5400 else f"{seconds / 3600:.1f} h left"
 
 
-def _shown_folder(folder: Path) -> str:
-    """Return a folder as it is typed from here, where it is below."""
-    here = Path.cwd()
-    return str(folder.relative_to(here)) if folder.is_relative_to(here) else str(folder)
+def _relative(folder: Path) -> str:
+    """Return a folder relative to the current one if it is inside it."""
+    current = Path.cwd()
+    return str(folder.relative_to(current) if folder.is_relative_to(current) else folder)

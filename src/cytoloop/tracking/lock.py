@@ -1,8 +1,8 @@
-"""One training at a time on an accelerator, and a note of who trains where.
+"""The lock of an accelerator (one training at a time), and notes of which process trains where.
 
-The lock is one of the operating system: it is gone when its process is, however that ended. The
-note beside it tells who holds it. A process is known by its id and its start, for ids are used
-again.
+The lock is a file lock of the operating system: it is released when its process ends, however
+that ends. The note beside it names the process by its id and start time, because the system
+uses ids again.
 """
 
 from __future__ import annotations
@@ -21,45 +21,46 @@ from filelock import FileLock, Timeout
 from cytoloop.errors import ConfigError
 from cytoloop.io.atomic import replacing
 
-NOTE = "training.json"
-"""Name of the note in the output folder of a training that runs."""
+NOTE_FILE = "training.json"
+"""Name of the note in the output folder of a training, as long as it runs."""
 
-_RANKS = ("LOCAL_RANK", "SLURM_PROCID")
+_RANK_VARIABLES = ("LOCAL_RANK", "SLURM_PROCID")
 
 
 @dataclass(frozen=True)
-class Holder:
+class TrainingProcess:
     """A process that trains.
 
     Attributes
     ----------
     pid : int
-    born : float
-        Start of the process, seconds since 1970.
+    started : float
+        Start time of the process, seconds since 1970.
     host : str
     run_id : str
-        Empty until it has one.
+        Id of the MLflow run, empty until the run is open.
     folder : str
         Absolute output folder.
     devices : tuple of str
+        Names of accelerators, for example ``cpu`` or ``cuda-0``.
     """
 
     pid: int
-    born: float
+    started: float
     host: str
     run_id: str
     folder: str
     devices: tuple[str, ...]
 
     @property
-    def alive(self) -> bool:
-        """Whether the process runs; one of another machine is taken to."""
+    def is_alive(self) -> bool:
+        """Whether the process runs. On another machine that cannot be checked: True."""
         if self.host != socket.gethostname():
             return True
         try:
             process = psutil.Process(self.pid)
             return (
-                abs(process.create_time() - self.born) < 2
+                abs(process.create_time() - self.started) < 2
                 and process.status() != psutil.STATUS_ZOMBIE
             )
         except psutil.Error:
@@ -67,7 +68,7 @@ class Holder:
 
 
 def state_folder() -> Path:
-    """Return where locks are: ``CYTOLOOP_STATE``, else the user's folder for state."""
+    """Return the folder of the locks: ``CYTOLOOP_STATE``, else the user's folder for state."""
     given = os.environ.get("CYTOLOOP_STATE")
     if given:
         return Path(given)
@@ -76,65 +77,77 @@ def state_folder() -> Path:
 
 
 @contextmanager
-def training(
+def lock_training(
     folder: str | Path, devices: Sequence[str], lock: bool = True
 ) -> Iterator[Callable[[str], None]]:
-    """Hold the devices while a training runs, and leave a note in its folder.
+    """Lock the devices for as long as the block runs, and keep a note in the output folder.
 
-    The other processes of a distributed training (those of a higher rank) hold nothing.
+    In a distributed training only the process of rank 0 locks.
 
     Parameters
     ----------
     folder : str or Path
         Output folder.
     devices : sequence of str
-        Names of accelerators, as ``cpu`` or ``cuda-0``.
+        Names of accelerators, for example ``cpu`` or ``cuda-0``.
     lock : bool
-        False: only the note.
+        False: write the note only.
 
     Yields
     ------
     callable
-        Call it with the run's id when that is known: the notes then name it.
+        Call it with the id of the MLflow run when the run is open; it adds the id to the notes.
 
     Raises
     ------
     ConfigError
-        Another process holds one of them or trains into that folder, or the lock cannot be
+        Another process has locked a device or trains into that folder, or the lock cannot be
         written.
     """
-    if any(os.environ.get(name, "0") not in ("", "0") for name in _RANKS):
+    if any(os.environ.get(name, "0") not in ("", "0") for name in _RANK_VARIABLES):
         yield lambda run_id: None
         return
     folder = Path(folder).absolute()
-    if (other := holder_in(folder)) is not None:
-        raise _taken(str(folder), other)
-    me = psutil.Process()
+    if (other := find_process(folder)) is not None:
+        raise _in_use_error(str(folder), other)
+    process = psutil.Process()
     notes: list[Path] = []
 
-    def name(run_id: str) -> None:
-        facts = (me.pid, me.create_time(), socket.gethostname(), run_id, str(folder))
+    def write_notes(run_id: str) -> None:
+        facts = (process.pid, process.create_time(), socket.gethostname(), run_id, str(folder))
         for note in notes:
-            _write(note, Holder(*facts, tuple(devices)))
+            _write_note(note, TrainingProcess(*facts, tuple(devices)))
 
-    with ExitStack() as held:
+    with ExitStack() as stack:
         for device in sorted(devices) if lock else ():
             note = _note_of(device)
-            _hold(held, note, device)
-            held.callback(note.unlink, missing_ok=True)
+            _lock_device(stack, note, device)
+            stack.callback(note.unlink, missing_ok=True)
             notes.append(note)
-        notes.append(folder / NOTE)
-        held.callback((folder / NOTE).unlink, missing_ok=True)
-        name("")
-        yield name
+        notes.append(folder / NOTE_FILE)
+        stack.callback((folder / NOTE_FILE).unlink, missing_ok=True)
+        write_notes("")
+        yield write_notes
 
 
-def _hold(held: ExitStack, note: Path, device: str) -> None:
+def find_process(folder: str | Path) -> TrainingProcess | None:
+    """Return the process that trains into an output folder, None if there is none."""
+    return _read_live_note(Path(folder) / NOTE_FILE)
+
+
+def list_processes() -> list[TrainingProcess]:
+    """Return the processes that have locked an accelerator of this machine."""
+    notes = sorted(state_folder().glob(f"{_machine()}.*.json"))
+    found = [process for note in notes if (process := _read_live_note(note)) is not None]
+    return list({process.pid: process for process in found}.values())
+
+
+def _lock_device(stack: ExitStack, note: Path, device: str) -> None:
     try:
         note.parent.mkdir(parents=True, exist_ok=True)
-        held.enter_context(FileLock(note.with_suffix(".lock"), timeout=0))
+        stack.enter_context(FileLock(note.with_suffix(".lock"), timeout=0))
     except Timeout:
-        raise _taken(device, _read(note)) from None
+        raise _in_use_error(device, _read_note(note)) from None
     except OSError as error:
         raise ConfigError(
             str(note.parent),
@@ -143,29 +156,17 @@ def _hold(held: ExitStack, note: Path, device: str) -> None:
         ) from error
 
 
-def holder_in(folder: str | Path) -> Holder | None:
-    """Return who trains in an output folder, None where nobody does."""
-    return _living(Path(folder) / NOTE)
-
-
-def holders() -> list[Holder]:
-    """Return who holds an accelerator of this machine."""
-    notes = sorted(state_folder().glob(f"{_machine()}.*.json"))
-    found = [holder for note in notes if (holder := _living(note)) is not None]
-    return list({holder.pid: holder for holder in found}.values())
-
-
-def _taken(what: str, holder: Holder | None) -> ConfigError:
-    if holder is None:  # between its lock and its note
+def _in_use_error(what: str, process: TrainingProcess | None) -> ConfigError:
+    if process is None:  # the other process has the lock and has not written its note yet
         return ConfigError(
-            what, "is taken by a training that starts just now", "Try again, or with lock=false."
+            what, "in use by a training that is just starting", "Try again, or set lock=false."
         )
-    known = holder.run_id or holder.folder
-    run = f"run {holder.run_id} in {holder.folder}" if holder.run_id else f"in {holder.folder}"
-    beside = "" if what == holder.folder else ", or train beside it with lock=false"
+    known = process.run_id or process.folder
+    run = f"run {process.run_id} in {process.folder}" if process.run_id else f"in {process.folder}"
+    beside = "" if what == process.folder else ", or train beside it with lock=false"
     return ConfigError(
         what,
-        f"is taken by a training: process {holder.pid}, {run}",
+        f"in use by a training: process {process.pid}, {run}",
         f"Watch it with `cytoloop status run={known} watch=true`, stop it with "
         f"`cytoloop cancel run={known}`{beside}.",
     )
@@ -179,23 +180,18 @@ def _note_of(device: str) -> Path:
     return state_folder() / f"{_machine()}.{device}.json"
 
 
-def _write(note: Path, holder: Holder) -> None:
+def _write_note(note: Path, process: TrainingProcess) -> None:
     with replacing(note) as temporary:
-        temporary.write_text(json.dumps(asdict(holder)) + "\n", encoding="utf-8")
+        temporary.write_text(json.dumps(asdict(process)) + "\n", encoding="utf-8")
 
 
-def _living(note: Path) -> Holder | None:
-    holder = _read(note)
-    return holder if holder is not None and holder.alive else None
-
-
-def _read(note: Path) -> Holder | None:
-    """Return the holder that a note names, None where it is missing or spoiled."""
+def _read_note(note: Path) -> TrainingProcess | None:
+    """Return the process that a note names, None if the note is missing or damaged."""
     try:
         facts = json.loads(note.read_text(encoding="utf-8"))
-        return Holder(
+        return TrainingProcess(
             int(facts["pid"]),
-            float(facts["born"]),
+            float(facts["started"]),
             str(facts["host"]),
             str(facts["run_id"]),
             str(facts["folder"]),
@@ -203,3 +199,9 @@ def _read(note: Path) -> Holder | None:
         )
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def _read_live_note(note: Path) -> TrainingProcess | None:
+    """Return the process that a note names if it still runs."""
+    process = _read_note(note)
+    return process if process is not None and process.is_alive else None

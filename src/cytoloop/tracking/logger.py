@@ -1,4 +1,4 @@
-"""Lightning's metrics into the run that the train verb has opened."""
+"""A Lightning logger that writes metrics to the MLflow run of the training."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from typing import Any
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
-from cytoloop.tracking.run import TrackedRun, spooled_run, start_run
+from cytoloop.tracking.run import TrackedRun, active_run, start_run
 
 
 class RunLogger(Logger):
-    """Write metrics to an MLflow run whose start and end belong to the train verb.
+    """Log metrics to an MLflow run that `cytoloop train` starts and ends.
 
     Parameters
     ----------
     tracking_uri : str, optional
-        See `cytoloop.tracking.store.tracking_uri`.
+        Default: see `cytoloop.tracking.store.tracking_uri`.
     experiment_name : str
     run_id : str, optional
-        The open run; None starts one.
+        The open run; None starts a new run.
     """
 
     def __init__(
@@ -31,21 +31,23 @@ class RunLogger(Logger):
         run_id: str | None = None,
     ) -> None:
         super().__init__()
-        self._where = (experiment_name, tracking_uri, run_id)
+        self._tracking_uri = tracking_uri
+        self._experiment_name = experiment_name
+        self._run_id = run_id
         self._run: TrackedRun | None = None
 
     @property
     def experiment(self) -> TrackedRun:
         """The run."""
         if self._run is None:
-            name, uri, run_id = self._where
-            self._run = spooled_run(run_id) or start_run(name, name, uri, run_id)
+            name, run_id = self._experiment_name, self._run_id
+            self._run = active_run(run_id) or start_run(name, name, self._tracking_uri, run_id)
         return self._run
 
     @property
     def name(self) -> str:
-        """Name of the experiment."""
-        return self._where[0]
+        """Name of the MLflow experiment."""
+        return self._experiment_name
 
     @property
     def version(self) -> str:
@@ -59,9 +61,9 @@ class RunLogger(Logger):
 
     @rank_zero_only
     def log_files(self, paths: Iterable[str | Path], folder: str) -> None:
-        """Store files that exist as artifacts of the run."""
+        """Store files as artifacts of the run; files that do not exist are left out."""
         self.experiment.files(paths, folder)
 
     @rank_zero_only
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
-        """Do nothing: the verb has logged the whole config."""
+        """Do nothing: `cytoloop train` logs the whole config."""

@@ -1,44 +1,39 @@
-"""Which stopped run goes on: ``resume=true``, a run's folder, or ``runs:/ID``."""
+"""The stopped training to continue: ``resume=true``, its output folder, or ``runs:/ID``."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from pathlib import Path
 
 from cytoloop.errors import ModelError
-from cytoloop.io.atomic import replacing
+from cytoloop.tracking.output_folder import (
+    FINISHED_FILE,
+    LAST_CHECKPOINT,
+    can_resume,
+    last_saved,
+)
 
-LAST = "checkpoints/last.ckpt"
-_BEFORE = "checkpoints/last-1.ckpt"  # kept by cytoloop.training.checkpoint_io
-FINISHED = "finished"
-"""Name of the file that a finished training leaves in its folder, with its final scores."""
+_FOLDER_LIST = "trainings.txt"
+"""In ``paths.runs_dir``: the output folder of each training, one per line, oldest first."""
 
 
-def find_resumable(which: str, runs_dir: str | Path = "runs") -> Path:
-    """Return the folder of the run to go on with.
+def find_run_to_resume(which: str, runs_dir: str | Path = "runs") -> Path:
+    """Return the output folder of the training to continue.
 
     Parameters
     ----------
     which : str
-        ``true`` (the newest that has not finished), a folder, or ``runs:/ID``.
+        ``true`` (the training that was saved last and has not finished), an output folder, or
+        ``runs:/ID``.
     runs_dir : str or Path
-        Where ``train/`` holds the runs.
+        Folder of the list of trainings.
 
     Raises
     ------
     ModelError
-        There is none, it has no ``last.ckpt``, or its folder is not on this machine.
+        There is no such training on this machine, or it has no last checkpoint.
     """
     if which.lower() == "true":
-        open_ = [folder for folder in _known(runs_dir) if not (folder / FINISHED).is_file()]
-        if not open_:
-            raise ModelError(
-                f"{runs_dir}/train",
-                "knows no stopped run to resume",
-                "Name its folder: resume=FOLDER (the output= of that training).",
-            )
-        return max(open_, key=_last_saved)
+        return _last_stopped(runs_dir)
     if which.startswith("runs:/"):
         from cytoloop.tracking.run import open_run
 
@@ -46,48 +41,37 @@ def find_resumable(which: str, runs_dir: str | Path = "runs") -> Path:
         folder = Path(run.client.get_run(run.run_id).data.tags.get("cytoloop.output", ""))
     else:
         folder = Path(which).expanduser()
-    if not has_last(folder):
+    if not can_resume(folder):
         raise ModelError(
             which,
-            f"no {LAST} in {folder}",
-            "A run can be resumed from its first validation on; else start it again.",
+            f"no {LAST_CHECKPOINT} in {folder}",
+            "A training can be resumed after its first validation; otherwise start it again.",
         )
     return folder
 
 
-def has_last(folder: Path) -> bool:
-    """Tell whether a training's folder holds a state to go on from."""
-    return (folder / LAST).is_file() or (folder / _BEFORE).is_file()
+def _last_stopped(runs_dir: str | Path) -> Path:
+    folders = [f for f in list_training_folders(runs_dir) if not (f / FINISHED_FILE).is_file()]
+    saved = {folder: when for folder in folders if (when := last_saved(folder)) is not None}
+    if not saved:
+        raise ModelError(
+            f"{runs_dir}/{_FOLDER_LIST}",
+            "lists no stopped training to resume",
+            "Give its output folder: resume=FOLDER.",
+        )
+    return max(saved, key=saved.__getitem__)
 
 
-def note_finished(folder: Path, scores: Mapping[str, float]) -> None:
-    """Leave word that a training has finished, and its final scores (name to value)."""
-    with replacing(folder / FINISHED) as temporary:
-        temporary.write_text(json.dumps(dict(scores)) + "\n", encoding="utf-8")
+def add_training_folder(folder: Path, runs_dir: str | Path) -> None:
+    """Add an output folder to the list of trainings, so that ``resume=true`` finds it."""
+    file = Path(runs_dir, _FOLDER_LIST)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("a", encoding="utf-8") as lines:
+        lines.write(f"{folder.absolute()}\n")
 
 
-def note_training(folder: Path, runs_dir: str | Path) -> None:
-    """Remember where a training writes, so that ``resume=true`` finds it with any ``output=``."""
-    notes = Path(runs_dir, _NOTES)
-    notes.parent.mkdir(parents=True, exist_ok=True)
-    with notes.open("a", encoding="utf-8") as file:
-        file.write(f"{folder.absolute()}\n")
-
-
-_NOTES = "trainings.txt"
-
-
-def noted_trainings(runs_dir: str | Path) -> list[Path]:
-    """Return the output folders of the trainings here, in the order of their (last) start."""
-    notes = Path(runs_dir, _NOTES)
-    noted = notes.read_text(encoding="utf-8").splitlines() if notes.is_file() else []
-    return [Path(line) for line in reversed(dict.fromkeys(reversed(noted)))]
-
-
-def _known(runs_dir: str | Path) -> list[Path]:
-    """Return the folders of trainings here that have a last checkpoint."""
-    return [folder for folder in noted_trainings(runs_dir) if has_last(folder)]
-
-
-def _last_saved(folder: Path) -> float:
-    return max(p.stat().st_mtime for p in (folder / LAST, folder / _BEFORE) if p.is_file())
+def list_training_folders(runs_dir: str | Path) -> list[Path]:
+    """Return the output folders of all trainings here, ordered by their latest start."""
+    file = Path(runs_dir, _FOLDER_LIST)
+    lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
+    return [Path(line) for line in reversed(dict.fromkeys(reversed(lines)))]

@@ -1,4 +1,4 @@
-"""One MLflow run holds one training, from its first step to its test scores."""
+"""MLflow runs: one run holds one training, from its first step to its test scores."""
 
 from __future__ import annotations
 
@@ -14,18 +14,27 @@ from mlflow.exceptions import MlflowException
 
 from cytoloop.errors import ModelError
 from cytoloop.redact import redact_url
-from cytoloop.tracking.entries import LONGEST, Entry, deliver, end_entry, file_entry, metrics_entry
-from cytoloop.tracking.spool import SPOOL, Spool
-from cytoloop.tracking.store import connect, experiment_id
+from cytoloop.tracking.log_entries import (
+    MAX_PARAM_CHARS,
+    LogEntry,
+    end_entry,
+    file_entry,
+    metrics_entry,
+    write_entry,
+)
+from cytoloop.tracking.spool import SPOOL_FILE, Spool
+from cytoloop.tracking.store import connect, ensure_experiment
 
 log = logging.getLogger(__name__)
 
 CHECKPOINTS = "checkpoints"
-_LONGEST_TAG = 1000
+"""Artifact folder of the checkpoints."""
+
+_MAX_TAG_CHARS = 1000
 
 
 class TrackedRun:
-    """A run in the store; what is written to it is there when the call returns.
+    """A run in the store. Each call returns after its data is written.
 
     Parameters
     ----------
@@ -37,27 +46,31 @@ class TrackedRun:
         self.client = client
         self.run_id = run_id
 
-    def _put(self, entry: Entry) -> None:
-        deliver(self.client, self.run_id, entry)
+    def _put(self, entry: LogEntry) -> None:
+        write_entry(self.client, self.run_id, entry)
 
     def params(self, values: Mapping[str, Any]) -> None:
-        """Log parameters (flattened config); those that are there already stay as they are."""
+        """Log parameters (the flattened config); existing parameters keep their values.
+
+        MLflow cuts values off at `MAX_PARAM_CHARS`; these are also stored in full in the artifact
+        ``long_params.json``.
+        """
         texts = {k: str(v) for k, v in values.items()}
         self._put({"kind": "params", "values": texts})
-        if long := {k: v for k, v in texts.items() if len(v) > LONGEST}:
+        if long := {k: v for k, v in texts.items() if len(v) > MAX_PARAM_CHARS}:
             self.text(json.dumps(long, indent=1), "long_params.json")
 
     def tags(self, values: Mapping[str, Any]) -> None:
-        """Set tags; None is left out."""
+        """Set tags; values that are None are left out."""
         texts = {k: str(v) for k, v in values.items() if v is not None}
         self._put({"kind": "tags", "values": texts})
 
     def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
-        """Log metrics at a step; values that are no finite number are left out."""
+        """Log metrics at a step; non-finite values are left out."""
         self._put(metrics_entry(values, step))
 
     def files(self, paths: Iterable[str | Path], folder: str | None = None) -> None:
-        """Store files that exist as artifacts of the run."""
+        """Store files as artifacts of the run; files that do not exist are left out."""
         for path in paths:
             if Path(path).is_file():
                 self._put(file_entry(path, folder))
@@ -67,42 +80,44 @@ class TrackedRun:
         self._put({"kind": "text", "text": text, "name": name})
 
     def dataset(self, name: str, digest: str, source: str, profile: str) -> None:
-        """Name the training data as an input of the run."""
+        """Log the training data as an input of the run."""
         facts = {"name": name, "digest": digest, "source": source, "profile": profile}
         self._put({"kind": "dataset", **facts})
 
     def end(self, status: str) -> None:
-        """Close the run as FINISHED, FAILED or KILLED."""
+        """End the run as FINISHED, FAILED or KILLED."""
         self._put(end_entry(status))
 
 
 class SpooledRun(TrackedRun):
-    """A run whose store may be away for a while: nothing waits for it, nothing is lost.
+    """A run that is written through a spool, so that its store may be unavailable for a while.
+
+    Calls return at once; the spool sends their data and loses none of it.
 
     Parameters
     ----------
     client : MlflowClient
     run_id : str
     folder : Path
-        Output folder of the training, which keeps the spool.
+        Output folder of the training, where the spool file is kept.
     """
 
     def __init__(self, client: MlflowClient, run_id: str, folder: Path) -> None:
         super().__init__(client, run_id)
         self.folder = folder
-        self._spool = Spool(client, run_id, folder / SPOOL)
-        _OPEN[run_id] = self
+        self._spool = Spool(client, run_id, folder / SPOOL_FILE)
+        _ACTIVE[run_id] = self
 
-    def _put(self, entry: Entry) -> None:
+    def _put(self, entry: LogEntry) -> None:
         self._spool.put(entry)
 
     def end(self, status: str) -> None:
-        """Close the run and wait, a bounded time, until the store has everything."""
+        """End the run and wait until all is sent; at most 30 s while the store is unavailable."""
         super().end(status)
-        _OPEN.pop(self.run_id, None)
+        _ACTIVE.pop(self.run_id, None)
         if left := self._spool.close():
             log.warning(
-                "the MLflow store is still away: %d entries wait in %s\n"
+                "the MLflow store still does not answer: %d entries are kept in %s\n"
                 "Send them when it is back: cytoloop sync %s",
                 left,
                 self._spool.path,
@@ -110,42 +125,53 @@ class SpooledRun(TrackedRun):
             )
 
 
-_OPEN: dict[str, SpooledRun] = {}
+_ACTIVE: dict[str, SpooledRun] = {}
 
 
-def spooled_run(run_id: str | None) -> SpooledRun | None:
-    """Return the run of that id that a training of this process writes to."""
-    return _OPEN.get(run_id or "")
+def active_run(run_id: str | None) -> SpooledRun | None:
+    """Return the spooled run of that id in this process, None if there is none."""
+    return _ACTIVE.get(run_id or "")
 
 
 def start_run(
     experiment: str, name: str, uri: str | None = None, run_id: str | None = None
 ) -> TrackedRun:
-    """Start a run, or take up the one that is resumed.
+    """Start a run, or reopen the run with the given id.
+
+    Parameters
+    ----------
+    experiment : str
+        Name of the MLflow experiment.
+    name : str
+        Name of a new run.
+    uri : str, optional
+        Tracking URI; default: see `cytoloop.tracking.store.tracking_uri`.
+    run_id : str, optional
+        The run to reopen.
 
     Raises
     ------
     ConfigError
         The store does not answer.
     ModelError
-        The run to resume is not in this store.
+        The store has no run with that id.
     """
     client = connect(uri)
     if run_id is not None:
         run = open_run(run_id, uri, client)
         client.update_run(run_id, status="RUNNING")
         return run
-    made = client.create_run(experiment_id(client, experiment), run_name=name)
-    return TrackedRun(client, made.info.run_id)
+    created = client.create_run(ensure_experiment(client, experiment), run_name=name)
+    return TrackedRun(client, created.info.run_id)
 
 
 def open_run(run_id: str, uri: str | None = None, client: MlflowClient | None = None) -> TrackedRun:
-    """Return a run that is in the store.
+    """Return an existing run.
 
     Raises
     ------
     ModelError
-        There is none of that id.
+        The store has no run with that id.
     """
     client = client or connect(uri)
     try:
@@ -160,21 +186,27 @@ def open_run(run_id: str, uri: str | None = None, client: MlflowClient | None = 
 
 
 @contextmanager
-def ending(run: TrackedRun, checkpoints: Path) -> Iterator[None]:
-    """Close the run as its training ends: FINISHED, KILLED (stopped) or FAILED.
+def closing_run(run: TrackedRun, checkpoints: Path) -> Iterator[None]:
+    """End the run when the block ends: FINISHED, KILLED (stopped) or FAILED.
 
-    Whatever the end, the checkpoints that exist are stored with the run. Of a failure the tag
-    ``cytoloop.failure`` tells the reason.
+    In each case the existing checkpoints are stored with the run. The tag ``cytoloop.failure``
+    holds the reason of a failure.
+
+    Parameters
+    ----------
+    run : TrackedRun
+    checkpoints : Path
+        Folder of ``best.ckpt`` and ``last.ckpt``.
     """
     status = "FAILED"
     try:
         yield
         status = "FINISHED"
-    except (KeyboardInterrupt, SystemExit):  # Lightning leaves by SystemExit after a Ctrl-C
+    except (KeyboardInterrupt, SystemExit):  # Lightning raises SystemExit after Ctrl-C
         status = "KILLED"
         raise
     except Exception as error:
-        run.tags({"cytoloop.failure": f"{type(error).__name__}: {error}"[:_LONGEST_TAG]})
+        run.tags({"cytoloop.failure": f"{type(error).__name__}: {error}"[:_MAX_TAG_CHARS]})
         raise
     finally:
         try:

@@ -1,11 +1,10 @@
-"""How far trainings are, read from what they leave on disk: no store is asked."""
+"""The status of trainings, read from the files in their output folders without the MLflow store."""
 
 from __future__ import annotations
 
 import json
 import math
 import os
-import re
 import signal
 import socket
 import time
@@ -14,179 +13,186 @@ from pathlib import Path
 from typing import Any
 
 from cytoloop.errors import ConfigError, ModelError
-from cytoloop.tracking.lock import NOTE, Holder, holder_in, holders
-from cytoloop.tracking.resume import FINISHED, has_last, noted_trainings
-
-_PROGRESS = "progress.jsonl"
+from cytoloop.tracking.lock import NOTE_FILE, TrainingProcess, find_process, list_processes
+from cytoloop.tracking.output_folder import (
+    FINISHED_FILE,
+    PROGRESS_FILE,
+    can_resume,
+    read_final_scores,
+    read_run_id,
+)
+from cytoloop.tracking.resume import list_training_folders
 
 
 class RunStatus:
-    """How far one training is; call `update` to read what has come since.
+    """The status of one training. Call `update` to read what is new.
 
     Parameters
     ----------
     folder : Path
-        Its output folder.
+        Output folder of the training.
 
     Attributes
     ----------
-    holder : Holder or None
+    process : TrainingProcess or None
         The process that trains.
-    last : dict
-        The last line of ``progress.jsonl``, see `cytoloop.training.callbacks.progress_log.ProgressLog`.
+    last_event : dict
+        The last line of ``progress.jsonl``, see
+        `cytoloop.training.callbacks.progress_log.ProgressLog`.
     loss : float
-        Of the last noted step; NaN before the first.
+        Loss of the last logged step; NaN before the first.
     validations : list of dict
         Epoch, step and scores of each validation.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.holder: Holder | None = None
-        self.last: dict[str, Any] = {}
+        self.process: TrainingProcess | None = None
+        self.last_event: dict[str, Any] = {}
         self.loss = math.nan
         self.validations: list[dict[str, Any]] = []
         self._offset = 0
         self.update()
 
     def update(self) -> RunStatus:
-        """Read the lines that are new; return itself."""
-        self.holder = holder_in(self.folder)
+        """Read the new lines of ``progress.jsonl`` and return self."""
+        self.process = find_process(self.folder)
         try:
-            with (self.folder / _PROGRESS).open("rb") as file:
+            with (self.folder / PROGRESS_FILE).open("rb") as file:
                 if file.seek(0, os.SEEK_END) < self._offset:  # overwritten by another training
                     self._offset, self.validations = 0, []
                 file.seek(self._offset)
                 for line in file:
-                    if not line.endswith(b"\n"):  # half written: it is read the next time
+                    if not line.endswith(b"\n"):  # half written; the next update reads it
                         break
                     self._offset += len(line)
-                    self._take(line)
+                    self._read_event(line)
         except OSError:
             pass
         return self
 
-    def _take(self, line: bytes) -> None:
+    def _read_event(self, line: bytes) -> None:
         try:
-            facts = json.loads(line)
+            event = json.loads(line)
         except ValueError:
             return
-        if not isinstance(facts, dict):
+        if not isinstance(event, dict):
             return
-        self.last = facts
-        if isinstance(facts.get("loss"), float):
-            self.loss = facts["loss"]
-        if facts.get("event") == "validation" and isinstance(facts.get("scores"), dict):
-            self.validations.append(facts)
+        self.last_event = event
+        if isinstance(event.get("loss"), float):
+            self.loss = event["loss"]
+        if event.get("event") == "validation" and isinstance(event.get("scores"), dict):
+            self.validations.append(event)
 
     @property
     def state(self) -> str:
         """``running``, ``finished``, ``stopped`` (can be resumed) or ``ended`` (cannot)."""
-        if self.holder is not None:
+        if self.process is not None:
             return "running"
-        if (self.folder / FINISHED).is_file():
+        if (self.folder / FINISHED_FILE).is_file():
             return "finished"
-        return "stopped" if has_last(self.folder) else "ended"
+        return "stopped" if can_resume(self.folder) else "ended"
 
     @property
     def run_id(self) -> str:
-        """Id of its MLflow run, "" where it has none yet."""
-        if self.holder is not None and self.holder.run_id:
-            return self.holder.run_id
-        try:
-            text = (self.folder / "run_id").read_text(encoding="utf-8").strip()
-        except OSError:
-            return ""
-        return text if re.fullmatch(r"[0-9a-f]{32}", text) else ""
+        """Id of the MLflow run, "" before the run is open."""
+        if self.process is not None and self.process.run_id:
+            return self.process.run_id
+        return read_run_id(self.folder) or ""
 
     @property
-    def epochs(self) -> int | None:
-        """Number of the epoch that runs, or that was the last one, from 1; None before any."""
-        if "epoch" not in self.last:
+    def epoch(self) -> int | None:
+        """Number of the current or last epoch, counted from 1; None before the first step."""
+        if "epoch" not in self.last_event:
             return None
-        return int(self.last["epoch"]) + (self.last.get("event") != "end")
+        return int(self.last_event["epoch"]) + (self.last_event.get("event") != "end")
 
     @property
-    def final(self) -> dict[str, float]:
-        """The scores that the training has ended with, by name; empty before."""
-        try:
-            facts = json.loads((self.folder / FINISHED).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return {}
-        found = facts.items() if isinstance(facts, dict) and self.holder is None else ()
-        return {str(name): value for name, value in found if isinstance(value, float)}
+    def final_scores(self) -> dict[str, float]:
+        """Final scores (name to value), empty before the training has finished."""
+        return read_final_scores(self.folder) if self.process is None else {}
 
     @property
-    def changed(self) -> float:
-        """When it was last heard of, seconds since 1970."""
-        files = (self.folder / _PROGRESS, self.folder / NOTE, self.folder)
+    def last_change(self) -> float:
+        """Time of the last change in the folder, seconds since 1970."""
+        files = (self.folder / PROGRESS_FILE, self.folder / NOTE_FILE, self.folder)
         return next((p.stat().st_mtime for p in files if p.exists()), 0.0)
 
-    def best(self, score: str = "val/dice") -> float | None:
-        """Return the highest value of a score so far."""
-        values = [line["scores"].get(score) for line in self.validations]
-        known = [value for value in values if isinstance(value, float)]
-        return max(known) if known else None
+    def best_score(self, name: str = "val/dice") -> float | None:
+        """Return the highest value of a score so far, None before the first validation."""
+        values = [validation["scores"].get(name) for validation in self.validations]
+        return max((value for value in values if isinstance(value, float)), default=None)
 
 
-def run_statuses(runs_dir: str | Path) -> list[RunStatus]:
-    """Return the trainings of this project and those that hold this machine, newest last."""
-    folders = [Path(holder.folder) for holder in holders()]
-    folders += [folder for folder in noted_trainings(runs_dir) if folder.is_dir()]
-    found = [RunStatus(folder) for folder in dict.fromkeys(folders)]
-    return sorted(found, key=lambda one: (one.state == "running", one.changed))
+def list_statuses(runs_dir: str | Path) -> list[RunStatus]:
+    """Return the trainings of this project and those that run on this machine, newest last."""
+    folders = [Path(process.folder) for process in list_processes()]
+    folders += [folder for folder in list_training_folders(runs_dir) if folder.is_dir()]
+    statuses = [RunStatus(folder) for folder in dict.fromkeys(folders)]
+    return sorted(statuses, key=lambda status: (status.state == "running", status.last_change))
 
 
-def find_training(run: str, runs_dir: str | Path) -> RunStatus:
-    """Return a training by its run's id (its first 6 signs will do), ``runs:/ID``, or its folder.
+def find_status(run: str, runs_dir: str | Path) -> RunStatus:
+    """Return the status of one training.
+
+    Parameters
+    ----------
+    run : str
+        Output folder, ``runs:/ID``, or the first 6 or more characters of the ID.
+    runs_dir : str or Path
+        Folder of the list of trainings.
 
     Raises
     ------
     ModelError
-        There is none, or there are several.
+        No training or several trainings match.
     """
     folder = Path(run).expanduser()
     if folder.is_dir():
         return RunStatus(folder.absolute())
-    name = run.removeprefix("runs:/").strip("/")
+    start = run.removeprefix("runs:/").strip("/")
     found = [
-        one for one in run_statuses(runs_dir) if len(name) >= 6 and one.run_id.startswith(name)
+        status
+        for status in list_statuses(runs_dir)
+        if len(start) >= 6 and status.run_id.startswith(start)
     ]
     if len(found) == 1:
         return found[0]
     raise ModelError(
         run,
-        f"is the start of {len(found)} runs" if found else "no such training on this machine",
-        "See `cytoloop status`; give the run's id or the output folder.",
+        f"{len(found)} run ids start with this" if found else "no such training on this machine",
+        "Give the run id or the output folder; `cytoloop status` lists them.",
     )
 
 
-def cancel(one: RunStatus) -> Iterator[float]:
-    """Ask a training to stop, and yield the seconds waited until it has.
+def cancel_training(status: RunStatus) -> Iterator[float]:
+    """Send SIGTERM to a training, and yield the seconds waited until it has stopped.
 
     Raises
     ------
     ConfigError
-        It does not run, runs on another machine, or belongs to another user.
+        The training does not run, runs on another machine, or belongs to another user.
     """
-    holder = one.holder
-    where = str(one.folder)
-    if holder is None:
-        raise ConfigError(where, f"no training runs there (it is {one.state})", _SEE)
-    if holder.host != socket.gethostname():
-        raise ConfigError(where, f"the training runs on {holder.host}", "Cancel it there.")
+    process, where = status.process, str(status.folder)
+    if process is None:
+        raise ConfigError(
+            where,
+            f"no training runs in this folder (state: {status.state})",
+            "`cytoloop status` lists the running ones.",
+        )
+    if process.host != socket.gethostname():
+        raise ConfigError(
+            where, f"the training runs on {process.host}", "Cancel it on that machine."
+        )
     try:
-        os.kill(holder.pid, signal.SIGTERM)
+        os.kill(process.pid, signal.SIGTERM)
     except PermissionError as error:
         raise ConfigError(
-            where, f"process {holder.pid} is another user's", "Ask them to stop it."
+            where, f"process {process.pid} belongs to another user", "Ask them to stop it."
         ) from error
     except ProcessLookupError:
         return
     started = time.monotonic()
-    while holder_in(one.folder) == holder:
+    while find_process(status.folder) == process:
         yield time.monotonic() - started
         time.sleep(0.2)
-
-
-_SEE = "See `cytoloop status`."

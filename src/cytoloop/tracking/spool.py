@@ -1,4 +1,4 @@
-"""The spool: what a training logs waits in a file until the store has it."""
+"""The spool: a file that keeps log entries until the MLflow store has them."""
 
 from __future__ import annotations
 
@@ -13,154 +13,171 @@ from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
 from cytoloop.redact import redact_url
-from cytoloop.tracking.entries import Entry, as_line, deliver, from_line, is_away, named
+from cytoloop.tracking.log_entries import (
+    LogEntry,
+    describe_entry,
+    from_json_line,
+    is_unavailable,
+    to_json_line,
+    write_entry,
+)
 
 log = logging.getLogger(__name__)
 
-SPOOL = "mlflow_spool.jsonl"
-"""Name of the file in the output folder; its first line names the run."""
+SPOOL_FILE = "mlflow_spool.jsonl"
+"""Name of the file in the output folder. Its first line names the run."""
 
-_PAUSES = (1.0, 2.0, 4.0, 8.0, 15.0)  # seconds between two tries while the store is away
-_TRIES = 5  # of an entry that an answering store fails on
+_RETRY_AFTER = (1.0, 2.0, 4.0, 8.0, 15.0)  # seconds between tries while the store is unavailable
+_MAX_TRIES = 5  # for an entry that fails while the store answers
 
 
 class Spool:
-    """Entries in a file, and a thread that takes them to the store in their order.
+    """Log entries in a file, and a thread that sends them to the store in order.
 
-    An entry is in the file before `put` returns, so a killed process loses none: the next one
-    delivers them. What has been delivered twice is there once (see
-    `cytoloop.tracking.entries.deliver`). The file is gone when everything has arrived.
+    `put` writes an entry to the file before it returns. If the process is killed, the next
+    process sends the entries in the file. An entry that is sent twice is stored once (see
+    `cytoloop.tracking.log_entries.write_entry`). The file is removed when all entries are sent.
 
     Parameters
     ----------
     client : MlflowClient
     run_id : str
     path : Path
+        The file.
+
+    Attributes
+    ----------
+    unavailable : bool
+        Whether the store did not answer the last request.
     """
 
     def __init__(self, client: MlflowClient, run_id: str, path: Path) -> None:
         self.client = client
         self.run_id = run_id
         self.path = path
-        self.away = False
-        self._waiting: deque[Entry] = deque()
-        self._change = threading.Condition()
+        self.unavailable = False
+        self._queue: deque[LogEntry] = deque()
+        self._changed = threading.Condition()
         self._closing = threading.Event()
-        self._served = time.monotonic()
-        self._thread = threading.Thread(target=self._work, name="mlflow-spool", daemon=True)
-        self._told: set[str] = set()
+        self._last_answer = time.monotonic()
+        self._thread = threading.Thread(target=self._send_all, name="mlflow-spool", daemon=True)
+        self._reported: set[str] = set()
         if path.is_file():
-            self._waiting.extend(read_spool(path)[1])
+            self._queue.extend(read_spool(path)[1])
             with path.open("a", encoding="utf-8") as file:
                 file.write("\n")  # a crash may have cut the last line off
         else:
-            self._open_file()
+            self._create_file()
         self._thread.start()
 
-    def put(self, entry: Entry) -> None:
-        """Write an entry down; it is delivered soon. This neither waits nor fails."""
-        with self._change:
+    def put(self, entry: LogEntry) -> None:
+        """Add an entry. This neither blocks nor raises; the thread sends the entry."""
+        with self._changed:
             try:
                 if not self.path.is_file():
-                    self._open_file()
+                    self._create_file()
                 with self.path.open("a", encoding="utf-8") as file:
-                    file.write(as_line(entry))
-            except OSError as error:  # a full disk: the store may still take it
+                    file.write(to_json_line(entry))
+            except OSError as error:  # for example a full disk; the entry is sent all the same
                 log.warning("%s: %s", self.path, error.strerror)
-            self._waiting.append(entry)
-            self._change.notify_all()
+            self._queue.append(entry)
+            self._changed.notify_all()
 
     def close(self, patience: float = 30.0) -> int:
-        """Wait until everything is delivered, and return the number of entries that is not.
+        """Wait until all entries are sent; return the number of entries that are not.
 
         Parameters
         ----------
         patience : float
-            Seconds that the store may be away; while it answers, large files take their time.
+            Seconds to wait while the store is unavailable. While it answers there is no limit,
+            because large files take time.
         """
-        with self._change:
+        with self._changed:
             self._closing.set()
-            self._served = time.monotonic()
-            self._change.notify_all()
-            while self._waiting and not (self.away and time.monotonic() - self._served > patience):
-                self._change.wait(0.2)
-            left = len(self._waiting)
+            self._last_answer = time.monotonic()
+            self._changed.notify_all()
+            while self._queue and not (
+                self.unavailable and time.monotonic() - self._last_answer > patience
+            ):
+                self._changed.wait(0.2)
+            left = len(self._queue)
         if not left:
             self._thread.join(1)
         return left
 
-    def _open_file(self) -> None:
+    def _create_file(self) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.path.write_text(as_line({"kind": "run", "run_id": self.run_id}), encoding="utf-8")
+        self.path.write_text(to_json_line({"kind": "run", "run_id": self.run_id}), encoding="utf-8")
 
-    def _work(self) -> None:
+    def _send_all(self) -> None:
+        """Send entries until the spool is closed and empty; the body of the thread."""
         failures = 0
         while True:
-            with self._change:
-                while not self._waiting:
+            with self._changed:
+                while not self._queue:
                     if self._closing.is_set():
                         return
-                    self._change.wait()
-                entry = self._waiting[0]
+                    self._changed.wait()
+                entry = self._queue[0]
             try:
-                deliver(self.client, self.run_id, entry)
-            except Exception as error:  # the thread must outlive whatever a library raises
+                write_entry(self.client, self.run_id, entry)
+            except Exception as error:  # the thread must survive any exception of a library
                 failures += 1
-                if is_away(error) and (failures < _TRIES or not self._answers()):
+                if is_unavailable(error) and (failures < _MAX_TRIES or not self._store_answers()):
                     self._wait(failures, error)
                     continue
-                self._tell(entry, error)
+                self._report_refused(entry, error)
             failures = 0
-            self._delivered()
+            self._remove_first()
 
     def _wait(self, failures: int, error: Exception) -> None:
-        """Wait before the next try, and say once that the store is away."""
-        if not self.away:
-            self.away = True
-            self._served = time.monotonic()
+        """Wait before the next try; warn at the first failure that the store is unavailable."""
+        if not self.unavailable:
+            self.unavailable = True
+            self._last_answer = time.monotonic()
             log.warning(
-                "the MLflow store %s does not answer: training goes on, what it logs waits in %s",
+                "the MLflow store %s does not answer; training continues and keeps its log in %s",
                 redact_url(str(self.client.tracking_uri)),
                 self.path,
             )
             log.debug("%s", error)
-        pause = _PAUSES[min(failures, len(_PAUSES)) - 1]
         if self._closing.is_set():
             time.sleep(1.0)
         else:
-            self._closing.wait(pause)
+            self._closing.wait(_RETRY_AFTER[min(failures, len(_RETRY_AFTER)) - 1])
 
-    def _tell(self, entry: Entry, error: Exception) -> None:
-        """Say loudly what was refused, each reason once; the log file has all."""
+    def _report_refused(self, entry: LogEntry, error: Exception) -> None:
+        """Log a refused entry: the first of each kind on the terminal, all in the log file."""
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
-        if (kind := f"{entry['kind']} {type(error).__name__}") not in self._told:
-            self._told.add(kind)
-            log.error("MLflow refused %s: %s", named(entry), reason)
+        if (kind := f"{entry['kind']} {type(error).__name__}") not in self._reported:
+            self._reported.add(kind)
+            log.error("MLflow refused %s: %s", describe_entry(entry), reason)
         else:
-            logging.getLogger("mlflow").error("refused %s: %s", named(entry), reason)
+            logging.getLogger("mlflow").error("refused %s: %s", describe_entry(entry), reason)
 
-    def _answers(self) -> bool:
+    def _store_answers(self) -> bool:
         try:
             self.client.search_experiments(max_results=1)
         except (MlflowException, SQLAlchemyError, OSError):
             return False
         return True
 
-    def _delivered(self) -> None:
-        with self._change:
-            self._waiting.popleft()
-            self._served = time.monotonic()
-            if self.away:
-                self.away = False
+    def _remove_first(self) -> None:
+        """Remove the first entry, which is sent or refused; remove the file after the last one."""
+        with self._changed:
+            self._queue.popleft()
+            self._last_answer = time.monotonic()
+            if self.unavailable:
+                self.unavailable = False
                 log.info("the MLflow store answers again")
-            if not self._waiting:
+            if not self._queue:
                 self.path.unlink(missing_ok=True)
-            self._change.notify_all()
+            self._changed.notify_all()
 
 
-def read_spool(path: Path) -> tuple[str, list[Entry]]:
-    """Return the run of a spool and the entries that wait in it."""
+def read_spool(path: Path) -> tuple[str, list[LogEntry]]:
+    """Return the id of the run that a spool file belongs to, and its entries."""
     with path.open(encoding="utf-8") as file:
-        entries = [entry for line in file if (entry := from_line(line)) is not None]
+        entries = [entry for line in file if (entry := from_json_line(line)) is not None]
     runs = [str(entry.get("run_id")) for entry in entries if entry["kind"] == "run"]
     return (runs[0] if runs else ""), [entry for entry in entries if entry["kind"] != "run"]

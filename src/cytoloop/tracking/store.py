@@ -1,4 +1,4 @@
-"""Where runs are kept: a SQLite file in the project folder, or a tracking server."""
+"""The MLflow store: a SQLite file in the project folder, another database, or a server."""
 
 from __future__ import annotations
 
@@ -19,12 +19,13 @@ from cytoloop.errors import ConfigError
 from cytoloop.redact import has_password, redact_url
 from cytoloop.terminal import quiet_libraries
 from cytoloop.tracking.lock import state_folder
+from cytoloop.tracking.output_folder import CONFIG_FILE
 
 log = logging.getLogger(__name__)
 
 _DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
-_PATIENCE = 120
-"""Seconds to wait for another process that makes the tables of the same database."""
+_LOCK_TIMEOUT = 120
+"""Seconds to wait for another process that creates the tables of the same database."""
 
 
 def tracking_uri(explicit: str | None = None) -> str:
@@ -36,12 +37,12 @@ def tracking_uri(explicit: str | None = None) -> str:
     return f"sqlite:///{Path('mlflow.db').absolute().as_posix()}"
 
 
-def uri_of_folder(folder: Path) -> str | None:
-    """Return the tracking URI that a training's own config names, None where it names none."""
+def read_tracking_uri(folder: Path) -> str | None:
+    """Return the tracking URI in the config of a training's output folder, None without one."""
     import yaml
 
     try:
-        config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+        config = yaml.safe_load((folder / CONFIG_FILE).read_text(encoding="utf-8"))
         uri = config["logger"]["mlflow"]["tracking_uri"]
     except (OSError, yaml.YAMLError, KeyError, TypeError, UnicodeDecodeError):
         return None
@@ -49,29 +50,29 @@ def uri_of_folder(folder: Path) -> str | None:
 
 
 def connect(explicit: str | None = None) -> MlflowClient:
-    """Return a client that has been seen to answer.
+    """Return a client of a store that has answered one request.
 
     Parameters
     ----------
     explicit : str, optional
-        Tracking URI, default see `tracking_uri`.
+        Tracking URI; default: see `tracking_uri`.
 
     Raises
     ------
     ConfigError
-        A store that MLflow refuses, or a server that does not answer.
+        MLflow cannot use the store, or the server does not answer.
     """
     uri = tracking_uri(explicit)
     scheme = urlparse(uri).scheme.split("+")[0]
-    # a server that is not there should be told at once, not after MLflow's minutes of retries
-    patience = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}
-    for name, value in patience.items():
+    # MLflow's own defaults retry for minutes before they report that a server is down
+    limits = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}
+    for name, value in limits.items():
         os.environ.setdefault(name, value)
     quiet_mlflow()
     try:
         if scheme in ("postgresql", "mysql"):
-            _reach(uri)
-        with _alone(uri) if scheme in _DATABASES else nullcontext():
+            _try_database(uri)
+        with _only_process(uri) if scheme in _DATABASES else nullcontext():
             client = MlflowClient(uri)
             client.search_experiments(max_results=1)
     except ImportError as error:
@@ -95,11 +96,11 @@ def connect(explicit: str | None = None) -> MlflowClient:
 
 
 @contextmanager
-def _alone(uri: str) -> Iterator[None]:
-    """Let one process of a user at a time open a database.
+def _only_process(uri: str) -> Iterator[None]:
+    """Let only one process of a user open a database at a time.
 
-    Whoever is first makes the tables: two that start together would both, and one would fail.
-    Without a place for the lock, or after two minutes of waiting for it, it is done without.
+    MLflow creates the tables at the first use; two processes that both create them would fail.
+    Without a place for the lock, or after 120 seconds, the block runs without the lock.
 
     Parameters
     ----------
@@ -107,18 +108,18 @@ def _alone(uri: str) -> Iterator[None]:
         Tracking URI of the database.
     """
     name = hashlib.sha256(uri.encode()).hexdigest()[:16]
-    with ExitStack() as held:
+    with ExitStack() as stack:
         try:
             state_folder().mkdir(parents=True, exist_ok=True)
             path = state_folder() / f"store-{name}.lock"
-            held.enter_context(FileLock(path, timeout=_PATIENCE))
+            stack.enter_context(FileLock(path, timeout=_LOCK_TIMEOUT))
         except OSError as error:
             log.debug("the store is opened without a lock: %s", error)
         yield
 
 
-def _reach(uri: str) -> None:
-    """Connect to a database once: MLflow itself would go on trying for minutes."""
+def _try_database(uri: str) -> None:
+    """Connect to a database once: MLflow would retry for minutes."""
     from sqlalchemy import create_engine
 
     engine = create_engine(uri, connect_args={"connect_timeout": 20})
@@ -128,24 +129,24 @@ def _reach(uri: str) -> None:
         engine.dispose()
 
 
-def refuse_password(uri: str | None) -> None:
-    """Refuse a tracking URI with a password in a config: the run would keep it for all to read.
+def check_no_password(uri: str | None) -> None:
+    """Refuse a password in a tracking URI of a config, because runs store their config.
 
     Raises
     ------
     ConfigError
-        It holds one.
+        The URI holds a password.
     """
     if uri and has_password(str(uri)):
         raise ConfigError(
             f"logger.mlflow.tracking_uri={redact_url(str(uri))}",
             "holds a password, which would be written into configs and artifacts",
-            "Set MLFLOW_TRACKING_URI to it, or keep the password in PGPASSWORD or ~/.pgpass.",
+            "Set MLFLOW_TRACKING_URI instead, or keep the password in PGPASSWORD or ~/.pgpass.",
         )
 
 
 def quiet_mlflow() -> None:
-    """Keep MLflow from drawing bars, printing URLs, and copying the lock file of its folder."""
+    """Turn off MLflow's progress bars, printed URLs and copies of lock files of packages."""
     quiet = {"MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false", "MLFLOW_LOG_UV_FILES": "false"}
     quiet |= {"MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true"}
     for name, value in quiet.items():
@@ -153,10 +154,16 @@ def quiet_mlflow() -> None:
     quiet_libraries()
 
 
-def experiment_id(client: MlflowClient, name: str) -> str:
-    """Return the id of an experiment, made if need be.
+def ensure_experiment(client: MlflowClient, name: str) -> str:
+    """Return the id of an MLflow experiment; it is created if it does not exist.
 
-    Its artifacts lie beside a SQLite file; with another database in the folder of today's work.
+    Artifacts of a new experiment go into ``mlartifacts/``: beside a SQLite file; with another
+    database, in the current folder. A server chooses its own place.
+
+    Raises
+    ------
+    ConfigError
+        The experiment was deleted.
     """
     found = client.get_experiment_by_name(name)
     if found is not None and found.lifecycle_stage == "deleted":
@@ -169,7 +176,7 @@ def experiment_id(client: MlflowClient, name: str) -> str:
         return str(found.experiment_id)
     location = None
     uri = str(client.tracking_uri)
-    if uri.startswith(_DATABASES):  # a server has a place of its own for them
+    if uri.startswith(_DATABASES):
         beside = uri.removeprefix("sqlite:///") if uri.startswith("sqlite:///") else "mlflow.db"
         location = (Path(beside).absolute().parent / "mlartifacts").as_uri()
     return str(client.create_experiment(name, artifact_location=location))

@@ -1,38 +1,35 @@
-"""What a training could not send: to the store, when that is back."""
+"""Delivery of entries that a training could not send to the MLflow store."""
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 
 from cytoloop.errors import ConfigError, ModelError
 from cytoloop.tracking.run import open_run
-from cytoloop.tracking.spool import SPOOL, Spool, read_spool
-
-log = logging.getLogger(__name__)
+from cytoloop.tracking.spool import SPOOL_FILE, Spool, read_spool
 
 
-def sync(folder: str | Path, uri: str | None = None) -> int:
-    """Send what waits in the spool of a training; return the number of entries.
+def send_spooled(folder: str | Path, uri: str | None = None) -> int:
+    """Send the spooled entries of a training and return their number.
 
     Parameters
     ----------
     folder : str or Path
         Output folder of the training.
     uri : str, optional
-        Of the store, see `cytoloop.tracking.store.tracking_uri`.
+        Tracking URI; default: see `cytoloop.tracking.store.tracking_uri`.
 
     Raises
     ------
     ModelError
-        No such folder, or a run that is not in this store.
+        There is no such folder, or the store has no such run.
     ConfigError
-        The store does not answer, or goes away meanwhile.
+        The store does not answer, or stops answering before everything is sent.
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise ModelError(str(folder), "no such folder", "Name the output folder of a training.")
-    path = folder / SPOOL
+        raise ModelError(str(folder), "no such folder", "Give the output folder of a training.")
+    path = folder / SPOOL_FILE
     if not path.is_file():
         return 0
     run_id, entries = read_spool(path)
@@ -42,8 +39,8 @@ def sync(folder: str | Path, uri: str | None = None) -> int:
     spool = Spool(open_run(run_id, uri).client, run_id, path)
     if left := spool.close():
         raise ConfigError(
-            "the MLflow store",
-            f"went away: {left} of {len(entries)} entries still wait in {path}",
+            "MLflow store",
+            f"stopped answering: {left} of {len(entries)} entries are still in {path}",
             f"Run `cytoloop sync {folder}` again later.",
         )
     return len(entries)

@@ -20,7 +20,7 @@ from cytoloop.data.cached_image import CachedImage
 from cytoloop.data.image_cache import ImageCache
 from cytoloop.errors import ConfigError
 from cytoloop.manifest import write_manifest
-from cytoloop.tracking.artifacts import artifact_of
+from cytoloop.tracking.artifacts import find_artifact
 from cytoloop.tracking.run import start_run
 from cytoloop.training.prepare.dataset import read_checked_dataset
 from cytoloop.training.prepare.plan.choice import Choice
@@ -422,7 +422,7 @@ def test_a_run_leaves_its_plan_takes_an_edited_one_and_goes_on_by_its_own(
     assert ran.model.backbone.filters[0] == 8 and ran.data.patch_size[1:] == [24, 24]
     assert "as in mine.yaml" in Path("b/plan.yaml").read_text()
     run_id = Path("b/run_id").read_text().strip()
-    kept = artifact_of(f"runs:/{run_id}", "plan.yaml")
+    kept = find_artifact(f"runs:/{run_id}", "plan.yaml")
     assert kept.read_text() == Path("b/plan.yaml").read_text() and kept != Path("b/plan.yaml")
     capfd.readouterr()
     assert main(["check", "data.path=.", f"plan=runs:/{run_id}"]) == 0
@@ -444,9 +444,9 @@ def test_a_run_without_a_plan_has_none_to_give(
 ) -> None:
     run = start_run("exp", "without")
     assert main(["check", "data.path=.", f"plan=runs:/{run.run_id}"]) == 2
-    assert "the run keeps no plan.yaml" in capfd.readouterr().err
+    assert "the run has no plan.yaml" in capfd.readouterr().err
     assert main(["check", "data.path=.", "plan=runs:/else"]) == 2
-    assert "is no run URI" in capfd.readouterr().err
+    assert "not a run URI" in capfd.readouterr().err
 
 
 def test_a_budget_in_steps(dataset: Path) -> None:

@@ -1,1 +1,1 @@
-"""The verbs: one thin file each. No verb imports another."""
+"""The verbs, one file each."""

@@ -1,4 +1,4 @@
-"""`cytoloop cancel`: stop a training cleanly; what it has learned is kept."""
+"""`cytoloop cancel`: stop a training and keep its state."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ log = logging.getLogger(__name__)
 
 
 def run(cfg: Any) -> None:
-    """Ask the training to stop, wait until it has, and say how to go on."""
-    from cytoloop.tracking.run_status import cancel, find_training
+    """Stop a training, wait until it has ended, and print how to continue it."""
+    from cytoloop.tracking.run_status import cancel_training, find_status
 
-    one = find_training(str(cfg.run), cfg.paths.runs_dir)
-    told = -1.0
+    status = find_status(str(cfg.run), cfg.paths.runs_dir)
+    reported = -1.0
     try:
-        for seconds in cancel(one):
-            if told < 0:
-                log.info("asked it to stop after this step")
-            elif seconds - told > 30:
-                log.info("waiting: it finishes a step or a validation (%.0f s)", seconds)
+        for seconds in cancel_training(status):
+            if reported < 0:
+                log.info("the training will stop after the current step")
+            elif seconds - reported > 30:
+                log.info("still waiting for the end of a step or validation (%.0f s)", seconds)
             else:
                 continue
-            told = seconds
+            reported = seconds
     except KeyboardInterrupt:
-        log.info("it has been asked to stop, and will")
+        log.info("no longer waiting; the training will stop after the current step")
         return
-    ends = {
-        "stopped": f"stopped; go on with: cytoloop train resume={one.folder}",
-        "finished": "it had finished already",
-        "ended": "stopped; no epoch was finished, nothing to resume",
+    messages = {
+        "stopped": f"stopped; continue with: cytoloop train resume={status.folder}",
+        "finished": "the training had already finished",
+        "ended": "stopped; no epoch was finished, so there is nothing to resume",
     }
-    log.info("%s", ends.get(one.update().state, "stopped"))
+    log.info("%s", messages.get(status.update().state, "stopped"))

@@ -6,7 +6,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from cytoloop.cli.app import ExitStatus, plain
+from cytoloop.cli.app import ExitStatus, config_to_dict
 from cytoloop.evaluation.comparison import (
     ComparisonSettings,
     compare,
@@ -28,7 +28,7 @@ def run(cfg: Any) -> ExitStatus:
     from cytoloop.terminal import stdout_console
     from cytoloop.tracking.scores import locate_scores
 
-    settings = ComparisonSettings.from_config(plain(cfg))
+    settings = ComparisonSettings.from_config(config_to_dict(cfg))
     more = [cfg.more] if isinstance(cfg.more, str) else list(cfg.more)
     sources = {name: str(cfg[name]) for name in ("a", "b")}
     sources |= {f"more{number}": str(source) for number, source in enumerate(more, start=1)}

@@ -6,7 +6,7 @@ import logging
 from dataclasses import fields
 from typing import Any
 
-from cytoloop.cli.app import plain
+from cytoloop.cli.app import config_to_dict
 from cytoloop.curation import CurationSettings, curate
 
 log = logging.getLogger(__name__)
@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 
 def run(cfg: Any) -> None:
     """Pair, check and split images, and write the data set."""
-    values = plain(cfg)
+    values = config_to_dict(cfg)
     values["paths"] = values.pop("paths_in_manifest")  # `paths` is a config group
     values |= values.pop("split")
     settings = CurationSettings(

@@ -1,10 +1,11 @@
-"""`cytoloop demo`: the whole loop on a real confocal stack, in a few minutes."""
+"""`cytoloop demo`: two rounds of the loop on a real confocal stack, in about 10 minutes."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 
+from cytoloop.cli.app import report_error
 from cytoloop.errors import CytoloopError
 
 
@@ -13,26 +14,26 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="cytoloop demo",
         description="Curate, train, predict, evaluate and fine-tune on a real confocal stack of "
-        "nuclei. Leaves images, data sets, models, predictions, scores and an MLflow store.",
+        "nuclei. The output folder then holds images, data sets, models, predictions, scores and "
+        "an MLflow store.",
         epilog="Example: cytoloop demo --output demo",
     )
-    parser.add_argument("--output", default="demo", help="folder to make (default: demo)")
+    parser.add_argument("--output", default="demo", help="folder to create (default: demo)")
     parser.add_argument(
         "--epochs",
         type=int,
         default=15,
-        help="of the first round (default: 15, about 3 minutes on 2 CPU cores)",
+        help="epochs of the first round (default: 15, about 3 minutes on 2 CPU cores)",
     )
     options = parser.parse_args(argv)
-    from cytoloop.cli.demo.loop import DemoError, prepare, run_demo
+    from cytoloop.cli.demo.loop import DemoError, prepare_folder, run_demo
     from cytoloop.terminal import stderr_console
 
     try:
-        prepare(Path(options.output))
+        prepare_folder(Path(options.output))
         run_demo(Path(options.output).resolve(), options.epochs)
     except CytoloopError as error:
-        stderr_console.print(f"{type(error).__name__}: {error}", style="red", markup=False)
-        return 2
+        return report_error(error)
     except DemoError as error:
         stderr_console.print(f"The demo failed: {error}", style="red", markup=False)
         return 1

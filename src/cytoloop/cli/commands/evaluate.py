@@ -22,10 +22,10 @@ log = logging.getLogger(__name__)
 
 def run(cfg: Any) -> None:
     """Score, write, print, and add the scores to the run that made the model."""
-    from cytoloop.cli.app import plain
+    from cytoloop.cli.app import config_to_dict
     from cytoloop.terminal import stdout_console
 
-    config = plain(cfg)
+    config = config_to_dict(cfg)
     settings = EvaluationSettings.from_config(config)
     given = config["classes"]
     classes = stated_classes(cfg.predictions) if given is None else parse_class_names(given)

@@ -1,4 +1,4 @@
-"""`cytoloop history`: the rounds that a model comes from: data, scores, what changed."""
+"""`cytoloop history`: the rounds before and after a model, with data, scores and changes."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ log = logging.getLogger(__name__)
 
 
 def run(cfg: Any) -> None:
-    """Print the tree of rounds, and write it as a page or a picture where one is asked for."""
-    from cytoloop.rounds.display import check_target, history_tree, write_history
+    """Print the tree of rounds; with ``output`` also write it as a page or a picture."""
     from cytoloop.rounds.history import read_history
+    from cytoloop.rounds.history_display import check_history_file, history_tree, write_history
     from cytoloop.terminal import stdout_console
 
-    target = Path(str(cfg.output)).expanduser() if cfg.output else None
-    if target is not None:
-        check_target(target)
-    root, own = read_history(str(cfg.checkpoint))
-    stdout_console.print(history_tree(root, own), soft_wrap=True)
-    if target is not None:
-        log.info("wrote %s", write_history(root, own, target))
+    file = Path(str(cfg.output)).expanduser() if cfg.output else None
+    if file is not None:
+        check_history_file(file, bool(cfg.overwrite))
+    root, own_id = read_history(str(cfg.checkpoint))
+    stdout_console.print(history_tree(root, own_id), soft_wrap=True)
+    if file is not None:
+        log.info("wrote %s", write_history(root, own_id, file))

@@ -1,4 +1,4 @@
-"""`cytoloop models`: the registry, and models from and to other tools."""
+"""`cytoloop models`: the model registry, and models from and to other tools."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cytoloop.errors import ConfigError
 
 log = logging.getLogger(__name__)
 
-NEEDED: dict[str, tuple[str, ...]] = {
+REQUIRED: dict[str, tuple[str, ...]] = {
     "list": (),
     "show": ("checkpoint",),
     "register": ("checkpoint", "name"),
@@ -20,91 +20,69 @@ NEEDED: dict[str, tuple[str, ...]] = {
     "import": ("checkpoint", "name"),
     "export": ("checkpoint", "output"),
 }
-"""What each action cannot do without."""
+"""The keys that each action requires."""
 
 
 def run(cfg: Any) -> ExitStatus | None:
-    """Do what ``action`` says."""
-    if cfg.action not in NEEDED:
-        near = difflib.get_close_matches(str(cfg.action), NEEDED, n=1)
+    """Run the action of ``cytoloop models ACTION``."""
+    if cfg.action not in REQUIRED:
+        near = difflib.get_close_matches(str(cfg.action), REQUIRED, n=1)
         hint = f"Did you mean `cytoloop models {near[0]}`?" if near else "See --help."
-        raise ConfigError(f"cytoloop models {cfg.action}", f"is none of {', '.join(NEEDED)}", hint)
-    given = {"checkpoint": cfg.checkpoint, "name": cfg.name, "output": cfg.output}
-    if missing := [f"{key}=... is missing" for key in NEEDED[cfg.action] if not given[key]]:
+        raise ConfigError(
+            f"cytoloop models {cfg.action}",
+            f"unknown action, expected one of {', '.join(REQUIRED)}",
+            hint,
+        )
+    if missing := [f"{key}=... is missing" for key in REQUIRED[cfg.action] if not cfg[key]]:
         raise ConfigError(f"cytoloop models {cfg.action}", missing, "See `cytoloop models --help`.")
-    doing = {"promote": _promote, "export": _export, "register": _register, "import": _register}
-    return doing.get(cfg.action, _tell)(cfg)
+    actions = {"list": _list, "show": _show, "promote": _promote, "export": _export}
+    return actions.get(cfg.action, _register)(cfg)
 
 
-def _tell(cfg: Any) -> None:
-    """List the versions, or show one."""
+def _list(cfg: Any) -> None:
     from cytoloop.terminal import stdout_console
-    from cytoloop.tracking.display import version_table, versions_table
-    from cytoloop.tracking.registry import find_version, list_versions
+    from cytoloop.tracking.registry import list_versions
+    from cytoloop.tracking.registry_tables import versions_table
 
-    if cfg.action == "show":
-        stdout_console.print(version_table(find_version(cfg.checkpoint)))
-    elif versions := list_versions(cfg.name):
+    if versions := list_versions(cfg.name):
         stdout_console.print(versions_table(versions))
     else:
         log.info("no model is registered; register one with `cytoloop models register`")
 
 
-def _register(cfg: Any) -> None:
-    """Register the model of a run, or import one that no run here has made."""
-    from cytoloop.inference.pyfunc import served_model
-    from cytoloop.model.convert import converted_checkpoint
-    from cytoloop.tracking.checkpoints import Located, locate_checkpoint
-    from cytoloop.tracking.registry import check_name, register
+def _show(cfg: Any) -> None:
+    from cytoloop.terminal import stdout_console
+    from cytoloop.tracking.registry import find_version
+    from cytoloop.tracking.registry_tables import version_details_table
 
-    check_name(cfg.name)
-    if str(cfg.checkpoint).lower().endswith(".zip"):
-        located = Located(cfg.checkpoint, Path(cfg.checkpoint).expanduser(), None)
-    else:
-        located = locate_checkpoint(cfg.checkpoint)
-    if cfg.action == "register" and located.run_id is None:
-        found = "no run here has made it, so nobody could tell where it is from"
-        again = f"cytoloop models import checkpoint={cfg.checkpoint} name={cfg.name}"
-        raise ConfigError(str(cfg.checkpoint), found, f"Make a run for it: {again}")
-    with converted_checkpoint(located.path) as file:
-        run_id = located.run_id if cfg.action == "register" else None
-        version = register(cfg.name, served_model(file), run_id, str(cfg.checkpoint))
+    stdout_console.print(version_details_table(find_version(cfg.checkpoint)))
+
+
+def _register(cfg: Any) -> None:
+    from cytoloop.rounds.registration import import_checkpoint, register_checkpoint
+
+    register = register_checkpoint if cfg.action == "register" else import_checkpoint
+    version = register(str(cfg.checkpoint), str(cfg.name))
     log.info("next: cytoloop models promote checkpoint=%s", version.uri)
 
 
 def _promote(cfg: Any) -> ExitStatus:
-    """Move the champion where the evaluations say so."""
     from cytoloop.evaluation.comparison import VerdictRule
-    from cytoloop.rounds.promotion import Evidence, promote
+    from cytoloop.rounds.promotion import ScoreSources, promote
 
     rule = VerdictRule(cfg.score, cfg.min_effect, cfg.min_units, cfg.resamples, cfg.seed)
-    output = cfg.output or f"{cfg.paths.runs_dir}/promotions"
-    evidence = Evidence(cfg.a, cfg.b, cfg.truth, cfg.input, Path(output))
-    return ExitStatus(promote(cfg.checkpoint, rule, evidence, bool(cfg.force)))
+    output = Path(cfg.output or f"{cfg.paths.runs_dir}/promotions")
+    sources = ScoreSources(cfg.a, cfg.b, cfg.truth, cfg.input, output)
+    return ExitStatus(promote(cfg.checkpoint, rule, sources, bool(cfg.force)))
 
 
 def _export(cfg: Any) -> None:
-    """Write the model in another form."""
-    from cytoloop.inference.pyfunc import served_model
-    from cytoloop.io.atomic import replacing_folder
-    from cytoloop.model.checkpoint import read_checkpoint
-    from cytoloop.model.convert import converted_checkpoint
-    from cytoloop.model.exporters import About, check_output, export_model
-    from cytoloop.tracking.checkpoints import locate_checkpoint
-    from cytoloop.tracking.packing import pack
-    from cytoloop.tracking.registry import run_scores
+    from cytoloop.model.exporters import About
+    from cytoloop.rounds.registration import export_checkpoint
 
-    located = locate_checkpoint(cfg.checkpoint)
-    scores = run_scores(located.run_id)
-    if cfg.format == "pyfunc":
-        check_output(cfg.output, cfg.overwrite)
-        with converted_checkpoint(located.path) as file, replacing_folder(cfg.output) as folder:
-            difference = pack(served_model(file), folder, {})
-    else:
-        about = About(
-            cfg.name or "model", cfg.about.description, list(cfg.about.authors), cfg.about.license,
-            scores,
-        )  # fmt: skip
-        checkpoint = read_checkpoint(located.path)
-        difference = export_model(checkpoint, cfg.format, cfg.output, about, cfg.overwrite)
-    log.info("wrote %s; read again, it differs by %.2g at most", cfg.output, difference)
+    text = cfg.about
+    about = About(cfg.name or "model", text.description, list(text.authors), text.license)
+    difference = export_checkpoint(
+        str(cfg.checkpoint), cfg.format, cfg.output, about, bool(cfg.overwrite)
+    )
+    log.info("wrote %s; loaded again, its output differs by at most %.2g", cfg.output, difference)

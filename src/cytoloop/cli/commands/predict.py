@@ -6,7 +6,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from cytoloop.cli.app import plain
+from cytoloop.cli.app import config_to_dict
 
 log = logging.getLogger(__name__)
 
@@ -20,7 +20,7 @@ def run(cfg: Any) -> None:
     from cytoloop.inference.reprocess import reprocess_table
     from cytoloop.tracking.checkpoints import locate_checkpoint
 
-    values = plain(cfg)
+    values = config_to_dict(cfg)
     settings, workers = read_settings(values, _key_problems(values))
     folder = Path(values["output"] or Path(cfg.reprocess).parent)
     overwrite = bool(cfg.overwrite)

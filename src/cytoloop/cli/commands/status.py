@@ -1,4 +1,4 @@
-"""`cytoloop status`: trainings that run, and recent ones; `watch=true` follows one."""
+"""`cytoloop status`: running and recent trainings; `watch=true` follows one."""
 
 from __future__ import annotations
 
@@ -11,28 +11,31 @@ log = logging.getLogger(__name__)
 
 
 def run(cfg: Any) -> None:
-    """Show the table, or follow one training until it ends."""
+    """Print a table of trainings, or follow one training until it ends."""
     from cytoloop.terminal import stdout_console
-    from cytoloop.tracking.live_view import trainings_table, watch
-    from cytoloop.tracking.run_status import find_training, run_statuses
+    from cytoloop.tracking.live_view import trainings_table, watch_training
+    from cytoloop.tracking.run_status import find_status, list_statuses
 
     if int(cfg.max_rows) < 1:
-        raise ConfigError("most", f"is {cfg.max_rows}", "Expected 1 or more.")
-    found = [find_training(str(cfg.run), cfg.paths.runs_dir)] if cfg.run else []
-    found = found or run_statuses(cfg.paths.runs_dir)[-int(cfg.max_rows) :]
-    running = [one for one in found if one.holder is not None]
+        raise ConfigError(
+            f"max_rows={cfg.max_rows}", "the table would be empty", "Expected 1 or more."
+        )
+    if cfg.run:
+        statuses = [find_status(str(cfg.run), cfg.paths.runs_dir)]
+    else:
+        statuses = list_statuses(cfg.paths.runs_dir)[-int(cfg.max_rows) :]
+    running = [status for status in statuses if status.process is not None]
     if cfg.watch and running:
-        log.info("watching %s (Ctrl-C ends the watching, not the training)", running[-1].folder)
+        folder = running[-1].folder
+        log.info("watching %s (Ctrl-C ends this view, not the training)", folder)
         try:
-            watch(running[-1])
+            watch_training(running[-1])
         except KeyboardInterrupt:
-            log.info(
-                "the training goes on; stop it with: cytoloop cancel run=%s", running[-1].folder
-            )
+            log.info("the training continues; stop it with: cytoloop cancel run=%s", folder)
         return
-    if not found:
-        log.info("no training in this folder or on this machine yet")
+    if not statuses:
+        log.info("no trainings yet, neither in this folder nor running on this machine")
         return
-    stdout_console.print(trainings_table(found))
+    stdout_console.print(trainings_table(statuses))
     if cfg.watch:
-        log.info("nothing runs: there is nothing to watch")
+        log.info("no training is running, so there is nothing to watch")

@@ -15,26 +15,29 @@ def run(cfg: Any) -> float | None:
     from cytoloop.cli.app import StoppedError
     from cytoloop.model.hardware import devices_of
     from cytoloop.rounds.run_training import run_training
-    from cytoloop.tracking.lock import training
-    from cytoloop.tracking.output_folder import refuse_trained
-    from cytoloop.tracking.registry import check_name
-    from cytoloop.tracking.resume import LAST, note_finished
+    from cytoloop.tracking.lock import lock_training
+    from cytoloop.tracking.output_folder import (
+        LAST_CHECKPOINT,
+        check_not_trained,
+        write_final_scores,
+    )
+    from cytoloop.tracking.registry import check_model_name
     from cytoloop.training.prepare.steps import CHECKS, COMPLETION, Prepared, prepare
     from cytoloop.training.stopping import clean_stop
 
     output = Path(os.path.relpath(cfg.paths.output_dir))  # in a sweep, the job's folder
     if not (cfg.resume or cfg.overwrite):
-        refuse_trained(output)
+        check_not_trained(output)
     if cfg.register:
-        check_name(cfg.register)
+        check_model_name(cfg.register)
     known = prepare(Prepared(cfg, output), CHECKS)
     devices = devices_of(str(cfg.trainer.accelerator), cfg.trainer.devices)
     try:
-        with clean_stop(), training(output, devices, lock=bool(cfg.lock)) as name_run:
+        with clean_stop(), lock_training(output, devices, lock=bool(cfg.lock)) as name_run:
             found = run_training(prepare(known, COMPLETION), output, name_run)
-            note_finished(output, found.scores)
+            write_final_scores(output, found.scores)
     except (KeyboardInterrupt, SystemExit) as stop:
-        resumable = (output / LAST).is_file()
+        resumable = (output / LAST_CHECKPOINT).is_file()
         hint = f"resume with: cytoloop train resume={output}"
         text = hint if resumable else "no epoch was finished, so there is nothing to resume"
         raise StoppedError(f"stopped; {text}") from stop

@@ -1,1 +1,1 @@
-"""The demo: the whole loop on a real confocal stack of nuclei."""
+"""The demo: two rounds of the loop on a real confocal stack of nuclei."""

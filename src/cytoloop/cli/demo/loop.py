@@ -1,4 +1,4 @@
-"""The steps of the demo, as the commands that a user would type."""
+"""The steps of the demo, run as the commands that a user would type."""
 
 from __future__ import annotations
 
@@ -13,142 +13,158 @@ from pathlib import Path
 
 from rich.table import Table
 
-from cytoloop.cli.demo.fields import cut_fields
+from cytoloop.cli.demo.sample_fields import cut_fields
 from cytoloop.errors import OutputError
 from cytoloop.terminal import stderr_console, stdout_console
+from cytoloop.tracking.output_folder import RUN_ID_FILE
 
 EXPECTED_DICE = 0.85
-_MARK = ".cytoloop-demo"
+_MARK_FILE = ".cytoloop-demo"
 _SCORES = ("dice", "f1_50", "seg", "mean_ap")
 
 
 class DemoError(Exception):
-    """A step of the demo failed, or its result is too poor to be right."""
+    """A command of the demo failed, or its result is worse than expected."""
 
 
-def prepare(folder: Path) -> None:
-    """Make an empty folder for the demo; one of an earlier demo is emptied.
+def prepare_folder(folder: Path) -> None:
+    """Create an empty folder for the demo; the folder of an earlier demo is emptied.
 
     Raises
     ------
     OutputError
-        The folder holds something else.
+        The folder holds other files.
     """
     if folder.exists() and not folder.is_dir():
-        raise OutputError(str(folder), "is a file, expected a folder", "Take another --output.")
+        raise OutputError(str(folder), "is a file, expected a folder", "Choose another --output.")
     if folder.exists() and any(folder.iterdir()):
-        if not (folder / _MARK).is_file():
+        if not (folder / _MARK_FILE).is_file():
             raise OutputError(
-                str(folder), "is not empty and not of an earlier demo", "Take another --output."
+                str(folder),
+                "is not empty and not the folder of an earlier demo",
+                "Choose another --output.",
             )
         shutil.rmtree(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / _MARK).touch()
+    (folder / _MARK_FILE).touch()
 
 
 def run_demo(folder: Path, epochs: int) -> None:
-    """Walk through the loop twice and show what came out.
+    """Run two rounds of the loop and print their scores.
 
     Parameters
     ----------
     folder : Path
-        Everything goes here: images, data sets, runs, predictions, scores, MLflow store.
+        Folder for images, data sets, runs, predictions, scores and the MLflow store.
     epochs : int
-        Of the first round (32 steps each, whatever the machine's speed); the second takes a
-        third of them.
+        Epochs of the first round, of 32 steps each; the second round has a third of them.
 
     Raises
     ------
     DemoError
-        A command failed, or the held-out Dice is not above `EXPECTED_DICE`.
+        A command failed, or the Dice on the test field is not above `EXPECTED_DICE`.
     """
     started = time.monotonic()
+    stderr_console.print(
+        "CytoLoop demo: two rounds of curate, train, predict and evaluate on fields of a real\n"
+        f"confocal stack of nuclei. You can type each command yourself, in {os.path.relpath(folder)}.",
+        markup=False,
+    )
     cut_fields(folder / "round0_images", ["field_a", "field_c", "field_d"])
     cut_fields(folder / "round1_images", ["field_a", "field_b", "field_c", "field_d"])
-    # small patches and few levels: quick, and the same on every machine
-    train = ["train", "experiment=nuclei_3d", "paths.cache_dir=store", "layers=3"]
+    # fixed sizes instead of planned ones: fast, and the same on every machine
+    train = ["train", "experiment=nuclei_3d", "paths.cache_dir=image_cache", "layers=3"]
     train += ["data.patch_size=[16,64,64]", "data.batch_size=4"]
-    tell("Round 0: one field to learn from, one to choose the checkpoint by, one held out")
+    print_headline("Round 0: train on one field, validate on a second, test on a third")
     _curate(folder, 0)
-    _verb(folder, [*train, "data.path=round0", "output=model0", f"trainer.max_epochs={epochs}"])
-    _judge(folder, 0)
-    tell("Round 1: one more field, starting from the model of round 0")
+    first = [*train, "data.path=round0", "output=model0", f"trainer.max_epochs={epochs}"]
+    _run_command(folder, first, "Train a U-Net on the training field")
+    _predict_and_evaluate(folder, 0)
+    print_headline("Round 1: add a field to the training set and fine-tune the model of round 0")
     _curate(folder, 1)
-    second = [f"trainer.max_epochs={max(epochs // 3, 1)}", "model.optimizer.lr=0.0005"]
-    first_run = f"init_from=runs:/{(folder / 'model0' / 'run_id').read_text().strip()}"
-    _verb(folder, [*train, "data.path=round1", "output=model1", first_run, *second])
-    _judge(folder, 1)
-    dice = _show(folder)
-    stderr_console.print(f"whole demo: {(time.monotonic() - started) / 60:.1f} minutes")
+    second = [*train, "data.path=round1", "output=model1", f"init_from=runs:/{_run_id(folder, 0)}"]
+    second += [f"trainer.max_epochs={max(epochs // 3, 1)}", "model.optimizer.lr=0.0005"]
+    _run_command(folder, second, "Fine-tune the model with fewer epochs and a lower learning rate")
+    _predict_and_evaluate(folder, 1)
+    dice = _print_results(folder)
+    stderr_console.print(f"\nThe demo took {(time.monotonic() - started) / 60:.1f} minutes.")
     if not dice > EXPECTED_DICE:
-        raise DemoError(f"held-out Dice {dice:.3f}, expected above {EXPECTED_DICE}")
+        raise DemoError(f"Dice on the test field is {dice:.3f}, expected above {EXPECTED_DICE}")
 
 
-def tell(text: str) -> None:
+def print_headline(text: str) -> None:
     """Print a headline."""
     stderr_console.print(f"\n{text}", style="bold cyan", markup=False)
 
 
 def _curate(folder: Path, number: int) -> None:
     source = f"round{number}_images"
-    parts = [f"raw={source}/raw", f"seg1={source}/seg", f"exclude={source}/exclude"]
-    _verb(
-        folder,
-        ["curate", *parts, "test=[field_c]", "valid=[field_d]", f"output=round{number}"],
-    )
+    words = ["curate", f"raw={source}/raw", f"seg1={source}/seg", f"exclude={source}/exclude"]
+    words += ["test=[field_c]", "valid=[field_d]", f"output=round{number}"]
+    _run_command(folder, words, "Pair images with labels, check them and split them")
 
 
-def _judge(folder: Path, number: int) -> None:
-    """Predict the held-out field and score it."""
-    run = (folder / f"model{number}" / "run_id").read_text().strip()
-    predictions = f"predictions{number}"
-    test = f"round{number}/test.csv"
-    _verb(folder, ["predict", f"model=runs:/{run}", f"input={test}", f"output={predictions}"])
-    table = f"predictions={predictions}/predictions.csv"
-    _verb(folder, ["evaluate", table, f"truth={test}", f"output=evaluation{number}"])
+def _predict_and_evaluate(folder: Path, number: int) -> None:
+    """Predict the test field and score the prediction."""
+    test, predictions = f"round{number}/test.csv", f"predictions{number}"
+    words = ["predict", f"checkpoint=runs:/{_run_id(folder, number)}", f"input={test}"]
+    _run_command(folder, [*words, f"output={predictions}"], "Predict the test field")
+    words = ["evaluate", f"predictions={predictions}/predictions.csv", f"truth={test}"]
+    _run_command(folder, [*words, f"output=evaluation{number}"], "Score the prediction")
 
 
-def _verb(folder: Path, words: list[str]) -> None:
-    """Show a command and run it in the demo's folder."""
+def _run_id(folder: Path, number: int) -> str:
+    """Return the id of the MLflow run of a round."""
+    return (folder / f"model{number}" / RUN_ID_FILE).read_text(encoding="utf-8").strip()
+
+
+def _run_command(folder: Path, words: list[str], purpose: str) -> None:
+    """Print a command with its purpose, and run it in the folder of the demo."""
+    stderr_console.print(f"\n{purpose}:", markup=False)
     stderr_console.print(
-        f"\n$ cytoloop {shlex.join(words)}", style="green", markup=False, soft_wrap=True
+        f"$ cytoloop {shlex.join(words)}", style="green", markup=False, soft_wrap=True
     )
     environment = {**os.environ}
-    environment.pop("MLFLOW_TRACKING_URI", None)  # the demo keeps to its folder
+    environment.pop("MLFLOW_TRACKING_URI", None)  # the demo uses a store in its own folder
     command = [sys.executable, "-m", "cytoloop", *words]
     status = subprocess.call(command, cwd=folder, env=environment)
     if status:
-        raise DemoError(f"`cytoloop {words[0]}` ended with status {status}")
+        raise DemoError(f"`cytoloop {words[0]}` ended with exit status {status}, expected 0")
 
 
-def _show(folder: Path) -> float:
-    """Print the scores of both rounds and where the pictures are; return the better Dice."""
+def _print_results(folder: Path) -> float:
+    """Print the scores of both rounds and what to do next; return the higher Dice."""
     scores = [
         json.loads((folder / f"evaluation{n}" / "summary.json").read_text())["mean"] for n in (0, 1)
     ]
-    table = Table(title="Held-out field (silver-standard labels: how closely they are reproduced)")
+    table = Table(
+        title="Scores on the test field (1 = identical to the labels, which a program made)",
+        title_justify="left",
+    )
     table.add_column("round")
     for name in _SCORES:
         table.add_column(name, justify="right")
     for number, score in enumerate(scores):
         table.add_row(str(number), *(f"{score[name]:.3f}" for name in _SCORES))
     stdout_console.print(table)
-    panel = write_panel(folder)
-    shown = os.path.relpath(folder)
+    picture = write_picture(folder)
+    here = os.path.relpath(folder)
     stderr_console.print(
-        f"Picture:   {os.path.relpath(panel)}\n"
-        f"Runs:      cd {shown} && cytoloop ui\n"
-        f"Your data: cytoloop curate raw=IMAGES/ seg1=LABELS/ output=dataset/\n"
-        f"           cytoloop train experiment=nuclei_3d data.path=dataset/ "
-        f"init_from={shown}/model1/checkpoints/best.ckpt",
+        f"See the result:    {os.path.relpath(picture)}\n"
+        f"See all scores:    {here}/evaluation1/report.html\n"
+        f"See the trainings: cd {here} && cytoloop ui\n"
+        "\nThe same with your images:\n"
+        "  cytoloop curate raw=IMAGES/ seg1=LABELS/ output=dataset/\n"
+        "  cytoloop train experiment=nuclei_3d data.path=dataset/ "
+        f"init_from={here}/model1/checkpoints/best.ckpt",
         markup=False,
         soft_wrap=True,
     )
     return max(score["dice"] for score in scores)
 
 
-def write_panel(folder: Path) -> Path:
-    """Draw raw, truth, probability, labels and errors of the held-out field; return the PNG."""
+def write_picture(folder: Path) -> Path:
+    """Draw raw, truth, probability, labels and errors of the test field; return the PNG file."""
     from cytoloop.evaluation import image_figure
     from cytoloop.io.labels import read_labels
     from cytoloop.io.read import read_image
@@ -159,7 +175,7 @@ def write_panel(folder: Path) -> Path:
     truth = read_labels(folder / "round1_images" / "seg" / name)
     probability = read_image(folder / "predictions1" / "probability" / name).data[0] / 255
     labels = read_labels(folder / "predictions1" / "labels" / name)
-    figure = image_figure(raw, truth, probability, labels, None, "Held-out field after round 1")
+    figure = image_figure(raw, truth, probability, labels, None, "Test field after round 1")
     path = folder / "result.png"
     write_png(path, figure)
     return path

@@ -105,7 +105,7 @@ def _postprocess_faults(cfg: DictConfig) -> Iterator[tuple[str, str]]:
         for problem in error.problems:  # "KEY=VALUE: expected ..." or "KEY: unknown key, ..."
             start, _, fault = problem.partition(": ")
             key, _, value = start.partition("=")
-            yield key, f"is {value}: {fault}" if value else fault
+            yield key, f"is {value}, {fault}" if value else fault
 
 
 def head_faults(heads: Any) -> Iterator[tuple[str, str]]:

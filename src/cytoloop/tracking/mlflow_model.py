@@ -1,6 +1,6 @@
-"""A model as MLflow keeps it: a folder for `mlflow.pyfunc.load_model` and `mlflow models serve`.
+"""A model as an MLflow model folder, for `mlflow.pyfunc.load_model` and `mlflow models serve`.
 
-It holds the checkpoint and names the module that reads it; no class is pickled.
+The folder holds the checkpoint and names the module that reads it; no class is pickled.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from cytoloop.tracking.store import quiet_mlflow
 from cytoloop.version import __version__
 
 _LOADER = "cytoloop.inference.pyfunc"
-_ANY = TensorSpec(np.dtype("O"), (-1,))
-"""An array of any dtype and shape; MLflow refuses uint16 where float32 is stated."""
+_ANY_ARRAY = TensorSpec(np.dtype("O"), (-1,))
+"""An array of any dtype and shape: MLflow would refuse uint16 if float32 were stated."""
 
 
-class Model(Protocol):
-    """What a version tells of its model, as `cytoloop.inference.pyfunc.ServedModel`."""
+class ServedModel(Protocol):
+    """A checkpoint with what a version states about it; see `cytoloop.inference.pyfunc.Served`."""
 
     @property
     def path(self) -> Path:
@@ -34,50 +34,51 @@ class Model(Protocol):
 
     @property
     def sha256(self) -> str:
-        """Of the checkpoint."""
+        """SHA-256 of the checkpoint."""
 
     @property
     def axes(self) -> str:
-        """Of the array that it takes."""
+        """Axes of the input array, for example ``ZYX``."""
 
     @property
     def example(self) -> np.ndarray:
-        """An array that it takes."""
+        """An input array."""
 
     @property
     def expected(self) -> np.ndarray:
-        """Its probability."""
+        """The probability of the example."""
 
     @property
     def parameters(self) -> Mapping[str, tuple[str, Any]]:
-        """Name to MLflow's type and default."""
+        """Name of each parameter to MLflow's type and the default."""
 
     @property
     def facts(self) -> dict[str, str]:
-        """In words."""
+        """Facts about the model (name to text), for tags."""
 
 
-def pack(model: Model, folder: Path, files: Mapping[str, str]) -> float:
-    """Write the folder, which must not exist, and predict with it as MLflow does.
+def write_mlflow_model(model: ServedModel, folder: Path, files: Mapping[str, str]) -> float:
+    """Write an MLflow model folder, load it as MLflow does and compare its prediction.
 
     Parameters
     ----------
-    model : Model
+    model : ServedModel
     folder : Path
+        Must not exist.
     files : mapping of str to str
-        Name to text of what lies beside the checkpoint: config, scores.
+        Name to text of files beside the checkpoint: config, scores.
 
     Returns
     -------
     float
-        Largest difference of probabilities from those expected.
+        Largest absolute difference of probabilities from the expected ones.
 
     Raises
     ------
     OutputError
-        It cannot be written.
+        The folder cannot be written.
     ModelError
-        MLflow gets another prediction from it.
+        The prediction differs.
     """
     import mlflow.pyfunc
 
@@ -107,22 +108,24 @@ def pack(model: Model, folder: Path, files: Mapping[str, str]) -> float:
     difference = float(np.abs(found - model.expected).max())
     if difference > 0:
         raise ModelError(
-            str(folder), f"MLflow's prediction differs by {difference:.3g}", "It is not kept."
+            str(folder),
+            f"the prediction through MLflow differs by {difference:.3g}, expected 0",
+            "The folder is not kept.",
         )
     return difference
 
 
-def as_text(values: Mapping[str, Any]) -> str:
-    """Return plain values as JSON."""
+def to_json(values: Mapping[str, Any]) -> str:
+    """Return plain values as indented JSON."""
     return json.dumps(values, indent=2) + "\n"
 
 
-def _signature(model: Model) -> ModelSignature:
-    """Return what goes in and out: objects, or classes, unless ``output`` says otherwise."""
+def _signature(model: ServedModel) -> ModelSignature:
+    """Return the input and output types, for the default value of the parameter ``output``."""
     sides = (-1,) * len(model.axes.lstrip("C"))
     dtype = np.dtype("int32" if model.parameters["output"][1] == "labels" else "uint8")
     return ModelSignature(
-        Schema([_ANY]),
+        Schema([_ANY_ARRAY]),
         Schema([TensorSpec(dtype, sides)]),
         ParamSchema([ParamSpec(n, kind, value) for n, (kind, value) in model.parameters.items()]),
     )
