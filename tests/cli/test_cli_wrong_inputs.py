@@ -167,10 +167,10 @@ def test_data_settings_that_cannot_be(tell: Callable, dataset: Path) -> None:
             ["seg.loss_weight: is 'abc', expected a number, 0 to"],
         ),
         (
-            ["+model.task_heads.seg.loss_weight=-1", "+model.task_heads.seg.loss.dice=x"],
+            ["+model.task_heads.seg.loss_weight=-1", "+model.task_heads.seg.loss.lambda_dice=x"],
             [
                 "seg.loss_weight is -1, expected 0 to 1000",
-                "seg.loss.dice is 'x', expected a number",
+                "seg.loss.lambda_dice is 'x', expected a number",
             ],
         ),
         (["callbacks.best.monitor=val/loss"], ["of val/loss the smallest is the best"]),

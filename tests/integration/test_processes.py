@@ -21,7 +21,7 @@ WORDS = [
     *("train", "experiment=nuclei_2d", "model/size=small", "trainer.precision=32"),
     *("augmentation=none", "data.patch_size=[32,32]", "data.path=ds", "trainer.max_epochs=4"),
     *("optimizer=sgd", "model.optimizer.lr=0.1", "model.optimizer.momentum=0.9"),
-    *("+model.task_heads.seg.loss.dice=0", "tune=false", "score_test=false"),
+    *("+model.task_heads.seg.loss.lambda_dice=0", "tune=false", "score_test=false"),
 ]
 ONE = [*WORDS, "data.batch_size=2", "data.steps_per_epoch=12"]
 TWO = [*WORDS, "data.batch_size=1", "data.steps_per_epoch=24", "trainer=ddp_cpu"]

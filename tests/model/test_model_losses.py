@@ -19,7 +19,7 @@ from cytoloop.model.losses import (
     FocalLoss,
     SumLoss,
     TverskyLoss,
-    valleys,
+    gap_mask,
 )
 
 LOSSES = {
@@ -126,18 +126,18 @@ def touching(dims: int, gap: int) -> tuple[np.ndarray, torch.Tensor]:
 @pytest.mark.parametrize("reach", [1, 2])
 def test_valleys_are_between_objects_and_nowhere_else(dims: int, reach: int) -> None:
     labels, depth = touching(dims, 0)
-    found = valleys(depth, reach)[0, 0].numpy()
+    found = gap_mask(depth, reach)[0, 0].numpy()
     assert found[..., 4, 15 - reach : 15 + reach].all()  # on both sides of the border
     found[..., 15 - reach : 15 + reach] = False
     assert not found.any()  # neither at background nor where the patch cuts them
     _, depth = touching(dims, 1)
-    assert valleys(depth, reach)[0, 0].numpy()[..., 4, 15].all()  # a narrow gap as well
+    assert gap_mask(depth, reach)[0, 0].numpy()[..., 4, 15].all()  # a narrow gap as well
     _, depth = touching(dims, 2 * reach + 1)
-    assert not valleys(depth, reach).any()
+    assert not gap_mask(depth, reach).any()
     slope = torch.linspace(0, 1, depth.shape[-1]).expand(depth.shape)
-    assert not valleys(slope, reach).any()  # down to the border of the patch, and who knows beyond
+    assert not gap_mask(slope, reach).any()  # down to the border of the patch, and who knows beyond
     alone = np.where(labels == 1, labels, 0)
-    assert not valleys(torch.from_numpy(object_distance(alone) / 255)[None, None], reach).any()
+    assert not gap_mask(torch.from_numpy(object_distance(alone) / 255)[None, None], reach).any()
 
 
 @pytest.mark.parametrize("dims", [2, 3])
@@ -145,7 +145,7 @@ def test_a_voxel_between_objects_counts_as_often_as_is_said(dims: int) -> None:
     _, depth = touching(dims, 1)
     generator = torch.Generator().manual_seed(1)
     logits = torch.randn(depth.shape, generator=generator)
-    between, weight = valleys(depth, 2), torch.ones_like(depth)
+    between, weight = gap_mask(depth, 2), torch.ones_like(depth)
     assert (between & (depth == 0)).any() and (between & (depth > 0)).any()
     found = DistanceLoss(gap_weight=4.0, gap_radius=2)(logits, depth, weight)
     weight[between] = 4

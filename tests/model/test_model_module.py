@@ -257,7 +257,7 @@ def test_the_memory_layout_changes_nothing_but_time(dims: int, norm: str) -> Non
 )
 def test_the_layout_follows_norm_and_device(norm: str, device: str, faster: bool) -> None:
     network = DynUNet(2, 1, 1, [3] * 3, [1, 2, 2], [2, 2], filters=[4] * 3, norm_name=norm)
-    assert hardware.faster_channels_last(network, device) is faster
+    assert hardware.is_channels_last_faster(network, device) is faster
 
 
 def test_compiling_is_refused_where_nothing_can_be(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -270,9 +270,9 @@ def test_compiling_is_refused_where_nothing_can_be(monkeypatch: pytest.MonkeyPat
 
 
 def test_precision_follows_the_hardware(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hardware, "cpu_has_fast_bf16", lambda: True)
+    monkeypatch.setattr(hardware, "has_fast_cpu_bf16", lambda: True)
     assert hardware.choose_precision("cpu") == "bf16-mixed"
-    monkeypatch.setattr(hardware, "cpu_has_fast_bf16", lambda: False)
+    monkeypatch.setattr(hardware, "has_fast_cpu_bf16", lambda: False)
     assert hardware.choose_precision("cpu") == "32"
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: False)

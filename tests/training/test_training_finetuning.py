@@ -11,9 +11,9 @@ from monai.networks.nets import DynUNet
 from torch import nn
 
 from cytoloop.errors import ConfigError, ModelError
-from cytoloop.model.layer_decay import decaying_groups
+from cytoloop.model.layer_decay import layer_decay_groups
 from cytoloop.model.transfer import transfer
-from cytoloop.training.callbacks.freeze import Frozen
+from cytoloop.training.callbacks.freeze import FreezeLayers
 
 GENTLE_NAMES = r"(^|\.)(input_block|downsamples|bottleneck)(\.|$)"
 
@@ -101,7 +101,7 @@ class Tiny(LightningModule):
         return torch.optim.AdamW(self.parameters(), 0.01)
 
 
-def train(frozen: Frozen, epochs: int = 2) -> tuple[dict, list[dict]]:
+def train(frozen: FreezeLayers, epochs: int = 2) -> tuple[dict, list[dict]]:
     module = Tiny()
     first = {k: v.clone() for k, v in module.backbone.state_dict().items()}
     data = torch.utils.data.DataLoader(torch.randn(8, 1, 16, 16), batch_size=4)
@@ -114,7 +114,7 @@ def train(frozen: Frozen, epochs: int = 2) -> tuple[dict, list[dict]]:
 
 
 def test_the_encoder_is_frozen_for_its_epochs_and_then_learns() -> None:
-    first, (one, two) = train(Frozen(GENTLE_NAMES, epochs=1))
+    first, (one, two) = train(FreezeLayers(GENTLE_NAMES, epochs=1))
     encoder = [k for k in first if k.startswith(("input_block", "downsamples", "bottleneck"))]
     changed = [k for k in encoder if not torch.equal(first[k], one[k])]
     # the count of batches of batch norm is no weight and does no harm
@@ -128,19 +128,19 @@ def test_the_encoder_is_frozen_for_its_epochs_and_then_learns() -> None:
 @pytest.mark.parametrize("names", ["nothing_like_it", "."])
 def test_freezing_nothing_or_everything_is_refused(names: str) -> None:
     with pytest.raises(ConfigError, match="of the network's"):
-        train(Frozen(names))
+        train(FreezeLayers(names))
 
 
 def test_impossible_settings_are_refused() -> None:
     with pytest.raises(ConfigError, match="names"):
-        Frozen("(")
+        FreezeLayers("(")
     with pytest.raises(ConfigError, match="epochs"):
-        Frozen("a", 0)
+        FreezeLayers("a", 0)
 
 
 def test_rates_fall_towards_the_input_and_every_weight_has_one() -> None:
     net = network()
-    groups = decaying_groups(net, 0.1, 0.5)
+    groups = layer_decay_groups(net, 0.1, 0.5)
     rates = [group["lr"] for group in groups]
     assert rates == sorted(rates) and rates[-1] == 0.1 and rates[0] == pytest.approx(rates[1] / 2)
     held = [id(p) for group in groups for p in group["params"]]

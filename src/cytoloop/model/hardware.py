@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.instancenorm import _InstanceNorm
 
-INNERMOST = {2: torch.channels_last, 3: torch.channels_last_3d}
+CHANNELS_LAST = {2: torch.channels_last, 3: torch.channels_last_3d}
 """Layouts with channels innermost, by spatial dimensions."""
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD of malloc.h
 
@@ -34,11 +34,11 @@ def choose_precision(accelerator: str = "auto") -> str:
     if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
         return "bf16-mixed" if torch.cuda.is_bf16_supported() else "16-mixed"
     if accelerator in ("auto", "cpu") and not _has_mps(accelerator):
-        return "bf16-mixed" if cpu_has_fast_bf16() else "32"
+        return "bf16-mixed" if has_fast_cpu_bf16() else "32"
     return "32"
 
 
-def faster_channels_last(network: nn.Module, device: str) -> bool:
+def is_channels_last_faster(network: nn.Module, device: str) -> bool:
     """Tell whether a network is faster with the channels of each voxel side by side in memory.
 
     With batch norm on a CPU a training step is, 1.2 to 1.4 times in 3D and 1.3 to 1.5 times in 2D;
@@ -56,12 +56,12 @@ def faster_channels_last(network: nn.Module, device: str) -> bool:
     return device == "cpu" and batch and not each
 
 
-def put_channels_last(network: nn.Module, spatial_dims: int) -> None:
+def use_channels_last(network: nn.Module, spatial_dims: int) -> None:
     """Keep a network's weights, and with them what it computes, with channels innermost."""
-    network.to(memory_format=INNERMOST[spatial_dims])  # type: ignore[call-overload]
+    network.to(memory_format=CHANNELS_LAST[spatial_dims])  # type: ignore[call-overload]
 
 
-def devices_of(accelerator: str, devices: Any) -> list[str]:
+def device_names(accelerator: str, devices: Any) -> list[str]:
     """Return names of the accelerators that a training will use, ``cpu``, ``mps`` or ``cuda-ID``.
 
     Parameters
@@ -104,7 +104,7 @@ def describe_hardware() -> dict[str, str]:
     return found
 
 
-def cpu_has_fast_bf16() -> bool:
+def has_fast_cpu_bf16() -> bool:
     """Tell whether the CPU computes in bf16 itself (AVX-512 bf16 or AMX)."""
     tests = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     return any(getattr(torch.cpu, name, lambda: False)() for name in tests)

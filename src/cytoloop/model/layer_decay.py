@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 
 
-def decaying_groups(network: nn.Module, lr: float, decay: float) -> list[dict[str, Any]]:
+def layer_decay_groups(network: nn.Module, lr: float, decay: float) -> list[dict[str, Any]]:
     """Return the weights of a network in groups whose rate falls towards the input.
 
     A stage is a child of the network, or an item of one that is a list; networks register them

@@ -18,7 +18,7 @@ _SHALLOW = 0.01
 """A depth this much below both sides is none: maps have 255 levels, and objects rough outlines."""
 
 
-def blinded(logits: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def mask_excluded(logits: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return the three in float32 and of one shape, zero where voxels are excluded.
 
     ``where`` rather than a product: 0 * inf is NaN, and so would be the gradient.
@@ -39,19 +39,19 @@ class DiceCELoss(nn.Module):
 
     Parameters
     ----------
-    dice, cross_entropy : float
+    lambda_dice, lambda_ce : float
         Weights of the two terms.
     """
 
-    def __init__(self, dice: float = 1.0, cross_entropy: float = 1.0) -> None:
+    def __init__(self, lambda_dice: float = 1.0, lambda_ce: float = 1.0) -> None:
         super().__init__()
         self.dice = TverskyLoss()
-        self.loss_weights = (dice, cross_entropy)
+        self.loss_weights = (lambda_dice, lambda_ce)
 
     def forward(self, logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
         """Return the loss, a scalar."""
         dice = self.dice(logits, target, weight)
-        logits, target, weight = blinded(logits, target, weight)
+        logits, target, weight = mask_excluded(logits, target, weight)
         entropy = functional.binary_cross_entropy_with_logits(logits, target, reduction="none")
         entropy = (weight * entropy).sum() / weight.sum().clamp(min=1.0)
         return self.loss_weights[0] * dice + self.loss_weights[1] * entropy
@@ -62,24 +62,24 @@ class TverskyLoss(nn.Module):
 
     Parameters
     ----------
-    false_positives, false_negatives : float
+    alpha, beta : float
         What each kind of error weighs; 0.5 and 0.5 is Dice. More for false negatives finds more
         of thin or dim structures.
     """
 
-    def __init__(self, false_positives: float = 0.5, false_negatives: float = 0.5) -> None:
+    def __init__(self, alpha: float = 0.5, beta: float = 0.5) -> None:
         super().__init__()
-        self.false_positives = false_positives
-        self.false_negatives = false_negatives
+        self.alpha = alpha
+        self.beta = beta
 
     def forward(self, logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
         """Return the loss, a scalar."""
-        logits, target, weight = blinded(logits, target, weight)
+        logits, target, weight = mask_excluded(logits, target, weight)
         probability = weight * logits.sigmoid()
         axes = [0, *range(2, logits.ndim)]
         both = (probability * target).sum(axes)
-        wrong = self.false_positives * (probability.sum(axes) - both)
-        wrong = wrong + self.false_negatives * ((weight * target).sum(axes) - both)
+        wrong = self.alpha * (probability.sum(axes) - both)
+        wrong = wrong + self.beta * ((weight * target).sum(axes) - both)
         return (1.0 - (both + 0.5) / (both + wrong + 0.5)).mean()
 
 
@@ -98,7 +98,7 @@ class FocalLoss(nn.Module):
 
     def forward(self, logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
         """Return the loss, a scalar."""
-        logits, target, weight = blinded(logits, target, weight)
+        logits, target, weight = mask_excluded(logits, target, weight)
         entropy = functional.binary_cross_entropy_with_logits(logits, target, reduction="none")
         missing = (logits.sigmoid() - target).abs()
         return (weight * missing**self.gamma * entropy).sum() / weight.sum().clamp(min=1.0)
@@ -109,17 +109,17 @@ class CenterlineDiceLoss(nn.Module):
 
     Parameters
     ----------
-    thickness : int
+    iterations : int
         Steps of erosion that make a skeleton: half the width of the thickest structure, in voxels.
     """
 
-    def __init__(self, thickness: int = 5) -> None:
+    def __init__(self, iterations: int = 5) -> None:
         super().__init__()
-        self.thickness = thickness
+        self.iterations = iterations
 
     def forward(self, logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
         """Return the loss, a scalar."""
-        logits, target, weight = blinded(logits, target, weight)
+        logits, target, weight = mask_excluded(logits, target, weight)
         counted = (weight > 0).float()
         found = logits.sigmoid() * counted
         axes = [0, *range(2, logits.ndim)]
@@ -136,7 +136,7 @@ class CenterlineDiceLoss(nn.Module):
     def _skeleton(self, body: Tensor) -> Tensor:
         """Return a soft skeleton: what opening takes away at each step of erosion."""
         line = functional.relu(body - _dilated(_eroded(body)))
-        for _ in range(self.thickness):
+        for _ in range(self.iterations):
             body = _eroded(body)
             rest = functional.relu(body - _dilated(_eroded(body)))
             line = line + functional.relu(rest - line * rest)
@@ -151,7 +151,7 @@ class DistanceLoss(nn.Module):
 
     Parameters
     ----------
-    background : float
+    background_weight : float
         Share of the error in the background, [0, 1).
     power : float
         1: absolute error; 2: squared error.
@@ -164,31 +164,33 @@ class DistanceLoss(nn.Module):
 
     def __init__(
         self,
-        background: float = 0.3,
+        background_weight: float = 0.3,
         power: float = 1.0,
         gap_weight: float = 1.0,
         gap_radius: int = 1,
     ) -> None:
         super().__init__()
-        self.background = background
+        self.background_weight = background_weight
         self.power = power
         self.gap_weight = gap_weight
         self.gap_radius = gap_radius
 
     def forward(self, logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
         """Return the loss, a scalar."""
-        logits, target, weight = blinded(logits, target, weight)
+        logits, target, weight = mask_excluded(logits, target, weight)
         error = (logits.sigmoid() - target).abs() ** self.power
         if self.gap_weight != 1:
-            weight = torch.where(valleys(target, self.gap_radius), self.gap_weight * weight, weight)
+            weight = torch.where(
+                gap_mask(target, self.gap_radius), self.gap_weight * weight, weight
+            )
         inside = weight * (target > 0)
         outside = weight - inside
-        return (1 - self.background) * (inside * error).sum() / inside.sum().clamp(min=1.0) + (
-            self.background * (outside * error).sum() / outside.sum().clamp(min=1.0)
-        )
+        return (1 - self.background_weight) * (inside * error).sum() / inside.sum().clamp(
+            min=1.0
+        ) + (self.background_weight * (outside * error).sum() / outside.sum().clamp(min=1.0))
 
 
-def valleys(depth: Tensor, gap_radius: int) -> Tensor:
+def gap_mask(depth: Tensor, gap_radius: int) -> Tensor:
     """Return where depths are lower than on both sides: between objects that touch, or nearly.
 
     What a grey closing fills; a slope, however steep, is none, and what lies beyond the borders of

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from cytoloop.errors import ConfigError
 from cytoloop.model.class_scores import ClassCounts
-from cytoloop.model.hardware import INNERMOST, faster_channels_last, put_channels_last
-from cytoloop.model.layer_decay import decaying_groups
+from cytoloop.model.hardware import CHANNELS_LAST, is_channels_last_faster, use_channels_last
+from cytoloop.model.layer_decay import layer_decay_groups
 from cytoloop.truth.classes import class_names
 from cytoloop.version import __version__
 
@@ -52,7 +52,7 @@ class SegmentationModule(LightningModule):
         Compile the network at its first step: a slow start, then faster steps.
     channels_last : bool or ``auto``
         Keep the channels of images and weights innermost in memory; ``auto``: where that is
-        faster, see `cytoloop.model.hardware.faster_channels_last`.
+        faster, see `cytoloop.model.hardware.is_channels_last_faster`.
     layer_decay : float
         Factor of the learning rate from each stage of the network to the stage before it, (0, 1].
 
@@ -107,9 +107,9 @@ class SegmentationModule(LightningModule):
         """Lay the weights out for the device that the trainer has chosen."""
         if self.channels_last == "auto":
             device = self.trainer.strategy.root_device.type
-            self.channels_last = faster_channels_last(self.backbone, device)
+            self.channels_last = is_channels_last_faster(self.backbone, device)
         if self.channels_last:
-            put_channels_last(self.backbone, self._spatial_dims)
+            use_channels_last(self.backbone, self._spatial_dims)
 
     def forward(self, image: Tensor, **kwargs: Any) -> dict[str, Tensor]:
         """Return the logits of each head, (B, 1, [Z,] Y, X)."""
@@ -122,7 +122,7 @@ class SegmentationModule(LightningModule):
         the size of the image; its SegResNetDS lists them, each of its own size.
         """
         if self.channels_last is True:
-            image = image.contiguous(memory_format=INNERMOST[image.ndim - 2])
+            image = image.contiguous(memory_format=CHANNELS_LAST[image.ndim - 2])
         features = self.backbone(image)
         if isinstance(features, (list, tuple)):
             smooth = "bilinear" if image.ndim == 4 else "trilinear"
@@ -228,7 +228,7 @@ class SegmentationModule(LightningModule):
         groups: Any = list(self.parameters())
         if self.layer_decay < 1:
             lr = self.optimizer([nn.Parameter(torch.zeros(1))]).defaults["lr"]
-            groups = decaying_groups(self.backbone, lr, self.layer_decay)
+            groups = layer_decay_groups(self.backbone, lr, self.layer_decay)
         optimizer = self.optimizer(groups)
         if self.lr_scheduler is None:
             return optimizer

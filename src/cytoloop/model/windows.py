@@ -11,11 +11,11 @@ import numpy as np
 from monai.inferers import sliding_window_inference
 from torch import Tensor
 
-LARGEST = 2**20
+MAX_WINDOW_VOXELS = 2**20
 """Voxels of a window at most, where it may be larger than a training patch."""
 
 
-def shrinkage(strides: Any, ndim: int) -> tuple[int, ...] | None:
+def total_stride(strides: Any, ndim: int) -> tuple[int, ...] | None:
     """Return by how much a network shrinks its input in all along each axis.
 
     Parameters
@@ -33,7 +33,7 @@ def shrinkage(strides: Any, ndim: int) -> tuple[int, ...] | None:
     return tuple(int(t) for t in total)
 
 
-def grown_window(
+def largest_window(
     shape: Sequence[int], patch: Sequence[int], stride: Sequence[int] | None
 ) -> tuple[int, ...]:
     """Return the largest window of whole patches, or as long as the image, that is not too large.
@@ -44,7 +44,7 @@ def grown_window(
         Of the image.
     patch : sequence of int
     stride : sequence of int, optional
-        Of the network in all, see `shrinkage`. None: whole patches only.
+        Of the network in all, see `total_stride`. None: whole patches only.
     """
     size = tuple(patch)
     for times in itertools.count(2):
@@ -52,13 +52,13 @@ def grown_window(
             max(min(p * times, math.ceil(n / s) * s), p)
             for n, p, s in zip(shape, patch, stride or patch, strict=True)
         )
-        if larger == size or math.prod(larger) > LARGEST:
+        if larger == size or math.prod(larger) > MAX_WINDOW_VOXELS:
             return size
         size = larger
     raise AssertionError  # the count has no end
 
 
-class ImageInferer:
+class WholeImageInferer:
     """Run a network over whole images in the windows that prediction takes too.
 
     Parameters
@@ -66,7 +66,7 @@ class ImageInferer:
     patch_size : sequence of int
         [Z,] Y, X of training patches.
     strides : sequence, optional
-        Of the network's levels, see `shrinkage`.
+        Of the network's levels, see `total_stride`.
     overlap : float
         Of neighbouring windows, [0, 1).
     """
@@ -75,14 +75,14 @@ class ImageInferer:
         self, patch_size: Sequence[int], strides: Any = None, overlap: float = 0.25
     ) -> None:
         self.patch_size = tuple(int(n) for n in patch_size)
-        self.stride = shrinkage(strides, len(self.patch_size))
+        self.stride = total_stride(strides, len(self.patch_size))
         self.overlap = overlap
 
     def __call__(
         self, image: Tensor, network: Callable[[Tensor], dict[str, Tensor]]
     ) -> dict[str, Tensor]:
         """Return what the network says of an image (B, C, [Z,] Y, X), of the same size."""
-        window = grown_window(image.shape[2:], self.patch_size, self.stride)
+        window = largest_window(image.shape[2:], self.patch_size, self.stride)
         run: Any = network  # MONAI's types know of tensors only, its code of dictionaries too
         found: Any = sliding_window_inference(
             image, window, 1, run, overlap=self.overlap, mode="gaussian"

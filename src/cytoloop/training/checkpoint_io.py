@@ -16,10 +16,10 @@ from cytoloop.model.safe_load import load_tensors
 
 log = logging.getLogger(__name__)
 
-LAST, BEFORE = "last.ckpt", "last-1.ckpt"
+LAST, PREVIOUS = "last.ckpt", "last-1.ckpt"
 
 
-class SafeCheckpoints(TorchCheckpointIO):
+class AtomicCheckpointIO(TorchCheckpointIO):
     """Write checkpoints aside, onto the disk, and rename them; keep the former ``last.ckpt``.
 
     A loss of power can spoil what the system had not yet written, so the file is on the disk
@@ -37,10 +37,10 @@ class SafeCheckpoints(TorchCheckpointIO):
                 file.flush()
                 os.fsync(file.fileno())
             if path.name == LAST and path.is_file():
-                os.replace(path, path.with_name(BEFORE))
+                os.replace(path, path.with_name(PREVIOUS))
 
 
-def sound_last(folder: Path) -> Path:
+def find_last_checkpoint(folder: Path) -> Path:
     """Return ``last.ckpt`` of a folder, or the one before it where that is damaged or missing.
 
     Raises
@@ -49,7 +49,7 @@ def sound_last(folder: Path) -> Path:
         Neither can be read.
     """
     problems = []
-    for name in (LAST, BEFORE):
+    for name in (LAST, PREVIOUS):
         try:
             load_tensors(folder / name)
         except (ModelError, OSError) as error:

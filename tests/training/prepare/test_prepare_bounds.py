@@ -76,7 +76,7 @@ def test_every_number_of_a_loss_has_bounds() -> None:
 
 
 def test_faults_of_added_losses_and_of_shares_are_told_at_once() -> None:
-    added = {"cut": own("FocalLoss", gamma=-1), "line": own("CenterlineDiceLoss", thickness=5)}
+    added = {"cut": own("FocalLoss", gamma=-1), "line": own("CenterlineDiceLoss", iterations=5)}
     with pytest.raises(ConfigError) as told:
         check_knobs(heads(own("SumLoss", losses=added, loss_weights={"line": -2}), share="x"))
     text = str(told.value)

@@ -35,14 +35,14 @@ def run(cfg: Any) -> float | None:
     check_truth(cfg, data[0])
     log.info("starting (%s)", ", ".join(f"{len(m)} {split}" for split, m in data[0].items()))
 
-    from cytoloop.model.hardware import devices_of
+    from cytoloop.model.hardware import device_names
     from cytoloop.tracking.lock import training
     from cytoloop.tracking.registry import check_name
     from cytoloop.training.stopping import clean_stop
 
     if cfg.register:
         check_name(cfg.register)
-    devices = devices_of(str(cfg.trainer.accelerator), cfg.trainer.devices)
+    devices = device_names(str(cfg.trainer.accelerator), cfg.trainer.devices)
     try:
         with clean_stop(), training(output, devices, lock=bool(cfg.lock)) as name:
             scores, run_id = _train(cfg, data, output, name)

@@ -53,10 +53,10 @@ class Curves(Callback):
         if not any(line["event"] == "validation" for line in lines):
             return
         write_png(self.path, draw_curves(lines, self.monitor))
-        hand_to_loggers(trainer, [self.path], "figures")
+        log_files(trainer, [self.path], "figures")
 
 
-def hand_to_loggers(trainer: Trainer, paths: list[Path], folder: str) -> None:
+def log_files(trainer: Trainer, paths: list[Path], folder: str) -> None:
     """Give files to the loggers that take any."""
     for logger in trainer.loggers:
         if hasattr(logger, "log_files"):

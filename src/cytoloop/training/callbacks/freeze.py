@@ -11,7 +11,7 @@ from torch import nn
 from cytoloop.errors import ConfigError
 
 
-class Frozen(Callback):
+class FreezeLayers(Callback):
     """Keep some weights as they are, for some epochs or to the end.
 
     The optimizer holds them all the time, so that a run resumes exactly; what gets no gradient it

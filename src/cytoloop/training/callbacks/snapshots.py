@@ -12,7 +12,7 @@ from lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from cytoloop.io.writers.tiff import write_png
-from cytoloop.training.callbacks.curves import hand_to_loggers
+from cytoloop.training.callbacks.curves import log_files
 from cytoloop.truth.classes import PREFIX
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ class Snapshots(Callback):
         title = f"epoch {trainer.current_epoch + 1}, step {trainer.global_step}"
         path = self.folder / f"epoch_{trainer.current_epoch + 1:04d}.png"
         write_png(path, draw_sheet(rows, title))
-        hand_to_loggers(trainer, [path], "snapshots")
+        log_files(trainer, [path], "snapshots")
 
     def _due(self, trainer: Trainer, pl_module: LightningModule) -> bool:
         if self.max_sheets < 1 or trainer.sanity_checking or not trainer.is_global_zero:

@@ -73,13 +73,13 @@ SHARE = Knob("loss_weight", 0, 1000, whole=False)
 LOSS_KNOBS = {
     knob.key: knob
     for knob in (
-        Knob("dice", 0, 1000, whole=False),
-        Knob("cross_entropy", 0, 1000, whole=False),
-        Knob("false_positives", 0, 1, whole=False),
-        Knob("false_negatives", 0, 1, whole=False),
+        Knob("lambda_dice", 0, 1000, whole=False),
+        Knob("lambda_ce", 0, 1000, whole=False),
+        Knob("alpha", 0, 1, whole=False),
+        Knob("beta", 0, 1, whole=False),
         Knob("gamma", 0, 10, whole=False),
-        Knob("thickness", 1, 64),
-        Knob("background", 0, 0.99, whole=False),
+        Knob("iterations", 1, 64),
+        Knob("background_weight", 0, 0.99, whole=False),
         Knob("power", 0.1, 4, whole=False),
         Knob("gap_weight", 1, 100, whole=False),
         Knob("gap_radius", 1, 16),

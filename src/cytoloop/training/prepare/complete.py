@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from cytoloop.errors import ConfigError
 from cytoloop.io.voxel_size import Spacing
 from cytoloop.model.hardware import choose_precision
-from cytoloop.training.checkpoint_io import sound_last
+from cytoloop.training.checkpoint_io import find_last_checkpoint
 from cytoloop.training.processes import process_count
 
 
@@ -79,14 +79,14 @@ def complete_config(cfg: DictConfig, facts: DataFacts, init_from: Path | None = 
                 "check_on_train_epoch_end": False,  # an epoch may have no validation
             }
         if cfg.get("encoder_weights") and init_from is None and not cfg.resume:
-            start = {"_target_": "cytoloop.training.callbacks.encoder_start.EncoderStart"}
-            cfg.callbacks.encoder_start = start | {"path": str(cfg.encoder_weights)}
+            start = {"_target_": "cytoloop.training.callbacks.pretrained_encoder.PretrainedEncoder"}
+            cfg.callbacks.pretrained_encoder = start | {"path": str(cfg.encoder_weights)}
         if init_from is not None and not cfg.resume:
             target = "cytoloop.training.callbacks.warm_start.WarmStart"
             start = {"_target_": target, "path": str(init_from), "strict": cfg.get("strict", True)}
             cfg.callbacks.warm_start = start
         if cfg.resume:
-            cfg.checkpoint.ckpt_path = str(sound_last(Path(cfg.resume) / "checkpoints"))
+            cfg.checkpoint.ckpt_path = str(find_last_checkpoint(Path(cfg.resume) / "checkpoints"))
 
 
 def _check_heads(cfg: DictConfig) -> None:

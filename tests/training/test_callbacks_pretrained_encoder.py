@@ -12,7 +12,7 @@ from monai.networks.nets import FlexibleUNet, ResNet
 
 from cytoloop.__main__ import main
 from cytoloop.errors import ModelError
-from cytoloop.training.callbacks.encoder_start import EncoderStart
+from cytoloop.training.callbacks.pretrained_encoder import PretrainedEncoder
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def test_the_encoder_has_the_weights_of_the_file(weights: Path, channels: int) -
     model = Unet(channels)
     given = torch.load(weights, weights_only=True)
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    EncoderStart(weights).setup(None, model, "fit")  # type: ignore[arg-type]
+    PretrainedEncoder(weights).setup(None, model, "fit")  # type: ignore[arg-type]
     after = model.state_dict()
     encoder = [name for name in after if name.startswith("backbone.encoder.")]
     assert len(encoder) > 50
@@ -64,7 +64,7 @@ def test_every_weight_that_does_not_fit_is_told(weights: Path, tmp_path: Path) -
     given["bn1.weight"] = torch.zeros(3)
     torch.save(given, tmp_path / "other.pth")
     with pytest.raises(ModelError) as caught:
-        EncoderStart(tmp_path / "other.pth").check(Unet(1))
+        PretrainedEncoder(tmp_path / "other.pth").check(Unet(1))
     text = str(caught.value)
     for fault in (
         "layer1.0.conv1.weight is missing",
@@ -75,7 +75,7 @@ def test_every_weight_that_does_not_fit_is_told(weights: Path, tmp_path: Path) -
     model = LightningModule()
     model.backbone = torch.nn.Conv2d(1, 1, 1)
     with pytest.raises(ModelError, match="no part named `encoder`"):
-        EncoderStart(weights).check(model)
+        PretrainedEncoder(weights).check(model)
 
 
 def test_a_model_is_trained_from_it_and_predicts(

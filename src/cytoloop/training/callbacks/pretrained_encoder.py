@@ -21,7 +21,7 @@ _CLASSIFIER = ("fc.", "_fc.", "classifier.", "head.")
 """What names images, which a segmentation has no use for."""
 
 
-class EncoderStart(Callback):
+class PretrainedEncoder(Callback):
     """Load the weights of an encoder before the first step.
 
     Names must be those of the encoder (MONAI's ResNets have torchvision's). A first layer of
