@@ -71,7 +71,7 @@ def test_a_run_brings_no_class_no_resolver_and_no_place(word: str) -> None:
         "logger.mlflow.tracking_uri=http://evil",
         "paths.runs_dir=/evil",
         "callbacks.best.dirpath=/evil",
-        "callbacks.progress_log.path=/evil",
+        "callbacks.progress.path=/evil",
         "callbacks.snapshots.folder=/evil",
         "trainer.default_root_dir=/evil",
         "data.cache_dir=/evil",

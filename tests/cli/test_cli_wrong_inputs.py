@@ -174,7 +174,7 @@ def test_data_settings_that_cannot_be(tell: Callable, dataset: Path) -> None:
             ],
         ),
         (["callbacks.best.monitor=val/loss"], ["of val/loss the smallest is the best"]),
-        (["finetune=frozen_encoder", "callbacks.frozen.names=zzz"], ["fits 0 of the network's"]),
+        (["finetune=frozen_encoder", "callbacks.frozen.names=zzz"], ["matches 0 of the network's"]),
         (["postprocess.threshold=abc"], ["postprocess.threshold=abc: expected a probability"]),
     ],
     ids=lambda words: " ".join(words)[:40],

@@ -33,7 +33,7 @@ class RunStatus:
     holder : Holder or None
         The process that trains.
     last : dict
-        The last line of ``progress.jsonl``, see `cytoloop.training.callbacks.progress_log.ProgressLog`.
+        The last line of ``progress.jsonl``, see `cytoloop.training.callbacks.progress.Progress`.
     loss : float
         Of the last noted step; NaN before the first.
     validations : list of dict
