@@ -51,8 +51,8 @@ class SegmentationModule(LightningModule):
     compile : bool
         Compile the network with `torch.compile` at its first step.
     channels_last : bool or ``auto``
-        Use the channels-last memory format; ``auto``: where
-        `cytoloop.model.hardware.is_channels_last_faster` says so.
+        Use the channels-last memory format; ``auto``: where it is faster, see
+        `cytoloop.model.hardware.is_channels_last_faster`.
     layer_decay : float
         Factor of the learning rate from each stage of the network to the stage before it, (0, 1].
 

@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 
 
 class WarmStart(Callback):
-    """Load the weights of a checkpoint before the first step; optimizer and epochs start anew.
+    """Load the weights of a checkpoint before the first step, without its optimizer and epochs.
 
     Lightning's ``ckpt_path`` would restore optimizer and epochs too. Heads and input channels may
     differ here, see `cytoloop.model.transfer`.
@@ -25,7 +25,7 @@ class WarmStart(Callback):
     path : str or Path
         The checkpoint, ours or of another tool (`cytoloop.model.importers`), or its folder.
     strict : bool
-        Refuse weights that do not fit; False: initialise them anew.
+        Refuse weights that do not fit; False: these keep their initial values.
     """
 
     def __init__(self, path: str | Path, strict: bool = True) -> None:
