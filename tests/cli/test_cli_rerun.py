@@ -70,7 +70,7 @@ def test_classes_resolvers_and_paths_of_a_run_are_refused(word: str) -> None:
         "logger.mlflow.tracking_uri=http://evil",
         "paths.runs_dir=/evil",
         "callbacks.best.dirpath=/evil",
-        "callbacks.progress_log.path=/evil",
+        "callbacks.progress.path=/evil",
         "callbacks.snapshots.folder=/evil",
         "trainer.default_root_dir=/evil",
         "data.cache_dir=/evil",

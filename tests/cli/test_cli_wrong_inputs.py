@@ -167,14 +167,14 @@ def test_impossible_data_settings(error_of: Callable, dataset: Path) -> None:
             ["seg.loss_weight: is 'abc', expected a number, 0 to"],
         ),
         (
-            ["+model.task_heads.seg.loss_weight=-1", "+model.task_heads.seg.loss.dice=x"],
+            ["+model.task_heads.seg.loss_weight=-1", "+model.task_heads.seg.loss.lambda_dice=x"],
             [
                 "seg.loss_weight is -1, expected 0 to 1000",
-                "seg.loss.dice is 'x', expected a number",
+                "seg.loss.lambda_dice is 'x', expected a number",
             ],
         ),
         (["callbacks.best.monitor=val/loss"], ["the smallest val/loss is the best"]),
-        (["finetune=frozen_encoder", "callbacks.frozen.names=zzz"], ["fits 0 of the network's"]),
+        (["finetune=frozen_encoder", "callbacks.frozen.names=zzz"], ["matches 0 of the network's"]),
         (["postprocess.threshold=abc"], ["postprocess.threshold: is abc, expected a probability"]),
     ],
     ids=lambda words: " ".join(words)[:40],

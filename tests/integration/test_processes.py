@@ -1,4 +1,4 @@
-"""Trainings by two real processes: the same as by one, stopped and failing together."""
+"""Training with two real processes: same results as with one; they stop and fail together."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ WORDS = [
     *("train", "experiment=nuclei_2d", "model/size=small", "trainer.precision=32"),
     *("augmentation=none", "data.patch_size=[32,32]", "data.path=ds", "trainer.max_epochs=4"),
     *("optimizer=sgd", "model.optimizer.lr=0.1", "model.optimizer.momentum=0.9"),
-    *("+model.task_heads.seg.loss.dice=0", "tune=false", "score_test=false"),
+    *("+model.task_heads.seg.loss.lambda_dice=0", "tune=false", "score_test=false"),
 ]
 ONE = [*WORDS, "data.batch_size=2", "data.steps_per_epoch=12"]
 TWO = [*WORDS, "data.batch_size=1", "data.steps_per_epoch=24", "trainer=ddp_cpu"]
 ONES = ("one", "two")
-FOREGROUND = [  # the losses of the others are balanced over a batch
+FOREGROUND = [  # the other losses are balanced over the batch of a process
     *("model.task_heads.distance.loss_weight=0", "model.task_heads.contour.loss_weight=0"),
 ]
 
 
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data set with three images to validate: two processes cannot share them evenly."""
+    """A data set with three validation images, which two processes cannot share evenly."""
     from conftest import make_images, working_in
 
     folder = tmp_path_factory.mktemp("processes")
@@ -69,7 +69,7 @@ def weights(folder: str) -> dict[str, torch.Tensor]:
 
 
 def when_validated(folder: str, then: object) -> threading.Thread:
-    """Do something after the second validation of a training."""
+    """Call ``then`` after the second validation of a training."""
 
     def wait() -> None:
         path = Path(folder, "progress.jsonl")
@@ -84,7 +84,7 @@ def when_validated(folder: str, then: object) -> threading.Thread:
     return thread
 
 
-def test_two_processes_score_as_one_does(project: Path) -> None:
+def test_two_processes_give_the_scores_of_one(project: Path) -> None:
     still = ["init_from=model", "model.optimizer.lr=1e-6", "trainer.max_epochs=1"]
     assert main([*ONE, *still, "output=scored_by_one"]) == 0
     assert main([*TWO, *still, "output=scored_by_two"]) == 0
@@ -93,7 +93,7 @@ def test_two_processes_score_as_one_does(project: Path) -> None:
     assert two == pytest.approx(one, abs=1e-3)
 
 
-def test_two_processes_learn_as_one_does(project: Path) -> None:
+def test_two_processes_give_the_weights_of_one(project: Path) -> None:
     assert main([*ONE, *FOREGROUND, "output=one"]) == 0
     assert scores("one")["val/dice"] > 0.8
     assert scores("two")["val/dice"] == pytest.approx(scores("one")["val/dice"], abs=1e-3)
@@ -102,7 +102,7 @@ def test_two_processes_learn_as_one_does(project: Path) -> None:
         torch.testing.assert_close(other[name], value, atol=1e-3, rtol=1e-2)
 
 
-def test_accumulated_steps_and_a_mean_of_weights_are_those_of_one_process(project: Path) -> None:
+def test_accumulated_steps_and_averaged_weights_are_those_of_one_process(project: Path) -> None:
     more = [*FOREGROUND, "callbacks=ema", "callbacks.ema.decay=0.5", "trainer.max_epochs=2"]
     more += ["trainer.accumulate_grad_batches=3"]
     assert main([*ONE, *more, "output=mean_of_one"]) == 0
@@ -114,7 +114,7 @@ def test_accumulated_steps_and_a_mean_of_weights_are_those_of_one_process(projec
     assert scores("mean_of_two") == pytest.approx(scores("mean_of_one"), abs=5e-3)
 
 
-def test_one_image_to_validate_is_scored_by_one_of_two_processes(project: Path) -> None:
+def test_a_single_validation_image_is_scored_by_one_of_two_processes(project: Path) -> None:
     words = ["raw=images/raw", "seg1=images/seg", "output=few", "valid=0.15", "test=0"]
     assert main(["curate", *words]) == 0
     assert len(Path("few/valid.csv").read_text().splitlines()) == 2
@@ -124,7 +124,7 @@ def test_one_image_to_validate_is_scored_by_one_of_two_processes(project: Path) 
     assert 0 < scores("one_image")["val/dice"] <= 1
 
 
-def test_only_the_first_process_tells_the_run_and_leaves_files(project: Path) -> None:
+def test_only_the_first_process_logs_and_writes_files(project: Path) -> None:
     (experiment,) = (e for e in client().search_experiments() if e.name == "cytoloop")
     runs = client().search_runs([experiment.experiment_id])
     assert [run.data.tags["cytoloop.output"] for run in runs].count(f"{project}/two") == 1
@@ -136,7 +136,7 @@ def test_only_the_first_process_tells_the_run_and_leaves_files(project: Path) ->
     assert not (set(os.environ) & {"LOCAL_RANK", "MASTER_PORT", "WORLD_SIZE"})
 
 
-def test_a_stopped_training_of_two_processes_goes_on_exactly(project: Path) -> None:
+def test_a_stopped_training_of_two_processes_resumes_exactly(project: Path) -> None:
     thread = when_validated("cut", lambda: os.kill(os.getpid(), signal.SIGTERM))
     assert main([*TWO, *FOREGROUND, "output=cut"]) == 130
     thread.join()

@@ -132,7 +132,7 @@ def test_a_truncated_last_state_falls_back_to_the_one_before(
     last.write_bytes(last.read_bytes()[:20_000])
     capfd.readouterr()
     assert main(["train", "resume=cut"]) == 0
-    assert "last.ckpt" in (text := capfd.readouterr().err) and "going on from last-1.ckpt" in text
+    assert "last.ckpt" in (text := capfd.readouterr().err) and "resuming from last-1.ckpt" in text
     assert_equal("whole", "cut")
     lines = [json.loads(line) for line in (project / "cut/progress.jsonl").read_text().splitlines()]
     assert lines[-1]["event"] == "end"
@@ -169,7 +169,7 @@ def test_a_preempted_slurm_job_is_requeued_and_goes_on_by_itself(
     assert main(["train", *words]) == 130
     thread.join()
     assert (project / "scontrol.txt").read_text() == "requeue 123\n"
-    assert "SLURM job 123 is in the queue again" in capfd.readouterr().err
+    assert "SLURM job 123 was requeued" in capfd.readouterr().err
     assert signal.getsignal(signal.SIGUSR1) == before
     assert not list(project.glob("slurm/hpc_ckpt*"))
     monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
@@ -259,7 +259,9 @@ def test_weights_that_are_no_numbers_are_not_saved(
 
     monkeypatch.setattr(torch.optim.AdamW, "step", overflowing)
     assert main(["train", *TINY, "output=inf"]) == 2
-    assert re.search(r"step 16: \d+ weights are no numbers", text := capfd.readouterr().err), text
+    assert re.search(r"step 16: \d+ weights are NaN or infinite", text := capfd.readouterr().err), (
+        text
+    )
     for name in ("best", "last"):
         kept = torch.load(project / f"inf/checkpoints/{name}.ckpt", weights_only=True)
         assert kept["global_step"] == 8

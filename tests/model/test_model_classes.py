@@ -1,4 +1,4 @@
-"""Heads of classes: learned blind to excluded voxels, and scored over all images together."""
+"""Heads of classes: they ignore excluded voxels and are scored over all images together."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from cytoloop.truth.classes import class_heads
 NAMES = ["nucleus", "spindle"]
 
 
-class Doubled(torch.nn.Module):
-    """A network whose logits are the channels of the image."""
+class Gain(torch.nn.Module):
+    """A network whose logits are the image, times a weight that starts at 1."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -30,7 +30,7 @@ class Doubled(torch.nn.Module):
 
 def make_module() -> SegmentationModule:
     return SegmentationModule(
-        backbone=Doubled(),
+        backbone=Gain(),
         task_heads={name: Head(DiceCELoss()) for name in class_heads(NAMES)},
         inferer=lambda image, network: network(image),
         image={"spatial_dims": 2, "heads": class_heads(NAMES)},
@@ -52,7 +52,7 @@ def validated(*batches: dict[str, torch.Tensor]) -> dict[str, float]:
 
 
 def batch_of(logits: Any, classes: Any, weight: Any) -> dict[str, torch.Tensor]:
-    """A row of voxels: logits of two classes, the true class, whether it counts."""
+    """Return a row of voxels: logits of two classes, the true class, and the weight."""
     true = torch.tensor(classes)
     return {
         "image": torch.tensor(logits)[None, :, None].float(),
@@ -73,20 +73,20 @@ def test_the_most_probable_class_is_scored_over_all_images() -> None:
     assert "val/loss_class_spindle" in scores
 
 
-def test_a_class_that_is_nowhere_and_not_found_is_right() -> None:
+def test_scores_of_an_absent_class_that_is_not_predicted_are_1() -> None:
     scores = validated(batch_of([[9, -9], [-9, -9]], [1, 0], [1, 1]))
     assert scores["val/dice_spindle"] == scores["val/dice"] == 1
 
 
-def test_an_image_of_another_process_is_not_counted() -> None:
+def test_an_image_that_another_process_scores_is_not_counted() -> None:
     first = batch_of([[9, 9, -9], [-9, -9, 9]], [1, 1, 1], [1, 1, 1])
     second = batch_of([[9], [-9]], [2], [1])
     both = validated(first, {**second, "counts": torch.tensor([False])})
     assert both["val/dice"] == validated(first)["val/dice"] != validated(first, second)["val/dice"]
 
 
-class Listed(torch.nn.Module):
-    """A network that lists its depths in training, each of its own size, as SegResNetDS does."""
+class DeepSupervised(torch.nn.Module):
+    """A network that returns two outputs of different sizes in training, as SegResNetDS does."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -96,10 +96,10 @@ class Listed(torch.nn.Module):
         return [self.fine(image), self.coarse(image)] if self.training else self.fine(image)
 
 
-def test_depths_of_any_size_are_learned_the_coarse_by_half() -> None:
+def test_the_coarser_output_has_half_the_weight() -> None:
     torch.manual_seed(0)
     module = SegmentationModule(
-        backbone=Listed(),
+        backbone=DeepSupervised(),
         task_heads={"seg": Head(DiceCELoss())},
         inferer=lambda image, network: network(image),
         image={"spatial_dims": 2, "heads": ["foreground"]},
@@ -126,7 +126,7 @@ def test_depths_of_any_size_are_learned_the_coarse_by_half() -> None:
     assert module.eval()(batch["image"])["seg"].shape == batch["image"].shape
 
 
-def test_no_head_learns_of_excluded_voxels() -> None:
+def test_excluded_voxels_change_the_loss_of_no_class() -> None:
     module = make_module()
     weight = torch.ones(1, 1, 4, 4)
     weight[..., 2:] = 0
@@ -153,7 +153,7 @@ def test_classes_add_no_key_to_a_checkpoint() -> None:
     assert list(make_module().state_dict()) == ["backbone.gain"]
 
 
-def test_a_class_that_two_models_share_keeps_its_weights() -> None:
+def test_a_class_of_both_models_keeps_its_weights() -> None:
     given = {"backbone.out.weight": torch.arange(2.0).reshape(2, 1)}
     own = {"backbone.out.weight": torch.full((3, 1), 9.0)}
     there, here = (

@@ -490,7 +490,7 @@ def test_training_starts_with_all_weights_of_a_cytodl_model(
     with caplog.at_level(logging.INFO, "cytoloop"):
         WarmStart(folder).setup(SimpleNamespace(), ours, "fit")  # type: ignore[arg-type]
     assert f"{len(module.backbone.state_dict())} weights loaded unchanged" in caplog.text
-    assert "by zscore, this training has percentile 1.0 99.8: normalization=zscore" in caplog.text
+    assert "zscore, this training uses percentile 1.0 99.8; set normalization=zscore" in caplog.text
     for name, value in module.backbone.state_dict().items():
         assert torch.equal(ours.backbone.state_dict()[name], value)
     ours.backbone = nets.DynUNet(**(arguments | {"filters": [4, 8, 16]}))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import inspect
 import math
 
 import numpy as np
@@ -12,6 +13,7 @@ from monai.losses import FocalLoss as MonaiFocalLoss
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from cytoloop.data.target_maps import distance_map
+from cytoloop.model import heads, losses
 from cytoloop.model.losses import (
     CenterlineDiceLoss,
     DiceCELoss,
@@ -19,7 +21,7 @@ from cytoloop.model.losses import (
     FocalLoss,
     SumLoss,
     TverskyLoss,
-    valleys,
+    gap_mask,
 )
 
 LOSSES = {
@@ -27,9 +29,9 @@ LOSSES = {
     "tversky": TverskyLoss(0.3, 0.7),
     "focal": FocalLoss(),
     "centerline": CenterlineDiceLoss(2),
-    "depth": DistanceLoss(),
-    "depth_squared": DistanceLoss(power=2.0),
-    "depth_between": DistanceLoss(gap_weight=4.0),
+    "distance": DistanceLoss(),
+    "distance_squared": DistanceLoss(power=2.0),
+    "distance_gaps": DistanceLoss(gap_weight=4.0),
     "sum": SumLoss({"a": FocalLoss(), "b": TverskyLoss()}, {"a": 0.5}),
 }
 VALUES = st.one_of(st.floats(-50, 50), st.sampled_from([math.inf, -math.inf, math.nan, 1e30]))
@@ -71,7 +73,7 @@ def test_without_exclusion_it_is_monais_dice_plus_torchs_cross_entropy() -> None
     torch.testing.assert_close(DiceCELoss(1, 0)(logits, target, ones), dice)
 
 
-def test_excluding_is_the_same_as_cropping_away() -> None:
+def test_excluding_voxels_is_the_same_as_cropping_them_off() -> None:
     logits, target, _ = make()
     weight = torch.ones_like(target)
     weight[..., 3:] = 0
@@ -80,14 +82,14 @@ def test_excluding_is_the_same_as_cropping_away() -> None:
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_a_batch_that_is_excluded_as_a_whole_teaches_nothing(name: str) -> None:
+def test_a_batch_that_is_all_excluded_gives_0_and_no_gradient(name: str) -> None:
     logits, target, weight = make()
     loss = LOSSES[name](logits, target, torch.zeros_like(weight))
     loss.backward()
     assert loss == 0 and (logits.grad == 0).all()
 
 
-def test_a_perfect_prediction_costs_nothing_and_half_precision_is_finite() -> None:
+def test_a_perfect_prediction_gives_0_and_half_precision_is_finite() -> None:
     _, target, weight = make()
     assert DiceCELoss()(target * 60 - 30, target, weight) < 1e-4
     assert torch.isfinite(DiceCELoss()((target * 2e4 - 1e4).half(), target, weight))
@@ -101,21 +103,24 @@ def test_the_losses_are_those_of_their_papers() -> None:
     focal = MonaiFocalLoss(gamma=2.0)(logits, target)
     torch.testing.assert_close(FocalLoss(2.0)(logits, target, ones), focal)
     p = logits.sigmoid()
-    hit, false, lost = (p * target).sum(), (p * (1 - target)).sum(), ((1 - p) * target).sum()
-    index = (hit + 0.5) / (hit + 0.3 * false + 0.7 * lost + 0.5)
+    tp, fp, fn = (p * target).sum(), (p * (1 - target)).sum(), ((1 - p) * target).sum()
+    index = (tp + 0.5) / (tp + 0.3 * fp + 0.7 * fn + 0.5)
     torch.testing.assert_close(TverskyLoss(0.3, 0.7)(logits, target, ones), 1 - index)
-    both = 0.5 * FocalLoss()(logits, target, ones) + TverskyLoss()(logits, target, ones)
-    torch.testing.assert_close(LOSSES["sum"](logits, target, ones), both)
-    depth = torch.rand(target.shape)
-    wrong = (p - depth * target).abs()
-    inside, outside = wrong[target > 0].mean(), wrong[target == 0].mean()
+    total = 0.5 * FocalLoss()(logits, target, ones) + TverskyLoss()(logits, target, ones)
+    torch.testing.assert_close(LOSSES["sum"](logits, target, ones), total)
+    distance = torch.rand(target.shape) * target
+    error = (p - distance).abs()
+    inside, outside = error[target > 0].mean(), error[target == 0].mean()
     expected = 0.7 * inside + 0.3 * outside
-    found = DistanceLoss()(logits, depth * target, ones)
+    found = DistanceLoss()(logits, distance, ones)
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
 
 
 def touching(dims: int, gap: int) -> tuple[np.ndarray, torch.Tensor]:
-    """Return two boxes beside each other along X, cut by the border of the patch, and depths."""
+    """Return two boxes side by side along X, cut by the border of the patch, and their distances.
+
+    ``gap`` is the number of background voxels between the boxes.
+    """
     labels = np.zeros((9, 13, 30)[-dims:], np.uint16)
     labels[(slice(0, 9),) * (dims - 1) + (slice(3, 15),)] = 1
     labels[(slice(0, 9),) * (dims - 1) + (slice(15 + gap, 27),)] = 2
@@ -123,38 +128,38 @@ def touching(dims: int, gap: int) -> tuple[np.ndarray, torch.Tensor]:
 
 
 @pytest.mark.parametrize("dims", [2, 3])
-@pytest.mark.parametrize("reach", [1, 2])
-def test_valleys_are_between_objects_and_nowhere_else(dims: int, reach: int) -> None:
-    labels, depth = touching(dims, 0)
-    found = valleys(depth, reach)[0, 0].numpy()
-    assert found[..., 4, 15 - reach : 15 + reach].all()  # on both sides of the border
-    found[..., 15 - reach : 15 + reach] = False
-    assert not found.any()  # neither at background nor where the patch cuts them
-    _, depth = touching(dims, 1)
-    assert valleys(depth, reach)[0, 0].numpy()[..., 4, 15].all()  # a narrow gap as well
-    _, depth = touching(dims, 2 * reach + 1)
-    assert not valleys(depth, reach).any()
-    slope = torch.linspace(0, 1, depth.shape[-1]).expand(depth.shape)
-    assert not valleys(slope, reach).any()  # down to the border of the patch, and who knows beyond
+@pytest.mark.parametrize("radius", [1, 2])
+def test_gaps_are_between_objects_and_nowhere_else(dims: int, radius: int) -> None:
+    labels, distance = touching(dims, 0)
+    found = gap_mask(distance, radius)[0, 0].numpy()
+    assert found[..., 4, 15 - radius : 15 + radius].all()  # on both sides of the border
+    found[..., 15 - radius : 15 + radius] = False
+    assert not found.any()  # not towards background, not at the border of the patch
+    _, distance = touching(dims, 1)
+    assert gap_mask(distance, radius)[0, 0].numpy()[..., 4, 15].all()  # a narrow gap as well
+    _, distance = touching(dims, 2 * radius + 1)
+    assert not gap_mask(distance, radius).any()
+    slope = torch.linspace(0, 1, distance.shape[-1]).expand(distance.shape)
+    assert not gap_mask(slope, radius).any()  # a slope is not a gap
     alone = np.where(labels == 1, labels, 0)
-    assert not valleys(torch.from_numpy(distance_map(alone) / 255)[None, None], reach).any()
+    assert not gap_mask(torch.from_numpy(distance_map(alone) / 255)[None, None], radius).any()
 
 
 @pytest.mark.parametrize("dims", [2, 3])
-def test_a_voxel_between_objects_counts_as_often_as_is_said(dims: int) -> None:
-    _, depth = touching(dims, 1)
+def test_voxels_in_gaps_have_the_gap_weight(dims: int) -> None:
+    _, distance = touching(dims, 1)
     generator = torch.Generator().manual_seed(1)
-    logits = torch.randn(depth.shape, generator=generator)
-    between, weight = valleys(depth, 2), torch.ones_like(depth)
-    assert (between & (depth == 0)).any() and (between & (depth > 0)).any()
-    found = DistanceLoss(gap_weight=4.0, gap_radius=2)(logits, depth, weight)
-    weight[between] = 4
-    torch.testing.assert_close(found, DistanceLoss()(logits, depth, weight))
-    assert not torch.isclose(found, DistanceLoss()(logits, depth, torch.ones_like(depth)))
+    logits = torch.randn(distance.shape, generator=generator)
+    gaps, weight = gap_mask(distance, 2), torch.ones_like(distance)
+    assert (gaps & (distance == 0)).any() and (gaps & (distance > 0)).any()
+    found = DistanceLoss(gap_weight=4.0, gap_radius=2)(logits, distance, weight)
+    weight[gaps] = 4
+    torch.testing.assert_close(found, DistanceLoss()(logits, distance, weight))
+    assert not torch.isclose(found, DistanceLoss()(logits, distance, torch.ones_like(distance)))
 
 
 @pytest.mark.parametrize("dims", [2, 3])
-def test_a_gap_in_a_thin_line_costs_more_on_its_centerline_than_by_dice(dims: int) -> None:
+def test_centerline_dice_penalises_breaks_more_than_thin_lines(dims: int) -> None:
     target = torch.zeros(1, 1, *(12, 20, 40)[-dims:])
     line = (
         (..., slice(9, 12), slice(2, 38))
@@ -164,7 +169,7 @@ def test_a_gap_in_a_thin_line_costs_more_on_its_centerline_than_by_dice(dims: in
     target[line] = 1
     cut, thin = target.clone(), target.clone()
     cut[..., 18:22] = 0  # the line is broken
-    thin[..., 9, :] = 0  # it is thinner, and whole
+    thin[..., 9, :] = 0  # the line is thinner but unbroken
     ones, loss = torch.ones_like(target), CenterlineDiceLoss(3)
     broken, whole = (loss(60 * one - 30, target, ones) for one in (cut, thin))
     assert loss(60 * target - 30, target, ones) < 0.01
@@ -173,7 +178,7 @@ def test_a_gap_in_a_thin_line_costs_more_on_its_centerline_than_by_dice(dims: in
 
 
 @pytest.mark.parametrize("loss", [DiceCELoss(), TverskyLoss(), FocalLoss(), DistanceLoss()])
-def test_a_voxel_of_weight_two_counts_as_two(loss: torch.nn.Module) -> None:
+def test_a_voxel_of_weight_2_counts_as_two_voxels(loss: torch.nn.Module) -> None:
     torch.manual_seed(0)
     logits, target = torch.randn(1, 1, 6, 8), (torch.rand(1, 1, 6, 8) > 0.5).float()
     weight = torch.ones_like(target)
@@ -184,3 +189,28 @@ def test_a_voxel_of_weight_two_counts_as_two(loss: torch.nn.Module) -> None:
     torch.testing.assert_close(
         loss(logits, target, weight), loss(*twice, torch.ones_like(twice[0]))
     )
+
+
+CLASSES = [one for one in vars(losses).values() if inspect.isclass(one) and hasattr(one, "BOUNDS")]
+
+
+@pytest.mark.parametrize("part", [*CLASSES, heads.Head])
+def test_every_number_of_a_config_has_bounds(part: type) -> None:
+    parameters = inspect.signature(part).parameters
+    numbers = {n: p for n, p in parameters.items() if p.annotation in ("int", "float")}
+    bounds = {bound.key: bound for bound in part.BOUNDS}  # type: ignore[attr-defined]
+    if part is SumLoss:
+        assert bounds.keys() == {"loss_weights"}  # of each of its values
+        return
+    assert bounds.keys() == numbers.keys()
+    for name, parameter in numbers.items():
+        bound = bounds[name]
+        assert bound.low <= parameter.default <= bound.high
+        assert bound.whole == (parameter.annotation == "int")
+
+
+def test_every_loss_has_bounds() -> None:
+    own = [
+        one for one in vars(losses).values() if getattr(one, "__module__", "") == losses.__name__
+    ]
+    assert [one for one in own if inspect.isclass(one)] == CLASSES

@@ -1,35 +1,25 @@
 from __future__ import annotations
 
-import io
-import itertools
 import math
-from collections.abc import Sequence
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hydra.utils import instantiate
 from lightning.pytorch.callbacks import Timer
 from monai.networks.nets import DynUNet
-from rich.console import Console
+from omegaconf import OmegaConf
 
-from cytoloop.errors import ConfigError, ModelError
-from cytoloop.model import hardware
+from cytoloop.errors import ConfigError
 from cytoloop.model.heads import Head
 from cytoloop.model.losses import DiceCELoss, DistanceLoss
 from cytoloop.model.module import SegmentationModule
-from cytoloop.model.schedule import SHAPES, BudgetSchedule
-from cytoloop.training.callbacks.data_timer import DataTimer
-from cytoloop.training.callbacks.progress import Progress
-from cytoloop.training.callbacks.warm_start import WarmStart
 from cytoloop.training.prepare import dry_run
 
 
-class Half(torch.nn.Module):
-    """A network whose logit is the image."""
+class Gain(torch.nn.Module):
+    """A network whose logits are the image, times a weight that starts at 1."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -41,7 +31,7 @@ class Half(torch.nn.Module):
 
 def make_module(network: Any = None, image: Any = None, **kwargs: Any) -> SegmentationModule:
     return SegmentationModule(
-        backbone=network or Half(),
+        backbone=network or Gain(),
         task_heads={"seg": Head(DiceCELoss())},
         inferer=lambda image, network: network(image),
         image=image or {"spatial_dims": 2},
@@ -59,28 +49,46 @@ def validate(image: torch.Tensor, target: torch.Tensor, weight: torch.Tensor) ->
     return logged
 
 
-@pytest.mark.parametrize("shares", [(1.0, 1.0), (3.0, 1.0), (0.0, 2.0)])
-def test_a_heads_share_weighs_its_loss_and_its_gradient(shares: tuple[float, float]) -> None:
+@pytest.mark.parametrize("loss_weights", [(1.0, 1.0), (3.0, 1.0), (0.0, 2.0)])
+def test_loss_weights_of_heads_scale_loss_and_gradient(loss_weights: tuple[float, float]) -> None:
     torch.manual_seed(0)
     module = make_module(
         torch.nn.Conv2d(1, 2, 1), {"spatial_dims": 2, "heads": ["class_a", "class_b"]}
     )
-    heads = {f"class_{n}": Head(DiceCELoss(), s) for n, s in zip("ab", shares, strict=True)}
+    first, second = loss_weights
+    heads = {"class_a": Head(DiceCELoss(), first), "class_b": Head(DiceCELoss(), second)}
     module.task_heads = torch.nn.ModuleDict(heads)
     image = torch.randn(2, 1, 8, 8)
     target = (torch.rand(2, 2, 8, 8) > 0.5).float()
     batch = {"image": image, "target": target, "weight": torch.ones(2, 1, 8, 8)}
     found = module.losses(module(image), batch)
-    own = [found["class_a"], found["class_b"]]
-    gradients = [torch.autograd.grad(one, module.backbone.weight, retain_graph=True) for one in own]
-    total = torch.autograd.grad(found["loss"], module.backbone.weight)
-    torch.testing.assert_close(found["loss"], shares[0] * own[0] + shares[1] * own[1])
-    for one, *parts in zip(total, *gradients, strict=True):
-        weighed = sum(share * part for share, part in zip(shares, parts, strict=True))
-        torch.testing.assert_close(one, weighed)
+    losses = [found["class_a"], found["class_b"]]
+    weight = module.backbone.weight
+    gradients = [torch.autograd.grad(loss, weight, retain_graph=True)[0] for loss in losses]
+    total = torch.autograd.grad(found["loss"], weight)[0]
+    torch.testing.assert_close(found["loss"], first * losses[0] + second * losses[1])
+    torch.testing.assert_close(total, first * gradients[0] + second * gradients[1])
 
 
-def test_validation_scores_leave_out_excluded_voxels() -> None:
+@pytest.mark.parametrize("heads", [["foreground"], ["foreground", "distance"]])
+def test_training_logs_losses_and_dice(heads: list[str]) -> None:
+    module = SegmentationModule(
+        backbone=Gain(),
+        task_heads={name: Head(DiceCELoss()) for name in heads},
+        inferer=None,
+        image={"spatial_dims": 2, "heads": heads},
+    )
+    logged: dict[str, float] = {}
+    module.log_dict = lambda found, **_: logged.update(found)  # type: ignore[method-assign]
+    module.log = lambda name, value, **_: logged.update({name: value})  # type: ignore[assignment,method-assign]
+    ones = torch.ones(1, len(heads), 4, 4)
+    module.training_step({"image": ones, "target": ones, "weight": ones[:, :1]}, 0)
+    parts = {f"train/loss_{name}" for name in heads} if len(heads) > 1 else set()
+    assert set(logged) == {"train/loss", "train/loss_step", "train/dice", *parts}
+    assert logged["train/dice"] == 1
+
+
+def test_validation_scores_ignore_excluded_voxels() -> None:
     image = torch.tensor([[[[5.0, 5, -5, -5], [5, -5, 5, 5]]]])
     target = torch.tensor([[[[1.0, 0, 0, 0], [1, 1, 0, 0]]]])
     weight = torch.tensor([[[[1.0, 1, 1, 1], [1, 1, 0, 0]]]])
@@ -93,74 +101,94 @@ def test_validation_scores_leave_out_excluded_voxels() -> None:
 
 @pytest.mark.parametrize("excluded", ["plane", "region"])
 @pytest.mark.parametrize("head", ["seg", "distance", "contour"])
-def test_no_head_learns_of_what_is_not_annotated(head: str, excluded: str) -> None:
+def test_excluded_voxels_change_the_loss_of_no_head(head: str, excluded: str) -> None:
     heads = {"seg": DiceCELoss(), "distance": DistanceLoss(), "contour": DistanceLoss(power=2.0)}
     module = SegmentationModule(
-        backbone=Half(),
+        backbone=Gain(),
         task_heads={name: Head(loss) for name, loss in heads.items()},
         inferer=lambda image, network: network(image),
         image={"spatial_dims": 3, "heads": ["foreground", "distance", "contour"]},
     )
     weight = torch.ones(1, 1, 3, 4, 4)
     weight[(..., 1, slice(None), slice(None)) if excluded == "plane" else (..., slice(2, 4))] = 0
-    seen = (weight > 0).expand(1, 3, 3, 4, 4)
+    counted = (weight > 0).expand(1, 3, 3, 4, 4)
     target = torch.rand(1, 3, 3, 4, 4, generator=torch.Generator().manual_seed(0))
     target[:, 0] = target[:, 0].round()
     number, found = list(heads).index(head), []
     for hidden in (0.0, 50.0, float("nan")):
         image = torch.linspace(-2, 2, target.numel()).reshape(target.shape)
-        image = torch.where(seen, image, torch.tensor(hidden)).requires_grad_()
-        wrong = torch.where(seen, target, 1 - target)
+        image = torch.where(counted, image, torch.tensor(hidden)).requires_grad_()
+        wrong = torch.where(counted, target, 1 - target)
         logits = {name: image[:, n : n + 1] for n, name in enumerate(heads)}
         losses = module.losses(logits, {"target": wrong, "weight": weight})
         losses[head].backward()
-        assert image.grad is not None and not image.grad[~seen].any()
-        assert image.grad[:, number][seen[:, number]].all()
+        assert image.grad is not None and not image.grad[~counted].any()
+        assert image.grad[:, number][counted[:, number]].all()
         found.append((float(losses[head].detach()), image.grad))
     assert all(loss == found[0][0] and torch.equal(g, found[0][1]) for loss, g in found)
 
 
-def test_an_empty_image_in_which_nothing_is_found_is_right() -> None:
+def test_scores_are_1_if_there_is_nothing_to_find_and_nothing_is_found() -> None:
     zeros = torch.zeros(1, 1, 4, 4)
     scores = validate(zeros - 5, zeros, zeros + 1)
     assert scores["val/dice"] == scores["val/iou"] == 1
 
 
-def test_hparams_are_plain_and_keys_are_cytodls() -> None:
+def test_the_keys_of_a_checkpoint_are_those_of_cytodl() -> None:
     module = make_module()
-    assert module.hparams["image"] == {"spatial_dims": 2}
     assert list(module.state_dict()) == ["backbone.gain"]
     checkpoint: dict[str, Any] = {}
     module.on_save_checkpoint(checkpoint)
     assert checkpoint["cytoloop"]["schema"] == 1
 
 
-def make_schedule(**kwargs: Any) -> BudgetSchedule:
-    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=0.4)
-    return BudgetSchedule(optimizer, **kwargs)
+def test_configs_are_built_and_kept_as_plain_hyperparameters() -> None:
+    """CytoDL and our own fit pass the raw configs: ``instantiate(..., _recursive_=False)``."""
+    head = {"_target_": "cytoloop.model.heads.Head", "loss_weight": 2.0}
+    cfg = OmegaConf.create(
+        {
+            "_target_": "cytoloop.model.module.SegmentationModule",
+            "backbone": {
+                "_target_": "monai.networks.nets.DynUNet",
+                "spatial_dims": "${model.image.spatial_dims}",
+                "in_channels": 1,
+                "out_channels": 1,
+                "kernel_size": [3, [1, 3], 3],
+                "strides": [1, 2, [1, 2]],
+                "upsample_kernel_size": [2, [1, 2]],
+                "filters": [4, 4, 4],
+            },
+            "task_heads": {
+                "seg": {**head, "loss": {"_target_": "cytoloop.model.losses.DiceCELoss"}}
+            },
+            "inferer": {
+                "_target_": "cytoloop.model.windows.WholeImageInferer",
+                "patch_size": [16, 16],
+            },
+            "image": {"spatial_dims": 2, "heads": ["foreground"]},
+            "optimizer": {"_target_": "torch.optim.SGD", "_partial_": True, "lr": 0.5},
+            "lr_scheduler": {
+                "_target_": "torch.optim.lr_scheduler.StepLR",
+                "_partial_": True,
+                "step_size": 1,
+            },
+        }
+    )
+    module = instantiate(OmegaConf.create({"model": cfg}).model, _recursive_=False)
+    assert module(torch.zeros(1, 1, 16, 16))["seg"].shape == (1, 1, 16, 16)
+    assert module.head("seg").loss_weight == 2
+    assert isinstance(module.configure_optimizers()["optimizer"], torch.optim.SGD)
+    kept = dict(module.hparams)
+    backbone = kept["backbone"]
+    assert type(backbone) is dict and type(backbone["strides"][2]) is list
+    assert backbone["spatial_dims"] == 2 and backbone["_target_"].endswith("DynUNet")
+    assert kept["image"] == {"spatial_dims": 2, "heads": ["foreground"]}
+    options = {"compile": False, "channels_last": "auto", "layer_decay": 1.0}
+    assert {name: kept[name] for name in options} == options
+    assert all(name.startswith("backbone.") for name in module.state_dict())
 
 
-def rates_at(schedule: BudgetSchedule, shares: Sequence[float]) -> list[float]:
-    rates = []
-    for spent in shares:
-        schedule.spent = spent
-        schedule.step()
-        rates.append(schedule.get_last_lr()[0])
-    return rates
-
-
-def test_one_cycle_goes_up_for_a_third_and_down_to_nearly_nothing() -> None:
-    from test_configs import composed
-
-    words = {k: v for k, v in composed("train", "schedule=one_cycle").model.lr_scheduler.items()
-             if not str(k).startswith("_")}  # fmt: skip
-    schedule = make_schedule(**words)
-    rates = rates_at(schedule, (0.0, 0.15, 0.3, 0.65, 1.0))
-    middle = 0.0001 + 0.9999 / 2
-    assert rates == pytest.approx([0.016, 0.4 * 0.52, 0.4, 0.4 * middle, 0.4 * 0.0001])
-
-
-def test_torchs_own_schedulers_are_stepped_after_each_batch() -> None:
+def test_other_schedulers_are_stepped_after_each_step() -> None:
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=0.4)
     module = make_module()
     for _ in range(2):
@@ -168,54 +196,7 @@ def test_torchs_own_schedulers_are_stepped_after_each_batch() -> None:
     assert optimizer.param_groups[0]["lr"] == pytest.approx(0.1)
 
 
-@pytest.mark.parametrize(
-    "shape, expected",
-    [
-        ("cosine", [0.04, 0.22, 0.4, 0.22, 0.04]),
-        ("poly", [0.04, 0.22, 0.4, 0.04 + 0.36 * 0.5**0.9, 0.04]),
-        ("constant", [0.04, 0.22, 0.4, 0.4, 0.4]),
-    ],
-)
-def test_the_rate_warms_up_and_falls_with_the_budget(shape: str, expected: list[float]) -> None:
-    schedule = make_schedule(shape=shape, warmup=0.2, final=0.1)
-    assert rates_at(schedule, (0.0, 0.1, 0.2, 0.6, 1.0)) == pytest.approx(expected)
-
-
-@given(
-    st.sampled_from(sorted(SHAPES)),
-    st.floats(0, 0.99),
-    st.floats(0, 1),
-    st.lists(st.floats(0, 1), min_size=2, max_size=8),
-)
-@settings(max_examples=50)
-def test_no_schedule_goes_beyond_the_highest_rate_or_up_again(
-    shape: str, warmup: float, final: float, shares: list[float]
-) -> None:
-    schedule = make_schedule(shape=shape, warmup=warmup, final=final)
-    rates = rates_at(schedule, [max(share, warmup) for share in sorted(shares)])
-    assert all(0.4 * final - 1e-9 <= rate <= 0.4 + 1e-9 for rate in rates)
-    assert all(later <= rate + 1e-9 for rate, later in itertools.pairwise(rates))
-
-
-def test_a_schedule_that_cannot_be_is_refused() -> None:
-    with pytest.raises(ConfigError, match="4 problems") as caught:
-        make_schedule(shape="line", warmup=1.0, start=-1, final=2)
-    for part in ("shape is line", "warmup is 1.0", "start is -1", "final is 2"):
-        assert part in str(caught.value)
-
-
-def test_a_schedule_goes_on_from_the_state_of_one_that_had_no_shape() -> None:
-    former = make_schedule()
-    rates_at(former, [0.5])
-    state = former.state_dict()
-    for name in ("shape", "start"):
-        del state[name]
-    resumed = make_schedule()
-    resumed.load_state_dict(state)
-    assert rates_at(resumed, [0.7]) == rates_at(former, [0.7])
-
-
-def test_the_budget_is_minutes_or_steps_whichever_is_nearer_its_end() -> None:
+def test_the_spent_budget_is_the_larger_fraction_of_minutes_and_steps() -> None:
     module = make_module()
     timer = Timer(duration="00:00:10:00")
     timer._offset = 300
@@ -230,10 +211,10 @@ def test_the_budget_is_minutes_or_steps_whichever_is_nearer_its_end() -> None:
 
 @pytest.mark.parametrize("norm", ["batch", "instance"])
 @pytest.mark.parametrize("dims", [2, 3])
-def test_the_memory_layout_changes_nothing_but_time(dims: int, norm: str) -> None:
+def test_the_memory_format_does_not_change_the_output(dims: int, norm: str) -> None:
     image = torch.rand(1, 2, *[8] * dims)
     on_cpu = SimpleNamespace(strategy=SimpleNamespace(root_device=torch.device("cpu")))
-    answers, innermost = [], []
+    outputs, channels_last = [], []
     for wanted in (False, True, "auto"):
         torch.manual_seed(0)
         network = DynUNet(
@@ -242,20 +223,11 @@ def test_the_memory_layout_changes_nothing_but_time(dims: int, norm: str) -> Non
         module = make_module(network, {"spatial_dims": dims}, channels_last=wanted)
         module._trainer = on_cpu  # type: ignore[assignment]
         module.setup("fit")
-        answers.append(module(image)["seg"])
-        innermost.append(network.bottleneck.conv1.conv.weight.stride()[1] == 1)
-    assert innermost == [False, True, norm == "batch"]
-    torch.testing.assert_close(answers[0], answers[1])
-    torch.testing.assert_close(answers[0], answers[2])
-
-
-@pytest.mark.parametrize(
-    ("norm", "device", "faster"),
-    [("batch", "cpu", True), ("batch", "cuda", False), ("instance", "cpu", False)],
-)
-def test_the_layout_follows_norm_and_device(norm: str, device: str, faster: bool) -> None:
-    network = DynUNet(2, 1, 1, [3] * 3, [1, 2, 2], [2, 2], filters=[4] * 3, norm_name=norm)
-    assert hardware.faster_channels_last(network, device) is faster
+        outputs.append(module(image)["seg"])
+        channels_last.append(network.bottleneck.conv1.conv.weight.stride()[1] == 1)
+    assert channels_last == [False, True, norm == "batch"]
+    torch.testing.assert_close(outputs[0], outputs[1])
+    torch.testing.assert_close(outputs[0], outputs[2])
 
 
 def test_compiling_is_refused_where_nothing_can_be(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -265,92 +237,3 @@ def test_compiling_is_refused_where_nothing_can_be(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(torch, "compile", failing)
     with pytest.raises(ConfigError, match="nothing can be compiled on this machine: no compiler"):
         dry_run._check_compiler()
-
-
-def test_precision_follows_the_hardware(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hardware, "cpu_has_fast_bf16", lambda: True)
-    assert hardware.choose_precision("cpu") == "bf16-mixed"
-    monkeypatch.setattr(hardware, "cpu_has_fast_bf16", lambda: False)
-    assert hardware.choose_precision("cpu") == "32"
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: False)
-    assert hardware.choose_precision("auto") == "16-mixed"
-    assert hardware.choose_precision("mps") == "32"
-
-
-def test_weights_that_do_not_fit_are_listed(tmp_path: Path) -> None:
-    module = make_module()
-    content = {
-        "state_dict": {"backbone.gain": torch.ones(3), "backbone.other": torch.ones(1)},
-        "hyper_parameters": {"backbone": {}, "image": {}},
-    }
-    torch.save(content, tmp_path / "a.ckpt")
-    with pytest.raises(ModelError, match="do not fit") as caught:
-        WarmStart(tmp_path / "a.ckpt").setup(SimpleNamespace(), module, "fit")  # type: ignore
-    text = str(caught.value)
-    assert "backbone.other: only in the checkpoint" in text
-    assert "backbone.gain: shape (3,) but the network's is (1,)" in text
-
-
-@pytest.mark.parametrize("mode, scores, expected", [("max", [1, 3, 2], 3), ("min", [1, 3, 0], 0)])
-def test_progress_remembers_the_best_score(mode: str, scores: list[float], expected: float) -> None:
-    progress = Progress("val/x", mode)
-    module = make_module()
-    for score in scores:
-        trainer = SimpleNamespace(
-            callback_metrics={"val/x": torch.tensor(score)},
-            sanity_checking=False,
-            max_epochs=3,
-            current_epoch=0,
-            global_step=1,
-            callbacks=[],
-            estimated_stepping_batches=10,
-        )
-        module._trainer = trainer  # type: ignore[assignment]
-        progress.on_validation_end(trainer, module)  # type: ignore[arg-type]
-    resumed = Progress("val/x", mode)
-    resumed.load_state_dict(progress.state_dict())
-    assert resumed._best == expected
-
-
-@pytest.mark.parametrize("width", [40, 60, 80, 120])
-def test_the_bar_of_a_training_fits_the_terminal(
-    monkeypatch: pytest.MonkeyPatch, width: int
-) -> None:
-    console = Console(width=width, record=True, file=io.StringIO(), force_terminal=True)
-    monkeypatch.setattr("cytoloop.training.callbacks.progress.events", console)
-    module = make_module()
-    trainer = SimpleNamespace(
-        callback_metrics={}, sanity_checking=False, max_epochs=1000, current_epoch=500,
-        global_step=123456, callbacks=[], estimated_stepping_batches=200000, is_global_zero=True,
-    )  # fmt: skip
-    module._trainer = trainer  # type: ignore[assignment]
-    progress = Progress("val/dice")
-    progress.load_state_dict({"best": 0.5})
-    progress.on_train_start(trainer, module)  # type: ignore[arg-type]
-    progress.on_validation_start(trainer, module)  # type: ignore[arg-type]
-    bar = progress._bar
-    assert bar is not None
-    bar.stop()
-    plain = Console(width=width, record=True, file=io.StringIO(), color_system=None)
-    plain.print(bar.get_renderable())
-    (line,) = plain.export_text().splitlines()
-    assert line.startswith("validating ") and "…" not in line and len(line.rstrip()) <= width
-    assert ("epoch 501/1000" in line) == (width > 40) and ("best" in line) == (width == 120)
-
-
-def test_waiting_is_the_share_of_time_between_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = [0.0]
-    monkeypatch.setattr("cytoloop.training.callbacks.data_timer.time.perf_counter", lambda: now[0])
-    wait = DataTimer()
-    assert wait.share == 0
-    for waited, worked in ((5, 3), (1, 3), (1, 3)):
-        now[0] += waited  # before the first batch everything is started: not counted
-        wait.batch_starts()
-        now[0] += worked
-        wait.batch_ends()
-    assert wait.share == pytest.approx(2 / 11)
-    wait.pause()  # a validation
-    now[0] += 100
-    wait.batch_starts()
-    assert wait.share == pytest.approx(2 / 11)

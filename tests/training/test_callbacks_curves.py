@@ -1,4 +1,4 @@
-"""The curves of a training: what is drawn, where, and what is called the best."""
+"""Learning curves, and the Dice of training patches that they show."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def lines() -> list[dict[str, Any]]:
 
 
 def drawn(monitor: str) -> list[dict[str, tuple[list, list]]]:
-    """Return of each side the points of each curve by its name."""
+    """Return the points of each curve by its label, for the left and the right axes."""
     return [
         {
             str(one.get_label()): (list(one.get_xdata()), list(one.get_ydata()))
@@ -34,7 +34,7 @@ def drawn(monitor: str) -> list[dict[str, tuple[list, list]]]:
     ]
 
 
-def test_losses_and_dice_of_training_and_validation_are_drawn() -> None:
+def test_losses_are_on_the_left_and_scores_on_the_right() -> None:
     left, right = drawn("val/dice")
     steps = [10, 20, 30, 40]
     assert left["training"] == (steps, pytest.approx([0.9, 0.8, 0.7, 0.6]))
@@ -45,7 +45,7 @@ def test_losses_and_dice_of_training_and_validation_are_drawn() -> None:
     assert right["best dice 0.667"][0] == [40]
 
 
-def test_the_best_is_that_of_the_score_that_chooses() -> None:
+def test_the_best_value_of_the_monitored_score_is_marked() -> None:
     left, right = drawn("val/pq")
     assert right["best pq 0.700"] == ([30], [0.7]) and "pq" in right and "iou" not in right
     left, right = drawn("val/loss")
@@ -53,7 +53,7 @@ def test_the_best_is_that_of_the_score_that_chooses() -> None:
 
 
 @pytest.mark.parametrize("classes", [0, 2])
-def test_dice_of_training_patches_counts_what_is_not_excluded(classes: int) -> None:
+def test_dice_of_training_patches_ignores_excluded_voxels(classes: int) -> None:
     names = [f"class_{name}" for name in "ab"] if classes else ["foreground", "distance"]
     module = SegmentationModule(
         backbone=torch.nn.Identity(),
@@ -65,7 +65,7 @@ def test_dice_of_training_patches_counts_what_is_not_excluded(classes: int) -> N
     true = torch.zeros(1, 2, 4, 4)
     true[:, :, :2] = 1
     logits = torch.full((1, 2, 4, 4), -5.0)
-    logits[:, 0, :1], logits[:, 1] = 5.0, 5.0  # 4 of 8 found; all 16 said to be
+    logits[:, 0, :1], logits[:, 1] = 5.0, 5.0  # predicted: 4 of 8 voxels; all 16 voxels
     batch = {"image": logits, "target": true, "weight": torch.ones(1, 1, 4, 4)}
     found = module.training_step(batch, 0)["dice"]
     first, second = 2 * 4 / (8 + 4), 2 * 8 / (8 + 16)

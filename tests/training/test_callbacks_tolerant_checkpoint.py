@@ -1,4 +1,4 @@
-"""The checkpoint that is kept: the latest of those that are as good as the best."""
+"""The best checkpoint is the latest one whose score is close enough to the best."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cytoloop.training.callbacks.tolerant_checkpoint import TolerantModelCheckpo
 
 
 class Scored(lightning.LightningModule):
-    """Each epoch has the score that is told."""
+    """A module with given scores, one for each epoch; its only weight is the epoch."""
 
     def __init__(self, scores: list[float]) -> None:
         super().__init__()
@@ -35,7 +35,7 @@ class Scored(lightning.LightningModule):
 def kept(
     folder: Path, scores: list[float], resume: bool = False, epochs: int = 0, **rule: object
 ) -> tuple[int, float]:
-    """Return the epoch that is kept, and its score."""
+    """Return the epoch of the checkpoint that is kept, and its score."""
     best = TolerantModelCheckpoint(
         monitor="score", dirpath=folder, filename="best", enable_version_counter=False,
         **{"mode": "max", **rule},
@@ -71,13 +71,13 @@ def kept(
         ([0.4, 0.38, 0.39, 0.5], {"mode": "min"}, 1),
     ],
 )
-def test_a_little_below_the_best_is_as_good(
+def test_a_score_within_the_tolerance_is_as_good_as_the_best(
     tmp_path: Path, scores: list[float], rule: dict, epoch: int
 ) -> None:
     assert kept(tmp_path, scores, **rule) == (epoch, pytest.approx(scores[epoch]))
 
 
-def test_small_steps_down_do_not_add_up_also_after_a_stop(tmp_path: Path) -> None:
+def test_the_tolerance_is_measured_from_the_best_score_also_after_a_resume(tmp_path: Path) -> None:
     scores = [0.6, 0.58, 0.561, 0.555, 0.54, 0.52]
     assert kept(tmp_path / "whole", scores) == (2, pytest.approx(0.561))
     kept(tmp_path / "cut", scores, epochs=2)

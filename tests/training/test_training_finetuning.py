@@ -1,7 +1,9 @@
-"""Fine-tuning: weights fitted to other heads and channels, frozen layers, falling rates."""
+"""Fine-tuning: transfer to other heads and channels, frozen layers, layer-wise decay."""
 
 from __future__ import annotations
 
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,11 +13,12 @@ from monai.networks.nets import DynUNet
 from torch import nn
 
 from cytoloop.errors import ConfigError, ModelError
-from cytoloop.model.layer_decay import decaying_groups
+from cytoloop.model.layer_decay import layer_decay_groups
 from cytoloop.model.transfer import transfer
-from cytoloop.training.callbacks.freeze import Frozen
+from cytoloop.training.callbacks.freeze import FreezeLayers
+from cytoloop.training.callbacks.warm_start import WarmStart
 
-GENTLE_NAMES = r"(^|\.)(input_block|downsamples|bottleneck)(\.|$)"
+ENCODER = r"(^|\.)(input_block|downsamples|bottleneck)(\.|$)"
 
 
 def network(channels: int = 1, heads: int = 1, seed: int = 0, **changes: Any) -> DynUNet:
@@ -39,7 +42,7 @@ def answer(net: nn.Module, state: dict[str, torch.Tensor], x: torch.Tensor) -> t
         return net.eval()(x)
 
 
-def test_a_head_that_both_have_says_the_same_and_a_new_one_starts_anew() -> None:
+def test_common_heads_keep_their_output_and_new_heads_are_initialised() -> None:
     old, new = network(), network(heads=2, seed=1)
     there, here = image(), image(["foreground", "distance"])
     found = transfer("m", old.state_dict(), new.state_dict(), there, here)
@@ -56,7 +59,7 @@ def test_a_head_that_both_have_says_the_same_and_a_new_one_starts_anew() -> None
     torch.testing.assert_close(answer(old, back.state, x), both[:, :1])
 
 
-def test_channels_go_by_their_names_or_share_the_mean() -> None:
+def test_channels_are_matched_by_name_or_averaged() -> None:
     old = network(channels=2)
     there = image(names=["DAPI", "GFP"])
     one = transfer("m", old.state_dict(), network(seed=1).state_dict(), there, image(names=["GFP"]))
@@ -72,7 +75,7 @@ def test_channels_go_by_their_names_or_share_the_mean() -> None:
     assert any("2 channels to 3 (their mean)" in line for line in three.summary())
 
 
-def test_what_cannot_be_fitted_is_refused_or_starts_anew() -> None:
+def test_weights_that_do_not_fit_are_refused_or_initialised() -> None:
     old, new = network(), network(filters=[4, 8, 16], seed=1)
     with pytest.raises(ModelError, match="do not fit") as error:
         transfer("m", old.state_dict(), new.state_dict(), image(), image())
@@ -85,6 +88,20 @@ def test_what_cannot_be_fitted_is_refused_or_starts_anew() -> None:
     other = {**old.state_dict(), "strange.weight": torch.zeros(2)}
     with pytest.raises(ModelError, match=r"strange.weight: only in the checkpoint"):
         transfer("m", other, network().state_dict(), image(), image())
+
+
+def test_a_warm_start_lists_weights_that_do_not_fit(tmp_path: Path) -> None:
+    state = {f"backbone.{name}": value for name, value in network().state_dict().items()}
+    first = next(iter(state))
+    shape, state[first] = tuple(state[first].shape), torch.ones(3)
+    state["backbone.other"] = torch.ones(1)
+    content = {"state_dict": state, "hyper_parameters": {"backbone": {}, "image": {}}}
+    torch.save(content, tmp_path / "a.ckpt")
+    with pytest.raises(ModelError, match="do not fit") as caught:
+        WarmStart(tmp_path / "a.ckpt").setup(SimpleNamespace(), Tiny(), "fit")  # type: ignore
+    text = str(caught.value)
+    assert "backbone.other: only in the checkpoint" in text
+    assert f"{first}: shape (3,) but the network's is {shape}" in text
 
 
 class Tiny(LightningModule):
@@ -103,7 +120,7 @@ class Tiny(LightningModule):
         return torch.optim.AdamW(self.parameters(), 0.01)
 
 
-def train(frozen: Frozen, epochs: int = 2) -> tuple[dict, list[dict]]:
+def train(frozen: FreezeLayers, epochs: int = 2) -> tuple[dict, list[dict]]:
     module = Tiny()
     first = {k: v.clone() for k, v in module.backbone.state_dict().items()}
     data = torch.utils.data.DataLoader(torch.randn(8, 1, 16, 16), batch_size=4)
@@ -115,11 +132,11 @@ def train(frozen: Frozen, epochs: int = 2) -> tuple[dict, list[dict]]:
     return first, module.seen
 
 
-def test_the_encoder_is_frozen_for_its_epochs_and_then_learns() -> None:
-    first, (one, two) = train(Frozen(GENTLE_NAMES, epochs=1))
+def test_the_encoder_is_frozen_for_some_epochs_and_then_learns() -> None:
+    first, (one, two) = train(FreezeLayers(ENCODER, epochs=1))
     encoder = [k for k in first if k.startswith(("input_block", "downsamples", "bottleneck"))]
     changed = [k for k in encoder if not torch.equal(first[k], one[k])]
-    # the count of batches of batch norm is no weight and does no harm
+    # batch norm counts its batches; the count has no effect
     assert encoder and not [k for k in changed if "num_batches" not in k]
     assert not torch.equal(
         first["output_block.conv.conv.weight"], one["output_block.conv.conv.weight"]
@@ -128,21 +145,21 @@ def test_the_encoder_is_frozen_for_its_epochs_and_then_learns() -> None:
 
 
 @pytest.mark.parametrize("names", ["nothing_like_it", "."])
-def test_freezing_nothing_or_everything_is_refused(names: str) -> None:
-    with pytest.raises(ConfigError, match="of the network's"):
-        train(Frozen(names))
+def test_freezing_no_weights_or_all_weights_is_refused(names: str) -> None:
+    with pytest.raises(ConfigError, match=r"matches \d+ of the network's \d+ weights"):
+        train(FreezeLayers(names))
 
 
-def test_impossible_settings_are_refused() -> None:
-    with pytest.raises(ConfigError, match="names"):
-        Frozen("(")
+def test_wrong_settings_are_refused() -> None:
+    with pytest.raises(ConfigError, match="names: .* is not a regular expression"):
+        FreezeLayers("(")
     with pytest.raises(ConfigError, match="epochs"):
-        Frozen("a", 0)
+        FreezeLayers("a", 0)
 
 
-def test_rates_fall_towards_the_input_and_every_weight_has_one() -> None:
+def test_rates_fall_towards_the_input_and_every_weight_has_a_rate() -> None:
     net = network()
-    groups = decaying_groups(net, 0.1, 0.5)
+    groups = layer_decay_groups(net, 0.1, 0.5)
     rates = [group["lr"] for group in groups]
     assert rates == sorted(rates) and rates[-1] == 0.1 and rates[0] == pytest.approx(rates[1] / 2)
     held = [id(p) for group in groups for p in group["params"]]

@@ -1,1 +1,1 @@
-"""The network: a LightningModule on CytoDL's BaseModel, heads, losses, checkpoints."""
+"""The model: LightningModule, heads, losses, checkpoints; importers and exporters."""

@@ -1,4 +1,4 @@
-"""What the hardware is good at: precision and memory by measured speed, not by fashion."""
+"""Choices that depend on the hardware: precision, memory layout, devices, memory allocation."""
 
 from __future__ import annotations
 
@@ -12,37 +12,56 @@ from typing import Any
 import psutil
 import torch
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.modules.instancenorm import _InstanceNorm
 
-INNERMOST = {2: torch.channels_last, 3: torch.channels_last_3d}
-"""Layouts with channels innermost, by spatial dimensions."""
+CHANNELS_LAST = {2: torch.channels_last, 3: torch.channels_last_3d}
+"""Memory formats by the number of spatial dimensions."""
+_BATCH_NORM = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+_SAMPLE_NORM = (
+    *(nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d),
+    *(nn.GroupNorm, nn.LayerNorm),
+)
+_CPU_INFO = Path("/proc/cpuinfo")  # Linux
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD of malloc.h
 
 
 def choose_precision(accelerator: str = "auto") -> str:
-    """Return Lightning's precision for this machine: ``bf16-mixed`` where it is fast, else ``32``.
+    """Return Lightning's precision for this machine.
 
-    On a CPU with AVX-512 bf16 or AMX, bf16 halves the time of a step (measured); without them
-    it is emulated and slower. CUDA cards of 2020 and later have it.
+    On a CPU with AVX-512 bf16 or AMX, bf16 halves the time of a step (measured); other CPUs emulate
+    it and are slower. CUDA cards of 2020 and later compute in bf16, older ones in fp16.
 
     Parameters
     ----------
     accelerator : str
         Lightning's name: auto, cpu, gpu, cuda, mps.
+
+    Returns
+    -------
+    str
+        ``bf16-mixed``, ``16-mixed`` or ``32``.
     """
     if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
         return "bf16-mixed" if torch.cuda.is_bf16_supported() else "16-mixed"
-    if accelerator in ("auto", "cpu") and not _has_mps(accelerator):
-        return "bf16-mixed" if cpu_has_fast_bf16() else "32"
+    uses_mps = accelerator == "auto" and torch.backends.mps.is_available()
+    if accelerator in ("auto", "cpu") and not uses_mps and has_fast_cpu_bf16():
+        return "bf16-mixed"
     return "32"
 
 
-def faster_channels_last(network: nn.Module, device: str) -> bool:
-    """Tell whether a network is faster with the channels of each voxel side by side in memory.
+def has_fast_cpu_bf16() -> bool:
+    """Return whether the CPU has instructions for bf16 (AVX-512 bf16 or AMX)."""
+    read_capabilities = getattr(torch.cpu, "get_capabilities", None)
+    if read_capabilities is not None:
+        found = read_capabilities()
+        return bool(found.get("avx512_bf16") or found.get("amx_tile"))
+    return bool({"avx512_bf16", "amx_tile"} & set(_cpu_info("flags").split()))  # older torch
 
-    With batch norm on a CPU a training step is, 1.2 to 1.4 times in 3D and 1.3 to 1.5 times in 2D;
-    with instance norm it is slower, 0.8 to 1.0 times (measured). On a GPU it was not measured.
+
+def is_channels_last_faster(network: nn.Module, device: str) -> bool:
+    """Return whether a training step is faster in the channels-last memory format.
+
+    With batch norm on a CPU it is 1.2 to 1.4 times as fast in 3D and 1.3 to 1.5 times in 2D. With
+    instance norm it is 0.8 to 1.0 times as fast (measured). GPUs were not measured.
 
     Parameters
     ----------
@@ -50,26 +69,26 @@ def faster_channels_last(network: nn.Module, device: str) -> bool:
     device : str
         Type of the device: cpu, cuda, mps.
     """
-    kinds = {type(part) for part in network.modules()}
-    batch = any(issubclass(kind, _BatchNorm) for kind in kinds)
-    each = any(issubclass(kind, (_InstanceNorm, nn.GroupNorm, nn.LayerNorm)) for kind in kinds)
-    return device == "cpu" and batch and not each
+    layers = list(network.modules())
+    batch = any(isinstance(layer, _BATCH_NORM) for layer in layers)
+    sample = any(isinstance(layer, _SAMPLE_NORM) for layer in layers)
+    return device == "cpu" and batch and not sample
 
 
-def put_channels_last(network: nn.Module, spatial_dims: int) -> None:
-    """Keep a network's weights, and with them what it computes, with channels innermost."""
-    network.to(memory_format=INNERMOST[spatial_dims])  # type: ignore[call-overload]
+def use_channels_last(network: nn.Module, spatial_dims: int) -> None:
+    """Convert a network's weights to the channels-last memory format, in place."""
+    network.to(memory_format=CHANNELS_LAST[spatial_dims])  # type: ignore[call-overload]
 
 
-def devices_of(accelerator: str, devices: Any) -> list[str]:
-    """Return names of the accelerators that a training will use, ``cpu``, ``mps`` or ``cuda-ID``.
+def device_names(accelerator: str, devices: Any) -> list[str]:
+    """Return the names of the devices that a training uses: ``cpu``, ``mps`` or ``cuda-ID``.
 
     Parameters
     ----------
     accelerator : str
-        Lightning's name.
+        Lightning's name: auto, cpu, gpu, cuda, mps.
     devices : int, str or list of int
-        Lightning's: so many, ``auto`` or -1 for all, or which.
+        Lightning's value: a number of devices, ``auto`` or -1 for all, or a list of indices.
     """
     if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
         every = range(torch.cuda.device_count())
@@ -84,19 +103,14 @@ def devices_of(accelerator: str, devices: Any) -> list[str]:
 
 
 def describe_hardware() -> dict[str, str]:
-    """Return what a training ran on: processor, cores, memory, and GPUs with their driver."""
+    """Return the hardware of this machine: processor, cores, memory, GPUs and CUDA version."""
     memory = psutil.virtual_memory().total / 2**30
     found = {
-        "cpu": platform.processor() or platform.machine(),
+        "cpu": _cpu_info("model name") or platform.processor() or platform.machine(),
         "cores": str(os.cpu_count()),
         "threads": str(torch.get_num_threads()),
         "memory_gib": f"{memory:.1f}",
     }
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        names = [line for line in info.read_text().splitlines() if line.startswith("model name")]
-        if names:
-            found["cpu"] = names[0].partition(":")[2].strip()
     if torch.cuda.is_available():
         gpus = [torch.cuda.get_device_properties(n) for n in range(torch.cuda.device_count())]
         found["gpu"] = ", ".join(f"{gpu.name} {gpu.total_memory / 2**30:.0f} GiB" for gpu in gpus)
@@ -104,27 +118,20 @@ def describe_hardware() -> dict[str, str]:
     return found
 
 
-def cpu_has_fast_bf16() -> bool:
-    """Tell whether the CPU computes in bf16 itself (AVX-512 bf16 or AMX)."""
-    tests = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    return any(getattr(torch.cpu, name, lambda: False)() for name in tests)
-
-
-def _has_mps(accelerator: str) -> bool:
-    return accelerator == "auto" and torch.backends.mps.is_available()
+def _cpu_info(name: str) -> str:
+    """Return an entry of the first processor in /proc/cpuinfo; empty where there is none."""
+    if not _CPU_INFO.is_file():
+        return ""
+    lines = _CPU_INFO.read_text().splitlines()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith(name)), "")
 
 
 def keep_freed_memory() -> bool:
-    """Let this process keep memory that it frees, for the next step needs as much again.
+    """Make this process keep the memory that it frees, for the next step; return if it was set.
 
-    glibc hands every freed block of more than 128 KiB back to the system, which clears it page by
-    page when the next step asks for it: a tenth of a training step, and half of preparing a
-    patch (measured). The process then stays as large as its largest step.
-
-    Returns
-    -------
-    bool
-        Whether there was anything to set (Linux with glibc).
+    glibc returns each freed block of more than 128 KiB to the system, which clears it page by page
+    at the next use: 10 % of a training step and half of the time to prepare a patch (measured). The
+    process then stays as large as its largest step. Only Linux with glibc has this setting.
     """
     if not sys.platform.startswith("linux"):
         return False

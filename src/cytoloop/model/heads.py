@@ -1,24 +1,30 @@
-"""Heads: what a channel of the network's output means, and how it is learned.
+"""Heads: the loss and the activation of one output channel of the network.
 
-A head has no weights of its own (like CytoDL's segmentation heads), so a checkpoint's keys are
-`backbone.*` and can be exchanged with CytoDL.
+A head has no weights of its own (like CytoDL's segmentation heads). The keys of a checkpoint are
+therefore ``backbone.*``, as in CytoDL.
 """
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from torch import Tensor, nn
+
+from cytoloop.bounds import Bounds
 
 
 class Head(nn.Module):
-    """One channel of the network's output, a number in [0, 1] for each voxel.
+    """One output channel of the network, a number in [0, 1] for each voxel.
 
     Parameters
     ----------
     loss : Module
         Called with (logits, target, weight).
     loss_weight : float
-        Of this head's loss in the sum over all heads, 0 or more.
+        Weight of this head's loss in the sum over all heads, 0 or more.
     """
+
+    BOUNDS: ClassVar[tuple[Bounds, ...]] = (Bounds("loss_weight", 0.0, 1000.0, whole=False),)
 
     def __init__(self, loss: nn.Module, loss_weight: float = 1.0) -> None:
         super().__init__()
@@ -26,9 +32,9 @@ class Head(nn.Module):
         self.loss_weight = loss_weight
 
     def forward(self, features: Tensor) -> Tensor:
-        """Return logits (B, 1, [Z,] Y, X) from this head's channel of the network's output."""
+        """Return logits (B, 1, [Z,] Y, X): this head's channel of the network's output."""
         return features
 
     def probability(self, logits: Tensor) -> Tensor:
-        """Return values in [0, 1], float32, same shape."""
+        """Return the sigmoid of logits: values in [0, 1], float32, same shape."""
         return logits.float().sigmoid()

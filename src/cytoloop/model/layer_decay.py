@@ -1,4 +1,4 @@
-"""Learning rates that fall from the output of a network towards its input."""
+"""Layer-wise learning-rate decay: smaller rates for layers nearer to the input."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from typing import Any
 from torch import nn
 
 
-def decaying_groups(network: nn.Module, lr: float, decay: float) -> list[dict[str, Any]]:
-    """Return the weights of a network in groups whose rate falls towards the input.
+def layer_decay_groups(network: nn.Module, lr: float, decay: float) -> list[dict[str, Any]]:
+    """Return the optimizer's parameter groups, one for each stage of the network.
 
-    A stage is a child of the network, or an item of one that is a list; networks register them
-    from the input to the output.
+    A stage is a child module of the network, or an item of a child that is a list. The order in
+    which networks register them is taken as the order from input to output.
 
     Parameters
     ----------
     network : Module
     lr : float
-        Of the last stage.
+        Learning rate of the last stage.
     decay : float
-        From one stage to the one before it, (0, 1].
+        Factor of the rate from each stage to the stage before it, (0, 1].
     """
     seen: set[int] = set()
     stages = []
@@ -34,5 +34,6 @@ def decaying_groups(network: nn.Module, lr: float, decay: float) -> list[dict[st
 
 
 def _stages(network: nn.Module) -> Iterator[nn.Module]:
+    """Yield the stages of a network in the order of registration."""
     for child in network.children():
         yield from child if isinstance(child, (nn.ModuleList, nn.Sequential)) else [child]

@@ -1,27 +1,32 @@
-"""Losses that are blind to excluded voxels: their value and gradient do not depend on them.
+"""Losses that ignore excluded voxels: value and gradient do not depend on them.
 
-Each is called with logits (B, K, [Z,] Y, X) of any float dtype, a target of the same shape (0 or 1;
-0 to 1 for depths) and a weight (B, 1, [Z,] Y, X), 0 = excluded, and returns a scalar. A weight that
-is 0 everywhere gives a loss of 0 with zero gradient.
+Call each loss with logits (B, K, [Z,] Y, X) of any float dtype, a target of the same shape (0 or 1;
+0 to 1 for a distance or contour map) and a weight (B, 1, [Z,] Y, X), 0 = excluded. It returns a
+scalar. If all voxels are excluded, the loss is 0 and its gradient is 0.
+
+Each class has ``BOUNDS``: the bounds of each number in its config.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import reduce
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-_SHALLOW = 0.01
-"""A depth this much below both sides is none: maps have 255 levels, and objects rough outlines."""
+from cytoloop.bounds import Bounds
+
+_MIN_VALLEY_DEPTH = 0.01
+"""Shallower valleys are ignored: maps have steps of 1/255, and outlines of objects are rough."""
 
 
-def blinded(logits: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the three in float32 and of one shape, zero where voxels are excluded.
+def mask_excluded(logits: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return all three as float32 of one shape, 0 in excluded voxels.
 
-    ``where`` rather than a product: 0 * inf is NaN, and so would be the gradient.
+    Multiplying by the weight is not enough: 0 * inf is NaN, and so is its gradient.
     """
     counted = (weight > 0).expand_as(logits)
     return (
@@ -32,65 +37,78 @@ def blinded(logits: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, Ten
 
 
 class DiceCELoss(nn.Module):
-    """Soft Dice plus binary cross-entropy over the voxels that count.
+    """Soft Dice plus binary cross-entropy.
 
-    The Dice term (Milletari et al. 2016, V-Net, squared denominator left out as in nnU-Net) is
-    taken over the whole batch, so that a patch without foreground does not dominate.
+    The Dice term (Milletari et al. 2016, V-Net, without squares in the denominator, as in nnU-Net)
+    is computed over the whole batch: a patch without foreground does not dominate it.
 
     Parameters
     ----------
-    dice, cross_entropy : float
+    lambda_dice, lambda_ce : float
         Weights of the two terms.
     """
 
-    def __init__(self, dice: float = 1.0, cross_entropy: float = 1.0) -> None:
+    BOUNDS: ClassVar[tuple[Bounds, ...]] = (
+        Bounds("lambda_dice", 0.0, 1000.0, whole=False),
+        Bounds("lambda_ce", 0.0, 1000.0, whole=False),
+    )
+
+    def __init__(self, lambda_dice: float = 1.0, lambda_ce: float = 1.0) -> None:
         super().__init__()
         self.dice = TverskyLoss()
-        self.loss_weights = (dice, cross_entropy)
+        self.lambda_dice = lambda_dice
+        self.lambda_ce = lambda_ce
 
     def forward(self, logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
         """Return the loss, a scalar."""
         dice = self.dice(logits, target, weight)
-        logits, target, weight = blinded(logits, target, weight)
+        logits, target, weight = mask_excluded(logits, target, weight)
         entropy = functional.binary_cross_entropy_with_logits(logits, target, reduction="none")
         entropy = (weight * entropy).sum() / weight.sum().clamp(min=1.0)
-        return self.loss_weights[0] * dice + self.loss_weights[1] * entropy
+        return self.lambda_dice * dice + self.lambda_ce * entropy
 
 
 class TverskyLoss(nn.Module):
-    """One minus the Tversky index over the whole batch (Salehi et al. 2017).
+    """One minus the Tversky index, computed over the whole batch (Salehi et al. 2017).
 
     Parameters
     ----------
-    false_positives, false_negatives : float
-        What each kind of error weighs; 0.5 and 0.5 is Dice. More for false negatives finds more
-        of thin or dim structures.
+    alpha, beta : float
+        Weights of false positives and of false negatives. 0.5 and 0.5 give Dice; a larger beta
+        finds more of thin or dim structures.
     """
 
-    def __init__(self, false_positives: float = 0.5, false_negatives: float = 0.5) -> None:
+    BOUNDS: ClassVar[tuple[Bounds, ...]] = (
+        Bounds("alpha", 0.0, 1.0, whole=False),
+        Bounds("beta", 0.0, 1.0, whole=False),
+    )
+
+    def __init__(self, alpha: float = 0.5, beta: float = 0.5) -> None:
         super().__init__()
-        self.false_positives = false_positives
-        self.false_negatives = false_negatives
+        self.alpha = alpha
+        self.beta = beta
 
     def forward(self, logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
         """Return the loss, a scalar."""
-        logits, target, weight = blinded(logits, target, weight)
+        logits, target, weight = mask_excluded(logits, target, weight)
         probability = weight * logits.sigmoid()
         axes = [0, *range(2, logits.ndim)]
-        both = (probability * target).sum(axes)
-        wrong = self.false_positives * (probability.sum(axes) - both)
-        wrong = wrong + self.false_negatives * ((weight * target).sum(axes) - both)
-        return (1.0 - (both + 0.5) / (both + wrong + 0.5)).mean()
+        hits = (probability * target).sum(axes)
+        errors = self.alpha * (probability.sum(axes) - hits)
+        errors = errors + self.beta * ((weight * target).sum(axes) - hits)
+        return (1.0 - (hits + 0.5) / (hits + errors + 0.5)).mean()
 
 
 class FocalLoss(nn.Module):
-    """Cross-entropy of the voxels that are hard to tell (Lin et al. 2017).
+    """Binary cross-entropy with more weight on voxels that are classified badly (Lin et al. 2017).
 
     Parameters
     ----------
     gamma : float
-        How little voxels count that are told well; 0 is cross-entropy.
+        Exponent of the weight |probability - target|; 0 gives cross-entropy.
     """
+
+    BOUNDS: ClassVar[tuple[Bounds, ...]] = (Bounds("gamma", 0.0, 10.0, whole=False),)
 
     def __init__(self, gamma: float = 2.0) -> None:
         super().__init__()
@@ -98,127 +116,142 @@ class FocalLoss(nn.Module):
 
     def forward(self, logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
         """Return the loss, a scalar."""
-        logits, target, weight = blinded(logits, target, weight)
+        logits, target, weight = mask_excluded(logits, target, weight)
         entropy = functional.binary_cross_entropy_with_logits(logits, target, reduction="none")
-        missing = (logits.sigmoid() - target).abs()
-        return (weight * missing**self.gamma * entropy).sum() / weight.sum().clamp(min=1.0)
+        error = (logits.sigmoid() - target).abs()
+        return (weight * error**self.gamma * entropy).sum() / weight.sum().clamp(min=1.0)
 
 
 class CenterlineDiceLoss(nn.Module):
-    """One minus clDice: whether thin structures are connected (Shit et al. 2021).
+    """One minus soft clDice: penalises breaks in thin structures (Shit et al. 2021).
 
     Parameters
     ----------
-    thickness : int
-        Steps of erosion that make a skeleton: half the width of the thickest structure, in voxels.
+    iterations : int
+        Erosions that make the soft skeleton: half the width of the thickest structure, in voxels.
     """
 
-    def __init__(self, thickness: int = 5) -> None:
+    BOUNDS: ClassVar[tuple[Bounds, ...]] = (Bounds("iterations", 1, 64),)
+
+    def __init__(self, iterations: int = 5) -> None:
         super().__init__()
-        self.thickness = thickness
+        self.iterations = iterations
 
     def forward(self, logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
         """Return the loss, a scalar."""
-        logits, target, weight = blinded(logits, target, weight)
+        logits, target, weight = mask_excluded(logits, target, weight)
         counted = (weight > 0).float()
-        found = logits.sigmoid() * counted
+        predicted = logits.sigmoid() * counted
         axes = [0, *range(2, logits.ndim)]
 
-        def share(line: Tensor, body: Tensor) -> Tensor:
-            """How much of a line lies in a body."""
-            return ((line * body).sum(axes) + 1.0) / (line.sum(axes) + 1.0)
+        def covered(skeleton: Tensor, mask: Tensor) -> Tensor:
+            """Return the fraction of a skeleton that lies inside a mask."""
+            return ((skeleton * mask).sum(axes) + 1.0) / (skeleton.sum(axes) + 1.0)
 
-        precision = share(self._skeleton(found) * counted, target)
-        recall = share(self._skeleton(target) * counted, found)
+        precision = covered(self._skeleton(predicted) * counted, target)
+        recall = covered(self._skeleton(target) * counted, predicted)
         loss = 1.0 - 2.0 * precision * recall / (precision + recall)
         return loss.mean() * counted.amax()
 
-    def _skeleton(self, body: Tensor) -> Tensor:
-        """Return a soft skeleton: what opening takes away at each step of erosion."""
-        line = functional.relu(body - _dilated(_eroded(body)))
-        for _ in range(self.thickness):
-            body = _eroded(body)
-            rest = functional.relu(body - _dilated(_eroded(body)))
-            line = line + functional.relu(rest - line * rest)
-        return line
+    def _skeleton(self, mask: Tensor) -> Tensor:
+        """Return the soft skeleton: what an opening removes, summed over the erosions."""
+        skeleton = functional.relu(mask - _dilate(_erode(mask)))
+        for _ in range(self.iterations):
+            mask = _erode(mask)
+            removed = functional.relu(mask - _dilate(_erode(mask)))
+            skeleton = skeleton + functional.relu(removed - skeleton * removed)
+        return skeleton
 
 
 class DistanceLoss(nn.Module):
-    """Mean error of a map in [0, 1], in objects as much as elsewhere.
+    """Mean error of a map in [0, 1], balanced between objects and background.
 
-    Most voxels are background, where the map is 0: without a balance the error inside objects
-    would hardly count.
+    The target is the normalised distance map (0 at the border of an object and in background, 1 at
+    its centre) or a blurred contour map. Most voxels are background with target 0: without the
+    balance, errors inside objects hardly count.
 
     Parameters
     ----------
-    background : float
-        Share of the error in the background, [0, 1).
+    background_weight : float
+        Weight of the mean error in background; the mean error inside objects has the rest to 1.
     power : float
-        1: absolute error; 2: squared error.
+        Exponent of the error. 1: absolute error; 2: squared error.
     gap_weight : float
-        What a voxel between objects counts, where another one counts 1, as in U-Net (Ronneberger et
-        al. 2015): few voxels, on which it hangs whether objects that touch are parted.
+        Weight of voxels in the gap between two objects, as in U-Net (Ronneberger et al. 2015).
+        These voxels are rare but separate objects that touch. Other voxels have weight 1.
     gap_radius : int
-        Half the width of what is between, in voxels, 1 or more.
+        Half the width of a gap, in voxels, see `gap_mask`.
     """
+
+    BOUNDS: ClassVar[tuple[Bounds, ...]] = (
+        Bounds("background_weight", 0.0, 0.99, whole=False),
+        Bounds("power", 0.1, 4.0, whole=False),
+        Bounds("gap_weight", 1.0, 100.0, whole=False),
+        Bounds("gap_radius", 1, 16),
+    )
 
     def __init__(
         self,
-        background: float = 0.3,
+        background_weight: float = 0.3,
         power: float = 1.0,
         gap_weight: float = 1.0,
         gap_radius: int = 1,
     ) -> None:
         super().__init__()
-        self.background = background
+        self.background_weight = background_weight
         self.power = power
         self.gap_weight = gap_weight
         self.gap_radius = gap_radius
 
     def forward(self, logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
         """Return the loss, a scalar."""
-        logits, target, weight = blinded(logits, target, weight)
+        logits, target, weight = mask_excluded(logits, target, weight)
         error = (logits.sigmoid() - target).abs() ** self.power
         if self.gap_weight != 1:
-            weight = torch.where(valleys(target, self.gap_radius), self.gap_weight * weight, weight)
+            gaps = gap_mask(target, self.gap_radius)
+            weight = torch.where(gaps, self.gap_weight * weight, weight)
         inside = weight * (target > 0)
         outside = weight - inside
-        return (1 - self.background) * (inside * error).sum() / inside.sum().clamp(min=1.0) + (
-            self.background * (outside * error).sum() / outside.sum().clamp(min=1.0)
+        inside_loss = (1 - self.background_weight) * (inside * error).sum()
+        outside_loss = self.background_weight * (outside * error).sum()
+        return inside_loss / inside.sum().clamp(min=1.0) + (
+            outside_loss / outside.sum().clamp(min=1.0)
         )
 
 
-def valleys(depth: Tensor, gap_radius: int) -> Tensor:
-    """Return where depths are lower than on both sides: between objects that touch, or nearly.
+def gap_mask(distance: Tensor, radius: int) -> Tensor:
+    """Return the voxels in gaps between objects: the valleys of the distance map.
 
-    What a grey closing fills; a slope, however steep, is none, and what lies beyond the borders of
-    the patch goes on as it is there.
+    A valley is what a grey closing fills (black top-hat). A slope is not a valley. Beyond the
+    border of the patch the map is continued with its border values.
 
     Parameters
     ----------
-    depth : Tensor
+    distance : Tensor
         (B, K, [Z,] Y, X), 0 to 1.
-    gap_radius : int
-        Voxels to either side.
+    radius : int
+        Voxels on either side of the middle of a gap, 1 or more.
 
     Returns
     -------
     Tensor of bool
         Same shape.
     """
-    closed = -_greatest(-_greatest(_widened(depth, 2 * gap_radius), gap_radius), gap_radius)
-    return closed - depth > _SHALLOW
+    closed = -_box_maximum(-_box_maximum(_pad(distance, 2 * radius), radius), radius)
+    return closed - distance > _MIN_VALLEY_DEPTH
 
 
 class SumLoss(nn.Module):
-    """Several losses added up.
+    """Weighted sum of losses.
 
     Parameters
     ----------
     losses : mapping of str to Module
     loss_weights : mapping of str to float, optional
-        Of each in the sum; 1 where none is given.
+        Weight of each loss in the sum; 1 if not given.
     """
+
+    BOUNDS: ClassVar[tuple[Bounds, ...]] = (Bounds("loss_weights", 0.0, 1000.0, whole=False),)
 
     def __init__(
         self, losses: Mapping[str, nn.Module], loss_weights: Mapping[str, float] | None = None
@@ -236,31 +269,31 @@ class SumLoss(nn.Module):
         return torch.stack(parts).sum()
 
 
-def _eroded(body: Tensor) -> Tensor:
-    """Return the least of each voxel's neighbours along the axes."""
-    pool = functional.max_pool2d if body.ndim == 4 else functional.max_pool3d
-    axes = body.ndim - 2
-    found = body
+def _erode(mask: Tensor) -> Tensor:
+    """Return the minimum over each voxel and its neighbours along the axes."""
+    pool = functional.max_pool2d if mask.ndim == 4 else functional.max_pool3d
+    axes = mask.ndim - 2
+    eroded = mask
     for axis in range(axes):
         size = [3 if a == axis else 1 for a in range(axes)]
-        found = torch.minimum(found, -pool(-body, size, 1, [n // 2 for n in size]))
-    return found
+        eroded = torch.minimum(eroded, -pool(-mask, size, 1, [n // 2 for n in size]))
+    return eroded
 
 
-def _greatest(body: Tensor, gap_radius: int) -> Tensor:
-    """Return the greatest in each box of 2 gap_radius + 1 voxels, where it lies inside."""
-    for axis in range(2, body.ndim):  # several times as fast as pooling, on a CPU
-        count = body.shape[axis] - 2 * gap_radius
-        shifted = [body.narrow(axis, start, count) for start in range(2 * gap_radius + 1)]
-        body = reduce(torch.maximum, shifted)
-    return body
+def _dilate(mask: Tensor) -> Tensor:
+    """Return the maximum over each voxel and all its neighbours, diagonal ones too."""
+    return _box_maximum(_pad(mask, 1), 1)
 
 
-def _widened(body: Tensor, width: int) -> Tensor:
-    """Return a map that goes on beyond its borders as it is there."""
-    return functional.pad(body, [width] * 2 * (body.ndim - 2), mode="replicate")
+def _box_maximum(values: Tensor, radius: int) -> Tensor:
+    """Return the maximum over each box of 2 radius + 1 voxels a side, without padding."""
+    for axis in range(2, values.ndim):  # several times as fast as pooling on a CPU
+        count = values.shape[axis] - 2 * radius
+        shifted = [values.narrow(axis, start, count) for start in range(2 * radius + 1)]
+        values = reduce(torch.maximum, shifted)
+    return values
 
 
-def _dilated(body: Tensor) -> Tensor:
-    """Return the greatest of each voxel's neighbours, over edges and corners too."""
-    return _greatest(_widened(body, 1), 1)
+def _pad(values: Tensor, width: int) -> Tensor:
+    """Return a map continued by ``width`` voxels on every side with its border values."""
+    return functional.pad(values, [width] * 2 * (values.ndim - 2), mode="replicate")

@@ -1,4 +1,4 @@
-"""The LightningModule: patches in training, whole images in validation."""
+"""The LightningModule: trains on patches, validates on whole images."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from cytoloop.errors import ConfigError
 from cytoloop.model.class_scores import ClassCounts
-from cytoloop.model.hardware import INNERMOST, faster_channels_last, put_channels_last
-from cytoloop.model.layer_decay import decaying_groups
+from cytoloop.model.hardware import CHANNELS_LAST, is_channels_last_faster, use_channels_last
+from cytoloop.model.layer_decay import layer_decay_groups
 from cytoloop.truth.classes import class_names
 from cytoloop.version import __version__
 
@@ -23,43 +23,43 @@ Batch = dict[str, Any]
 
 
 class SegmentationModule(LightningModule):
-    """A network with heads.
+    """A network whose output channels are heads.
 
     A batch has ``image`` (B, C, [Z,] Y, X) float32, ``target`` (B, K, [Z,] Y, X) float32 and
-    ``weight`` (B, 1, [Z,] Y, X) float32, 0 = excluded; K is the number of heads. The first head
-    is the foreground, or every head is a class. The state dict has the keys of CytoDL's
-    `MultiTaskIm2Im`, ``backbone.*``, so that checkpoints can be exchanged.
+    ``weight`` (B, 1, [Z,] Y, X) float32, 0 = excluded; K is the number of heads. Either the first
+    head is the foreground, or every head is a class. The keys of the state dict are those of
+    CytoDL's `MultiTaskIm2Im`, ``backbone.*``, so that checkpoints can be exchanged.
 
-    Every part may be an object, or a config with ``_target_``: `cyto_dl.train` passes configs.
-    Configs are kept as hyperparameters.
+    Each part may be an object or a config with ``_target_``; `cyto_dl.train` passes configs.
+    Configs are saved as hyperparameters.
 
     Parameters
     ----------
     backbone : Module
-        (B, C, [Z,] Y, X) to logits (B, K, [Z,] Y, X).
+        Maps (B, C, [Z,] Y, X) to logits (B, K, [Z,] Y, X).
     task_heads : dict of str to Module
         See `cytoloop.model.heads`.
     inferer : callable
         Runs the network over a whole image in validation: ``inferer(image, network)``.
     image : dict
-        What the network expects of an image (dims, channels, spacing_um, patch_size,
-        normalization) and what its heads are: plain values, read by prediction.
+        Plain values that prediction reads: what the network expects of an image (spatial_dims,
+        channels, spacing_um, patch_size, normalization) and what its heads are (heads).
     optimizer : callable, optional
-        Parameters to optimizer; Adam by default.
+        Makes the optimizer from parameters; Adam by default.
     lr_scheduler : callable, optional
-        ``lr_scheduler(optimizer=...)``; stepped after every batch.
+        Called as ``lr_scheduler(optimizer=...)``; stepped after every optimizer step.
     compile : bool
-        Compile the network at its first step: a slow start, then faster steps.
+        Compile the network with `torch.compile` at its first step.
     channels_last : bool or ``auto``
-        Keep the channels of images and weights innermost in memory; ``auto``: where that is
-        faster, see `cytoloop.model.hardware.faster_channels_last`.
+        Use the channels-last memory format; ``auto``: where it is faster, see
+        `cytoloop.model.hardware.is_channels_last_faster`.
     layer_decay : float
         Factor of the learning rate from each stage of the network to the stage before it, (0, 1].
 
     Raises
     ------
     ConfigError
-        A layer decay out of range.
+        ``layer_decay`` is out of range.
     """
 
     def __init__(
@@ -87,9 +87,9 @@ class SegmentationModule(LightningModule):
             "optimizer": optimizer,
             "lr_scheduler": lr_scheduler,
         }
-        configs = {name: _plain(part) for name, part in parts.items() if _is_config(part)}
+        configs = {name: _to_plain(part) for name, part in parts.items() if _is_config(part)}
         options = {"compile": compile, "channels_last": channels_last, "layer_decay": layer_decay}
-        self.save_hyperparameters({**configs, "image": _plain(image), **options}, logger=False)
+        self.save_hyperparameters({**configs, "image": _to_plain(image), **options}, logger=False)
         parts |= instantiate(configs, _convert_="all")
         self.backbone: Any = parts["backbone"]
         self.task_heads = nn.ModuleDict(parts["task_heads"])
@@ -104,37 +104,38 @@ class SegmentationModule(LightningModule):
         self.class_counts = ClassCounts(class_names(list(image.get("heads") or [])))
 
     def setup(self, stage: str) -> None:
-        """Lay the weights out for the device that the trainer has chosen."""
+        """Convert the weights to the memory format that suits the trainer's device."""
         if self.channels_last == "auto":
             device = self.trainer.strategy.root_device.type
-            self.channels_last = faster_channels_last(self.backbone, device)
+            self.channels_last = is_channels_last_faster(self.backbone, device)
         if self.channels_last:
-            put_channels_last(self.backbone, self._spatial_dims)
+            use_channels_last(self.backbone, self._spatial_dims)
 
     def forward(self, image: Tensor, **kwargs: Any) -> dict[str, Tensor]:
         """Return the logits of each head, (B, 1, [Z,] Y, X)."""
-        return self._depths(image)[0]
+        return self._all_logits(image)[0]
 
-    def _depths(self, image: Tensor) -> list[dict[str, Tensor]]:
-        """Return the logits of each head; in training with deep supervision of each depth too.
+    def _all_logits(self, image: Tensor) -> list[dict[str, Tensor]]:
+        """Return the logits of each head for each output of the network, the finest output first.
 
-        The finest comes first. MONAI's DynUNet stacks the depths in an axis of their own, all of
-        the size of the image; its SegResNetDS lists them, each of its own size.
+        In training with deep supervision a network has several outputs. MONAI's DynUNet stacks them
+        along axis 1, all of the image's size. Its SegResNetDS returns a list of outputs of
+        different sizes, which are resized to the image.
         """
         if self.channels_last is True:
-            image = image.contiguous(memory_format=INNERMOST[image.ndim - 2])
+            image = image.contiguous(memory_format=CHANNELS_LAST[image.ndim - 2])
         features = self.backbone(image)
         if isinstance(features, (list, tuple)):
-            smooth = "bilinear" if image.ndim == 4 else "trilinear"
-            depths = [nn.functional.interpolate(f, image.shape[2:], mode=smooth) for f in features]
+            mode = "bilinear" if image.ndim == 4 else "trilinear"
+            outputs = [nn.functional.interpolate(f, image.shape[2:], mode=mode) for f in features]
         else:
-            depths = list(features.unbind(1)) if features.ndim > image.ndim else [features]
+            outputs = list(features.unbind(1)) if features.ndim > image.ndim else [features]
         return [
             {
-                name: head(one[:, channel : channel + 1])
+                name: head(output[:, channel : channel + 1])
                 for channel, (name, head) in enumerate(self.task_heads.items())
             }
-            for one in depths
+            for output in outputs
         ]
 
     def head(self, name: str) -> Any:
@@ -142,7 +143,7 @@ class SegmentationModule(LightningModule):
         return self.task_heads[name]
 
     def losses(self, logits: dict[str, Tensor], batch: Batch) -> dict[str, Tensor]:
-        """Return the loss of each head and their sum, ``loss``: scalars."""
+        """Return the loss of each head, and ``loss``: their weighted sum. All are scalars."""
         found = {}
         for channel, name in enumerate(self.task_heads):
             target = batch["target"][:, channel : channel + 1]
@@ -152,21 +153,22 @@ class SegmentationModule(LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """Return ``loss`` and ``dice`` of a batch of patches; log them per step and per epoch."""
-        depths = self._depths(batch["image"])
-        found, *coarser = [self.losses(one, batch) for one in depths]
-        # each depth counts half as much as the one above (nnU-Net)
-        shares = [0.5**depth for depth in range(len(coarser) + 1)]
-        every = zip(shares, [found, *coarser], strict=True)
-        loss = torch.stack([share * one["loss"] for share, one in every]).sum() / sum(shares)
-        dice = self._dice(depths[0], batch)
-        found, size = {**found, "loss": loss, "dice": dice}, len(batch["image"])
+        outputs = self._all_logits(batch["image"])
+        losses = [self.losses(logits, batch) for logits in outputs]
+        # each coarser output has half the weight of the finer one before it (nnU-Net)
+        weights = [0.5**depth for depth in range(len(outputs))]
+        weighted = [weight * one["loss"] for weight, one in zip(weights, losses, strict=True)]
+        loss = torch.stack(weighted).sum() / sum(weights)
+        dice = self._dice(outputs[0], batch)
+        size = len(batch["image"])
+        scores = _metric_names("train", {**losses[0], "loss": loss}) | {"train/dice": dice}
         means: Any = {"on_step": False, "on_epoch": True, "sync_dist": True}
-        self.log_dict(_named("train", found), batch_size=size, **means)
+        self.log_dict(scores, batch_size=size, **means)
         self.log("train/loss_step", loss, on_step=True, on_epoch=False, batch_size=size)
         return {"loss": loss, "dice": dice}
 
     def _dice(self, logits: dict[str, Tensor], batch: Batch) -> Tensor:
-        """Return the Dice of a batch of patches, of classes the mean over those that are there."""
+        """Return the Dice of a batch of patches; with classes, the mean of those in the batch."""
         counted = batch["weight"] > 0
         names = list(self.task_heads)[: max(len(self.class_counts.names), 1)]
         predicted = torch.cat([logits[name] for name in names], 1).gt(0) & counted
@@ -179,23 +181,24 @@ class SegmentationModule(LightningModule):
     def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """Score one whole image: loss, and Dice and IoU of probability > 0.5.
 
-        Of classes voxels are counted; their scores come when all images are seen.
+        With classes, only voxels are counted here; `on_validation_epoch_end` logs their scores.
 
         Returns
         -------
         dict of str to Tensor
-            What each head says, (B, 1, [Z,] Y, X) in [0, 1].
+            Probability map of each head, (B, 1, [Z,] Y, X) in [0, 1].
         """
         logits = self.inferer(batch["image"], self)
-        scores = _named("val", self.losses(logits, batch))
+        scores = _metric_names("val", self.losses(logits, batch))
         maps = {name: self.head(name).probability(logits[name]) for name in self.task_heads}
         counted = batch["weight"] > 0
-        # as a float, for Lightning rounds the mean of whole numbers over processes down; 0 where
-        # another process scores this image
-        counts: Any = float(batch.get("counts", True))
-        means: Any = {"on_step": False, "on_epoch": True, "batch_size": counts, "sync_dist": True}
+        # 0 where another process scores this image. A float: Lightning truncates the mean of
+        # integers over processes.
+        image_count: Any = float(batch.get("counts", True))
+        means: Any = {"on_step": False, "on_epoch": True, "sync_dist": True}
+        means["batch_size"] = image_count
         if self.class_counts.names:
-            if counts:
+            if image_count:
                 self.class_counts.add(list(maps.values()), batch["target"], counted)
             self.log_dict(scores, **means)
             return maps
@@ -203,18 +206,18 @@ class SegmentationModule(LightningModule):
         true = (batch["target"][:, :1] > 0.5) & counted
         both, either = (predicted & true).sum(), (predicted | true).sum()
         total = predicted.sum() + true.sum()
-        # an image without foreground, in which none is found, is right
+        # 1 for an image without foreground in which none is predicted
         scores["val/dice"] = torch.where(total > 0, 2.0 * both / total.clamp(min=1), 1.0)
         scores["val/iou"] = torch.where(total > 0, both / either.clamp(min=1), 1.0)
         self.log_dict(scores, **means)
         return maps
 
     def on_validation_epoch_start(self) -> None:
-        """Forget the voxels of the last time."""
+        """Reset the voxel counts of classes."""
         self.class_counts.reset()
 
     def on_validation_epoch_end(self) -> None:
-        """Log the scores of classes over the voxels of all images, and of all processes."""
+        """Log the scores of classes over the voxels of all images in all processes."""
         if not self.class_counts.names:
             return
         counts = self.class_counts.voxels
@@ -224,11 +227,11 @@ class SegmentationModule(LightningModule):
         self.log_dict(self.class_counts.scores(counts), rank_zero_only=False)
 
     def configure_optimizers(self) -> Any:
-        """Return the optimizer, with a schedule that is stepped after every batch."""
+        """Return the optimizer, and the scheduler that is stepped after every optimizer step."""
         groups: Any = list(self.parameters())
         if self.layer_decay < 1:
             lr = self.optimizer([nn.Parameter(torch.zeros(1))]).defaults["lr"]
-            groups = decaying_groups(self.backbone, lr, self.layer_decay)
+            groups = layer_decay_groups(self.backbone, lr, self.layer_decay)
         optimizer = self.optimizer(groups)
         if self.lr_scheduler is None:
             return optimizer
@@ -239,44 +242,44 @@ class SegmentationModule(LightningModule):
         }
 
     def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
-        """Tell a schedule that asks for it how much of the budget is spent, and step it."""
+        """Step the scheduler; set `BudgetSchedule.spent` first."""
         if hasattr(scheduler, "spent"):
-            # the clocks of several processes differ, and with them the rates would
+            # clocks of processes differ: all take the rate of the first
             scheduler.spent = self.trainer.strategy.broadcast(self.budget_spent())
         scheduler.step()
 
     def budget_spent(self) -> float:
-        """Return the share of the training budget (steps or minutes) that is used up, 0 to 1."""
+        """Return the fraction of the training budget (steps or minutes) that is used up, 0 to 1."""
         callbacks: Any = getattr(self.trainer, "callbacks", [])
-        shares = []
-        for timer in (one for one in callbacks if isinstance(one, Timer)):
+        fractions = []
+        for timer in (callback for callback in callbacks if isinstance(callback, Timer)):
             left = timer.time_remaining()
             if left is not None:
-                spent = timer.time_elapsed()
-                shares.append(spent / max(spent + left, 1e-9))
-        steps = self.trainer.estimated_stepping_batches  # infinite where only minutes count
-        shares.append(self.trainer.global_step / max(steps, 1))
-        return min(max(shares), 1.0)
+                elapsed = timer.time_elapsed()
+                fractions.append(elapsed / max(elapsed + left, 1e-9))
+        steps = self.trainer.estimated_stepping_batches  # infinite if only minutes limit it
+        fractions.append(self.trainer.global_step / max(steps, 1))
+        return min(max(fractions), 1.0)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Note in the file who wrote it."""
+        """Add the version of CytoLoop to a checkpoint."""
         checkpoint["cytoloop"] = {"version": __version__, "schema": 1}
 
 
 def _is_config(part: Any) -> bool:
-    """Return whether a part is a config, or a mapping of configs, still to be built."""
+    """Return whether a part is a config with ``_target_``, or a mapping of such configs."""
     if not isinstance(part, Mapping) and not OmegaConf.is_config(part):
         return False
-    return "_target_" in part or all(_is_config(one) for one in part.values())
+    return "_target_" in part or all(_is_config(item) for item in part.values())
 
 
-def _plain(part: Any) -> Any:
-    """Return a config as plain values, interpolations resolved."""
+def _to_plain(part: Any) -> Any:
+    """Return a config as plain Python values with interpolations resolved."""
     return OmegaConf.to_container(part, resolve=True) if OmegaConf.is_config(part) else part
 
 
-def _named(stage: str, losses: dict[str, Tensor]) -> dict[str, Any]:
-    """Return losses under the names that they are logged by; one head is the sum by itself."""
+def _metric_names(stage: str, losses: dict[str, Tensor]) -> dict[str, Any]:
+    """Return losses by the name of their metric; with one head only the sum."""
     if len(losses) == 2:
         return {f"{stage}/loss": losses["loss"]}
     return {

@@ -1,4 +1,4 @@
-"""Learning rate by the share of the budget that is spent, be the budget steps or minutes."""
+"""Learning-rate schedule over the training budget, in steps, epochs or minutes."""
 
 from __future__ import annotations
 
@@ -16,27 +16,31 @@ SHAPES: dict[str, Callable[[float], float]] = {
     "poly": lambda done: (1.0 - done) ** 0.9,  # nnU-Net (Isensee et al. 2021)
     "constant": lambda done: 1.0,
 }
-"""How the rate goes down: from 1 to 0 as the share of the budget after the warm-up goes up."""
+"""Decay of the rate from 1 to 0, by the fraction of the budget after the warm-up that is done."""
 
 
 class BudgetSchedule(LRScheduler):
-    """Linear warm-up, then down to `end_factor` times the highest rate.
+    """Linear warm-up, then a decay to ``end_factor`` times the highest rate.
+
+    Set `spent` before each `step`: the fraction of the budget that is used up, 0 to 1.
 
     Parameters
     ----------
     optimizer : Optimizer
-        Its own rate is the highest one.
+        Its learning rate is the highest rate of the schedule.
     shape : str
-        One of `SHAPES`.
+        Shape of the decay, a key of `SHAPES`.
     warmup : float
-        Share of the budget, in [0, 1).
+        Fraction of the budget for the warm-up, in [0, 1).
     start_factor, end_factor : float
-        First and last rate as a share of the highest, in [0, 1].
+        First and last rate as a fraction of the highest, in [0, 1].
+    **kwargs
+        Passed on to torch's ``LRScheduler``.
 
     Raises
     ------
     ConfigError
-        All values that cannot be.
+        Lists every value out of range.
     """
 
     def __init__(
@@ -50,9 +54,9 @@ class BudgetSchedule(LRScheduler):
     ) -> None:
         problems = [] if shape in SHAPES else [f"shape is {shape}, expected {', '.join(SHAPES)}"]
         if not 0 <= warmup < 1:
-            problems.append(f"warmup is {warmup}, expected a share of the budget, 0 to below 1")
+            problems.append(f"warmup is {warmup}, expected a fraction of the budget, 0 to below 1")
         problems += [
-            f"{name} is {value}, expected a share of the highest rate, 0 to 1"
+            f"{name} is {value}, expected a fraction of the highest rate, 0 to 1"
             for name, value in (("start_factor", start_factor), ("end_factor", end_factor))
             if not 0 <= value <= 1
         ]
@@ -66,7 +70,7 @@ class BudgetSchedule(LRScheduler):
         super().__init__(optimizer, **kwargs)
 
     def factor(self) -> float:
-        """Return the present rate as a share of the highest."""
+        """Return the current rate as a fraction of the highest rate."""
         if self.spent < self.warmup:
             return self.start_factor + (1.0 - self.start_factor) * self.spent / self.warmup
         done = min((self.spent - self.warmup) / (1.0 - self.warmup), 1.0)
@@ -75,6 +79,3 @@ class BudgetSchedule(LRScheduler):
     def get_lr(self) -> list[Any]:
         """Return the rate of each parameter group."""
         return [base * self.factor() for base in self.base_lrs]
-
-
-"""Its name in configs that are older than the other shapes; the defaults are that schedule."""

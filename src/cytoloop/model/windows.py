@@ -1,8 +1,7 @@
-"""Windows of whole images: how large they may be, and the one that validation uses."""
+"""Windows of whole images: their largest size, and the inferer that validation uses."""
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -11,17 +10,17 @@ import numpy as np
 from monai.inferers import sliding_window_inference
 from torch import Tensor
 
-LARGEST = 2**20
-"""Voxels of a window at most, where it may be larger than a training patch."""
+MAX_WINDOW_VOXELS = 2**20
+"""Most voxels of a window that is larger than a training patch."""
 
 
-def shrinkage(strides: Any, ndim: int) -> tuple[int, ...] | None:
-    """Return by how much a network shrinks its input in all along each axis.
+def total_stride(strides: Any, ndim: int) -> tuple[int, ...] | None:
+    """Return the product of a network's strides along each axis; None if they are not known.
 
     Parameters
     ----------
     strides : sequence or None
-        Of its levels, a number or one for each axis; None: it is not known.
+        Stride of each level of the network: a number, or one number per axis.
     ndim : int
         2 or 3.
     """
@@ -33,58 +32,61 @@ def shrinkage(strides: Any, ndim: int) -> tuple[int, ...] | None:
     return tuple(int(t) for t in total)
 
 
-def grown_window(
+def largest_window(
     shape: Sequence[int], patch: Sequence[int], stride: Sequence[int] | None
 ) -> tuple[int, ...]:
-    """Return the largest window of whole patches, or as long as the image, that is not too large.
+    """Return the largest window of at most `MAX_WINDOW_VOXELS`; at least one patch.
+
+    Along each axis the window is a multiple of the patch, or covers the whole image.
 
     Parameters
     ----------
     shape : sequence of int
-        Of the image.
+        [Z,] Y, X of the image.
     patch : sequence of int
+        [Z,] Y, X of a training patch.
     stride : sequence of int, optional
-        Of the network in all, see `shrinkage`. None: whole patches only.
+        Total stride of the network (`total_stride`), which an axis that covers the image is
+        rounded up to. None: multiples of the patch only.
     """
-    size = tuple(patch)
-    for times in itertools.count(2):
+    size, factor = tuple(patch), 2
+    while True:
         larger = tuple(
-            max(min(p * times, math.ceil(n / s) * s), p)
+            max(min(p * factor, math.ceil(n / s) * s), p)
             for n, p, s in zip(shape, patch, stride or patch, strict=True)
         )
-        if larger == size or math.prod(larger) > LARGEST:
+        if larger == size or math.prod(larger) > MAX_WINDOW_VOXELS:
             return size
-        size = larger
-    raise AssertionError  # the count has no end
+        size, factor = larger, factor + 1
 
 
-class ImageInferer:
-    """Run a network over whole images in the windows that prediction takes too.
+class WholeImageInferer:
+    """Run a network over whole images, in the windows that `cytoloop predict` uses.
 
     Parameters
     ----------
     patch_size : sequence of int
-        [Z,] Y, X of training patches.
+        [Z,] Y, X of a training patch.
     strides : sequence, optional
-        Of the network's levels, see `shrinkage`.
+        Strides of the network's levels, see `total_stride`.
     overlap : float
-        Of neighbouring windows, [0, 1).
+        Overlap of neighbouring windows as a fraction of the window, [0, 1).
     """
 
     def __init__(
         self, patch_size: Sequence[int], strides: Any = None, overlap: float = 0.25
     ) -> None:
         self.patch_size = tuple(int(n) for n in patch_size)
-        self.stride = shrinkage(strides, len(self.patch_size))
+        self.stride = total_stride(strides, len(self.patch_size))
         self.overlap = overlap
 
     def __call__(
         self, image: Tensor, network: Callable[[Tensor], dict[str, Tensor]]
     ) -> dict[str, Tensor]:
-        """Return what the network says of an image (B, C, [Z,] Y, X), of the same size."""
-        window = grown_window(image.shape[2:], self.patch_size, self.stride)
-        run: Any = network  # MONAI's types know of tensors only, its code of dictionaries too
-        found: Any = sliding_window_inference(
-            image, window, 1, run, overlap=self.overlap, mode="gaussian"
+        """Return the network's output for an image (B, C, [Z,] Y, X), of the same size."""
+        window = largest_window(image.shape[2:], self.patch_size, self.stride)
+        predictor: Any = network  # MONAI accepts dictionaries of tensors, but its types do not
+        output: Any = sliding_window_inference(
+            image, window, 1, predictor, overlap=self.overlap, mode="gaussian"
         )
-        return dict(found)
+        return dict(output)

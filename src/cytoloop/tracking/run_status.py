@@ -38,7 +38,7 @@ class RunStatus:
         The process that trains.
     last_event : dict
         The last line of ``progress.jsonl``, see
-        `cytoloop.training.callbacks.progress_log.ProgressLog`.
+        `cytoloop.training.callbacks.progress.Progress`.
     loss : float
         Loss of the last logged step; NaN before the first.
     validations : list of dict

@@ -1,4 +1,4 @@
-"""How checkpoints reach the disk: whole or not at all, the last one with the one before it."""
+"""Write checkpoints to disk atomically, and keep the last two."""
 
 from __future__ import annotations
 
@@ -16,20 +16,21 @@ from cytoloop.model.safe_load import load_tensors
 
 log = logging.getLogger(__name__)
 
-LAST, BEFORE = "last.ckpt", "last-1.ckpt"
+LAST, PREVIOUS = "last.ckpt", "last-1.ckpt"
 
 
-class SafeCheckpoints(TorchCheckpointIO):
-    """Write checkpoints aside, onto the disk, and rename them; keep the former ``last.ckpt``.
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Write a checkpoint to a temporary file and rename it; keep the former ``last.ckpt``.
 
-    A loss of power can spoil what the system had not yet written, so the file is on the disk
-    before it takes its name, and the one that was there becomes ``last-1.ckpt``.
+    A power failure can damage data that the system has not yet written. Therefore the file is
+    flushed to the disk before it is renamed, and the former ``last.ckpt`` becomes ``last-1.ckpt``.
+    Lightning's own plugin does neither.
     """
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
     ) -> None:
-        """Write a checkpoint of Lightning's to a path on this machine."""
+        """Write a checkpoint of Lightning to a local path."""
         path = Path(path)
         with replacing(path) as temporary:
             with temporary.open("wb") as file:
@@ -37,11 +38,11 @@ class SafeCheckpoints(TorchCheckpointIO):
                 file.flush()
                 os.fsync(file.fileno())
             if path.name == LAST and path.is_file():
-                os.replace(path, path.with_name(BEFORE))
+                os.replace(path, path.with_name(PREVIOUS))
 
 
-def sound_last(folder: Path) -> Path:
-    """Return ``last.ckpt`` of a folder, or the one before it where that is damaged or missing.
+def find_last_checkpoint(folder: Path) -> Path:
+    """Return ``last.ckpt`` of a folder, or ``last-1.ckpt`` if it is damaged or missing.
 
     Raises
     ------
@@ -49,16 +50,16 @@ def sound_last(folder: Path) -> Path:
         Neither can be read.
     """
     problems = []
-    for name in (LAST, BEFORE):
+    for name in (LAST, PREVIOUS):
         try:
             load_tensors(folder / name)
         except (ModelError, OSError) as error:
-            found = error.problems[0] if isinstance(error, ModelError) else "is missing"
-            problems.append(f"{name} {found}")
+            problem = error.problems[0] if isinstance(error, ModelError) else "is missing"
+            problems.append(f"{name} {problem}")
             continue
         if problems:
-            log.warning("%s: %s; going on from %s", folder, problems[0], name)
+            log.warning("%s: %s; resuming from %s", folder, problems[0], name)
         return folder / name
     raise ModelError(
-        str(folder), problems, "Start a new run; init_from=best.ckpt there, if it is sound."
+        str(folder), problems, "Start a new run; init_from=best.ckpt there, if it can be read."
     )

@@ -1,4 +1,4 @@
-"""One of the other processes of a training, see `cytoloop.training.processes`."""
+"""Entry point of one of the additional processes that `cytoloop.training.processes` starts."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ log = logging.getLogger(__name__)
 
 
 def main() -> int:
-    """Take part in the training whose config stands on standard input; return the exit status."""
+    """Take part in the training whose config is on standard input; return the exit status."""
     logging.basicConfig(level=logging.INFO, stream=sys.stderr)
     cfg = OmegaConf.create(sys.stdin.read())
     if not isinstance(cfg, DictConfig):
-        log.error("no config on standard input")
+        log.error("standard input has no config")
         return 2
-    cfg.logger = None  # the first process tells the run
+    cfg.logger = None  # only the first process logs to MLflow
     from cytoloop.training.fit import run_trainer
 
     sys.stdout.write(f"{READY}\n")
     sys.stdout.flush()
-    # from here on nobody reads what libraries print
+    # the first process stops reading here: what libraries print goes to the log file
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     try:
         run_trainer(cfg)

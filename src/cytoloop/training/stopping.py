@@ -1,4 +1,4 @@
-"""A clean stop: Ctrl-C (or SIGTERM) ends the run between two steps, with `last.ckpt` written."""
+"""Stop a training on Ctrl-C or SIGTERM after a whole step, with `last.ckpt` written."""
 
 from __future__ import annotations
 
@@ -18,15 +18,16 @@ from lightning.fabric.plugins.environments import SLURMEnvironment
 
 log = logging.getLogger(__name__)
 
-_PREEMPTED = getattr(signal, "SIGUSR1", None)  # what SLURM sends by `--signal=USR1@90`
+_PREEMPTED = getattr(signal, "SIGUSR1", None)  # SLURM sends it with `--signal=USR1@90`
 
 
 @contextmanager
 def clean_stop() -> Iterator[None]:
-    """Take SIGTERM for a Ctrl-C; what handles signals inside the block is gone after it.
+    """Treat SIGTERM like Ctrl-C, and restore the signal handlers at the end of the block.
 
-    Lightning puts back the handlers that it finds when it starts, which are those of our
-    callback: without this a Ctrl-C after the training would wait for a step that never comes.
+    At its end Lightning restores the handlers it found at its start, which are those of
+    `SaveOnStop`. Without this block a Ctrl-C after the training would wait for a step that never
+    comes.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -42,92 +43,101 @@ def clean_stop() -> Iterator[None]:
 
 
 class SaveOnStop(Callback):
-    """Save the state at the next step's end when a stop is asked for, then stop.
+    """On Ctrl-C or SIGTERM, finish the step, save the checkpoint and stop.
 
-    A second Ctrl-C does not wait. A stop during validation waits for its end, where the
-    checkpoint callback saves: a run resumed from there repeats nothing. In a SLURM job SIGUSR1
-    is such a stop too, and puts the job back into the queue. Run the training inside
-    `clean_stop`, which gives the signals back.
+    A second Ctrl-C stops at once. During validation the stop waits for its end, where the
+    checkpoint callback saves: a resumed run repeats nothing. In a SLURM job SIGUSR1 stops the
+    training too, and requeues the job. Run the training inside `clean_stop`, which restores the
+    signal handlers.
+
+    Lightning's `OnExceptionCheckpoint` saves in the middle of a step instead.
 
     Parameters
     ----------
     path : str or Path
-        Where the last checkpoint goes.
+        The checkpoint to write.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        self.asked = False
-        self._requeue = False
+        self.stop_requested = False
+        self._requeue_requested = False
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take over the signals (only the main thread may)."""
+        """Set the signal handlers; only the main thread may."""
         if threading.current_thread() is not threading.main_thread():
             return
         for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._ask)
+            signal.signal(number, self._request_stop)
         if _PREEMPTED is not None and SLURMEnvironment.detect():
-            signal.signal(_PREEMPTED, self._preempt)  # Lightning then leaves it to us
+            signal.signal(_PREEMPTED, self._request_requeue)  # Lightning keeps an existing handler
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take SIGTERM back: Lightning's handler would wait for the other processes in any step."""
+        """Set the handler of SIGTERM again.
+
+        Lightning replaces it if there are several processes. Its handler waits for the other
+        processes, which may be in another step.
+        """
         if trainer.world_size > 1 and threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, self._ask)
+            signal.signal(signal.SIGTERM, self._request_stop)
 
-    def _ask(self, number: int, frame: Any) -> None:
-        if self.asked:
+    def _request_stop(self, number: int, frame: Any) -> None:
+        """Handle SIGINT and SIGTERM."""
+        if self.stop_requested:
             raise KeyboardInterrupt
-        self.asked = True
-        log.info("stopping after this step (Ctrl-C again: at once)")
+        self.stop_requested = True
+        log.info("stopping after this step (press Ctrl-C again to stop at once)")
 
-    def _preempt(self, number: int, frame: Any) -> None:
-        self.asked = self._requeue = True
-        log.info("SLURM takes the machine back: saving after this step")
+    def _request_requeue(self, number: int, frame: Any) -> None:
+        """Handle SIGUSR1 of SLURM."""
+        self.stop_requested = self._requeue_requested = True
+        log.info("SLURM ends this job soon: saving after this step")
 
     def on_train_batch_end(self, trainer: Trainer, *args: Any) -> None:
-        """Save and stop, unless validation follows: it saves at its end."""
+        """Save and stop, unless this is the last step of the epoch."""
         last = trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
-        if self._agreed(trainer) and not last:
+        if self._is_requested(trainer) and not last:
             trainer.save_checkpoint(self.path)
             self._stop(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save and stop after the last step of an epoch that no validation follows."""
+        """Save and stop, unless a validation follows: the checkpoint callbacks save at its end."""
         validated = (trainer.current_epoch + 1) % (trainer.check_val_every_n_epoch or 1) == 0
-        if self._agreed(trainer) and not validated:
+        if self._is_requested(trainer) and not validated:
             trainer.save_checkpoint(self.path)
             self._stop(trainer)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Stop after a validation: by now the checkpoint callbacks have saved."""
-        if self._agreed(trainer):
+        """Stop after a validation; the checkpoint callbacks have saved by now."""
+        if self._is_requested(trainer):
             self._stop(trainer)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Stop after the last epoch: what follows the training waits for a resumed run."""
-        if self._agreed(trainer):
+        """Stop after the last epoch, before tuning and the final test; a resumed run does these."""
+        if self._is_requested(trainer):
             self._stop(trainer)
 
-    def _agreed(self, trainer: Trainer) -> bool:
-        """Tell whether any process was asked: they stop at the same step, or wait for ever."""
+    def _is_requested(self, trainer: Trainer) -> bool:
+        """Return whether a stop was requested in any process: all must stop at the same step."""
         if trainer.world_size == 1:
-            return self.asked
+            return self.stop_requested
         strategy: Any = trainer.strategy
-        return bool(strategy.reduce_boolean_decision(self.asked, all=False))
+        return bool(strategy.reduce_boolean_decision(self.stop_requested, all=False))
 
     def _stop(self, trainer: Trainer) -> None:
-        if self._requeue and trainer.is_global_zero:
+        """End the training, and requeue the SLURM job if that was requested."""
+        if self._requeue_requested and trainer.is_global_zero:
             _requeue()
         raise KeyboardInterrupt
 
 
 def _requeue() -> None:
-    """Put the SLURM job of this process back into the queue."""
+    """Requeue the SLURM job of this process."""
     job = os.environ.get("SLURM_JOB_ID", "")
     if array := os.environ.get("SLURM_ARRAY_JOB_ID"):
         job = f"{array}_{os.environ.get('SLURM_ARRAY_TASK_ID', '')}"
     if not re.fullmatch(r"\d+(_\d+)?", job):
-        log.error("this SLURM job cannot be requeued: its id is %r", job)
+        log.error("this SLURM job cannot be requeued: its id is %r, expected a number", job)
         return
     try:
         done = subprocess.run(
@@ -139,4 +149,4 @@ def _requeue() -> None:
     if problem:
         log.error("SLURM job %s was not requeued: %s", job, problem)
     else:
-        log.info("SLURM job %s is in the queue again", job)
+        log.info("SLURM job %s was requeued", job)

@@ -13,7 +13,7 @@ log = logging.getLogger(__name__)
 def run(cfg: Any) -> float | None:
     """Check the data, train, and return the best score (for `--multirun` searches)."""
     from cytoloop.cli.app import StoppedError
-    from cytoloop.model.hardware import devices_of
+    from cytoloop.model.hardware import device_names
     from cytoloop.rounds.run_training import run_training
     from cytoloop.tracking.lock import lock_training
     from cytoloop.tracking.output_folder import (
@@ -31,7 +31,7 @@ def run(cfg: Any) -> float | None:
     if cfg.register:
         check_model_name(cfg.register)
     known = prepare(Prepared(cfg, output), CHECKS)
-    devices = devices_of(str(cfg.trainer.accelerator), cfg.trainer.devices)
+    devices = device_names(str(cfg.trainer.accelerator), cfg.trainer.devices)
     try:
         with clean_stop(), lock_training(output, devices, lock=bool(cfg.lock)) as name_run:
             found = run_training(prepare(known, COMPLETION), output, name_run)

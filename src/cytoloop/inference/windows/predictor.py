@@ -23,8 +23,8 @@ from cytoloop.intensity.normalization import IntensityStats, normalize
 from cytoloop.io.pixels import Pixels
 from cytoloop.io.voxel_size import Spacing
 from cytoloop.model.checkpoint import Checkpoint, build_network
-from cytoloop.model.hardware import choose_precision, faster_channels_last, put_channels_last
-from cytoloop.model.windows import grown_window, shrinkage
+from cytoloop.model.hardware import choose_precision, is_channels_last_faster, use_channels_last
+from cytoloop.model.windows import largest_window, total_stride
 from cytoloop.truth.classes import class_heads, class_names
 
 log = logging.getLogger(__name__)
@@ -67,9 +67,9 @@ class Predictor:
         self.networks = [build_network(c).to(self.device) for c in self.checkpoints]
         self.size = tuple(int(s) for s in self.image["patch_size"])
         for network in self.networks:
-            if faster_channels_last(network, self.device.type):
-                put_channels_last(network, len(self.size))
-        self.shrinkage = shrinkage(self.checkpoints[0].backbone.get("strides"), len(self.size))
+            if is_channels_last_faster(network, self.device.type):
+                use_channels_last(network, len(self.size))
+        self.shrinkage = total_stride(self.checkpoints[0].backbone.get("strides"), len(self.size))
         fits = zip(self.shrinkage or (1,) * len(self.size), self.size, strict=True)
         self.stride = tuple(t if s % t == 0 else 1 for t, s in fits)
         self.views = views(self.settings.tta, self.size)
@@ -105,7 +105,7 @@ class Predictor:
         """Return the windows that cover an image of a shape."""
         size = self.size
         if self.settings.window == "auto":
-            size = grown_window(shape, self.size, self.shrinkage and self.stride)
+            size = largest_window(shape, self.size, self.shrinkage and self.stride)
         if any(view.turns for view in self.views):  # a rotated window must have the same shape
             size = (*size[:-2], min(size[-2:]), min(size[-2:]))
         overlap = overlap_voxels(self.settings.overlap, size, self.radius)

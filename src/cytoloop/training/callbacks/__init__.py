@@ -1,1 +1,1 @@
-"""Lightning callbacks."""
+"""Lightning callbacks of a training."""

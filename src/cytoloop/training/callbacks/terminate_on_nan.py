@@ -1,4 +1,4 @@
-"""A training whose loss is no number any more ends at once, with its last good weights kept."""
+"""Stop a training whose loss becomes NaN or infinite, and keep its last good checkpoints."""
 
 from __future__ import annotations
 
@@ -11,17 +11,19 @@ from torch import Tensor
 from cytoloop.errors import ModelError
 
 _REPAIR = (
-    "Look at these images; lower model.optimizer.lr, lower trainer.gradient_clip_val, or take "
+    "Check these images; lower model.optimizer.lr or trainer.gradient_clip_val, or set "
     "trainer.precision=32. init_from=FOLDER of this training starts from its best weights."
 )
 
 
 class TerminateOnNaN(Callback):
-    """Stop before a step that would spoil the weights, and keep spoilt weights off the disk.
+    """Stop before a NaN or infinite loss reaches the weights; never save such weights.
 
-    The loss is looked at before the gradients are made, so the weights are still those of the step
-    before. Gradients can overflow where the loss does not: weights are looked at when they are
-    saved.
+    The loss is checked before the backward pass: the weights are still those of the step before.
+    Gradients can overflow while the loss is finite, so weights are checked before they are saved.
+
+    Lightning's ``EarlyStopping(check_finite=True)`` checks a logged metric after an epoch, when the
+    weights are already lost.
     """
 
     def __init__(self) -> None:
@@ -30,19 +32,19 @@ class TerminateOnNaN(Callback):
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Remember which images a batch is of."""
+        """Remember the images of the batch, for the error."""
         names = batch.get("id", []) if isinstance(batch, dict) else []
         self._images = list(dict.fromkeys(map(str, names)))
 
     def on_before_backward(
         self, trainer: Trainer, pl_module: LightningModule, loss: Tensor
     ) -> None:
-        """Look at the loss.
+        """Check the loss.
 
         Raises
         ------
         ModelError
-            It is NaN or infinite.
+            The loss is NaN or infinite.
         """
         if not bool(torch.isfinite(loss)):
             raise self._error(trainer, f"the loss is {float(loss)}")
@@ -50,18 +52,19 @@ class TerminateOnNaN(Callback):
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Look at the weights.
+        """Check the weights.
 
         Raises
         ------
         ModelError
-            Some are NaN or infinite: the file that is there stays.
+            A weight is NaN or infinite. The former checkpoint file is kept.
         """
         weights = checkpoint["state_dict"].items()
-        spoilt = [name for name, value in weights if not bool(torch.isfinite(value).all())]
-        if spoilt:
-            raise self._error(trainer, f"{len(spoilt)} weights are no numbers, first {spoilt[0]}")
+        bad = [name for name, value in weights if not bool(torch.isfinite(value).all())]
+        if bad:
+            raise self._error(trainer, f"{len(bad)} weights are NaN or infinite, first {bad[0]}")
 
-    def _error(self, trainer: Trainer, found: str) -> ModelError:
+    def _error(self, trainer: Trainer, problem: str) -> ModelError:
+        """Return the error, with the step and the images of the batch."""
         images = f" (images of the batch: {', '.join(self._images)})" if self._images else ""
-        return ModelError(f"step {trainer.global_step}", found + images, _REPAIR)
+        return ModelError(f"step {trainer.global_step}", problem + images, _REPAIR)

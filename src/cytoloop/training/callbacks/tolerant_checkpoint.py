@@ -1,7 +1,7 @@
-"""Which checkpoint of a training is kept: the latest of those that are as good as the best.
+"""Select the best checkpoint: the latest one whose score is close enough to the best.
 
-A score of few validation images goes up and down by chance, and the highest of many is often an
-early one. As the learning rate falls the weights settle: of two that score alike take the later.
+The score of a few validation images fluctuates, and the highest of many scores often comes early.
+As the learning rate falls the weights settle, so the later of two similar scores is preferred.
 """
 
 from __future__ import annotations
@@ -15,15 +15,17 @@ from torch import Tensor
 
 
 class TolerantModelCheckpoint(ModelCheckpoint):
-    """Lightning's checkpoint of the best score, for which a little below the best is as good.
+    """Keep the latest checkpoint whose score is at least best - tolerance * (1 - best).
+
+    Lightning's `ModelCheckpoint` keeps the highest score only.
 
     Parameters
     ----------
     tolerance : float
-        Share of what the highest score lacks to 1, 0 or more: with 0.1 a score of 0.56 is as good
-        as one of 0.6, and 0.945 as 0.95. With ``mode=min`` (a loss) only the best is the best.
+        Fraction of the distance between the best score and 1, 0 or more. With 0.1 a score of 0.56
+        is as good as 0.6, and 0.945 as good as 0.95. It has no effect with ``mode=min`` (a loss).
     **kwargs
-        Of Lightning's ``ModelCheckpoint``.
+        Passed on to Lightning's `ModelCheckpoint`.
     """
 
     def __init__(self, tolerance: float = 0.1, **kwargs: Any) -> None:
@@ -32,7 +34,7 @@ class TolerantModelCheckpoint(ModelCheckpoint):
         self._highest = -math.inf
 
     def check_monitor_top_k(self, trainer: Trainer, current: Tensor | None = None) -> bool:
-        """Tell whether a score is kept."""
+        """Return whether the checkpoint of a score is kept."""
         if self.mode != "max" or current is None or not math.isfinite(current):
             return super().check_monitor_top_k(trainer, current)
         score = float(current)
@@ -41,10 +43,10 @@ class TolerantModelCheckpoint(ModelCheckpoint):
         return trainer.strategy.reduce_boolean_decision(kept)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a resumed run must remember: the highest score as well."""
+        """Return Lightning's state and the highest score, for a resumed run."""
         return {**super().state_dict(), "highest": self._highest}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up the scores of the run that is resumed."""
+        """Restore the scores of the run that is resumed."""
         super().load_state_dict(state_dict)
         self._highest = float(state_dict["highest"])

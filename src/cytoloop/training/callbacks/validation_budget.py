@@ -1,4 +1,4 @@
-"""Validation takes its share of a budget of minutes and no more."""
+"""Limit the time of validation to a fraction of a budget in minutes."""
 
 from __future__ import annotations
 
@@ -8,65 +8,70 @@ from typing import Any
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import Timer
 
-_NEVER = 2**31
+_NEVER = 2**31  # epochs
 
 
 class ValidationBudget(Callback):
-    """Leave out validations that would take too much of a budget of minutes.
+    """Skip validations that would take too much of a budget in minutes.
 
-    After an epoch the validation images are predicted only if that, as long as it took the last
-    time, keeps to a share of the time since the start; the first epoch and the end of the budget
-    are always followed by one. Budgets of steps or epochs are left alone: what they give must not
-    hang on how fast a machine is.
+    After an epoch the model is validated if all validations so far and the next one, assumed as
+    long as the last, take at most a fraction of the time since the start. The first epoch and the
+    end of the budget are always validated. Budgets in steps or epochs are not changed: their result
+    must not depend on the speed of the machine.
+
+    Lightning's time-based ``val_check_interval`` has a fixed interval instead, and does not
+    validate at the end.
 
     Parameters
     ----------
     fraction : float
-        Of the time since training began, above 0, up to 1.
+        Fraction of the time since the start of training, above 0, up to 1.
     """
 
     def __init__(self, fraction: float = 0.1) -> None:
         self.fraction = fraction
-        self._every: int | None = None
-        self._started = self._begun = 0.0
-        self._spent = self._last = 0.0
+        self._every_n_epochs: int | None = None  # as configured
+        self._started = self._validation_started = 0.0
+        self._validation_seconds = self._last_seconds = 0.0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Look at the clock."""
-        self._every = trainer.check_val_every_n_epoch
+        """Start to measure the training."""
+        self._every_n_epochs = trainer.check_val_every_n_epoch
         self._started = time.monotonic()
-        self._spent = self._last = 0.0
+        self._validation_seconds = self._last_seconds = 0.0
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, *args: Any, **kwargs: Any
     ) -> None:
-        """Decide, for the case that this was the last batch of its epoch."""
-        if self._every is None:
+        """Decide whether a validation follows, in case this is the last batch of its epoch."""
+        if self._every_n_epochs is None:
             return
         timers = [one for one in trainer.callbacks if isinstance(one, Timer)]  # type: ignore[attr-defined]
         left = [timer.time_remaining() for timer in timers]
-        spent = 0 < trainer.max_steps <= trainer.global_step
-        last = trainer.current_epoch + 1 == trainer.max_epochs
-        if not left:  # a budget in steps may end within an epoch, one in epochs between two
-            trainer.should_stop = trainer.should_stop or spent
-            trainer.check_val_every_n_epoch = 1 if spent or last else self._every
+        out_of_steps = 0 < trainer.max_steps <= trainer.global_step
+        last_epoch = trainer.current_epoch + 1 == trainer.max_epochs
+        if not left:  # a budget in steps may end inside an epoch, or between two validations
+            trainer.should_stop = trainer.should_stop or out_of_steps
+            every = 1 if out_of_steps or last_epoch else self._every_n_epochs
+            trainer.check_val_every_n_epoch = every
             return
         elapsed = time.monotonic() - self._started
-        affordable = self._spent + self._last <= self.fraction * elapsed
-        # the timer looks a little later than this: what it will find over is over
+        affordable = self._validation_seconds + self._last_seconds <= self.fraction * elapsed
+        # the timer checks the time a little later than this callback: 0.1 s left is none
         over = any(seconds is not None and seconds <= 0.1 for seconds in left)
-        over |= spent
-        # the clocks of several processes differ
+        over |= out_of_steps
+        # clocks of processes differ
         affordable, over = trainer.strategy.broadcast((affordable, over))
         trainer.should_stop = trainer.should_stop or over
         # Lightning reads this number after each batch
-        trainer.check_val_every_n_epoch = 1 if over else self._every if affordable else _NEVER
+        every = self._every_n_epochs if affordable else _NEVER
+        trainer.check_val_every_n_epoch = 1 if over else every
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Look at the clock."""
-        self._begun = time.monotonic()
+        """Start to measure the validation."""
+        self._validation_started = time.monotonic()
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Count what the validation took."""
-        self._last = time.monotonic() - self._begun
-        self._spent += self._last
+        """Add the time of the validation."""
+        self._last_seconds = time.monotonic() - self._validation_started
+        self._validation_seconds += self._last_seconds

@@ -1,4 +1,4 @@
-"""Fine-tuning: start from the weights of an earlier round, and say what was taken."""
+"""Fine-tuning: start from the weights of a checkpoint and report which were used."""
 
 from __future__ import annotations
 
@@ -15,15 +15,17 @@ log = logging.getLogger(__name__)
 
 
 class WarmStart(Callback):
-    """Load the weights of a checkpoint before the first step; optimizer and epochs start anew.
+    """Load the weights of a checkpoint before the first step, without its optimizer and epochs.
+
+    Lightning's ``ckpt_path`` would restore optimizer and epochs too. Heads and input channels may
+    differ here, see `cytoloop.model.transfer`.
 
     Parameters
     ----------
     path : str or Path
-        The checkpoint, ours or of another origin (`cytoloop.model.importers`), or the folder of
-        one. Heads and channels may differ, see `cytoloop.model.transfer`.
+        The checkpoint, ours or of another tool (`cytoloop.model.importers`), or its folder.
     strict : bool
-        Refuse weights that cannot be fitted; False: they start anew.
+        Refuse weights that do not fit; False: these keep their initial values.
     """
 
     def __init__(self, path: str | Path, strict: bool = True) -> None:
@@ -31,14 +33,14 @@ class WarmStart(Callback):
         self.strict = strict
 
     def check(self, model: LightningModule) -> None:
-        """Refuse weights that cannot be fitted, before a run is opened.
+        """Check that the weights fit, before a run is opened.
 
         Raises
         ------
         ModelError
-            Every one is listed.
+            Lists every weight that does not fit.
         """
-        self._fit(read_checkpoint(self.path), model)
+        self._transfer(read_checkpoint(self.path), model)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Load the weights.
@@ -46,24 +48,25 @@ class WarmStart(Callback):
         Raises
         ------
         ModelError
-            Some cannot be fitted; every one is listed.
+            See `check`.
         """
         checkpoint = read_checkpoint(self.path)
-        found = self._fit(checkpoint, pl_module)
+        found = self._transfer(checkpoint, pl_module)
         pl_module.load_state_dict(found.state)
         here = dict(pl_module.hparams.get("image") or {}).get("normalization")
         there = checkpoint.image.get("normalization")
         if here and there and dict(here) != dict(there):
             log.warning(
-                "%s was trained on images normalised by %s, this training has %s: "
-                "normalization=%s makes them alike",
+                "%s was trained with normalization %s, this training uses %s; "
+                "set normalization=%s to use the same",
                 checkpoint.path,
                 *(" ".join(map(str, dict(rule).values())) for rule in (there, here)),
                 there.get("method"),
             )
         log.info("starting from %s: %s", checkpoint.path, "; ".join(found.summary()))
 
-    def _fit(self, checkpoint: Checkpoint, model: LightningModule) -> Transfer:
+    def _transfer(self, checkpoint: Checkpoint, model: LightningModule) -> Transfer:
+        """Return the checkpoint's weights, fitted to the model."""
         return transfer(
             f"{checkpoint.path} ({describe(checkpoint.backbone)})",
             checkpoint.weights,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -12,6 +12,8 @@ from cytoloop.data.settings import setting_faults
 from cytoloop.errors import ConfigError
 from cytoloop.inference.postprocess.settings import PostprocessSettings
 from cytoloop.intensity.normalization import rule_problems
+from cytoloop.model import losses
+from cytoloop.model.heads import Head
 from cytoloop.training.prepare.config import value_of
 
 LAYERS = (2, 6)
@@ -30,23 +32,6 @@ BOUNDS = (
     Bounds("trainer.max_epochs", 1, 100_000, also=(None, -1)),
     Bounds("trainer.max_steps", 1, 100_000_000, also=(-1,)),
 )
-LOSS_WEIGHT = Bounds("loss_weight", 0, 1000, whole=False)
-LOSS_BOUNDS = {
-    bound.key: bound
-    for bound in (
-        Bounds("dice", 0, 1000, whole=False),
-        Bounds("cross_entropy", 0, 1000, whole=False),
-        Bounds("false_positives", 0, 1, whole=False),
-        Bounds("false_negatives", 0, 1, whole=False),
-        Bounds("gamma", 0, 10, whole=False),
-        Bounds("thickness", 1, 64),
-        Bounds("background", 0, 0.99, whole=False),
-        Bounds("power", 0.1, 4, whole=False),
-        Bounds("gap_weight", 1, 100, whole=False),
-        Bounds("gap_radius", 1, 16),
-    )
-}
-"""Arguments of the losses of `cytoloop.model.losses`; other libraries check their own."""
 SWITCHES = {"model.compile": "true or false", "model.channels_last": "true, false or auto"}
 _ABSENT = object()
 
@@ -111,27 +96,32 @@ def _postprocess_faults(cfg: DictConfig) -> Iterator[tuple[str, str]]:
 def head_faults(heads: Any) -> Iterator[tuple[str, str]]:
     """Yield each key of a head that is out of its bounds, and its fault."""
     for name, head in _items(heads):
-        for part, value in _items(head):
-            key = f"model.task_heads.{name}.{part}"
-            if part == "loss_weight" and (fault := LOSS_WEIGHT.fault(value)) is not None:
-                yield key, fault
-            elif part == "loss":
-                yield from _loss_faults(key, value)
+        key = f"model.task_heads.{name}"
+        yield from _part_faults(key, Head.BOUNDS, dict(_items(head)))
+        yield from _loss_faults(f"{key}.loss", dict(_items(head)).get("loss"))
 
 
 def _loss_faults(key: str, loss: Any) -> Iterator[tuple[str, str]]:
     """Yield the faults of a loss, and of the losses that it adds up."""
     values = dict(_items(loss))
-    if not str(values.get("_target_")).startswith("cytoloop.model.losses."):
+    module, _, name = str(values.get("_target_")).rpartition(".")
+    if module != losses.__name__ or not hasattr(losses, name):  # other libraries check their own
         return
-    bounds = [(name, value, LOSS_BOUNDS.get(name)) for name, value in values.items()]
-    weights = _items(values.get("loss_weights"))
-    bounds += [(f"loss_weights.{name}", value, LOSS_WEIGHT) for name, value in weights]
-    for name, value, bound in bounds:
-        if bound is not None and (fault := bound.fault(value)) is not None:
-            yield f"{key}.{name}", fault
-    for name, part in _items(values.get("losses")):
-        yield from _loss_faults(f"{key}.losses.{name}", part)
+    yield from _part_faults(key, getattr(losses, name).BOUNDS, values)
+    for part_name, part in _items(values.get("losses")):
+        yield from _loss_faults(f"{key}.losses.{part_name}", part)
+
+
+def _part_faults(
+    key: str, bounds: Sequence[Bounds], values: Mapping[str, Any]
+) -> Iterator[tuple[str, str]]:
+    """Yield the faults of a head or a loss; a value may be a mapping of numbers."""
+    for bound in bounds:
+        value = values.get(bound.key, _ABSENT)
+        numbers = _items(value) if isinstance(value, DictConfig) else [("", value)]
+        for name, number in numbers:
+            if number is not _ABSENT and (fault := bound.fault(number)) is not None:
+                yield ".".join(filter(None, (key, bound.key, name))), fault
 
 
 def _items(node: Any) -> Iterator[tuple[str, Any]]:

@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from cytoloop.bounds import AUTO
 from cytoloop.errors import ConfigError
 from cytoloop.model.hardware import choose_precision
-from cytoloop.training.checkpoint_io import sound_last
+from cytoloop.training.checkpoint_io import find_last_checkpoint
 from cytoloop.training.prepare.config import has_key, value_of, with_values
 from cytoloop.training.prepare.dataset import DatasetFacts
 from cytoloop.training.processes import process_count
@@ -89,12 +89,12 @@ def _of_trainer(cfg: DictConfig) -> Iterator[tuple[str, Any]]:
 def _of_start(cfg: DictConfig, init_from: Path | None) -> Iterator[tuple[str, Any]]:
     """Yield the callbacks that load weights, or the checkpoint to resume from."""
     if cfg.resume:
-        yield "checkpoint.ckpt_path", str(sound_last(Path(cfg.resume) / "checkpoints"))
+        yield "checkpoint.ckpt_path", str(find_last_checkpoint(Path(cfg.resume) / "checkpoints"))
         return
     if cfg.get("encoder_weights") and init_from is None:
-        target = "cytoloop.training.callbacks.encoder_start.EncoderStart"
+        target = "cytoloop.training.callbacks.pretrained_encoder.PretrainedEncoder"
         yield (
-            "callbacks.encoder_start",
+            "callbacks.pretrained_encoder",
             {"_target_": target, "path": str(cfg.encoder_weights)},
         )
     if init_from is not None:

@@ -1,4 +1,4 @@
-"""An encoder's weights come from a file: by name, with other channels, or not at all."""
+"""The encoder's weights are read from a file, by name and for any number of channels."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from monai.networks.nets import FlexibleUNet, ResNet
 
 from cytoloop.__main__ import main
 from cytoloop.errors import ModelError
-from cytoloop.training.callbacks.encoder_start import EncoderStart
+from cytoloop.training.callbacks.pretrained_encoder import PretrainedEncoder
 
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Write the state dict of a small ResNet for pictures of three channels and ten classes."""
+    """Write the state dict of a small ResNet for images of three channels and ten classes."""
     torch.manual_seed(0)
     network = ResNet(
         "basic", [1, 1, 1, 1], [64, 128, 256, 512], 2, 3, 7, (2, 2), num_classes=10,
@@ -29,7 +29,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Unet(LightningModule):
-    """A network as `model/network=pretrained_encoder` has it."""
+    """The network of `model/network=pretrained_encoder`."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -37,11 +37,11 @@ class Unet(LightningModule):
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3])
-def test_the_encoder_has_the_weights_of_the_file(weights: Path, channels: int) -> None:
+def test_the_encoder_gets_the_weights_of_the_file(weights: Path, channels: int) -> None:
     model = Unet(channels)
     given = torch.load(weights, weights_only=True)
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    EncoderStart(weights).setup(None, model, "fit")  # type: ignore[arg-type]
+    PretrainedEncoder(weights).setup(None, model, "fit")  # type: ignore[arg-type]
     after = model.state_dict()
     encoder = [name for name in after if name.startswith("backbone.encoder.")]
     assert len(encoder) > 50
@@ -52,33 +52,33 @@ def test_the_encoder_has_the_weights_of_the_file(weights: Path, channels: int) -
     for name in set(after) - set(encoder):
         assert torch.equal(after[name], before[name])
     first = after["backbone.encoder.conv1.weight"]
-    # equal channels say what three equal ones said
+    # equal channels give the same output as three equal channels
     assert torch.allclose(first.sum(1), given["conv1.weight"].sum(1), atol=1e-6)
     assert torch.equal(first, given["conv1.weight"]) or channels != 3
 
 
-def test_every_weight_that_does_not_fit_is_told(weights: Path, tmp_path: Path) -> None:
+def test_every_weight_that_does_not_fit_is_listed(weights: Path, tmp_path: Path) -> None:
     given = torch.load(weights, weights_only=True)
     del given["layer1.0.conv1.weight"]
     given["layer9.weight"] = torch.zeros(1)
     given["bn1.weight"] = torch.zeros(3)
     torch.save(given, tmp_path / "other.pth")
     with pytest.raises(ModelError) as caught:
-        EncoderStart(tmp_path / "other.pth").check(Unet(1))
+        PretrainedEncoder(tmp_path / "other.pth").check(Unet(1))
     text = str(caught.value)
     for fault in (
         "layer1.0.conv1.weight is missing",
-        "layer9.weight is no weight of this encoder",
+        "layer9.weight is not a weight of this encoder",
         "bn1.weight is (3,), expected (64,)",
     ):
         assert fault in text
     model = LightningModule()
     model.backbone = torch.nn.Conv2d(1, 1, 1)
     with pytest.raises(ModelError, match="no part named `encoder`"):
-        EncoderStart(weights).check(model)
+        PretrainedEncoder(weights).check(model)
 
 
-def test_a_model_is_trained_from_it_and_predicts(
+def test_a_model_is_trained_from_an_encoder_and_predicts(
     weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
 ) -> None:
     monkeypatch.chdir(tmp_path)
