@@ -251,7 +251,7 @@ def test_a_resumed_run_may_not_be_another_one(
 ) -> None:
     assert run("train", "resume=m0", "model.optimizer.lr=3") == 2
     assert (
-        "model.optimizer.lr=3 now, the default when the run was started" in capfd.readouterr().err
+        "model.optimizer.lr=3 now, but not given when the run was started" in capfd.readouterr().err
     )
 
 

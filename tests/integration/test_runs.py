@@ -174,18 +174,18 @@ def test_a_preempted_slurm_job_is_requeued_and_goes_on_by_itself(
     assert not list(project.glob("slurm/hpc_ckpt*"))
     monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
     assert main(["train", *words]) == 0
-    assert "going on in slurm" in capfd.readouterr().err
+    assert "resuming slurm" in capfd.readouterr().err
     assert_equal("whole", "slurm")
 
 
 def test_a_loss_that_is_no_number_stops_with_the_last_good_weights_kept(
     project: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    forward, calls = DiceCELoss.forward, [0]
+    forward, calls = DiceCELoss.forward, [0]  # the first call is the dry run's
 
     def failing(self: DiceCELoss, *tensors: torch.Tensor) -> torch.Tensor:
         calls[0] += self.training
-        return forward(self, *tensors) * (float("nan") if calls[0] > 20 else 1.0)
+        return forward(self, *tensors) * (float("nan") if calls[0] > 21 else 1.0)
 
     monkeypatch.setattr(DiceCELoss, "forward", failing)
     assert main(["train", *TINY, "output=nan"]) == 2
@@ -283,14 +283,14 @@ def test_a_training_stops_where_its_score_gains_nothing(
 def test_a_stop_after_the_last_epoch_does_not_wait_for_a_step(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import cytoloop.training.tuning
+    import cytoloop.rounds.run_training
 
     def stopped(*args: object) -> dict[str, float]:
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(5)
         raise AssertionError("the signal was swallowed")
 
-    monkeypatch.setattr(cytoloop.training.tuning, "tune", stopped)
+    monkeypatch.setattr(cytoloop.rounds.run_training, "tune", stopped)
     words = [*TINY, "output=late", "tune=true", "trainer.max_epochs=1"]
     assert main(["train", *words]) == 130
     client, run_id = run_of("late")

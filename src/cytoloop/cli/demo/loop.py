@@ -67,7 +67,8 @@ def run_demo(folder: Path, epochs: int) -> None:
     started = time.monotonic()
     stderr_console.print(
         "CytoLoop demo: two rounds of curate, train, predict and evaluate on fields of a real\n"
-        f"confocal stack of nuclei. You can type each command yourself, in {os.path.relpath(folder)}.",
+        "confocal stack of nuclei. You can type each command yourself, in "
+        f"{os.path.relpath(folder)}.",
         markup=False,
     )
     cut_fields(folder / "round0_images", ["field_a", "field_c", "field_d"])

@@ -122,7 +122,8 @@ def _check_replaceable(final: Path, writer: str, rows: Iterable[Row], record: st
     if others or not written:
         raise OutputError(
             str(final),
-            f"holds {join_names(others) or 'empty folders'}: not written by {writer}, or changed since",
+            f"holds {join_names(others) or 'empty folders'}: not written by {writer}, or changed "
+            "since",
             "Move these files away, or take another folder.",
         )
     used = {

@@ -30,7 +30,8 @@ class SourceSettings:
     ----------
     raw : str, Path or None
         A folder, a glob pattern, or a file; a CSV with the columns ``raw`` and ``seg1``; or a data
-        set of another tool, see `cytoloop.curation.exchange.registry`. None: only the rows of the previous round.
+        set of another tool, see `cytoloop.curation.exchange.registry`. None: only the rows of
+        the previous round.
     seg1, seg2, merge, exclude : str, Path or None
         Folder, glob pattern or file of the segmentations, the merging and the excluding regions.
         None where `raw` is a table.

@@ -124,6 +124,6 @@ def _check_values(
         raise ImageError(
             prediction.id,
             problems,
-            f"The classes are {describe_classes(names)}. Name all classes with classes=[...]. To score "
-            "objects (one number each), leave classes= out.",
+            f"The classes are {describe_classes(names)}. Name all classes with classes=[...]. To "
+            "score objects (one number each), leave classes= out.",
         )

@@ -45,7 +45,7 @@ def build_every_part(cfg: DictConfig) -> None:
     """Refuse a config of which a part cannot be built or run.
 
     Data module, model, optimizer, schedule, callbacks and trainer are built as in a training. A
-    callback with a method ``check(model)`` is asked as well. Then a random patch goes through the
+    callback with a method ``check(model)`` is asked as well. Then random patches go through the
     network, the losses, the backward pass and the windows of validation. No image is read.
 
     Parameters
@@ -90,17 +90,18 @@ def build_every_part(cfg: DictConfig) -> None:
 
 
 def _one_step(model: SegmentationModule, cfg: DictConfig) -> None:
-    """Run a random patch through network, losses, backward pass and the windows of validation."""
+    """Run random patches through network, losses, backward pass and the windows of validation."""
     patch = list(value_of(cfg, "data.patch_size"))
+    count = min(int(cfg.data.batch_size), 2)  # batch norm of a single voxel needs two patches
     generator = torch.Generator().manual_seed(0)
-    image = torch.rand((1, int(cfg.in_channels), *patch), generator=generator)
-    target = torch.rand((1, len(model.task_heads), *patch), generator=generator).round()
-    batch = {"image": image, "target": target, "weight": torch.ones(1, 1, *patch)}
+    image = torch.rand((count, int(cfg.in_channels), *patch), generator=generator)
+    target = torch.rand((count, len(model.task_heads), *patch), generator=generator).round()
+    batch = {"image": image, "target": target, "weight": torch.ones(count, 1, *patch)}
     losses = model.losses(model(image), batch)
     losses["loss"].backward()
     model.eval()
     with torch.inference_mode():
-        model.inferer(image, model)
+        model.inferer(image[:1], model)
 
 
 def _check_compiler() -> None:

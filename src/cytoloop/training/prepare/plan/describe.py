@@ -17,7 +17,8 @@ def describe(found: Fingerprint, machine: Machine) -> Iterator[str]:
     span = "" if smallest == largest else f" ({smallest} to {largest})"
     yield f"{found.images} training images of {median}{span}, {found.channels} channel(s)"
     if found.spacing_um:
-        yield f"voxel {_by(found.spacing_um)} um, longest side {found.anisotropy:.2g} times the shortest"
+        voxel, ratio = _by(found.spacing_um), found.anisotropy
+        yield f"voxel {voxel} um, longest side {ratio:.2g} times the shortest"
     else:
         yield "voxel size unknown, cubes assumed"
     fewest, usual, most = found.objects_per_image
