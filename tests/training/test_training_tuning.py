@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from cytoloop.inference.postprocess.settings import PostprocessSettings
 from cytoloop.inference.postprocess.training_facts import TrainingFacts
-from cytoloop.training import tuning
+from cytoloop.training import tuning, tuning_images
 
 
 def example(labels: np.ndarray, valid: np.ndarray | None = None) -> Any:
@@ -99,14 +99,17 @@ def test_touching_objects_ask_for_another_watershed_than_lobed_ones() -> None:
 def test_images_are_taken_evenly_and_training_images_as_far_as_there_is_room(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    assert tuning.evenly(range(3)) == [0, 1, 2] and tuning.evenly([]) == []
-    assert tuning.evenly(range(40)) == [number * 40 // 16 for number in range(16)]
-    monkeypatch.setattr(tuning, "MOST_VOXELS", 250)
+    assert tuning_images.evenly(range(3)) == [0, 1, 2] and tuning_images.evenly([]) == []
+    assert tuning_images.evenly(range(40)) == [number * 40 // 16 for number in range(16)]
+    monkeypatch.setattr(tuning_images, "MAX_VOXELS", 250)
     sides = (10, 20, 12, 3, 2)  # 400 is too large, 144 fits beside 100, 9 no more
     some = [example(np.zeros((side, side), np.uint8)) for side in sides]
-    few, enough = tuning.ENOUGH_OBJECTS - 1, tuning.ENOUGH_OBJECTS
-    assert [one.labels.size for one in tuning._more(few, some)] == [100, 144, 4]
-    assert tuning._more(enough, some) == []
+    few, enough = tuning_images.ENOUGH_OBJECTS - 1, tuning_images.ENOUGH_OBJECTS
+    assert [one.labels.size for one in tuning_images.select_training(few, some)] == [100, 144, 4]
+    assert tuning_images.select_training(enough, some) == []
     mask = np.zeros((9, 9), np.uint8)
     mask[:2], mask[4:6] = 255, 255
-    assert tuning._objects(example(mask)) == 2 and tuning._objects(some[0]) == 0
+    assert (
+        tuning_images.count_objects(example(mask)) == 2
+        and tuning_images.count_objects(some[0]) == 0
+    )

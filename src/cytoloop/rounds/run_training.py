@@ -23,7 +23,8 @@ from cytoloop.training.prepare.classes import image_cache_of
 from cytoloop.training.prepare.config import value_of, with_values
 from cytoloop.training.prepare.plan.plan import PLAN
 from cytoloop.training.prepare.steps import Prepared
-from cytoloop.training.tuning import evenly, tune
+from cytoloop.training.tuning import tune
+from cytoloop.training.tuning_images import evenly
 
 log = logging.getLogger(__name__)
 

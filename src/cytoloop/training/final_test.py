@@ -1,4 +1,4 @@
-"""Models scored on annotated images: the end of a training, and versions to choose from."""
+"""Predict annotated images with a model and score them: test images, or images of a promotion."""
 
 from __future__ import annotations
 
@@ -28,51 +28,52 @@ def score_test(
     run_id: str,
     postprocess: PostprocessSettings,
 ) -> tuple[dict[str, float], list[Path]]:
-    """Predict and score the test images with what was chosen on the validation images.
+    """Predict and score the test images with the post-processing tuned on validation images.
 
-    The model is as good where they cannot be scored: that is said, and no error.
+    If the test images cannot be scored, this logs a warning and the training still succeeds.
 
     Parameters
     ----------
     checkpoint : Path
-        The best one, tuned.
+        Best checkpoint, tuned.
     dataset : mapping of str to Manifest
-        Test images that are among the others (as in a data set of the plugin's) are not scored.
+        The three splits. Nothing is scored if a test image is also a training or validation
+        image, as in data sets of the Segmenter ML plugin.
     output : Path
-        Of the training; predictions and scores go into ``test/``.
+        Folder of the training; predictions and scores go into ``test/``.
     run_id : str
-        Of the training.
+        MLflow run of the training.
     postprocess : PostprocessSettings
 
     Returns
     -------
     scores : dict of str to float
-        By name, as `cytoloop evaluate` logs them; empty where nothing was scored.
+        Scores by the names of `cytoloop evaluate`; empty if nothing was scored.
     files : list of Path
-        Tables, pictures and the report.
+        Tables, figures and the report.
     """
     seen = {row.id for split in ("train", "valid") for row in dataset[split]}
     if not len(dataset["test"]) or seen & {row.id for row in dataset["test"]}:
         return {}, []
     try:
-        table, named = dataset["test"].path, {"model": f"runs:/{run_id}", "run_id": run_id}
-        place = output.absolute() / FOLDER
+        table, origin = dataset["test"].path, {"model": f"runs:/{run_id}", "run_id": run_id}
+        folder = output.absolute() / FOLDER
         found, files = score_model(
-            checkpoint, table, table, place, named, postprocess, place / "evaluation"
+            checkpoint, table, table, folder, origin, postprocess, folder / "evaluation"
         )
     except CytoloopError as error:
         log.warning("the test images are not scored: %s", error)
         return {}, []
     numbers = {name: float(v) for name, v in found.items() if isinstance(v, (int, float))}
-    told = ", ".join(f"{n} {numbers[n]:.3f}" for n in ("dice", "f1_50", "seg") if n in numbers)
-    log.info("%d test images: %s (%s)", numbers["scored"], told, output / FOLDER / "evaluation")
+    shown = ", ".join(f"{n} {numbers[n]:.3f}" for n in ("dice", "f1_50", "seg") if n in numbers)
+    log.info("%d test images: %s (%s)", numbers["scored"], shown, output / FOLDER / "evaluation")
     return numbers, files
 
 
 def _scored(
     table: Path, truth: str | Path, folder: Path
 ) -> tuple[dict[str, float | None], list[Path]]:
-    """Return the numbers and files of the scores of a table of predictions."""
+    """Score a table of predictions; return the scores and the files written."""
     evaluation = evaluate(table, truth, classes=stated_classes(table))
     return run_metrics(evaluation.summary), write_evaluation(evaluation, folder)
 
@@ -82,7 +83,7 @@ def score_model(
     images: str | Path,
     truth: str | Path,
     folder: Path,
-    named: Mapping[str, str | None],
+    origin: Mapping[str, str | None],
     postprocess: PostprocessSettings | None = None,
     scores: Path | None = None,
 ) -> tuple[dict[str, float | None], list[Path]]:
@@ -94,18 +95,17 @@ def score_model(
     images, truth : str or Path
         As `cytoloop predict` and `cytoloop evaluate` take them.
     folder : Path
-        Of the predictions. What lies there already of the same model and images is not predicted
-        again.
-    named : mapping
-        ``model`` (URI) and ``run_id``, as they go into the tables.
+        Folder of the predictions. Predictions of the same model and images are used again.
+    origin : mapping
+        ``model`` (URI) and ``run_id``, written into the tables.
     postprocess : PostprocessSettings, optional
     scores : Path, optional
-        Folder of the scores; None: that of the predictions.
+        Folder of the scores; None: the folder of the predictions.
 
     Returns
     -------
     numbers : dict of str to float or None
-        As `cytoloop evaluate` logs them.
+        Scores by the names of `cytoloop evaluate`.
     files : list of Path
 
     Raises
@@ -113,7 +113,7 @@ def score_model(
     ImageError, ManifestError
         Images that cannot be predicted or scored.
     """
-    uri, run_id = str(named["model"]), named["run_id"]
+    uri, run_id = str(origin["model"]), origin["run_id"]
     model = ModelSource((str(checkpoint.absolute()),), uri, run_id)
     classes = model.load(WindowSettings()).training.classes
     save = ("probability", "mask" if classes else "labels")

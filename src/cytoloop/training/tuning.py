@@ -1,4 +1,4 @@
-"""Post-processing chosen on validation images: what `postprocess=tuned` stands for."""
+"""Tuning: choose threshold and watershed settings on validation images (`postprocess=tuned`)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol, TypeVar
 
 import numpy as np
 
@@ -30,130 +29,77 @@ from cytoloop.instances import WatershedHierarchy
 from cytoloop.instances.thresholds import BINS
 from cytoloop.io.pixels import MemoryPixels
 from cytoloop.model.checkpoint import read_checkpoint, write_tuned
+from cytoloop.training.tuning_images import (
+    AnnotatedImage,
+    count_objects,
+    select_training,
+    true_objects,
+)
 from cytoloop.truth.classes import class_heads, class_image
-from cytoloop.truth.regions import instance_labels
 
 log = logging.getLogger(__name__)
-T = TypeVar("T")
 
-MOST_IMAGES = 16
-"""So many for validation and so many of training are worth their time, see `evenly`."""
-MOST_VOXELS = 2**25
-"""Of training images together; others are left out: on a CPU a million may take a second."""
-ENOUGH_OBJECTS = 500
-"""Of validation images: 800 chose better alone than with training images, 144 worse (measured)."""
 _FLAT = 0.001
-"""Thresholds whose Dice is this close to the best are as good: the middle one is taken."""
+"""Thresholds whose Dice is this close to the best are equally good; the median is chosen."""
 _CAUTION = 0.003
-"""So much Dice is given for a threshold nearer to 0.5, where the best one is below: noise and blur
-of another microscope raise probabilities around objects, which a low one lets in (measured)."""
-
-
-class Example(Protocol):
-    """An image with its truth, as `cytoloop.data.cached_image.CachedImage`."""
-
-    @property
-    def id(self) -> str:
-        """Its name."""
-
-    @property
-    def image(self) -> np.ndarray:
-        """(C, [Z,] Y, X), grey levels."""
-
-    @property
-    def labels(self) -> np.ndarray:
-        """([Z,] Y, X), 0 = background."""
-
-    @property
-    def valid(self) -> np.ndarray:
-        """([Z,] Y, X), False = excluded."""
-
-    @property
-    def spacing_um(self) -> tuple[float, float, float] | None:
-        """(Z, Y, X)."""
+"""Dice that is given up to raise a threshold below 0.5 towards 0.5. Measured: noise and blur of
+another microscope raise the probabilities around objects, and a low threshold includes them."""
 
 
 def tune(
     checkpoint: str | Path,
-    examples: Sequence[Example],
+    examples: Sequence[AnnotatedImage],
     settings: PostprocessSettings,
-    trained_on: Sequence[Example] = (),
+    trained_on: Sequence[AnnotatedImage] = (),
 ) -> dict:
-    """Choose threshold and watershed on images with truth, and keep them in the checkpoint.
+    """Choose threshold and watershed on annotated images and write them into the checkpoint.
 
-    Of classes the threshold of each.
+    A model of classes gets one threshold for each class and no watershed.
 
-    The threshold is that of the best Dice over all voxels that count. The watershed is that of the
-    best mean of AP at IoU .5 and SEG over all objects; where no image has two objects it is left.
-    Where validation images show fewer than `ENOUGH_OBJECTS` they are too few for that choice:
-    training images count as well. A network that knows those by heart has the same scores on them
-    under most settings, so that the validation images decide then.
+    The threshold maximizes Dice over all voxels that are not excluded. The watershed maximizes the
+    mean of AP at IoU 0.5 and SEG over all objects; it is not tuned if no image has two objects.
+    With few validation objects the training images are used too, see
+    `cytoloop.training.tuning_images`. A network that overfits scores the same on training images
+    for most settings, so the validation images still decide.
 
     Parameters
     ----------
     checkpoint : str or Path
-        Changed in place, atomically.
-    examples : sequence of Example
+        Checkpoint file, replaced atomically.
+    examples : sequence of AnnotatedImage
         Validation images.
     settings : PostprocessSettings
-        For what is not chosen.
-    trained_on : sequence of Example
+        Settings that are not tuned.
+    trained_on : sequence of AnnotatedImage
         Training images.
 
     Returns
     -------
     dict of str to float
-        ``threshold``, ``seed_smoothing``, ``min_depth``, and what they reach on the validation
-        images: ``dice``, ``ap_50``, ``seg``. Of classes ``threshold_NAME``, ``dice_NAME`` and
-        their mean ``dice``.
+        ``threshold``, ``seed_smoothing``, ``min_depth``, and their scores on the validation images:
+        ``dice``, ``ap_50``, ``seg``. With classes: ``threshold_NAME``, ``dice_NAME`` and the mean
+        ``dice``.
     """
     predictor = Predictor([read_checkpoint(checkpoint)])
     trained = predictor.training
     found = _maps(examples, predictor)
-    told = f"{len(examples)} validation"
+    images = f"{len(examples)} validation"
     if trained.classes:
-        return _keep(checkpoint, _best_classes(found, examples, trained.classes), told)
+        return _write(checkpoint, _best_classes(found, examples, trained.classes), images)
     maps = [np.asarray(one["probability"]) for one in found]
     threshold, dice = best_threshold(maps, examples)
     chosen = {"threshold": threshold, "dice": dice}
-    shown = [_objects(one) for one in examples]
-    more = _more(sum(shown), trained_on)
-    if max([*shown, *(_objects(one) for one in more)], default=0) > 1:
+    objects = [count_objects(one) for one in examples]
+    more = select_training(sum(objects), trained_on)
+    if max([*objects, *(count_objects(one) for one in more)], default=0) > 1:
         found += _maps(more, predictor)
-        counted = [*examples, *more]
-        chosen |= _best_watershed(found, counted, settings, trained, threshold, len(examples))
-        told += f" and {len(more)} training" if more else ""
-    return _keep(checkpoint, chosen, told)
+        used = [*examples, *more]
+        chosen |= _best_watershed(found, used, settings, trained, threshold, len(examples))
+        images += f" and {len(more)} training" if more else ""
+    return _write(checkpoint, chosen, images)
 
 
-def evenly(rows: Sequence[T]) -> list[T]:
-    """Return `MOST_IMAGES` of a list at most, evenly from all of it."""
-    count = min(len(rows), MOST_IMAGES)
-    return [rows[number * len(rows) // count] for number in range(count)]
-
-
-def _more(objects: int, trained_on: Sequence[Example]) -> list[Example]:
-    """Return the training images that count as well where validation images show so many objects.
-
-    None where these are enough, else those that fit into `MOST_VOXELS`, one after the other.
-    """
-    found, room = [], MOST_VOXELS if objects < ENOUGH_OBJECTS else 0
-    for one in trained_on:
-        if one.labels.size <= room:
-            found.append(one)
-            room -= one.labels.size
-    return found
-
-
-def _objects(one: Example) -> int:
-    return int(np.count_nonzero(np.unique(_true_objects(one))))
-
-
-def _true_objects(one: Example) -> np.ndarray:
-    return instance_labels(np.asarray(one.labels), valid=np.asarray(one.valid))
-
-
-def _maps(examples: Sequence[Example], predictor: Predictor) -> list[ProbabilityMaps]:
+def _maps(examples: Sequence[AnnotatedImage], predictor: Predictor) -> list[ProbabilityMaps]:
     found = []
     for one in examples:
         pixels = MemoryPixels(one.image, one.spacing_um, [str(c) for c in range(len(one.image))])
@@ -161,8 +107,8 @@ def _maps(examples: Sequence[Example], predictor: Predictor) -> list[Probability
     return found
 
 
-def _keep(checkpoint: str | Path, found: dict[str, float], images: str) -> dict[str, float]:
-    """Write what was chosen into the checkpoint; return it as it stands there."""
+def _write(checkpoint: str | Path, found: dict[str, float], images: str) -> dict[str, float]:
+    """Write the chosen values into the checkpoint, and return them as written."""
     chosen = {name: round(float(value), 4) for name, value in found.items()}
     write_tuned(checkpoint, chosen)
     listed = ", ".join(f"{name} {value:g}" for name, value in chosen.items())
@@ -171,18 +117,19 @@ def _keep(checkpoint: str | Path, found: dict[str, float], images: str) -> dict[
 
 
 def _best_classes(
-    found: Sequence[ProbabilityMaps], examples: Sequence[Example], names: Sequence[str]
+    found: Sequence[ProbabilityMaps], examples: Sequence[AnnotatedImage], names: Sequence[str]
 ) -> dict[str, float]:
-    """Return the threshold of each class, and the Dice of each once all of them decide.
+    """Return the threshold of each class, and the Dice of each in the resulting class image.
 
-    A class that no image shows keeps the threshold of a model that is not tuned.
+    A class without voxels in all images keeps the default threshold.
     """
     chosen = {}
     for value, (name, head) in enumerate(zip(names, class_heads(names), strict=True), 1):
-        shown = any((np.asarray(one.labels) == value)[np.asarray(one.valid)].any()
-                    for one in examples)  # fmt: skip
+        is_present = any(
+            (np.asarray(one.labels) == value)[np.asarray(one.valid)].any() for one in examples
+        )
         maps = [np.asarray(one[head]) for one in found]
-        best = best_threshold(maps, examples, value)[0] if shown else TUNED["threshold"]
+        best = best_threshold(maps, examples, value)[0] if is_present else TUNED["threshold"]
         chosen[class_threshold_key(name)] = best
     cuts = [chosen[class_threshold_key(name)] * (BINS - 1) for name in names]
     counts = np.zeros((len(names), 3), np.int64)
@@ -199,26 +146,26 @@ def _best_classes(
 
 
 def best_threshold(
-    maps: Sequence[np.ndarray], examples: Sequence[Example], value: int | None = None
+    maps: Sequence[np.ndarray], examples: Sequence[AnnotatedImage], value: int | None = None
 ) -> tuple[float, float]:
-    """Return the probability of the best Dice over all voxels that count, and its Dice.
+    """Return the threshold with the highest Dice over all voxels not excluded, and its Dice.
 
-    A best one below 0.5 is raised towards it while hardly any Dice is lost.
+    A threshold below 0.5 is raised towards 0.5 while it costs less than `_CAUTION` Dice.
 
     Parameters
     ----------
     maps : sequence of ndarray of uint8
-        ([Z,] Y, X), 0..255.
-    examples : sequence of Example
+        Probabilities ([Z,] Y, X), 0..255.
+    examples : sequence of AnnotatedImage
     value : int, optional
-        The class that is looked for; default whatever is above 0.
+        Label of the class; default all labels above 0.
 
     Returns
     -------
     threshold : float
-        Probability, 0.1 to 0.9: a voxel above it is foreground.
+        Probability, 0.1 to 0.9: voxels above it are foreground.
     dice : float
-        0 to 1, of that threshold.
+        Dice at the threshold, 0 to 1.
     """
     inside, outside = np.zeros(BINS, np.int64), np.zeros(BINS, np.int64)
     for levels, one in zip(maps, examples, strict=True):
@@ -241,13 +188,13 @@ def best_threshold(
 
 def _best_watershed(
     found: Sequence[ProbabilityMaps],
-    examples: Sequence[Example],
+    examples: Sequence[AnnotatedImage],
     settings: PostprocessSettings,
     trained: TrainingFacts,
     threshold: float,
     scored: int,
 ) -> dict[str, float]:
-    """Return the best seed_smoothing and min_depth, and their scores on the first images."""
+    """Return the best seed_smoothing and min_depth; their scores on the first `scored` images."""
     counts: dict[tuple[float, float], list[dict[str, float]]] = {
         pair: [] for pair in itertools.product(SEED_SMOOTHING, MIN_DEPTH)
     }
@@ -256,25 +203,27 @@ def _best_watershed(
         levels = np.asarray(maps["probability"])
         known = one.spacing_um or trained.spacing_um
         rule = instance_rule(plain, threshold, one.spacing_um, trained, levels.ndim)
-        truth, valid = _true_objects(one), np.asarray(one.valid)
+        truth, valid = true_objects(one), np.asarray(one.valid)
         for smoothing in SEED_SMOOTHING:
             rule = replace(rule, seed_smoothing=smoothing)
-            land = WatershedHierarchy(
+            hierarchy = WatershedHierarchy(
                 levels, rule, known, distance=maps.get("distance"), contour=maps.get("contour")
             )
-            for fall in MIN_DEPTH:
-                labels, _ = land.objects(replace(rule, min_depth=fall))
+            for depth in MIN_DEPTH:
+                labels, _ = hierarchy.objects(replace(rule, min_depth=depth))
                 matching = match_instances(truth, np.asarray(labels), valid)
-                counts[smoothing, fall].append(instance_counts(matching))
-    steady = _steady({pair: _mean(_pooled(each)) for pair, each in counts.items()})
-    best = max(steady, key=lambda pair: (round(steady[pair], 6), -_strangeness(pair)))
+                counts[smoothing, depth].append(instance_counts(matching))
+    smoothed = _average_neighbours({pair: _mean(_pooled(each)) for pair, each in counts.items()})
+    best = max(smoothed, key=lambda pair: (round(smoothed[pair], 6), -_distance_to_default(pair)))
     scores = _pooled(counts[best][:scored])
     reached = {name: scores[name] for name in ("ap_50", "seg") if not math.isnan(scores[name])}
     return {"seed_smoothing": best[0], "min_depth": best[1], **reached}
 
 
-def _steady(values: dict[tuple[float, float], float]) -> dict[tuple[float, float], float]:
-    """Return the mean of each setting and its neighbours: a lone peak of few objects is chance."""
+def _average_neighbours(
+    values: dict[tuple[float, float], float],
+) -> dict[tuple[float, float], float]:
+    """Return the mean of each setting and its neighbours: a single peak may be chance."""
     means = {}
     for smoothing, depth in values:
         row, column = SEED_SMOOTHING.index(smoothing), MIN_DEPTH.index(depth)
@@ -289,10 +238,10 @@ def _steady(values: dict[tuple[float, float], float]) -> dict[tuple[float, float
     return means
 
 
-def _strangeness(pair: tuple[float, float]) -> float:
-    """Return how far a setting is from that of a model that is not tuned."""
-    usual = (TUNED["seed_smoothing"], TUNED["min_depth"])
-    return sum(abs(math.log(one / other)) for one, other in zip(pair, usual, strict=True))
+def _distance_to_default(pair: tuple[float, float]) -> float:
+    """Return the log distance of a setting to the defaults of an untuned model."""
+    defaults = (TUNED["seed_smoothing"], TUNED["min_depth"])
+    return sum(abs(math.log(one / other)) for one, other in zip(pair, defaults, strict=True))
 
 
 def _pooled(counts: Sequence[dict[str, float]]) -> dict[str, float]:
