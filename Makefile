@@ -18,7 +18,7 @@ ifneq ($(strip $(WHEELS)),)
 export UV_FIND_LINKS ?= $(subst $(space),$(comma),$(strip $(WHEELS)))
 endif
 
-.PHONY: help setup upgrade demo test test-slow lint bench ui clean
+.PHONY: help setup upgrade licences demo test test-slow lint bench ui clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -65,6 +65,9 @@ bench: setup ## speed and quality tables (see docs/benchmarks.md)
 ui: setup ## the MLflow UI on this folder's runs, or on the demo's
 	cd $(if $(wildcard mlflow.db),.,$(if $(wildcard demo/mlflow.db),demo,.)) && \
 	  $(CURDIR)/$(BIN)/cytoloop ui
+
+licences: setup ## write docs/licences.md from the installed packages
+	$(BIN)/python scripts/licences.py
 
 clean: ## remove the environment, the tools and the demo's output
 	rm -rf .venv .tools demo build dist uv.lock
