@@ -12,7 +12,6 @@ import json
 import logging
 import os
 import re
-import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -33,10 +32,12 @@ from cytoloop.model.hardware import device_names
 from cytoloop.terminal import stderr_console
 from cytoloop.tracking.lock import lock_devices
 from cytoloop.training.launch import rank_of
+from cytoloop.training.watch import Watch
 
 log = logging.getLogger(__name__)
 
 DONE, BUG, USER_ERROR, STOPPED = 0, 1, 2, 130
+"""Exit statuses, those of `cytoloop.cli.app`."""
 
 _CONFIG = "cytoloop/config"
 _CONNECT_TIMEOUT = timedelta(minutes=10)
@@ -197,7 +198,7 @@ def with_other_processes(trainer: Trainer, cfg: DictConfig) -> Iterator[None]:
         try:
             yield
         except Exception as error:
-            if _is_lost_connection(error):
+            if is_lost_connection(error):
                 _raise_cause(group, trainer, error)
             raise
     _leave_process_group()
@@ -210,7 +211,7 @@ def _started_by_lightning(trainer: Trainer) -> Iterator[Group]:
     port = find_free_network_port()
     store = TCPStore("127.0.0.1", port, is_master=True, wait_for_workers=False, multi_tenant=True)
     os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
-    watch = _Watch(trainer)
+    watch = Watch(trainer)
     watch.start()
     try:
         yield Group(store, trainer.world_size)
@@ -224,65 +225,6 @@ def _started_by_lightning(trainer: Trainer) -> Iterator[Group]:
                 os.environ[name] = value
 
 
-class _Watch(threading.Thread):
-    """Watches the processes that Lightning started.
-
-    Lightning's observer kills this process at most 5 s after another process ended, so that no
-    error is shown and the MLflow run stays open. The observer ends when it has no processes, so
-    this thread takes them from Lightning's launcher.
-
-    Parameters
-    ----------
-    trainer : Trainer
-
-    Attributes
-    ----------
-    processes : list of subprocess.Popen
-        Process 1 and so on.
-    """
-
-    def __init__(self, trainer: Trainer) -> None:
-        super().__init__(daemon=True, name="watch-processes")
-        self.processes: list[Any] = []
-        self._launcher: Any = trainer.strategy.launcher
-        self._ended = threading.Event()
-
-    def run(self) -> None:
-        """Poll the processes; end this one if it hangs after another process has failed."""
-        while not self._ended.wait(_POLL):
-            while self._launcher.procs:
-                self.processes.append(self._launcher.procs.pop(0))
-            if (problem := self.problem()) and not self._ended.wait(_EXIT_TIMEOUT):
-                # this process hangs in a library and cannot raise the error
-                stderr_console.print(f"ModelError: {problem}", style="red", markup=False)
-                self._kill()
-                os._exit(USER_ERROR)
-
-    def problem(self) -> str | None:
-        """Return the failure of a process as text, None if there is none."""
-        codes = {rank: p.poll() for rank, p in enumerate(self.processes, start=1)}
-        failed = sorted((code < 0, rank) for rank, code in codes.items() if code)
-        if not failed:
-            return None
-        by_signal, rank = max(failed, key=lambda one: (one[0], -one[1]))
-        code = codes[rank]
-        text = f"signal {signal.Signals(-code).name}" if by_signal else f"exit status {code}"
-        return f"process {rank} ended with {text}"
-
-    def end(self) -> None:
-        """Stop watching, and kill the processes that still run."""
-        self._ended.set()
-        if self.is_alive():
-            self.join()
-        self._kill()
-
-    def _kill(self) -> None:
-        for process in self.processes:
-            if process.poll() is None:
-                process.kill()
-            process.wait()
-
-
 def _raise_cause(group: Group, trainer: Trainer, error: Exception) -> None:
     """Raise the failure of the process whose connection was lost.
 
@@ -293,7 +235,7 @@ def _raise_cause(group: Group, trainer: Trainer, error: Exception) -> None:
     ------
     ModelError
     """
-    watch = next((t for t in threading.enumerate() if isinstance(t, _Watch)), None)
+    watch = next((t for t in threading.enumerate() if isinstance(t, Watch)), None)
     _poll(lambda: bool(group.failures()), _REPORT_TIMEOUT)
     group.raise_reported_failure()
     problem = watch.problem() if watch else None
@@ -367,7 +309,7 @@ def _report(group: Group, rank: int, folder: Path, work: Callable[[], None]) -> 
         log.info("stopped")
     except Exception as error:
         log.exception("")
-        lost = _is_lost_connection(error)
+        lost = is_lost_connection(error)
         if not lost:
             group.send(_failed(rank), reason=_first_line(error), log=str(file))
         _print_error(rank, f"{type(error).__name__}: {_first_line(error)}")
@@ -377,7 +319,7 @@ def _report(group: Group, rank: int, folder: Path, work: Callable[[], None]) -> 
     return DONE
 
 
-def _is_lost_connection(error: BaseException) -> bool:
+def is_lost_connection(error: BaseException) -> bool:
     """Return whether an error says that another process does not answer."""
     return not isinstance(error, CytoloopError) and (
         isinstance(error, DistError) or re.search("gloo|nccl", str(error), re.I) is not None
