@@ -12,7 +12,6 @@ import json
 import logging
 import os
 import re
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
@@ -57,11 +56,16 @@ class Group:
         Of `torch.distributed`; rank 0 or the agent of torchrun hosts it.
     world : int
         Number of processes.
+    problem : callable
+        Returns the failure of a process that this one started as text, None if there is none.
     """
 
-    def __init__(self, store: Store, world: int) -> None:
+    def __init__(
+        self, store: Store, world: int, problem: Callable[[], str | None] = lambda: None
+    ) -> None:
         self.store = store
         self.world = world
+        self.problem = problem
 
     def send(self, key: str, **message: Any) -> None:
         """Write a message for the other processes."""
@@ -110,7 +114,7 @@ class Group:
             time.sleep(_POLL)
 
     def end(self) -> None:
-        """Tell the others that there is no training, if they still wait for its config."""
+        """End the others, if they still wait for the config of a training."""
         if not self.has(_CONFIG):
             self.send(_CONFIG, config=None)
             _poll(lambda: all(self.has(_ready(r)) for r in range(1, self.world)), _EXIT_TIMEOUT)
@@ -124,7 +128,7 @@ _current: Group | None = None
 def leading(environment: ClusterEnvironment) -> Iterator[None]:
     """Be the first of the processes that torchrun or SLURM started, as long as the block runs.
 
-    When the block ends before the training has begun, the others are told to end, too.
+    When the block ends before the training has begun, the others end, too.
 
     Parameters
     ----------
@@ -214,7 +218,7 @@ def _started_by_lightning(trainer: Trainer) -> Iterator[Group]:
     watch = Watch(trainer)
     watch.start()
     try:
-        yield Group(store, trainer.world_size)
+        yield Group(store, trainer.world_size, watch.problem)
         _poll(lambda: all(p.poll() is not None for p in watch.processes), _EXIT_TIMEOUT)
     finally:
         watch.end()
@@ -235,13 +239,11 @@ def _raise_cause(group: Group, trainer: Trainer, error: Exception) -> None:
     ------
     ModelError
     """
-    watch = next((t for t in threading.enumerate() if isinstance(t, Watch)), None)
     _poll(lambda: bool(group.failures()), _REPORT_TIMEOUT)
     group.raise_reported_failure()
-    problem = watch.problem() if watch else None
     raise ModelError(
         "trainer",
-        problem or f"another process has ended: {_first_line(error)}",
+        group.problem() or f"another process has ended: {_first_line(error)}",
         "Continue from the last checkpoint: cytoloop train resume="
         f"{os.path.relpath(str(trainer.default_root_dir))}",
     ) from error
