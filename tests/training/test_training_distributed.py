@@ -74,6 +74,7 @@ def test_the_others_end_when_the_first_ends_before_the_training(
     assert "process 1: the first process ended before the training" in capfd.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_others_end_when_the_first_is_killed(capfd: pytest.CaptureFixture[str]) -> None:
     program = (
         "import torch.distributed as d, time\n"
