@@ -20,6 +20,7 @@ from cytoloop.cli.config_errors import (
     missing_keys_error,
     one_line,
 )
+from cytoloop.cli.launched import is_launched, run_launched
 from cytoloop.cli.overrides import add_action, is_override, quote_overrides
 from cytoloop.errors import ConfigError, CytoloopError, ModelError, OutputError
 from cytoloop.redact import redact_text, redact_url
@@ -60,6 +61,13 @@ def run_verb(verb: str, argv: list[str]) -> int:
     """
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra raises its errors; we report them
     os.environ.setdefault("TORCH_FORCE_WEIGHTS_ONLY_LOAD", "1")  # no code from a checkpoint
+    if verb == "train" and is_launched():
+        return run_launched(argv, lambda: _run_reported(verb, argv), report_error)
+    return _run_reported(verb, argv)
+
+
+def _run_reported(verb: str, argv: list[str]) -> int:
+    """Run a verb, report its errors and return the exit status."""
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
@@ -106,10 +114,14 @@ def expand_words(verb: str, argv: list[str]) -> list[str]:
 def compose_and_run(verb: str, words: Sequence[str]) -> int:
     """Compose the config and run one job, or all jobs of a sweep; return the highest status."""
     import hydra
+    from hydra.core.hydra_config import HydraConfig
 
     statuses = [DONE]
+    program = sys.argv[0]
 
     def job(cfg: Any) -> Any:
+        # Lightning starts the other processes of this job with these words
+        sys.argv = [program, verb, *HydraConfig.get().overrides.task]
         status, value = run_job(verb, cfg)
         statuses.append(status)
         if status == STOPPED:

@@ -22,9 +22,11 @@ def run(cfg: Any) -> float | None:
         write_final_scores,
     )
     from cytoloop.tracking.registry import check_model_name
+    from cytoloop.training.launch import check_launch
     from cytoloop.training.prepare.steps import CHECKS, COMPLETION, Prepared, prepare
     from cytoloop.training.stopping import clean_stop
 
+    check_launch(cfg.trainer)
     output = Path(os.path.relpath(cfg.paths.output_dir))  # in a sweep, the job's folder
     if not (cfg.resume or cfg.overwrite):
         check_not_trained(output)
