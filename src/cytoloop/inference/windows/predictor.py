@@ -24,6 +24,7 @@ from cytoloop.io.pixels import Pixels
 from cytoloop.io.voxel_size import Spacing
 from cytoloop.model.checkpoint import Checkpoint, build_network
 from cytoloop.model.hardware import choose_precision, is_channels_last_faster, use_channels_last
+from cytoloop.model.trust import is_library
 from cytoloop.model.windows import largest_window, total_stride
 from cytoloop.truth.classes import class_heads, class_names
 
@@ -69,7 +70,9 @@ class Predictor:
         for network in self.networks:
             if is_channels_last_faster(network, self.device.type):
                 use_channels_last(network, len(self.size))
-        self.shrinkage = total_stride(self.checkpoints[0].backbone.get("strides"), len(self.size))
+        backbone = self.checkpoints[0].backbone
+        strides = backbone.get("strides") if is_library(str(backbone.get("_target_"))) else None
+        self.shrinkage = total_stride(strides, len(self.size))
         fits = zip(self.shrinkage or (1,) * len(self.size), self.size, strict=True)
         self.stride = tuple(t if s % t == 0 else 1 for t, s in fits)
         self.views = views(self.settings.tta, self.size)
