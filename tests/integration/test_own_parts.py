@@ -137,7 +137,12 @@ class MyLogger(CSVLogger):
 ''',
 }
 TRAIN = [
-    *("experiment=nuclei_2d", "data.path=dataset", "data.patch_size=[32,32]", "trainer.precision=32"),
+    *(
+        "experiment=nuclei_2d",
+        "data.path=dataset",
+        "data.patch_size=[32,32]",
+        "trainer.precision=32",
+    ),
     *("data.batch_size=2", "data.steps_per_epoch=4", "trainer.max_epochs=2", "augmentation=light"),
 ]
 OWN_NET = ["model.backbone._target_=my_lab.nets.MyNet", "+model.backbone.width=6"]

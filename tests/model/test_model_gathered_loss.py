@@ -48,8 +48,8 @@ NEIGHBOURS: dict[str, Callable[[], Any]] = {
     "SSIMLoss": lambda: monai.losses.SSIMLoss(spatial_dims=2),
     "SoftclDiceLoss": monai.losses.SoftclDiceLoss,
     "SoftDiceclDiceLoss": monai.losses.SoftDiceclDiceLoss,
-    "LocalNormalizedCrossCorrelationLoss": lambda: (
-        monai.losses.LocalNormalizedCrossCorrelationLoss(spatial_dims=2)
+    "LocalNormalizedCrossCorrelationLoss": lambda: monai.losses.LocalNormalizedCrossCorrelationLoss(
+        spatial_dims=2
     ),
     "function": lambda: lambda a, b: squared_error(a, b) + a.sigmoid().diff(dim=-1).abs().mean(),
 }

@@ -91,7 +91,10 @@ def test_trust_ends_with_its_block(my_lab: str, monkeypatch: pytest.MonkeyPatch)
 
 @pytest.mark.parametrize("name", ["os", "subprocess", "my_lab.nets", "my-lab", "builtins"])
 def test_trust_in_anything_but_a_package_of_the_user_is_refused(name: str) -> None:
-    with pytest.raises(ConfigError, match="is not the name of a package of yours"), trusting([name]):
+    with (
+        pytest.raises(ConfigError, match="is not the name of a package of yours"),
+        trusting([name]),
+    ):
         pass
 
 

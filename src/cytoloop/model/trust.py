@@ -17,11 +17,13 @@ from contextlib import contextmanager
 from typing import Any
 
 from cytoloop.errors import ConfigError, ModelError
+from cytoloop.intensity.preparation import Preparation
 
 VARIABLE = "CYTOLOOP_TRUST"
 """Environment variable: names of packages, separated by commas. Worker processes inherit it."""
 NAMESPACES = ("monai.networks.nets", "torch.nn", "cyto_dl.nn", "cytoloop.model.networks")
 """Modules whose networks are built from a file without trust."""
+_TRANSFORMS = ("monai.transforms.intensity.array",)
 _BUILT_KEYS = ("_target_", "_partial_", "_convert_", "_recursive_")
 
 
@@ -169,6 +171,30 @@ def build_trusted(where: str, config: Mapping[str, Any], nested: Callable[[str],
         raise ModelError(
             where, f"{target} refuses its arguments: {reason}", "Use the version of its training."
         ) from error
+
+
+def build_preparation(where: str, steps: Any) -> Preparation | None:
+    """Return the preparation that a checkpoint describes; None if it has none.
+
+    Classes of MONAI's intensity transforms need no trust, others are those of trusted packages.
+
+    Raises
+    ------
+    ModelError
+        A class must not be built, or refuses its arguments.
+    """
+    if not steps:
+        return None
+    if not isinstance(steps, (list, tuple)) or not all(isinstance(s, Mapping) for s in steps):
+        raise ModelError(where, "its preparation is not a list of configs", "Use another file.")
+
+    def transform(target: str) -> Any:
+        found = library_class(target, object, ("monai.transforms",))
+        if found is None or found.__module__ not in _TRANSFORMS:
+            raise untrusted_error(where, target, "an intensity transform of MONAI")
+        return found
+
+    return Preparation(list(steps), [build_trusted(where, step, transform) for step in steps])
 
 
 def _built(where: str, value: Any, nested: Callable[[str], Any]) -> Any:

@@ -67,9 +67,7 @@ def run_training(
         return _run_training(known, output, on_open)
 
 
-def _run_training(
-    known: Prepared, output: Path, on_open: Callable[[str], None]
-) -> TrainingResult:
+def _run_training(known: Prepared, output: Path, on_open: Callable[[str], None]) -> TrainingResult:
     best = output / "checkpoints/best.ckpt"
     tracked = start_training_run(known.cfg)
     if known.cfg.overwrite or known.cfg.resume:  # only now: a typing mistake has lost nothing

@@ -40,6 +40,8 @@ def check_importable(checkpoint: Checkpoint, format_name: str) -> str:
         problems.append(f"is a {kind}; this format holds {', '.join(NETWORKS)}")
     if (count := checkpoint.backbone.get("out_channels")) != 1:
         problems.append(f"has {count} output channels; this format holds one, the foreground")
+    if checkpoint.image.get("preparation"):
+        problems.append("prepares images with functions of your own; this format has none")
     if problems:
         raise ModelError(
             f"format={format_name}, {checkpoint.path}",

@@ -22,9 +22,11 @@ from cytoloop.inference.postprocess.settings import PostprocessSettings
 from cytoloop.inference.postprocess.training_facts import TrainingFacts
 from cytoloop.inference.volume_storage import VolumeStorage
 from cytoloop.inference.windows.predictor import map_names
+from cytoloop.intensity.preparation import Preparation
 from cytoloop.model.architecture import build_architecture
 from cytoloop.model.gathered_loss import GatheredLoss, neighbours_error
 from cytoloop.model.module import SegmentationModule
+from cytoloop.model.trust import build_preparation
 from cytoloop.terminal import quiet_libraries
 from cytoloop.training.callbacks.object_scores import logged_scores
 from cytoloop.training.fit import runnable
@@ -89,7 +91,9 @@ def build_every_part(
             return None
         return faults.attempt(key, lambda: instantiate(node, **more))
 
-    build("data")
+    data = build("data")
+    if getattr(data, "preparation", None):
+        faults.attempt("preparation.steps", partial(_check_preparation, data.preparation, cfg))
     model = build("model", _recursive_=False)
     if isinstance(model, SegmentationModule):
         made = faults.attempt("model.optimizer", model.configure_optimizers)
@@ -106,7 +110,9 @@ def build_every_part(
         if isinstance(model, SegmentationModule):
             faults.attempt(key, partial(_check_monitor, key, cfg.callbacks[name], model))
     for name in cfg.get("logger") or {}:
-        if not str(value_of(cfg, f"logger.{name}._target_")).startswith(("cytoloop.", "lightning.")):
+        if not str(value_of(cfg, f"logger.{name}._target_")).startswith(
+            ("cytoloop.", "lightning.")
+        ):
             build(f"logger.{name}")  # ours open the run
     build("trainer", callbacks=[], logger=False)
     if not faults.found and isinstance(model, SegmentationModule) and not cfg.model.get("compile"):
@@ -283,6 +289,23 @@ def _postprocess(
     settings = PostprocessSettings.from_config(value_of(cfg, "postprocess"))
     spacing = image.get("spacing_um")
     segment_maps(maps, spacing, settings, facts, VolumeStorage().create)
+
+
+def _check_preparation(preparation: Preparation, cfg: DictConfig) -> None:
+    """Prepare a tiny image, also with the functions that prediction would build.
+
+    Raises
+    ------
+    CytoloopError
+        A function fails, changes the shape, or must not be built.
+    """
+    image = np.random.default_rng(0).random(
+        (int(cfg.in_channels), *value_of(cfg, "data.patch_size")), np.float32
+    )
+    rebuilt = build_preparation("preparation.steps", preparation.steps)
+    for one in (preparation, rebuilt):
+        if one is not None:
+            one.apply(image.copy())
 
 
 def _check_schedule(scheduler: Any) -> None:

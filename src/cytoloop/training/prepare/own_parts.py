@@ -27,7 +27,7 @@ _DEFAULTS = {
     "model.optimizer": ("torch.optim.", ["weight_decay", "momentum", "nesterov"]),
     "model.lr_scheduler": ("cytoloop.", ["shape", "warmup", "start_factor", "end_factor"]),
 }
-"""Path of the default classes, and the arguments of the config groups ``optimizer``, ``schedule``."""
+"""Path of the default classes, and the arguments that the config groups give them."""
 _SAVED = ("model.backbone", "preparation")
 """Nodes whose classes a checkpoint names."""
 
