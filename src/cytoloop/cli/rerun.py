@@ -2,7 +2,8 @@
 
 A run in a shared store is untrusted. Only its typed overrides are read, as data, and checked: no
 class outside the networks, losses and optimizers of MONAI and torch and the packages in
-``CYTOLOOP_TRUST``, no resolver, no path to write to. They are then composed with the configs of this machine.
+``CYTOLOOP_TRUST``, no resolver, no path to write to. They are then composed with the configs of
+this machine.
 """
 
 from __future__ import annotations

@@ -138,7 +138,8 @@ class ManifestDataModule(LightningDataModule):
         if self.preparation:
             log.info("preparing %d images", len(images))
             jobs = [(cached, self.preparation, rule) for cached in images]
-            images = list(run_parallel(_prepare_image, jobs, threads=True))
+            found = dict(run_parallel(_prepare_image, jobs, threads=True))
+            images = [found[number] for number in range(len(jobs))]
             train, valid = images[: len(train_rows)], images[len(train_rows) :]
             rule = {"method": "none"}  # a prepared image is normalised
         schedule = PatchSchedule([cached.shape for cached in train], self.sampling, len(replayed))

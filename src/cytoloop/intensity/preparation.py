@@ -41,13 +41,11 @@ class Preparation:
     ) -> None:
         from omegaconf import OmegaConf
 
-        plain: Any = (
-            OmegaConf.to_container(steps, resolve=True) if OmegaConf.is_config(steps) else steps
-        )
-        self.steps: list[dict[str, Any]] = [
-            dict(step) if isinstance(step, Mapping) else step for step in plain
-        ]
-        if any(not isinstance(step, dict) or "_target_" not in step for step in self.steps):
+        plain: Any = steps
+        if OmegaConf.is_config(steps):
+            plain = OmegaConf.to_container(OmegaConf.create(steps), resolve=True)
+        self.steps: list[dict[str, Any]] = list(plain)
+        if any(not isinstance(step, Mapping) or "_target_" not in step for step in self.steps):
             raise ConfigError(
                 KEY, f"is {plain!r}"[:200], "Expected [{_target_: my_lab.prepare.Log, ...}]."
             )

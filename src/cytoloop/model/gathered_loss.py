@@ -52,8 +52,8 @@ class GatheredLoss(nn.Module):
 
     The result is the mean over the samples. A loss that pools a whole batch (``batch=True`` of
     MONAI) gets the voxels of all samples at once. Without excluded voxels, the loss is called with
-    the whole patches. A loss that needs neighbours gets whole patches, too: voxels outside the image,
-    which a rotation brings into a patch, are background for it.
+    the whole patches. A loss that needs neighbours gets whole patches, too: voxels outside the
+    image, which a rotation brings into a patch, are background for it.
 
     Parameters
     ----------
@@ -128,7 +128,7 @@ class GatheredLoss(nn.Module):
         generator = torch.Generator().manual_seed(0)
         side = _SIDE[dims]
         grid = torch.meshgrid(*[torch.arange(side) - side / 2] * dims, indexing="ij")
-        ball = (sum(axis**2 for axis in grid) < (side / 3) ** 2).float()
+        ball = (torch.stack(grid).square().sum(0) < (side / 3) ** 2).float()
         noise = torch.randn(side**dims, generator=generator).reshape(ball.shape)
         for logits, target in (
             (3 * (2 * ball.roll(2, 0) - 1) + noise, ball),

@@ -133,7 +133,7 @@ def trusted_object(where: str, target: str) -> Callable[..., Any]:
         ) from error
     if not callable(found):
         raise ModelError(where, f"{target} is not a class or function", "Restore your package.")
-    return found  # type: ignore[no-any-return]
+    return found
 
 
 def build_trusted(where: str, config: Mapping[str, Any], nested: Callable[[str], Any]) -> Any:

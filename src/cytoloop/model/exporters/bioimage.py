@@ -53,8 +53,11 @@ def write(checkpoint: Checkpoint, folder: Path, about: About) -> float:
     )
     _silence_zoo_log()
     if checkpoint.image.get("preparation"):
-        found = "prepares images with functions of your own; this format has none"
-        raise ModelError("format=bioimageio", found, "Take format=onnx, torchscript or pyfunc.")
+        raise ModelError(
+            "format=bioimageio",
+            "prepares images with functions of your own; this format has none",
+            "Take format=onnx, torchscript or pyfunc.",
+        )
     network = build_network(checkpoint).requires_grad_(False)
     images = probe_images(checkpoint, network)
     parts = folder / "parts"
