@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -151,7 +152,7 @@ OWN_NET = ["model.backbone._target_=my_lab.nets.MyNet", "+model.backbone.width=6
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with images, a data set, and the user's package my_lab."""
-    from conftest import make_images, working_in
+    from conftest import make_images, working_in, write_tiff
 
     folder = tmp_path_factory.mktemp("own")
     make_images(folder / "images", 5, (48, 56))
@@ -159,8 +160,14 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
         path = folder / "code" / "my_lab" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
+    mask = np.zeros((48, 56), np.uint8)
+    mask[:, :8] = 1
+    for number in range(5):
+        write_tiff(folder / "images" / "exclude" / f"img_{number}.tif", mask)
     with working_in(folder):
-        assert main(["curate", "raw=images/raw", "seg1=images/seg", "output=dataset"]) == 0
+        words = ["curate", "raw=images/raw", "seg1=images/seg"]
+        assert main([*words, "output=dataset"]) == 0
+        assert main([*words, "exclude=images/exclude", "output=excluded"]) == 0
     return folder
 
 
@@ -234,3 +241,59 @@ def test_own_network_resumes_and_is_fine_tuned(trained: Path, project: Path) -> 
     fine = ["init_from=m0/checkpoints/best.ckpt", "output=m2", "tune=false", "score_test=false"]
     assert run("train", *TRAIN, *OWN_NET, *fine) == 0
     assert "weights loaded unchanged" in (project / "m2/train.log").read_text()
+
+
+@pytest.mark.parametrize(
+    ("form", "status", "found"),
+    [("torchscript", 0, ""), ("folder", 2, "is a network of your own"),
+     ("cytodl", 2, "is a network of your own")],
+)  # fmt: skip
+def test_own_network_is_exported_or_refused_in_one_sentence(
+    trained: Path, project: Path, capfd: pytest.CaptureFixture[str],
+    form: str, status: int, found: str,
+) -> None:  # fmt: skip
+    words = ["models", "export", f"checkpoint={trained}/checkpoints/best.ckpt", "trust=[my_lab]"]
+    assert run(*words, f"format={form}", f"output=x_{form}") == status
+    assert found in capfd.readouterr().err
+    assert (project / f"x_{form}").exists() == (status == 0)
+
+
+OWN_PARTS = [
+    "model/network=dynunet", "model/size=small", "model=unet",
+    "model.task_heads.seg.loss._target_=monai.losses.DiceCELoss",
+    "+model.task_heads.seg.loss.lambda_ce=0.5",
+    "+augmentation.speckle={_target_: my_lab.parts.Speckle, keys: [image], prob: 1}",
+    "+augmentation.brighter={_target_: my_lab.parts.Brighter, by: 0.05}",
+    "preparation.steps=[{_target_: my_lab.parts.Square, power: 1.5}]",
+    "+callbacks.counter={_target_: my_lab.parts.Counter, path: counter.txt}",
+    "model.optimizer._target_=my_lab.parts.SignDescent", "model.optimizer.lr=0.003",
+    "model.lr_scheduler._target_=my_lab.parts.Halving", "+model.lr_scheduler.every=5",
+    "+logger.mine={_target_: my_lab.parts.MyLogger, save_dir: csv}",
+]  # fmt: skip
+
+
+def test_own_parts_train_on_data_with_excluded_voxels(project: Path) -> None:
+    words = ["data.path=excluded", "output=m3"]
+    assert run("train", *TRAIN, *OWN_PARTS, *words) == 0
+    assert (project / "counter.txt").read_text() == "8"
+    (csv,) = (project / "csv").rglob("metrics.csv")
+    assert "train/my_metric" in csv.read_text().splitlines()[0]
+    content = torch.load(project / "m3/checkpoints/best.ckpt", weights_only=True)
+    hparams = content["hyper_parameters"]
+    assert hparams["image"]["preparation"] == [{"_target_": "my_lab.parts.Square", "power": 1.5}]
+    assert hparams["task_heads"]["seg"]["loss"]["sigmoid"] is True
+    assert next(iter(Path(".cytoloop/images").rglob("prepared_*.npy")), None) is not None
+    predict = ["predict", "checkpoint=m3/checkpoints/best.ckpt", "input=images/raw"]
+    assert run(*predict, "output=p3") == 2
+    assert run(*predict, "output=p3", "trust=[my_lab]") == 0
+
+
+def test_loss_that_needs_neighbours_is_refused_for_data_with_excluded_voxels(
+    project: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    loss = ["model=unet", "model.task_heads.seg.loss._target_=my_lab.parts.Roughness"]
+    words = ["train", *TRAIN, *OWN_NET, *loss, "tune=false", "score_test=false"]
+    assert run(*words, "data.path=excluded", "output=m4") == 2
+    assert "Roughness compares neighbouring voxels" in capfd.readouterr().err
+    assert not (project / "m4" / "run_id").exists()
+    assert run(*words, "output=m5") == 0

@@ -99,7 +99,9 @@ def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def config(*words: str, patch: tuple[int, ...] = (16, 16)) -> Any:
     """Return a complete config, as after the plan, without a data set."""
     with initialize_config_module("cytoloop.configs", version_base="1.3"):
-        cfg = compose("train", ["model=unet", "data.path=none", "output=out", "paths.output_dir=out", *words])
+        cfg = compose(
+            "train", ["model=unet", "data.path=none", "output=out", "paths.output_dir=out", *words]
+        )
     cfg = complete_own_parts(cfg)
     known = {
         "spatial_dims": len(patch), "in_channels": 1, "data.patch_size": list(patch),

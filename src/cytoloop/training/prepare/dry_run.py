@@ -219,7 +219,9 @@ def _check_loss(
     if not torch.is_tensor(value) or value.numel() != 1 or not bool(torch.isfinite(value)):
         found = f"is {str(value)[:80]} for a random patch, expected a finite number"
         raise ConfigError(key, found, "The loss gets logits, and targets from 0 to 1.")
-    (gradient,) = torch.autograd.grad(value, logits, allow_unused=True)
+    gradient = None
+    if value.requires_grad:
+        (gradient,) = torch.autograd.grad(value, logits, allow_unused=True)
     if gradient is None or not bool(gradient.any()):
         raise ConfigError(
             key,
