@@ -19,6 +19,7 @@ from cytoloop.training.prepare.own_parts import (
 
 LAB = '''
 import torch
+from lightning import Callback
 from torch import nn
 
 class Net(nn.Module):
@@ -59,6 +60,9 @@ class Angry:
     def __init__(self, *args, **kwargs):
         raise KeyError("no luck")
 
+class Logs(Callback):
+    logs = ("val/mine",)
+
 class Plateau(torch.optim.lr_scheduler.ReduceLROnPlateau):
     pass
 
@@ -85,6 +89,7 @@ class Root:
     def __call__(self, image):
         return abs(image) ** 0.5
 '''
+BASE = ["model=unet", "data.path=none", "output=out", "paths.output_dir=out"]
 NET = "model.backbone._target_=my_lab_parts.Net"
 
 
@@ -100,7 +105,7 @@ def config(*words: str, patch: tuple[int, ...] = (16, 16)) -> Any:
     """Return a complete config, as after the plan, without a data set."""
     with initialize_config_module("cytoloop.configs", version_base="1.3"):
         cfg = compose(
-            "train", ["model=unet", "data.path=none", "output=out", "paths.output_dir=out", *words]
+            "train", [*BASE, *words]
         )
     cfg = complete_own_parts(cfg)
     known = {
@@ -150,10 +155,12 @@ def test_default_network_keeps_its_arguments() -> None:
         ([NET, "+callbacks.mine._target_=my_lab_parts.Angry"], "callbacks.mine", "no luck"),
         ([NET, "+logger.mine._target_=my_lab_parts.Angry"], "logger.mine", "no luck"),
         ([NET, "+augmentation.mine._target_=my_lab_parts.Angry"], "data", "no luck"),
-        ([NET, "model.lr_scheduler._target_=my_lab_parts.Plateau"], "model.lr_scheduler", "metrics"),
+        ([NET, "model.lr_scheduler._target_=my_lab_parts.Plateau"],
+         "model.lr_scheduler", "metrics"),
         ([NET, "preparation.steps=[{_target_: my_lab_parts.Crop}]"],
          r"preparation.steps\[0\]", "returns shape"),
-        ([NET, "preparation.steps=[{_target_: os.getcwd}]"], "preparation|data", "takes no|callable"),
+        ([NET, "preparation.steps=[{_target_: os.getcwd}]"], "preparation|data", "callable"),
+        ([NET, "callbacks.best.monitor=val/mine"], "callbacks.best.monitor", "is not a score"),
         (["model.backbone._target_=monai.networks.nets.UNet", "+model.backbone.channels=[4,8192]",
           "+model.backbone.strides=[2]"], "model.backbone", "8192 is more than 4096"),
     ],
@@ -208,7 +215,9 @@ def test_own_optimizer_schedule_and_preparation_replace_the_defaults() -> None:
     words = [
         "model.optimizer._target_=my_lab_parts.Descent",
         "model.lr_scheduler._target_=my_lab_parts.Halving", "+model.lr_scheduler.every=5",
-        "preparation.steps=[{_target_: my_lab_parts.Root}, {_target_: monai.transforms.ScaleIntensity}]",
+        "preparation.steps=[{_target_: my_lab_parts.Root},"
+        " {_target_: monai.transforms.ScaleIntensity}]",
+        "+callbacks.mine._target_=my_lab_parts.Logs", "callbacks.best.monitor=val/mine",
     ]  # fmt: skip
     cfg = config(NET, *words)
     assert set(cfg.model.optimizer) == {"_target_", "_partial_", "lr"}

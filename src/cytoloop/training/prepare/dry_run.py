@@ -60,8 +60,8 @@ def build_every_part(
     """Refuse a config of which a part cannot be built or run.
 
     Data module, model, optimizer, schedule, callbacks, loggers and trainer are built as in a
-    training. A callback with a method ``check(model)`` is asked as well. Then random patches go
-    through the network, the losses, the backward pass, a window of validation and the
+    training. A callback with a method ``check(model)`` is asked as well, and scores in its attribute
+    ``logs`` can be monitored. Then random patches go through the network, the losses, the backward pass, a window of validation and the
     post-processing. No image is read.
 
     Parameters
@@ -102,13 +102,14 @@ def build_every_part(
             faults.attempt("model.lr_scheduler", partial(_check_schedule, scheduler))
         if cfg.model.get("compile"):
             faults.attempt("model.compile", _check_compiler)
-    for name in cfg.get("callbacks") or {}:
+    callbacks = {name: build(f"callbacks.{name}") for name in cfg.get("callbacks") or {}}
+    logged = [str(score) for one in callbacks.values() for score in getattr(one, "logs", ())]
+    for name, callback in callbacks.items():
         key = f"callbacks.{name}"
-        callback = build(key)
         if model is not None and hasattr(callback, "check"):
             faults.attempt(key, partial(callback.check, model))
         if isinstance(model, SegmentationModule):
-            faults.attempt(key, partial(_check_monitor, key, cfg.callbacks[name], model))
+            faults.attempt(key, partial(_check_monitor, key, cfg.callbacks[name], model, logged))
     for name in cfg.get("logger") or {}:
         if not str(value_of(cfg, f"logger.{name}._target_")).startswith(
             ("cytoloop.", "lightning.")
@@ -339,7 +340,9 @@ def _check_compiler() -> None:
         ) from error
 
 
-def _check_monitor(key: str, node: Any, model: SegmentationModule) -> None:
+def _check_monitor(
+    key: str, node: Any, model: SegmentationModule, logged: Sequence[str] = ()
+) -> None:
     """Refuse a callback that watches a score nothing logs, or looks for the largest loss.
 
     Raises
@@ -353,7 +356,7 @@ def _check_monitor(key: str, node: Any, model: SegmentationModule) -> None:
     monitor = values.get("monitor") if watches else None
     if monitor is None:
         return
-    known = [*_SCORES, *(logged_scores() if "distance" in model.task_heads else ())]
+    known = [*_SCORES, *logged, *(logged_scores() if "distance" in model.task_heads else ())]
     # a head or a class has scores of its own, as val/loss_NAME
     if monitor not in known and not str(monitor).startswith(tuple(f"{one}_" for one in known)):
         raise ConfigError(
