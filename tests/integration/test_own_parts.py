@@ -109,6 +109,15 @@ class Counter(Callback):
         with open(self.path, "w") as file:
             file.write(str(self.count))
 
+class Precision(Callback):
+    """A metric."""
+    logs = ("val/precision",)
+
+    def on_validation_batch_end(self, trainer, module, maps, batch, batch_idx):
+        found = (next(iter(maps.values())) > 0.5) & (batch["weight"] > 0)
+        hits = (found & (batch["target"][:, :1] > 0.5)).sum()
+        module.log("val/precision", hits / found.sum().clamp(min=1), on_epoch=True, batch_size=1)
+
 class SignDescent(torch.optim.Optimizer):
     def __init__(self, params, lr=0.01):
         super().__init__(params, {"lr": lr})
@@ -266,6 +275,8 @@ OWN_PARTS = [
     "+augmentation.brighter={_target_: my_lab.parts.Brighter, by: 0.05}",
     "preparation.steps=[{_target_: my_lab.parts.Square, power: 1.5}]",
     "+callbacks.counter={_target_: my_lab.parts.Counter, path: counter.txt}",
+    "+callbacks.precision._target_=my_lab.parts.Precision",
+    "callbacks.best.monitor=val/precision",
     "model.optimizer._target_=my_lab.parts.SignDescent", "model.optimizer.lr=0.003",
     "model.lr_scheduler._target_=my_lab.parts.Halving", "+model.lr_scheduler.every=5",
     "+logger.mine={_target_: my_lab.parts.MyLogger, save_dir: csv}",

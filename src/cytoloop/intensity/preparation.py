@@ -42,8 +42,8 @@ class Preparation:
         from omegaconf import OmegaConf
 
         plain: Any = steps
-        if OmegaConf.is_config(steps):
-            plain = OmegaConf.to_container(OmegaConf.create(steps), resolve=True)
+        if OmegaConf.is_config(plain):
+            plain = OmegaConf.to_container(plain, resolve=True)
         self.steps: list[dict[str, Any]] = list(plain)
         if any(not isinstance(step, Mapping) or "_target_" not in step for step in self.steps):
             raise ConfigError(

@@ -60,9 +60,9 @@ def build_every_part(
     """Refuse a config of which a part cannot be built or run.
 
     Data module, model, optimizer, schedule, callbacks, loggers and trainer are built as in a
-    training. A callback with a method ``check(model)`` is asked as well, and scores in its attribute
-    ``logs`` can be monitored. Then random patches go through the network, the losses, the backward pass, a window of validation and the
-    post-processing. No image is read.
+    training. A callback with a method ``check(model)`` is asked as well; scores in its attribute
+    ``logs`` can be monitored. Then random patches go through the network, the losses, the backward
+    pass, a window of validation and the post-processing. No image is read.
 
     Parameters
     ----------
