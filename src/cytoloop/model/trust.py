@@ -14,10 +14,12 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cytoloop.errors import ConfigError, ModelError
-from cytoloop.intensity.preparation import Preparation
+
+if TYPE_CHECKING:
+    from cytoloop.intensity.preparation import Preparation
 
 VARIABLE = "CYTOLOOP_TRUST"
 """Environment variable: names of packages, separated by commas. Worker processes inherit it."""
@@ -185,6 +187,8 @@ def build_preparation(where: str, steps: Any) -> Preparation | None:
     """
     if not steps:
         return None
+    from cytoloop.intensity.preparation import Preparation  # imports NumPy
+
     if not isinstance(steps, (list, tuple)) or not all(isinstance(s, Mapping) for s in steps):
         raise ModelError(where, "its preparation is not a list of configs", "Use another file.")
 
