@@ -23,6 +23,7 @@ from cytoloop.cli.config_errors import (
 from cytoloop.cli.launched import is_launched, run_launched
 from cytoloop.cli.overrides import add_action, is_override, quote_overrides
 from cytoloop.errors import ConfigError, CytoloopError, ModelError, OutputError
+from cytoloop.model.trust import trusting
 from cytoloop.redact import redact_text, redact_url
 from cytoloop.urls import is_remote
 
@@ -139,7 +140,8 @@ def run_job(verb: str, cfg: Any) -> tuple[int, Any]:
     logging.captureWarnings(True)
     try:
         check_config(verb, cfg)
-        value = importlib.import_module(f"cytoloop.cli.commands.{verb}").run(cfg)
+        with trusting(cfg.get("trust")):
+            value = importlib.import_module(f"cytoloop.cli.commands.{verb}").run(cfg)
         return (int(value) if isinstance(value, ExitStatus) else DONE), value
     except StoppedError as stop:
         log.info("%s", stop)

@@ -23,6 +23,7 @@ def run(cfg: Any) -> float | None:
     )
     from cytoloop.tracking.registry import check_model_name
     from cytoloop.training.launch import check_launch
+    from cytoloop.training.prepare.own_parts import own_packages
     from cytoloop.training.prepare.steps import CHECKS, COMPLETION, Prepared, prepare
     from cytoloop.training.stopping import clean_stop
 
@@ -45,5 +46,8 @@ def run(cfg: Any) -> float | None:
         raise StoppedError(f"stopped; {text}") from stop
     best = found.scores[cfg.callbacks.best.monitor]
     log.info("best %s %.4f: %s", cfg.callbacks.best.monitor, best, found.checkpoint)
-    log.info("next: cytoloop predict checkpoint=runs:/%s input=... output=preds/", found.run_id)
+    trust = f" trust=[{','.join(own_packages(cfg))}]" if own_packages(cfg) else ""
+    log.info(
+        "next: cytoloop predict checkpoint=runs:/%s input=... output=preds/%s", found.run_id, trust
+    )
     return best

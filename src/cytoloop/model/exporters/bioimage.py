@@ -53,6 +53,12 @@ def write(checkpoint: Checkpoint, folder: Path, about: About) -> float:
         *("bioimageio.spec", "bioimageio.core", "bioimageio.spec.model.v0_5"),
     )
     _silence_zoo_log()
+    if checkpoint.image.get("preparation"):
+        raise ModelError(
+            "format=bioimageio",
+            "prepares images with functions of your own; this format has none",
+            "Take format=onnx, torchscript or pyfunc.",
+        )
     network = build_network(checkpoint).requires_grad_(False)
     images = probe_images(checkpoint, network)
     parts = folder / "parts"

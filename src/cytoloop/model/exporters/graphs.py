@@ -88,7 +88,7 @@ def _prepare(checkpoint: Checkpoint, folder: Path) -> tuple[nn.Module, list[Tens
     network = build_network(checkpoint).requires_grad_(False)
     images = probe_images(checkpoint, network)
     if _accepts_other_sizes(images):
-        shape: dict[str, Any] = {"sides_multiples_of": side_multiples(checkpoint.backbone)}
+        shape: dict[str, Any] = {"sides_multiples_of": side_multiples(checkpoint)}
     else:
         shape = {"shape": list(images[0].shape)}
     write_metadata(checkpoint, folder, **shape)
