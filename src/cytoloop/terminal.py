@@ -21,6 +21,9 @@ stderr_console = Console(stderr=True, highlight=False)
 stdout_console = Console(highlight=False)
 """Result tables (standard output)."""
 
+LIBRARY_LOGGERS = ("lightning", "lightning.pytorch", "lightning.fabric", "mlflow", "alembic")
+"""Loggers of libraries whose handlers `quiet_libraries` removes."""
+
 _STYLES = {logging.WARNING: "yellow", logging.ERROR: "bold red", logging.CRITICAL: "bold red"}
 
 
@@ -53,7 +56,7 @@ def quiet_libraries() -> None:
     Lightning adds stream handlers to its loggers, and CytoDL stops their propagation. Both are
     undone here.
     """
-    for name in ("lightning", "lightning.pytorch", "lightning.fabric", "mlflow", "alembic"):
+    for name in LIBRARY_LOGGERS:
         logger = logging.getLogger(name)
         logger.handlers.clear()
         logger.propagate = True
