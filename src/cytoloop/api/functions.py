@@ -100,9 +100,8 @@ def train(**keys: Any) -> TrainResult:
         The training was stopped; the message says how to resume it.
     """
     # imported before the state of the process is noted: Lightning and MLflow set up their loggers
-    from lightning.pytorch.utilities.seed import isolate_rng
-
     import cytoloop.rounds.run_training  # noqa: F401
+    from cytoloop.api.state import restored_torch_state
     from cytoloop.cli.commands.train import train_model
 
     def run(cfg: Any) -> TrainResult:
@@ -110,7 +109,7 @@ def train(**keys: Any) -> TrainResult:
         folder = Path(cfg.paths.output_dir).absolute()
         return TrainResult(found.run_id, found.checkpoint.absolute(), found.scores, folder)
 
-    with isolate_rng():
+    with restored_torch_state():
         return call_verb("train", keys, run)
 
 

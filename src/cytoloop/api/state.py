@@ -71,6 +71,32 @@ def _logging() -> Iterator[None]:
 
 
 @contextmanager
+def restored_torch_state() -> Iterator[None]:
+    """Restore random number generators and torch's global switches after a training.
+
+    A GPU that torch has not used before the block is left out.
+    """
+    import random
+
+    import numpy as np
+    import torch
+
+    former, numpy_former = random.getstate(), np.random.get_state()
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    benchmark = torch.backends.cudnn.benchmark
+    count = torch.cuda.device_count() if torch.cuda.is_initialized() else 0
+    try:
+        with torch.random.fork_rng(devices=range(count)):
+            yield
+    finally:
+        random.setstate(former)
+        np.random.set_state(numpy_former)
+        torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
+        torch.backends.cudnn.benchmark = benchmark
+
+
+@contextmanager
 def log_file(job_logging: Any) -> Iterator[None]:
     """Write all messages into the log file of a run, if Hydra's config of logging has one.
 
