@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 from cytoloop.version import __version__
 
 if TYPE_CHECKING:
     from cytoloop.api import check, compare, curate, evaluate, predict, train
+
+# MLflow reads this when it is imported; a value that the user has set stays
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
 __all__ = ["__version__", "check", "compare", "curate", "evaluate", "predict", "train"]
 

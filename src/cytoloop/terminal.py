@@ -6,6 +6,7 @@ the log file of the run.
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -62,6 +63,13 @@ def quiet_libraries() -> None:
         logger.propagate = True
 
 
+def can_show_progress() -> bool:
+    """Return whether a progress bar can be drawn: on a terminal, or in Jupyter with ipywidgets."""
+    if stderr_console.is_jupyter:
+        return importlib.util.find_spec("ipywidgets") is not None
+    return stderr_console.is_terminal
+
+
 @contextmanager
 def progress_bar(title: str, total: int, visible: bool) -> Iterator[Callable[[], None]]:
     """Show a progress bar while the block runs; yield a function that advances it by one."""
@@ -72,7 +80,7 @@ def progress_bar(title: str, total: int, visible: bool) -> Iterator[Callable[[],
 
     columns = (title, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(
-        *columns, console=stderr_console, transient=True, disable=not stderr_console.is_terminal
+        *columns, console=stderr_console, transient=True, disable=not can_show_progress()
     ) as progress:
         task = progress.add_task("", total=total)
         yield lambda: progress.advance(task)

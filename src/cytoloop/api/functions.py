@@ -225,12 +225,13 @@ def compare(**keys: Any) -> CompareResult:
 
 def _score_table(comparisons: Sequence[Any]) -> Any:
     """Return the scores of comparisons as a data frame, see `CompareResult`."""
+    import numpy as np
     import pandas as pd
 
     rows = []
     for one in comparisons:
         for name, score in one.scores.items():
-            low, high = score["interval"] or (None, None)
+            low, high = score["interval"] or (np.nan, np.nan)
             rows.append(
                 {
                     "score": name,
@@ -241,7 +242,7 @@ def _score_table(comparisons: Sequence[Any]) -> Any:
                     "difference": score["difference"],
                     "low": low,
                     "high": high,
-                    "p_value": score["p_value"],
+                    "p_value": np.nan if score["p_value"] is None else score["p_value"],
                     "images": score["images"],
                 }
             )

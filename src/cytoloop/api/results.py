@@ -64,7 +64,7 @@ class CheckResult:
     counts : mapping of str to int
         Images by split.
     shapes : mapping of str to tuple of int
-        Shape of each training image by id, ([Z,] Y, X).
+        Shape ([Z,] Y, X) of each image of training and validation, by ``SPLIT: ID``.
     """
 
     spatial_dims: int
