@@ -215,6 +215,8 @@ def test_errors_are_exceptions_and_leave_the_process_as_it_was(
         cytoloop.train(output=tmp_path / "a_file" / "model", **{"data.path": "nowhere"})
     with pytest.raises(ConfigError, match="checkpoint=... is missing"):
         cytoloop.predict("nowhere", output="predictions")
+    with pytest.raises(ConfigError, match="checkpoint=... is missing"):
+        cytoloop.predict(np.zeros((8, 8)))
     assert process_state() == before
 
 

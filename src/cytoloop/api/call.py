@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from cytoloop.api.overrides import to_overrides
@@ -19,7 +20,16 @@ from cytoloop.cli.app import (
 Result = TypeVar("Result")
 
 _ONE_CALL = threading.RLock()
-"""Hydra, logging and warnings have one state per process: calls of several threads wait."""
+
+
+@contextmanager
+def isolated_call() -> Iterator[None]:
+    """Let one thread at a time run the block, and restore the state of the process afterwards.
+
+    Hydra, logging, warnings and environment variables have one state per process.
+    """
+    with _ONE_CALL, restored_state():
+        yield
 
 
 def call_verb(verb: str, keys: Mapping[str, Any], function: Callable[[Any], Result]) -> Result:
@@ -41,7 +51,7 @@ def call_verb(verb: str, keys: Mapping[str, Any], function: Callable[[Any], Resu
     KeyboardInterrupt
         The user stopped the verb; the message says how to continue.
     """
-    with _ONE_CALL, restored_state():
+    with isolated_call():
         words = to_overrides(verb, keys)
         with composition_errors(verb, words):
             words = expand_words(verb, words)

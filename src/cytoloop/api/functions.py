@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
-from cytoloop.api.call import call_verb
+from cytoloop.api.call import call_verb, isolated_call
 from cytoloop.api.results import (
     CheckResult,
     CompareResult,
@@ -24,6 +24,7 @@ from cytoloop.api.results import (
     PredictResult,
     TrainResult,
 )
+from cytoloop.cli.config_errors import missing_keys_error
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -170,8 +171,12 @@ def predict(input: Any = None, checkpoint: Any = None, **keys: Any) -> PredictRe
 
     from cytoloop.inference.predict_array import predict_array
 
+    if checkpoint is None:
+        raise missing_keys_error("predict", ["checkpoint"])
     uris = checkpoint if isinstance(checkpoint, (list, tuple)) else [checkpoint]
-    return predict_array(input, [locate_checkpoint(str(uri)).path for uri in uris], **keys)
+    with isolated_call():  # MLflow sets environment variables and loggers
+        paths = [locate_checkpoint(str(uri)).path for uri in uris]
+    return predict_array(input, paths, **keys)
 
 
 def evaluate(**keys: Any) -> EvaluateResult:
