@@ -10,7 +10,8 @@ import importlib.util
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -69,15 +70,11 @@ def run_verb(verb: str, argv: list[str]) -> int:
 
 def _run_reported(verb: str, argv: list[str]) -> int:
     """Run a verb, report its errors and return the exit status."""
-    from hydra.errors import HydraException
-    from omegaconf.errors import OmegaConfBaseException
-
-    words = argv
     try:
-        words = expand_words(verb, argv)
-        return compose_and_run(verb, words)
-    except (HydraException, OmegaConfBaseException) as error:
-        return report_error(explain_composition_error(verb, words, error))
+        with composition_errors(verb, argv):
+            words = expand_words(verb, argv)
+        with composition_errors(verb, words):
+            return compose_and_run(verb, words)
     except CytoloopError as error:
         return report_error(error)
     except SystemExit as stop:  # from Hydra's parser: --help (0) or a wrong flag (2)
@@ -85,10 +82,32 @@ def _run_reported(verb: str, argv: list[str]) -> int:
     except BrokenPipeError:  # the reader of the help, such as `head`, has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
-    except OSError as error:  # Hydra creates the output folder before the job starts
-        return report_error(
-            OutputError(str(error.filename), str(error.strerror), "Choose another output=.")
-        )
+
+
+@contextmanager
+def composition_errors(verb: str, words: Sequence[str]) -> Iterator[None]:
+    """Raise errors of Hydra in the block as errors that the user can repair.
+
+    Raises
+    ------
+    ConfigError
+        For all overrides that are wrong.
+    OutputError
+        The output folder cannot be created; Hydra creates it before the verb runs.
+    """
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        yield
+    except (HydraException, OmegaConfBaseException) as error:
+        raise explain_composition_error(verb, words, error) from error
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OutputError(
+            str(error.filename), str(error.strerror), "Choose another output=."
+        ) from error
 
 
 def expand_words(verb: str, argv: list[str]) -> list[str]:
