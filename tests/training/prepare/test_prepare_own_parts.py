@@ -104,9 +104,7 @@ def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def config(*words: str, patch: tuple[int, ...] = (16, 16)) -> Any:
     """Return a complete config, as after the plan, without a data set."""
     with initialize_config_module("cytoloop.configs", version_base="1.3"):
-        cfg = compose(
-            "train", [*BASE, *words]
-        )
+        cfg = compose("train", [*BASE, *words])
     cfg = complete_own_parts(cfg)
     known = {
         "spatial_dims": len(patch), "in_channels": 1, "data.patch_size": list(patch),
