@@ -67,7 +67,7 @@ def test_loss_that_needs_neighbours_is_recognized(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ALLOWED)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(
     seed=st.integers(0, 2**31),
     fraction=st.sampled_from([0.05, 0.5, 0.95]),
