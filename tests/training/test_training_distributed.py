@@ -18,7 +18,9 @@ from torch.distributed import DistNetworkError, TCPStore
 
 from cytoloop.errors import ManifestError, ModelError
 from cytoloop.training import distributed
-from cytoloop.training.distributed import Group, join_training, leading, with_other_processes
+from cytoloop.training import group as group_module
+from cytoloop.training.distributed import join_training, leading, with_other_processes
+from cytoloop.training.group import Group, is_lost_connection
 from cytoloop.training.watch import Watch
 
 
@@ -135,7 +137,7 @@ def test_a_lost_connection_is_not_reported_as_the_cause(store: TCPStore, tmp_pat
 def test_a_process_that_does_not_start_is_an_error(
     store: TCPStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(distributed, "_READY_TIMEOUT", 0.1)
+    monkeypatch.setattr(group_module, "_READY_TIMEOUT", 0.1)
     with pytest.raises(ModelError, match="process 1, 2: is not ready"):
         Group(store, 3).wait_until_ready()
 
@@ -143,7 +145,7 @@ def test_a_process_that_does_not_start_is_an_error(
 def test_processes_that_do_not_find_each_other_are_an_error(
     store: TCPStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(distributed, "_CONNECT_TIMEOUT", timedelta(seconds=1))
+    monkeypatch.setattr(group_module, "_CONNECT_TIMEOUT", timedelta(seconds=1))
     monkeypatch.setenv("MASTER_PORT", "1")
     with pytest.raises(ModelError, match="do not find each other"), leading(LightningEnvironment()):
         pass
@@ -197,5 +199,5 @@ def test_the_process_that_was_killed_is_named_before_those_that_follow() -> None
 
 
 def test_the_connection_error_of_torch_is_a_lost_connection() -> None:
-    assert distributed.is_lost_connection(DistNetworkError("reset"))
-    assert not distributed.is_lost_connection(ModelError("gloo.tif", "is broken"))
+    assert is_lost_connection(DistNetworkError("reset"))
+    assert not is_lost_connection(ModelError("gloo.tif", "is broken"))

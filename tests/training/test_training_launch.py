@@ -96,9 +96,14 @@ def test_variables_of_slurm_that_contradict_each_other_are_refused(
     started_by(monkeypatch, SLURM_NTASKS="2", SLURM_JOB_NAME="train")
     with pytest.raises(ConfigError, match="--ntasks-per-node=2"):
         find_launcher()
-    errors: list[Any] = []
-    assert run_launched([], lambda: 0, lambda error: errors.append(error) or 2) == 2
-    assert "--ntasks-per-node=2" in str(errors[0])
+    texts: list[str] = []
+
+    def report(error: Exception) -> int:
+        texts.append(str(error))
+        return 2
+
+    assert run_launched([], lambda: 0, report) == 2
+    assert "--ntasks-per-node=2" in texts[0]
 
 
 def test_the_launcher_must_start_as_many_processes_as_the_trainer_expects(
@@ -130,10 +135,10 @@ def test_lightning_starts_processes_only_for_the_command(monkeypatch: pytest.Mon
         ("/usr/lib/cytoloop/__main__.py", SimpleNamespace(name="cytoloop.__main__")),
     ):
         monkeypatch.setattr(sys, "argv", [program, "train"])
-        monkeypatch.setitem(sys.modules, "__main__", SimpleNamespace(__spec__=spec))  # type: ignore
+        monkeypatch.setitem(sys.modules, "__main__", SimpleNamespace(__spec__=spec))
         check_launch(two)
         monkeypatch.setattr(sys, "argv", ["notebook.py"])
-    monkeypatch.setitem(sys.modules, "__main__", SimpleNamespace(__spec__=None))  # type: ignore
+    monkeypatch.setitem(sys.modules, "__main__", SimpleNamespace(__spec__=None))
     with pytest.raises(ConfigError, match="only for the command `cytoloop`"):
         check_launch(two)
     monkeypatch.setattr(sys, "argv", ["/usr/bin/cytoloop", "train"])
