@@ -20,6 +20,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 
 from cytoloop.errors import ConfigError
+from cytoloop.model.importers.cytodl import CONFIG_KEY
 from cytoloop.terminal import quiet_libraries
 from cytoloop.training.callbacks.progress import Progress
 from cytoloop.training.callbacks.tolerant_checkpoint import TolerantModelCheckpoint
@@ -29,9 +30,6 @@ from cytoloop.training.fit import Parts, runnable
 from cytoloop.training.stopping import SaveOnStop, clean_stop
 
 log = logging.getLogger(__name__)
-
-CONFIG_KEY = "cytodl_config"
-"""Key of a checkpoint for the config of its experiment, which `cytoloop predict` reads."""
 
 
 class KeepConfig(Callback):

@@ -233,7 +233,7 @@ def map_names(image: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _check_same_windows(one: Checkpoint, other: Checkpoint) -> None:
     """Refuse an ensemble whose networks take different windows."""
-    keys = ("spatial_dims", "channels", "patch_size", "heads")
+    keys = ("spatial_dims", "channels", "patch_size", "heads", "zoom")
     different = [
         f"{key} is {other.image.get(key)}, but {one.image.get(key)} in {one.path.name}"
         for key in keys
