@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib.util
 import json
 from pathlib import Path
 
@@ -25,6 +26,7 @@ RUNS = {
     "gan": [f"{PATCH}=[4,8,8]"],
     "mae": [f"{PATCH}=[8,8,8]", "model.backbone.num_patches=4"],
 }
+NEEDS = {"mae": "torchvision"}  # by timm
 """Experiment to its overrides, for the images of `channel_images`."""
 
 
@@ -44,7 +46,7 @@ def channel_images(folder: Path) -> Path:
     for number in range(3):
         raw, labels = make_blobs((32, 64, 64), 6, seed=number, radius=9)
         channels = np.stack([np.roll(raw, shift, 1) for shift in range(7)])
-        files = {"raw": channels, "seg": labels[None]}
+        files = {"raw": channels, "seg": np.stack([labels] * 6)}
         for name, data in files.items():
             path = folder / f"{name}_{number}.ome.tif"
             tifffile.imwrite(path, data, ome=True, metadata={"axes": "CZYX"})
@@ -102,13 +104,46 @@ def test_every_image_experiment_composes_of_cytodl_groups(
     assert "budget_minutes" not in text.out and "postprocess: tuned" not in text.out
 
 
+def test_experiment_of_the_user_takes_cytodl_groups(
+    project: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    text = """# @package _global_
+defaults:
+  - override /data: im2im/segmentation.yaml
+  - override /model: im2im/segmentation.yaml
+  - override /callbacks: default.yaml
+  - override /trainer: cpu.yaml
+source_col: raw
+target_col: seg
+spatial_dims: 3
+raw_im_channels: 2
+data:
+  _aux:
+    patch_shape: [16, 32, 32]
+"""
+    (project / "experiments/experiment").mkdir(parents=True)
+    (project / "experiments/experiment/mine.yaml").write_text(text)
+    assert main(["train", "experiment=mine", "--cfg", "job"]) == 0
+    text = capfd.readouterr().out
+    assert "RichProgressBar" in text and "raw_im_channels: 2" in text and "postprocess: t" not in text
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("experiment", RUNS)
-def test_experiment_trains_an_epoch(experiment: str, project: Path) -> None:
+def test_experiment_trains_an_epoch(
+    experiment: str, project: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     data = channel_images(project / "data")
     words = [f"experiment=im2im/{experiment}", f"data.path={data}", "output=out", *EPOCH, *QUIET]
+    package = NEEDS.get(experiment, "torch")
+    if importlib.util.find_spec(package) is None:
+        assert main(["train", *words, *RUNS[experiment]]) == 2
+        assert f"needs the package {package}, which is not installed" in capfd.readouterr().err
+        assert not (project / "out/run_id").exists()
+        return
     assert main(["train", *words, *RUNS[experiment]]) == 0
     check_run(project / "out")
+    assert (project / "out/csv/version_0/metrics.csv").is_file()
 
 
 @pytest.mark.slow
@@ -120,7 +155,6 @@ def test_segmentation_plugin_trains_resumes_and_predicts(dims: int, project: Pat
     words += ["output=out", "model._aux.filters=[4,8,16]", f"{PATCH}={[8, 32, 32][-dims:]}"]
     assert main(["train", *words, *EPOCH, *QUIET, "data.batch_size=1"]) == 0
     check_run(project / "out")
-    assert main(["train", *words]) == 2  # the folder holds a model
 
     first = (project / "out/run_id").read_text()
     assert main(["train", "resume=out", "trainer.max_epochs=2"]) == 0

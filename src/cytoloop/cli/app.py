@@ -274,5 +274,5 @@ def _search_path(verb: str, words: Sequence[str]) -> list[str]:
     if verb == "train" and not cytodl_experiments.is_help(words):
         cytodl = cytodl_experiments.config_folder()
     if cytodl is not None and _is_cytodl(verb, words):
-        return cytodl_experiments.search_path(cytodl)
+        return cytodl_experiments.search_path(cytodl, overlay)
     return [f"'file://{one.as_posix()}'" for one in (overlay, cytodl) if one and one.is_dir()]

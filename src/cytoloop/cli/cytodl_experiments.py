@@ -61,7 +61,9 @@ def config_folder() -> Path | None:
 
 
 def find_experiment(words: Sequence[str], ours: Sequence[Path]) -> str | None:
-    """Return the name of CytoDL's experiment that the overrides choose, None for another one.
+    """Return the name of the CytoDL experiment that the overrides choose, None for another one.
+
+    It is a file of CytoDL, or a file of the user that takes CytoDL's data or model.
 
     Parameters
     ----------
@@ -77,9 +79,12 @@ def find_experiment(words: Sequence[str], ours: Sequence[Path]) -> str | None:
     """
     names = [word.partition("=")[2] for word in words if bare_key(word) == "experiment"]
     name = names[-1].strip("'\"").removesuffix(".yaml") if names else ""
-    if not name or any((folder / "experiment" / f"{name}.yaml").is_file() for folder in ours):
+    if not name:
         return None
     folder = config_folder()
+    files = [one / "experiment" / f"{name}.yaml" for one in ours]
+    for file in (file for file in files if file.is_file()):
+        return name if folder is not None and _takes_groups(file, folder, ours) else None
     if folder is None:
         if name.startswith(_FOLDERS):
             raise ConfigError(f"experiment={name}", "needs CytoDL, which is missing", INSTALL)
@@ -90,6 +95,28 @@ def find_experiment(words: Sequence[str], ours: Sequence[Path]) -> str | None:
         if name.startswith(start):
             raise ConfigError(f"experiment={name}", problem, repair)
     return name
+
+
+def _takes_groups(file: Path, cytodl: Path, ours: Sequence[Path]) -> bool:
+    """Return whether an experiment takes its data, its model or all from CytoDL's groups."""
+    import yaml
+
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):
+        return False  # Hydra reports it
+    defaults = content.get("defaults") if isinstance(content, Mapping) else None
+    for entry in defaults if isinstance(defaults, list) else ():
+        for key, option in entry.items() if isinstance(entry, Mapping) else ():
+            group = str(key).removeprefix("override ").strip("/ ")
+            path = Path(group, str(option).removesuffix(".yaml") + ".yaml")
+            if (
+                group in ("data", "model", "experiment")
+                and (cytodl / path).is_file()
+                and not any((folder / path).is_file() for folder in ours)
+            ):
+                return True
+    return False
 
 
 def add_output_folder(words: Sequence[str]) -> list[str]:
@@ -110,9 +137,13 @@ def add_output_folder(words: Sequence[str]) -> list[str]:
     return [*kept, "paths.output_dir=${hydra:runtime.output_dir}"]
 
 
-def search_path(folder: Path) -> list[str]:
-    """Return the search path of a CytoDL experiment: CytoDL's groups, then Hydra's options here."""
-    return [f"'file://{folder.as_posix()}'", "pkg://cytoloop.configs"]
+def search_path(cytodl: Path, overlay: Path) -> list[str]:
+    """Return the search path of a CytoDL experiment.
+
+    The user's files come first, then CytoDL's groups, then Hydra's own options here.
+    """
+    folders = [folder for folder in (overlay, cytodl) if folder.is_dir()]
+    return [*(f"'file://{folder.as_posix()}'" for folder in folders), "pkg://cytoloop.configs"]
 
 
 def unset_keys(cfg: Any) -> list[str]:

@@ -19,7 +19,7 @@ from cytoloop.tracking.output_folder import CONFIG_FILE, clear_output_folder
 from cytoloop.tracking.run import closing_run
 from cytoloop.training.checkpoint_io import find_last_checkpoint
 from cytoloop.training.cytodl import fit_cytodl
-from cytoloop.training.cytodl_checks import check_accelerator, select_loggers
+from cytoloop.training.cytodl_checks import check_accelerator, check_packages, select_loggers
 from cytoloop.training.cytodl_data import CytoDLData, read_cytodl_data
 
 log = logging.getLogger(__name__)
@@ -74,6 +74,7 @@ def prepare_cytodl(cfg: DictConfig, task: str) -> PreparedExperiment:
     OmegaConf.update(cfg, "logger", select_loggers(cfg), merge=False, force_add=True)
     plain: Any = OmegaConf.to_container(cfg, resolve=True)
     data = read_cytodl_data(plain["data"])
+    check_packages(plain)
     start = plain.get("checkpoint") or {}
     parent = locate_checkpoint(start["ckpt_path"], uri) if start.get("ckpt_path") else None
     if parent is not None:

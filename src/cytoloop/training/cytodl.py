@@ -26,6 +26,7 @@ from cytoloop.training.callbacks.progress import Progress
 from cytoloop.training.callbacks.tolerant_checkpoint import TolerantModelCheckpoint
 from cytoloop.training.checkpoint_io import AtomicCheckpointIO
 from cytoloop.training.cytodl_checks import runs_test_stage
+from cytoloop.training.cytodl_transforms import replace_transforms
 from cytoloop.training.fit import Parts, runnable
 from cytoloop.training.stopping import SaveOnStop, clean_stop
 
@@ -110,7 +111,9 @@ def build_cytodl(cfg: DictConfig, output: Path, logger: Logger) -> Parts:
     cfg = runnable(cfg)
     if find_batch_size:
         cfg.data.batch_size = 1
-    data: Any = instantiate(OmegaConf.to_object(cfg.data))
+    data_cfg: Any = OmegaConf.to_object(cfg.data)
+    replace_transforms(data_cfg)
+    data: Any = instantiate(data_cfg)
     if not isinstance(data, LightningDataModule):
         raise ConfigError(
             "data", f"is a {type(data).__name__}, expected a data module", "Choose another data=."

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
+from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
 from cytoloop.errors import ConfigError
@@ -20,6 +22,9 @@ _PACKAGES = {
     "TensorBoardLogger": ("tensorboard", "tensorboardX"),
 }
 """Logger class to packages, one of which it needs."""
+
+_BUILT = ("data", "model", "callbacks", "logger", "trainer")
+"""Groups that are built."""
 
 _ONLINE = ("WandbLogger", "CometLogger", "NeptuneLogger")
 _MLFLOW = ("MLFlowLogger", "RunLogger")
@@ -41,6 +46,55 @@ def check_accelerator(cfg: DictConfig) -> None:
             "torch finds no GPU on this machine",
             "Add trainer.accelerator=cpu.",
         )
+
+
+def check_packages(cfg: Any) -> None:
+    """Refuse an experiment whose classes cannot be imported.
+
+    Parameters
+    ----------
+    cfg : mapping
+        Resolved config of plain values.
+
+    Raises
+    ------
+    ConfigError
+        All packages that are missing.
+    """
+    problems = []
+    for target in sorted(set(_targets({key: cfg.get(key) for key in _BUILT}))):
+        try:
+            get_object(target)
+        except ImportError as error:
+            problems.append(f"{target} {_missing_package(error)}")
+    if problems:
+        raise ConfigError(
+            "experiment",
+            problems,
+            "Install the package in a build that fits your torch, or choose another class.",
+        )
+
+
+def _targets(node: Any) -> Iterator[str]:
+    """Yield the classes that a nested config names."""
+    if isinstance(node, Mapping):
+        if isinstance(node.get("_target_"), str):
+            yield node["_target_"]
+        for value in node.values():
+            yield from _targets(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from _targets(value)
+
+
+def _missing_package(error: ImportError) -> str:
+    """Return what is missing, from an import error and its causes."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ModuleNotFoundError) and cause.name:
+            return f"needs the package {cause.name}, which is not installed"
+        cause = cause.__cause__ or cause.__context__
+    return f"cannot be imported: {str(error).splitlines()[0]}"
 
 
 def select_loggers(cfg: DictConfig) -> dict[str, Any]:
