@@ -23,8 +23,13 @@ RUNS = {
     "segmentation": [f"{PATCH}=[4,8,8]"],
     "labelfree": ["source_col=raw", "target_col=seg", f"{PATCH}=[4,8,8]"],
     "instance_seg": [f"{PATCH}=[4,8,8]"],
-    "gan": [f"{PATCH}=[4,8,8]"],
+    "gan": [f"{PATCH}=[8,16,16]"],  # the discriminator needs this size
     "mae": [f"{PATCH}=[8,8,8]", "model.backbone.num_patches=4"],
+}
+REFUSED_BY_PREDICT = {
+    "labelfree": "was trained by MSELoss",
+    "instance_seg": "was trained by InstanceSegLoss",
+    "gan": "has layers outside the network",
 }
 NEEDS = {"mae": "torchvision"}  # by timm
 """Experiment to its overrides, for the images of `channel_images`."""
@@ -125,7 +130,9 @@ data:
     (project / "experiments/experiment/mine.yaml").write_text(text)
     assert main(["train", "experiment=mine", "--cfg", "job"]) == 0
     text = capfd.readouterr().out
-    assert "RichProgressBar" in text and "raw_im_channels: 2" in text and "postprocess: t" not in text
+    assert (
+        "RichProgressBar" in text and "raw_im_channels: 2" in text and "postprocess: t" not in text
+    )
 
 
 @pytest.mark.slow
@@ -144,6 +151,15 @@ def test_experiment_trains_an_epoch(
     assert main(["train", *words, *RUNS[experiment]]) == 0
     check_run(project / "out")
     assert (project / "out/csv/version_0/metrics.csv").is_file()
+
+    words = ["checkpoint=out", f"input={data}/raw_2.ome.tif", "channel=5", "accelerator=cpu"]
+    refused = REFUSED_BY_PREDICT.get(experiment)
+    assert main(["predict", *words, "output=predictions"]) == (2 if refused else 0)
+    if refused:
+        assert refused in capfd.readouterr().err
+        return
+    (found,) = (project / "predictions/probability").glob("*.tif")
+    assert tifffile.imread(found).shape == (32, 64, 64)  # not that of the zoomed image
 
 
 @pytest.mark.slow

@@ -99,7 +99,9 @@ def explain_composition_error(
             break
         overrides.remove(fault.override)
         # in a sweep an override has several values, which only Hydra's sweeper can compose
-        next_error = None if {"-m", "--multirun"} & set(words) else _try_to_compose(config, overrides)
+        next_error = (
+            None if {"-m", "--multirun"} & set(words) else _try_to_compose(config, overrides)
+        )
     names = _existing_names(config, overrides) if any(f.kind == "key" for f in faults) else []
     problems = [_describe(fault, names) for fault in faults] + others
     repair = f"See `cytoloop {verb} --help`; `cytoloop {verb} --cfg job` prints all keys."
@@ -185,7 +187,7 @@ def _last_part(name: str) -> str:
 
 
 def _try_to_compose(config: tuple[str, str], overrides: Sequence[str]) -> Exception | None:
-    """Return the error of composing a primary config with these overrides, None if there is none."""
+    """Return the error of composing a primary config with overrides, None if there is none."""
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 

@@ -16,9 +16,7 @@ from typing import Any
 from cytoloop.cli.overrides import bare_key, is_override
 from cytoloop.errors import ConfigError
 
-INSTALL = (
-    'Install CytoDL: pip install "cytoloop[cytodl]" and pip install --no-deps cyto-dl==0.6.2.'
-)
+INSTALL = 'Install CytoDL: pip install "cytoloop[cytodl]" and pip install --no-deps cyto-dl==0.6.2.'
 CONFIG_MODULE, CONFIG_NAME = "cytoloop.cli.cytodl_config", "cytodl_train"
 """The primary config of CytoDL's experiments."""
 

@@ -1,4 +1,4 @@
-"""Lightning's fit of a CytoDL experiment: built as `cyto_dl.train` builds it, with our callbacks."""
+"""Lightning's fit of a CytoDL experiment, built as `cyto_dl.train` builds it."""
 
 from __future__ import annotations
 
@@ -191,9 +191,7 @@ def _their_callbacks(cfg: DictConfig, output: Path) -> list[Callback]:
         for one in found
     )
     if not writes_last:
-        found.append(
-            ModelCheckpoint(dirpath=folder, filename="last", enable_version_counter=False)
-        )
+        found.append(ModelCheckpoint(dirpath=folder, filename="last", enable_version_counter=False))
     return found
 
 

@@ -78,7 +78,7 @@ def export_model(
     if checkpoint.image.get("zoom"):
         raise ModelError(
             str(checkpoint.path),
-            f"was trained on images zoomed by {checkpoint.image['zoom']}, which no format here states",
+            f"was trained on images zoomed by {checkpoint.image['zoom']}, which no format states",
             "Give its users the checkpoint itself.",
         )
     check_output(output, overwrite)

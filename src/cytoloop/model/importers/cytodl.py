@@ -17,7 +17,11 @@ from cytoloop.errors import ModelError, join_names
 from cytoloop.model.architecture import describe
 from cytoloop.model.importers.config_references import lookup
 from cytoloop.model.importers.cytodl_folder import FILES, find_file
-from cytoloop.model.importers.cytodl_transforms import find_normalization, find_zoom, trained_channel
+from cytoloop.model.importers.cytodl_transforms import (
+    find_normalization,
+    find_zoom,
+    trained_channel,
+)
 from cytoloop.model.importers.imported_model import ImportedModel, image_settings
 from cytoloop.model.importers.infer_dynunet import infer_dynunet
 from cytoloop.model.importers.networks import (
