@@ -23,8 +23,8 @@ class EnsureChannelFirstd(MonaiEnsureChannelFirstd):
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Return the images with channels first."""
-        found: dict[Hashable, Any] = super().__call__(data)  # type: ignore[arg-type]
-        for key in self.key_iterator(found):  # type: ignore[arg-type]
+        found: dict[Hashable, Any] = super().__call__(data)
+        for key in self.key_iterator(found):
             if isinstance(found[key], MetaTensor):
                 found[key].spatial_ndim = found[key].ndim - 1
         return found

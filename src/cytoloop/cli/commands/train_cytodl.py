@@ -29,7 +29,7 @@ def run(cfg: Any) -> float | None:
     output = Path(os.path.relpath(cfg.paths.output_dir))  # in a sweep, the job's folder
     if not (cfg.resume or cfg.overwrite):
         check_not_trained(output)
-    known = prepare_cytodl(cfg, str(HydraConfig.get().runtime.choices.experiment))
+    known = prepare_cytodl(cfg, str(HydraConfig.get().runtime.choices["experiment"]))
     devices = device_names(str(cfg.trainer.accelerator), cfg.trainer.devices)
     try:
         with clean_stop(), lock_training(output, devices, lock=bool(cfg.lock)) as name_run:

@@ -46,7 +46,8 @@ def find_normalization(
     steps = _prediction_steps(config)
     if steps is None:
         return None
-    rules, unknown = [], []
+    rules: list[dict[str, Any]] = []
+    unknown: list[str] = []
     for step in steps:
         name = str(step.get("_target_", "")).rpartition(".")[2]
         if name in _NEUTRAL or (not rules and _zoom_factor(name, step)):
