@@ -4,6 +4,8 @@
 PYTHON ?= python3
 UV := $(shell command -v uv 2>/dev/null || echo .tools/uv/bin/uv)
 BIN := .venv/bin
+# What the tests need: CytoDL and the extras, in the versions of versions.txt.
+EXTRAS := annotation,bioimageio,cloud,cytodl,czi,dask,demo,onnx,postgresql
 # Two files of tests at a time, each on one core: torch alone is not twice as fast on two.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
 
@@ -16,17 +18,28 @@ ifneq ($(strip $(WHEELS)),)
 export UV_FIND_LINKS ?= $(subst $(space),$(comma),$(strip $(WHEELS)))
 endif
 
-.PHONY: help setup demo test test-slow lint bench ui clean
+.PHONY: help setup upgrade licences demo test test-slow lint bench ui clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-setup: .venv/.ready ## make the environment in .venv
+setup: .venv/.ready ## make the environment in .venv, with the versions in versions.txt
 
-.venv/.ready: pyproject.toml .python-version
+.venv/.ready: pyproject.toml versions.txt .python-version
 	@command -v $(UV) >/dev/null || $(MAKE) --no-print-directory .tools/uv/bin/uv
-	$(UV) sync
+	$(UV) venv --quiet --allow-existing .venv
+	$(UV) pip install --quiet --python .venv --constraints versions.txt --group dev \
+	  --editable ".[$(EXTRAS)]"
 	@touch $@
+
+upgrade: ## make versions.txt anew from the latest releases, and run the tests with them
+	@command -v $(UV) >/dev/null || $(MAKE) --no-print-directory .tools/uv/bin/uv
+	$(UV) pip compile --quiet --universal --upgrade --python-version 3.11.4 --group dev \
+	  $(foreach extra,$(subst $(comma), ,$(EXTRAS)),--extra $(extra)) pyproject.toml \
+	  --no-annotate --no-header --no-emit-index-url --no-emit-find-links --output-file .versions.new
+	sed -E -e '/^-/d' -e '/^(nvidia|cuda)-/d' -e 's/(==[0-9.]+)\+[a-z0-9]+/\1/' .versions.new > versions.txt
+	@rm .versions.new
+	$(MAKE) test test-slow
 
 .tools/uv/bin/uv:
 	$(PYTHON) -m venv .tools/uv
@@ -52,6 +65,9 @@ bench: setup ## speed and quality tables (see docs/benchmarks.md)
 ui: setup ## the MLflow UI on this folder's runs, or on the demo's
 	cd $(if $(wildcard mlflow.db),.,$(if $(wildcard demo/mlflow.db),demo,.)) && \
 	  $(CURDIR)/$(BIN)/cytoloop ui
+
+licences: setup ## write docs/licences.md from the installed packages
+	$(BIN)/python scripts/licences.py
 
 clean: ## remove the environment, the tools and the demo's output
 	rm -rf .venv .tools demo build dist uv.lock

@@ -84,3 +84,7 @@ class ModelError(CytoloopError, ValueError):
 
 class OutputError(CytoloopError, ValueError):
     """An output folder that cannot or must not be written to."""
+
+
+class MissingPackageError(CytoloopError, ImportError):
+    """An optional package that is not installed."""

@@ -6,6 +6,7 @@ the log file of the run.
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,6 +21,9 @@ stderr_console = Console(stderr=True, highlight=False)
 
 stdout_console = Console(highlight=False)
 """Result tables (standard output)."""
+
+LIBRARY_LOGGERS = ("lightning", "lightning.pytorch", "lightning.fabric", "mlflow", "alembic")
+"""Loggers of libraries whose handlers `quiet_libraries` removes."""
 
 _STYLES = {logging.WARNING: "yellow", logging.ERROR: "bold red", logging.CRITICAL: "bold red"}
 
@@ -53,10 +57,17 @@ def quiet_libraries() -> None:
     Lightning adds stream handlers to its loggers, and CytoDL stops their propagation. Both are
     undone here.
     """
-    for name in ("lightning", "lightning.pytorch", "lightning.fabric", "mlflow", "alembic"):
+    for name in LIBRARY_LOGGERS:
         logger = logging.getLogger(name)
         logger.handlers.clear()
         logger.propagate = True
+
+
+def can_show_progress() -> bool:
+    """Return whether a progress bar can be drawn: on a terminal, or in Jupyter with ipywidgets."""
+    if stderr_console.is_jupyter:
+        return importlib.util.find_spec("ipywidgets") is not None
+    return stderr_console.is_terminal
 
 
 @contextmanager
@@ -69,7 +80,7 @@ def progress_bar(title: str, total: int, visible: bool) -> Iterator[Callable[[],
 
     columns = (title, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(
-        *columns, console=stderr_console, transient=True, disable=not stderr_console.is_terminal
+        *columns, console=stderr_console, transient=True, disable=not can_show_progress()
     ) as progress:
         task = progress.add_task("", total=total)
         yield lambda: progress.advance(task)

@@ -1,10 +1,15 @@
-"""Training with two real processes: same results as with one; they stop and fail together."""
+"""Training with two real processes: same results as with one; they stop and fail together.
+
+Lightning's launcher starts the command again, so these trainings run outside of the test process.
+"""
 
 from __future__ import annotations
 
 import os
 import signal
-import threading
+import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,7 +29,9 @@ WORDS = [
     *("+model.task_heads.seg.loss.lambda_dice=0", "tune=false", "score_test=false"),
 ]
 ONE = [*WORDS, "data.batch_size=2", "data.steps_per_epoch=12"]
-TWO = [*WORDS, "data.batch_size=1", "data.steps_per_epoch=24", "trainer=ddp_cpu"]
+HALVES = [*WORDS, "data.batch_size=1", "data.steps_per_epoch=24", "trainer=cpu"]
+TWO = [*HALVES, "trainer.strategy=ddp", "trainer.devices=2"]
+NODES = [*HALVES, "trainer.strategy=ddp", "trainer.num_nodes=2"]
 ONES = ("one", "two")
 FOREGROUND = [  # the other losses are balanced over the batch of a process
     *("model.task_heads.distance.loss_weight=0", "model.task_heads.contour.loss_weight=0"),
@@ -42,7 +49,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
         words = ["raw=images/raw", "seg1=images/seg", "output=ds", "valid=0.43", "test=0"]
         assert main(["curate", *words]) == 0
         assert main([*ONE, "output=model"]) == 0
-        assert main([*TWO, *FOREGROUND, "output=two"]) == 0
+        assert train(*TWO, *FOREGROUND, "output=two")[0] == 0
     return folder
 
 
@@ -52,6 +59,45 @@ def project(workspace: Path) -> Iterator[Path]:
 
     with working_in(workspace):
         yield workspace
+
+
+def start(*words: str, program: str = "-m cytoloop", **variables: str) -> subprocess.Popen[str]:
+    """Start a command; what it prints is in ``stderr``."""
+    return subprocess.Popen(
+        [sys.executable, *program.split(), *words],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **variables},
+        start_new_session=True,
+    )
+
+
+def train(*words: str) -> tuple[int, str]:
+    """Run a training with two processes; return its exit status and what it prints."""
+    process = start(*words)
+    _, text = process.communicate()
+    return process.returncode, text
+
+
+def start_nodes(*words: str) -> list[subprocess.Popen[str]]:
+    """Start two agents of torchrun, each with one process, as on two machines."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    agent = "-m torch.distributed.run --nnodes=2 --nproc-per-node=1 --node-rank={} "
+    agent += f"--master-addr=127.0.0.1 --master-port={port} -m cytoloop"
+    # each machine has its own locks
+    return [start(*words, program=agent.format(n), CYTOLOOP_STATE=f"state{n}") for n in (1, 0)]
+
+
+def wait_for_validations(folder: str, count: int = 2) -> None:
+    path = Path(folder, "progress.jsonl")
+    for _ in range(60_000):
+        if path.is_file() and path.read_text().count('"validation"') >= count:
+            return
+        time.sleep(0.01)
+    raise AssertionError(f"{folder}: no validation in 10 minutes")
 
 
 def client() -> MlflowClient:
@@ -68,26 +114,10 @@ def weights(folder: str) -> dict[str, torch.Tensor]:
     return dict(content["state_dict"])
 
 
-def when_validated(folder: str, then: object) -> threading.Thread:
-    """Call ``then`` after the second validation of a training."""
-
-    def wait() -> None:
-        path = Path(folder, "progress.jsonl")
-        for _ in range(12000):
-            if path.is_file() and path.read_text().count('"validation"') >= 2:
-                then()  # type: ignore[operator]
-                return
-            time.sleep(0.01)
-
-    thread = threading.Thread(target=wait)
-    thread.start()
-    return thread
-
-
 def test_two_processes_give_the_scores_of_one(project: Path) -> None:
     still = ["init_from=model", "model.optimizer.lr=1e-6", "trainer.max_epochs=1"]
     assert main([*ONE, *still, "output=scored_by_one"]) == 0
-    assert main([*TWO, *still, "output=scored_by_two"]) == 0
+    assert train(*TWO, *still, "output=scored_by_two")[0] == 0
     one, two = scores("scored_by_one"), scores("scored_by_two")
     assert one["val/pq"] > 0.5 and one["val/pq"] != one["val/f1_50"]
     assert two == pytest.approx(one, abs=1e-3)
@@ -106,7 +136,7 @@ def test_accumulated_steps_and_averaged_weights_are_those_of_one_process(project
     more = [*FOREGROUND, "callbacks=ema", "callbacks.ema.decay=0.5", "trainer.max_epochs=2"]
     more += ["trainer.accumulate_grad_batches=3"]
     assert main([*ONE, *more, "output=mean_of_one"]) == 0
-    assert main([*TWO, *more, "output=mean_of_two"]) == 0
+    assert train(*TWO, *more, "output=mean_of_two")[0] == 0
     one, two = (torch.load(f"mean_of_{n}/checkpoints/last.ckpt", weights_only=True) for n in ONES)
     assert one["global_step"] == two["global_step"] == 8
     for name, value in one["state_dict"].items():
@@ -119,7 +149,7 @@ def test_a_single_validation_image_is_scored_by_one_of_two_processes(project: Pa
     assert main(["curate", *words]) == 0
     assert len(Path("few/valid.csv").read_text().splitlines()) == 2
     few = [*TWO, "data.path=few", "model.backbone.norm_name=batch", "trainer.max_epochs=2"]
-    assert main([*few, "output=one_image"]) == 0
+    assert train(*few, "output=one_image")[0] == 0
     assert {"val/dice", "val/pq", "val/f1_50"} <= set(scores("one_image"))
     assert 0 < scores("one_image")["val/dice"] <= 1
 
@@ -133,32 +163,104 @@ def test_only_the_first_process_logs_and_writes_files(project: Path) -> None:
         *("best.ckpt", "last-1.ckpt", "last.ckpt")
     ]
     assert (project / "two/process-1.log").is_file()
-    assert not (set(os.environ) & {"LOCAL_RANK", "MASTER_PORT", "WORLD_SIZE"})
 
 
 def test_a_stopped_training_of_two_processes_resumes_exactly(project: Path) -> None:
-    thread = when_validated("cut", lambda: os.kill(os.getpid(), signal.SIGTERM))
-    assert main([*TWO, *FOREGROUND, "output=cut"]) == 130
-    thread.join()
+    process = start(*TWO, *FOREGROUND, "output=cut")
+    wait_for_validations("cut")
+    os.kill(process.pid, signal.SIGTERM)  # as `cytoloop cancel` does
+    _, text = process.communicate()
+    assert process.returncode == 130 and "resume with: cytoloop train resume=cut" in text
+    run = client().get_run(Path("cut/run_id").read_text().strip())
+    assert run.info.status == "KILLED"
     stopped = torch.load("cut/checkpoints/last.ckpt", weights_only=True)
     assert 24 <= stopped["global_step"] < 48
-    assert main(["train", "resume=cut"]) == 0
+    assert train("train", "resume=cut")[0] == 0
     whole = weights("two")
     assert all(torch.equal(value, whole[name]) for name, value in weights("cut").items())
 
 
-def test_a_process_that_dies_ends_the_training(
-    project: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    def kill() -> None:
-        for child in psutil.Process().children():
-            if "cytoloop.training.process" in child.cmdline():
-                child.kill()
-
-    thread = when_validated("dead", kill)
-    assert main([*TWO, "output=dead"]) == 2
-    thread.join()
-    assert "process 1: " in (text := capfd.readouterr().err) and "process-1.log" in text
+def test_a_process_that_is_killed_ends_the_training_which_resumes(project: Path) -> None:
+    process = start(*TWO, *FOREGROUND, "output=dead")
+    wait_for_validations("dead")
+    children = psutil.Process(process.pid).children()
+    (other,) = (c for c in children if c.environ().get("LOCAL_RANK") == "1")
+    other.kill()
+    _, text = process.communicate()
+    assert process.returncode == 2
+    assert "ModelError: trainer: process 1 ended with signal SIGKILL" in text
+    assert "cytoloop train resume=dead" in text
     run = client().get_run(Path("dead/run_id").read_text().strip())
     assert run.info.status == "FAILED" and "process 1" in run.data.tags["cytoloop.failure"]
-    assert not psutil.Process().children()
+    assert train("train", "resume=dead")[0] == 0
+    whole = weights("two")
+    assert all(torch.equal(value, whole[name]) for name, value in weights("dead").items())
+
+
+def test_two_machines_give_the_weights_of_two_processes(project: Path) -> None:
+    agents = start_nodes(*NODES, *FOREGROUND, "output=nodes")
+    texts = [agent.communicate()[1] for agent in agents]
+    assert [agent.returncode for agent in agents] == [0, 0], texts
+    assert scores("nodes") == pytest.approx(scores("two"), abs=1e-3)
+    other = weights("nodes")
+    for name, value in weights("two").items():
+        torch.testing.assert_close(other[name], value, atol=1e-3, rtol=1e-2)
+    assert (project / "nodes/progress.jsonl").read_text().count('"validation"') == 4
+    assert (project / "nodes/process-1.log").is_file()
+
+
+def test_two_tasks_of_slurm_give_the_weights_of_two_processes(project: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    job = {
+        "SLURM_NTASKS": "2",
+        "SLURM_NTASKS_PER_NODE": "1",
+        "SLURM_NNODES": "2",
+        "SLURM_JOB_NAME": "train",
+        "SLURM_JOB_ID": "7",
+        "SLURM_NODELIST": "127.0.0.1",
+        "SLURM_LOCALID": "0",
+        "MASTER_PORT": port,
+    }
+    tasks = []
+    for number in ("1", "0"):
+        rank = {"SLURM_PROCID": number, "SLURM_NODEID": number, "CYTOLOOP_STATE": f"state{number}"}
+        tasks.append(start(*NODES, *FOREGROUND, "output=slurm", **job, **rank))
+    texts = [task.communicate()[1] for task in tasks]
+    assert [task.returncode for task in tasks] == [0, 0], texts
+    other = weights("slurm")
+    for name, value in weights("two").items():
+        torch.testing.assert_close(other[name], value, atol=1e-3, rtol=1e-2)
+
+
+def test_an_agent_of_torchrun_that_is_ended_stops_the_training(project: Path) -> None:
+    words = ("--standalone", "--nproc-per-node=2", "-m", "cytoloop", *TWO, "output=ended")
+    agent = start(*words, program="-m torch.distributed.run")
+    wait_for_validations("ended")
+    agent.terminate()
+    _, text = agent.communicate()
+    assert agent.returncode and "resume with: cytoloop train resume=ended" in text
+    run = client().get_run(Path("ended/run_id").read_text().strip())
+    assert run.info.status == "KILLED"
+
+
+def test_a_killed_machine_ends_the_training_on_the_other(project: Path) -> None:
+    agents = start_nodes(*NODES, "output=lost")
+    wait_for_validations("lost")
+    for worker in psutil.Process(agents[0].pid).children(recursive=True):
+        worker.kill()  # of the second machine
+    texts = [agent.communicate()[1] for agent in agents]
+    assert all(agent.returncode for agent in agents)
+    assert "ModelError: trainer: another process has ended" in texts[1]
+    assert "cytoloop train resume=lost" in texts[1]
+    run = client().get_run(Path("lost/run_id").read_text().strip())
+    assert run.info.status == "FAILED"
+
+
+def test_an_error_before_the_training_ends_all_machines(project: Path) -> None:
+    agents = start_nodes(*NODES, "data.path=missing", "output=none")
+    texts = [agent.communicate()[1] for agent in agents]
+    assert all(agent.returncode for agent in agents)
+    assert "missing" in texts[1] and "the first process ended before the training" in texts[0]
+    assert not Path("none/run_id").exists()

@@ -17,7 +17,13 @@ from rich.console import Console
 from cytoloop.__main__ import main
 from cytoloop.errors import ConfigError, ModelError
 from cytoloop.tracking.live_view import render_status
-from cytoloop.tracking.lock import NOTE_FILE, find_process, list_processes, lock_training
+from cytoloop.tracking.lock import (
+    NOTE_FILE,
+    find_process,
+    list_processes,
+    lock_devices,
+    lock_training,
+)
 from cytoloop.tracking.output_folder import write_final_scores
 from cytoloop.tracking.resume import add_training_folder
 from cytoloop.tracking.run_status import RunStatus, cancel_training, find_status, list_statuses
@@ -104,13 +110,15 @@ def test_the_lock_is_released_after_an_error(project: Path) -> None:
     assert list_processes() == []
 
 
-def test_only_rank_0_of_a_distributed_training_locks(
-    project: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with lock_training("m0", ["cpu"]):
-        monkeypatch.setenv("LOCAL_RANK", "1")
-        with lock_training("m0", ["cpu"]):
+def test_further_machines_of_a_training_lock_only_their_devices(project: Path) -> None:
+    with lock_devices("m0", ["cpu"]) as name_run:
+        name_run("a" * 32)
+        (process,) = list_processes()
+        assert (process.run_id, process.folder) == ("a" * 32, str(project / "m0"))
+        assert not (project / "m0" / NOTE_FILE).exists()  # it is that of the first process
+        with pytest.raises(ConfigError, match="cpu: in use"), lock_devices("m1", ["cpu"]):
             pass
+    assert list_processes() == []
 
 
 def test_a_lock_that_cannot_be_written_is_refused(project: Path) -> None:

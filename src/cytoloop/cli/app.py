@@ -9,7 +9,8 @@ import importlib
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -22,8 +23,10 @@ from cytoloop.cli.config_errors import (
     missing_keys_error,
     one_line,
 )
+from cytoloop.cli.launched import is_launched, run_launched
 from cytoloop.cli.overrides import add_action, is_override, quote_overrides
 from cytoloop.errors import ConfigError, CytoloopError, ModelError, OutputError
+from cytoloop.model.trust import trusting
 from cytoloop.redact import redact_text, redact_url
 from cytoloop.urls import is_remote
 
@@ -71,17 +74,19 @@ def run_verb(verb: str, argv: list[str]) -> int:
     """
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra raises its errors; we report them
     os.environ.setdefault("TORCH_FORCE_WEIGHTS_ONLY_LOAD", "1")  # no code from a checkpoint
-    from hydra.errors import HydraException
-    from omegaconf.errors import OmegaConfBaseException
+    if verb == "train" and is_launched():
+        return run_launched(argv, lambda: _run_reported(verb, argv), report_error)
+    return _run_reported(verb, argv)
 
-    words, primary = argv, Primary("cytoloop.configs", verb, verb)
+
+def _run_reported(verb: str, argv: list[str]) -> int:
+    """Run a verb, report its errors and return the exit status."""
     try:
-        words = expand_words(verb, argv)
-        primary = find_primary(verb, words)
-        return compose_and_run(verb, words, primary)
-    except (HydraException, OmegaConfBaseException) as error:
-        config = (primary.module, primary.config)
-        return report_error(explain_composition_error(verb, words, error, config))
+        with composition_errors(verb, argv):
+            words = expand_words(verb, argv)
+            primary = find_primary(verb, words)
+        with composition_errors(verb, words, primary):
+            return compose_and_run(verb, words, primary)
     except CytoloopError as error:
         return report_error(error)
     except SystemExit as stop:  # from Hydra's parser: --help (0) or a wrong flag (2)
@@ -89,10 +94,35 @@ def run_verb(verb: str, argv: list[str]) -> int:
     except BrokenPipeError:  # the reader of the help, such as `head`, has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
-    except OSError as error:  # Hydra creates the output folder before the job starts
-        return report_error(
-            OutputError(str(error.filename), str(error.strerror), "Choose another output=.")
-        )
+
+
+@contextmanager
+def composition_errors(
+    verb: str, words: Sequence[str], primary: Primary | None = None
+) -> Iterator[None]:
+    """Raise errors of Hydra in the block as errors that the user can repair.
+
+    Raises
+    ------
+    ConfigError
+        For all overrides that are wrong.
+    OutputError
+        The output folder cannot be created; Hydra creates it before the verb runs.
+    """
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        yield
+    except (HydraException, OmegaConfBaseException) as error:
+        config = (primary.module, primary.config) if primary else None
+        raise explain_composition_error(verb, words, error, config) from error
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OutputError(
+            str(error.filename), str(error.strerror), "Choose another output=."
+        ) from error
 
 
 def expand_words(verb: str, argv: list[str]) -> list[str]:
@@ -130,10 +160,14 @@ def find_primary(verb: str, words: Sequence[str]) -> Primary:
 def compose_and_run(verb: str, words: Sequence[str], primary: Primary) -> int:
     """Compose the config and run one job, or all jobs of a sweep; return the highest status."""
     import hydra
+    from hydra.core.hydra_config import HydraConfig
 
     statuses = [DONE]
+    program = sys.argv[0]
 
     def job(cfg: Any) -> Any:
+        # Lightning starts the other processes of this job with these words
+        sys.argv = [program, verb, *HydraConfig.get().overrides.task]
         status, value = run_job(verb, cfg, primary.command)
         statuses.append(status)
         if status == STOPPED:
@@ -154,7 +188,8 @@ def run_job(verb: str, cfg: Any, command: str | None = None) -> tuple[int, Any]:
     logging.captureWarnings(True)
     try:
         check_config(verb, cfg)
-        value = importlib.import_module(f"cytoloop.cli.commands.{command or verb}").run(cfg)
+        with trusting(cfg.get("trust")):
+            value = importlib.import_module(f"cytoloop.cli.commands.{command or verb}").run(cfg)
         return (int(value) if isinstance(value, ExitStatus) else DONE), value
     except StoppedError as stop:
         log.info("%s", stop)

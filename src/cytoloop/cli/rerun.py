@@ -1,8 +1,9 @@
 """Overrides of an earlier training: `rerun=` (a new run with them), `resume=` (the same run).
 
 A run in a shared store is untrusted. Only its typed overrides are read, as data, and checked: no
-class outside the networks, losses and optimizers of MONAI and torch, no resolver, no path to
-write to. They are then composed with the configs of this machine.
+class outside the networks, losses and optimizers of MONAI and torch and the packages in
+``CYTOLOOP_TRUST``, no resolver, no path to write to. They are then composed with the configs of
+this machine.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any
 
 from cytoloop.cli.overrides import bare_key, is_override, quote
 from cytoloop.errors import ConfigError, ModelError
+from cytoloop.model.trust import is_trusted
 from cytoloop.rounds.config_differences import LOCATION_KEYS, is_location_key
 from cytoloop.terminal import stderr_console
 from cytoloop.tracking.artifacts import find_artifact
@@ -138,12 +140,23 @@ def _reason_to_refuse(override: str) -> str:
     if "$" in override:
         return "contains a resolver, which would run on this machine"
     names_class = re.search(r"_(target|args|recursive|convert|partial)_", override)
-    if names_class and not _ALLOWED_CLASS.fullmatch(override):
+    if names_class and not (_ALLOWED_CLASS.fullmatch(override) or _names_trusted_class(override)):
         return "names a class or function to run"
     is_path = ".." in value or value.startswith(("/", "file"))
     if is_path and bare_key(override) not in _PATH_KEYS:
         return "contains a path"
     return ""
+
+
+def _names_trusted_class(override: str) -> bool:
+    """Return whether an override names a class of a package that the user trusts."""
+    key, _, value = override.partition("=")
+    value = value.strip("'\"")
+    return (
+        key.endswith("._target_")
+        and re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", value) is not None
+        and is_trusted(value)
+    )
 
 
 def _by_key(words: Iterable[str]) -> dict[str, str]:

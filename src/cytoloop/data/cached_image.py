@@ -5,14 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from cytoloop.data.target_maps import TARGET_MAPS, fill_excluded
-from cytoloop.intensity.normalization import intensity_statistics
+from cytoloop.intensity.normalization import intensity_statistics, normalize
+from cytoloop.intensity.preparation import Preparation
 from cytoloop.io.atomic import replacing
 from cytoloop.truth.regions import instance_labels
 
@@ -96,6 +97,39 @@ class CachedImage:
                 temporary.write_text(json.dumps([values.tolist() for values in found]))
         offset, scale = json.loads(path.read_text())
         return np.asarray(offset, np.float32), np.asarray(scale, np.float32)
+
+    def prepared(self, preparation: Preparation, normalization: Mapping[str, Any]) -> CachedImage:
+        """Return the image normalised and prepared, computed once and stored beside it.
+
+        Parameters
+        ----------
+        preparation : Preparation
+        normalization : mapping
+            See `cytoloop.intensity.normalization.intensity_statistics`.
+
+        Returns
+        -------
+        CachedImage
+            With ``image`` (C, [Z,] Y, X) float32.
+
+        Raises
+        ------
+        ConfigError
+            A step of the preparation fails.
+        """
+
+        def compute() -> np.ndarray:
+            image = normalize(self.image, *self.intensity_stats(normalization))
+            return preparation.apply(image)
+
+        if self.folder is None:
+            return replace(self, image=compute())
+        path = self.folder / f"prepared_{preparation.digest(normalization)}.npy"
+        if not path.is_file():
+            computed = compute()
+            with replacing(path) as temporary, temporary.open("wb") as file:
+                np.save(file, computed)
+        return replace(self, image=np.load(path, mmap_mode="r"))
 
     def target_map(self, name: str) -> np.ndarray:
         """Return the target of a head, computed once and stored beside the image.

@@ -23,6 +23,7 @@ from cytoloop.data.settings import SamplingSettings, check_settings
 from cytoloop.data.target_maps import TARGET_MAPS
 from cytoloop.errors import ConfigError, ManifestError
 from cytoloop.intensity.normalization import check_rule
+from cytoloop.intensity.preparation import Preparation
 from cytoloop.manifest import Row, read_dataset
 from cytoloop.truth.classes import class_heads, class_names
 from cytoloop.workers.local import run_parallel
@@ -48,6 +49,8 @@ class ManifestDataModule(LightningDataModule):
     normalization : mapping
         See `cytoloop.intensity.normalization`.
     augmentation : Augmentation
+    preparation : Preparation, optional
+        Functions of the user that change each normalised image, in training and prediction.
     num_workers : int or None
         Threads that prepare patches. 0: patches are prepared by the training thread. None: depends
         on the CPU cores and the accelerator.
@@ -83,6 +86,7 @@ class ManifestDataModule(LightningDataModule):
         cache_limit_gib: float | None,
         normalization: Mapping[str, Any],
         augmentation: Augmentation,
+        preparation: Preparation | None = None,
         fold: int | None = None,
         heads: Sequence[str] = ("foreground",),
         replay_fraction: float = 0.0,
@@ -109,6 +113,7 @@ class ManifestDataModule(LightningDataModule):
         self.cache = ImageCache(cache_dir, cache_limit_gib, classes=bool(classes))
         self.normalization = dict(normalization)
         self.augmentation = augmentation
+        self.preparation = preparation
         self.heads = tuple(heads)
         self.replay_path = replay_path
         self._train: PatchDataset | None = None
@@ -129,10 +134,18 @@ class ManifestDataModule(LightningDataModule):
         train, valid = images[: len(train_rows)], images[len(train_rows) :]
         _refuse_excluded(str(dataset["train"].path), train_rows, train)
         self._compute_target_maps(images)
+        rule: dict[str, Any] = self.normalization
+        if self.preparation:
+            log.info("preparing %d images", len(images))
+            jobs = [(cached, self.preparation, rule) for cached in images]
+            found = dict(run_parallel(_prepare_image, jobs, threads=True))
+            images = [found[number] for number in range(len(jobs))]
+            train, valid = images[: len(train_rows)], images[len(train_rows) :]
+            rule = {"method": "none"}  # a prepared image is normalised
         schedule = PatchSchedule([cached.shape for cached in train], self.sampling, len(replayed))
-        intensity = [cached.intensity_stats(self.normalization) for cached in train]
+        intensity = [cached.intensity_stats(rule) for cached in train]
         self._train = PatchDataset(train, intensity, schedule, self.augmentation, self.heads)
-        self._valid = WholeImages(valid, self.normalization, self.heads)
+        self._valid = WholeImages(valid, rule, self.heads)
         shares = schedule.counts / schedule.counts.sum() * schedule.length
         log.info(
             "%d patches per epoch, %.0f to %.0f from each image",
@@ -192,6 +205,12 @@ def _compute_target_map(job: tuple[CachedImage, str]) -> None:
     """Compute a target map, unless it is in the cache."""
     cached, head = job
     cached.target_map(head)
+
+
+def _prepare_image(job: tuple[CachedImage, Preparation, Mapping[str, Any]]) -> CachedImage:
+    """Return a prepared image; it is computed unless it is in the cache."""
+    cached, preparation, normalization = job
+    return cached.prepared(preparation, normalization)
 
 
 def _check_heads(heads: Sequence[str]) -> tuple[str, ...]:

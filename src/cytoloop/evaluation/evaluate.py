@@ -28,7 +28,7 @@ from cytoloop.evaluation.settings import EvaluationSettings
 from cytoloop.evaluation.size_recall import summarise_size_recall
 from cytoloop.evaluation.summary import MIXED, means, summarise_classes, summarise_objects
 from cytoloop.manifest import Row
-from cytoloop.terminal import stderr_console
+from cytoloop.terminal import can_show_progress, stderr_console
 
 log = logging.getLogger(__name__)
 
@@ -143,7 +143,7 @@ def _score_images(
         "scoring",
         console=stderr_console,
         transient=True,
-        disable=not stderr_console.is_terminal,
+        disable=not can_show_progress(),
     )
     for prediction, true in progress:
         try:

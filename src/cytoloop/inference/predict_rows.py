@@ -19,7 +19,7 @@ from cytoloop.inference.results.predictions_csv import PredictionsTable
 from cytoloop.inference.results.writers import report_write_errors
 from cytoloop.inference.settings import PredictionSettings, WorkerSettings
 from cytoloop.manifest import Row
-from cytoloop.terminal import stderr_console
+from cytoloop.terminal import can_show_progress, stderr_console
 
 log = logging.getLogger(__name__)
 
@@ -121,7 +121,7 @@ def _progress_bar(total: int) -> Iterator[Callable[[int, float], None]]:
     )
     fractions: dict[int, float] = {}
     with Progress(
-        *columns, console=stderr_console, transient=True, disable=not stderr_console.is_terminal
+        *columns, console=stderr_console, transient=True, disable=not can_show_progress()
     ) as progress:
         task = progress.add_task("", total=total)
 

@@ -1,13 +1,13 @@
 """Checks of an architecture from an untrusted file, before the network is built.
 
 A few words in a file can name any class and ask for any amount of memory. So the class must be a
-network of MONAI, its arguments small plain values, and the network is first built on torch's meta
-device, without memory, to compare its weights with those of the file.
+network of a known library, its arguments small plain values, and the network is first built on
+torch's meta device, without memory, to compare its weights with those of the file. Classes of a
+package that the user trusts are built without these limits (`cytoloop.model.trust`).
 """
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import math
 from collections.abc import Callable, Iterator, Mapping
@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from cytoloop.errors import ModelError, truncate_lines
+from cytoloop.model.trust import build_trusted, is_trusted, library_class, untrusted_error
 
-_NETWORKS = "monai.networks.nets"
 _MAX_INT = 4096
 """Largest whole number in an architecture: features, kernel size, image side."""
 _MAX_REPEATS = 64
@@ -35,24 +35,53 @@ _FACTORIES = (torch.empty, torch.zeros, torch.ones, torch.full, torch.rand, torc
 
 
 def network_class(where: str, target: str) -> type[nn.Module]:
-    """Return the network class of `monai.networks.nets` that `target` names.
+    """Return the network class of a library that `target` names, see `cytoloop.model.trust`.
 
     Raises
     ------
     ModelError
         `target` names another class.
     """
-    module, _, name = target.rpartition(".")
-    found = None
-    if module == _NETWORKS or module.startswith(f"{_NETWORKS}."):
-        found = getattr(importlib.import_module(_NETWORKS), name, None)
-    if not (inspect.isclass(found) and issubclass(found, nn.Module)):
-        raise ModelError(
-            where,
-            f"names the class {target[:120]!r}, expected a network of {_NETWORKS}",
-            "Other classes are not built from a file, because they could run any code.",
-        )
+    found: type[nn.Module] | None = library_class(target, nn.Module)
+    if found is None:
+        raise untrusted_error(where, target, "a network of MONAI, torch or CytoDL")
     return found
+
+
+def build_architecture(
+    where: str, backbone: Mapping[str, Any], weights: Mapping[str, Tensor] | None = None
+) -> nn.Module:
+    """Return the network that a config or a file describes.
+
+    Parameters
+    ----------
+    where : str
+        The file or key, for messages.
+    backbone : mapping
+        ``_target_`` and arguments.
+    weights : mapping of str to Tensor, optional
+        Weights that the network must have. They are not loaded. A trusted class is not compared.
+
+    Raises
+    ------
+    ModelError
+        The class must not be built, or it refuses its arguments.
+    ValueError
+        Names or shapes of the weights differ.
+    """
+    target = str(backbone.get("_target_", ""))
+    if is_trusted(target):
+        network = build_trusted(where, backbone, lambda other: network_class(where, other))
+        if not isinstance(network, nn.Module):
+            found = f"{target} gives a {type(network).__name__}, expected a torch.nn.Module"
+            raise ModelError(where, found, "Name a class of networks.")
+        return network
+    kind = network_class(where, target)
+    arguments = {name: value for name, value in backbone.items() if not name.startswith("_")}
+    check_arguments(where, kind, arguments)
+    if weights is not None:
+        check_fit(kind, arguments, weights)
+    return kind(**arguments)
 
 
 def check_arguments(where: str, kind: type[nn.Module], arguments: Mapping[str, Any]) -> None:
@@ -64,10 +93,11 @@ def check_arguments(where: str, kind: type[nn.Module], arguments: Mapping[str, A
         All faulty arguments.
     """
     known = inspect.signature(kind).parameters
+    takes_any = any(one.kind is one.VAR_KEYWORD for one in known.values())
     problems = [
         f"{name[:60]}: not an argument of {kind.__name__}"
         for name in arguments
-        if name not in known
+        if name not in known and not takes_any
     ]
     if arguments.get("pretrained"):
         problems.append("pretrained: would download weights")

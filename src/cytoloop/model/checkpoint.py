@@ -1,7 +1,7 @@
 """Checkpoints: reading them safely as data, and building their networks.
 
 `torch.load(weights_only=True)` admits only tensors and plain values. The architecture is a plain
-value, too, and its class must be a network of MONAI.
+value, too. Its class must be one of a known library, or of a package that the user trusts.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from cytoloop.errors import ModelError
 from cytoloop.io.atomic import replacing
 from cytoloop.io.digest import file_hash
-from cytoloop.model.architecture import check_arguments, check_fit, check_patch_size, network_class
+from cytoloop.model.architecture import build_architecture, check_patch_size
 from cytoloop.model.importers import find_checkpoint, import_model
 from cytoloop.model.safe_load import check_weights, load_tensors
 
@@ -127,19 +127,16 @@ def build_network(checkpoint: Checkpoint) -> nn.Module:
     Raises
     ------
     ModelError
-        The class is not a network of MONAI, or the weights do not fit it.
+        The class is neither of a known library nor trusted, or the weights do not fit it.
     """
     where = str(checkpoint.path)
-    arguments = dict(checkpoint.backbone)
-    kind = network_class(where, str(arguments.pop("_target_", "")))
-    arguments = {name: value for name, value in arguments.items() if not name.startswith("_")}
-    check_arguments(where, kind, arguments)
     prefix = "backbone."
     weights = {k[len(prefix) :]: v for k, v in checkpoint.weights.items() if k.startswith(prefix)}
     try:
-        check_fit(kind, arguments, weights)
-        network = kind(**arguments)
+        network = build_architecture(where, checkpoint.backbone, weights)
         network.load_state_dict(weights)
+    except ModelError:
+        raise
     except (
         ArithmeticError,
         AssertionError,
@@ -148,7 +145,7 @@ def build_network(checkpoint: Checkpoint) -> nn.Module:
         TypeError,
         ValueError,
     ) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = " ".join(str(error).split())[:500] or type(error).__name__
         raise ModelError(
             where,
             f"weights and architecture do not fit: {reason}",

@@ -6,11 +6,12 @@ therefore ``backbone.*``, as in CytoDL.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
 from cytoloop.bounds import Bounds
+from cytoloop.model.gathered_loss import weighted_loss
 
 
 class Head(nn.Module):
@@ -19,16 +20,17 @@ class Head(nn.Module):
     Parameters
     ----------
     loss : Module
-        Called with (logits, target, weight).
+        Called with (logits, target, weight), or any loss of (logits, target), see
+        `cytoloop.model.gathered_loss`.
     loss_weight : float
         Weight of this head's loss in the sum over all heads, 0 or more.
     """
 
     BOUNDS: ClassVar[tuple[Bounds, ...]] = (Bounds("loss_weight", 0.0, 1000.0, whole=False),)
 
-    def __init__(self, loss: nn.Module, loss_weight: float = 1.0) -> None:
+    def __init__(self, loss: Any, loss_weight: float = 1.0) -> None:
         super().__init__()
-        self.loss = loss
+        self.loss = weighted_loss(loss)
         self.loss_weight = loss_weight
 
     def forward(self, features: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from cytoloop.bounds import Bounds
+from cytoloop.model.gathered_loss import weighted_loss
 
 _MIN_VALLEY_DEPTH = 0.01
 """Shallower valleys are ignored: maps have steps of 1/255, and outlines of objects are rough."""
@@ -247,6 +248,7 @@ class SumLoss(nn.Module):
     Parameters
     ----------
     losses : mapping of str to Module
+        Losses of this file, or any loss of (logits, target), see `cytoloop.model.gathered_loss`.
     loss_weights : mapping of str to float, optional
         Weight of each loss in the sum; 1 if not given.
     """
@@ -257,7 +259,7 @@ class SumLoss(nn.Module):
         self, losses: Mapping[str, nn.Module], loss_weights: Mapping[str, float] | None = None
     ) -> None:
         super().__init__()
-        self.losses = nn.ModuleDict(dict(losses))
+        self.losses = nn.ModuleDict({name: weighted_loss(loss) for name, loss in losses.items()})
         self.loss_weights = dict(loss_weights or {})
 
     def forward(self, logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:

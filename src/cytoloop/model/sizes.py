@@ -9,11 +9,15 @@ import torch
 
 from cytoloop.errors import CytoloopError
 from cytoloop.model.architecture import MetaDeviceMode, network_class
+from cytoloop.model.trust import build_trusted, is_trusted
 
 _STEPS = (1, 2, 4, 8, 16, 32, 64)
 PROBE_SIDE = 128
 """Side of the image that a network is tested with."""
-NETWORK_ERRORS = (AssertionError, IndexError, RuntimeError, TypeError, ValueError)
+NETWORK_ERRORS = (
+    *(ArithmeticError, AssertionError, AttributeError, LookupError),
+    *(RuntimeError, TypeError, ValueError),
+)
 """Errors that networks raise for images that they do not accept."""
 
 
@@ -23,17 +27,22 @@ def build_meta_network(backbone: Mapping[str, Any]) -> torch.nn.Module | None:
     Parameters
     ----------
     backbone : mapping
-        ``_target_`` and arguments of a MONAI network.
+        ``_target_`` and arguments of a network of a known library or a trusted package.
 
     Returns
     -------
     Module or None
-        None if the class is not MONAI's or the arguments are invalid. Building the real network
+        None if the class is not known or the arguments are invalid. Building the real network
         reports the reason.
     """
+    where, target = "model.backbone", str(backbone.get("_target_"))
     arguments = {key: value for key, value in backbone.items() if not key.startswith("_")}
     try:
-        kind = network_class("model.backbone", str(backbone.get("_target_")))
+        if is_trusted(target):
+            with MetaDeviceMode():
+                network = build_trusted(where, backbone, lambda other: network_class(where, other))
+            return network if isinstance(network, torch.nn.Module) else None
+        kind = network_class(where, target)
         with MetaDeviceMode():
             return kind(**arguments)
     except (CytoloopError, *NETWORK_ERRORS):
@@ -48,7 +57,7 @@ def size_multiples(backbone: Mapping[str, Any], dims: int) -> list[int] | None:
     Parameters
     ----------
     backbone : mapping
-        ``_target_`` and arguments of a MONAI network.
+        ``_target_`` and arguments of a network.
     dims : int
         2 or 3.
 
@@ -56,7 +65,7 @@ def size_multiples(backbone: Mapping[str, Any], dims: int) -> list[int] | None:
     -------
     list of int or None
         Per axis, [Z,] Y, X. An axis that cannot be extended by up to 64 gets 128. None if the
-        class is not MONAI's, the arguments are invalid, or sides of 128 are not accepted.
+        class is not known, the arguments are invalid, or sides of 128 are not accepted.
     """
     network = build_meta_network(backbone)
     if network is None:
@@ -80,7 +89,7 @@ def _accepts(network: torch.nn.Module, size: Sequence[int], channels: int) -> bo
     try:
         with torch.inference_mode(), MetaDeviceMode():
             out = network.to("meta")(torch.empty(1, channels, *size, device="meta"))
+        out = out[0] if isinstance(out, (tuple, list)) else out
+        return tuple(out.shape[2:]) == tuple(size)
     except NETWORK_ERRORS:
         return False
-    out = out[0] if isinstance(out, (tuple, list)) else out
-    return tuple(out.shape[2:]) == tuple(size)

@@ -17,6 +17,8 @@ MAX_WINDOW_VOXELS = 2**20
 def total_stride(strides: Any, ndim: int) -> tuple[int, ...] | None:
     """Return the product of a network's strides along each axis; None if they are not known.
 
+    A network of the user may have an argument ``strides`` of another form; it is not known.
+
     Parameters
     ----------
     strides : sequence or None
@@ -24,7 +26,7 @@ def total_stride(strides: Any, ndim: int) -> tuple[int, ...] | None:
     ndim : int
         2 or 3.
     """
-    if not strides:
+    if not isinstance(strides, Sequence) or isinstance(strides, str) or not strides:
         return None
     total = np.ones(ndim, int)
     for stride in strides:

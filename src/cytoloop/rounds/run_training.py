@@ -21,6 +21,7 @@ from cytoloop.training.final_test import score_test
 from cytoloop.training.fit import fit
 from cytoloop.training.prepare.classes import image_cache_of
 from cytoloop.training.prepare.config import value_of, with_values
+from cytoloop.training.prepare.own_parts import trusting_config
 from cytoloop.training.prepare.plan.plan import PLAN
 from cytoloop.training.prepare.steps import Prepared
 from cytoloop.training.tuning import tune
@@ -62,6 +63,11 @@ def run_training(
     on_open : callable
         Called with the run's id when the run is open.
     """
+    with trusting_config(known.cfg):
+        return _run_training(known, output, on_open)
+
+
+def _run_training(known: Prepared, output: Path, on_open: Callable[[str], None]) -> TrainingResult:
     best = output / "checkpoints/best.ckpt"
     tracked = start_training_run(known.cfg)
     if known.cfg.overwrite or known.cfg.resume:  # only now: a typing mistake has lost nothing

@@ -24,8 +24,6 @@ from cytoloop.io.atomic import replacing
 NOTE_FILE = "training.json"
 """Name of the note in the output folder of a training, as long as it runs."""
 
-_RANK_VARIABLES = ("LOCAL_RANK", "SLURM_PROCID")
-
 
 @dataclass(frozen=True)
 class TrainingProcess:
@@ -82,7 +80,7 @@ def lock_training(
 ) -> Iterator[Callable[[str], None]]:
     """Lock the devices for as long as the block runs, and keep a note in the output folder.
 
-    In a distributed training only the process of rank 0 locks.
+    In a training of several processes only the first process calls this.
 
     Parameters
     ----------
@@ -104,12 +102,39 @@ def lock_training(
         Another process has locked a device or trains into that folder, or the lock cannot be
         written.
     """
-    if any(os.environ.get(name, "0") not in ("", "0") for name in _RANK_VARIABLES):
-        yield lambda run_id: None
-        return
-    folder = Path(folder).absolute()
     if (other := find_process(folder)) is not None:
-        raise _in_use_error(str(folder), other)
+        raise _in_use_error(str(Path(folder).absolute()), other)
+    note = Path(folder).absolute() / NOTE_FILE
+    with lock_devices(folder, devices if lock else (), note) as write_notes:
+        yield write_notes
+
+
+@contextmanager
+def lock_devices(
+    folder: str | Path, devices: Sequence[str], *more_notes: Path
+) -> Iterator[Callable[[str], None]]:
+    """Lock devices of this machine for as long as the block runs; the folder is not checked.
+
+    Parameters
+    ----------
+    folder : str or Path
+        Output folder of the training, for the notes.
+    devices : sequence of str
+        Names of accelerators, for example ``cpu`` or ``cuda-0``.
+    *more_notes : Path
+        Files in which to keep the note, too.
+
+    Yields
+    ------
+    callable
+        As in `lock_training`.
+
+    Raises
+    ------
+    ConfigError
+        Another process has locked a device, or the lock cannot be written.
+    """
+    folder = Path(folder).absolute()
     process = psutil.Process()
     notes: list[Path] = []
 
@@ -119,13 +144,14 @@ def lock_training(
             _write_note(note, TrainingProcess(*facts, tuple(devices)))
 
     with ExitStack() as stack:
-        for device in sorted(devices) if lock else ():
+        for device in sorted(devices):
             note = _note_of(device)
             _lock_device(stack, note, device)
             stack.callback(note.unlink, missing_ok=True)
             notes.append(note)
-        notes.append(folder / NOTE_FILE)
-        stack.callback((folder / NOTE_FILE).unlink, missing_ok=True)
+        for note in more_notes:
+            stack.callback(note.unlink, missing_ok=True)
+            notes.append(note)
         write_notes("")
         yield write_notes
 

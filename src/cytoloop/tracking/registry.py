@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any
 
 from mlflow import MlflowClient
@@ -201,7 +201,7 @@ def to_version(
         number=number,
         aliases=tuple((aliases or {}).get(number, ())),
         run_id=found.run_id or None,
-        created=datetime.fromtimestamp(found.creation_timestamp / 1000, tz=timezone.utc),
+        created=datetime.fromtimestamp(found.creation_timestamp / 1000, tz=UTC),
         tags=dict(found.tags),
         scores=_scores_of(client, found.run_id),
         source=found.source or "",

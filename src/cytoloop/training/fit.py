@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from cytoloop.errors import ConfigError
 from cytoloop.model.hardware import keep_freed_memory
 from cytoloop.terminal import quiet_libraries
-from cytoloop.training.processes import other_processes
+from cytoloop.training.distributed import with_other_processes
 from cytoloop.training.stopping import clean_stop
 
 log = logging.getLogger(__name__)
@@ -63,8 +64,7 @@ def fit(cfg: DictConfig) -> dict[str, float]:
     output = Path(cfg.paths.output_dir)
     output.mkdir(parents=True, exist_ok=True)
     OmegaConf.save(cfg, output / "config.yaml")
-    with other_processes(cfg, output):
-        trainer: Any = run_trainer(cfg)
+    trainer: Any = run_trainer(cfg, first=True)
     for callback in trainer.callbacks:
         if isinstance(callback, EarlyStopping) and callback.stopped_epoch:
             log.info(
@@ -76,8 +76,14 @@ def fit(cfg: DictConfig) -> dict[str, float]:
     return scores
 
 
-def run_trainer(cfg: DictConfig) -> Trainer:
+def run_trainer(cfg: DictConfig, first: bool = False) -> Trainer:
     """Build the parts of a config, fit the model, and return the trainer.
+
+    Parameters
+    ----------
+    cfg : DictConfig
+    first : bool
+        Whether this is the first process, which gives the config to the others.
 
     Raises
     ------
@@ -90,7 +96,8 @@ def run_trainer(cfg: DictConfig) -> Trainer:
         try:
             parts = build_parts(cfg)
             resumed = OmegaConf.select(cfg, "checkpoint.ckpt_path")
-            parts.trainer.fit(parts.model, datamodule=parts.data, ckpt_path=resumed)
+            with with_other_processes(parts.trainer, cfg) if first else nullcontext():
+                parts.trainer.fit(parts.model, datamodule=parts.data, ckpt_path=resumed)
         except MisconfigurationException as error:  # a mistake of the user, in Lightning's words
             raise ConfigError("trainer", " ".join(str(error).split()), "") from error
     return parts.trainer

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from cytoloop.errors import ConfigError, ImageError
+from cytoloop.extras import import_extra
 
 log = logging.getLogger(__name__)
 
@@ -34,11 +35,11 @@ def connect(workers: int, scheduler: str | None) -> Iterator[Any]:
     ConfigError
         There is no scheduler at the address.
     """
-    from distributed import Client, LocalCluster
+    (distributed,) = import_extra("engine=dask", "dask", "distributed")
 
     if scheduler:
         try:
-            client = Client(scheduler, timeout=_TIMEOUT)
+            client = distributed.Client(scheduler, timeout=_TIMEOUT)
         except (OSError, ValueError) as error:
             raise ConfigError(
                 "scheduler", f"no Dask scheduler at {scheduler}", "Start one: dask scheduler."
@@ -53,7 +54,7 @@ def connect(workers: int, scheduler: str | None) -> Iterator[Any]:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     threads = str(max((cores or 1) // workers, 1))
     with (
-        LocalCluster(
+        distributed.LocalCluster(
             n_workers=workers,
             threads_per_worker=1,
             processes=True,
@@ -62,7 +63,7 @@ def connect(workers: int, scheduler: str | None) -> Iterator[Any]:
             env={"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads},
             silence_logs=logging.ERROR,
         ) as cluster,
-        Client(cluster) as client,
+        distributed.Client(cluster) as client,
     ):
         yield client
 

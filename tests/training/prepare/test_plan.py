@@ -337,7 +337,7 @@ def test_a_value_of_a_plan_that_is_not_used_is_told(
 
 
 def test_several_processes_share_the_machine(dataset: Path) -> None:
-    one, two = settled()[1].machine, settled("trainer=ddp_cpu")[1].machine
+    one, two = settled()[1].machine, settled("trainer=cpu", "trainer.devices=2")[1].machine
     assert two.macs == pytest.approx(one.macs / 2)
     assert two.memory == pytest.approx(one.memory / 2, rel=0.2)
 

@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cytoloop.training.prepare.steps import Prepared
 
 log = logging.getLogger(__name__)
 
 
 def run(cfg: Any) -> None:
     """Report every problem of a data set; without one, say what the data set holds."""
+    check_dataset(cfg)
+
+
+def check_dataset(cfg: Any) -> Prepared:
+    """Check a data set, log what it holds, and return what the checks found.
+
+    Raises
+    ------
+    CytoloopError
+        With all problems of the data set.
+    """
     from cytoloop.bounds import AUTO
     from cytoloop.training.prepare.steps import CHECKS, Prepared, plan, prepare
 
@@ -25,6 +39,7 @@ def run(cfg: Any) -> None:
     )
     if cfg.preview:
         _preview(known.cfg, "preview.png" if cfg.preview is True else str(cfg.preview))
+    return known
 
 
 def _preview(cfg: Any, path: str) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from cytoloop.cli.app import ExitStatus, config_to_dict
 from cytoloop.evaluation.comparison import (
+    Comparison,
     ComparisonSettings,
     compare,
     comparison_table,
@@ -24,8 +25,17 @@ STATUS = {"better": 0, "no evidence": 3, "worse": 4}
 
 
 def run(cfg: Any) -> ExitStatus:
-    """Compare b and more with a, write the output; return the verdict on b as exit status."""
+    """Compare b and more with a, print the scores, and return the verdict on b as exit status."""
     from cytoloop.terminal import stdout_console
+
+    comparisons = compare_evaluations(cfg)
+    for one in comparisons:
+        stdout_console.print(comparison_table(one))
+    return ExitStatus(STATUS[comparisons[0].verdict])
+
+
+def compare_evaluations(cfg: Any) -> list[Comparison]:
+    """Compare b and more with a, and write the output; return the comparison of each with a."""
     from cytoloop.tracking.scores import locate_scores
 
     settings = ComparisonSettings.from_config(config_to_dict(cfg))
@@ -44,7 +54,5 @@ def run(cfg: Any) -> ExitStatus:
         for one in comparisons
     }
     files = write_comparison(comparisons, output, overlays)
-    for one in comparisons:
-        stdout_console.print(comparison_table(one))
     log.info("wrote %s", ", ".join(map(str, files)))
-    return ExitStatus(STATUS[comparisons[0].verdict])
+    return comparisons

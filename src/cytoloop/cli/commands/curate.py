@@ -7,12 +7,20 @@ from dataclasses import fields
 from typing import Any
 
 from cytoloop.cli.app import config_to_dict
-from cytoloop.curation import CurationSettings, curate
+from cytoloop.curation import CurationResult, CurationSettings, curate
 
 log = logging.getLogger(__name__)
 
 
 def run(cfg: Any) -> None:
+    """Write the data set, and log the command that trains on it."""
+    result = curate_images(cfg)
+    is_2d = any(len(check.shape or ()) == 2 for check in result.checks.values())
+    recipe = "nuclei_2d" if is_2d else "nuclei_3d"
+    log.info("next: cytoloop train experiment=%s data.path=%s", recipe, cfg.output)
+
+
+def curate_images(cfg: Any) -> CurationResult:
     """Pair, check and split images, and write the data set."""
     values = config_to_dict(cfg)
     values["paths"] = values.pop("paths_in_manifest")  # `paths` is a config group
@@ -20,7 +28,4 @@ def run(cfg: Any) -> None:
     settings = CurationSettings(
         **{field.name: values[field.name] for field in fields(CurationSettings)}
     )
-    result = curate(settings, progress=True, cache=cfg.paths.check_cache)
-    is_2d = any(len(check.shape or ()) == 2 for check in result.checks.values())
-    recipe = "nuclei_2d" if is_2d else "nuclei_3d"
-    log.info("next: cytoloop train experiment=%s data.path=%s", recipe, cfg.output)
+    return curate(settings, progress=True, cache=cfg.paths.check_cache)

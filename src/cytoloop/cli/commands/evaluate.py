@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cytoloop.evaluation import (
+    Evaluation,
     EvaluationSettings,
     evaluate,
     remove_evaluation,
@@ -22,6 +23,11 @@ log = logging.getLogger(__name__)
 
 def run(cfg: Any) -> None:
     """Score, write, print, and add the scores to the run that made the model."""
+    evaluate_predictions(cfg, print_scores=True)
+
+
+def evaluate_predictions(cfg: Any, print_scores: bool = False) -> Evaluation:
+    """Score, write, and add the scores to the run that made the model; return the scores."""
     from cytoloop.cli.app import config_to_dict
     from cytoloop.terminal import stdout_console
 
@@ -34,10 +40,12 @@ def run(cfg: Any) -> None:
     if settings.overwrite:
         remove_evaluation(output)
     files = write_evaluation(evaluation, output, settings.overlays)
-    stdout_console.print(terminal_tables(evaluation))
+    if print_scores:
+        stdout_console.print(terminal_tables(evaluation))
     pages = [str(file) for file in files if file.suffix != ".png"]
     log.info("wrote %s and %d figures", ", ".join(pages), len(files) - len(pages))
     if cfg.log_to_mlflow:
         from cytoloop.tracking.scores import record_scores
 
         record_scores(evaluation.rows, run_metrics(evaluation.summary), files, str(cfg.truth))
+    return evaluation

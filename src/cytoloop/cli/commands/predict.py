@@ -13,6 +13,17 @@ log = logging.getLogger(__name__)
 
 def run(cfg: Any) -> None:
     """Predict every input; an image that fails does not stop the others."""
+    predict_images(cfg)
+
+
+def predict_images(cfg: Any) -> Path:
+    """Predict every input, and return the folder of the results.
+
+    Raises
+    ------
+    CytoloopError
+        A key is wrong; or images have failed, after the others were predicted.
+    """
     from cytoloop.inference.inputs.list_inputs import list_inputs
     from cytoloop.inference.model_source import ModelSource
     from cytoloop.inference.predict_rows import predict_rows
@@ -28,7 +39,7 @@ def run(cfg: Any) -> None:
         table = reprocess_table(cfg.reprocess, folder, settings, overwrite)
     else:
         rows = list_inputs(cfg.input)
-        located = [locate_checkpoint(uri) for uri in _checkpoints(str(cfg.checkpoint))]
+        located = [locate_checkpoint(uri) for uri in _checkpoints(values["checkpoint"])]
         model = ModelSource(
             tuple(str(one.path) for one in located),
             "; ".join(one.uri for one in located),
@@ -40,10 +51,14 @@ def run(cfg: Any) -> None:
     error = table.failures()
     if error is not None:
         raise error
+    return folder
 
 
-def _checkpoints(text: str) -> list[str]:
-    """Return the URIs in ``a`` or ``[a,b]``."""
+def _checkpoints(given: Any) -> list[str]:
+    """Return the URIs in ``a``, in the text ``[a,b]``, or in a list."""
+    if isinstance(given, list):
+        return [str(uri) for uri in given]
+    text = str(given)
     if not (text.startswith("[") and text.endswith("]")):
         return [text]
     return [one.strip(" '\"") for one in text[1:-1].split(",") if one.strip()]

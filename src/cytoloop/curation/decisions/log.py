@@ -7,7 +7,7 @@ import difflib
 import io
 import os
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 
 from cytoloop.curation.region_cells import (
@@ -95,7 +95,7 @@ def append_decision(path: str | Path, decision: Mapping[str, str]) -> None:
         problems.append("the decision has no id")
     if problems:
         raise ManifestError(str(path), problems, f"The columns are {', '.join(COLUMNS)}.")
-    line["time"] = line["time"] or datetime.now(timezone.utc).isoformat(timespec="seconds")
+    line["time"] = line["time"] or datetime.now(UTC).isoformat(timespec="seconds")
     path.parent.mkdir(parents=True, exist_ok=True)
     columns: Sequence[str] = COLUMNS
     delimiter, is_open = ",", False

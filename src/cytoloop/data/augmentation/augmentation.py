@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from monai.transforms import MapTransform, RandomizableTransform
+import torch
+from monai.transforms import MapTransform, Randomizable, RandomizableTransform
 from torch import Tensor
 
 from cytoloop.data.augmentation.base import IntensityTransform, SpatialTransform
@@ -25,21 +26,21 @@ class Augmentation:
 
     Parameters
     ----------
-    **transforms : SpatialTransform, IntensityTransform, MONAI dictionary transform, or None
-        Applied in this order. None switches a transform off. A MONAI transform must have
-        ``keys=[image]`` and gets ``{"image": Tensor}``, (C, [Z,] Y, X).
+    **transforms : SpatialTransform, IntensityTransform, MONAI transform, callable, or None
+        Applied in this order. None switches a transform off. A MONAI dictionary transform must have
+        ``keys=[image]`` and gets ``{"image": Tensor}``; any other callable gets the image, a Tensor
+        (C, [Z,] Y, X), and returns one of the same shape.
     """
 
     def __init__(self, **transforms: Any) -> None:
         for name, transform in transforms.items():
-            if transform is not None and not isinstance(
-                transform, (SpatialTransform, IntensityTransform, MapTransform)
-            ):
+            known = isinstance(transform, (SpatialTransform, IntensityTransform))
+            if transform is not None and not known and not callable(transform):
                 raise ConfigError(
                     f"augmentation.{name}",
                     f"is of type {type(transform).__name__}",
-                    "Expected a transform of cytoloop.data.augmentation or a MONAI dictionary "
-                    "transform; null switches a transform off.",
+                    "Expected a transform of cytoloop.data.augmentation or MONAI, or a callable of "
+                    "the image; null switches a transform off.",
                 )
             if isinstance(transform, MapTransform) and set(transform.keys) != {"image"}:
                 raise ConfigError(
@@ -89,11 +90,14 @@ class Augmentation:
         for transform, seed in self._draw(rng):
             if isinstance(transform, IntensityTransform):
                 image = transform.apply(image, np.random.default_rng(seed))
-            elif isinstance(transform, MapTransform):
-                if isinstance(transform, RandomizableTransform):
+            elif not isinstance(transform, SpatialTransform):
+                if isinstance(transform, Randomizable):
                     self._state.seed(seed)
                     transform.set_random_state(state=self._state)
-                image = transform({"image": image})["image"]
+                if isinstance(transform, MapTransform):
+                    image = transform({"image": image})["image"]
+                else:
+                    image = torch.as_tensor(transform(image), dtype=torch.float32)
         return image
 
     def _draw(self, rng: np.random.Generator) -> list[tuple[Any, int]]:

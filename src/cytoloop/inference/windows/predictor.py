@@ -20,10 +20,11 @@ from cytoloop.inference.windows.intensity import measure_intensity
 from cytoloop.inference.windows.layout import WindowLayout, overlap_voxels, receptive_radius
 from cytoloop.inference.windows.test_time_augmentation import views
 from cytoloop.intensity.normalization import IntensityStats, normalize
-from cytoloop.io.pixels import Pixels
+from cytoloop.io.pixels import MemoryPixels, Pixels
 from cytoloop.io.voxel_size import Spacing
 from cytoloop.model.checkpoint import Checkpoint, build_network
 from cytoloop.model.hardware import choose_precision, is_channels_last_faster, use_channels_last
+from cytoloop.model.trust import build_preparation, is_library
 from cytoloop.model.windows import largest_window, total_stride
 from cytoloop.truth.classes import class_heads, class_names
 
@@ -65,11 +66,16 @@ class Predictor:
             precision = choose_precision(self.device.type)
         self.dtype = _DTYPES.get(precision.removesuffix("-mixed"))
         self.networks = [build_network(c).to(self.device) for c in self.checkpoints]
+        self.preparation = build_preparation(
+            str(self.checkpoints[0].path), self.image.get("preparation")
+        )
         self.size = tuple(int(s) for s in self.image["patch_size"])
         for network in self.networks:
             if is_channels_last_faster(network, self.device.type):
                 use_channels_last(network, len(self.size))
-        self.shrinkage = total_stride(self.checkpoints[0].backbone.get("strides"), len(self.size))
+        backbone = self.checkpoints[0].backbone
+        strides = backbone.get("strides") if is_library(str(backbone.get("_target_"))) else None
+        self.shrinkage = total_stride(strides, len(self.size))
         fits = zip(self.shrinkage or (1,) * len(self.size), self.size, strict=True)
         self.stride = tuple(t if s % t == 0 else 1 for t, s in fits)
         self.views = views(self.settings.tta, self.size)
@@ -127,6 +133,29 @@ class Predictor:
         """Return the statistics for each network's normalisation, see `measure_intensity`."""
         rules = [checkpoint.image["normalization"] for checkpoint in self.checkpoints]
         return measure_intensity(name, pixels, rules)
+
+    def prepared_pixels(
+        self, pixels: Pixels, levels: list[IntensityStats]
+    ) -> tuple[Pixels, list[IntensityStats]]:
+        """Return the prepared image and its statistics: offset 0 and scale 1.
+
+        The functions of a preparation get the whole image, which is therefore held in memory.
+        Without a preparation, pixels and statistics are returned as they are.
+
+        Parameters
+        ----------
+        pixels : Pixels
+        levels : list of (ndarray, ndarray)
+            See `measure_intensity`.
+        """
+        if self.preparation is None:
+            return pixels, levels
+        whole = normalize(pixels.read(tuple(slice(0, n) for n in pixels.shape)), *levels[0])
+        image = self.preparation.apply(whole)
+        count = len(pixels.channels)
+        unit = (np.zeros(count, np.float32), np.ones(count, np.float32))
+        prepared = MemoryPixels(image, pixels.spacing_um, pixels.channels, pixels.origin_um)
+        return prepared, [unit] * len(levels)
 
     def prepare(self, planes: np.ndarray, levels: Sequence[IntensityStats]) -> np.ndarray:
         """Return planes (C, ...) normalised for the first network, float32."""
@@ -233,11 +262,13 @@ def map_names(image: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _check_same_windows(one: Checkpoint, other: Checkpoint) -> None:
     """Refuse an ensemble whose networks take different windows."""
-    keys = ("spatial_dims", "channels", "patch_size", "heads", "zoom")
+    keys = ["spatial_dims", "channels", "patch_size", "heads", "zoom", "preparation"]
+    if one.image.get("preparation"):
+        keys.append("normalization")  # a preparation follows it
     different = [
         f"{key} is {other.image.get(key)}, but {one.image.get(key)} in {one.path.name}"
         for key in keys
-        if str(other.image.get(key)) != str(one.image.get(key))
+        if str(other.image.get(key) or None) != str(one.image.get(key) or None)
     ]
     if different:
         raise ModelError(

@@ -61,6 +61,7 @@ def predict_maps(
     levels = predictor.measure_intensity(name, pixels)
     if levels is None:
         return maps
+    pixels, levels = predictor.prepared_pixels(pixels, levels)
     layout = predictor.layout(pixels.shape)
     prepare = partial(predictor.prepare, levels=levels)
     network = partial(predictor.predict, levels=levels)

@@ -27,8 +27,8 @@ class Format:
         File endings in lower case; double endings come before single ones.
     module : str
         Module whose class ``Reader`` is a `bioio_base.reader.Reader`.
-    package : str
-        What to install if the module is missing; "" if CytoLoop depends on it.
+    install : str
+        What to install if the module cannot be imported; "" if CytoLoop depends on it.
     accepts : callable, optional
         Function of the path that says whether the file has this format; default: any file with
         one of the endings.
@@ -36,7 +36,7 @@ class Format:
 
     suffixes: tuple[str, ...]
     module: str
-    package: str = ""
+    install: str = ""
     accepts: Callable[[Path], bool] | None = None
 
 
@@ -46,7 +46,7 @@ FORMATS = (
     Format(_TIFF, "bioio_ome_tiff", accepts=_is_ome_tiff),
     Format(_TIFF, "bioio_tifffile"),
     Format((".ome.zarr", ".zarr"), "bioio_ome_zarr"),
-    Format((".czi",), "cytoloop.io.readers.czi"),
+    Format((".czi",), "cytoloop.io.readers.czi", "cytoloop[czi]"),
     Format((".h5", ".hdf5"), "cytoloop.io.readers.hdf5"),
     Format((".nd2",), "bioio_nd2", "cytoloop[nd2]"),
     Format((".lif",), "bioio_lif", "bioio-lif"),

@@ -7,7 +7,6 @@ TIFF and logs a warning for each.
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -84,13 +83,17 @@ def _find_reader(path: Path) -> Any:
     entry = find_format(path)
     if entry is None:
         return None
-    if entry.package and importlib.util.find_spec(entry.module) is None:
+    try:
+        return importlib.import_module(entry.module).Reader
+    except ImportError as error:
+        if not entry.install:
+            raise
         raise ImageError(
             str(path),
-            f"cannot be read: {path.suffix.lower()} needs a package that is not installed",
-            f"Install it: pip install '{entry.package}'",
-        )
-    return importlib.import_module(entry.module).Reader
+            f"cannot be read: {path.suffix.lower()} needs a package that is not installed "
+            f"({error.name})",
+            f"Install it: pip install '{entry.install}'",
+        ) from error
 
 
 def is_rgb(bio: Any) -> bool:

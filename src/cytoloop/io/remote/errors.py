@@ -8,7 +8,13 @@ from cytoloop.errors import ImageError
 from cytoloop.redact import redact_url
 from cytoloop.urls import protocol_of
 
-_PACKAGES = {"http": "aiohttp", "https": "aiohttp", "s3": "s3fs", "gs": "gcsfs"}
+_PACKAGES = {
+    "http": ("aiohttp", "cloud"),
+    "https": ("aiohttp", "cloud"),
+    "s3": ("s3fs", "cloud"),
+    "gs": ("gcsfs", "gs"),
+}
+"""The package of each protocol, and the extra of CytoLoop that installs it."""
 _LOGINS = {
     "s3": "Set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.",
     "gs": "Log in with `gcloud auth application-default login`.",
@@ -76,8 +82,9 @@ def _diagnose(url: str, error: BaseException) -> tuple[str, str] | None:
     classes = {cls.__name__ for cls in type(error).__mro__}
     http = f"HTTP {status}: " if status else ""
     if isinstance(error, ImportError):
-        package = _PACKAGES.get(protocol, "fsspec")
-        return f"{protocol}:// needs the package {package}", f"Install it: pip install {package}"
+        package, extra = _PACKAGES.get(protocol, (error.name, None))
+        install = f"'cytoloop[{extra}]'" if extra else package
+        return f"{protocol}:// needs the package {package}", f"Install it: pip install {install}"
     if isinstance(error, IncompleteDownloadError):
         return f"{_BROKEN}: {error}", _RETRY
     if status in (401, 403) or {"PermissionError", "NoCredentialsError"} & classes:

@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from cytoloop.errors import ModelError
+from cytoloop.extras import import_extra
 from cytoloop.intensity.normalization import intensity_statistics, normalize
 from cytoloop.model.checkpoint import Checkpoint, build_network
 from cytoloop.model.exporters.bioimage_description import (
@@ -28,7 +29,7 @@ from cytoloop.model.exporters.bioimage_description import (
     readme_text,
 )
 from cytoloop.model.exporters.graphs import trace
-from cytoloop.model.exporters.metadata import About, import_extra
+from cytoloop.model.exporters.metadata import About
 from cytoloop.model.exporters.parity import compute_logits, probe_images
 
 _PACKAGE = "model.bioimageio.zip"
@@ -52,6 +53,12 @@ def write(checkpoint: Checkpoint, folder: Path, about: About) -> float:
         *("bioimageio.spec", "bioimageio.core", "bioimageio.spec.model.v0_5"),
     )
     _silence_zoo_log()
+    if checkpoint.image.get("preparation"):
+        raise ModelError(
+            "format=bioimageio",
+            "prepares images with functions of your own; this format has none",
+            "Take format=onnx, torchscript or pyfunc.",
+        )
     network = build_network(checkpoint).requires_grad_(False)
     images = probe_images(checkpoint, network)
     parts = folder / "parts"
@@ -127,5 +134,5 @@ def _compute_output(checkpoint: Checkpoint, network: nn.Module, image: np.ndarra
 
 def _silence_zoo_log() -> None:
     """Disable the zoo's log: loguru writes it to the terminal."""
-    (loguru,) = import_extra("bioimageio", "bioimageio", "loguru")
+    (loguru,) = import_extra("format=bioimageio", "bioimageio", "loguru")
     loguru.logger.disable("bioimageio")

@@ -165,7 +165,7 @@ def _input_axes(v0_5: Any, checkpoint: Checkpoint, any_size: bool) -> list[Any]:
     channels = [f"channel{n}" for n in range(int(image["channels"]))]
     names, scales = _axis_names(image), _axis_scales(image)
     sides = [int(side) for side in image["patch_size"]]
-    multiples = side_multiples(checkpoint.backbone) if any_size else sides
+    multiples = side_multiples(checkpoint) if any_size else sides
     axes: list[Any] = [v0_5.BatchAxis(), v0_5.ChannelAxis(channel_names=channels)]
     for name, side, multiple, scale in zip(names, sides, multiples, scales, strict=True):
         size = v0_5.ParameterizedSize(min=side, step=multiple) if any_size else side

@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from torch import Tensor, nn
 
 from cytoloop.errors import ModelError
+from cytoloop.extras import INSTALL_CYTODL
 from cytoloop.model.checkpoint import Checkpoint, build_network
 from cytoloop.model.exporters.metadata import About
 from cytoloop.model.exporters.parity import check_parity, probe_images
@@ -107,9 +108,7 @@ def _find_cytodl_configs() -> Path:
     try:
         package = importlib.import_module("cyto_dl.train")  # registers CytoDL's resolvers
     except ImportError as error:
-        raise ModelError(
-            "format=cytodl", f"needs CytoDL: {error}", "pip install --no-deps cyto-dl==0.6.2"
-        ) from error
+        raise ModelError("format=cytodl", f"needs CytoDL: {error}", INSTALL_CYTODL) from error
     quiet_libraries()
     return Path(str(package.__file__)).parents[1] / "configs"
 

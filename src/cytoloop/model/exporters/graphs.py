@@ -16,8 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from cytoloop.errors import ModelError
+from cytoloop.extras import import_extra
 from cytoloop.model.checkpoint import Checkpoint, build_network
-from cytoloop.model.exporters.metadata import About, import_extra, write_metadata
+from cytoloop.model.exporters.metadata import About, write_metadata
 from cytoloop.model.exporters.parity import check_parity, probe_images, side_multiples
 
 _TORCHSCRIPT, _PROGRAM, _ONNX = "model.ts.pt", "model.pt2", "model.onnx"
@@ -59,7 +60,7 @@ def write_program(checkpoint: Checkpoint, folder: Path, about: About) -> float:
 
 def write_onnx(checkpoint: Checkpoint, folder: Path, about: About) -> float:
     """Write ``model.onnx``."""
-    runtime, *_ = import_extra("onnx", "onnx", "onnxruntime", "onnx", "onnxscript")
+    runtime, *_ = import_extra("format=onnx", "onnx", "onnxruntime", "onnx", "onnxscript")
     network, images = _prepare(checkpoint, folder)
     path = folder / _ONNX
     with _quiet_torch(path.name):
@@ -87,7 +88,7 @@ def _prepare(checkpoint: Checkpoint, folder: Path) -> tuple[nn.Module, list[Tens
     network = build_network(checkpoint).requires_grad_(False)
     images = probe_images(checkpoint, network)
     if _accepts_other_sizes(images):
-        shape: dict[str, Any] = {"sides_multiples_of": side_multiples(checkpoint.backbone)}
+        shape: dict[str, Any] = {"sides_multiples_of": side_multiples(checkpoint)}
     else:
         shape = {"shape": list(images[0].shape)}
     write_metadata(checkpoint, folder, **shape)

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
-from cytoloop.errors import ModelError
 from cytoloop.model.checkpoint import Checkpoint
 from cytoloop.version import __version__
 
@@ -69,21 +66,3 @@ def write_metadata(checkpoint: Checkpoint, folder: Path, **shape: Any) -> None:
         "image": checkpoint.image,
     }
     write_json(folder / _METADATA, values)
-
-
-def import_extra(format_name: str, extra: str, *modules: str) -> list[ModuleType]:
-    """Return modules of an optional extra of CytoLoop.
-
-    Raises
-    ------
-    ModelError
-        A module is not installed.
-    """
-    try:
-        return [importlib.import_module(name) for name in modules]
-    except ImportError as error:
-        raise ModelError(
-            f"format={format_name}",
-            f"needs a package that is not installed ({error.name})",
-            f"pip install 'cytoloop[{extra}]'",
-        ) from error

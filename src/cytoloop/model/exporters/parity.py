@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -11,15 +11,23 @@ from torch import Tensor, nn
 from cytoloop.errors import ModelError
 from cytoloop.model.checkpoint import Checkpoint
 from cytoloop.model.importers.networks import total_strides
+from cytoloop.model.sizes import size_multiples
 
 _TOLERANCE = 1e-4
 """Largest difference between logits, relative to the largest logit: float32 sums in another order
 differ by less."""
 
 
-def side_multiples(backbone: Mapping[str, Any]) -> list[int]:
-    """Return the number that each side of an image, [Z,] Y, X, must be a multiple of."""
-    if str(backbone["_target_"]).endswith("BasicUNet"):  # downsamples 4 times, without `strides`
+def side_multiples(checkpoint: Checkpoint) -> list[int]:
+    """Return the number that each side of an image, [Z,] Y, X, must be a multiple of.
+
+    It is the patch size for a network of the user whose strides are not known.
+    """
+    backbone, patch = checkpoint.backbone, [int(n) for n in checkpoint.image["patch_size"]]
+    target = str(backbone["_target_"])
+    if not target.startswith("monai."):
+        return size_multiples(backbone, len(patch)) or patch
+    if target.endswith("BasicUNet"):  # downsamples 4 times, without `strides`
         return [16] * int(backbone["spatial_dims"])
     return total_strides(backbone)
 
@@ -35,7 +43,7 @@ def probe_images(checkpoint: Checkpoint, network: nn.Module) -> list[Tensor]:
         (B, C, [Z,] Y, X) float32, seeded.
     """
     noise = torch.Generator().manual_seed(0)
-    step = side_multiples(checkpoint.backbone) if "spatial_dims" in checkpoint.backbone else None
+    step = side_multiples(checkpoint) if "spatial_dims" in checkpoint.backbone else None
     patch = [int(side) for side in checkpoint.image["patch_size"]]
     sides = [max(n, 2 * k) for n, k in zip(patch, step or patch, strict=True)] if step else patch
     channels = int(checkpoint.image["channels"])

@@ -9,6 +9,7 @@ from typing import Any
 from cytoloop.errors import ModelError
 from cytoloop.model.checkpoint import Checkpoint, read_checkpoint
 from cytoloop.model.importers.networks import NETWORKS
+from cytoloop.model.trust import is_library
 
 
 def read_exported(folder: Path) -> Checkpoint:
@@ -30,12 +31,17 @@ def check_importable(checkpoint: Checkpoint, format_name: str) -> str:
     ModelError
         Another class than the importers build, or more than one output channel.
     """
-    kind = str(checkpoint.backbone.get("_target_", "")).rpartition(".")[2]
+    target = str(checkpoint.backbone.get("_target_", ""))
+    kind = target.rpartition(".")[2]
     problems = []
-    if kind not in NETWORKS:
+    if not is_library(target):
+        problems.append(f"is a network of your own ({target}), which other tools do not have")
+    elif kind not in NETWORKS:
         problems.append(f"is a {kind}; this format holds {', '.join(NETWORKS)}")
     if (count := checkpoint.backbone.get("out_channels")) != 1:
         problems.append(f"has {count} output channels; this format holds one, the foreground")
+    if checkpoint.image.get("preparation"):
+        problems.append("prepares images with functions of your own; this format has none")
     if problems:
         raise ModelError(
             f"format={format_name}, {checkpoint.path}",

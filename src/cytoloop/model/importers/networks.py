@@ -35,7 +35,7 @@ def check_network(where: str, backbone: Mapping[str, Any]) -> dict[str, Any]:
     arguments = {str(key): value for key, value in backbone.items() if not str(key).startswith("_")}
     target = str(backbone.get("_target_", ""))
     kind = network_class(where, target)
-    if kind.__name__ not in NETWORKS:
+    if kind.__name__ not in NETWORKS or not kind.__module__.startswith("monai."):
         raise ModelError(
             where,
             f"is a {kind.__name__}, expected {', '.join(NETWORKS)}",

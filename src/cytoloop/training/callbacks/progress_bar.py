@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from rich.progress import BarColumn, TaskID, TextColumn
 from rich.progress import Progress as RichProgress
 
-from cytoloop.terminal import stderr_console
+from cytoloop.terminal import can_show_progress, stderr_console
 
 _ACTIVITY_WIDTH, _BAR_WIDTH = len("validating"), 16
 _GAPS = 3  # columns between activity, bar and facts
 
 
 class ProgressBar:
-    """Activity, bar and a row of facts. It is shown only if standard error is a terminal.
+    """Activity, bar and a row of facts; shown on a terminal and in Jupyter with ipywidgets.
 
     Lightning's `RichProgressBar` counts batches of an epoch. This bar shows the fraction of the
     whole budget, which may be minutes, and log lines appear above it.
@@ -31,7 +31,7 @@ class ProgressBar:
 
     def start(self) -> None:
         """Show an empty bar."""
-        if not stderr_console.is_terminal:
+        if not can_show_progress():
             return
         self._progress = RichProgress(
             TextColumn("{task.description}"),

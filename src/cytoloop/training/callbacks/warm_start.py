@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 
 from lightning import Callback, LightningModule, Trainer
+from torch import Tensor
 
 from cytoloop.model.architecture import describe
 from cytoloop.model.checkpoint import Checkpoint, read_checkpoint
@@ -52,7 +54,7 @@ class WarmStart(Callback):
         """
         checkpoint = read_checkpoint(self.path)
         found = self._transfer(checkpoint, pl_module)
-        pl_module.load_state_dict(found.state)
+        pl_module.load_state_dict({**pl_module.state_dict(), **found.state})
         here = dict(pl_module.hparams.get("image") or {}).get("normalization")
         there = checkpoint.image.get("normalization")
         if here and there and dict(here) != dict(there):
@@ -69,9 +71,14 @@ class WarmStart(Callback):
         """Return the checkpoint's weights, fitted to the model."""
         return transfer(
             f"{checkpoint.path} ({describe(checkpoint.backbone)})",
-            checkpoint.weights,
-            model.state_dict(),
+            _of_network(checkpoint.weights),
+            _of_network(model.state_dict()),
             checkpoint.image,
             dict(model.hparams.get("image") or {}),
             self.strict,
         )
+
+
+def _of_network(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the weights of the network; a loss may have tensors of its own."""
+    return {name: value for name, value in weights.items() if name.startswith("backbone.")}

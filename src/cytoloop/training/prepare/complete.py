@@ -12,9 +12,9 @@ from cytoloop.bounds import AUTO
 from cytoloop.errors import ConfigError
 from cytoloop.model.hardware import choose_precision
 from cytoloop.training.checkpoint_io import find_last_checkpoint
+from cytoloop.training.launch import process_count
 from cytoloop.training.prepare.config import has_key, value_of, with_values
 from cytoloop.training.prepare.dataset import DatasetFacts
-from cytoloop.training.processes import process_count
 
 
 def complete(cfg: DictConfig, facts: DatasetFacts, init_from: Path | None = None) -> DictConfig:

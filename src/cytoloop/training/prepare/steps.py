@@ -19,6 +19,11 @@ from cytoloop.training.prepare.classes import check_truth, set_class_heads
 from cytoloop.training.prepare.complete import complete
 from cytoloop.training.prepare.dataset import DatasetFacts, read_checked_dataset
 from cytoloop.training.prepare.dry_run import build_every_part
+from cytoloop.training.prepare.own_parts import (
+    complete_own_parts,
+    has_excluded_voxels,
+    trusting_config,
+)
 from cytoloop.training.prepare.plan.plan import Plan, plan_training_run
 
 if TYPE_CHECKING:
@@ -76,6 +81,11 @@ def class_heads(known: Prepared) -> Prepared:
     return replace(known, cfg=set_class_heads(known.cfg))
 
 
+def own_parts(known: Prepared) -> Prepared:
+    """Give the user's network and losses what their classes need."""
+    return replace(known, cfg=complete_own_parts(known.cfg))
+
+
 def data_set(known: Prepared) -> Prepared:
     """Read the manifests, check every row, and collect what the images have in common."""
     data = known.cfg.data
@@ -118,11 +128,15 @@ def completion(known: Prepared) -> Prepared:
 
 def dry_run(known: Prepared) -> Prepared:
     """Build every part once, so that a wrong class or argument is found before the run opens."""
-    build_every_part(known.cfg)
+    sizes = known.facts.shapes.values() if known.facts else ()
+    largest = [max(sides) for sides in zip(*sizes, strict=True)]
+    build_every_part(
+        known.cfg, largest, lambda: has_excluded_voxels(known.cfg, dict(known.dataset))
+    )
     return known
 
 
-CHECKS: tuple[Step, ...] = (bounds, class_heads, data_set, truth)
+CHECKS: tuple[Step, ...] = (bounds, class_heads, own_parts, data_set, truth)
 """Config and data agree; nothing is measured or built."""
 COMPLETION: tuple[Step, ...] = (parent_model, plan, completion, dry_run)
 """The config becomes complete; these steps measure the images and the machine."""
@@ -136,6 +150,7 @@ def prepare(known: Prepared, steps: Iterable[Step]) -> Prepared:
     CytoloopError
         The first step that finds a fault; every step reports all its faults at once.
     """
-    for step in steps:
-        known = step(known)
+    with trusting_config(known.cfg):
+        for step in steps:
+            known = step(known)
     return known

@@ -11,6 +11,7 @@ import numpy as np
 
 from cytoloop.curation.exchange.annotation.objects import flat_indices
 from cytoloop.curation.exchange.annotation.project_files import get_typed
+from cytoloop.extras import import_extra
 
 _MAX_OUTLINE = 2_000_000
 """Longest outline of an object in pixels, because pycocotools allocates memory for each pixel."""
@@ -71,7 +72,7 @@ def encode_mask(
     shape : tuple of int
         (Y, X) of the image.
     """
-    from pycocotools import mask as coco_mask
+    (coco_mask,) = import_extra("format=coco", "annotation", "pycocotools.mask")
 
     indices = flat_indices(mask.T, corner[::-1], shape[::-1])  # transposed: column by column
     breaks = np.flatnonzero(np.diff(indices) > 1)
@@ -116,7 +117,7 @@ def _decompress(text: str) -> np.ndarray:
 
 def _rasterize(polygons: list[Any], shape: tuple[int, int]) -> str:
     """Return the compressed run lengths of the union of polygons."""
-    from pycocotools import mask
+    (mask,) = import_extra("format=coco", "annotation", "pycocotools.mask")
 
     length = 0.0
     for polygon in polygons:

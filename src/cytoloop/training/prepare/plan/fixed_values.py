@@ -102,12 +102,15 @@ def fixed_values(
 def _given(cfg: DictConfig, dims: int) -> dict[str, Any]:
     """Return the values that the config states."""
     given: dict[str, Any] = {}
+    planned = str(value_of(cfg, "model.backbone._target_")) in ADAPTERS
     for key in CHECKS:
+        if key.startswith("model.backbone.") and not planned:
+            continue  # an argument of this name has another meaning in other classes
         value = value_of(cfg, key)
         if value is not None and value != AUTO:
             given[key] = value
     filters = value_of(cfg, "model.backbone.filters")
-    if filters is not None and filters != AUTO:
+    if planned and filters is not None and filters != AUTO:
         given |= {FEATURES: int(filters[0]), LAYERS: len(filters)}
     given[PATCH] = sides_of(given.get(PATCH), dims)
     return given

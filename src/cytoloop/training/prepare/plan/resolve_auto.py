@@ -16,6 +16,7 @@ from cytoloop.errors import ConfigError
 from cytoloop.manifest import Manifest
 from cytoloop.model.networks import ADAPTERS, DYNUNET, PlannedNetwork, network_arguments
 from cytoloop.model.sizes import size_multiples
+from cytoloop.training.launch import process_count
 from cytoloop.training.prepare import bounds
 from cytoloop.training.prepare.classes import image_cache_of
 from cytoloop.training.prepare.config import has_key, value_of, with_values, without
@@ -39,7 +40,6 @@ from cytoloop.training.prepare.plan.machine import Machine, find_machine
 from cytoloop.training.prepare.plan.network import plan_network
 from cytoloop.training.prepare.plan.rules import multiples_of
 from cytoloop.training.prepare.plan.training_values import plan_values
-from cytoloop.training.processes import process_count
 
 log = logging.getLogger(__name__)
 
