@@ -80,7 +80,7 @@ def test_sizes_are_those_of_the_segmenter_plugin(size: str, features: int) -> No
     "group",
     [
         *("augmentation", "normalization", "trainer", "model", "data"),
-        *("optimizer", "schedule", "callbacks", "model/size", "model/network"),
+        *("optimizer", "schedule", "callbacks", "model/size", "model/network", "logger"),
     ],
 )
 def test_every_option_of_a_group_composes(group: str) -> None:

@@ -14,8 +14,10 @@ from cytoloop.cli.app import (
     check_config,
     composition_errors,
     expand_words,
+    find_primary,
     find_user_error,
 )
+from cytoloop.errors import ConfigError
 
 Result = TypeVar("Result")
 
@@ -55,6 +57,12 @@ def call_verb(verb: str, keys: Mapping[str, Any], function: Callable[[Any], Resu
         words = to_overrides(verb, keys)
         with composition_errors(verb, words):
             words = expand_words(verb, words)
+            if find_primary(verb, words).command != verb:
+                raise ConfigError(
+                    "experiment",
+                    "is CytoDL's, which has no Python function here",
+                    "Use the command `cytoloop train experiment=...`.",
+                )
         with composition_errors(verb, words):
             outcome = _compose_and_call(verb, words, function)
         if not isinstance(outcome, Exception):

@@ -6,15 +6,17 @@ Errors that the user can repair end with a few lines and exit status 2, also wit
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import logging
 import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from cytoloop.cli import cytodl_experiments
 from cytoloop.cli.config_errors import (
     check_flags,
     explain_composition_error,
@@ -35,6 +37,15 @@ DONE, BUG, USER_ERROR, STOPPED = 0, 1, 2, 130
 
 _WRITES_A_FILE = ("history",)
 """Verbs whose ``output`` is a file; of the other verbs it is a folder."""
+
+
+@dataclass(frozen=True)
+class Primary:
+    """The primary config of a verb: its package, its name, and the module that runs it."""
+
+    module: str
+    config: str
+    command: str
 
 
 class StoppedError(Exception):
@@ -73,8 +84,9 @@ def _run_reported(verb: str, argv: list[str]) -> int:
     try:
         with composition_errors(verb, argv):
             words = expand_words(verb, argv)
-        with composition_errors(verb, words):
-            return compose_and_run(verb, words)
+            primary = find_primary(verb, words)
+        with composition_errors(verb, words, primary):
+            return compose_and_run(verb, words, primary)
     except CytoloopError as error:
         return report_error(error)
     except SystemExit as stop:  # from Hydra's parser: --help (0) or a wrong flag (2)
@@ -85,7 +97,9 @@ def _run_reported(verb: str, argv: list[str]) -> int:
 
 
 @contextmanager
-def composition_errors(verb: str, words: Sequence[str]) -> Iterator[None]:
+def composition_errors(
+    verb: str, words: Sequence[str], primary: Primary | None = None
+) -> Iterator[None]:
     """Raise errors of Hydra in the block as errors that the user can repair.
 
     Raises
@@ -101,7 +115,8 @@ def composition_errors(verb: str, words: Sequence[str]) -> Iterator[None]:
     try:
         yield
     except (HydraException, OmegaConfBaseException) as error:
-        raise explain_composition_error(verb, words, error) from error
+        config = (primary.module, primary.config) if primary else None
+        raise explain_composition_error(verb, words, error, config) from error
     except BrokenPipeError:
         raise
     except OSError as error:
@@ -124,14 +139,25 @@ def expand_words(verb: str, argv: list[str]) -> list[str]:
         from cytoloop.cli.rerun import expand_overrides
 
         words = expand_overrides(words)
+    if _is_cytodl(verb, words):
+        words = cytodl_experiments.add_output_folder(words)
     if not any(word.startswith("hydra.searchpath=") for word in words):
-        paths = _search_path(verb, help_only="--help" in words or "-h" in words)
+        paths = _search_path(verb, words)
         words += [f"hydra.searchpath=[{','.join(paths)}]"] if paths else []
     # Hydra's parser expects all overrides in one row, so flags follow
     return sorted(words, key=lambda word: not is_override(word))
 
 
-def compose_and_run(verb: str, words: Sequence[str]) -> int:
+def find_primary(verb: str, words: Sequence[str]) -> Primary:
+    """Return the primary config of a verb with these words, and what runs it."""
+    if _is_cytodl(verb, words):
+        cytodl_experiments.register_resolvers()
+        module, name = cytodl_experiments.CONFIG_MODULE, cytodl_experiments.CONFIG_NAME
+        return Primary(module, name, "train_cytodl")
+    return Primary("cytoloop.configs", verb, verb)
+
+
+def compose_and_run(verb: str, words: Sequence[str], primary: Primary) -> int:
     """Compose the config and run one job, or all jobs of a sweep; return the highest status."""
     import hydra
     from hydra.core.hydra_config import HydraConfig
@@ -142,25 +168,28 @@ def compose_and_run(verb: str, words: Sequence[str]) -> int:
     def job(cfg: Any) -> Any:
         # Lightning starts the other processes of this job with these words
         sys.argv = [program, verb, *HydraConfig.get().overrides.task]
-        status, value = run_job(verb, cfg)
+        status, value = run_job(verb, cfg, primary.command)
         statuses.append(status)
         if status == STOPPED:
             raise SystemExit(STOPPED)  # ends a sweep too
         return value
 
     sys.argv = [f"cytoloop {verb}", *words]
-    app = hydra.main(version_base="1.3", config_path="pkg://cytoloop.configs", config_name=verb)
-    app(job)()
+    path = f"pkg://{primary.module}"
+    hydra.main(version_base="1.3", config_path=path, config_name=primary.config)(job)()
     return max(statuses)
 
 
-def run_job(verb: str, cfg: Any) -> tuple[int, Any]:
-    """Run a verb with a composed config; return the exit status and the verb's result."""
+def run_job(verb: str, cfg: Any, command: str | None = None) -> tuple[int, Any]:
+    """Run a verb with a composed config; return the exit status and the verb's result.
+
+    `command` is the module in `cytoloop.cli.commands` that runs it, by default that of the verb.
+    """
     logging.captureWarnings(True)
     try:
         check_config(verb, cfg)
         with trusting(cfg.get("trust")):
-            value = importlib.import_module(f"cytoloop.cli.commands.{verb}").run(cfg)
+            value = importlib.import_module(f"cytoloop.cli.commands.{command or verb}").run(cfg)
         return (int(value) if isinstance(value, ExitStatus) else DONE), value
     except StoppedError as stop:
         log.info("%s", stop)
@@ -183,7 +212,7 @@ def check_config(verb: str, cfg: Any) -> None:
     """
     from omegaconf import OmegaConf
 
-    if missing := OmegaConf.missing_keys(cfg):
+    if missing := cytodl_experiments.unset_keys(cfg) or OmegaConf.missing_keys(cfg):
         raise missing_keys_error(verb, missing)
     output = cfg.get("output")
     if output is None or verb in _WRITES_A_FILE:
@@ -255,17 +284,30 @@ def config_to_dict(cfg: Any) -> dict[str, Any]:
     return {str(key): value for key, value in dict(container).items()}  # type: ignore[arg-type]
 
 
-def _search_path(verb: str, help_only: bool) -> list[str]:
+def _is_cytodl(verb: str, words: Sequence[str]) -> bool:
+    """Return whether the words train an experiment of CytoDL."""
+    if verb != "train" or cytodl_experiments.is_help(words):
+        return False
+    ours = [Path(str(file)) for file in (files("cytoloop.configs"), _overlay())]
+    return cytodl_experiments.find_experiment(words, ours) is not None
+
+
+def _overlay() -> Path:
+    """Return the folder of the site's own configs, which may not exist."""
+    return Path(os.environ.get("CYTOLOOP_EXPERIMENTS", "experiments")).absolute()
+
+
+def _search_path(verb: str, words: Sequence[str]) -> list[str]:
     """Return the folders of further config groups: the site's overlay, then CytoDL's groups.
 
     Hydra uses the first match and looks into our own package first. So an overlay can add
-    options, and CytoDL's configs can be selected but replace no config of CytoLoop.
+    options, and CytoDL's configs can be selected but replace no config of CytoLoop. An experiment
+    of CytoDL takes CytoDL's groups only.
     """
-    overlay = Path(os.environ.get("CYTOLOOP_EXPERIMENTS", "experiments")).absolute()
-    paths = [f"'file://{overlay.as_posix()}'"] if overlay.is_dir() else []
-    spec = importlib.util.find_spec("cyto_dl") if verb == "train" and not help_only else None
-    if spec is not None and spec.origin:
-        folder = Path(spec.origin).parent.parent / "configs"
-        if folder.is_dir():
-            paths.append(f"'file://{folder.as_posix()}'")
-    return paths
+    overlay = _overlay()
+    cytodl = None
+    if verb == "train" and not cytodl_experiments.is_help(words):
+        cytodl = cytodl_experiments.config_folder()
+    if cytodl is not None and _is_cytodl(verb, words):
+        return cytodl_experiments.search_path(cytodl, overlay)
+    return [f"'file://{one.as_posix()}'" for one in (overlay, cytodl) if one and one.is_dir()]

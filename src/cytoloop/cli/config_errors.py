@@ -66,7 +66,12 @@ def missing_keys_error(verb: str, keys: Iterable[str]) -> ConfigError:
     )
 
 
-def explain_composition_error(verb: str, words: Sequence[str], error: Exception) -> ConfigError:
+def explain_composition_error(
+    verb: str,
+    words: Sequence[str],
+    error: Exception,
+    config: tuple[str, str] | None = None,
+) -> ConfigError:
     """Return an error of Hydra's composition as an error that names all wrong overrides.
 
     Parameters
@@ -76,7 +81,10 @@ def explain_composition_error(verb: str, words: Sequence[str], error: Exception)
         Overrides and flags as Hydra received them.
     error : Exception
         The first error.
+    config : tuple of str, optional
+        Package and name of the primary config; default: that of the verb.
     """
+    config = config or ("cytoloop.configs", verb)
     overrides = [word for word in words if is_override(word)]
     faults: list[_Fault] = []
     others: list[str] = []
@@ -91,8 +99,10 @@ def explain_composition_error(verb: str, words: Sequence[str], error: Exception)
             break
         overrides.remove(fault.override)
         # in a sweep an override has several values, which only Hydra's sweeper can compose
-        next_error = None if {"-m", "--multirun"} & set(words) else _try_to_compose(verb, overrides)
-    names = _existing_names(verb, overrides) if any(f.kind == "key" for f in faults) else []
+        next_error = (
+            None if {"-m", "--multirun"} & set(words) else _try_to_compose(config, overrides)
+        )
+    names = _existing_names(config, overrides) if any(f.kind == "key" for f in faults) else []
     problems = [_describe(fault, names) for fault in faults] + others
     repair = f"See `cytoloop {verb} --help`; `cytoloop {verb} --cfg job` prints all keys."
     if any(fault.kind == "key" for fault in faults):
@@ -176,26 +186,27 @@ def _last_part(name: str) -> str:
     return re.split(r"[./]", name)[-1]
 
 
-def _try_to_compose(verb: str, overrides: Sequence[str]) -> Exception | None:
-    """Return the error of composing a verb's config with these overrides, None if there is none."""
+def _try_to_compose(config: tuple[str, str], overrides: Sequence[str]) -> Exception | None:
+    """Return the error of composing a primary config with overrides, None if there is none."""
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
     try:
-        _compose(verb, overrides)
+        _compose(config, overrides)
     except (HydraException, OmegaConfBaseException) as error:
         return error
     return None
 
 
-def _compose(verb: str, overrides: Sequence[str]) -> tuple[Any, list[str]]:
-    """Return the composed config of a verb and the names of all groups."""
+def _compose(config: tuple[str, str], overrides: Sequence[str]) -> tuple[Any, list[str]]:
+    """Return a composed config (package and name of its primary) and the names of all groups."""
     from hydra import compose, initialize_config_module
     from hydra.core.global_hydra import GlobalHydra
 
-    with initialize_config_module("cytoloop.configs", version_base="1.3"):
-        config = compose(verb, list(overrides))
-        return config, list(_groups(GlobalHydra.instance().config_loader(), ""))
+    module, name = config
+    with initialize_config_module(module, version_base="1.3"):
+        composed = compose(name, list(overrides))
+        return composed, list(_groups(GlobalHydra.instance().config_loader(), ""))
 
 
 def _groups(loader: Any, parent: str) -> Iterator[str]:
@@ -205,18 +216,18 @@ def _groups(loader: Any, parent: str) -> Iterator[str]:
         yield from _groups(loader, group)
 
 
-def _existing_names(verb: str, overrides: Sequence[str]) -> list[str]:
-    """Return the keys of a verb's config and the groups that its defaults list selects from."""
+def _existing_names(config: tuple[str, str], overrides: Sequence[str]) -> list[str]:
+    """Return the keys of a primary config and the groups that its defaults list selects from."""
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
     search_path = [one for one in overrides if one.startswith("hydra.searchpath=")]
     for given in (overrides, search_path):
         try:
-            config, groups = _compose(verb, given)
+            composed, groups = _compose(config, given)
         except (HydraException, OmegaConfBaseException):
             continue
-        return list(dict.fromkeys([*_keys(config, ""), *groups]))
+        return list(dict.fromkeys([*_keys(composed, ""), *groups]))
     return []
 
 

@@ -195,7 +195,8 @@ def _resume_overrides(overrides: dict[str, str], which: str) -> list[str]:
 
     runs_dir = overrides.get("paths.runs_dir", "=runs").partition("=")[2]
     folder = find_run_to_resume(which, runs_dir)
-    stored: Any = OmegaConf.load(folder / ".hydra" / OVERRIDES_FILE)
+    loaded = OmegaConf.load(folder / ".hydra" / OVERRIDES_FILE)
+    stored: Any = OmegaConf.to_container(loaded, resolve=False)  # an override may hold ${...}
     former = _by_key(str(word) for word in stored)
     if problems := [
         f"{override} now, but {former.get(key, 'not given')} when the run was started"

@@ -81,7 +81,7 @@ def predict_array(
     check_fits_model("array", pixels, predictor)
     check_spacing("array", spacing, predictor, resample)
     storage = VolumeStorage()
-    resampled = resample_to_training(pixels, predictor) if resample else pixels
+    resampled = resample_to_training(pixels, predictor, resample)
     maps = predict_maps("array", resampled, predictor, storage)
     maps = resample_to_image(maps, pixels.shape, storage)
     training = predictor.training

@@ -55,7 +55,7 @@ def predict_image(
         No results can be written.
     """
     pixels = open_input(row, predictor, settings.reading)
-    resampled = resample_to_training(pixels, predictor) if settings.reading.resample else pixels
+    resampled = resample_to_training(pixels, predictor, settings.reading.resample)
     largest = max(pixels.shape, resampled.shape, key=math.prod)
     with report_write_errors(folder):
         storage = VolumeStorage.for_image(folder, row["name"], largest, key)

@@ -17,7 +17,7 @@ from cytoloop.tracking.output_folder import CONFIG_FILE
 
 log = logging.getLogger(__name__)
 
-LOCATION_KEYS = ("output", "resume", "rerun", "overwrite", "run_name", "lock")
+LOCATION_KEYS = ("output", "resume", "rerun", "overwrite", "run_name", "lock", "paths.output_dir")
 _LOCATION = re.compile(
     r"(hydra|logger|paths|local)\b.*"
     r"|(?!data\.path$).*\.(path|dirpath|folder|progress|filename|\w*_dir|ckpt_path|plugins)(\..*)?"

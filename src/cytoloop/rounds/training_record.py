@@ -9,6 +9,7 @@ import platform
 import subprocess
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,33 @@ log = logging.getLogger(__name__)
 _PACKAGES = ("cytoloop", "cyto-dl", "torch", "lightning", "monai", "mlflow", "bioio", "numpy")
 
 
+@dataclass(frozen=True)
+class DataRecord:
+    """What a run records of its data set.
+
+    Attributes
+    ----------
+    name : str
+    digest : str
+        SHA-256 of the rows and their files.
+    source : str
+        Where the rows were read, for messages.
+    location : str
+        Absolute path of the data set.
+    counts : dict of str to int
+        Split to number of rows.
+    files : tuple of Path
+        Tables that are stored with the run.
+    """
+
+    name: str
+    digest: str
+    source: str
+    location: str
+    counts: dict[str, int]
+    files: tuple[Path, ...]
+
+
 def start_training_run(cfg: DictConfig) -> SpooledRun:
     """Start the run of a training, or reopen the run of the output folder that is resumed.
 
@@ -45,12 +73,28 @@ def start_training_run(cfg: DictConfig) -> SpooledRun:
         The store does not have the run that is resumed.
     """
     output = Path(cfg.paths.output_dir)
-    uri = cfg.logger.mlflow.tracking_uri
+    name = cfg.run_name or f"{Path(str(cfg.data.path)).absolute().name}-{output.absolute().name}"
+    return open_training_run(cfg, output, name, cfg.logger.mlflow.tracking_uri)
+
+
+def open_training_run(cfg: DictConfig, output: Path, name: str, uri: str | None) -> SpooledRun:
+    """Start or reopen the run of a training; see `start_training_run`.
+
+    Parameters
+    ----------
+    cfg : DictConfig
+        Its ``resume``, ``experiment_name`` and ``paths.runs_dir`` are used.
+    output : Path
+        Output folder of the training.
+    name : str
+        Name of a new run.
+    uri : str or None
+        Tracking URI.
+    """
     check_no_password(uri)
     if output.is_dir():
         send_spooled(output, uri)
     resumed = read_run_id(output) if cfg.resume else None
-    name = cfg.run_name or f"{Path(str(cfg.data.path)).absolute().name}-{output.absolute().name}"
     run = start_run(cfg.experiment_name, name, uri, resumed)
     output.mkdir(parents=True, exist_ok=True)
     (output / RUN_ID_FILE).write_text(run.run_id + "\n")
@@ -84,11 +128,40 @@ def record_training(
     ManifestError
         The training is resumed and its data set has changed.
     """
-    digest = dataset_hash(dataset)
+    path = Path(str(cfg.data.path)).absolute()
+    train = str(dataset["train"].path)
+    tables = dict.fromkeys([*(str(m.path) for m in dataset.values()), train])
+    data = DataRecord(
+        name=path.name,
+        digest=dataset_hash(dataset),
+        source=train,
+        location=str(path),
+        counts={split: len(manifest) for split, manifest in dataset.items()},
+        files=tuple(map(Path, tables)),
+    )
+    task = cfg.get("task") or f"segmentation_{cfg.spatial_dims}d"
+    record_run(run, cfg, data, parent, task, hardware)
+
+
+def record_run(
+    run: TrackedRun,
+    cfg: DictConfig,
+    data: DataRecord,
+    parent: LocatedCheckpoint | None,
+    task: str,
+    hardware: Mapping[str, str] | None = None,
+) -> None:
+    """Log config, data, parent, software and hardware to a run; see `record_training`.
+
+    Parameters
+    ----------
+    task : str
+        The tag ``cytoloop.task``.
+    """
     known = run.client.get_run(run.run_id).data.tags
-    if known.get("cytoloop.data_hash", digest) != digest:
+    if known.get("cytoloop.data_hash", data.digest) != data.digest:
         raise ManifestError(
-            str(dataset["train"].path),
+            data.source,
             "the data set has changed since this run started, so the run cannot be resumed",
             "Start a new run with init_from=FOLDER, or restore the data set.",
         )
@@ -98,13 +171,12 @@ def record_training(
     run.params(dict(flatten_config(OmegaConf.to_container(cfg, resolve=True))))
     run.text(OmegaConf.to_yaml(cfg, resolve=True), CONFIG_FILE)
     run.files([output / ".hydra" / OVERRIDES_FILE])
-    name = Path(str(cfg.data.path)).absolute().name
     run.tags(
         {
             "cytoloop.output": str(output.absolute()),
-            "cytoloop.task": cfg.get("task") or f"segmentation_{cfg.spatial_dims}d",
-            "cytoloop.data_set": name,
-            "cytoloop.data_hash": digest,
+            "cytoloop.task": task,
+            "cytoloop.data_set": data.name,
+            "cytoloop.data_hash": data.digest,
             "cytoloop.git_commit": git_commit(),
             "cytoloop.python": sys.version.split()[0],
             "cytoloop.machine": platform.platform(),
@@ -114,11 +186,8 @@ def record_training(
     )
     if "cytoloop.round" not in known:
         run.tags(_parent_tags(run, parent))
-    path = str(dataset["train"].path)
-    counts = {split: len(manifest) for split, manifest in dataset.items()}
-    source = str(Path(str(cfg.data.path)).absolute())
-    run.dataset(name, digest[:36], source, json.dumps(counts))
-    run.files(dict.fromkeys([*(str(m.path) for m in dataset.values()), path]), "data")
+    run.dataset(data.name, data.digest[:36], data.location, json.dumps(data.counts))
+    run.files(data.files, "data")
 
 
 def _parent_tags(run: TrackedRun, parent: LocatedCheckpoint | None) -> dict[str, Any]:

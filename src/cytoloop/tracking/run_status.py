@@ -119,9 +119,16 @@ class RunStatus:
         return next((p.stat().st_mtime for p in files if p.exists()), 0.0)
 
     def best_score(self, name: str = "val/dice") -> float | None:
-        """Return the highest value of a score so far, None before the first validation."""
+        """Return the highest value of a score so far, None before the first validation.
+
+        A training that has only a loss, such as CytoDL's: the lowest ``val/loss``.
+        """
+        highest = max(self._values_of(name), default=None)
+        return min(self._values_of("val/loss"), default=None) if highest is None else highest
+
+    def _values_of(self, name: str) -> list[float]:
         values = [validation["scores"].get(name) for validation in self.validations]
-        return max((value for value in values if isinstance(value, float)), default=None)
+        return [value for value in values if isinstance(value, float)]
 
 
 def list_statuses(runs_dir: str | Path) -> list[RunStatus]:

@@ -262,7 +262,7 @@ def map_names(image: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _check_same_windows(one: Checkpoint, other: Checkpoint) -> None:
     """Refuse an ensemble whose networks take different windows."""
-    keys = ["spatial_dims", "channels", "patch_size", "heads", "preparation"]
+    keys = ["spatial_dims", "channels", "patch_size", "heads", "zoom", "preparation"]
     if one.image.get("preparation"):
         keys.append("normalization")  # a preparation follows it
     different = [

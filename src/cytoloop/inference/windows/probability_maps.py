@@ -13,7 +13,7 @@ from cytoloop.inference.windows.layout import WindowLayout
 from cytoloop.inference.windows.predictor import Predictor
 from cytoloop.inference.windows.sliding_window import sliding_window_inference, tile_image
 from cytoloop.instances.blocks import Box, Volume
-from cytoloop.intensity.resample import ResampledPixels, resampled_shape
+from cytoloop.intensity.resample import ResampledPixels, ZoomedPixels, resampled_shape
 from cytoloop.io.pixels import Pixels
 
 _PLANES = 64
@@ -135,10 +135,23 @@ def _quantize(probability: np.ndarray, dtype: np.dtype) -> np.ndarray:
     return probability.astype(dtype)
 
 
-def resample_to_training(pixels: Pixels, predictor: Predictor) -> Pixels:
-    """Return an image at the voxel size of the training images, where both sizes are known."""
+def resample_to_training(pixels: Pixels, predictor: Predictor, resample: bool) -> Pixels:
+    """Return an image on the grid of the training images.
+
+    A model that was trained on images zoomed by a factor (CytoDL's ``Zoomd``) gets them so. Other
+    images are resampled to the voxel size of the training images, where both sizes are known.
+
+    Parameters
+    ----------
+    pixels : Pixels
+    predictor : Predictor
+    resample : bool
+        False: voxel sizes are ignored.
+    """
+    if zoom := predictor.image.get("zoom"):
+        return ZoomedPixels(pixels, zoom)
     wanted = predictor.spacing_um
-    if pixels.spacing_um is None or wanted is None:
+    if not resample or pixels.spacing_um is None or wanted is None:
         return pixels
     shape = resampled_shape(pixels.shape, pixels.spacing_um, wanted)
     return pixels if shape == tuple(pixels.shape) else ResampledPixels(pixels, shape)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
-from cytoloop.errors import ConfigError, OutputError
+from cytoloop.errors import ConfigError, ModelError, OutputError
 from cytoloop.io.atomic import replacing_folder
 from cytoloop.model.checkpoint import Checkpoint
 from cytoloop.model.exporters import bioimage, cytodl, graphs, weights_and_config
@@ -74,6 +74,12 @@ def export_model(
     if format_name not in EXPORTERS:
         raise ConfigError(
             f"format={format_name}", "is unknown", f"Expected {', '.join(EXPORTERS)}, pyfunc."
+        )
+    if checkpoint.image.get("zoom"):
+        raise ModelError(
+            str(checkpoint.path),
+            f"was trained on images zoomed by {checkpoint.image['zoom']}, which no format states",
+            "Give its users the checkpoint itself.",
         )
     check_output(output, overwrite)
     try:

@@ -17,7 +17,11 @@ from cytoloop.errors import ModelError, join_names
 from cytoloop.model.architecture import describe
 from cytoloop.model.importers.config_references import lookup
 from cytoloop.model.importers.cytodl_folder import FILES, find_file
-from cytoloop.model.importers.cytodl_transforms import find_normalization, trained_channel
+from cytoloop.model.importers.cytodl_transforms import (
+    find_normalization,
+    find_zoom,
+    trained_channel,
+)
 from cytoloop.model.importers.imported_model import ImportedModel, image_settings
 from cytoloop.model.importers.infer_dynunet import infer_dynunet
 from cytoloop.model.importers.networks import (
@@ -28,9 +32,12 @@ from cytoloop.model.importers.networks import (
 )
 from cytoloop.model.safe_load import check_weights, read_config
 
-__all__ = ["FILES", "find_file", "is_model", "read"]
+__all__ = ["CONFIG_KEY", "FILES", "find_file", "is_model", "read"]
 
 log = logging.getLogger(__name__)
+
+CONFIG_KEY = "cytodl_config"
+"""Key of a checkpoint for its resolved config, which `cytoloop train` stores."""
 
 _CONFIGS = ("train_config.yaml", ".hydra/config.yaml")
 """Configs of a training: that of Segmenter ML, and that of Hydra."""
@@ -54,8 +61,10 @@ def read(path: Path, content: Any) -> ImportedModel:
         Not a segmentation model, heads with layers, image transforms without an equal rule, an
         unknown architecture, or a config that is refused.
     """
-    config_file = _find_config(path)
-    config = read_config(config_file) if config_file else {}
+    config, config_file = content.get(CONFIG_KEY), path
+    if not isinstance(config, Mapping):
+        found_file = _find_config(path)
+        config, config_file = (read_config(found_file), found_file) if found_file else ({}, path)
     hparams = content.get("hyper_parameters")
     hparams = hparams if isinstance(hparams, Mapping) else {}
 
@@ -66,7 +75,8 @@ def read(path: Path, content: Any) -> ImportedModel:
 
     weights = _network_weights(path, content["state_dict"])
     backbone = find("backbone")
-    source = "the checkpoint" if hparams.get("backbone") else str(config_file)
+    in_file = hparams.get("backbone") or config_file == path
+    source = "the checkpoint" if in_file else str(config_file)
     if not isinstance(backbone, Mapping):
         backbone, source = infer_dynunet(path, weights), "the shapes of the weights"
         log.warning(
@@ -95,15 +105,18 @@ def read(path: Path, content: Any) -> ImportedModel:
             path,
             " or ".join(_CONFIGS),
         )
-    channel = trained_channel(config)
+    channel, dims = trained_channel(config), int(network["spatial_dims"])
+    zoom = find_zoom(config, dims)
+    known = {"zoom": zoom} if zoom else {}
     return ImportedModel(
         weights={f"backbone.{name}": value for name, value in weights.items()},
         backbone=network,
-        image=image_settings(network, parse_patch_size(where, patch, network), rule),
+        image=image_settings(network, parse_patch_size(where, patch, network), rule, **known),
         epoch=_whole_number(content.get("epoch")),
         step=_whole_number(content.get("global_step")),
         summary=f"a CytoDL model, {describe(network)} (from {source}), patch {patch}, "
         f"normalization {rule['method']}"
+        + (f", images zoomed by {zoom}" if zoom else "")
         + ("" if channel is None else f", trained on channel={channel} of its files"),
     )
 
@@ -160,7 +173,11 @@ def _check_heads(where: str, heads: Any) -> bool:
     if len(softmax) > 1:
         problems.append("some heads were trained with sigmoid and some with softmax")
     if problems:
-        raise ModelError(where, problems, "Only segmentation models are loaded.")
+        raise ModelError(
+            where,
+            problems,
+            "Only segmentation models are loaded; predict with `python -m cyto_dl.eval`.",
+        )
     return True in softmax
 
 

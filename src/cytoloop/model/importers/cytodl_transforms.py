@@ -16,6 +16,8 @@ _NEUTRAL = {
 }
 """Transforms that change neither grey levels nor voxels."""
 
+_MIN_ZOOM = 0.01
+
 
 def find_normalization(
     where: Path | None, config: Mapping[str, Any], channels: int
@@ -41,15 +43,14 @@ def find_normalization(
     ModelError
         A transform has no equal rule, or images were normalized more than once.
     """
-    steps = None
-    for split in ("predict", "valid", "test"):
-        steps = steps or lookup(config, f"data.transforms.{split}.transforms")
-    if not isinstance(steps, list) or not all(isinstance(step, Mapping) for step in steps):
+    steps = _prediction_steps(config)
+    if steps is None:
         return None
-    rules, unknown = [], []
+    rules: list[dict[str, Any]] = []
+    unknown: list[str] = []
     for step in steps:
         name = str(step.get("_target_", "")).rpartition(".")[2]
-        if name in _NEUTRAL:
+        if name in _NEUTRAL or (not rules and _zoom_factor(name, step)):
             continue
         rule = _convert(name, step, channels)
         if rule is None:
@@ -65,6 +66,39 @@ def find_normalization(
             "Predict with CytoDL, or train a model with `cytoloop train`.",
         )
     return rules[0] if rules else {"method": "none"}
+
+
+def find_zoom(config: Mapping[str, Any], spatial_dims: int) -> list[float] | None:
+    """Return the factors [Z,] Y, X by which a CytoDL config zooms images, None if it does not.
+
+    `find_normalization` refuses a ``Zoomd`` that cannot be done in prediction.
+    """
+    found = [1.0] * spatial_dims
+    for step in _prediction_steps(config) or ():
+        name = str(step.get("_target_", "")).rpartition(".")[2]
+        if factor := _zoom_factor(name, step):
+            factors = factor if isinstance(factor, list) else [factor] * spatial_dims
+            found = [a * float(b) for a, b in zip(found, factors, strict=True)]
+    return None if all(factor == 1 for factor in found) else found
+
+
+def _prediction_steps(config: Mapping[str, Any]) -> list[Mapping[str, Any]] | None:
+    """Return the transforms for prediction, else for validation or test; None without any."""
+    steps = None
+    for split in ("predict", "valid", "test"):
+        steps = steps or lookup(config, f"data.transforms.{split}.transforms")
+    if not isinstance(steps, list) or not all(isinstance(step, Mapping) for step in steps):
+        return None
+    return steps
+
+
+def _zoom_factor(name: str, step: Mapping[str, Any]) -> float | list[float] | None:
+    """Return the factor or factors of a ``Zoomd`` that averages areas, None for another step."""
+    mode, zoom = step.get("mode", "area"), step.get("zoom")
+    mode = mode[0] if isinstance(mode, list) and len(mode) == 1 else mode
+    numbers = zoom if isinstance(zoom, list) and len(zoom) in (2, 3) else [zoom]
+    averages = name == "Zoomd" and mode == "area" and step.get("keep_size") is False
+    return zoom if averages and all(_MIN_ZOOM <= _number(n) <= 1 for n in numbers) else None
 
 
 def trained_channel(config: Mapping[str, Any]) -> int | None:

@@ -105,7 +105,7 @@ class Progress(Callback):
     ) -> None:
         """Report the step."""
         self.timer.end_step()
-        self._epoch_patches += len(batch["image"])
+        self._epoch_patches += _count_patches(batch)
         rate = float(trainer.optimizers[0].param_groups[0]["lr"])
         pl_module.log("train/lr", rate, on_step=True, on_epoch=False)
         found = outputs if isinstance(outputs, dict) else {"loss": outputs}
@@ -216,8 +216,24 @@ class Progress(Callback):
 
 
 def _spent(pl_module: LightningModule) -> float:
-    """Return the fraction of the training budget that is used up, 0 to 1."""
-    return float(pl_module.budget_spent())  # type: ignore[operator]
+    """Return the fraction of the training budget that is used up, 0 to 1.
+
+    A module of another library has no budget: the fraction of its epochs is returned.
+    """
+    if hasattr(pl_module, "budget_spent"):
+        return float(pl_module.budget_spent())  # type: ignore[operator]
+    trainer = pl_module.trainer
+    epochs, batches = trainer.max_epochs or -1, trainer.num_training_batches
+    if epochs < 1 or not math.isfinite(batches) or batches < 1:
+        return 0.0
+    steps = trainer.fit_loop.total_batch_idx + 1
+    return min(max(steps / (epochs * batches), 0.0), 1.0)
+
+
+def _count_patches(batch: Any) -> int:
+    """Return the number of patches of a batch: the length of its first tensor."""
+    tensors = batch.values() if isinstance(batch, dict) else batch
+    return next((len(one) for one in tensors if isinstance(one, torch.Tensor) and one.ndim), 1)
 
 
 def _epoch(trainer: Trainer) -> str:

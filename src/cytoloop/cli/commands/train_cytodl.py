@@ -1,0 +1,48 @@
+"""`cytoloop train experiment=im2im/...`: a CytoDL experiment in, a model and its run out."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+log = logging.getLogger(__name__)
+
+
+def run(cfg: Any) -> float | None:
+    """Check the experiment, train, and return the best score (for `--multirun` searches)."""
+    from hydra.core.hydra_config import HydraConfig
+
+    from cytoloop.cli.app import StoppedError
+    from cytoloop.model.hardware import device_names
+    from cytoloop.rounds.run_cytodl import prepare_cytodl, run_cytodl
+    from cytoloop.tracking.lock import lock_training
+    from cytoloop.tracking.output_folder import (
+        LAST_CHECKPOINT,
+        check_not_trained,
+        write_final_scores,
+    )
+    from cytoloop.training.cytodl import monitored
+    from cytoloop.training.stopping import clean_stop
+
+    output = Path(os.path.relpath(cfg.paths.output_dir))  # in a sweep, the job's folder
+    if not (cfg.resume or cfg.overwrite):
+        check_not_trained(output)
+    known = prepare_cytodl(cfg, str(HydraConfig.get().runtime.choices["experiment"]))
+    devices = device_names(str(cfg.trainer.accelerator), cfg.trainer.devices)
+    try:
+        with clean_stop(), lock_training(output, devices, lock=bool(cfg.lock)) as name_run:
+            found = run_cytodl(known, output, name_run)
+            write_final_scores(output, found.scores)
+    except (KeyboardInterrupt, SystemExit) as stop:
+        resumable = (output / LAST_CHECKPOINT).is_file()
+        hint = f"resume with: cytoloop train resume={output}"
+        text = hint if resumable else "no epoch was finished, so there is nothing to resume"
+        raise StoppedError(f"stopped; {text}") from stop
+    monitor, _ = monitored(known.cfg)
+    best = found.scores.get(str(monitor))
+    if best is not None:
+        log.info("best %s %.4f: %s", monitor, best, found.checkpoint)
+    log.info("MLflow run: runs:/%s", found.run_id)
+    return best

@@ -1,0 +1,1 @@
+"""The primary config of CytoDL's experiments."""
