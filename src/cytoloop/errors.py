@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+DONE, BUG, USER_ERROR, STOPPED = 0, 1, 2, 130
+"""Exit statuses of verbs; 130 is what shells use after Ctrl-C."""
+
 
 def join_names(names: Iterable[str], limit: int = 5) -> str:
     """Return names separated by commas; after `limit` names, the number of further names.

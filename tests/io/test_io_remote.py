@@ -319,7 +319,7 @@ def test_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "gcsfs", None)
     with pytest.raises(ImageError, match="gs:// needs the package gcsfs") as caught:
         fetch("gs://bucket/a.tif")
-    assert caught.value.repair == "Install it: pip install gcsfs"
+    assert caught.value.repair == "Install it: pip install 'cytoloop[gs]'"
 
 
 def test_unwritable_cache_is_explained(

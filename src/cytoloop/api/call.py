@@ -15,8 +15,8 @@ from cytoloop.cli.app import (
     composition_errors,
     expand_words,
     find_primary,
-    find_user_error,
 )
+from cytoloop.cli.reports import find_user_error
 from cytoloop.errors import ConfigError
 
 Result = TypeVar("Result")

@@ -21,19 +21,17 @@ from cytoloop.cli.config_errors import (
     check_flags,
     explain_composition_error,
     missing_keys_error,
-    one_line,
 )
 from cytoloop.cli.launched import is_launched, run_launched
 from cytoloop.cli.overrides import add_action, is_override, quote_overrides
-from cytoloop.errors import ConfigError, CytoloopError, ModelError, OutputError
+from cytoloop.cli.reports import find_user_error, report_bug, report_error
+from cytoloop.errors import DONE, STOPPED, CytoloopError, OutputError
 from cytoloop.model.trust import trusting
-from cytoloop.redact import redact_text, redact_url
+from cytoloop.redact import redact_url
 from cytoloop.urls import is_remote
 
 log = logging.getLogger("cytoloop")
 
-DONE, BUG, USER_ERROR, STOPPED = 0, 1, 2, 130
-"""Exit statuses; 130 is what shells use after Ctrl-C."""
 
 _WRITES_A_FILE = ("history",)
 """Verbs whose ``output`` is a file; of the other verbs it is a folder."""
@@ -227,53 +225,6 @@ def check_config(verb: str, cfg: Any) -> None:
         )
     if Path(str(output)).exists() and not Path(str(output)).is_dir():
         raise OutputError(str(output), "is a file, expected a folder", "Choose another output=.")
-
-
-def report_error(error: CytoloopError) -> int:
-    """Print an error that the user can repair on standard error; return the exit status 2."""
-    from cytoloop.terminal import stderr_console
-
-    text = redact_text(f"{type(error).__name__}: {error}")
-    stderr_console.print(text, style="red", markup=False, soft_wrap=True)
-    return USER_ERROR
-
-
-def report_bug(error: Exception) -> int:
-    """Log an unexpected error and where its traceback is; return the exit status 1."""
-    handlers = logging.getLogger().handlers
-    files = [one.baseFilename for one in handlers if isinstance(one, logging.FileHandler)]
-    log.error(
-        "%s: %s\nThis is a bug of CytoLoop or of a library. The traceback is in %s",
-        type(error).__name__,
-        str(error).strip()[:500],
-        files[0] if files else "the log file",
-    )
-    return BUG
-
-
-def find_user_error(error: BaseException) -> CytoloopError | None:
-    """Return the error inside an exception that the user can repair, None if there is none.
-
-    Hydra's `instantiate` wraps the exceptions of the objects that it builds.
-    """
-    from omegaconf.errors import OmegaConfBaseException
-
-    inner: BaseException | None = error
-    while inner is not None:
-        if isinstance(inner, CytoloopError):
-            return inner
-        if isinstance(inner, OmegaConfBaseException):
-            return ConfigError(
-                "config", one_line(inner), "Add `--cfg job` to the command to print the config."
-            )
-        if type(inner).__name__ == "OutOfMemoryError":
-            return ModelError(
-                "device memory",
-                "too small for this patch size and batch size",
-                "Lower data.batch_size or data.patch_size, or choose a smaller model/size.",
-            )
-        inner = inner.__cause__ or inner.__context__
-    return None
 
 
 def config_to_dict(cfg: Any) -> dict[str, Any]:

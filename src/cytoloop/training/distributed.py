@@ -23,7 +23,7 @@ from lightning.fabric.plugins.environments.lightning import find_free_network_po
 from omegaconf import DictConfig, OmegaConf
 from torch.distributed import DistError, TCPStore
 
-from cytoloop.errors import CytoloopError, ModelError
+from cytoloop.errors import BUG, DONE, STOPPED, USER_ERROR, CytoloopError, ModelError
 from cytoloop.model.hardware import device_names
 from cytoloop.terminal import stderr_console
 from cytoloop.tracking.lock import lock_devices
@@ -43,8 +43,6 @@ from cytoloop.training.watch import Watch
 
 log = logging.getLogger(__name__)
 
-DONE, BUG, USER_ERROR, STOPPED = 0, 1, 2, 130
-"""Exit statuses, those of `cytoloop.cli.app`."""
 
 _EXIT_TIMEOUT = 60.0  # seconds, for the other processes to end after the training
 _REPORT_TIMEOUT = 3.0  # seconds, for the report of a process that fails

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from cytoloop.cli.app import report_error
+from cytoloop.cli.reports import report_error
 from cytoloop.errors import CytoloopError
 
 

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 
-from cytoloop.cli.app import report_error
+from cytoloop.cli.reports import report_error
 from cytoloop.errors import CytoloopError
 
 

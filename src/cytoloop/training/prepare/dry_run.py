@@ -5,51 +5,30 @@ It runs before the MLflow run opens, so that a mistake leaves nothing behind.
 
 from __future__ import annotations
 
-import re
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from cytoloop.errors import ConfigError, CytoloopError
-from cytoloop.inference.postprocess.segment_maps import segment_maps
-from cytoloop.inference.postprocess.settings import PostprocessSettings
-from cytoloop.inference.postprocess.training_facts import TrainingFacts
-from cytoloop.inference.volume_storage import VolumeStorage
-from cytoloop.inference.windows.predictor import map_names
-from cytoloop.intensity.preparation import Preparation
-from cytoloop.model.architecture import build_architecture
-from cytoloop.model.gathered_loss import GatheredLoss, neighbours_error
+from cytoloop.errors import ConfigError
 from cytoloop.model.module import SegmentationModule
-from cytoloop.model.trust import build_preparation
 from cytoloop.terminal import quiet_libraries
 from cytoloop.training.callbacks.object_scores import logged_scores
 from cytoloop.training.fit import runnable
 from cytoloop.training.prepare.config import value_of
+from cytoloop.training.prepare.dry_run_faults import Faults, raise_faults
+from cytoloop.training.prepare.dry_run_step import (
+    check_neighbours,
+    check_preparation,
+    gathered_losses,
+    try_step,
+)
 
 _SCORES = ("val/loss", "val/dice", "val/iou", "train/loss")
-_NOT_FOUND = "Error locating target"  # how Hydra's message begins
-_REPAIR = "See `cytoloop train --cfg job` for the whole config."
-
-
-class _Faults:
-    """The faults of the parts, collected: key of the config and error."""
-
-    def __init__(self) -> None:
-        self.found: list[tuple[str, Exception]] = []
-
-    def attempt(self, key: str, action: Callable[[], Any]) -> Any:
-        """Return the result of an action; None, and a fault, if it fails."""
-        try:
-            return action()
-        except Exception as error:  # whatever a class says about its arguments
-            self.found.append((key, error))
-            return None
 
 
 def build_every_part(
@@ -83,7 +62,7 @@ def build_every_part(
     """
     quiet_libraries()
     cfg = runnable(cfg)
-    faults = _Faults()
+    faults = Faults()
 
     def build(key: str, **more: Any) -> Any:
         node = OmegaConf.select(cfg, key)
@@ -93,7 +72,7 @@ def build_every_part(
 
     data = build("data")
     if getattr(data, "preparation", None):
-        faults.attempt("preparation.steps", partial(_check_preparation, data.preparation, cfg))
+        faults.attempt("preparation.steps", partial(check_preparation, data.preparation, cfg))
     model = build("model", _recursive_=False)
     if isinstance(model, SegmentationModule):
         made = faults.attempt("model.optimizer", model.configure_optimizers)
@@ -117,198 +96,10 @@ def build_every_part(
             build(f"logger.{name}")  # ours open the run
     build("trainer", callbacks=[], logger=False)
     if not faults.found and isinstance(model, SegmentationModule) and not cfg.model.get("compile"):
-        _try_step(faults, model, cfg, largest)
-        for key, loss in _gathered_losses(model):
-            faults.attempt(key, partial(_check_neighbours, key, loss, cfg, has_excluded))
-    _raise(faults.found)
-
-
-def _try_step(
-    faults: _Faults, model: SegmentationModule, cfg: DictConfig, largest: Sequence[int]
-) -> None:
-    """Run random patches through the network, the losses, a validation window and the objects."""
-    patch = list(value_of(cfg, "data.patch_size"))
-    count = min(int(cfg.data.batch_size), 2)  # batch norm of a single voxel needs two patches
-    generator = torch.Generator().manual_seed(0)
-    image = torch.rand((count, int(cfg.in_channels), *patch), generator=generator)
-    target = torch.rand((count, len(model.task_heads), *patch), generator=generator).round()
-    batch = {"image": image, "target": target, "weight": torch.ones(count, 1, *patch)}
-    batch["weight"][:, :, ..., :1] = 0  # a loss must work without the excluded voxels
-    faults.attempt("model.backbone", lambda: _check_rebuilds(model, cfg))
-    output = faults.attempt("model.backbone", lambda: _check_output(model, image))
-    if output is None:
-        return
-    for name, channel in zip(model.task_heads, range(len(model.task_heads)), strict=True):
-        key = f"model.task_heads.{name}.loss"
-        one = {**batch, "target": target[:, channel : channel + 1]}
-        faults.attempt(key, partial(_check_loss, key, model.head(name).loss, output[name], one))
-    if faults.found:
-        return
-    faults.attempt("model", lambda: model.losses(model(image), batch)["loss"].backward())
-    model.eval()
-    maps = faults.attempt("model.inferer", lambda: _validate(model, image[:1], largest))
-    if maps is not None:
-        faults.attempt("postprocess", lambda: _postprocess(maps, model, cfg))
-
-
-def _check_rebuilds(model: SegmentationModule, cfg: DictConfig) -> None:
-    """Build the network as prediction does, from the values that the checkpoint keeps.
-
-    Raises
-    ------
-    CytoloopError, ValueError, RuntimeError
-        Its class would be refused, or its weights do not fit.
-    """
-    if "backbone" not in model.hparams:  # an object, not a config
-        return
-    weights = model.backbone.state_dict()
-    build_architecture("model.backbone", dict(model.hparams["backbone"]), weights).load_state_dict(
-        weights
-    )
-
-
-def _check_output(model: SegmentationModule, image: torch.Tensor) -> dict[str, torch.Tensor]:
-    """Return the logits of each head.
-
-    Raises
-    ------
-    ConfigError
-        The network cannot take the patch, or its output has another size or other channels.
-    """
-    size = list(image.shape[2:])
-    try:
-        found = model.backbone(image)
-    except Exception as error:  # whatever the network says about the patch
-        reason = " ".join(str(error).split())[:400] or type(error).__name__
-        raise ConfigError(
-            "model.backbone",
-            f"cannot take a patch of {size}: {reason}",
-            "Set another data.patch_size=, or repair the network.",
-        ) from error
-    finest = found[0] if isinstance(found, (list, tuple)) else found
-    if not isinstance(finest, torch.Tensor):
-        raise ConfigError(
-            "model.backbone", f"returns {type(finest).__name__}", "Return a tensor of logits."
-        )
-    finest = finest[:, 0] if finest.ndim > image.ndim else finest
-    expected = [len(image), len(model.task_heads), *size]
-    if list(finest.shape) != expected:
-        raise ConfigError(
-            "model.backbone",
-            f"returns logits of shape {list(finest.shape)}, expected {expected} "
-            f"(batch, one channel for each head, {'Z, ' * (len(size) == 3)}Y, X)",
-            "Use the argument out_channels, and return logits of the size of the image.",
-        )
-    return model(image)
-
-
-def _check_loss(
-    key: str, loss: Any, logits: torch.Tensor, batch: Mapping[str, torch.Tensor]
-) -> None:
-    """Compute a loss and its gradient.
-
-    Raises
-    ------
-    ConfigError
-        It takes a softmax, is not a finite number, or has no gradient.
-    """
-    for part in loss.modules():
-        if isinstance(part, GatheredLoss) and (problem := part.activation_problem()):
-            raise ConfigError(key, problem, "Leave it out: each head is one channel of logits.")
-    logits = logits.detach().requires_grad_()
-    value = loss(logits, batch["target"], batch["weight"])
-    if not torch.is_tensor(value) or value.numel() != 1 or not bool(torch.isfinite(value)):
-        found = f"is {str(value)[:80]} for a random patch, expected a finite number"
-        raise ConfigError(key, found, "The loss gets logits, and targets from 0 to 1.")
-    gradient = None
-    if value.requires_grad:
-        (gradient,) = torch.autograd.grad(value, logits, allow_unused=True)
-    if gradient is None or not bool(gradient.any()):
-        raise ConfigError(
-            key,
-            "does not depend on the logits of a random patch",
-            "The loss gets one channel of logits for each head, and targets from 0 to 1.",
-        )
-
-
-def _gathered_losses(model: SegmentationModule) -> Iterator[tuple[str, GatheredLoss]]:
-    """Yield the key of each loss that knows no excluded voxels, and the loss."""
-    for name in model.task_heads:
-        for part in model.head(name).loss.modules():
-            if isinstance(part, GatheredLoss):
-                yield f"model.task_heads.{name}.loss", part
-
-
-def _check_neighbours(
-    key: str, loss: GatheredLoss, cfg: DictConfig, has_excluded: Callable[[], bool]
-) -> None:
-    """Refuse a loss that needs neighbours if voxels are excluded.
-
-    Raises
-    ------
-    ConfigError
-    """
-    if loss.needs_neighbours(int(cfg.spatial_dims)) and has_excluded():
-        raise neighbours_error(key, loss.name)
-
-
-@torch.inference_mode()
-def _validate(
-    model: SegmentationModule, image: torch.Tensor, largest: Sequence[int]
-) -> dict[str, np.ndarray]:
-    """Return the maps of a patch, uint8 ([Z,] Y, X) each, in the windows of validation.
-
-    Raises
-    ------
-    ConfigError
-        The network takes only images of the patch size, and images are larger.
-    """
-    logits = model.inferer(image, model)
-    if largest and largest[-1] > image.shape[-1]:
-        try:
-            model.inferer(torch.cat([image, image], -1)[..., : largest[-1]], model)
-        except Exception as error:
-            reason = " ".join(str(error).split())[:300] or type(error).__name__
-            raise ConfigError(
-                "model.backbone",
-                f"takes only images of the patch size {list(image.shape[2:])}, but validation "
-                f"uses larger windows: {reason}",
-                "Let the network accept images of any size.",
-            ) from error
-    names = map_names(dict(model.hparams.get("image") or {}))
-    heads = (model.head(name).probability(logits[name]) for name in model.task_heads)
-    return {
-        name: (255 * values[0, 0]).round().to(torch.uint8).numpy()
-        for name, values in zip(names, heads, strict=True)
-    }
-
-
-def _postprocess(
-    maps: Mapping[str, np.ndarray], model: SegmentationModule, cfg: DictConfig
-) -> None:
-    """Make objects from the maps of a patch."""
-    image = dict(model.hparams.get("image") or {})
-    facts = TrainingFacts.from_checkpoint(image)
-    settings = PostprocessSettings.from_config(value_of(cfg, "postprocess"))
-    spacing = image.get("spacing_um")
-    segment_maps(maps, spacing, settings, facts, VolumeStorage().create)
-
-
-def _check_preparation(preparation: Preparation, cfg: DictConfig) -> None:
-    """Prepare a tiny image, also with the functions that prediction would build.
-
-    Raises
-    ------
-    CytoloopError
-        A function fails, changes the shape, or must not be built.
-    """
-    image = np.random.default_rng(0).random(
-        (int(cfg.in_channels), *value_of(cfg, "data.patch_size")), np.float32
-    )
-    rebuilt = build_preparation("preparation.steps", preparation.steps)
-    for one in (preparation, rebuilt):
-        if one is not None:
-            one.apply(image.copy())
+        try_step(faults, model, cfg, largest)
+        for key, loss in gathered_losses(model):
+            faults.attempt(key, partial(check_neighbours, key, loss, cfg, has_excluded))
+    raise_faults(faults.found)
 
 
 def _check_schedule(scheduler: Any) -> None:
@@ -367,48 +158,3 @@ def _check_monitor(
     if "loss" in monitor and values.get("mode") == "max":
         found = f"is max, but the smallest {monitor} is the best"
         raise ConfigError(f"{key}.mode", found, f"Add {key}.mode=min.")
-
-
-def _raise(faults: list[tuple[str, Exception]]) -> None:
-    """Raise the faults: a single one of ours as it is, others as one ConfigError."""
-    if not faults:
-        return
-    causes = [(key, _cause(error)) for key, error in faults]
-    if len(causes) == 1 and isinstance(causes[0][1], CytoloopError):
-        raise causes[0][1]
-    lines = [(where, fault) for key, cause in causes for where, fault in _described(key, cause)]
-    last = faults[-1][1]
-    if len(lines) == 1:
-        raise ConfigError(*lines[0], _REPAIR) from last
-    raise ConfigError("config", [f"{where}: {fault}" for where, fault in lines], _REPAIR) from last
-
-
-def _cause(error: BaseException) -> BaseException:
-    """Return the error of a class, or of a name that is not found, inside Hydra's error."""
-    while error.__cause__ is not None and not isinstance(error, CytoloopError):
-        if str(error).startswith(_NOT_FOUND):
-            break
-        error = error.__cause__
-    return error
-
-
-def _described(key: str, error: BaseException) -> Iterator[tuple[str, str]]:
-    """Yield where each fault of an error is, and what it is."""
-    if isinstance(error, CytoloopError):
-        yield from ((error.where, problem) for problem in error.problems)
-        return
-    text = " ".join(str(error).split()) or type(error).__name__
-    if text.startswith(_NOT_FOUND):
-        inner = re.search(r"full_key: (\S+)$", text)
-        name = text.removeprefix(_NOT_FOUND).partition(", set env var")[0]
-        yield (
-            f"{_full_key(key, inner)}._target_",
-            f"{name.strip()} is not found ({error.__cause__})",
-        )
-    else:
-        yield key, text[:500]
-
-
-def _full_key(key: str, inner: re.Match[str] | None) -> str:
-    """Return the key of a node inside a part, from Hydra's ``full_key``."""
-    return f"{key}.{inner[1]}" if inner and inner[1] != key else key
