@@ -85,6 +85,7 @@ def loop(tmp_path_factory: pytest.TempPathFactory, store: str) -> Iterator[dict[
         yield variables
 
 
+@pytest.mark.slow
 def test_curate_returns_counts_and_table(loop: dict[str, Any]) -> None:
     data = loop["data"]
     assert data.folder == Path.cwd() / "dataset"
@@ -96,6 +97,7 @@ def test_curate_returns_counts_and_table(loop: dict[str, Any]) -> None:
     assert Path.cwd() / "dataset/dataset.csv" in data.files
 
 
+@pytest.mark.slow
 def test_train_returns_run_checkpoint_and_scores(loop: dict[str, Any]) -> None:
     model = loop["model"]
     assert re.fullmatch("[0-9a-f]{32}", model.run_id)
@@ -106,6 +108,7 @@ def test_train_returns_run_checkpoint_and_scores(loop: dict[str, Any]) -> None:
     assert f"MLflow run {model.run_id}" in log
 
 
+@pytest.mark.slow
 def test_predict_returns_the_table_of_files_or_the_arrays_of_an_image(loop: dict[str, Any]) -> None:
     table = loop["files"].table
     assert list(table["status"]) == ["done"] * len(pd.read_csv("dataset/test.csv"))
@@ -116,6 +119,7 @@ def test_predict_returns_the_table_of_files_or_the_arrays_of_an_image(loop: dict
     assert {len(column) for column in found.objects.values()} == {found.labels.max()}
 
 
+@pytest.mark.slow
 def test_evaluate_and_compare_return_scores_and_verdict(loop: dict[str, Any]) -> None:
     tuned, result = loop["tuned"], loop["result"]
     assert tuned.summary["mean"]["dice"] == pytest.approx(tuned.metrics["dice"].mean(), abs=1e-5)
@@ -129,12 +133,14 @@ def test_evaluate_and_compare_return_scores_and_verdict(loop: dict[str, Any]) ->
     )
 
 
+@pytest.mark.slow
 def test_check_returns_facts(loop: dict[str, Any]) -> None:
     facts = cytoloop.check(experiment="nuclei_2d", **{"data.path": "dataset"})
     assert (facts.spatial_dims, facts.spacing_um) == (2, pytest.approx((1.0, 0.3, 0.3)))
     assert facts.counts == {name: loop["data"].counts[name] for name in ("train", "valid", "test")}
 
 
+@pytest.mark.slow
 def test_a_loop_leaves_the_process_as_it_was(loop: dict[str, Any]) -> None:
     before, after = loop["before"], loop["after"]
     for name, value in before[0].items():
@@ -142,6 +148,7 @@ def test_a_loop_leaves_the_process_as_it_was(loop: dict[str, Any]) -> None:
     assert after[1] == before[1]
 
 
+@pytest.mark.slow
 def test_results_are_frozen(loop: dict[str, Any]) -> None:
     with pytest.raises(AttributeError, match="cannot assign to field 'run_id'"):
         loop["model"].run_id = "x"
@@ -220,6 +227,7 @@ def test_errors_are_exceptions_and_leave_the_process_as_it_was(
     assert process_state() == before
 
 
+@pytest.mark.slow
 def test_failed_images_are_named_after_the_others_are_done(loop: dict[str, Any]) -> None:
     folder = Path("some")
     folder.mkdir()
@@ -234,6 +242,7 @@ def test_failed_images_are_named_after_the_others_are_done(loop: dict[str, Any])
     }
 
 
+@pytest.mark.slow
 def test_the_log_files_and_hydra_of_the_user_go_on(loop: dict[str, Any], tmp_path: Path) -> None:
     from hydra import compose, initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
@@ -253,6 +262,7 @@ def test_the_log_files_and_hydra_of_the_user_go_on(loop: dict[str, Any], tmp_pat
     assert "dataset: no problems" in text and "after the call" in text
 
 
+@pytest.mark.slow
 def test_training_works_in_a_thread(loop: dict[str, Any]) -> None:
     found: list[Any] = []
 
@@ -272,6 +282,7 @@ def test_training_works_in_a_thread(loop: dict[str, Any]) -> None:
     assert process_state() == before
 
 
+@pytest.mark.slow
 def test_an_interrupt_saves_and_raises_keyboard_interrupt(
     loop: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

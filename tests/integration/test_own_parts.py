@@ -13,6 +13,8 @@ import torch
 
 from cytoloop.__main__ import main
 
+pytestmark = pytest.mark.slow  # whole trainings
+
 MY_LAB = {
     "__init__.py": "",
     "nets.py": '''

@@ -209,42 +209,6 @@ def test_two_machines_give_the_weights_of_two_processes(project: Path) -> None:
     assert (project / "nodes/process-1.log").is_file()
 
 
-def test_two_tasks_of_slurm_give_the_weights_of_two_processes(project: Path) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    job = {
-        "SLURM_NTASKS": "2",
-        "SLURM_NTASKS_PER_NODE": "1",
-        "SLURM_NNODES": "2",
-        "SLURM_JOB_NAME": "train",
-        "SLURM_JOB_ID": "7",
-        "SLURM_NODELIST": "127.0.0.1",
-        "SLURM_LOCALID": "0",
-        "MASTER_PORT": port,
-    }
-    tasks = []
-    for number in ("1", "0"):
-        rank = {"SLURM_PROCID": number, "SLURM_NODEID": number, "CYTOLOOP_STATE": f"state{number}"}
-        tasks.append(start(*NODES, *FOREGROUND, "output=slurm", **job, **rank))
-    texts = [task.communicate()[1] for task in tasks]
-    assert [task.returncode for task in tasks] == [0, 0], texts
-    other = weights("slurm")
-    for name, value in weights("two").items():
-        torch.testing.assert_close(other[name], value, atol=1e-3, rtol=1e-2)
-
-
-def test_an_agent_of_torchrun_that_is_ended_stops_the_training(project: Path) -> None:
-    words = ("--standalone", "--nproc-per-node=2", "-m", "cytoloop", *TWO, "output=ended")
-    agent = start(*words, program="-m torch.distributed.run")
-    wait_for_validations("ended")
-    agent.terminate()
-    _, text = agent.communicate()
-    assert agent.returncode and "resume with: cytoloop train resume=ended" in text
-    run = client().get_run(Path("ended/run_id").read_text().strip())
-    assert run.info.status == "KILLED"
-
-
 def test_a_killed_machine_ends_the_training_on_the_other(project: Path) -> None:
     agents = start_nodes(*NODES, "output=lost")
     wait_for_validations("lost")
