@@ -329,7 +329,7 @@ def test_curation_refuses_images_without_a_group(images_2d: Path) -> None:
     with pytest.raises(ConfigError, match=r"'plate': is not a pattern with a part"):
         curate(settings_of(images_2d, group="plate"))
     table = table_of(images_2d)
-    with pytest.raises(ConfigError, match=r"nor a column \(columns: .*seg1"):
+    with pytest.raises(ConfigError, match=r"not a column \(columns: .*seg1"):
         curate(settings_of(images_2d, raw=table, seg1=None, group="plate"))
 
 

@@ -104,7 +104,7 @@ def test_a_mask_alone_is_split_into_components(images: Path, tiff: Callable) -> 
     labels = read_labels(images / "seg/img_0.tif")
     tiff(images / "mask.tif", (labels > 0).astype(np.uint8))
     assert read_prediction(Row({"mask": "mask.tif"}, images))[0].max() > 1
-    with pytest.raises(ImageError, match="has neither labels nor mask"):
+    with pytest.raises(ImageError, match="has no labels and no mask"):
         read_prediction(Row({"id": "x"}, images))
 
 

@@ -152,7 +152,7 @@ def _groups_by_setting(rows: Sequence[Row], setting: str, from_table: bool) -> l
         return [row[setting] for row in rows]
     raise ConfigError(
         f"group={setting!r}",
-        f"is neither a pattern with (?P<group>...) nor a column (columns: {', '.join(columns)})"
+        f"is not a pattern with (?P<group>...) and not a column (columns: {', '.join(columns)})"
         if from_table
         else "is not a pattern with a part named (?P<group>...)",
         r"Example: group='(?P<group>Emb\d+)'.",

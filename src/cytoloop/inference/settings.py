@@ -40,7 +40,7 @@ class ReadingSettings:
     channel : str, int, list or None
         Channel(s) of the input; a channel in the image's row has priority.
     spacing_um : tuple of float or None
-        Voxel size (Z, Y, X) where neither the row nor the file states it.
+        Voxel size (Z, Y, X) where the row and the file do not state it.
     pyramid_level : int or ``auto``
         0 is full resolution. ``auto``: 0; with `resample` the coarsest level whose pixels are at
         most 10 % larger than those of the training images.

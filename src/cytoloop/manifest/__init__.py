@@ -2,7 +2,7 @@
 
 The first six columns are CytoDL's, with CytoDL's meaning; CytoLoop's columns follow. Relative paths
 start at the folder of the manifest. A cell may hold a URL instead of a path
-(`cytoloop.io.remote`). This package imports neither torch nor pandas.
+(`cytoloop.io.remote`). This package does not import torch or pandas.
 """
 
 from cytoloop.manifest.columns import (

@@ -127,7 +127,7 @@ def build_network(checkpoint: Checkpoint) -> nn.Module:
     Raises
     ------
     ModelError
-        The class is neither of a known library nor trusted, or the weights do not fit it.
+        The class is not of a known library and not trusted, or the weights do not fit it.
     """
     where = str(checkpoint.path)
     prefix = "backbone."

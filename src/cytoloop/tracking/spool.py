@@ -71,7 +71,7 @@ class Spool:
         self._thread.start()
 
     def put(self, entry: LogEntry) -> None:
-        """Add an entry. This neither blocks nor raises; the thread sends the entry."""
+        """Add an entry. It does not block or raise; the thread sends the entry."""
         with self._changed:
             try:
                 if not self.path.is_file():

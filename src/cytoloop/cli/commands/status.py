@@ -34,7 +34,7 @@ def run(cfg: Any) -> None:
             log.info("the training continues; stop it with: cytoloop cancel run=%s", folder)
         return
     if not statuses:
-        log.info("no trainings yet, neither in this folder nor running on this machine")
+        log.info("no trainings in this folder, and none running on this machine")
         return
     stdout_console.print(trainings_table(statuses))
     if cfg.watch:

@@ -54,7 +54,7 @@ class PreviousRound:
     def as_parent(self, output: Path, digest: str, settings: Mapping[str, Any]) -> Any:
         """Return what ``dataset.json`` records of the previous round.
 
-        A run that changes neither the data set of its folder nor the settings is not a new round.
+        A run with the same data set in its folder and the same settings is not a new round.
 
         Parameters
         ----------

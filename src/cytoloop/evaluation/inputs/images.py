@@ -61,7 +61,7 @@ def read_prediction(row: Row) -> tuple[np.ndarray, bool]:
     column = prediction_column(row)
     path = row.file(column) if column else None
     if path is None:
-        raise ImageError(row.id, "has neither labels nor mask", "Predict it again.")
+        raise ImageError(row.id, "has no labels and no mask", "Predict it again.")
     if column == "probability":
         data, maximum = read_probability(path)
         return label_mask(data > _threshold(row) * maximum), True

@@ -14,7 +14,7 @@ _NEUTRAL = {
     *("RemoveNaNKeysd", "LoadImaged", "EnsureChannelFirstd", "EnsureTyped"),
     *("ToTensord", "SelectItemsd", "CastToTyped"),
 }
-"""Transforms that change neither grey levels nor voxels."""
+"""Transforms that leave grey levels and voxels unchanged."""
 
 _MIN_ZOOM = 0.01
 

@@ -86,7 +86,7 @@ def encode_mask(
 def _check_plain_counts(counts: object) -> np.ndarray:
     """Return uncompressed run lengths."""
     if not isinstance(counts, list) or not all(type(n) is int and abs(n) < 1 << 32 for n in counts):
-        raise ValueError("counts are neither text nor a list of whole numbers below 2**32")
+        raise ValueError("counts are not text and not a list of whole numbers below 2**32")
     return np.array(counts, np.int64)
 
 
