@@ -309,3 +309,19 @@ def test_values_of_predict_are_checked_before_a_model_is_loaded(error_of: Callab
     text = error_of(*words, *bad)
     for part in ("4 problems", "min_depth=1.5", "threshold=abc", "batch_size=0", "save=['logits']"):
         assert part in text
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (["train", "data.path=.", "overwrite=no", "lock=off"], "2 problems"),
+        (["predict", "checkpoint=x", "input=raw", "output=p", "overwrite=no"], "overwrite=no: exp"),
+        (["history", "checkpoint=x", "overwrite=no"], "overwrite=no: expected true or false"),
+        (["train", "data.path=.", "trust=5"], "trust: '5' is not the name of a package"),
+        (["train", "data.path=.", "trust=a-b"], "trust: 'a-b' is not the name of a package"),
+    ],
+)
+def test_wrong_switches_and_packages(
+    error_of: Callable, dataset: Path, words: list[str], reason: str
+) -> None:
+    assert reason in error_of(*words)

@@ -25,13 +25,23 @@ from cytoloop.cli.config_errors import (
 from cytoloop.cli.launched import is_launched, run_launched
 from cytoloop.cli.overrides import add_action, is_override, quote_overrides
 from cytoloop.cli.reports import find_user_error, report_bug, report_error
-from cytoloop.errors import DONE, STOPPED, CytoloopError, OutputError
+from cytoloop.errors import DONE, STOPPED, ConfigError, CytoloopError, OutputError
 from cytoloop.model.trust import trusting
 from cytoloop.redact import redact_url
 from cytoloop.urls import is_remote
 
 log = logging.getLogger("cytoloop")
 
+
+_SWITCHES = {
+    "train": ("overwrite", "lock", "tune", "score_test", "strict"),
+    "predict": ("overwrite",),
+    "evaluate": ("log_to_mlflow",),
+    "models": ("overwrite", "force"),
+    "history": ("overwrite",),
+    "status": ("watch",),
+}
+"""Keys that are true or false and that no settings class checks. ``no`` is text, hence true."""
 
 _WRITES_A_FILE = ("history",)
 """Verbs whose ``output`` is a file; of the other verbs it is a folder."""
@@ -202,7 +212,7 @@ def run_job(verb: str, cfg: Any, command: str | None = None) -> tuple[int, Any]:
 
 
 def check_config(verb: str, cfg: Any) -> None:
-    """Refuse a config that lacks required keys, or whose output cannot be a folder.
+    """Refuse a config that lacks required keys, has a wrong switch, or whose output is no folder.
 
     Raises
     ------
@@ -212,6 +222,13 @@ def check_config(verb: str, cfg: Any) -> None:
 
     if missing := cytodl_experiments.unset_keys(cfg) or OmegaConf.missing_keys(cfg):
         raise missing_keys_error(verb, missing)
+    wrong = [
+        f"{key}={cfg[key]}: expected true or false"
+        for key in _SWITCHES.get(verb, ())
+        if cfg.get(key) is not None and not isinstance(cfg[key], bool)
+    ]
+    if wrong:
+        raise ConfigError(f"cytoloop {verb}", wrong, f"See `cytoloop {verb} --help`.")
     output = cfg.get("output")
     if output is None or verb in _WRITES_A_FILE:
         return

@@ -42,12 +42,12 @@ def trusted_packages() -> list[str]:
 
 
 @contextmanager
-def trusting(packages: Iterable[str] | None) -> Iterator[None]:
+def trusting(packages: Any) -> Iterator[None]:
     """Trust more packages within a block, also in processes that are started there.
 
     Parameters
     ----------
-    packages : iterable of str
+    packages : str, iterable of str or None
         Names of top-level packages; None for no more.
 
     Raises
@@ -55,7 +55,9 @@ def trusting(packages: Iterable[str] | None) -> Iterator[None]:
     ConfigError
         Names that are not those of a user's package.
     """
-    more = _checked("trust", [str(name) for name in packages or ()])
+    listed = packages if isinstance(packages, Iterable) else [packages]
+    names = [packages] if isinstance(packages, str) else listed
+    more = _checked("trust", [str(name) for name in names if name is not None])
     former = os.environ.get(VARIABLE)
     if more:
         os.environ[VARIABLE] = ",".join(dict.fromkeys([*trusted_packages(), *more]))
