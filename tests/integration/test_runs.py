@@ -10,6 +10,7 @@ import stat
 import threading
 import time
 from collections.abc import Iterator
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -183,6 +184,7 @@ def test_a_loss_that_is_no_number_stops_with_the_last_good_weights_kept(
 ) -> None:
     forward, calls = DiceCELoss.forward, [0]  # the first call is the dry run's
 
+    @wraps(forward)
     def failing(self: DiceCELoss, *tensors: torch.Tensor) -> torch.Tensor:
         calls[0] += self.training
         return forward(self, *tensors) * (float("nan") if calls[0] > 21 else 1.0)

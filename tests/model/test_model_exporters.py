@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from cytoloop.errors import ConfigError, ModelError, OutputError
+from cytoloop.errors import ConfigError, MissingPackageError, ModelError, OutputError
 from cytoloop.intensity.normalization import intensity_statistics, normalize
 from cytoloop.model.checkpoint import build_network, read_checkpoint
 from cytoloop.model.exporters import EXPORTERS, About, export_model, graphs, weights_and_config
@@ -210,7 +210,9 @@ def test_missing_extra_is_reported(
     tmp_path: Path, make_model: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(ModelError, match=r"\(onnxruntime\)\npip install 'cytoloop\[onnx\]'"):
+    with pytest.raises(
+        MissingPackageError, match=r"\(onnxruntime\)\nInstall it: pip install 'cytoloop\[onnx\]'"
+    ):
         export_model(read_checkpoint(make_model(2)), "onnx", tmp_path / "out", About())
     assert not list(tmp_path.iterdir())
 

@@ -141,7 +141,7 @@ def test_status_reads_the_files_of_trainings(
     project: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["status"]) == 0
-    assert "no trainings yet" in capfd.readouterr().err
+    assert "no trainings in this folder" in capfd.readouterr().err
     for name in ("a", "b"):
         write_progress(project / name, STEP, CHECK)
         add_training_folder(project / name, "runs")

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -56,7 +57,8 @@ def test_a_password_in_a_config_is_refused_before_it_is_stored(
     assert "holds a password" in captured.err and SECRET not in captured.err + captured.out
     for path in (one for one in project.rglob("*") if one.is_file()):
         assert SECRET.encode() not in path.read_bytes(), path
-    config = {"paths": {"output_dir": "m"}, "logger": {"mlflow": {"tracking_uri": uri}}}
+    config: dict[str, Any] = {"paths": {"output_dir": "m"}, "run_name": "one"}
+    config["logger"] = {"mlflow": {"tracking_uri": uri}}
     with pytest.raises(ConfigError, match="holds a password") as caught:
         start_training_run(OmegaConf.create(config))
     assert SECRET not in str(caught.value) and not (project / "m").exists()
