@@ -18,6 +18,9 @@ ifneq ($(strip $(WHEELS)),)
 export UV_FIND_LINKS ?= $(subst $(space),$(comma),$(strip $(WHEELS)))
 endif
 
+# Without bytecode files each process compiles what it imports anew; torch alone takes seconds.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help setup upgrade licences demo test test-slow lint bench ui clean
 
 help: ## show this list

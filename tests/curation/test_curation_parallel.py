@@ -146,7 +146,7 @@ def test_a_run_stopped_by_ctrl_c_continues_where_it_was(
     tmp_path: Path, blobs: Blobs, tiff: Tiff
 ) -> None:
     raw, labels = blobs((8, 64, 64), 5, seed=1)
-    for i in range(120):
+    for i in range(240):
         for kind, data in (("raw", raw + i), ("seg", labels)):
             os.utime(tiff(tmp_path / kind / f"img_{i}.tif", data), (1e9, 1e9))
     cache = tmp_path / "checks.sqlite"
@@ -165,16 +165,16 @@ def test_a_run_stopped_by_ctrl_c_continues_where_it_was(
     process.send_signal(signal.SIGINT)
     output = process.communicate(timeout=300)[1]
     assert process.returncode == 130 and "Traceback" not in output
-    assert 5 <= _count_results(cache) < 120
+    assert 5 <= _count_results(cache) < 240
     assert not (tmp_path / "dataset").exists()
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert _count_results(cache) == 120
+    assert _count_results(cache) == 240
 
 
 def _count_results(cache: Path) -> int:
     try:
-        with sqlite3.connect(cache) as base:
+        with sqlite3.connect(cache, timeout=0.01) as base:  # no wait for the process that writes
             return int(base.execute("select count(*) from results").fetchone()[0])
     except sqlite3.OperationalError:
         return 0

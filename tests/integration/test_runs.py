@@ -182,12 +182,12 @@ def test_a_preempted_slurm_job_is_requeued_and_goes_on_by_itself(
 def test_a_loss_that_is_no_number_stops_with_the_last_good_weights_kept(
     project: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    forward, calls = DiceCELoss.forward, [0]  # the first call is the dry run's
+    forward, calls = DiceCELoss.forward, [0]  # the first two calls are the dry run's
 
     @wraps(forward)
     def failing(self: DiceCELoss, *tensors: torch.Tensor) -> torch.Tensor:
         calls[0] += self.training
-        return forward(self, *tensors) * (float("nan") if calls[0] > 21 else 1.0)
+        return forward(self, *tensors) * (float("nan") if calls[0] > 22 else 1.0)
 
     monkeypatch.setattr(DiceCELoss, "forward", failing)
     assert main(["train", *TINY, "output=nan"]) == 2

@@ -122,7 +122,8 @@ def test_the_bar_fits_the_terminal(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, width: int
 ) -> None:
     console = Console(width=width, record=True, file=io.StringIO(), force_terminal=True)
-    monkeypatch.setattr("cytoloop.training.callbacks.progress_bar.stderr_console", console)
+    for module in ("cytoloop.terminal", "cytoloop.training.callbacks.progress_bar"):
+        monkeypatch.setattr(f"{module}.stderr_console", console)
     drawn: list[str] = []
 
     def draw(bar: ProgressBar, *args: Any) -> None:
@@ -134,16 +135,16 @@ def test_the_bar_fits_the_terminal(
 
     update = ProgressBar.update
     monkeypatch.setattr(ProgressBar, "update", draw)
-    module: Any = SimpleNamespace(budget_spent=lambda: 123456 / 200000)
+    trained: Any = SimpleNamespace(budget_spent=lambda: 123456 / 200000)
     trainer: Any = SimpleNamespace(
         callback_metrics={}, sanity_checking=False, max_epochs=1000, current_epoch=500,
         global_step=123456, is_global_zero=True,
     )  # fmt: skip
     progress = Progress(tmp_path / "progress.jsonl", "val/dice")
     progress.load_state_dict({"best": 0.5})
-    progress.on_train_start(trainer, module)
-    progress.on_validation_start(trainer, module)
-    progress.on_train_end(trainer, module)
+    progress.on_train_start(trainer, trained)
+    progress.on_validation_start(trainer, trained)
+    progress.on_train_end(trainer, trained)
     assert not progress.bar.is_shown
     (line,) = drawn
     assert line.startswith("validating ") and "…" not in line and len(line.rstrip()) <= width
