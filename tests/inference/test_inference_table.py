@@ -173,17 +173,7 @@ def test_an_image_that_kills_its_workers_is_an_error() -> None:
         result_of(Lost(), "a")
 
 
-def test_two_files_of_the_same_content_have_a_result_each(
-    make_model: Callable, place: Path
-) -> None:
-    for name in "ab":
-        write(place / f"in/{name}.ome.tif", noise((40, 40)))
-    assert predict(f"checkpoint={make_model(2)}", "input=in", "output=p", "workers=2") == 0
-    assert {n: r["labels"] for n, r in rows_of(place / "p").items()} == {
-        n: f"labels/{n}.ome.tif" for n in "ab"
-    }
-
-
+@pytest.mark.slow
 def test_empty_windows_and_short_axes_are_the_same_on_a_cluster(
     make_model: Callable, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

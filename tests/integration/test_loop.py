@@ -185,6 +185,7 @@ def test_two_dimensions(tmp_path: Path, images_2d: Path, monkeypatch: pytest.Mon
     assert run("evaluate", *words) == 0
 
 
+@pytest.mark.slow
 def test_excluded_voxels_leave_the_trained_weights_untouched(
     tmp_path: Path, images_3d: Path, tiff: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -255,6 +256,7 @@ def test_a_resumed_run_may_not_be_another_one(
     )
 
 
+@pytest.mark.slow
 def test_a_sweep_trains_one_model_each(project: Path) -> None:
     words = [*TINY_3D, "data.path=dataset", "trainer.max_epochs=1", "seed=1,2"]
     assert run("train", "--multirun", *words, "hydra.sweep.dir=sweep") == 0
@@ -272,6 +274,7 @@ backbone:
 """
 
 
+@pytest.mark.slow
 def test_any_network_of_monai_can_be_named(project: Path) -> None:
     from conftest import make_images
 
@@ -335,6 +338,7 @@ def test_a_run_with_a_deleted_key_is_resumed(project: Path) -> None:
     assert run("train", "resume=deleted", "trainer.max_epochs=2") == 0
 
 
+@pytest.mark.slow
 def test_overwriting_starts_from_nothing(project: Path) -> None:
     words = [*TINY_3D, "data.path=dataset", "output=again", "trainer.max_epochs=1"]
     assert run("train", *words) == 0

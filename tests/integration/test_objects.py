@@ -51,7 +51,11 @@ def touching(shape: tuple[int, ...], seed: int) -> tuple[np.ndarray, np.ndarray]
     return np.clip(raw, 0, 65535).astype(np.uint16), labels
 
 
-@pytest.fixture(scope="module", params=[(64, 64), (14, 48, 48)], ids=["2D", "3D"])
+@pytest.fixture(
+    scope="module",
+    params=[(64, 64), pytest.param((14, 48, 48), marks=pytest.mark.slow)],
+    ids=["2D", "3D"],
+)
 def project(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a data set and a model trained on it."""
     from conftest import working_in, write_tiff

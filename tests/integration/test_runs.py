@@ -104,6 +104,7 @@ def test_a_run_tells_speed_memory_lineage_and_shows_pictures(project: Path) -> N
     )
 
 
+@pytest.mark.slow
 def test_a_training_repeats_another_one(project: Path, capfd: pytest.CaptureFixture[str]) -> None:
     _, run_id = run_of("whole")
     assert main(["train", f"rerun=runs:/{run_id}", "output=again"]) == 0
@@ -123,6 +124,7 @@ def test_a_training_repeats_another_one(project: Path, capfd: pytest.CaptureFixt
     assert run_id in tags["mlflow.note.content"]
 
 
+@pytest.mark.slow
 def test_a_truncated_last_state_falls_back_to_the_one_before(
     project: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -152,6 +154,7 @@ def test_a_finished_run_that_goes_on_and_is_stopped_has_not_finished(
     assert "stopped" in (text := capfd.readouterr().out) and "finished" not in text
 
 
+@pytest.mark.slow
 def test_a_preempted_slurm_job_is_requeued_and_goes_on_by_itself(
     project: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -203,6 +206,7 @@ def test_a_loss_that_is_no_number_stops_with_the_last_good_weights_kept(
     assert all(bool(torch.isfinite(value).all()) for value in weights("nan").values())
 
 
+@pytest.mark.slow
 def test_averaged_weights_and_gathered_gradients_go_on_exactly(project: Path) -> None:
     words = [*TINY, "callbacks=ema", "callbacks.ema.decay=0.5", "trainer.accumulate_grad_batches=3"]
     words += ["optimizer=sgd", "schedule=poly"]

@@ -62,7 +62,11 @@ def rows_of(path: str) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-@pytest.fixture(scope="module", params=[(64, 64), (12, 48, 48)], ids=["2D", "3D"])
+@pytest.fixture(
+    scope="module",
+    params=[(64, 64), pytest.param((12, 48, 48), marks=pytest.mark.slow)],
+    ids=["2D", "3D"],
+)
 def project(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a data set and a model trained on it."""
     from conftest import working_in, write_tiff

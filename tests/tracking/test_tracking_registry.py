@@ -244,6 +244,7 @@ def annotated(folder: Path, model: Path, count: int = 6) -> Path:
     return folder / "test.csv"
 
 
+@pytest.mark.slow
 def test_both_versions_are_scored_on_annotated_images(
     project: Path, make_model: Make, models: Models
 ) -> None:

@@ -78,6 +78,7 @@ def test_every_weight_that_does_not_fit_is_listed(weights: Path, tmp_path: Path)
         PretrainedEncoder(weights).check(model)
 
 
+@pytest.mark.slow
 def test_a_model_is_trained_from_an_encoder_and_predicts(
     weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
 ) -> None:

@@ -406,6 +406,7 @@ def test_check_shows_the_plan_and_trains_nothing(
     assert "Z = 4 is smaller than large objects, which are 9 long" in capfd.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_run_leaves_its_plan_takes_an_edited_one_and_goes_on_by_its_own(
     dataset: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
