@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from cytoloop import manifest
+from cytoloop.api.results import read_table
 from cytoloop.errors import ManifestError
 from cytoloop.manifest import (
     COLUMNS,
@@ -41,6 +43,19 @@ def test_reading_returns_what_was_written(tmp_path: Path) -> None:
     (row,) = read_manifest(path)
     assert row.id == "a" and row.spacing_um == (2.0, 0.5, 0.25) and row.number == 1
     assert row.file("raw") == tmp_path.resolve() / "x/a.ome.tif" and row.file("seg1") is None
+
+
+def test_hexadecimal_cells_are_text_for_pandas(tmp_path: Path) -> None:
+    # without a prefix, pandas 2.3 reads this as a number and ends the process
+    cells = {"sha256": "12e3000000000c", "run_id": "3e2684354560ab", "settings": "0123456789012345"}
+    write_manifest(tmp_path / "a.csv", [{"raw": "a.tif", **cells}], ("raw",))
+    lines = (tmp_path / "a.csv").read_text().splitlines()
+    assert lines[1] == ("a.tif,runs:/3e2684354560ab,sha256:0123456789012345,sha256:12e3000000000c")
+    (row,) = read_manifest(tmp_path / "a.csv")
+    assert {name: row[name] for name in cells} == cells
+    table = pd.read_csv(tmp_path / "a.csv")
+    assert table["settings"][0] == "sha256:0123456789012345"
+    assert read_table(tmp_path / "a.csv").loc[0, list(cells)].to_dict() == cells
 
 
 def test_a_plugin_manifest_with_an_index_column_is_read(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from cytoloop.inference.postprocess.training_facts import TrainingFacts
 from cytoloop.inference.predict_rows import predict_rows
 from cytoloop.inference.reprocess import reprocess_table
 from cytoloop.inference.settings import OutputSettings, PredictionSettings
-from cytoloop.inference.windows.predictor import map_names
+from cytoloop.inference.windows.map_names import map_names
 from cytoloop.io.labels import read_labels
 from cytoloop.io.read import read_image
 from cytoloop.manifest import Row, read_manifest

@@ -15,6 +15,7 @@ from mlflow import MlflowClient
 
 from cytoloop.__main__ import main
 from cytoloop.cli.cytodl_experiments import config_folder
+from cytoloop.manifest import read_manifest
 
 EPOCH = ["trainer.accelerator=cpu", "trainer.max_epochs=1", "data.num_workers=0"]
 QUIET = ["~callbacks.model_summary"]
@@ -26,11 +27,8 @@ RUNS = {
     "gan": [f"{PATCH}=[8,16,16]"],  # the discriminator needs this size
     "mae": [f"{PATCH}=[8,8,8]", "model.backbone.num_patches=4"],
 }
-REFUSED_BY_PREDICT = {
-    "labelfree": "was trained by MSELoss",
-    "instance_seg": "was trained by InstanceSegLoss",
-    "gan": "has layers outside the network",
-}
+REFUSED_BY_PREDICT = {"gan": "has layers outside the network"}
+RESULTS = {"segmentation": "probability", "labelfree": "intensity", "instance_seg": "labels"}
 NEEDS = {"mae": "torchvision"}  # by timm
 """Experiment to its overrides, for the images of `channel_images`."""
 
@@ -158,8 +156,15 @@ def test_experiment_trains_an_epoch(
     if refused:
         assert refused in capfd.readouterr().err
         return
-    (found,) = (project / "predictions/probability").glob("*.tif")
-    assert tifffile.imread(found).shape == (32, 64, 64)  # not that of the zoomed image
+    (row,) = read_manifest(project / "predictions/predictions.csv", ("id",))
+    found = tifffile.imread(project / "predictions" / row[RESULTS[experiment]])
+    assert found.shape == (32, 64, 64)  # not that of the zoomed image
+    assert (found.dtype == np.float32) == (experiment == "labelfree")
+    if experiment == "labelfree":
+        assert not row["probability"] and not row["labels"]
+        words = ["reprocess=predictions/predictions.csv", "output=again"]
+        assert main(["predict", *words]) == 2
+        assert "is of a model whose maps are not stored" in capfd.readouterr().err
 
 
 @pytest.mark.slow

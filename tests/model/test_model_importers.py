@@ -7,6 +7,7 @@ import json
 import logging
 import shutil
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,26 +19,34 @@ import yaml
 from monai.networks import nets
 
 from cytoloop.errors import ModelError
+from cytoloop.inference.postprocess.settings import PostprocessSettings
+from cytoloop.inference.postprocess.skeleton_maps import label_skeleton_maps
+from cytoloop.inference.postprocess.training_facts import TrainingFacts
+from cytoloop.inference.settings import WindowSettings
+from cytoloop.inference.windows.predictor import Predictor
 from cytoloop.intensity.normalization import intensity_statistics, normalize
-from cytoloop.model.checkpoint import build_network, read_checkpoint
+from cytoloop.model.checkpoint import Checkpoint, build_network, read_checkpoint
+from cytoloop.model.exporters import About, export_model
 from cytoloop.model.heads import Head
 from cytoloop.model.losses import DiceCELoss
 from cytoloop.model.module import SegmentationModule
 from cytoloop.training.callbacks.warm_start import WarmStart
 
+FILTERS = "model.backbone.filters"
 SHAPES = {2: [1, 1, 40, 44], 3: [1, 1, 8, 20, 24]}
 
 
 def compose(folder: Path, dims: int, *words: str) -> Any:
-    """Return CytoDL's own config `im2im/segmentation_plugin`, composed by Hydra."""
+    """Return CytoDL's own config of an experiment, composed by Hydra."""
     import cyto_dl.train  # registers the resolvers of its configs
     from hydra import compose, initialize_config_dir
 
     patch = ",".join(map(str, SHAPES[dims][2:]))
+    if not words or not words[0].startswith("experiment="):
+        words = ("experiment=im2im/segmentation_plugin", "model._aux.filters=[4,8,8]", *words)
     given = [
-        *("experiment=im2im/segmentation_plugin", f"spatial_dims={dims}"),
+        *(f"spatial_dims={dims}", f"data._aux.patch_shape=[{patch}]"),
         *(f"paths.output_dir={folder}", f"data.path={folder}", "data.num_workers=0"),
-        *("model._aux.filters=[4,8,8]", f"data._aux.patch_shape=[{patch}]"),
     ]
     configs = Path(cyto_dl.__file__).parents[1] / "configs"
     with initialize_config_dir(str(configs), version_base="1.3"):
@@ -195,6 +204,63 @@ def test_normalization_rules_are_equal_to_cytodls_transforms(
     np.testing.assert_allclose(found, np.asarray(expected), rtol=1e-4, atol=1e-4)
 
 
+def predicted_maps(checkpoint: Checkpoint, image: torch.Tensor) -> dict[str, np.ndarray]:
+    predictor = Predictor([checkpoint], WindowSettings(accelerator="cpu", precision="32"))
+    channel = np.zeros(1, np.float32), np.ones(1, np.float32)
+    (maps,) = predictor.predict_batch(image.numpy(), [channel])
+    return dict(zip(predictor.maps, maps, strict=True))
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_a_model_from_image_to_image_predicts_what_cytodl_predicts(
+    tmp_path: Path, dims: int
+) -> None:
+    words = ("experiment=im2im/labelfree", "source_col=raw", "target_col=seg")
+    module, folder = make_cytodl(tmp_path / "experiment", dims, *words, f"{FILTERS}=[4,8,8]")
+    checkpoint, image = read_checkpoint(folder), torch.randn(SHAPES[dims])
+    assert checkpoint.image["output"] == "intensity" and checkpoint.image["zoom"] == [0.25] * dims
+    maps = predicted_maps(checkpoint, image)
+    assert list(maps) == ["intensity"] and np.abs(maps["intensity"]).max() > 1
+    np.testing.assert_allclose(maps["intensity"], cytodl_logits(module, image)[0, 0], atol=1e-4)
+    with pytest.raises(ModelError, match="predicts intensity, not a probability"):
+        plain = replace(checkpoint, image={**checkpoint.image, "zoom": None})
+        export_model(plain, "onnx", tmp_path / "out", About())
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_a_model_of_skeletons_finds_the_objects_that_cytodl_finds(
+    tmp_path: Path, dims: int
+) -> None:
+    words = ("experiment=im2im/instance_seg", "source_col=raw", "target_col=seg")
+    module, folder = make_cytodl(tmp_path / "experiment", dims, *words, f"{FILTERS}=[4,8,8]")
+    checkpoint, image = read_checkpoint(folder), torch.randn(SHAPES[dims])
+    maps = predicted_maps(checkpoint, image)
+    offsets = [f"offset_{axis}" for axis in "zyx"[-dims:]]
+    assert list(maps) == ["skeleton", "probability", *offsets]
+    fields = cytodl_logits(module, image)[0]
+    for number, name in enumerate(maps):
+        wanted = fields[number].sigmoid() if name == "probability" else fields[number]
+        np.testing.assert_allclose(maps[name], wanted, atol=1e-4)
+
+    # the fields that CytoDL learns, of objects that touch
+    from cyto_dl.models.im2im.utils.instance_seg import InstanceSegCluster, InstanceSegPreprocessd
+
+    shape = (10, 60, 70)[-dims:]
+    labels = np.zeros(shape, np.int16)
+    labels[..., 10:40, 8:33], labels[..., 10:40, 33:62] = 1, 2
+    made = InstanceSegPreprocessd("seg", dim=dims)({"seg": torch.from_numpy(labels)[None]})["seg"]
+    target = torch.as_tensor(made)
+    fields = torch.cat([target[:2] - 0.5, target[2:]]).float()
+    wanted = InstanceSegCluster(dim=dims, min_size=100, progress=False)(fields)
+    assert len(np.unique(wanted)) == 3
+    training = TrainingFacts.from_checkpoint(checkpoint.image)
+    assert training.skeleton_rule["min_size"] == 100 and training.tuned == {"threshold": 0.5}
+    given = {"skeleton": fields[0].numpy(), "probability": fields[1].sigmoid().numpy()}
+    given |= {name: fields[2 + number].numpy() for number, name in enumerate(offsets)}
+    found = label_skeleton_maps(given, PostprocessSettings(), training)["labels"]
+    assert (np.asarray(found) == wanted).mean() > 0.999  # CytoDL computes in half precision
+
+
 @pytest.mark.parametrize(
     ("key", "value", "reason"),
     [
@@ -211,8 +277,17 @@ def test_normalization_rules_are_equal_to_cytodls_transforms(
         ("model.task_heads.seg._target_", "cyto_dl.nn.ResBlocksHead", "is a 'ResBlocksHead'"),
         (
             "model.task_heads.seg.loss",
-            {"_target_": "torch.nn.MSELoss"},
-            "was trained by MSELoss, expected a loss with sigmoid or softmax",
+            {"_target_": "torch.nn.GaussianNLLLoss"},
+            "was trained by GaussianNLLLoss, expected a loss with sigmoid or softmax",
+        ),
+        (
+            "model.task_heads.seg",
+            {
+                "_target_": "cyto_dl.nn.BaseHead",
+                "loss": {"_target_": "torch.nn.MSELoss"},
+                "postprocess": {"prediction": {"activation": "torch.nn.Tanh"}},
+            },
+            "changes its prediction by activation=torch.nn.Tanh",
         ),
         (
             "model.backbone._target_",

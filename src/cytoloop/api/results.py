@@ -11,6 +11,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cytoloop.manifest.columns import PREFIXES
+
 if TYPE_CHECKING:
     from pandas import DataFrame
 
@@ -22,7 +24,11 @@ def read_table(path: Path) -> DataFrame:
     """Return a CSV table of CytoLoop as a data frame; empty cells are missing values."""
     import pandas as pd
 
-    return pd.read_csv(path, dtype=dict.fromkeys(_TEXT_COLUMNS, "str"))
+    table = pd.read_csv(path, dtype=dict.fromkeys(_TEXT_COLUMNS, "str"))
+    for name, prefix in PREFIXES.items():
+        if name in table and table[name].notna().any():
+            table[name] = table[name].str.removeprefix(prefix)
+    return table
 
 
 @dataclass(frozen=True)

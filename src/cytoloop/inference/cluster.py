@@ -18,9 +18,11 @@ from cytoloop.inference.finish_image import finish_image
 from cytoloop.inference.image_task import ImageTask, cells_or_failure, predict_task
 from cytoloop.inference.inputs.open_input import open_input
 from cytoloop.inference.model_source import ModelSource
+from cytoloop.inference.postprocess.skeleton_maps import label_skeleton_maps
 from cytoloop.inference.results.writers import report_write_errors
 from cytoloop.inference.settings import PredictionSettings, WorkerSettings
 from cytoloop.inference.volume_storage import CHUNK, VolumeStorage, is_large
+from cytoloop.inference.windows.map_names import SKELETONS
 from cytoloop.inference.windows.probability_maps import Progress, write_box
 from cytoloop.inference.windows.sliding_window import sliding_window_inference
 from cytoloop.instances.blocks import Blocks, Box
@@ -58,6 +60,8 @@ def predict_on_cluster(
     """
     with connect(workers.workers, workers.scheduler) as client:
         large = {task.number for task in tasks if _is_cut_into_blocks(task, settings)}
+        if large and model.load(settings.windows).image.get("zoom"):
+            large = set()  # blocks are of the image itself, not of the zoomed one
         calls = {t.number: (t, model, settings, folder) for t in tasks if t.number not in large}
         names = {task.number: task.row.id for task in tasks}
         for number, future in submit_all(client, predict_task, calls):
@@ -93,7 +97,8 @@ def _predict_in_blocks(
         storage = VolumeStorage.on_disk(folder, name, task.key)
         maps = {}
         for key in predictor.maps:
-            maps[key] = storage.create(key, pixels.shape, settings.output.probability_dtype)
+            dtype = predictor.map_dtype(settings.output.probability_dtype)
+            maps[key] = storage.create(key, pixels.shape, dtype)
             storage.record_progress(key, storage.progress(key))  # keep it after an interruption
         measured = client.submit(_measure_intensity, task, model, settings, pure=False)
         levels = result_of(measured, task.row.id)
@@ -111,6 +116,8 @@ def _predict_in_blocks(
                 storage.record_progress(f"box {number}", 1)
                 done += 1
                 progress(done / len(boxes))
+        if predictor.training.output == SKELETONS:
+            maps = label_skeleton_maps(maps, settings.postprocess, predictor.training)
         return finish_image(name, maps, pixels.grid, predictor.training, settings, folder, storage)
 
 

@@ -11,8 +11,9 @@ from cytoloop.errors import ConfigError
 from cytoloop.inference.postprocess.segment_maps import segment_maps
 from cytoloop.inference.postprocess.training_facts import TrainingFacts
 from cytoloop.inference.results.writers import ChannelStack, choose_format, write_volume
-from cytoloop.inference.settings import PredictionSettings
+from cytoloop.inference.settings import OUTPUTS, PredictionSettings
 from cytoloop.inference.volume_storage import VolumeStorage
+from cytoloop.inference.windows.map_names import INTENSITY
 from cytoloop.instances.blocks import Volume
 from cytoloop.instances.objects import write_table
 from cytoloop.io.voxel_size import Grid
@@ -57,7 +58,7 @@ def finish_image(
     if training.classes:
         cells["classes"] = " ".join(training.classes)
     if "probability" in save:
-        volumes |= {"probability": ChannelStack(list(maps.values()))} if training.classes else maps
+        volumes |= _stored_maps(maps, training)
     if set(save) - {"probability"}:
         found = segment_maps(
             maps, grid.spacing_um, settings.postprocess, training, storage.create, "mask" in save
@@ -80,33 +81,52 @@ def finish_image(
     return cells
 
 
+def _stored_maps(
+    maps: Mapping[str, Volume], training: TrainingFacts
+) -> Mapping[str, Volume | ChannelStack]:
+    """Return the maps to write, by the name of their folder."""
+    if training.classes:
+        return {"probability": ChannelStack(list(maps.values()))}
+    return {name: volume for name, volume in maps.items() if name != "labels"}
+
+
 def check_outputs(save: Sequence[str], training: TrainingFacts) -> None:
-    """Refuse outputs that a model of classes does not have, if nothing else is asked for.
+    """Refuse outputs that the model does not have, if nothing else is asked for.
 
     Raises
     ------
     ConfigError
         Nothing would be written.
     """
-    left_out = [kind for kind in save if kind not in CLASS_OUTPUTS]
-    if not training.classes or not left_out:
+    possible = _possible_outputs(training)
+    left_out = [kind for kind in save if kind not in possible]
+    if not left_out:
         return
+    if training.output == INTENSITY:
+        predicts, repair = "an image", "`probability`, which stands for that image"
+    else:
+        predicts = f"classes ({', '.join(training.classes)})"
+        repair = f"{' or '.join(possible)}; `mask` holds the classes 1 to {len(training.classes)}"
     if len(left_out) == len(save):
         raise ConfigError(
             "save",
-            f"{', '.join(left_out)}: the model predicts classes ({', '.join(training.classes)}), "
-            "not objects",
-            f"Expected {' or '.join(CLASS_OUTPUTS)}; `mask` holds the classes 1 to "
-            f"{len(training.classes)}.",
+            f"{', '.join(left_out)}: the model predicts {predicts}, not objects",
+            f"Expected {repair}.",
         )
-    log.info("the model predicts classes, not objects: no %s", " and no ".join(left_out))
+    log.info("the model predicts %s: no %s", predicts, " and no ".join(left_out))
 
 
 def _outputs_of_image(settings: PredictionSettings, training: TrainingFacts) -> list[str]:
     """Return the outputs to write: those of `save` that the model and `postprocess` allow."""
+    possible = _possible_outputs(training)
     return [
         kind
         for kind in settings.output.save
-        if (kind == "probability" or settings.postprocess.instances)
-        and (kind in CLASS_OUTPUTS or not training.classes)
+        if (kind == "probability" or settings.postprocess.instances) and kind in possible
     ]
+
+
+def _possible_outputs(training: TrainingFacts) -> tuple[str, ...]:
+    if training.output == INTENSITY:
+        return ("probability",)
+    return CLASS_OUTPUTS if training.classes else OUTPUTS

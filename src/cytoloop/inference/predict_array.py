@@ -10,16 +10,20 @@ from typing import Any
 
 import numpy as np
 
+from cytoloop.errors import ModelError
 from cytoloop.inference.inputs.open_input import check_fits_model, check_spacing
 from cytoloop.inference.model_source import load_predictor
 from cytoloop.inference.postprocess.segment_maps import segment_maps
+from cytoloop.inference.postprocess.skeleton_maps import label_skeleton_maps
 from cytoloop.inference.read_settings import array_settings
 from cytoloop.inference.volume_storage import VolumeStorage
+from cytoloop.inference.windows.map_names import INTENSITY, SKELETONS
 from cytoloop.inference.windows.probability_maps import (
     predict_maps,
     resample_to_image,
     resample_to_training,
 )
+from cytoloop.instances.distance_map import full_scale
 from cytoloop.io.pixels import pixels_from_array
 
 
@@ -77,14 +81,22 @@ def predict_array(
     settings = array_settings(spacing_um, options)
     spacing, resample = settings.reading.spacing_um, settings.reading.resample
     predictor = load_predictor(tuple(str(path) for path in checkpoints), settings.windows)
+    if predictor.training.output == INTENSITY:
+        raise ModelError(
+            str(checkpoints[0]),
+            "predicts an image, not a probability",
+            "Predict files: `cytoloop predict input=IMAGE output=FOLDER`.",
+        )
     pixels = pixels_from_array(array, spacing, channel_axis)
     check_fits_model("array", pixels, predictor)
     check_spacing("array", spacing, predictor, resample)
     storage = VolumeStorage()
     resampled = resample_to_training(pixels, predictor, resample)
     maps = predict_maps("array", resampled, predictor, storage)
-    maps = resample_to_image(maps, pixels.shape, storage)
     training = predictor.training
+    if training.output == SKELETONS:
+        maps = label_skeleton_maps(maps, settings.postprocess, training)
+    maps = resample_to_image(maps, pixels.shape, storage)
     found = segment_maps(maps, spacing, settings.postprocess, training, storage.create)
     mask = np.asarray(found.volumes["mask"])
     if training.classes:
@@ -97,7 +109,7 @@ def predict_array(
             dict(zip(training.classes, found.thresholds, strict=True)),
         )
     return Prediction(
-        np.asarray(maps["probability"]).astype(np.float32) / 255,
+        np.asarray(maps["probability"], np.float32) / full_scale(maps["probability"].dtype),
         mask.astype(bool),
         np.asarray(found.volumes["labels"]),
         found.objects.table(spacing) if found.objects is not None else {},

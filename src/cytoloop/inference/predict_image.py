@@ -8,9 +8,11 @@ from typing import Any
 
 from cytoloop.inference.finish_image import finish_image
 from cytoloop.inference.inputs.open_input import open_input
+from cytoloop.inference.postprocess.skeleton_maps import label_skeleton_maps
 from cytoloop.inference.results.writers import report_write_errors
 from cytoloop.inference.settings import PredictionSettings
 from cytoloop.inference.volume_storage import VolumeStorage
+from cytoloop.inference.windows.map_names import SKELETONS
 from cytoloop.inference.windows.predictor import Predictor
 from cytoloop.inference.windows.probability_maps import (
     Progress,
@@ -61,7 +63,8 @@ def predict_image(
         storage = VolumeStorage.for_image(folder, row["name"], largest, key)
         dtype = settings.output.probability_dtype
         maps = predict_maps(row.id, resampled, predictor, storage, dtype, progress)
+        training = predictor.training
+        if training.output == SKELETONS:
+            maps = label_skeleton_maps(maps, settings.postprocess, training)
         maps = resample_to_image(maps, pixels.shape, storage)
-        return finish_image(
-            row["name"], maps, pixels.grid, predictor.training, settings, folder, storage
-        )
+        return finish_image(row["name"], maps, pixels.grid, training, settings, folder, storage)

@@ -60,6 +60,12 @@ def reprocess_table(
             "Ask for a mask, labels or objects, and use a postprocess= other than none.",
         )
     folder, training = Path(folder).absolute(), TrainingFacts.read(Path(table).parent)
+    if training.output is not None:
+        raise ConfigError(
+            "reprocess",
+            f"{table} is of a model whose maps are not stored ({training.output})",
+            "Predict again.",
+        )
     rows = _rows_with_maps(table)
     check_outputs(settings.output.save, training)
     results = PredictionsTable(folder, rows, {})

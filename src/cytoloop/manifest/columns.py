@@ -18,6 +18,15 @@ COLUMNS = CYTODL_COLUMNS + OWN_COLUMNS
 FILE_COLUMNS = ("raw", "seg1", "seg2", "merge_mask", "exclude_mask")
 """Columns that hold a path or a URL."""
 
+PREFIXES = {
+    **dict.fromkeys(("sha256", "model_sha256", "input_sha256", "settings"), "sha256:"),
+    "run_id": "runs:/",
+}
+"""Columns of hexadecimal numbers, and what their cells begin with in a file.
+
+Without it pandas takes ``12e3000000000c...`` for a number, and ends the process (pandas 2.3).
+"""
+
 SELECTION_COLUMNS = (
     *("base_image", "merge_rule", "spacing_um", "channel", "channel_seg1", "channel_seg2"),
     *("scene", "scene_seg1", "scene_seg2", "time", "time_seg1", "time_seg2"),

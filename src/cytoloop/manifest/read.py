@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from cytoloop.errors import ManifestError
-from cytoloop.manifest.columns import FILE_COLUMNS
+from cytoloop.manifest.columns import FILE_COLUMNS, PREFIXES
 from cytoloop.manifest.row import Manifest, Row
 from cytoloop.redact import redact_url
 from cytoloop.urls import is_remote, refusal_reason
@@ -35,13 +35,18 @@ def read_table(path: str | Path) -> tuple[Path, list[str], list[dict[str, str]]]
             reader = csv.DictReader(file, delimiter=delimiter)
             columns = [name for name in (reader.fieldnames or []) if name]
             records = [
-                {name: (record.get(name) or "").strip() for name in columns} for record in reader
+                {name: _text(name, record.get(name)) for name in columns} for record in reader
             ]
     except (UnicodeDecodeError, csv.Error) as error:
         raise ManifestError(
             str(path), f"is not a CSV file: {error}", "Expected UTF-8 text."
         ) from error
     return path, columns, records
+
+
+def _text(name: str, cell: str | None) -> str:
+    """Return the text of a cell, without the prefix of its column."""
+    return (cell or "").strip().removeprefix(PREFIXES.get(name, ""))
 
 
 def read_manifest(path: str | Path, required: Iterable[str] = ("raw",)) -> Manifest:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from cytoloop.io.atomic import replacing
-from cytoloop.manifest.columns import COLUMNS
+from cytoloop.manifest.columns import COLUMNS, PREFIXES
 
 
 def write_manifest(
@@ -31,7 +31,7 @@ def write_manifest(
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(names)
         for row in rows:
-            writer.writerow([_cell(row.get(name)) for name in names])
+            writer.writerow([_cell(name, row.get(name)) for name in names])
 
 
 def format_spacing(spacing_um: Sequence[float] | None) -> str:
@@ -39,8 +39,9 @@ def format_spacing(spacing_um: Sequence[float] | None) -> str:
     return " ".join(f"{size:g}" for size in spacing_um) if spacing_um else ""
 
 
-def _cell(value: object) -> object:
+def _cell(name: str, value: object) -> object:
     """Return the cell of a value; a bare carriage return would end the row."""
     if isinstance(value, str):
-        return value.replace("\r\n", "\n").replace("\r", "\n")
+        prefix = PREFIXES.get(name, "") if value else ""
+        return prefix + value.replace("\r\n", "\n").replace("\r", "\n")
     return "" if value is None else value

@@ -9,6 +9,7 @@ import numpy as np
 
 from cytoloop.inference.postprocess.instance_rule import instance_rule
 from cytoloop.inference.postprocess.settings import TUNED, PostprocessSettings
+from cytoloop.inference.postprocess.skeleton_maps import measure_labels
 from cytoloop.inference.postprocess.training_facts import TrainingFacts, class_threshold_key
 from cytoloop.instances import segment
 from cytoloop.instances.blocks import BLOCK_VOXELS, Blocks, Volume
@@ -54,7 +55,7 @@ def segment_maps(
     ----------
     maps : mapping of str to Volume
         ([Z,] Y, X) each: ``probability``, and ``distance`` and ``contour`` where the network
-        predicts them; or ``class_NAME`` for each class.
+        predicts them; or ``class_NAME`` for each class; or ``probability`` and ``labels``.
     spacing_um : tuple of float or None
         Voxel size (Z, Y, X) of the image.
     settings : PostprocessSettings
@@ -66,6 +67,9 @@ def segment_maps(
     """
     if training.classes:
         return _segment_classes(maps, settings, training, new_volume)
+    if "labels" in maps:
+        cut, volumes, measured = measure_labels(maps, settings, training, new_volume)
+        return Segmentation((cut,), volumes, measured)
     probability = maps["probability"]
     shape = tuple(probability.shape)
     blocks = Blocks.for_shape(shape, BLOCK_VOXELS)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +29,19 @@ class TrainingFacts:
         Post-processing values chosen on the validation images; None where there are none.
     classes : tuple of str
         Names, in the order of their values; empty for a model of foreground.
+    output : str or None
+        ``intensity`` or ``skeletons`` for a network of another kind, see
+        `cytoloop.inference.windows.map_names`.
+    skeleton_rule : mapping of str to float
+        Arguments of `cytoloop.instances.skeletons.SkeletonRule`.
     """
 
     spacing_um: Sequence[float] | None = None
     object_voxels: float = 0.0
     tuned: Mapping[str, float] | None = None
     classes: tuple[str, ...] = ()
+    output: str | None = None
+    skeleton_rule: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
     def from_checkpoint(cls, image: Mapping[str, Any]) -> TrainingFacts:
@@ -57,6 +64,8 @@ class TrainingFacts:
             float(image.get("object_voxels") or 0),
             tuned if in_range else None,
             classes,
+            image.get("output"),
+            dict(image.get("skeleton_rule") or {}),
         )
 
     @classmethod
@@ -67,7 +76,14 @@ class TrainingFacts:
         except FileNotFoundError:
             return cls()
         classes = tuple(str(name) for name in facts.get("classes", ()))
-        return cls(facts["spacing_um"], float(facts["object_voxels"]), facts["tuned"], classes)
+        return cls(
+            facts["spacing_um"],
+            float(facts["object_voxels"]),
+            facts["tuned"],
+            classes,
+            facts.get("output"),
+            facts.get("skeleton_rule") or {},
+        )
 
     def write(self, folder: Path) -> None:
         """Write the facts as ``model.json`` into a folder of predictions."""

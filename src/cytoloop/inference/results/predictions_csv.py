@@ -13,6 +13,7 @@ from cytoloop.errors import ImageError
 from cytoloop.inference.results.writers import report_write_errors
 from cytoloop.inference.settings import MAPS, OUTPUTS
 from cytoloop.inference.volume_storage import PARTIAL_FOLDER
+from cytoloop.inference.windows.map_names import INTENSITY
 from cytoloop.manifest import Row, read_manifest, write_manifest
 
 log = logging.getLogger(__name__)
@@ -20,7 +21,8 @@ log = logging.getLogger(__name__)
 TABLE = "predictions.csv"
 JOURNAL = ".finished.jsonl"
 _RESULT_FOLDERS = {
-    "objects_table" if kind == "objects" else kind: kind for kind in (*OUTPUTS, *MAPS[1:])
+    "objects_table" if kind == "objects" else kind: kind
+    for kind in (*OUTPUTS, *MAPS[1:], INTENSITY)
 }
 """Columns of result files, and the folder of each."""
 COLUMNS = (

@@ -15,9 +15,10 @@ from torch import Tensor
 
 from cytoloop.errors import ConfigError, ModelError
 from cytoloop.inference.postprocess.training_facts import TrainingFacts
-from cytoloop.inference.settings import MAPS, WindowSettings
+from cytoloop.inference.settings import WindowSettings
 from cytoloop.inference.windows.intensity import measure_intensity
 from cytoloop.inference.windows.layout import WindowLayout, overlap_voxels, receptive_radius
+from cytoloop.inference.windows.map_names import SKELETONS, map_dtype, map_names
 from cytoloop.inference.windows.test_time_augmentation import views
 from cytoloop.intensity.normalization import IntensityStats, normalize
 from cytoloop.io.pixels import MemoryPixels, Pixels
@@ -26,7 +27,6 @@ from cytoloop.model.checkpoint import Checkpoint, build_network
 from cytoloop.model.hardware import choose_precision, is_channels_last_faster, use_channels_last
 from cytoloop.model.trust import build_preparation, is_library
 from cytoloop.model.windows import largest_window, total_stride
-from cytoloop.truth.classes import class_heads, class_names
 
 log = logging.getLogger(__name__)
 
@@ -79,6 +79,12 @@ class Predictor:
         fits = zip(self.shrinkage or (1,) * len(self.size), self.size, strict=True)
         self.stride = tuple(t if s % t == 0 else 1 for t, s in fits)
         self.views = views(self.settings.tta, self.size)
+        if self.image.get("output") == SKELETONS and len(self.views) > 1:
+            raise ConfigError(
+                f"tta={self.settings.tta}",
+                "the model predicts offsets, whose direction changes with a flip",
+                "Use tta=none.",
+            )
         radii = [
             receptive_radius(network, int(self.image["channels"]), self.size)
             for network in (self.networks if self.settings.overlap == "auto" else ())
@@ -101,6 +107,10 @@ class Predictor:
     def maps(self) -> tuple[str, ...]:
         """Names of the predicted maps, see `map_names`."""
         return map_names(self.image)
+
+    def map_dtype(self, probability_dtype: str) -> str:
+        """Return the dtype of the stored maps, see `map_dtype`."""
+        return map_dtype(self.image, probability_dtype)
 
     @property
     def model_sha256(self) -> str:
@@ -174,7 +184,7 @@ class Predictor:
         Returns
         -------
         ndarray of float32
-            (B, K, *window), in [0, 1]: the mean over networks and views.
+            (B, K, *window), the mean over networks and views: in [0, 1], see also `map_names`.
         """
         if not self.settings.skip_empty:
             return self._predict_in_parts(windows, levels)
@@ -224,45 +234,26 @@ class Predictor:
                     raise ModelError(
                         str(self.checkpoints[0].path), found, "The file is damaged; use another."
                     )
-                logits = logits[:, : len(self.maps)]
-                maps = view.invert(logits.float().sigmoid())
+                maps = view.invert(self._activate(logits[:, : len(self.maps)].float()))
                 total = maps if total is None else total + maps
         if total is None:
             raise ModelError("predict", "there is no network", "Give checkpoint=.")
         return (total / (len(self.networks) * len(self.views))).contiguous().cpu().numpy()
 
-
-def map_names(image: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the names of a network's maps: some of `MAPS`, or ``class_NAME`` for each class.
-
-    Parameters
-    ----------
-    image : mapping
-        A checkpoint's ``image`` entry. Its ``heads`` are the outputs of the network: the
-        foreground first, or classes only (`cytoloop.truth.classes`).
-
-    Raises
-    ------
-    ModelError
-        An unknown or repeated head.
-    """
-    heads = image.get("heads") or ["foreground"]
-    if names := class_names(heads):
-        return tuple(class_heads(names))
-    others = MAPS[1:]
-    listed = [str(head) for head in heads] if isinstance(heads, (list, tuple)) else []
-    if not listed or listed[0] != "foreground" or not set(listed[1:]) <= set(others):
-        raise ModelError(
-            "model",
-            f"its heads are {heads!r}"[:120],
-            f"Expected foreground, with or without {', '.join(others)}; or classes.",
-        )
-    return ("probability", *dict.fromkeys(listed[1:]))
+    def _activate(self, logits: Tensor) -> Tensor:
+        """Return maps: probabilities, or the network's own values where it predicts others."""
+        if not self.image.get("output"):
+            return logits.sigmoid()
+        names = self.maps
+        if "probability" in names:
+            number = names.index("probability")
+            logits[:, number] = logits[:, number].sigmoid()
+        return logits
 
 
 def _check_same_windows(one: Checkpoint, other: Checkpoint) -> None:
     """Refuse an ensemble whose networks take different windows."""
-    keys = ["spatial_dims", "channels", "patch_size", "heads", "zoom", "preparation"]
+    keys = ["spatial_dims", "channels", "patch_size", "heads", "output", "zoom", "preparation"]
     if one.image.get("preparation"):
         keys.append("normalization")  # a preparation follows it
     different = [

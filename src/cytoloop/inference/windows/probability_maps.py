@@ -49,7 +49,7 @@ def predict_maps(
     storage : VolumeStorage
         Keeps the maps. Planes that a stopped run left there are not predicted again.
     dtype : str
-        ``uint8`` (0..255 for 0..1) or ``float16`` (0..1).
+        Of probabilities: ``uint8`` (0..255 for 0..1) or ``float16`` (0..1).
     progress : callable
 
     Returns
@@ -57,6 +57,7 @@ def predict_maps(
     dict of str to Volume
         ([Z,] Y, X) each. All 0 for an image of one grey level.
     """
+    dtype = predictor.map_dtype(dtype)
     maps = {key: storage.create(key, pixels.shape, dtype) for key in predictor.maps}
     levels = predictor.measure_intensity(name, pixels)
     if levels is None:
@@ -160,19 +161,27 @@ def resample_to_training(pixels: Pixels, predictor: Predictor, resample: bool) -
 def resample_to_image(
     maps: Mapping[str, Volume], shape: tuple[int, ...], storage: VolumeStorage
 ) -> ProbabilityMaps:
-    """Return maps on the grid of the image."""
+    """Return maps on the grid of the image; objects keep their numbers."""
     return {name: _resample(name, volume, shape, storage) for name, volume in maps.items()}
 
 
 def _resample(name: str, volume: Volume, shape: tuple[int, ...], storage: VolumeStorage) -> Volume:
     if tuple(volume.shape) == tuple(shape):
         return volume
-    source = ResampledPixels(_VolumePixels(volume), shape)
     resampled = storage.create(f"{name}_resampled", shape, volume.dtype)
+    if name == "labels":
+        planes, *rest = (
+            (np.arange(new) * 2 + 1) * old // (2 * new)  # the nearest voxel centre
+            for new, old in zip(shape, volume.shape, strict=True)
+        )
+        for number, plane in enumerate(planes):
+            resampled[number] = np.asarray(volume[int(plane)])[np.ix_(*rest)]
+        return resampled
+    source = ResampledPixels(_VolumePixels(volume), shape)
     for start in range(0, shape[0], _PLANES):
         box = (slice(start, min(start + _PLANES, shape[0])), *(slice(0, n) for n in shape[1:]))
-        planes = source.read(box)[0]
-        resampled[box] = np.rint(planes) if volume.dtype == np.uint8 else planes
+        values = source.read(box)[0]
+        resampled[box] = np.rint(values) if volume.dtype == np.uint8 else values
     return resampled
 
 

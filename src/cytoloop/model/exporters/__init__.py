@@ -81,6 +81,12 @@ def export_model(
             f"was trained on images zoomed by {checkpoint.image['zoom']}, which no format states",
             "Give its users the checkpoint itself.",
         )
+    if output_kind := checkpoint.image.get("output"):
+        raise ModelError(
+            str(checkpoint.path),
+            f"predicts {output_kind}, not a probability, which no format states",
+            "Give its users the checkpoint itself.",
+        )
     check_output(output, overwrite)
     try:
         with replacing_folder(output) as temporary:

@@ -17,6 +17,7 @@ from cytoloop.errors import ModelError, join_names
 from cytoloop.model.architecture import describe
 from cytoloop.model.importers.config_references import lookup
 from cytoloop.model.importers.cytodl_folder import FILES, find_file
+from cytoloop.model.importers.cytodl_heads import read_heads
 from cytoloop.model.importers.cytodl_transforms import (
     find_normalization,
     find_zoom,
@@ -41,8 +42,6 @@ CONFIG_KEY = "cytodl_config"
 
 _CONFIGS = ("train_config.yaml", ".hydra/config.yaml")
 """Configs of a training: that of Segmenter ML, and that of Hydra."""
-_HEADS = ("BaseHead", "MaskHead")
-"""Heads without layers: they return the network's output as logits."""
 _DEFAULT_PATCH = {2: [64, 64], 3: [16, 64, 64]}
 
 
@@ -58,8 +57,8 @@ def read(path: Path, content: Any) -> ImportedModel:
     Raises
     ------
     ModelError
-        Not a segmentation model, heads with layers, image transforms without an equal rule, an
-        unknown architecture, or a config that is refused.
+        A model without an equal form here, heads with layers, image transforms without an equal
+        rule, an unknown architecture, or a config that is refused.
     """
     config, config_file = content.get(CONFIG_KEY), path
     if not isinstance(config, Mapping):
@@ -86,8 +85,9 @@ def read(path: Path, content: Any) -> ImportedModel:
         )
     where = str(config_file) if source == str(config_file) else str(path)
     network = check_network(where, backbone)
-    softmax = _check_heads(where, find("task_heads"))
-    network, weights = to_one_logit(where, network, weights, softmax)
+    heads = read_heads(where, find("task_heads"), network)
+    if heads.output is None:
+        network, weights = to_one_logit(where, network, weights, heads.softmax)
     patch = find("inference_args.roi_size") or lookup(config, "data._aux.patch_shape")
     if patch is None:
         sides = _DEFAULT_PATCH[int(network["spatial_dims"])]
@@ -107,7 +107,8 @@ def read(path: Path, content: Any) -> ImportedModel:
         )
     channel, dims = trained_channel(config), int(network["spatial_dims"])
     zoom = find_zoom(config, dims)
-    known = {"zoom": zoom} if zoom else {}
+    known: dict[str, Any] = {"zoom": zoom} if zoom else {}
+    known |= heads.image_settings()
     return ImportedModel(
         weights={f"backbone.{name}": value for name, value in weights.items()},
         backbone=network,
@@ -145,40 +146,6 @@ def _network_weights(path: Path, state: Mapping[Any, Any]) -> dict[str, Tensor]:
             "Only CytoDL models whose heads have no layers are loaded: BaseHead, MaskHead.",
         )
     return weights
-
-
-def _check_heads(where: str, heads: Any) -> bool:
-    """Return whether the heads are trained with softmax; raise unless they all segment.
-
-    Raises
-    ------
-    ModelError
-        All heads that do not segment, or a mix of sigmoid and softmax.
-    """
-    problems, softmax = [], set()
-    for name, head in heads.items() if isinstance(heads, Mapping) else ():
-        head = head if isinstance(head, Mapping) else {}
-        kind = str(head.get("_target_", "")).rpartition(".")[2]
-        if kind not in _HEADS:
-            problems.append(f"head {name!r} is a {kind[:80]!r}, expected {' or '.join(_HEADS)}")
-        loss = head.get("loss")
-        loss = loss if isinstance(loss, Mapping) else {}
-        loss_class = str(loss.get("_target_", "")).rpartition(".")[2]
-        softmax.add(loss.get("softmax") is True or loss_class == "CrossEntropyLoss")
-        if not (any(softmax) or loss.get("sigmoid") is True or loss_class == "BCEWithLogitsLoss"):
-            problems.append(
-                f"head {name!r} was trained by {loss_class[:80] or 'an unknown loss'}, expected a "
-                "loss with sigmoid or softmax"
-            )
-    if len(softmax) > 1:
-        problems.append("some heads were trained with sigmoid and some with softmax")
-    if problems:
-        raise ModelError(
-            where,
-            problems,
-            "Only segmentation models are loaded; predict with `python -m cyto_dl.eval`.",
-        )
-    return True in softmax
 
 
 def _whole_number(value: Any) -> int:

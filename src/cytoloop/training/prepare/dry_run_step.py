@@ -15,7 +15,7 @@ from cytoloop.inference.postprocess.segment_maps import segment_maps
 from cytoloop.inference.postprocess.settings import PostprocessSettings
 from cytoloop.inference.postprocess.training_facts import TrainingFacts
 from cytoloop.inference.volume_storage import VolumeStorage
-from cytoloop.inference.windows.predictor import map_names
+from cytoloop.inference.windows.map_names import map_names
 from cytoloop.intensity.preparation import Preparation
 from cytoloop.model.architecture import build_architecture
 from cytoloop.model.gathered_loss import GatheredLoss, neighbours_error
