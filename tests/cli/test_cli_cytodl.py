@@ -37,7 +37,6 @@ def test_output_sets_the_output_folder_of_cytodl() -> None:
         ("private/mnist_so2", "escnn"),
         ("contrastive/vicreg", "needs torchvision"),
         ("classification/per_timepoint", "returns no images"),
-        ("im2im/segmentation_array", "takes arrays"),
     ],
 )
 def test_experiments_that_do_not_run_are_refused(name: str, reason: str) -> None:

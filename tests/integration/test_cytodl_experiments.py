@@ -6,6 +6,7 @@ import csv
 import importlib.util
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,8 +14,10 @@ import tifffile
 from conftest import make_blobs, write_tiff
 from mlflow import MlflowClient
 
+import cytoloop
 from cytoloop.__main__ import main
 from cytoloop.cli.cytodl_experiments import config_folder
+from cytoloop.errors import ManifestError
 from cytoloop.manifest import read_manifest
 
 EPOCH = ["trainer.accelerator=cpu", "trainer.max_epochs=1", "data.num_workers=0"]
@@ -98,9 +101,6 @@ def test_every_image_experiment_composes_of_cytodl_groups(
     words = [f"experiment=im2im/{experiment}", "spatial_dims=3", "output=out", "--cfg", "job"]
     status = main(["train", *words])
     text = capfd.readouterr()
-    if experiment == "segmentation_array":
-        assert status == 2 and "takes arrays" in text.err
-        return
     assert status == 0, text.err
     assert "RichProgressBar" in text.out and "CSVLogger" in text.out  # CytoDL's default groups
     assert "output_dir: ${hydra:runtime.output_dir}" in text.out
@@ -192,3 +192,47 @@ def test_segmentation_plugin_trains_resumes_and_predicts(dims: int, project: Pat
     assert main(["predict", *words]) == 0
     (found,) = (project / "predictions/probability").glob("*.tif")
     assert tifffile.imread(found).shape == shape
+
+
+def make_arrays(count: int) -> list[dict[str, np.ndarray]]:
+    pairs = [make_blobs((8, 32, 32), 5, seed=seed) for seed in range(count)]
+    return [{"raw": raw[None].astype(np.float32), "seg": seg[None]} for raw, seg in pairs]
+
+
+@pytest.mark.slow
+def test_arrays_and_files_train_in_python(project: Path) -> None:
+    keys = {"trainer": "cpu", "trainer.max_epochs": 1, PATCH: [4, 16, 16], "callbacks": "default"}
+    keys |= {"model.backbone.filters": [4, 8, 16], "~callbacks.model_summary": None}
+    arrays = {"train": make_arrays(2), "val": make_arrays(1)}
+    name = "im2im/segmentation_array"
+    found = cytoloop.train(arrays, experiment=name, output="out", **keys)
+    check_run(project / "out")
+    assert found.checkpoint == project / "out/checkpoints/best.ckpt" and found.scores
+    image = arrays["val"][0]["raw"][0]
+    assert cytoloop.predict(image, found.checkpoint).probability.shape == image.shape
+
+    data = plugin_images(project / "data", (64, 64))
+    files = {"data.path": data, "data.num_workers": 0, PATCH: [32, 32], "spatial_dims": 2}
+    keys |= files | {"model._aux.filters": keys.pop("model.backbone.filters")}
+    keys["trainer.accelerator"] = "cpu"
+    del keys["trainer"]
+    found = cytoloop.train(experiment="im2im/segmentation_plugin", output="files", **keys)
+    assert found.checkpoint.is_file()
+
+
+@pytest.mark.parametrize(
+    ("arrays", "problem"),
+    [
+        (None, "a command cannot pass"),
+        ({"train": make_arrays(1)}, "no images for 'val'"),
+        ({"train": make_arrays(1), "valid": []}, "'valid' is not one of train, val"),
+        ({"train": [np.zeros((1, 8, 8))], "val": make_arrays(1)}, "expected a mapping of key"),
+        ({"train": [{"raw": np.zeros(3)}], "val": make_arrays(1)}, r"raw: float64 \[3\], expected"),
+    ],
+)
+def test_wrong_arrays_are_refused_before_a_run_opens(
+    arrays: Any, problem: str, project: Path
+) -> None:
+    with pytest.raises(ManifestError, match=problem):
+        cytoloop.train(arrays, experiment="im2im/segmentation_array", output="out", trainer="cpu")
+    assert not (project / "mlflow.db").exists()

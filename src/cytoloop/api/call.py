@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from cytoloop.api.overrides import to_overrides
 from cytoloop.api.state import log_file, restored_state
 from cytoloop.cli.app import (
+    Primary,
     StoppedError,
     check_config,
     composition_errors,
@@ -17,7 +18,6 @@ from cytoloop.cli.app import (
     find_primary,
 )
 from cytoloop.cli.reports import find_user_error
-from cytoloop.errors import ConfigError
 
 Result = TypeVar("Result")
 
@@ -34,7 +34,12 @@ def isolated_call() -> Iterator[None]:
         yield
 
 
-def call_verb(verb: str, keys: Mapping[str, Any], function: Callable[[Any], Result]) -> Result:
+def call_verb(
+    verb: str,
+    keys: Mapping[str, Any],
+    function: Callable[[Any], Result],
+    variants: Mapping[str, Callable[[Any], Result]] | None = None,
+) -> Result:
     """Compose the config of a verb, call a function with it, and return the function's result.
 
     Parameters
@@ -45,6 +50,9 @@ def call_verb(verb: str, keys: Mapping[str, Any], function: Callable[[Any], Resu
         See `cytoloop.api.overrides.to_overrides`.
     function : callable
         Takes the composed config.
+    variants : mapping of str to callable, optional
+        Functions for other primary configs of the verb, by their module in
+        `cytoloop.cli.commands`.
 
     Raises
     ------
@@ -57,14 +65,10 @@ def call_verb(verb: str, keys: Mapping[str, Any], function: Callable[[Any], Resu
         words = to_overrides(verb, keys)
         with composition_errors(verb, words):
             words = expand_words(verb, words)
-            if find_primary(verb, words).command != verb:
-                raise ConfigError(
-                    "experiment",
-                    "is CytoDL's, which has no Python function here",
-                    "Use the command `cytoloop train experiment=...`.",
-                )
-        with composition_errors(verb, words):
-            outcome = _compose_and_call(verb, words, function)
+            primary = find_primary(verb, words)
+        function = (variants or {}).get(primary.command, function)
+        with composition_errors(verb, words, primary):
+            outcome = _compose_and_call(verb, words, primary, function)
         if not isinstance(outcome, Exception):
             return outcome
         if isinstance(outcome, StoppedError):
@@ -73,7 +77,7 @@ def call_verb(verb: str, keys: Mapping[str, Any], function: Callable[[Any], Resu
 
 
 def _compose_and_call(
-    verb: str, words: list[str], function: Callable[[Any], Result]
+    verb: str, words: list[str], primary: Primary, function: Callable[[Any], Result]
 ) -> Result | Exception:
     """Return the result or the exception of the function.
 
@@ -96,8 +100,8 @@ def _compose_and_call(
         except Exception as error:
             outcomes.append(error)
 
-    with initialize_config_module("cytoloop.configs", verb, version_base="1.3"):
-        config = compose(verb, words, return_hydra_config=True)
+    with initialize_config_module(primary.module, verb, version_base="1.3"):
+        config = compose(primary.config, words, return_hydra_config=True)
         no_callbacks: Any = Callback()
         context = HydraContext(GlobalHydra.instance().config_loader(), no_callbacks)
         run_job(job, config, "hydra.run.dir", None, context, configure_logging=False)

@@ -11,7 +11,7 @@ the command line.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
@@ -25,6 +25,7 @@ from cytoloop.api.results import (
     TrainResult,
 )
 from cytoloop.cli.config_errors import missing_keys_error
+from cytoloop.errors import ConfigError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -82,13 +83,16 @@ def check(**keys: Any) -> CheckResult:
     return call_verb("check", keys, run)
 
 
-def train(**keys: Any) -> TrainResult:
+def train(arrays: Mapping[str, Sequence[Any]] | None = None, **keys: Any) -> TrainResult:
     """Train or fine-tune a model, or resume a training.
 
     The state of the random number generators is restored afterwards.
 
     Parameters
     ----------
+    arrays : mapping of str to sequence, optional
+        Images of a CytoDL experiment that takes arrays (``im2im/segmentation_array``): split
+        (``train``, ``val``) to images, each a mapping of key to array (C, [Z,] Y, X).
     **keys
         ``experiment``, ``data.path``, ``output``, ``budget_minutes``, ``init_from`` ...; see
         ``cytoloop train --help``.
@@ -104,14 +108,25 @@ def train(**keys: Any) -> TrainResult:
     import cytoloop.rounds.run_training  # noqa: F401
     from cytoloop.api.state import restored_torch_state
     from cytoloop.cli.commands.train import train_model
+    from cytoloop.cli.commands.train_cytodl import train_experiment
 
     def run(cfg: Any) -> TrainResult:
-        found = train_model(cfg)
-        folder = Path(cfg.paths.output_dir).absolute()
-        return TrainResult(found.run_id, found.checkpoint.absolute(), found.scores, folder)
+        if arrays is not None:
+            raise ConfigError(
+                "arrays", "our recipes take files", "Write the images, and use cytoloop.curate."
+            )
+        return _train_result(cfg, train_model(cfg))
+
+    def run_cytodl(cfg: Any) -> TrainResult:
+        return _train_result(cfg, train_experiment(cfg, arrays))
 
     with restored_torch_state():
-        return call_verb("train", keys, run)
+        return call_verb("train", keys, run, {"train_cytodl": run_cytodl})
+
+
+def _train_result(cfg: Any, found: Any) -> TrainResult:
+    folder = Path(cfg.paths.output_dir).absolute()
+    return TrainResult(found.run_id, found.checkpoint.absolute(), found.scores, folder)
 
 
 @overload

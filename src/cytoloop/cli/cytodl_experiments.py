@@ -25,10 +25,6 @@ _NOT_SET = "MUST_OVERRIDE"
 
 _TRAIN_THERE = "Train it with `python -m cyto_dl.train` in an environment with these packages."
 _REFUSED = {
-    "im2im/segmentation_array": (
-        "takes arrays, which a command cannot pass",
-        "Use experiment=im2im/segmentation with a CSV of files, or CytoDL's Python API.",
-    ),
     "classification/": (
         "CytoDL's classification of tracks returns no images, so nothing here can use it",
         "Train it with `python -m cyto_dl.train`.",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,12 @@ from cytoloop.tracking.run import closing_run
 from cytoloop.training.checkpoint_io import find_last_checkpoint
 from cytoloop.training.cytodl import fit_cytodl
 from cytoloop.training.cytodl_checks import check_accelerator, check_packages, select_loggers
-from cytoloop.training.cytodl_data import CytoDLData, read_cytodl_data
+from cytoloop.training.cytodl_data import (
+    CytoDLData,
+    describe_arrays,
+    read_cytodl_data,
+    takes_arrays,
+)
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +44,8 @@ class PreparedExperiment:
     task : str
         Name of the experiment, for the tag ``cytoloop.task``.
     tracking_uri : str or None
+    arrays : mapping of str to sequence, or None
+        Images in memory by split, of an experiment that takes arrays.
     """
 
     cfg: DictConfig
@@ -46,6 +53,7 @@ class PreparedExperiment:
     parent: LocatedCheckpoint | None
     task: str
     tracking_uri: str | None
+    arrays: Mapping[str, Sequence[Any]] | None = None
 
 
 @dataclass(frozen=True)
@@ -57,15 +65,17 @@ class CytoDLResult:
     checkpoint: Path
 
 
-def prepare_cytodl(cfg: DictConfig, task: str) -> PreparedExperiment:
-    """Check an experiment before anything is spent.
+def prepare_cytodl(
+    cfg: DictConfig, task: str, arrays: Mapping[str, Sequence[Any]] | None = None
+) -> PreparedExperiment:
+    """Check an experiment before anything is spent; see `PreparedExperiment`.
 
     Raises
     ------
     ConfigError
         It needs hardware, a package or a network that is missing.
     ManifestError
-        The data set lacks columns or files.
+        The data set lacks columns or files, or arrays are missing.
     ModelError
         There is no checkpoint to start from.
     """
@@ -73,13 +83,16 @@ def prepare_cytodl(cfg: DictConfig, task: str) -> PreparedExperiment:
     uri = OmegaConf.select(cfg, "logger.mlflow.tracking_uri")
     OmegaConf.update(cfg, "logger", select_loggers(cfg), merge=False, force_add=True)
     plain: Any = OmegaConf.to_container(cfg, resolve=True)
-    data = read_cytodl_data(plain["data"])
+    if arrays is not None or takes_arrays(plain["data"]):
+        data = describe_arrays(plain["data"], arrays)
+    else:
+        data = read_cytodl_data(plain["data"])
     check_packages(plain)
     start = plain.get("checkpoint") or {}
     parent = locate_checkpoint(start["ckpt_path"], uri) if start.get("ckpt_path") else None
     if parent is not None:
         start["ckpt_path"] = str(parent.path)
-    return PreparedExperiment(OmegaConf.create(plain), data, parent, task, uri)
+    return PreparedExperiment(OmegaConf.create(plain), data, parent, task, uri, arrays)
 
 
 def run_cytodl(
@@ -109,7 +122,7 @@ def run_cytodl(
         )
         OmegaConf.save(cfg, output / CONFIG_FILE)
         logger = RunLogger(known.tracking_uri, str(cfg.experiment_name), tracked.run_id)
-        scores = fit_cytodl(cfg, output, logger, last)
+        scores = fit_cytodl(cfg, output, logger, last, known.arrays)
     return CytoDLResult(tracked.run_id, scores, best)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -26,6 +26,7 @@ from cytoloop.training.callbacks.progress import Progress
 from cytoloop.training.callbacks.tolerant_checkpoint import TolerantModelCheckpoint
 from cytoloop.training.checkpoint_io import AtomicCheckpointIO
 from cytoloop.training.cytodl_checks import runs_test_stage
+from cytoloop.training.cytodl_data import LOADERS
 from cytoloop.training.cytodl_transforms import replace_transforms
 from cytoloop.training.fit import Parts, runnable
 from cytoloop.training.stopping import SaveOnStop, clean_stop
@@ -52,8 +53,38 @@ class KeepConfig(Callback):
         checkpoint[CONFIG_KEY] = self.config
 
 
+class ArrayData(LightningDataModule):
+    """Loaders of images in memory.
+
+    Parameters
+    ----------
+    loaders : mapping of str to DataLoader
+        By split: ``train``, ``val``, ``test``.
+    """
+
+    def __init__(self, loaders: Mapping[str, Any]) -> None:
+        super().__init__()
+        self.loaders = loaders
+
+    def train_dataloader(self) -> Any:
+        """Return the loader of the training images."""
+        return self.loaders["train"]
+
+    def val_dataloader(self) -> Any:
+        """Return the loader of the validation images."""
+        return self.loaders["val"]
+
+    def test_dataloader(self) -> Any:
+        """Return the loader of the test images."""
+        return self.loaders["test"]
+
+
 def fit_cytodl(
-    cfg: DictConfig, output: Path, logger: Logger, last: Path | None = None
+    cfg: DictConfig,
+    output: Path,
+    logger: Logger,
+    last: Path | None = None,
+    arrays: Mapping[str, Sequence[Any]] | None = None,
 ) -> dict[str, float]:
     """Train a CytoDL experiment.
 
@@ -67,6 +98,8 @@ def fit_cytodl(
         Logs beside the loggers of the experiment.
     last : Path, optional
         The checkpoint to resume from.
+    arrays : mapping of str to sequence, optional
+        Images in memory, see `cytoloop.training.cytodl_data.describe_arrays`.
 
     Returns
     -------
@@ -83,7 +116,7 @@ def fit_cytodl(
         if cache:
             cfg = OmegaConf.merge(cfg, {"data": {"cache_dir": cache}})  # type: ignore[assignment]
         try:
-            parts = build_cytodl(cfg, output, logger)
+            parts = build_cytodl(cfg, output, logger, arrays)
             ckpt_path = _load_weights(parts.model, cfg, last)
             parts.trainer.fit(parts.model, datamodule=parts.data, ckpt_path=ckpt_path)
             best: Any = getattr(parts.trainer.checkpoint_callback, "best_model_score", None)
@@ -99,7 +132,12 @@ def fit_cytodl(
     return scores
 
 
-def build_cytodl(cfg: DictConfig, output: Path, logger: Logger) -> Parts:
+def build_cytodl(
+    cfg: DictConfig,
+    output: Path,
+    logger: Logger,
+    arrays: Mapping[str, Sequence[Any]] | None = None,
+) -> Parts:
     """Build data module, model, callbacks, loggers and trainer in the order of `cyto_dl.train`."""
     plain: Any = OmegaConf.to_container(cfg, resolve=True)
     quiet_libraries()
@@ -113,7 +151,11 @@ def build_cytodl(cfg: DictConfig, output: Path, logger: Logger) -> Parts:
         cfg.data.batch_size = 1
     data_cfg: Any = OmegaConf.to_object(cfg.data)
     replace_transforms(data_cfg)
+    for split, images in (arrays or {}).items():
+        data_cfg[split + LOADERS]["data"] = list(images)
     data: Any = instantiate(data_cfg)
+    if arrays:
+        data = ArrayData({name.removesuffix(LOADERS): loader for name, loader in data.items()})
     if not isinstance(data, LightningDataModule):
         raise ConfigError(
             "data", f"is a {type(data).__name__}, expected a data module", "Choose another data=."

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from cytoloop.errors import ManifestError, truncate_lines
 from cytoloop.io.digest import file_hash
@@ -16,6 +18,8 @@ _SPLITS = ("train", "val", "test", "predict")
 """CytoDL's splits; a table belongs to the split that its name starts with."""
 
 _MAX_PROBLEMS = 20
+LOADERS = "_dataloaders"
+"""End of the names of CytoDL's loaders of arrays, ``train_dataloaders`` etc."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +78,64 @@ def read_cytodl_data(data: Mapping[str, Any]) -> CytoDLData:
             "CytoDL reads absolute paths, or paths relative to the working folder.",
         )
     return CytoDLData(path, tables, digest.hexdigest(), counts)
+
+
+def takes_arrays(data: Mapping[str, Any]) -> bool:
+    """Return whether the config ``data`` of an experiment makes loaders of arrays."""
+    return any(str(name).endswith(LOADERS) for name in data)
+
+
+def describe_arrays(
+    data: Mapping[str, Any], arrays: Mapping[str, Sequence[Any]] | None
+) -> CytoDLData:
+    """Return the description of the images of an experiment that takes arrays.
+
+    Parameters
+    ----------
+    data : mapping
+        The resolved config ``data`` of the experiment.
+    arrays : mapping of str to sequence of mapping
+        Split (``train``, ``val``) to images; an image maps a key of the experiment (``raw``,
+        ``seg``) to an array (C, [Z,] Y, X).
+
+    Raises
+    ------
+    ManifestError
+        Arrays are missing, or the experiment takes tables.
+    """
+    splits = [str(name).removesuffix(LOADERS) for name in data if str(name).endswith(LOADERS)]
+    if not splits:
+        raise ManifestError(
+            "arrays", "the experiment takes a table of files", "Give data.path instead."
+        )
+    if arrays is None:
+        raise ManifestError(
+            "data",
+            "the experiment takes arrays, which a command cannot pass",
+            "In Python: cytoloop.train(experiment=..., arrays={'train': [{'raw': ..., 'seg': "
+            "...}], 'val': [...]}). For files: experiment=im2im/segmentation.",
+        )
+    problems = [f"no images for {split!r}" for split in splits if not arrays.get(split)]
+    problems += [f"{split!r} is not one of {', '.join(splits)}" for split in {*arrays} - {*splits}]
+    digest = hashlib.sha256()
+    for split in splits:
+        for number, image in enumerate(arrays.get(split) or ()):
+            if not isinstance(image, Mapping) or not image:
+                problems.append(f"{split}, image {number}: expected a mapping of key to array")
+                continue
+            for key, values in image.items():
+                values = np.asarray(values)
+                if values.dtype == object or values.ndim not in (3, 4):
+                    shape = f"{values.dtype} {list(values.shape)}"
+                    problems.append(
+                        f"{split}, image {number}, {key}: {shape}, expected numbers (C, [Z,] Y, X)"
+                    )
+                digest.update(f"{split}.{number}.{key}={values.dtype}{values.shape};".encode())
+                digest.update(np.ascontiguousarray(values).data if values.size else b"")
+    if problems:
+        raise ManifestError("arrays", truncate_lines(problems, _MAX_PROBLEMS), "")
+    counts = {split: len(arrays[split]) for split in splits}
+    return CytoDLData(Path("arrays"), (), digest.hexdigest(), counts)
 
 
 def _read_table(
