@@ -311,8 +311,8 @@ sys.exit(main(sys.argv[1:]))
 
 
 def waited(ready: Callable) -> Any:
-    """Wait up to two minutes until a function returns something true; return that."""
-    for _ in range(1200):
+    """Wait up to five minutes until a function returns something true; return that."""
+    for _ in range(3000):
         if found := ready():
             return found
         time.sleep(0.1)

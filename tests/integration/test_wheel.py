@@ -47,8 +47,10 @@ def run(environment: Path, tmp_path: Path) -> Run:
     """Return a function that runs Python in the new environment, in an empty folder."""
 
     def run_python(*words: str, status: int = 0) -> str:
+        """Run without a home folder that can be written."""
         hidden = ("PYTHONPATH", "VIRTUAL_ENV", "MLFLOW_TRACKING_URI", "CYTOLOOP_TEST_DATA")
         clean = {k: v for k, v in os.environ.items() if k not in hidden}
+        clean["HOME"] = f"{os.devnull}/home"
         command = [str(environment), *words]
         done = subprocess.run(command, cwd=tmp_path, env=clean, capture_output=True, text=True)
         text = done.stdout + done.stderr

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,6 +24,7 @@ from cytoloop.tracking.lock import (
     list_processes,
     lock_devices,
     lock_training,
+    state_folder,
 )
 from cytoloop.tracking.output_folder import write_final_scores
 from cytoloop.tracking.resume import add_training_folder
@@ -135,6 +137,17 @@ def write_progress(folder: Path, *lines: dict[str, object]) -> None:
 
 STEP = {"event": "step", "epoch": 1, "step": 20, "loss": 0.5, "spent": 0.4, "seconds_left": 120}
 CHECK = {"event": "validation", "epoch": 1, "step": 24, "scores": {"val/dice": 0.8}, "spent": 0.5}
+
+
+def test_locks_lie_in_the_temporary_folder_where_no_home_can_be_written(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in ("CYTOLOOP_STATE", "XDG_STATE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert state_folder() == tmp_path / ".local/state/cytoloop"
+    monkeypatch.setenv("HOME", f"{os.devnull}/home")
+    assert state_folder().parent == Path(tempfile.gettempdir())
 
 
 def test_status_reads_the_files_of_trainings(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
@@ -66,12 +67,21 @@ class TrainingProcess:
 
 
 def state_folder() -> Path:
-    """Return the folder of the locks: ``CYTOLOOP_STATE``, else the user's folder for state."""
+    """Return the folder of the locks: ``CYTOLOOP_STATE``, else the user's folder for state.
+
+    Where no home folder can be written, as in many containers, it is in the folder for temporary
+    files.
+    """
     given = os.environ.get("CYTOLOOP_STATE")
     if given:
         return Path(given)
     home = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
-    return Path(home).expanduser() / "cytoloop"
+    folder = Path(home).expanduser() / "cytoloop"
+    present = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    if present.is_dir() and os.access(present, os.W_OK):
+        return folder
+    user = os.getuid() if hasattr(os, "getuid") else os.environ.get("USERNAME", "")
+    return Path(tempfile.gettempdir()) / f"cytoloop-{user}"
 
 
 @contextmanager
