@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 
 from cytoloop.errors import MissingPackageError
 from cytoloop.extras import import_extra
@@ -60,3 +62,26 @@ def test_conda_environment_and_citation_fit_the_project() -> None:
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
     assert str(citation["version"]) == __version__
     assert citation["authors"] == [{"name": "The CytoLoop developers"}]
+
+
+def test_of_cytodls_main_branch_only_the_pin_of_mlflow_conflicts() -> None:
+    theirs = {"torch": ">=2.5", "numpy": "<2", "mlflow": "<3", "python": ">=3.10,<3.13"}
+    needed = [Requirement(one) for one in PROJECT["dependencies"]]
+    ours = {one.name: one.specifier for one in needed if one.name in theirs}
+    ours["python"] = SpecifierSet(PROJECT["requires-python"])
+    versions = {
+        "torch": ("2.8", "2.13"),
+        "numpy": ("1.26", "2.4"),
+        "mlflow": ("2.22.5", "3.17"),
+        "python": ("3.11", "3.12", "3.14"),
+    }
+    both = {
+        name: [one for one in given if one in ours[name] and one in SpecifierSet(theirs[name])]
+        for name, given in versions.items()
+    }
+    assert both == {
+        "torch": ["2.8", "2.13"],
+        "numpy": ["1.26"],
+        "mlflow": [],
+        "python": ["3.11", "3.12"],
+    }
