@@ -240,7 +240,8 @@ def test_own_network_predicts_where_it_is_trusted(
         monkeypatch.setenv("CYTOLOOP_TRUST", "my_lab, other")
         assert run(*words, f"output=p_{by}") == 0
     else:
-        assert run(*words, f"output=p_{by}", "trust=[my_lab]") == 0
+        words += ["trust=[my_lab]", "workers=2"]  # the processes trust it too
+        assert run(*words, f"output=p_{by}") == 0
     scores = ["evaluate", f"predictions=p_{by}/predictions.csv", "truth=dataset/train.csv"]
     assert run(*scores, f"output=e_{by}") == 0
 
@@ -256,7 +257,8 @@ def test_own_network_resumes_and_is_fine_tuned(trained: Path, project: Path) -> 
 
 @pytest.mark.parametrize(
     ("form", "status", "found"),
-    [("torchscript", 0, ""), ("folder", 2, "is a network of your own"),
+    [("torchscript", 0, ""), ("onnx", 0, ""), ("pt2", 0, ""), ("bioimageio", 0, ""),
+     ("folder", 2, "is a network of your own"),
      ("cytodl", 2, "is a network of your own")],
 )  # fmt: skip
 def test_own_network_is_exported_or_refused_in_one_sentence(
@@ -264,6 +266,7 @@ def test_own_network_is_exported_or_refused_in_one_sentence(
     form: str, status: int, found: str,
 ) -> None:  # fmt: skip
     words = ["models", "export", f"checkpoint={trained}/checkpoints/best.ckpt", "trust=[my_lab]"]
+    words += ["about.license=MIT", "about.authors=[Ann]"] if form == "bioimageio" else []
     assert run(*words, f"format={form}", f"output=x_{form}") == status
     assert found in capfd.readouterr().err
     assert (project / f"x_{form}").exists() == (status == 0)

@@ -28,7 +28,7 @@ from cytoloop.inference.windows.sliding_window import sliding_window_inference
 from cytoloop.instances.blocks import Blocks, Box
 from cytoloop.intensity.normalization import IntensityStats
 from cytoloop.io.read import read_header
-from cytoloop.workers.cluster import connect, result_of, submit_all
+from cytoloop.workers.cluster import connect, result_of, submit, submit_all
 
 BLOCK = (64, 512, 512)
 """Voxels of a block: whole chunks, so that no two workers write the same chunk."""
@@ -100,7 +100,7 @@ def _predict_in_blocks(
             dtype = predictor.map_dtype(settings.output.probability_dtype)
             maps[key] = storage.create(key, pixels.shape, dtype)
             storage.record_progress(key, storage.progress(key))  # keep it after an interruption
-        measured = client.submit(_measure_intensity, task, model, settings, pure=False)
+        measured = submit(client, _measure_intensity, task, model, settings)
         levels = result_of(measured, task.row.id)
         if levels is not None:  # an image of one grey level stays 0
             layout = predictor.layout(pixels.shape)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -68,6 +68,23 @@ def connect(workers: int, scheduler: str | None) -> Iterator[Any]:
         yield client
 
 
+def submit(client: Any, function: Callable[..., Any], *arguments: Any) -> Any:
+    """Return the future of a task; parameters as in `submit_all`."""
+    return client.submit(_run_task, function, arguments, pure=False)
+
+
+def _run_task(function: Callable[..., Any], arguments: Sequence[Any]) -> Any:
+    """Run a task on a worker; lazy arrays that it reads are computed there, in threads.
+
+    Dask would make tasks of them. They wait for a free worker, which a cluster of busy workers
+    does not have.
+    """
+    import dask
+
+    with dask.config.set(scheduler="threads"):
+        return function(*arguments)
+
+
 def submit_all(
     client: Any, function: Callable[..., Any], calls: Mapping[Key, tuple[Any, ...]]
 ) -> Iterator[tuple[Key, Any]]:
@@ -85,9 +102,7 @@ def submit_all(
     """
     from distributed import as_completed
 
-    keys = {
-        client.submit(function, *arguments, pure=False): key for key, arguments in calls.items()
-    }
+    keys = {submit(client, function, *arguments): key for key, arguments in calls.items()}
     for future in as_completed(list(keys)):
         yield keys[future], future
 
