@@ -122,7 +122,7 @@ def test_predict_and_evaluate_by_run_id(project: Path) -> None:
     model = f"checkpoint=runs:/{run_id(project / 'm0')}"
     assert run("predict", model, "input=dataset/test.csv", "output=preds") == 0
     (row,) = rows_of(project / "preds/predictions.csv")
-    assert row["status"] == "done" and row["run_id"] == run_id(project / "m0")
+    assert row["status"] == "done" and row["run_id"] == f"runs:/{run_id(project / 'm0')}"
     for kind in ("probability", "mask", "labels"):
         header = read_header(project / "preds" / row[kind])
         assert header.spatial == (12, 40, 40)

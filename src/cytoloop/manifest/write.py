@@ -42,6 +42,8 @@ def format_spacing(spacing_um: Sequence[float] | None) -> str:
 def _cell(name: str, value: object) -> object:
     """Return the cell of a value; a bare carriage return would end the row."""
     if isinstance(value, str):
-        prefix = PREFIXES.get(name, "") if value else ""
-        return prefix + value.replace("\r\n", "\n").replace("\r", "\n")
+        prefix = PREFIXES.get(name, "")
+        if value and not value.startswith(prefix):
+            value = prefix + value
+        return value.replace("\r\n", "\n").replace("\r", "\n")
     return "" if value is None else value
