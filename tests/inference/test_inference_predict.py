@@ -490,6 +490,7 @@ def test_a_lost_worker_costs_its_block_only(make_model: Callable, place: Path) -
         "e.BLOCK = (16, 256, 256)\n"
     )
     workers: list[subprocess.Popen] = []
+    started = [scheduler]
     try:
         code = setup.read_text() + (
             "import sys; from cytoloop.__main__ import main; sys.exit(main(sys.argv[1:]))"
@@ -500,6 +501,7 @@ def test_a_lost_worker_costs_its_block_only(make_model: Callable, place: Path) -
         with log.open("w") as file:
             command = [sys.executable, "-c", code, "predict", *words]
             run = subprocess.Popen(command, cwd=place, stderr=file)
+        started.append(run)
         waited(lambda: f"no worker at {address} yet" in log.read_text())
         workers += [
             subprocess.Popen(
@@ -521,7 +523,7 @@ def test_a_lost_worker_costs_its_block_only(make_model: Callable, place: Path) -
             one, other = (read_image(place / f"{o}/{kind}/a.ome.zarr").data for o in ("p", "whole"))
             np.testing.assert_array_equal(one, other)
     finally:
-        for process in (*workers, scheduler):
+        for process in (*workers, *started):
             process.kill()
 
 
