@@ -259,6 +259,10 @@ def test_a_model_of_skeletons_finds_the_objects_that_cytodl_finds(
     given |= {name: fields[2 + number].numpy() for number, name in enumerate(offsets)}
     found = label_skeleton_maps(given, PostprocessSettings(), training)["labels"]
     assert (np.asarray(found) == wanted).mean() > 0.999  # CytoDL computes in half precision
+    for rule in ({"command": 1.0}, {"min_size": "many"}):
+        damaged = replace(training, skeleton_rule=rule)
+        with pytest.raises(ModelError, match="its skeleton_rule is"):
+            label_skeleton_maps(given, PostprocessSettings(), damaged)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from cytoloop.errors import ModelError
 from cytoloop.inference.postprocess.settings import PostprocessSettings
 from cytoloop.inference.postprocess.training_facts import TrainingFacts
 from cytoloop.instances.blocks import BLOCK_VOXELS, Blocks, Volume
@@ -36,7 +37,17 @@ def label_skeleton_maps(
     -------
     dict of str to Volume
         ``probability``, and ``labels`` int32: 1..N, 0 = background.
+
+    Raises
+    ------
+    ModelError
+        The rule in the checkpoint is no `SkeletonRule`.
     """
+    try:
+        rule = SkeletonRule(**{name: float(n) for name, n in training.skeleton_rule.items()})
+    except (TypeError, ValueError) as error:
+        found = f"its skeleton_rule is {dict(training.skeleton_rule)!r}"[:200]
+        raise ModelError("model", found, "The file is damaged; use another.") from error
     probability = maps["probability"]
     foreground = np.asarray(probability[...]) > _threshold(probability, settings, training)
     offsets = [np.asarray(maps[name][...]) for name in maps if name.startswith("offset_")]
@@ -44,7 +55,7 @@ def label_skeleton_maps(
         foreground,
         np.asarray(maps["skeleton"][...]),
         np.stack(offsets),
-        SkeletonRule(**training.skeleton_rule),
+        rule,
     )
     return {"probability": probability, "labels": labels}
 
