@@ -21,7 +21,7 @@ endif
 # Without bytecode files each process compiles what it imports anew; torch alone takes seconds.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup upgrade licences demo test test-slow lint bench ui clean
+.PHONY: help setup upgrade licences docs demo test test-slow lint bench ui clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -69,7 +69,10 @@ ui: setup ## the MLflow UI on this folder's runs, or on the demo's
 	cd $(if $(wildcard mlflow.db),.,$(if $(wildcard demo/mlflow.db),demo,.)) && \
 	  $(CURDIR)/$(BIN)/cytoloop ui
 
-licences: setup ## write docs/licences.md from the installed packages
+docs: setup ## the documentation site, into build/site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+licences: setup ## write docs/reference/licences.md from the installed packages
 	$(BIN)/python scripts/licences.py
 
 clean: ## remove the environment, the tools and the demo's output

@@ -1,4 +1,4 @@
-"""Write docs/licences.md: the licence of every package that CytoLoop or an extra asks for.
+"""Write docs/reference/licences.md: licences of the packages that CytoLoop and its extras need.
 
 `make licences` runs it in the clone's environment. Packages that the clone does not
 install are listed with the licence on their project's page.
@@ -12,7 +12,7 @@ import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-TARGET = ROOT / "docs" / "licences.md"
+TARGET = ROOT / "docs" / "reference" / "licences.md"
 HEAD = """# Licences
 
 CytoLoop is BSD-3-Clause. `make licences` writes this table from the metadata of the installed

@@ -25,7 +25,7 @@ from cytoloop.__main__ import main
 from cytoloop.api.overrides import to_overrides, to_text
 from cytoloop.errors import ConfigError, CytoloopError, ImageError, OutputError
 
-DOCS = Path(__file__).parents[1] / "docs" / "python.md"
+DOCS = Path(__file__).parents[1] / "docs" / "reference" / "python.md"
 TINY = {
     "data.path": "dataset",
     "model/size": "small",
@@ -65,7 +65,7 @@ def random_state() -> tuple[Any, ...]:
 
 @pytest.fixture(scope="module")
 def loop(tmp_path_factory: pytest.TempPathFactory, store: str) -> Iterator[dict[str, Any]]:
-    """The variables of the example in docs/python.md after it has run, and states around it."""
+    """The variables of the example in docs/reference/python.md, and states around the run."""
     from conftest import make_images
 
     code = re.findall(r"```python\n(.*?)```", DOCS.read_text(encoding="utf-8"), re.DOTALL)[0]

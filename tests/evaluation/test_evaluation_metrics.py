@@ -29,7 +29,7 @@ from cytoloop.evaluation.summary import run_metrics
 from cytoloop.model.class_scores import ClassCounts
 from cytoloop.training.callbacks.object_scores import logged_scores
 
-DOCS = Path(__file__).parents[2] / "docs/evaluation.md"
+DOCS = Path(__file__).parents[2] / "docs/reference/evaluation.md"
 
 
 def add_metric(monkeypatch: pytest.MonkeyPatch, metric: Metric) -> None:
@@ -121,7 +121,7 @@ def test_entries_are_complete_and_documented() -> None:
             and metric.description
             and metric.group in (*(SEMANTIC, SURFACE, INSTANCE, PROBABILITY),)
         )
-        assert f"`{name}`" in text, f"{name} is missing in docs/evaluation.md"
+        assert f"`{name}`" in text, f"{name} is missing in docs/reference/evaluation.md"
 
 
 def test_columns_of_classes_are_means_and_then_each_class() -> None:

@@ -596,7 +596,7 @@ def test_config_of_the_plugin_is_read(tmp_path: Path, dims: int) -> None:
 
 
 def test_config_in_the_docs_is_read(tmp_path: Path) -> None:
-    text = (Path(__file__).parents[2] / "docs" / "models.md").read_text()
+    text = (Path(__file__).parents[2] / "docs" / "reference" / "models.md").read_text()
     config = json.loads(text.partition("```json")[2].partition("```")[0])
     network = nets.UNet(2, 1, 1, [64, 128, 256, 512], [2, 2, 2], num_res_units=2)
     checkpoint = read_checkpoint(save_pair(tmp_path / "pair", network, **config))

@@ -44,7 +44,7 @@ class Evaluation:
     images : list of ScoredImage
     summary : dict
         ``scored`` and ``unscored`` images, ``mean`` over images, ``groups`` (means of each),
-        ``pooled`` scores, ``intervals``; see docs/evaluation.md.
+        ``pooled`` scores, ``intervals``; see docs/reference/evaluation.md.
     classes : tuple of str
         Names of the classes; empty for an evaluation of objects.
     """

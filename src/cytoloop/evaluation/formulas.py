@@ -10,7 +10,7 @@ The counts of an image are a mapping with these keys:
 
 Counts added up over images give pooled scores. They do not hold ``surface_distance_95`` and
 ``probability_histogram``. A formula returns NaN where the metric is undefined. Sources are in
-docs/evaluation.md.
+docs/reference/evaluation.md.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Registry of metrics: one entry each, which all tables, reports, comparisons and logs follow.
 
-To add a metric, add an entry to `METRICS` and a line to docs/evaluation.md. See
+To add a metric, add an entry to `METRICS` and a line to docs/reference/evaluation.md. See
 `cytoloop.evaluation.formulas` for the counts that a formula can use.
 """
 

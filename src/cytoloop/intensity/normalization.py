@@ -78,10 +78,10 @@ def check_rule(rule: Mapping[str, Any]) -> None:
     """
     problems = [(f"normalization.{key}", problem) for key, problem in rule_problems(rule)]
     if len(problems) == 1:
-        raise ConfigError(*problems[0], "See docs/data.md, `Grey levels`.")
+        raise ConfigError(*problems[0], "See docs/reference/data.md, `Grey levels`.")
     if problems:
         lines = [f"{key} {problem}" for key, problem in problems]
-        raise ConfigError("settings", lines, "See docs/data.md, `Grey levels`.")
+        raise ConfigError("settings", lines, "See docs/reference/data.md, `Grey levels`.")
 
 
 def intensity_statistics(image: np.ndarray, rule: Mapping[str, Any]) -> IntensityStats:

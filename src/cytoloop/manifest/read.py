@@ -73,7 +73,7 @@ def read_manifest(path: str | Path, required: Iterable[str] = ("raw",)) -> Manif
         raise ManifestError(
             str(path),
             f"has no column {', '.join(missing)} (found: {', '.join(columns) or 'none'})",
-            "The first line must name the columns; see docs/manifest.md.",
+            "The first line must name the columns; see docs/reference/manifest.md.",
         )
     root = path.parent.resolve()
     rows = [Row(record, root, number) for number, record in enumerate(records, start=1)]

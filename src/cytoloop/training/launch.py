@@ -22,7 +22,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from cytoloop.errors import ConfigError
 
-_REPAIR = "See docs/training.md, `Several processes`."
+_REPAIR = "See docs/reference/training.md, `Several processes`."
 _MAX_CPU_PROCESSES = 64
 _COMMANDS = ("cytoloop", "cytoloop.__main__")
 

@@ -65,7 +65,7 @@ DEFAULT_LIMITS = {
     "disagreement": Limit("the prediction differs from the segmentation", max=0.5),
     "uncertainty": Limit("the model is uncertain", max=0.5),
 }
-"""All metrics that can have a limit. The source of the numbers: docs/curation.md."""
+"""All metrics that can have a limit. The source of the numbers: docs/reference/curation.md."""
 
 GRADED_METRICS = ("disagreement", "uncertainty")
 """Metrics from 0 to 1 that also add to the priority inside their limits."""

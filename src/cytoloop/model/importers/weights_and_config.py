@@ -1,7 +1,7 @@
 """Weights-and-config importer: weights with a ``config.json``, as the Segmentation module has them.
 
 The module's guide names the two files, but not the keys of the config. Its schema is therefore
-CytoLoop's own, see `docs/models.md`. Unknown keys are refused, because they could change the
+CytoLoop's own, see `docs/reference/models.md`. Unknown keys are refused, because they could change the
 prediction.
 """
 
@@ -158,7 +158,9 @@ def _check_keys(where: Path, config: Mapping[str, Any]) -> None:
         problems.append(f"activation {str(activation)[:60]!r}, expected sigmoid or softmax")
     problems += _image_faults(config)
     if problems:
-        raise ModelError(str(where), problems, "See docs/models.md for the keys of config.json.")
+        raise ModelError(
+            str(where), problems, "See docs/reference/models.md for the keys of config.json."
+        )
 
 
 def _image_faults(config: Mapping[str, Any]) -> list[str]:

@@ -35,7 +35,7 @@ from cytoloop.training.prepare.plan.choice import (
 _MAX_BYTES = 100_000  # a plan has about two thousand
 _HEAD = """\
 # @package _global_
-# Plan: settings chosen from the training images. Rules: docs/training.md.
+# Plan: settings chosen from the training images. Rules: docs/reference/training.md.
 # cytoloop train data.path=... plan={path}
 # Edit any value. A value that you remove is planned again.
 """
