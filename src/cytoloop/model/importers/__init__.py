@@ -90,5 +90,5 @@ def import_model(path: Path, content: Any) -> ImportedModel:
     raise ModelError(
         str(path),
         "is not a checkpoint of CytoLoop or CytoDL, and has no config.json beside it",
-        "See docs/reference/models.md for models that can be loaded, or train one with `cytoloop train`.",
+        "docs/reference/models.md lists models that can be loaded; `cytoloop train` makes one.",
     )

@@ -1,8 +1,8 @@
 """Weights-and-config importer: weights with a ``config.json``, as the Segmentation module has them.
 
 The module's guide names the two files, but not the keys of the config. Its schema is therefore
-CytoLoop's own, see `docs/reference/models.md`. Unknown keys are refused, because they could change the
-prediction.
+CytoLoop's own, see `docs/reference/models.md`. Unknown keys are refused, because they could
+change the prediction.
 """
 
 from __future__ import annotations
