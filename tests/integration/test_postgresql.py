@@ -169,9 +169,7 @@ def test_runs_and_models_in_postgresql(
     assert len(files) > 50 and not [path for path in files if secret.search(path.read_bytes())]
     server.start()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"postgresql://cyto@127.0.0.1:{server.port}/postgres")
-    monkeypatch.setenv(
-        "PGPASSWORD", PASSWORD.replace("%40", "@")
-    )  # as in docs/reference/tracking.md
+    monkeypatch.setenv("PGPASSWORD", PASSWORD.replace("%40", "@"))  # docs/reference/tracking.md
     assert main(["models", "show", "checkpoint=nuclei"]) == 0
     backend = Path(server.data / "base")
     assert not [p for p in backend.rglob("*") if p.is_file() and secret.search(p.read_bytes())]
