@@ -16,7 +16,7 @@ from cytoloop.tracking.output_folder import FINISHED_FILE
 from cytoloop.tracking.resume import add_training_folder, find_run_to_resume
 from cytoloop.tracking.run import closing_run, open_run, start_run
 from cytoloop.tracking.scores import fetch_scores, record_scores
-from cytoloop.tracking.store import connect, tracking_uri
+from cytoloop.tracking.store import connect, ensure_experiment, tracking_uri
 
 
 def test_the_default_store_is_a_file_of_this_folder(
@@ -166,6 +166,19 @@ def test_a_run_is_resumed_by_its_id(project: Path) -> None:
     run.tags({"cytoloop.output": project / "out"})
     assert find_run_to_resume(f"runs:/{run.run_id}") == project / "out"
     assert start_run("exp", "r", run_id=run.run_id).run_id == run.run_id
+
+
+def test_mlflow_opens_the_experiment_on_its_trainings(project: Path) -> None:
+    """New, made by another program without a kind, and with a kind that somebody has chosen."""
+    client = connect(None)
+    client.create_experiment("bare")
+    client.create_experiment("chosen", tags={"mlflow.experimentKind": "genai_development"})
+    kinds = {}
+    for name in ("new", "bare", "chosen"):
+        found = client.get_experiment(ensure_experiment(client, name))
+        kinds[name] = found.tags["mlflow.experimentKind"]
+    trainings = "custom_model_development"
+    assert kinds == {"new": trainings, "bare": trainings, "chosen": "genai_development"}
 
 
 def test_a_deleted_experiment_is_refused(project: Path) -> None:

@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 _DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 _LOCK_TIMEOUT = 120
 """Seconds to wait for another process that creates the tables of the same database."""
+_KIND, _KIND_OF_TRAININGS = "mlflow.experimentKind", "custom_model_development"
+"""The tag by which MLflow's web pages choose what they show of an experiment, and our value."""
 
 
 def tracking_uri(explicit: str | None = None) -> str:
@@ -157,6 +159,9 @@ def quiet_mlflow() -> None:
 def ensure_experiment(client: MlflowClient, name: str) -> str:
     """Return the id of an MLflow experiment; it is created if it does not exist.
 
+    Without a kind, MLflow 3 guesses one from the runs and may open the page for language models.
+    The experiment gets the kind whose page lists trainings, unless somebody has chosen another.
+
     Artifacts of a new experiment go into ``mlartifacts/``: beside a SQLite file; with another
     database, in the current folder. A server chooses its own place.
 
@@ -173,10 +178,13 @@ def ensure_experiment(client: MlflowClient, name: str) -> str:
             f"Restore it (`mlflow experiments restore -x {found.experiment_id}`) or name another.",
         )
     if found is not None:
+        if not found.tags.get(_KIND):
+            client.set_experiment_tag(found.experiment_id, _KIND, _KIND_OF_TRAININGS)
         return str(found.experiment_id)
     location = None
     uri = str(client.tracking_uri)
     if uri.startswith(_DATABASES):
         beside = uri.removeprefix("sqlite:///") if uri.startswith("sqlite:///") else "mlflow.db"
         location = (Path(beside).absolute().parent / "mlartifacts").as_uri()
-    return str(client.create_experiment(name, artifact_location=location))
+    tags = {_KIND: _KIND_OF_TRAININGS}
+    return str(client.create_experiment(name, artifact_location=location, tags=tags))
