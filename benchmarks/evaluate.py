@@ -167,7 +167,7 @@ def main() -> None:
     options = parser.parse_args()
     context = multiprocessing.get_context("spawn")
     rows = []
-    jobs = [(measure, name) for name in METHODS]
+    jobs: list[tuple[Any, Any]] = [(measure, name) for name in METHODS]
     if options.images:
         jobs.append((measure_folder, options.images))
     for work, what in jobs:

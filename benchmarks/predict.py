@@ -175,7 +175,7 @@ def speed(folder: Path, name: str) -> dict[str, float]:
             logits = sliding_window_inference(
                 image, PATCH, 4, lambda x: network(x).float(), OVERLAP, mode="gaussian"
             )
-        found = (torch.sigmoid(logits)[0, 0] * 255).round().to(torch.uint8).numpy()
+        found = (torch.sigmoid(torch.as_tensor(logits))[0, 0] * 255).round().to(torch.uint8).numpy()
         tifffile.imwrite(folder / "monai.tif", found, compression="zlib")
 
     ways: dict[str, Callable[[], None]] = {
@@ -219,13 +219,14 @@ def memory(folder: Path, gib: float) -> dict[str, float]:
         array[first : first + 16] = some[: min(16, planes - first)]
     axes = [{"name": a, "type": "space", "unit": "micrometer"} for a in "zyx"]
     scale = {"type": "scale", "scale": [1.0, 0.5, 0.5]}
-    group.attrs["multiscales"] = [
+    multiscales: Any = [
         {
             "version": "0.4",
             "axes": axes,
             "datasets": [{"path": "0", "coordinateTransformations": [scale]}],
         }
     ]
+    group.attrs["multiscales"] = multiscales
     seconds = predict_file(folder, model, source, f"out{planes}")
     return {"seconds": seconds, "voxels/s": float(np.prod(shape)) / seconds}
 
@@ -238,7 +239,7 @@ def run(part: Callable[[Path, Any], Any], folder: Path, value: str | float) -> t
     process.start()
     sender.close()
     try:
-        return receiver.recv()  # type: ignore[no-any-return]
+        return receiver.recv()
     except EOFError:
         raise SystemExit(f"{part.__name__} failed") from None
     finally:

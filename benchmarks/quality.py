@@ -181,7 +181,8 @@ def main() -> None:
     parser.add_argument("--score", choices=("valid", "test"), default="test")
     parser.add_argument("--predict", nargs="*", default=[], help="overrides of cytoloop predict")
     parser.add_argument("--keep", type=Path, help="folder for models and predictions")
-    args, args.overrides = parser.parse_known_args()
+    args, overrides = parser.parse_known_args()
+    args.overrides = overrides
     if not (DATA / "bbbc050").is_dir():
         sys.stdout.write("no data: set CYTOLOOP_TEST_DATA\n")
         return

@@ -242,9 +242,7 @@ def planned_config(folder: Path) -> Any:
     from hydra import compose, initialize_config_dir
 
     from cytoloop.manifest import write_manifest
-    from cytoloop.training.prepare.complete import complete_config
-    from cytoloop.training.prepare.dataset import preflight
-    from cytoloop.training.prepare.plan.resolve_auto import settle
+    from cytoloop.training.prepare.steps import CHECKS, COMPLETION, Prepared, prepare
 
     stacks = [dict(row.values) for row in rows(folder)]
     write_manifest(folder / "train.csv", stacks[1:])
@@ -254,10 +252,7 @@ def planned_config(folder: Path) -> Any:
     words += [f"paths.cache_dir={folder}/store"]
     with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
         cfg = compose("train", words)
-    dataset, facts = preflight(folder)
-    settle(cfg, dataset, facts)
-    complete_config(cfg, facts)
-    return cfg
+    return prepare(Prepared(cfg), CHECKS + COMPLETION).cfg
 
 
 class Stepper:
@@ -418,7 +413,7 @@ def run(part: Callable[[Path], Any], folder: Path) -> tuple[Any, float]:
     process.start()
     sender.close()
     try:
-        return receiver.recv()  # type: ignore[no-any-return]
+        return receiver.recv()
     except EOFError:
         raise SystemExit(f"{part.__name__} failed") from None
     finally:

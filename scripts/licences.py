@@ -32,15 +32,15 @@ def licence_of(name: str) -> str:
         metadata = importlib.metadata.metadata(name)
     except importlib.metadata.PackageNotFoundError:
         return STATED.get(name, "not installed here")
-    if expression := metadata.get("License-Expression"):
-        return expression
+    if "License-Expression" in metadata:
+        return metadata["License-Expression"]
     classifiers = [
         value.rpartition(" :: ")[2]
         for value in metadata.get_all("Classifier") or []
         if value.startswith("License ::") and not value.endswith("OSI Approved")
     ]
-    text = (metadata.get("License") or "").strip().splitlines()
-    stated = ", ".join(classifiers) or (text[0][:60] if text else "")
+    text = [line for value in metadata.get_all("License") or [] for line in value.splitlines()]
+    stated = ", ".join(classifiers) or (text[0].strip()[:60] if text else "")
     return stated or STATED.get(name, "not stated")
 
 

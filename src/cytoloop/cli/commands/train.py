@@ -19,7 +19,7 @@ def run(cfg: Any) -> float:
 
     found = train_model(cfg)
     best = found.scores[cfg.callbacks.best.monitor]
-    log.info("best %s %.4f: %s", cfg.callbacks.best.monitor, best, found.checkpoint)
+    log.info("kept %s: %s %.4f", found.checkpoint, cfg.callbacks.best.monitor, best)
     trust = f" trust=[{','.join(own_packages(cfg))}]" if own_packages(cfg) else ""
     log.info(
         "next: cytoloop predict checkpoint=runs:/%s input=... output=preds/%s", found.run_id, trust

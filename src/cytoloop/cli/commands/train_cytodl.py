@@ -22,7 +22,7 @@ def run(cfg: Any) -> float | None:
     monitor = OmegaConf.select(cfg, "callbacks.model_checkpoint.monitor")
     best = found.scores.get(str(monitor))
     if best is not None:
-        log.info("best %s %.4f: %s", monitor, best, found.checkpoint)
+        log.info("kept %s: %s %.4f", found.checkpoint, monitor, best)
     log.info("MLflow run: runs:/%s", found.run_id)
     return best
 
