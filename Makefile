@@ -69,7 +69,7 @@ ui: setup ## the MLflow UI on this folder's runs, or on the demo's
 	cd $(if $(wildcard mlflow.db),.,$(if $(wildcard demo/mlflow.db),demo,.)) && \
 	  $(CURDIR)/$(BIN)/cytoloop ui
 
-docs: setup ## the documentation site, into build/site
+docs: setup ## the documentation site, into build/site (open index.html)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 licences: setup ## write docs/reference/licences.md from the installed packages
