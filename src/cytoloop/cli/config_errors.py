@@ -22,12 +22,13 @@ _FLAGS = (
 )
 """Hydra's flags."""
 
+_SEVERAL_VALUES = re.compile(r"Ambiguous value for argument '(?P<override>.*)'$", re.MULTILINE)
 _UNKNOWN_KEY = re.compile(r"Could not (?:override|delete)(?: from config\.)? '(?P<key>[^']+)'")
 
 
 @dataclass(frozen=True)
 class _Fault:
-    """A wrong override; `kind` is what is wrong: ``key``, ``option`` (of a group) or ``syntax``."""
+    """A wrong override; `kind` is what is wrong: ``key``, ``option`` (of a group), ``syntax`` or ``several``."""
 
     override: str
     kind: str
@@ -135,6 +136,8 @@ def _find_fault(error: Exception, overrides: Sequence[str]) -> _Fault | None:
 
     if isinstance(error, OverrideParseException):
         return _Fault(error.override, "syntax")
+    if match := _SEVERAL_VALUES.search(str(error)):
+        return _Fault(match["override"], "several")
     if isinstance(error, MissingConfigException):
         key, kind, options = str(error.missing_cfg_file).rpartition("/")[0], "option", error.options
     elif match := _UNKNOWN_KEY.search(str(error)):
@@ -152,8 +155,15 @@ def _describe(fault: _Fault, names: Sequence[str]) -> str:
         if "=" not in fault.override:
             return f"{fault.override}: has no value, expected key=value"
         return (
-            f"{fault.override}: cannot be read; check brackets and quotes. A text with special "
-            f"characters needs two pairs of quotes: \"{key}='...'\""
+            f"{fault.override}: cannot be read; check brackets and quotes. A list is "
+            f"{key}=[a,b]. A text with special characters needs two pairs of quotes, for the "
+            f"shell and for Hydra: \"{key}='...'\""
+        )
+    if fault.kind == "several":
+        return (
+            f"{fault.override}: several values, expected one. A list needs brackets: "
+            f"'{key}=[{value}]'. One text needs two pairs of quotes, for the shell and for Hydra: "
+            f"\"{key}='{value}'\". One run for each value needs --multirun"
         )
     if fault.kind == "option":
         near = difflib.get_close_matches(value, fault.options, n=1)

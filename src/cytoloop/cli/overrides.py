@@ -1,36 +1,22 @@
-"""Overrides as typed by the user, quoted for Hydra's grammar.
+"""Overrides as typed by the user, quoted for Hydra's grammar by the type of their key.
 
-Hydra reads ``key=(?P<id>a)`` as a function call and refuses ``checkpoint=epoch=3.ckpt``. Paths,
-patterns and URIs are text, so their values are quoted here.
+Hydra reads ``key=(?P<id>a)`` as a function call, ``channel=DAPI, new`` as two values and
+``run_name=1e3`` as a number, and refuses ``checkpoint=epoch=3.ckpt``. A value of a key that holds
+text is text.
 """
 
 from __future__ import annotations
 
 import re
+from typing import Any
 
-_TEXT_KEYS = {
-    "curate": (
-        *("raw", "seg1", "seg2", "merge", "exclude", "output", "key", "group"),
-        *("parent", "decisions", "predictions", "channel", "scene", "scene_seg1", "scene_seg2"),
-        "exclude_rules",
-    ),
-    "annotate": ("data.path", "project", "output", "title"),
-    "check": ("data.path", "plan"),
-    "train": ("data.path", "data.replay_path", "output", "init_from", "resume", "rerun", "plan"),
-    "predict": ("input", "output", "checkpoint", "reprocess"),
-    "evaluate": ("predictions", "truth", "annotator2", "output"),
-    "compare": ("a", "b", "output"),
-    "models": ("checkpoint", "name", "output", "a", "b", "truth", "input"),
-    "history": ("checkpoint", "output"),
-    "status": ("run",),
-    "cancel": ("run",),
-}
-"""Keys whose values are text, by verb."""
-
-_NOT_QUOTED = re.compile(r"null|true|false|'.*'|\".*\"|\$\{.*\}|", re.IGNORECASE | re.DOTALL)
+from cytoloop.cli.key_types import KeyType, key_type
 
 _VERBS_WITH_ACTION = ("models",)
 """Verbs whose first word is an action: ``cytoloop models list``."""
+
+_QUOTED = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"", re.DOTALL)
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
 def add_action(verb: str, words: list[str]) -> list[str]:
@@ -58,12 +44,96 @@ def quote_overrides(verb: str, words: list[str]) -> list[str]:
     quoted = []
     for word in words:
         key, equals, value = word.partition("=")
-        if equals and key in _TEXT_KEYS.get(verb, ()):
-            if not (_NOT_QUOTED.fullmatch(value) or (is_sweep and "," in value)):
-                value = quote(value)
-            word = f"{key}={value}"
+        if equals and not word.startswith(("-", "~")):
+            word = f"{key}={_quote_value(value, key_type(verb, bare_key(word)), is_sweep)}"
         quoted.append(word)
     return quoted
+
+
+def _quote_value(value: str, kind: KeyType, is_sweep: bool) -> str:
+    """Return a typed value in Hydra's grammar.
+
+    A text in quotes is the text between them. ``${...}`` is an interpolation where it is complete.
+    """
+    text = value.strip()
+    if text == "" or text.lower() == "null" or _QUOTED.fullmatch(text):
+        return value
+    if is_sweep and "," in text and (kind is not KeyType.VALUE):
+        return value if _hydra_reads(text) else ",".join(map(_as_text, split_list(text)))
+    if kind is KeyType.VALUE:
+        return _quote_unreadable(value)
+    is_flag = kind is KeyType.FLAG_OR_TEXT and text.lower() in ("true", "false")
+    is_number = kind is KeyType.NUMBER_OR_TEXTS and _NUMBER.fullmatch(text)
+    if is_flag or is_number:
+        return value
+    if kind in (KeyType.TEXTS, KeyType.NUMBER_OR_TEXTS) and is_list(text):
+        return f"[{','.join(map(_as_text, split_list(text[1:-1])))}]"
+    return _as_text(value)
+
+
+def _quote_unreadable(value: str) -> str:
+    """Return a value in quotes if Hydra cannot read it and it is no list or dictionary.
+
+    Hydra refuses a damaged list with an error of its own.
+    """
+    if value.lstrip().startswith(("[", "{")) or _hydra_reads(value):
+        return value
+    return _as_text(value)
+
+
+def _as_text(value: str) -> str:
+    """Return a text for Hydra's grammar, unless it is in quotes already."""
+    text = value.strip()
+    return text if _QUOTED.fullmatch(text) else quote(_escape_dollars(value))
+
+
+def _escape_dollars(text: str) -> str:
+    r"""Return a text in which OmegaConf finds an interpolation only where one is complete.
+
+    >>> _escape_dollars("a${b")
+    'a\\${b'
+    """
+    from omegaconf.errors import GrammarParseError
+    from omegaconf.grammar_parser import parse
+
+    if re.search(r"(?<!\\)\$\{", text):
+        try:
+            parse(text)
+        except GrammarParseError:
+            pass
+        else:
+            return text
+    return re.sub(r"(\\*)\$\{", lambda match: match[1] * 2 + r"\${", text)
+
+
+def _hydra_reads(value: str) -> bool:
+    """Return whether a value follows Hydra's grammar."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    try:
+        parsed: Any = OverridesParser.create().parse_override(f"key={value}")
+    except HydraException:
+        return False
+    return parsed is not None
+
+
+def is_list(text: str) -> bool:
+    """Return whether a text is a list in square brackets."""
+    return text.startswith("[") and text.endswith("]")
+
+
+def split_list(text: str) -> list[str]:
+    """Return the elements between commas; commas in quotes or parentheses do not split.
+
+    >>> split_list("A1 (a, b), 'c, d', e")
+    ['A1 (a, b)', "'c, d'", 'e']
+    >>> split_list("a(b, c")
+    ['a(b', 'c']
+    """
+    element = rf"(?:{_QUOTED.pattern}(?=\s*(?:,|$))|\([^()]*\)|[^,])*"
+    found = [match[0].strip() for match in re.finditer(rf"{element}(?:,|$)", text, re.DOTALL)]
+    return [one.removesuffix(",").strip() for one in found if one.removesuffix(",").strip()]
 
 
 def is_override(word: str) -> bool:

@@ -142,7 +142,7 @@ def _reason_to_refuse(override: str) -> str:
     names_class = re.search(r"_(target|args|recursive|convert|partial)_", override)
     if names_class and not (_ALLOWED_CLASS.fullmatch(override) or _names_trusted_class(override)):
         return "names a class or function to run"
-    is_path = ".." in value or value.startswith(("/", "file"))
+    is_path = ".." in value or value.strip("'\"").startswith(("/", "file"))
     if is_path and bare_key(override) not in _PATH_KEYS:
         return "contains a path"
     return ""
