@@ -28,7 +28,10 @@ _UNKNOWN_KEY = re.compile(r"Could not (?:override|delete)(?: from config\.)? '(?
 
 @dataclass(frozen=True)
 class _Fault:
-    """A wrong override; `kind` is what is wrong: ``key``, ``option`` (of a group), ``syntax`` or ``several``."""
+    """A wrong override; `kind` is what is wrong with it.
+
+    It is ``key``, ``option`` (of a group), ``syntax``, or ``several`` (values instead of one).
+    """
 
     override: str
     kind: str

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cytoloop.curation.exchange.registry import DATASET_FORMATS, find_format
-from cytoloop.curation.pairing.keys import compile_pattern, find_part
 from cytoloop.curation.pairing.pairs import match_images
 from cytoloop.curation.pairing.series import expand_series
 from cytoloop.curation.pairing.unmatched import Unmatched, refuse_unmatched
@@ -15,6 +14,7 @@ from cytoloop.curation.region_masks import Regions
 from cytoloop.curation.row_cells import fill_from_settings, regions_of_row, with_absolute_paths
 from cytoloop.curation.settings import CurationSettings
 from cytoloop.errors import ConfigError, ManifestError, join_names
+from cytoloop.io.file_keys import compile_pattern, find_part
 from cytoloop.manifest import Row, absolute_path, read_manifest
 
 _MAX_LISTED = 20

@@ -15,6 +15,7 @@ from rich.progress import track
 from cytoloop.errors import ConfigError, CytoloopError, ManifestError
 from cytoloop.evaluation.counts.calibration import summarise_calibration
 from cytoloop.evaluation.inputs.pairing import (
+    AUTO,
     PairedRows,
     annotation_rows,
     pair_rows,
@@ -93,11 +94,12 @@ def evaluate(
             "Evaluate the second annotation on its own: predictions=SECOND truth=... classes=[...]",
         )
     settings = settings or EvaluationSettings()
-    read_as = () if classes else (settings.predictions_are, settings.threshold)
-    paired = pair_rows(predictions, truth, *read_as)
+    read_as = AUTO if classes else settings.predictions_are
+    paired = pair_rows(predictions, truth, read_as, settings.threshold, settings.key)
     second = None
     if annotator2 is not None:
-        second = pair_tables(annotation_rows(annotator2), str(annotator2), str(truth))
+        rows = annotation_rows(annotator2, settings.key)
+        second = pair_tables(rows, str(annotator2), str(truth), settings.key)
     score: ScoreImage = partial(score_classes, names=classes) if classes else score_objects
     images, excluded = _score_images(paired, str(predictions), settings, score)
     if not images:

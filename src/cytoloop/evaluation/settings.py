@@ -9,6 +9,7 @@ from typing import Any, ClassVar, TypeVar
 
 from cytoloop.errors import ConfigError
 from cytoloop.evaluation.inputs.pairing import AUTO, PREDICTION_TYPES
+from cytoloop.io.file_keys import STEM, compile_pattern
 
 Checked = TypeVar("Checked", bound="CheckedSettings")
 
@@ -59,6 +60,8 @@ class EvaluationSettings(CheckedSettings):
         the column to score.
     threshold : float
         Probability (0 to 1) above which a voxel is foreground; for probability maps.
+    key : str
+        ``stem``, or a regular expression with ``(?P<id>...)``: files with the same key are paired.
     overlays : int
         Number of worst images to draw.
     overwrite : bool
@@ -73,6 +76,7 @@ class EvaluationSettings(CheckedSettings):
     seed: int = 0
     predictions_are: str = AUTO
     threshold: float = 0.5
+    key: str = STEM
     overlays: int = 8
     overwrite: bool = False
 
@@ -90,7 +94,7 @@ class EvaluationSettings(CheckedSettings):
         if self.predictions_are not in PREDICTION_TYPES:
             expected = ", ".join(PREDICTION_TYPES)
             problems.append(f"predictions_are={self.predictions_are}: expected one of {expected}")
-        return problems
+        return [*problems, *_key_problems(self.key)]
 
 
 def number_problem(
@@ -116,6 +120,17 @@ def number_problem(
 def flag_problem(name: str, value: Any) -> list[str]:
     """Return the problem of a flag as a list: empty for true and false."""
     return [] if isinstance(value, bool) else [f"{name}={value}: expected true or false"]
+
+
+def _key_problems(key: Any) -> list[str]:
+    if not isinstance(key, str) or not key:
+        return [f"key={key}: expected stem, or a pattern with (?P<id>...)"]
+    try:
+        if key != STEM:
+            compile_pattern(key, "id", "key")
+    except ConfigError as error:
+        return [f"key={key}: {problem}" for problem in error.problems]
+    return []
 
 
 def _spacing_problem(spacing: Any) -> list[str]:

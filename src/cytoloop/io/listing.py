@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from cytoloop.errors import ImageError
@@ -55,11 +56,44 @@ def list_images(source: str | Path) -> list[Path]:
 
 
 def _match(pattern: str) -> list[Path]:
-    """Return the files that match a pattern with ``*``, ``?``, ``[]``, ``**`` and ``{a,b}``."""
-    patterns = _expand_braces(pattern)
-    names = {name for part in patterns for name in glob.glob(part, recursive=True)}
-    images = [Path(name) for name in names if name.lower().endswith(IMAGE_SUFFIXES)]
-    return images or [Path(name) for name in names if Path(name).is_file()]
+    """Return the files that match a pattern with ``*``, ``?``, ``[]``, ``**`` and ``{a,b}``.
+
+    A part that exists as it is typed stands for itself: ``run [Well 5]/*.tif``.
+    """
+    anchor = Path(pattern).anchor
+    literal, rest = Path(anchor), list(Path(pattern).parts[bool(anchor) :])
+    while len(rest) > 1 and (literal / rest[0]).is_dir():
+        literal /= rest.pop(0)
+    below = "/".join(rest)
+    names = {
+        path
+        for one in dict.fromkeys([below, *_expand_braces(below)])
+        for path in _walk(literal, Path(one).parts)
+    }
+    images = [path for path in names if path.name.lower().endswith(IMAGE_SUFFIXES)]
+    return images or [path for path in names if path.is_file()]
+
+
+def _walk(folder: Path, parts: Sequence[str]) -> set[Path]:
+    """Return the paths below a folder that match a pattern, given part by part."""
+    found = {folder}
+    for number, part in enumerate(parts, start=1):
+        if part == "**":
+            pattern = "**/" if number < len(parts) else "**"
+            found |= {
+                root / below
+                for root in found
+                for below in glob.iglob(pattern, root_dir=root, recursive=True)
+            }
+        else:
+            found = {path for root in found for path in _match_part(root, part)}
+    return found
+
+
+def _match_part(folder: Path, part: str) -> list[Path]:
+    if (folder / part).exists():
+        return [folder / part]
+    return [folder / name for name in glob.glob(part, root_dir=folder)]
 
 
 def _expand_braces(pattern: str) -> list[str]:

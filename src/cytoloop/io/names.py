@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -12,12 +13,14 @@ from cytoloop.urls import is_remote, protocol_of
 
 
 def stem(path: str | Path) -> str:
-    """Return the file name without its (possibly double) image suffix.
+    """Return the file name without its (possibly double) image suffix, in Unicode's form NFC.
+
+    macOS and some file servers write an umlaut as two characters, other systems as one.
 
     >>> stem("a/b.ome.tif")
     'b'
     """
-    name = Path(path_in_url(path)).name
+    name = unicodedata.normalize("NFC", Path(path_in_url(path)).name)
     for suffix in IMAGE_SUFFIXES:
         if name.lower().endswith(suffix):
             return name[: -len(suffix)]

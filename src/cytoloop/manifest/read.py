@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -45,8 +46,9 @@ def read_table(path: str | Path) -> tuple[Path, list[str], list[dict[str, str]]]
 
 
 def _text(name: str, cell: str | None) -> str:
-    """Return the text of a cell, without the prefix of its column."""
-    return (cell or "").strip().removeprefix(PREFIXES.get(name, ""))
+    """Return the text of a cell, without the prefix of its column; names in Unicode's form NFC."""
+    text = (cell or "").strip().removeprefix(PREFIXES.get(name, ""))
+    return unicodedata.normalize("NFC", text) if name in ("id", "group") else text
 
 
 def read_manifest(path: str | Path, required: Iterable[str] = ("raw",)) -> Manifest:

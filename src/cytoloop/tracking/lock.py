@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import socket
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -197,14 +198,14 @@ def _in_use_error(what: str, process: TrainingProcess | None) -> ConfigError:
         return ConfigError(
             what, "in use by a training that is just starting", "Try again, or set lock=false."
         )
-    known = process.run_id or process.folder
+    known = f"run={shlex.quote(str(process.run_id or process.folder))}"
     run = f"run {process.run_id} in {process.folder}" if process.run_id else f"in {process.folder}"
     beside = "" if what == process.folder else ", or train beside it with lock=false"
     return ConfigError(
         what,
         f"in use by a training: process {process.pid}, {run}",
-        f"Watch it with `cytoloop status run={known} watch=true`, stop it with "
-        f"`cytoloop cancel run={known}`{beside}.",
+        f"Watch it with `cytoloop status {known} watch=true`, stop it with "
+        f"`cytoloop cancel {known}`{beside}.",
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,8 @@ def _cut(cfg: Any) -> None:
     cut = cut_images(rows, cfg.output, form, settings)
     pictures = sum(len(image.planes) for image in cut)
     log.info("cut %d image(s) into %d picture(s): %s", len(cut), pictures, cfg.output)
-    log.info("next, when annotated: cytoloop annotate project=%s output=labels/", cfg.output)
+    project = f"project={shlex.quote(str(cfg.output))}"
+    log.info("next, when annotated: cytoloop annotate %s output=labels/", project)
 
 
 def _collect(cfg: Any) -> None:
@@ -84,8 +86,9 @@ def _collect(cfg: Any) -> None:
         found = collect_pictures(project, cfg.output, form, settings)
     log.info("%d of %d picture(s) are done", found.done, found.pictures)
     log.info("wrote %d label image(s): %s", found.images, cfg.output)
-    extra = f" exclude={Path(cfg.output) / UNSEEN}" if was_cut and cfg.unseen_masks else ""
-    log.info("next: cytoloop curate raw=images/ seg1=%s%s output=dataset/", cfg.output, extra)
+    sources = [f"seg1={cfg.output}"]
+    sources += [f"exclude={Path(cfg.output) / UNSEEN}"] if was_cut and cfg.unseen_masks else []
+    log.info("next: cytoloop curate raw=images/ %s output=dataset/", shlex.join(sources))
 
 
 def _detect_format(project: Path) -> AnnotationFormat:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 from typing import Any
 
 log = logging.getLogger(__name__)
@@ -26,8 +27,9 @@ def run(cfg: Any) -> None:
     except KeyboardInterrupt:
         log.info("no longer waiting; the training will stop after the current step")
         return
+    resume = f"resume={shlex.quote(str(status.folder))}"
     messages = {
-        "stopped": f"stopped; continue with: cytoloop train resume={status.folder}",
+        "stopped": f"stopped; continue with: cytoloop train {resume}",
         "finished": "the training had already finished",
         "ended": "stopped; no epoch was finished, so there is nothing to resume",
     }

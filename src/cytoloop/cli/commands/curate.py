@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 from dataclasses import fields
 from typing import Any
 
@@ -17,7 +18,8 @@ def run(cfg: Any) -> None:
     result = curate_images(cfg)
     is_2d = any(len(check.shape or ()) == 2 for check in result.checks.values())
     recipe = "nuclei_2d" if is_2d else "nuclei_3d"
-    log.info("next: cytoloop train experiment=%s data.path=%s", recipe, cfg.output)
+    path = f"data.path={shlex.quote(str(cfg.output))}"
+    log.info("next: cytoloop train experiment=%s %s", recipe, path)
 
 
 def curate_images(cfg: Any) -> CurationResult:

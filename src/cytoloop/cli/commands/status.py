@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 from typing import Any
 
 from cytoloop.errors import ConfigError
@@ -27,11 +28,12 @@ def run(cfg: Any) -> None:
     running = [status for status in statuses if status.process is not None]
     if cfg.watch and running:
         folder = running[-1].folder
+        name = f"run={shlex.quote(str(folder))}"
         log.info("watching %s (Ctrl-C ends this view, not the training)", folder)
         try:
             watch_training(running[-1])
         except KeyboardInterrupt:
-            log.info("the training continues; stop it with: cytoloop cancel run=%s", folder)
+            log.info("the training continues; stop it with: cytoloop cancel %s", name)
         return
     if not statuses:
         log.info("no trainings in this folder, and none running on this machine")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,8 @@ def run(cfg: Any) -> float:
     found = train_model(cfg)
     best = found.scores[cfg.callbacks.best.monitor]
     log.info("kept %s: %s %.4f", found.checkpoint, cfg.callbacks.best.monitor, best)
-    trust = f" trust=[{','.join(own_packages(cfg))}]" if own_packages(cfg) else ""
+    packages = ",".join(own_packages(cfg))
+    trust = f" {shlex.quote(f'trust=[{packages}]')}" if packages else ""
     log.info(
         "next: cytoloop predict checkpoint=runs:/%s input=... output=preds/%s", found.run_id, trust
     )
@@ -66,6 +68,6 @@ def train_model(cfg: Any) -> TrainingResult:
             return found
     except (KeyboardInterrupt, SystemExit) as stop:
         resumable = (output / LAST_CHECKPOINT).is_file()
-        hint = f"resume with: cytoloop train resume={output}"
+        hint = f"resume with: cytoloop train resume={shlex.quote(str(output))}"
         text = hint if resumable else "no epoch was finished, so there is nothing to resume"
         raise StoppedError(f"stopped; {text}") from stop

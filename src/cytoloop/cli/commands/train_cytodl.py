@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -69,6 +70,6 @@ def train_experiment(cfg: Any, arrays: Mapping[str, Sequence[Any]] | None = None
             return found
     except (KeyboardInterrupt, SystemExit) as stop:
         resumable = (output / LAST_CHECKPOINT).is_file()
-        hint = f"resume with: cytoloop train resume={output}"
+        hint = f"resume with: cytoloop train resume={shlex.quote(str(output))}"
         text = hint if resumable else "no epoch was finished, so there is nothing to resume"
         raise StoppedError(f"stopped; {text}") from stop

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cytoloop.curation.pairing.keys import compile_pattern, key_of
 from cytoloop.curation.pairing.source_files import list_sources
 from cytoloop.curation.pairing.unmatched import Unmatched, find_unmatched, refuse_unmatched
+from cytoloop.io.file_keys import STEM, compile_pattern, key_of
+
+log = logging.getLogger(__name__)
 
 _PARTNERS = ("seg2", "merge", "exclude")
 
@@ -76,16 +79,19 @@ def match_images(
         sources may have files for some raw images only. Regions may be files of outlines.
     key : str
         ``stem``, the file name without its image suffix; or a regular expression with a part
-        ``(?P<id>...)`` that is searched in the file name.
+        ``(?P<id>...)`` that is searched in the file name. With ``stem``, one file of each source
+        is a pair, whatever the names.
 
     Raises
     ------
     ConfigError
         A wrong `key`, or sources without files.
     """
-    pattern = None if key == "stem" else compile_pattern(key, "id", "key")
+    pattern = None if key == STEM else compile_pattern(key, "id", "key")
     files = list_sources({name: str(source) for name, source in sources.items() if source})
     found = {name: _group_by_key(paths, pattern) for name, paths in files.items()}
+    if pattern is None:
+        found = _key_of_only_image(found)
     unmatched = find_unmatched(found)
     left_out = {(one.source, one.key) for one in unmatched}
     only = {
@@ -97,6 +103,18 @@ def match_images(
         partners = {name: only.get(name, {}).get(k) for name in _PARTNERS}
         pairs.append(Pair(id=k, raw=path, seg1=only["seg1"][k], **partners))
     return pairs, unmatched
+
+
+def _key_of_only_image(found: dict[str, dict[str, list[Path]]]) -> dict[str, dict[str, list[Path]]]:
+    """Return the files by key; one file of each source is a pair, whatever the names."""
+    names = {k: paths[0].name for keys in found.values() for k, paths in keys.items()}
+    if len(names) == 1 or any(len(keys) != 1 for keys in found.values()):
+        return found
+    if any(len(paths) != 1 for keys in found.values() for paths in keys.values()):
+        return found
+    (only,) = found["raw"]
+    log.warning("one file of each source is a pair: %s", ", ".join(names.values()))
+    return {name: {only: next(iter(keys.values()))} for name, keys in found.items()}
 
 
 def _group_by_key(paths: Sequence[Path], pattern: re.Pattern[str] | None) -> dict[str, list[Path]]:

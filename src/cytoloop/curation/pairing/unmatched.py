@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cytoloop.curation.pairing.keys import suggest_key
 from cytoloop.curation.pairing.source_files import list_sources
 from cytoloop.errors import ManifestError
+from cytoloop.io.file_keys import suggest_key
 
 _MAX_LISTED = 20
 """Largest number of lines per kind of problem in an error."""
@@ -122,9 +123,8 @@ def _format_lines(kind: str, entries: Sequence[tuple[str, str]]) -> list[str]:
 def _suggest_repair(files: Mapping[str, Sequence[Path]]) -> str:
     suggestion = suggest_key(files)
     if suggestion:
-        return (
-            f"key='{suggestion}' would pair all {len(files['raw'])} images; check it and give it."
-        )
+        command = f"key={shlex.quote(suggestion)}"
+        return f"{command} would pair all {len(files['raw'])} images; check it and give it."
     return (
         "Rename or remove these files, narrow the sources with a glob, or give "
         "key='(?P<id>...)', a regular expression for the part that matching names share."

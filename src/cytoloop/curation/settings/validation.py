@@ -10,9 +10,9 @@ from dataclasses import fields
 from typing import Any, NamedTuple
 
 from cytoloop.curation.checks.quality_limits import limits_from
-from cytoloop.curation.pairing.keys import compile_pattern
 from cytoloop.curation.region_cells import rule_problem, split_rules
 from cytoloop.errors import ConfigError
+from cytoloop.io.file_keys import compile_pattern
 
 
 class SettingProblem(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,8 +13,10 @@ SplitRequest = float | str | Sequence[str]
 def parse_request(request: SplitRequest) -> float | tuple[str, ...]:
     """Return a fraction as float, or names as tuple of str; a single name may be a bare str."""
     if isinstance(request, str):
-        return (request,)
-    return tuple(map(str, request)) if isinstance(request, Sequence) else float(request)
+        request = (request,)
+    if not isinstance(request, Sequence):
+        return float(request)
+    return tuple(unicodedata.normalize("NFC", str(name)) for name in request)
 
 
 def request_problems(valid: SplitRequest, test: SplitRequest) -> list[str]:

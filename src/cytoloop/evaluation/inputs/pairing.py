@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cytoloop.errors import ManifestError, join_names
@@ -13,10 +15,13 @@ from cytoloop.evaluation.inputs.images import (
     UNKNOWN_COLUMN,
     prediction_column,
 )
+from cytoloop.io.file_keys import STEM, compile_pattern, key_of, suggest_key
 from cytoloop.io.listing import list_images
 from cytoloop.io.names import stem
 from cytoloop.manifest import Row, read_manifest
 from cytoloop.urls import is_remote
+
+log = logging.getLogger(__name__)
 
 AUTO = "auto"
 PREDICTION_TYPES = (AUTO, "labels", "mask", "probability")
@@ -50,6 +55,7 @@ def pair_rows(
     truth: str | Path,
     predictions_are: str = AUTO,
     threshold: float = 0.5,
+    key: str = STEM,
 ) -> PairedRows:
     """Pair predictions with truths.
 
@@ -63,42 +69,53 @@ def pair_rows(
         One of `PREDICTION_TYPES`. For a table it is the column to score.
     threshold : float
         Probability (0 to 1) above which a voxel is foreground, for ``probability``.
+    key : str
+        ``stem``, the file name without its image suffix; or a regular expression with a part
+        ``(?P<id>...)`` that is searched in the file name. Rows of tables have their own ids.
 
     Raises
     ------
+    ConfigError
+        A wrong `key`.
     ManifestError, ImageError
         No files, two files with the same name, or no pair.
     """
     is_known = predictions_are != AUTO
-    predicted = _rows_by_id(str(predictions), predictions_are if is_known else UNKNOWN_COLUMN)
+    column = predictions_are if is_known else UNKNOWN_COLUMN
+    predicted = _rows_by_id(str(predictions), column, key)
     if is_known:
         dropped = {*PREDICTION_COLUMNS} - {predictions_are}
         cut = str(threshold) if predictions_are == "probability" else ""
         for row in predicted.values():
             kept = {name: cell for name, cell in row.values.items() if name not in dropped}
             row.values = {**kept, THRESHOLD_COLUMN: cut}
-    return pair_tables(predicted, str(predictions), str(truth))
+    return pair_tables(predicted, str(predictions), str(truth), key)
 
 
-def annotation_rows(source: str | Path) -> dict[str, Row]:
+def annotation_rows(source: str | Path, key: str = STEM) -> dict[str, Row]:
     """Return rows by id whose segmentation (column ``seg1``) stands where predictions do.
 
     Parameters
     ----------
     source : str or Path
         A manifest, or a folder, glob, file or URL of label images.
+    key : str
+        See `pair_rows`.
     """
-    rows = _rows_by_id(str(source), UNKNOWN_COLUMN)
+    rows = _rows_by_id(str(source), UNKNOWN_COLUMN, key)
     for row in rows.values():
         if not any(row[column] for column in PREDICTION_COLUMNS):
             row.values[UNKNOWN_COLUMN] = row["seg1"]
     return rows
 
 
-def pair_tables(predicted: Mapping[str, Row], predictions: str, truth: str) -> PairedRows:
+def pair_tables(
+    predicted: Mapping[str, Row], predictions: str, truth: str, key: str = STEM
+) -> PairedRows:
     """Pair rows with truths, see `pair_rows`; `predictions` is their source, for messages."""
+    known = _rows_by_id(truth, "seg1", key)
+    predicted = _with_id_of_only_truth(predicted, known, (predictions, truth))
     predicted = {name: row for name, row in predicted.items() if row["status"] != "reject"}
-    known = _rows_by_id(truth, "seg1")
     true = {name: row for name, row in known.items() if row["status"] != "reject"}
     # a failed prediction has a row in predictions.csv, but no image
     usable = {name: row for name, row in predicted.items() if prediction_column(row)}
@@ -111,7 +128,7 @@ def pair_tables(predicted: Mapping[str, Row], predictions: str, truth: str) -> P
                 f"predictions: {join_names(predicted) or 'none'}",
                 f"truth ({truth}): {join_names(true) or 'none'}",
             ],
-            "Ids are the column `id`, or the file names without suffix.",
+            _suggest_repair(predicted, true),
         )
     return PairedRows(
         pairs=[(usable[name], true[name]) for name in both],
@@ -126,24 +143,70 @@ def pair_tables(predicted: Mapping[str, Row], predictions: str, truth: str) -> P
     )
 
 
-def _rows_by_id(source: str, column: str) -> dict[str, Row]:
+def _with_id_of_only_truth(
+    predicted: Mapping[str, Row], known: Mapping[str, Row], sources: tuple[str, str]
+) -> Mapping[str, Row]:
+    """Return the predictions, one alone with the id of the only truth.
+
+    One file on each side is a pair, whatever the names. Two tables have ids that were stated.
+    """
+    is_single = len(predicted) == len(known) == 1 and set(predicted) != set(known)
+    if not is_single or all(source.lower().endswith(".csv") for source in sources):
+        return predicted
+    (old, row), (new, _) = next(iter(predicted.items())), next(iter(known.items()))
+    log.warning("the only prediction, %s, is scored against the only truth, %s", old, new)
+    return {new: replace(row, values={**row.values, "id": new})}
+
+
+def _suggest_repair(predicted: Mapping[str, Row], true: Mapping[str, Row]) -> str:
+    """Return the key that would pair all files by their names, or what ids are."""
+    sources = {"truth": _file_names(true), "predictions": _file_names(predicted)}
+    if all(sources.values()) and (suggestion := suggest_key(sources)):
+        command = f"key={shlex.quote(suggestion)}"
+        return f"{command} would pair all {len(true)} images; check it and give it."
+    return (
+        "Ids are the column `id`, or the file names without suffix. Give key='(?P<id>...)', a "
+        "regular expression for the part that matching file names share."
+    )
+
+
+def _file_names(rows: Mapping[str, Row]) -> list[str]:
+    """Return the names of the files in rows without a table; ids of a table count as names."""
+    columns = (*PREDICTION_COLUMNS, "seg1")
+    found = []
+    for row in rows.values():
+        path = next((row[name] for name in columns if row[name]), "")
+        found.append(path if stem(path) == row.id else f"{row.id}.tif")
+    return found
+
+
+def _rows_by_id(source: str, column: str, key: str) -> dict[str, Row]:
     """Return the rows of a table, or a row with this column for each file."""
+    pattern = None if key == STEM else compile_pattern(key, "id", "key")
     if source.lower().endswith(".csv"):
         rows = read_manifest(source, ()).rows
     elif is_remote(source):
-        rows = [Row({"id": stem(source), column: source}, number=1)]
+        rows = [Row({"id": key_of(source, pattern), column: source}, number=1)]
     else:
         files = [path.absolute() for path in list_images(source)]
         rows = [
-            Row({"id": stem(path), column: str(path)}, path.parent, number)
+            Row({"id": key_of(path, pattern), column: str(path)}, path.parent, number)
             for number, path in enumerate(files, start=1)
         ]
+        if without := [path.name for path, row in zip(files, rows, strict=True) if not row["id"]]:
+            raise ManifestError(
+                source,
+                [f"key={key} is not found in {name}" for name in without],
+                "Correct key=, or name only the files that have it with a quoted pattern.",
+            )
     found: dict[str, Row] = {}
     problems = []
     for row in rows:
         if row.id in found:
+            first = found[row.id]
+            names = " and ".join(Path(one[column]).name or str(one.number) for one in (first, row))
             problems.append(
-                f"two images are named {row.id!r}: rows {found[row.id].number}, {row.number}"
+                f"two images are named {row.id!r}: rows {first.number}, {row.number} ({names})"
             )
         found[row.id] = row
     if problems:
