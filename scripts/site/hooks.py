@@ -10,6 +10,8 @@ import config_pages
 from mkdocs.structure.files import File, Files
 from notebook_pages import notebook_page
 
+from cytoloop.glossary import terms
+
 ROOT = Path(__file__).parents[2]
 REPOSITORY_PAGES = {"CHANGELOG.md": "changelog.md", "CONTRIBUTING.md": "contributing.md"}
 """Pages of the repository that the site shows, and their names there."""
@@ -31,6 +33,7 @@ def on_config(config: Any) -> Any:
 def on_files(files: Files, config: Any) -> Files:
     """Add the pages that are made."""
     pages = {"reference/commands.md": config_pages.index_page()}
+    pages["glossary.md"] = glossary_page()
     for verb in config_pages.verb_names():
         pages[f"reference/commands/{verb}.md"] = config_pages.verb_page(verb)
     for group in config_pages.group_names():
@@ -44,6 +47,17 @@ def on_files(files: Files, config: Any) -> Files:
     for uri, content in pages.items():
         files.append(File.generated(config, uri, content=content))
     return files
+
+
+def glossary_page() -> str:
+    """Return the glossary as a page, with an anchor for each term."""
+    head = "# Glossary\n\nTerms of microscopy segmentation, and where each one is in CytoLoop.\n"
+    parts = [head]
+    for term in terms():
+        anchor = re.sub(r"\W+", "-", term.name.lower()).strip("-")
+        also = f" *Also: {', '.join(term.also)}.*" if term.also else ""
+        parts.append(f"### {term.name} {{#{anchor}}}\n\n{term.text}{also}\n\n{term.where}\n")
+    return "\n".join(parts)
 
 
 def _notebooks() -> list[Path]:

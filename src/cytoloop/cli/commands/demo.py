@@ -16,7 +16,8 @@ def main(argv: list[str]) -> int:
         description="Curate, train, predict, evaluate and fine-tune on a real confocal stack of "
         "nuclei. The output folder then holds images, data sets, models, predictions, scores and "
         "an MLflow store.",
-        epilog="Example: cytoloop demo --output demo",
+        epilog="Examples: cytoloop demo --output demo; "
+        "cytoloop demo --images pictures --output images",
     )
     parser.add_argument("--output", default="demo", help="folder to create (default: demo)")
     parser.add_argument(
@@ -25,12 +26,21 @@ def main(argv: list[str]) -> int:
         default=15,
         help="epochs of the first round (default: 15, about 3 minutes on 2 CPU cores)",
     )
+    parser.add_argument(
+        "--images",
+        choices=["stacks", "pictures"],
+        help="write images with labels only: stacks (the four fields of the demo) or pictures "
+        "(synthetic 2D nuclei); for the tutorials",
+    )
     options = parser.parse_args(argv)
-    from cytoloop.cli.demo.loop import DemoError, prepare_folder, run_demo
+    from cytoloop.cli.demo.loop import DemoError, prepare_folder, run_demo, write_images
     from cytoloop.terminal import stderr_console
 
     try:
         prepare_folder(Path(options.output))
+        if options.images:
+            write_images(Path(options.output), options.images)
+            return 0
         run_demo(Path(options.output).resolve(), options.epochs)
     except CytoloopError as error:
         return report_error(error)

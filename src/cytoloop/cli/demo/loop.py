@@ -13,7 +13,8 @@ from pathlib import Path
 
 from rich.table import Table
 
-from cytoloop.cli.demo.sample_fields import cut_fields
+from cytoloop.cli.demo.sample_fields import FIELDS, cut_fields
+from cytoloop.cli.demo.synthetic_pictures import draw_pictures
 from cytoloop.errors import OutputError
 from cytoloop.terminal import stderr_console, stdout_console
 from cytoloop.tracking.output_folder import RUN_ID_FILE
@@ -47,6 +48,29 @@ def prepare_folder(folder: Path) -> None:
         shutil.rmtree(folder)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / _MARK_FILE).touch()
+
+
+def write_images(folder: Path, kind: str) -> None:
+    """Write sample images with labels into a folder and say what to type next.
+
+    Parameters
+    ----------
+    folder : Path
+    kind : str
+        ``stacks``: the four fields of the demo. ``pictures``: synthetic 2D pictures.
+    """
+    if kind == "stacks":
+        cut_fields(folder, list(FIELDS))
+    else:
+        draw_pictures(folder)
+    parts = ", ".join(f"{path.name}/" for path in sorted(folder.iterdir()) if path.is_dir())
+    count = len(list((folder / "raw").iterdir()))
+    stdout_console.print(
+        f"wrote {count} images with labels into {folder}: {parts}\n"
+        f"next: cytoloop curate raw={folder}/raw seg1={folder}/seg output=dataset",
+        markup=False,
+        soft_wrap=True,
+    )
 
 
 def run_demo(folder: Path, epochs: int) -> None:
