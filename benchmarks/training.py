@@ -249,7 +249,7 @@ def planned_config(folder: Path) -> Any:
     write_manifest(folder / "valid.csv", stacks[:1])
     words = ["model=unet", "model/size=small", "layers=3", f"data.path={folder}"]
     words += [f"data.patch_size={list(STEP_PATCH)}", f"data.batch_size={BATCH}"]
-    words += [f"paths.cache_dir={folder}/store"]
+    words += [f"paths.cache_dir={folder}/store", f"paths.output_dir={folder}/training"]
     with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
         cfg = compose("train", words)
     return prepare(Prepared(cfg), CHECKS + COMPLETION).cfg

@@ -37,6 +37,7 @@ def test_output_sets_the_output_folder_of_cytodl() -> None:
         ("private/mnist_so2", "escnn"),
         ("contrastive/vicreg", "needs torchvision"),
         ("classification/per_timepoint", "returns no images"),
+        ("im2im/segmentation_plugn", "expected one of .*\\nDid you mean im2im/segmentation_plugin"),
     ],
 )
 def test_experiments_that_do_not_run_are_refused(name: str, reason: str) -> None:

@@ -14,8 +14,11 @@ from test_inference_predict import noise, place, predict, rows_of, write
 
 from cytoloop.errors import ImageError
 from cytoloop.inference import cluster, image_task, volume_storage
+from cytoloop.inference.image_task import ImageTask
 from cytoloop.inference.inputs.list_inputs import list_inputs, unique_names
+from cytoloop.inference.model_source import ModelSource
 from cytoloop.inference.results.predictions_csv import PredictionsTable
+from cytoloop.inference.settings import PredictionSettings
 from cytoloop.io.read import read_image
 from cytoloop.manifest import Row
 from cytoloop.workers.cluster import result_of
@@ -189,6 +192,17 @@ def test_empty_windows_and_short_axes_are_the_same_on_a_cluster(
     one, other = (read_image(place / o / "probability/a.ome.zarr").data for o in "pq")
     assert one[0, :, :100].max() == 0 < one[0, :, 560:].max()
     np.testing.assert_array_equal(one, other)
+
+
+def test_a_model_that_zooms_predicts_each_image_as_one_task(
+    make_model: Callable, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(place / "a.ome.tif", noise((6, 60, 40)))
+    monkeypatch.setattr(volume_storage, "IN_MEMORY_VOXELS", 1000)
+    task = ImageTask(0, Row({"id": "a", "raw": "a.ome.tif"}, place), "key")
+    for image, expected in ({}, {0}), ({"zoom": [0.5, 0.5, 0.5]}, set()):
+        model = ModelSource((str(make_model(**image)),))
+        assert cluster.images_in_blocks([task], model, PredictionSettings()) == expected
 
 
 def test_a_scheduler_needs_the_engine_dask(place: Path, capfd: pytest.CaptureFixture) -> None:

@@ -7,6 +7,7 @@ module imports no CytoDL, which takes seconds; it only looks for its config fold
 from __future__ import annotations
 
 import ast
+import difflib
 import importlib.util
 import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -69,7 +70,7 @@ def find_experiment(words: Sequence[str], ours: Sequence[Path]) -> str | None:
     Raises
     ------
     ConfigError
-        CytoDL is not installed, or the experiment does not run here.
+        CytoDL is not installed or has no such experiment, or the experiment does not run here.
     """
     names = [word.partition("=")[2] for word in words if bare_key(word) == "experiment"]
     name = names[-1].strip("'\"").removesuffix(".yaml") if names else ""
@@ -84,11 +85,25 @@ def find_experiment(words: Sequence[str], ours: Sequence[Path]) -> str | None:
             raise ConfigError(f"experiment={name}", "needs CytoDL, which is missing", INSTALL)
         return None
     if not (folder / "experiment" / f"{name}.yaml").is_file():
+        if name.startswith(_FOLDERS):
+            raise _unknown_experiment(name, folder / "experiment" / name.partition("/")[0])
         return None
     for start, (problem, repair) in _REFUSED.items():
         if name.startswith(start):
             raise ConfigError(f"experiment={name}", problem, repair)
     return name
+
+
+def _unknown_experiment(name: str, folder: Path) -> ConfigError:
+    """Return the error for a name that is not in one of CytoDL's folders of experiments."""
+    known = sorted(f"{folder.name}/{file.stem}" for file in folder.glob("*.yaml"))
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"Did you mean {near[0]}?" if near else "Choose one of them."
+    return ConfigError(
+        f"experiment={name}",
+        f"CytoDL has no such experiment, expected one of {', '.join(known)}",
+        hint,
+    )
 
 
 def _takes_groups(file: Path, cytodl: Path, ours: Sequence[Path]) -> bool:

@@ -59,9 +59,7 @@ def predict_on_cluster(
         There is no scheduler at the address.
     """
     with connect(workers.workers, workers.scheduler) as client:
-        large = {task.number for task in tasks if _is_cut_into_blocks(task, settings)}
-        if large and model.load(settings.windows).image.get("zoom"):
-            large = set()  # blocks are of the image itself, not of the zoomed one
+        large = images_in_blocks(tasks, model, settings)
         calls = {t.number: (t, model, settings, folder) for t in tasks if t.number not in large}
         names = {task.number: task.row.id for task in tasks}
         for number, future in submit_all(client, predict_task, calls):
@@ -70,6 +68,18 @@ def predict_on_cluster(
             of_image = partial(progress, task.number)
             work = partial(_predict_in_blocks, client, task, model, settings, folder, of_image)
             yield task.number, cells_or_failure(work)
+
+
+def images_in_blocks(
+    tasks: Sequence[ImageTask], model: ModelSource, settings: PredictionSettings
+) -> set[int]:
+    """Return the numbers of the images that are predicted block by block, the large ones.
+
+    A model that zooms its images predicts each as one task: blocks are of the image itself, not of
+    the zoomed one.
+    """
+    large = {task.number for task in tasks if _is_cut_into_blocks(task, settings)}
+    return set() if large and model.load(settings.windows).image.get("zoom") else large
 
 
 def _is_cut_into_blocks(task: ImageTask, settings: PredictionSettings) -> bool:
