@@ -5,7 +5,7 @@ PYTHON ?= python3
 UV := $(shell command -v uv 2>/dev/null || echo .tools/uv/bin/uv)
 BIN := .venv/bin
 # What the tests need: CytoDL and the extras, in the versions of versions.txt.
-EXTRAS := annotation,bioimageio,cloud,cytodl,czi,dask,demo,onnx,postgresql
+EXTRAS := annotation,bioimageio,cloud,cytodl,czi,dask,demo,onnx,postgresql,volumes
 # Two files of tests at a time, each on one core: torch alone is not twice as fast on two.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
 

@@ -23,7 +23,12 @@ packages of the wheel are LGPL.
 |---|---|---|
 """
 # Licences from the projects' pages: of packages without metadata, or outside the clone.
-STATED = {"bioimageio.core": "MIT", "bioio-nd2": "BSD-3-Clause", "gcsfs": "BSD-3-Clause"}
+STATED = {
+    "bioimageio.core": "MIT",
+    "bioio-nd2": "BSD-3-Clause",
+    "bioio-lif": "GPL-3.0",
+    "gcsfs": "BSD-3-Clause",
+}
 
 
 def licence_of(name: str) -> str:

@@ -157,7 +157,7 @@ def test_data_set_hash_depends_on_contents_not_on_the_folder(tmp_path: Path) -> 
 def test_time_point_is_a_number(tmp_path: Path) -> None:
     rows = [{"raw": "a", "id": "1"}, {"raw": "a", "id": "2", "time": "3"}]
     one, two = read_manifest(write(tmp_path / "m.csv", *rows))
-    assert (one.time, two.time) == (0, 3)
+    assert (one.time, two.time) == (None, 3)
     (bad,) = read_manifest(write(tmp_path / "b.csv", {"raw": "a", "time": "last"}))
     with pytest.raises(ManifestError, match="column 'time': 'last' is not a time point"):
         _ = bad.time

@@ -192,10 +192,10 @@ def test_time_series_become_rows(tmp_path: Path, blobs: Blobs) -> None:
             tifffile.imwrite(
                 tmp_path / kind / f"{name}.tif", stack, imagej=True, metadata={"axes": "TZYX"}
             )
-    with pytest.raises(ManifestError, match="holds 3 time points; name one in column 'time'"):
-        curate(settings_of(tmp_path, output=tmp_path / "d"))
-    curate(settings_of(tmp_path, output=tmp_path / "d", time="all", test=0))
+    for folder, time in (("c", None), ("d", "all")):
+        curate(settings_of(tmp_path, output=tmp_path / folder, time=time, test=0))
     rows = rows_of(tmp_path / "d")
+    assert list(rows_of(tmp_path / "c")) == list(rows)
     assert list(rows) == [f"{n}_t00{t}" for n in "ab" for t in range(3)]
     assert {row["group"] for row in rows.values()} == {"a", "b"}
     assert len({row["split"] for n, row in rows.items() if n[0] == "a"}) == 1

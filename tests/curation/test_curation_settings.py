@@ -16,7 +16,7 @@ from cytoloop.errors import ConfigError
         ({"parent_images": "all"}, "parent_images=all: expected keep or drop", ""),
         ({"base_image": "seg3"}, "base_image=seg3: expected seg1 or seg2 or null", ""),
         ({"merge_rule": "union"}, "merge_rule=union: expected clip or majority or null", ""),
-        ({"export": "coco"}, "export=coco: expected cytodl or segmenter_ml or null", ""),
+        ({"export": "coco"}, "export=coco: expected cytodl or segmenter_ml or nnunet or null", ""),
         ({"folds": 1}, "split.folds=1: expected a number of folds from 2 up, or null", ""),
         ({"stratify": 1}, "split.stratify=1: expected true or false", ""),
         ({"seed": None}, "seed=null: expected a whole number", ""),

@@ -12,6 +12,7 @@ import tifffile
 import zarr
 from test_inference_predict import noise, place, predict, rows_of, write
 
+import cytoloop.inference.predict_image
 import cytoloop.io.pixels
 from cytoloop.errors import ImageError, ManifestError
 from cytoloop.inference import volume_storage
@@ -193,3 +194,50 @@ def test_hitif_and_ensembles_as_a_user_types_them(make_model: Callable, place: P
         assert np.abs(alone[0] - alone[1]).max() > 3
         np.testing.assert_allclose(mean, np.mean(alone, 0), atol=4)
     assert rows_of(place / "b")["a"]["model_sha256"].count("+") == 1
+
+
+@pytest.mark.realdata
+def test_cases_of_voxel_sizes_and_axes_are_predicted(
+    make_model: Callable, place: Path, real_data: Path
+) -> None:
+    cases, model = real_data / "cases", make_model()
+    assert (
+        predict(f"checkpoint={model}", f"input={cases}/06_voxels", "output=p", "save=[mask]") == 0
+    )
+    rows = rows_of(place / "p")
+    assert {row["status"] for row in rows.values()} == {"done"} and len(rows) == 5
+    assert "the sign is dropped" in rows["negative"]["warnings"]
+    assert rows["zero"]["spacing_um"] == "" and "taken as unknown" in rows["zero"]["warnings"]
+    for unit in ("metre", "angstrom", "inch"):
+        assert rows[f"unit_{unit}"]["spacing_um"] == "0.5 0.2 0.2"
+    movie = f"input={cases}/05_axes/movie.tif"
+    assert predict(f"checkpoint={make_model(2)}", movie, "output=m", "axes=TYX", "save=[mask]") == 0
+    assert list(rows_of(place / "m")) == [f"movie_t{time:03d}" for time in range(12)]
+    one = (movie, "output=n", "axes=TYX", "time=3", "save=[mask]")
+    assert predict(f"checkpoint={make_model(2)}", *one) == 0
+    assert list(rows_of(place / "n")) == ["movie"]
+    half = f"input={cases}/04_multifile/half"
+    assert predict(f"checkpoint={model}", half, "output=h", "save=[mask]") == 2
+    assert "b.ome.tif is missing" in rows_of(place / "h")["a"]["reason"]
+    last = f"input={cases}/05_axes/channels_last.tif"
+    assert predict(f"checkpoint={make_model(2)}", last, "output=l", "save=[mask]") == 2
+    assert "2 pixels wide may be channels" in rows_of(place / "l")["channels_last"]["reason"]
+
+
+def test_an_unexpected_error_of_one_image_does_not_end_the_others(
+    make_model: Callable, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in "abc":
+        write(place / f"in/{name}.ome.tif", noise((40, 40), ord(name)))
+    opened = cytoloop.inference.predict_image.open_input
+
+    def fail(row: Any, *args: Any) -> Any:
+        if row.id == "a":
+            raise ZeroDivisionError("a bug")
+        return opened(row, *args)
+
+    monkeypatch.setattr(cytoloop.inference.predict_image, "open_input", fail)
+    assert predict(f"checkpoint={make_model(2)}", "input=in", "output=p", "save=[mask]") == 2
+    rows = rows_of(place / "p")
+    assert [row["status"] for row in rows.values()] == ["failed", "done", "done"]
+    assert rows["a"]["reason"] == "unexpected ZeroDivisionError: a bug"

@@ -61,7 +61,8 @@ def test_hdf5_axes_depend_on_the_number_of_axes(
     assert header.shape == shape and header.dtype == "uint16"
     assert header.scenes == ("exported/data",) and header.spacing_um is None
     np.testing.assert_array_equal(
-        read_image(path).data, STACK[0, : shape[1], : shape[2]].squeeze(1 if shape[2] == 1 else ())
+        read_image(path, time=0).data,
+        STACK[0, : shape[1], : shape[2]].squeeze(1 if shape[2] == 1 else ()),
     )
 
 
@@ -84,7 +85,7 @@ def test_only_the_requested_part_of_hdf5_is_read(
         hdf5._LazyArray, "__getitem__", lambda self, part: parts.append(part) or read(self, part)
     )
     read_image(path, channel=1, time=1)
-    assert [part[:2] for part in parts] == [(slice(1, 2), slice(1, 2))]
+    assert [part[:2] for part in parts] == [(1, 1)]
 
 
 def test_hdf5_axes_follow_ilastiks_axistags(h5: Callable[..., Path]) -> None:
@@ -163,7 +164,9 @@ def test_hdf5_files_are_listed_and_a_broken_file_is_named(tmp_path: Path) -> Non
         read_header(tmp_path / "a.h5")
 
 
-@pytest.mark.parametrize("suffix, package", [(".nd2", r"cytoloop\[nd2\]"), (".lif", "bioio-lif")])
+@pytest.mark.parametrize(
+    "suffix, package", [(".nd2", r"cytoloop\[nd2\]"), (".lif", r"cytoloop\[lif\]")]
+)
 def test_error_for_a_missing_reader_names_its_package(
     tmp_path: Path, suffix: str, package: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -221,9 +224,11 @@ def test_full_resolution_of_an_ome_zarr_is_read(
     header = read_header(path)
     assert header.shape == (1,) * (5 - len(axes)) + data.shape and header.dtype == "uint16"
     assert header.spacing_um == (2.0, 0.5, 0.25)
-    image = read_image(path, channel=-1 + header.shape[1])
+    image = read_image(path, channel=-1 + header.shape[1], time=0)
     np.testing.assert_array_equal(image.data[0], data.reshape(header.shape)[0, -1])
-    np.testing.assert_array_equal(read_labels(path), data.reshape(header.shape)[0, 0])
+    np.testing.assert_array_equal(
+        read_labels(path, channel=0, time=0), data.reshape(header.shape)[0, 0]
+    )
     assert list_images(tmp_path) == list_images(path) == [path]
 
 
@@ -312,3 +317,52 @@ def test_levels_of_a_written_pyramid_are_aligned_with_the_image(
             np.testing.assert_allclose(scale[axis] * np.indices(data.shape)[axis], data * step)
             assert scale[-1] in [known[-1] for known in level_spacings(path) if known]
             assert data.dtype == place.dtype
+
+
+def test_colours_of_a_czi_are_red_green_blue(tmp_path: Path) -> None:
+    czi = pytest.importorskip("pylibCZIrw.czi")
+    pixels = np.random.default_rng(0).integers(0, 255, (20, 30, 3), np.uint8)  # blue, green, red
+    with czi.create_czi(str(tmp_path / "a.czi")) as file:
+        file.write(pixels)
+    image = read_image(tmp_path / "a.czi")
+    assert image.channels == ("sample 0", "sample 1", "sample 2")
+    np.testing.assert_array_equal(image.data, np.moveaxis(pixels[..., ::-1], -1, 0))
+    green = open_pixels(tmp_path / "a.czi", channel=1, in_memory=0)
+    box = (slice(3, 9), slice(5, 20))
+    np.testing.assert_array_equal(green.read(box)[0], pixels[(*box, 1)])
+    with pytest.raises(ImageError, match="3 channels"):
+        read_labels(tmp_path / "a.czi")
+
+
+def test_axes_that_bioio_would_drop_are_refused_or_named(tmp_path: Path) -> None:
+    import xarray as xr
+
+    from cytoloop.io.readers.bioio import BioioReader
+    from cytoloop.io.readers.scene import OpenScene
+
+    class Plugin:
+        """A reader of bioio for a file with 4 phases (H) and 2 views (V)."""
+
+        scenes = ("only",)
+        channel_names = None
+        physical_pixel_sizes = None
+        resolution_levels = (0,)
+
+        def __init__(self) -> None:
+            import dask.array
+
+            data = dask.array.from_array(np.arange(2 * 4 * 5 * 6 * 7).reshape(2, 4, 5, 6, 7))
+            self.xarray_dask_data = xr.DataArray(data, dims=list("VHZYX"))
+            self.dims = type("Dims", (), {"order": "VHZYX"})
+
+        def set_scene(self, scene: int) -> None:
+            return
+
+    scene = BioioReader("a.czi", Plugin()).open(0, 0)
+    with pytest.raises(ImageError, match=r"unknown meaning: V \(2\), H \(4\).*V=2, H=4, Z=5"):
+        OpenScene("a.czi", scene)
+    named = OpenScene("a.czi", scene, "TCZYX")
+    assert named.shape == (2, 4, 5, 6, 7)
+    assert OpenScene("a.czi", scene, "CCZYX").shape == (1, 8, 5, 6, 7)
+    found = named.read(1, [3], (slice(2, 3), slice(0, 6), slice(0, 7)))
+    np.testing.assert_array_equal(found[0, 0], np.asarray(scene.array[1, 3, 2]))

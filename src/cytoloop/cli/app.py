@@ -26,6 +26,7 @@ from cytoloop.cli.launched import is_launched, run_launched
 from cytoloop.cli.overrides import add_action, is_override, quote_overrides
 from cytoloop.cli.reports import find_user_error, report_bug, report_error
 from cytoloop.errors import DONE, STOPPED, ConfigError, CytoloopError, OutputError
+from cytoloop.io.notes import forget_notes
 from cytoloop.model.trust import trusting
 from cytoloop.redact import redact_url
 from cytoloop.urls import is_remote
@@ -194,6 +195,7 @@ def run_job(verb: str, cfg: Any, command: str | None = None) -> tuple[int, Any]:
     `command` is the module in `cytoloop.cli.commands` that runs it, by default that of the verb.
     """
     logging.captureWarnings(True)
+    forget_notes()
     try:
         check_config(verb, cfg)
         with trusting(cfg.get("trust")):

@@ -16,6 +16,7 @@ COLUMNS_FROM_SETTINGS = (
     *("channel", "channel_seg1", "channel_seg2"),
     *("scene", "scene_seg1", "scene_seg2"),
     *("time", "time_seg1", "time_seg2"),
+    *("axes", "axes_seg1", "axes_seg2"),
     *("merge_rule", "base_image"),
 )
 """Columns whose empty cells take the setting of the same name."""
@@ -59,6 +60,7 @@ def fill_from_check(row: Row, result: CheckResult, stated: Regions, final: Regio
     """
     row.values["spacing_um"] = row["spacing_um"] or format_spacing(result.spacing_um)
     row.values["sha256"] = result.sha256.get("raw", "")
+    row.values["warnings"] = "; ".join(result.warnings)
     row.values |= result.masks
     row.values |= _region_columns(stated.effective(), final.effective(), result.masks)
 

@@ -16,14 +16,15 @@ from cytoloop.data.cached_image import METADATA, size_in_bytes, write_cached_ima
 from cytoloop.data.patch_centres import object_points, valid_points
 from cytoloop.errors import CytoloopError, ImageError, OutputError
 from cytoloop.io.digest import file_hash
-from cytoloop.io.read import read_header, read_image
-from cytoloop.manifest import FILE_COLUMNS, SELECTION_COLUMNS, Row
-from cytoloop.truth.targets import read_target, row_file
+from cytoloop.io.multi_file import image_exists
+from cytoloop.io.read import read_header
+from cytoloop.manifest import FILE_COLUMNS, SELECTION_COLUMNS, Row, stated_axes
+from cytoloop.truth.targets import read_raw, read_target, row_file
 
 TEMPORARY_PREFIX = ".building-"
 """Prefix of folders in which cached images are built or removed."""
 GIB = 2**30
-_FORMAT = 3
+_FORMAT = 4
 """Increase when the stored arrays change: older cached images are not reused."""
 
 
@@ -56,7 +57,7 @@ def read_row(
     ManifestError
         A merge mask without a second segmentation, or an unknown base image.
     """
-    raw = read_image(row_file(row, "raw"), row["channel"] or None, row["scene"] or None, row.time)
+    raw = read_raw(row)
     labels, valid = read_target(row, classes)
     if labels.shape != raw.data.shape[1:]:
         raise ImageError(
@@ -75,14 +76,14 @@ def cache_key(row: Row, classes: bool = False) -> str:
     ImageError
         A file does not exist.
     """
-    content = {column: row[column] for column in SELECTION_COLUMNS}
+    content = {column: row[column] for column in SELECTION_COLUMNS if row[column]}
     content["format"] = str(_FORMAT)
     if classes:
         content["classes"] = "true"
     for column in FILE_COLUMNS:
         path = row.file(column)
         if path is not None:
-            if not path.exists():
+            if not image_exists(path):
                 raise ImageError(row.where(column), f"file not found: {path}", "Curate again.")
             content[f"{column}_sha256"] = file_hash(path)
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
@@ -165,7 +166,7 @@ def build(job: tuple[Path, Row], cache: Path, classes: bool) -> int:
 
 def estimated_bytes(row: Row) -> float:
     """Return about how many bytes a cached image will need, from the header of the file."""
-    header = read_header(row_file(row, "raw"), row["scene"] or None)
+    header = read_header(row_file(row, "raw"), row["scene"] or None, stated_axes(row))
     voxels = float(np.prod(header.shape[2:]))
     channels = 1 if row["channel"] else header.shape[1]
     labels, valid = 2, 1 if row["exclude_mask"] else 0  # bytes per voxel

@@ -17,6 +17,7 @@ from cytoloop.evaluation.counts.calibration import summarise_calibration
 from cytoloop.evaluation.inputs.pairing import (
     AUTO,
     PairedRows,
+    Series,
     annotation_rows,
     pair_rows,
     pair_tables,
@@ -95,11 +96,13 @@ def evaluate(
         )
     settings = settings or EvaluationSettings()
     read_as = AUTO if classes else settings.predictions_are
-    paired = pair_rows(predictions, truth, read_as, settings.threshold, settings.key)
+    series = Series(settings.scene, settings.time, settings.axes, settings.axes_truth)
+    paired = pair_rows(predictions, truth, read_as, settings.threshold, settings.key, series)
     second = None
     if annotator2 is not None:
         rows = annotation_rows(annotator2, settings.key)
-        second = pair_tables(rows, str(annotator2), str(truth), settings.key)
+        of_second = replace(series, axes=settings.axes_truth)
+        second = pair_tables(rows, str(annotator2), str(truth), settings.key, of_second)
     score: ScoreImage = partial(score_classes, names=classes) if classes else score_objects
     images, excluded = _score_images(paired, str(predictions), settings, score)
     if not images:
@@ -153,6 +156,10 @@ def _score_images(
         except CytoloopError as error:
             problems += [f"{prediction.id}: {error.where}: {text}" for text in error.problems]
             repairs[error.repair] = None
+            continue
+        except Exception as error:  # of one image: the others are still checked
+            log.exception("unexpected error, a bug of CytoLoop")
+            problems.append(f"{prediction.id}: unexpected {type(error).__name__}: {error}")
             continue
         if image is None:
             excluded.append(prediction.id)

@@ -62,6 +62,13 @@ class EvaluationSettings(CheckedSettings):
         Probability (0 to 1) above which a voxel is foreground; for probability maps.
     key : str
         ``stem``, or a regular expression with ``(?P<id>...)``: files with the same key are paired.
+    scene : str, int or None
+        Name or number of the scene of files with several. None or ``all``: one row per scene.
+    time : str, int or None
+        Time point, from 0, as `scene`.
+    axes, axes_truth : str or None
+        Axes of files that do not state them, for example ``TYX``; None: as the files say, for the
+        truth else those of the predictions.
     overlays : int
         Number of worst images to draw.
     overwrite : bool
@@ -77,6 +84,10 @@ class EvaluationSettings(CheckedSettings):
     predictions_are: str = AUTO
     threshold: float = 0.5
     key: str = STEM
+    scene: str | int | None = None
+    time: str | int | None = None
+    axes: str | None = None
+    axes_truth: str | None = None
     overlays: int = 8
     overwrite: bool = False
 
@@ -91,6 +102,8 @@ class EvaluationSettings(CheckedSettings):
             *number_problem("overlays", self.overlays, whole=True),
             *flag_problem("overwrite", self.overwrite),
         ]
+        if self.time is not None and str(self.time) != "all" and not str(self.time).isdigit():
+            problems.append(f"time={self.time}: expected a time point from 0, or all")
         if self.predictions_are not in PREDICTION_TYPES:
             expected = ", ".join(PREDICTION_TYPES)
             problems.append(f"predictions_are={self.predictions_are}: expected one of {expected}")

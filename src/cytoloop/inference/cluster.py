@@ -28,6 +28,7 @@ from cytoloop.inference.windows.sliding_window import sliding_window_inference
 from cytoloop.instances.blocks import Blocks, Box
 from cytoloop.intensity.normalization import IntensityStats
 from cytoloop.io.read import read_header
+from cytoloop.manifest import stated_axes
 from cytoloop.workers.cluster import connect, result_of, submit, submit_all
 
 BLOCK = (64, 512, 512)
@@ -85,7 +86,9 @@ def images_in_blocks(
 def _is_cut_into_blocks(task: ImageTask, settings: PredictionSettings) -> bool:
     """Return whether an image is cut into blocks, from its header."""
     try:
-        header = read_header(task.row.file("raw") or "", task.row["scene"] or None)
+        header = read_header(
+            task.row.file("raw") or "", task.row["scene"] or None, stated_axes(task.row)
+        )
     except (ImageError, ManifestError):
         return False  # the image fails when it is predicted, with the reason
     return is_large(header.spatial) and not settings.reading.resample

@@ -11,11 +11,12 @@ from typing import Any
 
 from torch import OutOfMemoryError
 
-from cytoloop.errors import ImageError, ManifestError
+from cytoloop.errors import CytoloopError, ImageError, ManifestError
 from cytoloop.inference.model_source import ModelSource
 from cytoloop.inference.predict_image import predict_image
 from cytoloop.inference.settings import PredictionSettings
 from cytoloop.inference.windows.probability_maps import Progress, ignore_progress
+from cytoloop.io.notes import collect_notes
 from cytoloop.manifest import Row
 
 log = logging.getLogger(__name__)
@@ -59,16 +60,29 @@ def predict_task(
 def cells_or_failure(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """Return the table cells that the work returns, or the reason of its failure; and its seconds.
 
-    Only errors of the image are caught. Others would fail every image.
+    Errors of the output or the model would fail every image, and are raised. An unexpected error
+    is one of this image: the others are predicted.
     """
     started = time.perf_counter()
+    with collect_notes() as notes:
+        cells = _cells_or_failure(work)
+    if notes:
+        cells["warnings"] = "; ".join([*filter(None, [cells.get("warnings")]), *notes])
+    return {"seconds": f"{time.perf_counter() - started:.2f}", **cells}
+
+
+def _cells_or_failure(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     try:
         # cells of a worker already hold a status and the seconds that the worker measured
-        cells: dict[str, Any] = {"status": "done", "reason": "", **work()}
+        return {"status": "done", "reason": "", "warnings": "", **work()}
     except (ImageError, ManifestError) as error:
         log.warning("%s", error)
-        cells = {"status": "failed", "reason": "; ".join(error.problems)}
+        return {"status": "failed", "reason": "; ".join(error.problems)}
     except (MemoryError, OutOfMemoryError) as error:
         log.warning("not enough memory: %s", error)
-        cells = {"status": "failed", "reason": f"does not fit into memory. {LESS_MEMORY}"}
-    return {"seconds": f"{time.perf_counter() - started:.2f}", **cells}
+        return {"status": "failed", "reason": f"does not fit into memory. {LESS_MEMORY}"}
+    except CytoloopError:
+        raise
+    except Exception as error:
+        log.exception("unexpected error, a bug of CytoLoop")
+        return {"status": "failed", "reason": f"unexpected {type(error).__name__}: {error}"}

@@ -15,6 +15,7 @@ from cytoloop.inference.settings import (
     WindowSettings,
     WorkerSettings,
 )
+from cytoloop.manifest import series_cells
 
 
 def read_settings(
@@ -52,6 +53,17 @@ def read_settings(
         problems,
     )
     return PredictionSettings(**{k: v for k, v in made.items() if k != "workers"}), made["workers"]
+
+
+def series_choices(values: Mapping[str, Any]) -> dict[str, str]:
+    """Return the cells that the keys ``scene``, ``time`` and ``axes`` fill.
+
+    Raises
+    ------
+    ConfigError
+        ``time`` is no time point.
+    """
+    return series_cells("cytoloop predict", {n: values[n] for n in ("scene", "time", "axes")})
 
 
 def array_settings(

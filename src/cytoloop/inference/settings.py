@@ -21,7 +21,7 @@ from cytoloop.io.voxel_size import Spacing
 MAPS = ("probability", "distance", "contour")
 """Maps that a network predicts: foreground, and what other heads add for objects."""
 OUTPUTS = ("probability", "mask", "labels", "objects")
-FORMATS = ("auto", "ome-tiff", "ome-zarr")
+FORMATS = ("auto", "ome-tiff", "ome-zarr", "ome-zarr-0.5")
 DTYPES = ("uint8", "float16")
 """Stored probabilities: 0..255 or 0..1."""
 WINDOWS = ("auto", "patch")

@@ -7,16 +7,22 @@ from pathlib import Path
 import numpy as np
 
 from cytoloop.errors import ImageError
-from cytoloop.io.read import read_image
+from cytoloop.io.read import read_plane_or_stack
 
 
 def read_labels(
     path: str | Path,
     channel: str | int | None = None,
     scene: str | int | None = None,
-    time: int = 0,
+    time: int | None = None,
+    axes: str | None = None,
 ) -> np.ndarray:
     """Return the labels of one channel of an image.
+
+    Parameters
+    ----------
+    path, channel, scene, time, axes
+        See `cytoloop.io.read.read_plane_or_stack`: what the file has several of must be named.
 
     Returns
     -------
@@ -28,8 +34,7 @@ def read_labels(
     ImageError
         The image cannot be read, or holds negative or fractional values.
     """
-    image = read_image(path, 0 if channel is None else channel, scene, time)
-    return as_labels(path, image.data[0])
+    return as_labels(path, read_plane_or_stack(path, channel, scene, time, axes))
 
 
 def as_labels(path: str | Path, labels: np.ndarray) -> np.ndarray:

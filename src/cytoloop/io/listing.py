@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import glob
+import logging
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from cytoloop.errors import ImageError
-from cytoloop.io.readers.formats import IMAGE_SUFFIXES
+from cytoloop.io.multi_file import join_channel_files
+from cytoloop.io.names import is_in_zarr
+from cytoloop.io.readers.formats import COMPANION_SUFFIXES, IMAGE_SUFFIXES
+from cytoloop.io.readers.tiff_ome import drop_members
 from cytoloop.redact import redact_url
 from cytoloop.urls import is_remote
+
+log = logging.getLogger(__name__)
 
 
 def list_images(source: str | Path) -> list[Path]:
@@ -36,8 +42,9 @@ def list_images(source: str | Path) -> list[Path]:
             "List each image in a CSV.",
         )
     path = Path(text).expanduser() if text == "~" or text.startswith("~/") else Path(text)
-    if path.is_dir() and not path.name.lower().endswith(".zarr"):
+    if path.is_dir() and not is_in_zarr(path):
         found = [p for p in path.iterdir() if p.name.lower().endswith(IMAGE_SUFFIXES)]
+        found = join_channel_files(path, _without_previews(text, found))
         if not found:
             raise ImageError(
                 text,
@@ -52,7 +59,21 @@ def list_images(source: str | Path) -> list[Path]:
             raise ImageError(text, "the pattern matches no file", "Quote it, and check the folder.")
     else:
         raise ImageError(text, "no such file or folder", "Check the path. Quote a pattern.")
-    return sorted(p for p in found if not p.name.startswith("."))
+    return drop_members(p for p in found if not p.name.startswith("."))
+
+
+def _without_previews(folder: str, found: list[Path]) -> list[Path]:
+    """Return the files of a folder without PNG, JPEG and such, where it holds other images."""
+    images = [path for path in found if not path.name.lower().endswith(COMPANION_SUFFIXES)]
+    if images and len(images) < len(found):
+        log.warning(
+            "%s: %d PNG, JPEG or _seg.npy files beside other images are left out; name them with a "
+            "pattern, such as '%s/*.png'",
+            folder,
+            len(found) - len(images),
+            folder.rstrip("/"),
+        )
+    return images or found
 
 
 def _match(pattern: str) -> list[Path]:
@@ -70,7 +91,7 @@ def _match(pattern: str) -> list[Path]:
         for one in dict.fromkeys([below, *_expand_braces(below)])
         for path in _walk(literal, Path(one).parts)
     }
-    images = [path for path in names if path.name.lower().endswith(IMAGE_SUFFIXES)]
+    images = [p for p in names if p.name.lower().endswith(IMAGE_SUFFIXES) or is_in_zarr(p)]
     return images or [path for path in names if path.is_file()]
 
 

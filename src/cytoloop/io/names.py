@@ -11,6 +11,9 @@ from cytoloop.io.readers.formats import IMAGE_SUFFIXES
 from cytoloop.redact import USER_PATTERN
 from cytoloop.urls import is_remote, protocol_of
 
+_CHANNEL_FILES = re.compile(r"_\{\d{4}(,\d{4})*\}$")
+"""Part of the name of an image in several files, see `cytoloop.io.multi_file`."""
+
 
 def stem(path: str | Path) -> str:
     """Return the file name without its (possibly double) image suffix, in Unicode's form NFC.
@@ -20,11 +23,19 @@ def stem(path: str | Path) -> str:
     >>> stem("a/b.ome.tif")
     'b'
     """
-    name = unicodedata.normalize("NFC", Path(path_in_url(path)).name)
+    path = Path(path_in_url(path))
+    if is_in_zarr(path):  # the store has the name; parts such as labels/nuclei repeat
+        path = next(p for p in (path, *path.parents) if p.name.lower().endswith(".zarr"))
+    name = unicodedata.normalize("NFC", path.name)
     for suffix in IMAGE_SUFFIXES:
         if name.lower().endswith(suffix):
-            return name[: -len(suffix)]
+            return _CHANNEL_FILES.sub("", name[: -len(suffix)])
     return Path(name).stem
+
+
+def is_in_zarr(path: Path) -> bool:
+    """Return whether a path is a Zarr store or a folder inside one, such as a label image."""
+    return any(part.lower().endswith(".zarr") for part in path.parts) and path.is_dir()
 
 
 def safe_name(text: str) -> str:

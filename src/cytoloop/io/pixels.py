@@ -8,12 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tifffile
-import zarr
 
-from cytoloop.io.read import read_image
-from cytoloop.io.readers.open import channel_numbers, open_scene, wrap_read_errors
-from cytoloop.io.voxel_size import Grid, Spacing, read_origin, read_spacing
+from cytoloop.io.notes import note
+from cytoloop.io.readers.open import (
+    OpenImage,
+    channel_numbers,
+    open_image,
+    time_number,
+    wrap_read_errors,
+)
+from cytoloop.io.voxel_size import Grid, Spacing
 
 IN_MEMORY_BYTES = 2**28
 """Largest image in bytes that is read at once, which is faster than many reads."""
@@ -90,35 +94,19 @@ class FilePixels(Pixels):
 
     Parameters
     ----------
-    path : str or Path
-    channel, scene, time
-        As in `read_image`.
-    level : int
-        Pyramid level; 0 is the full resolution.
+    image : OpenImage
+    channels : sequence of int
+    time : int
     """
 
-    def __init__(
-        self,
-        path: str | Path,
-        channel: str | int | list[str | int] | None = None,
-        scene: str | int | None = None,
-        time: int = 0,
-        level: int = 0,
-    ) -> None:
-        self._path = path
-        with wrap_read_errors(path):
-            bio = open_scene(path, scene, time, level)
-            names, wanted = channel_numbers(path, bio, channel)
-            array = _tiff_planes(path, bio, time, level)
-            if array is None:
-                array = bio.get_image_dask_data("CZYX", T=time)
-            array = array[wanted]
-            self.origin_um = read_origin(path, bio, level)
-        self._array = array[:, 0] if array.shape[1] == 1 else array
-        self.shape = tuple(int(n) for n in self._array.shape[1:])
-        self.dtype = np.dtype(self._array.dtype)
-        self.spacing_um = read_spacing(path, bio)
-        self.channels = tuple(names[i] for i in wanted)
+    def __init__(self, image: OpenImage, channels: Sequence[int], time: int) -> None:
+        self._image, self._numbers, self._time = image, list(channels), time
+        pixels = image.pixels
+        self._is_stack = pixels.shape[2] > 1
+        self.shape = pixels.shape[2:] if self._is_stack else pixels.shape[3:]
+        self.dtype = pixels.dtype
+        self.spacing_um, self.origin_um = pixels.spacing_um, pixels.origin_um
+        self.channels = tuple(pixels.channels[i] for i in channels)
 
     def read(self, box: tuple[slice, ...]) -> np.ndarray:
         """Return the pixels of a box, (C, *box).
@@ -128,55 +116,27 @@ class FilePixels(Pixels):
         ImageError
             The file is damaged in this box.
         """
-        with wrap_read_errors(self._path):
-            return np.asarray(self._array[(slice(None), *box)].compute())
-
-
-def _tiff_planes(path: str | Path, bio: Any, time: int, level: int) -> Any:
-    """Return the stack of a TIFF as a lazy array (C, Z, Y, X) with one chunk per plane.
-
-    bioio decodes the whole stack for any box, or opens the file again for each plane.
-
-    Returns
-    -------
-    dask.array.Array or None
-        None if the file is not a TIFF, or if its axes differ from bioio's.
-    """
-    import dask.array
-
-    if Path(path).suffix.lower() not in (".tif", ".tiff"):
-        return None
-    tif = tifffile.TiffFile(path)  # stays open as long as the array
-    series = tif.series[bio.current_scene_index]
-    axes = str(series.axes)
-    if "Z" not in axes:
-        axes = axes.replace("I", "Z").replace("Q", "Z")  # pages without metadata
-    if len(set(axes)) < len(axes) or set(axes) - set("TCZYX") or not axes.endswith("YX"):
-        tif.close()
-        return None
-    array = dask.array.from_zarr(zarr.open(series.aszarr(level=level, chunkmode="page"), mode="r"))
-    for axis in "TCZ":
-        array = array if axis in axes else array[None]
-    order = [axis for axis in "ZCT" if axis not in axes] + list(axes)
-    array = array.transpose([order.index(axis) for axis in "TCZYX"])
-    expected = tuple(int(bio.dims[axis][0]) for axis in "TCZYX")
-    return array[time] if array.shape == expected and array.dtype == bio.dtype else None
+        spatial = box if self._is_stack else (slice(0, 1), *box)
+        with wrap_read_errors(self._image.path):
+            data = self._image.pixels.read(self._time, self._numbers, spatial)
+        return data if self._is_stack else data[:, 0]
 
 
 def open_pixels(
     path: str | Path,
-    channel: str | int | list[str | int] | None = None,
+    channel: str | int | Sequence[str | int] | None = None,
     scene: str | int | None = None,
-    time: int = 0,
+    time: int | None = None,
     level: int = 0,
     in_memory: float | None = None,
+    axes: str | None = None,
 ) -> Pixels:
     """Return the pixels of an image: read at once if it is small, else box by box.
 
     Parameters
     ----------
-    path, channel, scene, time
-        As in `read_image`.
+    path, channel, scene, time, axes
+        As in `cytoloop.io.read.read_image`.
     level : int
         Pyramid level; 0 is the full resolution.
     in_memory : float, optional
@@ -187,28 +147,24 @@ def open_pixels(
     ImageError
         The file is unreadable, or has no such channel, scene, time point or level.
     """
-    with wrap_read_errors(path):
-        bio = open_scene(path, scene, time, level)
-        size = math.prod(int(bio.dims[axis][0]) for axis in "CZYX")
-        limit = IN_MEMORY_BYTES if in_memory is None else in_memory
-        is_small = size * np.dtype(bio.dtype).itemsize <= limit
-        samples = "S" in bio.dims.order  # RGB: the samples are channels
-        origin = read_origin(path, bio)
-    if level == 0 and (is_small or samples):
-        image = read_image(path, channel, scene, time)
-        return MemoryPixels(image.data, image.spacing_um, image.channels, origin)
-    return FilePixels(path, channel, scene, time, level)
+    image = open_image(path, scene, level, axes)
+    for caution in image.cautions:
+        note(path, caution)
+    pixels = FilePixels(image, channel_numbers(image, channel), time_number(image, time))
+    limit = IN_MEMORY_BYTES if in_memory is None else in_memory
+    if image.pixels.nbytes > limit:
+        return pixels
+    whole = read_whole(pixels)
+    return MemoryPixels(whole, pixels.spacing_um, pixels.channels, pixels.origin_um)
 
 
-def level_spacings(path: str | Path, scene: str | int | None = None) -> list[Spacing | None]:
+def level_spacings(
+    path: str | Path, scene: str | int | None = None, axes: str | None = None
+) -> list[Spacing | None]:
     """Return the voxel size of each pyramid level; an image without a pyramid has one level."""
-    with wrap_read_errors(path):
-        bio = open_scene(path, scene)
-        found: list[Spacing | None] = []
-        for level in bio.resolution_levels:
-            bio.set_resolution_level(level)
-            found.append(read_spacing(path, bio))
-        return found
+    first = open_image(path, scene, 0, axes)
+    others = [open_image(path, scene, level, axes) for level in range(1, first.levels)]
+    return [image.pixels.spacing_um for image in (first, *others)]
 
 
 def read_whole(pixels: Pixels) -> np.ndarray:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from cytoloop.io.notes import note
 from cytoloop.io.readers.open import (
-    channel_names,
+    OpenImage,
     channel_numbers,
-    is_rgb,
-    open_scene,
+    only_channel,
+    open_image,
+    time_number,
     wrap_read_errors,
 )
-from cytoloop.io.voxel_size import Spacing, read_spacing
+from cytoloop.io.voxel_size import Spacing
 
 
 @dataclass(frozen=True)
@@ -70,46 +72,59 @@ class Image:
     channels: tuple[str, ...]
 
 
-def read_header(path: str | Path, scene: str | int | None = None) -> Header:
+def read_header(
+    path: str | Path, scene: str | int | None = None, axes: str | None = None
+) -> Header:
     """Return the metadata of an image without reading its pixels.
+
+    Of several scenes the first is described where none is named.
+
+    Parameters
+    ----------
+    path : str or Path
+    scene : str or int, optional
+        Scene name or number.
+    axes : str, optional
+        The axes as the user states them, for example ``TYX``.
 
     Raises
     ------
     ImageError
-        The file is missing, empty or unreadable.
+        The file is missing, empty or unreadable, or an axis has no known meaning.
     """
-    with wrap_read_errors(path):
-        bio = open_scene(path, scene)
-        t, c, z, y, x = (int(bio.dims[axis][0]) for axis in "TCZYX")
-        names = channel_names(bio)
-        return Header(
-            path=str(path),
-            shape=(t, len(names) if is_rgb(bio) else c, z, y, x),
-            dtype=str(bio.dtype),
-            spacing_um=read_spacing(path, bio),
-            channels=tuple(names),
-            scenes=tuple(str(s) for s in bio.scenes),
-        )
+    image = open_image(path, scene, axes=axes, several_scenes=True)
+    pixels = image.pixels
+    return Header(
+        path=str(path),
+        shape=pixels.shape,
+        dtype=str(pixels.dtype),
+        spacing_um=pixels.spacing_um,
+        channels=pixels.channels,
+        scenes=image.scenes,
+    )
 
 
 def read_image(
     path: str | Path,
-    channel: str | int | list[str | int] | None = None,
+    channel: str | int | Sequence[str | int] | None = None,
     scene: str | int | None = None,
-    time: int = 0,
+    time: int | None = None,
+    axes: str | None = None,
 ) -> Image:
     """Return the pixels of one scene and time point.
 
     Parameters
     ----------
     path : str or Path
-        Any file that bioio reads.
-    channel : str, int or list of them, optional
+        An image in a format of `cytoloop.io.readers.formats.FORMATS`.
+    channel : str, int or sequence of them, optional
         Channel names or numbers; default: all.
     scene : str or int, optional
-        Scene name or number; default: the first.
-    time : int
-        Time point, from 0.
+        Scene name or number; default: the only one.
+    time : int, optional
+        Time point, from 0; default: the only one.
+    axes : str, optional
+        The axes as the user states them, for example ``TYX``.
 
     Returns
     -------
@@ -119,23 +134,47 @@ def read_image(
     Raises
     ------
     ImageError
-        The file is unreadable, or has no such channel, scene or time point.
+        The file is unreadable, or has no such channel, scene or time point, or several scenes or
+        time points of which none is named.
     """
-    with wrap_read_errors(path):
-        bio = open_scene(path, scene, time)
-        names, wanted = channel_numbers(path, bio, channel)
-        if is_rgb(bio):
-            data = np.asarray(bio.get_image_dask_data("SZYX", T=time).compute())[wanted]
-        elif _is_whole(bio, wanted):
-            data = np.asarray(bio.get_image_data("CZYX"))  # much faster than dask
-        else:
-            data = np.asarray(bio.get_image_dask_data("CZYX", T=time, C=wanted).compute())
-    if data.shape[1] == 1:
-        data = data[:, 0]
-    return Image(data, read_spacing(path, bio), tuple(names[i] for i in wanted))
+    image = open_image(path, scene, axes=axes)
+    for caution in image.cautions:
+        note(path, caution)
+    wanted = channel_numbers(image, channel)
+    data = _read(image, time_number(image, time), wanted)
+    channels = tuple(image.pixels.channels[i] for i in wanted)
+    return Image(data, image.pixels.spacing_um, channels)
 
 
-def _is_whole(bio: Any, wanted: list[int]) -> bool:
-    """Return whether all of a scene is requested, and no reader drops its Y or X axis of size 1."""
-    t, c, y, x = (int(bio.dims[axis][0]) for axis in "TCYX")
-    return t == 1 and wanted == list(range(c)) and min(y, x) > 1
+def read_plane_or_stack(
+    path: str | Path,
+    channel: str | int | None = None,
+    scene: str | int | None = None,
+    time: int | None = None,
+    axes: str | None = None,
+) -> np.ndarray:
+    """Return the pixels of one channel, ([Z,] Y, X): a label image, a mask or a map.
+
+    Parameters
+    ----------
+    path, scene, time, axes
+        As in `read_image`.
+    channel : str or int, optional
+        Channel name or number; default: the only one.
+
+    Raises
+    ------
+    ImageError
+        As `read_image`; and several channels of which none is named.
+    """
+    image = open_image(path, scene, axes=axes)
+    number = only_channel(image, channel)
+    data: np.ndarray = _read(image, time_number(image, time), [number])[0]
+    return data
+
+
+def _read(image: OpenImage, time: int, channels: Sequence[int]) -> np.ndarray:
+    """Return pixels (C, Z, Y, X), or (C, Y, X) for one plane."""
+    with wrap_read_errors(image.path):
+        data = image.pixels.read(time, channels)
+    return data[:, 0] if data.shape[1] == 1 else data

@@ -1,21 +1,27 @@
-"""Voxel size and origin of an image file.
+"""Voxel size and origin of an image: one rule for all formats.
 
-The resolution tag of a TIFF alone is not a voxel size: image editors write 72 dpi, which would be
-353 um. It counts only if the ImageJ metadata states a unit of length.
+A voxel size is positive and finite, or it is unknown. What a file states otherwise is repaired or
+dropped with a warning.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import tifffile
+from cytoloop.io.notes import note
+from cytoloop.io.units import states_no_length, unit_in_um
 
 Spacing = tuple[float, float, float]
 """Voxel size (Z, Y, X) in um."""
+
+StatedSize = tuple[float | None, str | None]
+"""A length as a file states it, and its unit."""
+
+_SMALLEST_UM, _LARGEST_UM = 1e-5, 1e3
+"""Voxel sizes outside this range, 0.01 nm to 1 mm, are hardly meant."""
 
 
 @dataclass(frozen=True)
@@ -35,112 +41,82 @@ class Grid:
     origin_um: Spacing | None = None
 
 
-_MICROMETRE_NAMES = ("um", "\u00b5m", "\u03bcm", "\\u00b5m", "micron", "microns")
-_UNITS_IN_UM = {
-    **dict.fromkeys(("nm", "nanometer", "nanometre"), 1e-3),
-    **dict.fromkeys((*_MICROMETRE_NAMES, "micrometer", "micrometre"), 1.0),
-    **dict.fromkeys(("mm", "millimeter", "millimetre"), 1e3),
-    "cm": 1e4,
-}
-"""Size of a unit of length in um. ImageJ writes the micro sign escaped."""
+def decide_spacing(
+    path: str | Path, sizes: Mapping[str, StatedSize], is_stack: bool
+) -> Spacing | None:
+    """Return the voxel size (Z, Y, X) in um, None if it is unknown.
 
-
-def read_spacing(path: str | Path, bio: Any) -> Spacing | None:
-    """Return the voxel size (Z, Y, X) in um, None if the file states none."""
-    file = Path(path)
-    if file.name.lower().endswith((".tif", ".tiff")):
-        with tifffile.TiffFile(file) as tif:
-            if not tif.is_ome:
-                return _plain_tiff_spacing(tif)
-    try:
-        size = bio.physical_pixel_sizes
-    except Exception:  # bioio_czi raises if the CZI has no scale
-        return None
-    if not size.Y or not size.X or (not size.Z and int(bio.dims["Z"][0]) > 1):
-        return None
-    factors = [_in_um(_unit(bio, axis)) for axis in "ZYX"]
-    if None in factors[1:] or (size.Z and factors[0] is None):
-        return None
-    z, y, x = (f or 1.0 for f in factors)
-    return (float(size.Z or 1.0) * z, float(size.Y) * y, float(size.X) * x)
-
-
-def read_origin(path: str | Path, bio: Any, level: int = 0) -> Spacing | None:
-    """Return the origin of an OME-Zarr level, (Z, Y, X) in um; None for 0 and for other formats.
-
-    The transformations of the level are applied before those of the whole pyramid (NGFF 0.4,
-    section 3.4). Stage positions of an OME-TIFF are ignored, as viewers do.
+    Parameters
+    ----------
+    path : str or Path
+        For warnings.
+    sizes : mapping
+        Axis (``Z``, ``Y``, ``X``) to the size that the file states and its unit.
+    is_stack : bool
+        Without a stack, the thickness is 1 um where it is unknown.
     """
-    if not Path(path).is_dir():
+    found = {
+        axis: _size_in_um(path, axis, *sizes.get(axis, (None, None)), axis != "Z" or is_stack)
+        for axis in "ZYX"
+    }
+    z, y, x = (found[axis] for axis in "ZYX")
+    if y is None or x is None or (z is None and is_stack):
         return None
-    import zarr
-
-    attributes = zarr.open_group(str(path), mode="r").attrs.asdict()
-    metadata: Any = attributes.get("ome", attributes)  # "ome" since version 0.5
-    scene = metadata["multiscales"][bio.current_scene_index]
-    axes = [str(axis.get("name", "")).upper() for axis in scene.get("axes", [])]
-    of_level, of_pyramid = _transforms(scene["datasets"][level]), _transforms(scene)
-    origin = []
-    for axis in "ZYX":
-        factor = _in_um(_unit(bio, axis))
-        if axis not in axes or factor is None:
-            origin.append(0.0)
-            continue
-        number = axes.index(axis)
-        scale = _value(of_pyramid, "scale", number, 1.0)
-        moved = scale * _value(of_level, "translation", number, 0.0)
-        origin.append((moved + _value(of_pyramid, "translation", number, 0.0)) * factor)
-    return (origin[0], origin[1], origin[2]) if any(origin) else None
+    spacing = (z or 1.0, y, x)
+    used = spacing if is_stack else spacing[1:]
+    if any(not _SMALLEST_UM <= size <= _LARGEST_UM for size in used):
+        text = " x ".join(f"{size:g}" for size in used)
+        note(path, f"states voxels of {text} um. Check it, and set spacing_um=[z,y,x] if wrong")
+    return spacing
 
 
-def _transforms(metadata: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Return the coordinate transformations of a level or of a pyramid."""
-    found = metadata.get("coordinateTransformations", [])
-    return [transform for transform in found if isinstance(transform, Mapping)]
+def _size_in_um(
+    path: str | Path, axis: str, value: float | None, unit: str | None, is_used: bool
+) -> float | None:
+    """Return one size in um; None if it is not stated or cannot be a size."""
+    if value is None or states_no_length(unit):
+        return None
+    factor = unit_in_um(unit)
+    text = ""
+    try:
+        size = float(value)
+    except (TypeError, ValueError):
+        size = math.nan
+    if not math.isfinite(size) or size == 0:
+        text = f"states the voxel size {value} in {axis}, which is taken as unknown"
+    elif factor is None:
+        text = f"states the voxel size in {unit!r}, which is no known unit; it is taken as unknown"
+    elif not 0 < abs(size) * factor < math.inf:
+        text = f"states the voxel size {value} {unit} in {axis}, which is taken as unknown"
+    elif size < 0:
+        note_if(is_used, path, f"states the voxel size {value} in {axis}: the sign is dropped")
+    if text:
+        note_if(is_used, path, text)
+        return None
+    return abs(size) * float(factor or 1.0)
 
 
-def _value(transforms: Sequence[Mapping[str, Any]], kind: str, axis: int, default: float) -> float:
-    """Return the value of an axis in the first transformation of a kind.
+def note_if(condition: bool, path: str | Path, text: str) -> None:
+    """Note a warning about an image if a condition holds."""
+    if condition:
+        note(path, text)
+
+
+def decide_origin(
+    path: str | Path, origin: Mapping[str, StatedSize], is_stack: bool
+) -> Spacing | None:
+    """Return the origin (Z, Y, X) in um; None for 0.
 
     Raises
     ------
     ValueError
-        The value is not a finite number.
+        A coordinate is not a finite number.
     """
-    values: Sequence[float] = next((one[kind] for one in transforms if kind in one), ())
-    value = float(values[axis]) if axis < len(values) else default
-    if not math.isfinite(value):
-        raise ValueError(f"its {kind} is {value}, expected a finite number")
-    return value
-
-
-def _unit(bio: Any, axis: str) -> Any:
-    """Return the unit of an axis: from the OME-XML, else from bioio's reader."""
-    images = getattr(getattr(bio, "metadata", None), "images", None)
-    if images:
-        pixels = images[min(int(bio.current_scene_index), len(images) - 1)].pixels
-        return getattr(pixels, f"physical_size_{axis.lower()}_unit", None)
-    properties = getattr(bio, "dimension_properties", None)
-    return getattr(getattr(properties, axis, None), "unit", None)
-
-
-def _in_um(unit: Any) -> float | None:
-    """Return the size of a unit in um: 1 if no unit is stated, None for an unknown unit."""
-    name = str(getattr(unit, "value", unit) or "um").strip().lower()
-    return _UNITS_IN_UM.get(name)
-
-
-def _plain_tiff_spacing(tif: tifffile.TiffFile) -> Spacing | None:
-    """Return the voxel size of an ImageJ TIFF, None for a TIFF without ImageJ's unit."""
-    meta = tif.imagej_metadata or {}
-    unit = _UNITS_IN_UM.get(str(meta.get("unit", "")).strip().lower())
-    if unit is None:
-        return None
-    if "spacing" not in meta and int(meta.get("slices", 1)) > 1:
-        return None  # a stack without a z step
-    page = tif.pages.first
-    try:
-        x, y = (page.tags[name].value for name in ("XResolution", "YResolution"))
-        return (float(meta.get("spacing", 1.0)) * unit, y[1] / y[0] * unit, x[1] / x[0] * unit)
-    except (KeyError, ZeroDivisionError):
-        return None
+    found = []
+    for axis in "ZYX":
+        value, unit = origin.get(axis, (None, None))
+        value = float(value or 0.0)
+        if not math.isfinite(value):
+            raise ValueError(f"its translation is {value}, expected a finite number")
+        found.append(value * (unit_in_um(unit) or 0.0))
+    return (found[0], found[1], found[2]) if any(found) else None

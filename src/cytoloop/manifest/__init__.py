@@ -16,6 +16,7 @@ from cytoloop.manifest.dataset import dataset_hash, read_dataset
 from cytoloop.manifest.paths import absolute_location, absolute_path
 from cytoloop.manifest.read import read_manifest, read_table
 from cytoloop.manifest.row import Manifest, Row
+from cytoloop.manifest.series import Part, expand_row, part_of, series_cells, stated_axes
 from cytoloop.manifest.write import format_spacing, write_manifest
 
 __all__ = [
@@ -25,13 +26,18 @@ __all__ = [
     "OWN_COLUMNS",
     "SELECTION_COLUMNS",
     "Manifest",
+    "Part",
     "Row",
     "absolute_location",
     "absolute_path",
     "dataset_hash",
+    "expand_row",
     "format_spacing",
+    "part_of",
     "read_dataset",
     "read_manifest",
     "read_table",
+    "series_cells",
+    "stated_axes",
     "write_manifest",
 ]

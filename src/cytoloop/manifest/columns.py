@@ -8,8 +8,9 @@ OWN_COLUMNS = (
     *("channel", "channel_seg1", "channel_seg2"),
     *("scene", "scene_seg1", "scene_seg2"),
     *("time", "time_seg1", "time_seg2"),
+    *("axes", "axes_seg1", "axes_seg2"),
     *("spacing_um", "merge_rule", "exclude", "merge"),
-    *("fold", "status", "reason", "flags", "curator", "sha256"),
+    *("fold", "status", "reason", "flags", "warnings", "curator", "sha256"),
 )
 """CytoLoop's columns. None starts with the name of a CytoDL column: CytoDL finds its columns by
 prefix and would take ``raw_channel`` for ``raw``."""
@@ -30,5 +31,6 @@ Without it pandas takes ``12e3000000000c...`` for a number, and ends the process
 SELECTION_COLUMNS = (
     *("base_image", "merge_rule", "spacing_um", "channel", "channel_seg1", "channel_seg2"),
     *("scene", "scene_seg1", "scene_seg2", "time", "time_seg1", "time_seg2"),
+    *("axes", "axes_seg1", "axes_seg2"),
 )
 """Columns that select a part of the files. With the files they determine the row's images."""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from cytoloop.errors import ManifestError
 from cytoloop.io.digest import file_hash
+from cytoloop.io.multi_file import image_exists
 from cytoloop.manifest.columns import FILE_COLUMNS
 from cytoloop.manifest.read import read_manifest
 from cytoloop.manifest.row import Manifest, Row
@@ -76,7 +77,7 @@ def dataset_hash(manifests: Mapping[str, Manifest]) -> str:
             digest.update(repr((split, row.id, sorted(cells.items()))).encode())
             for column in FILE_COLUMNS:
                 file = row.file(column)
-                if file is not None and file.exists():
+                if file is not None and image_exists(file):
                     digest.update(f"{column}={file_hash(file)};".encode())
     return digest.hexdigest()
 

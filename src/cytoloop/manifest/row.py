@@ -83,26 +83,22 @@ class Row:
         return (numbers[0], numbers[1], numbers[2])
 
     @property
-    def time(self) -> int:
-        """Time point of the raw file, from 0; default 0."""
+    def time(self) -> int | None:
+        """Time point of the raw file, from 0; None: its only one."""
         return self._time("time")
 
-    def segmentation_time(self, column: str) -> int:
-        """Return the time point of ``seg1`` or ``seg2``; default the raw file's."""
+    def segmentation_time(self, column: str) -> int | None:
+        """Return the time point of ``seg1`` or another partner; default the raw file's."""
         own = f"time_{column}"
         return self._time(own if self[own] else "time")
 
-    def segmentation_scene(self, column: str) -> str | None:
-        """Return the scene of ``seg1`` or ``seg2``; default the raw file's."""
-        return self[f"scene_{column}"] or self["scene"] or None
-
-    def _time(self, column: str) -> int:
+    def _time(self, column: str) -> int | None:
         text = self[column]
         if text and not text.isdigit():
             raise ManifestError(
                 self.where(column), f"{text!r} is not a time point", "Expected 0, 1, 2 ..."
             )
-        return int(text or 0)
+        return int(text) if text else None
 
     def where(self, column: str) -> str:
         """Return the place of a cell, for an error message."""

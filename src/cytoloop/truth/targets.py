@@ -8,9 +8,9 @@ import numpy as np
 
 from cytoloop.errors import ImageError, ManifestError
 from cytoloop.io.labels import read_labels
-from cytoloop.io.read import read_header
-from cytoloop.manifest import Row
-from cytoloop.truth.regions import merge_segmentations, read_region
+from cytoloop.io.read import Image, read_image
+from cytoloop.manifest import Row, part_of, stated_axes
+from cytoloop.truth.regions import is_outline, merge_segmentations, read_region
 
 
 def read_target(row: Row, classes: bool = False) -> tuple[np.ndarray, np.ndarray]:
@@ -49,11 +49,11 @@ def read_target(row: Row, classes: bool = False) -> tuple[np.ndarray, np.ndarray
                 f"shape {other.shape} but the base segmentation is {labels.shape}",
                 "Give two segmentations of the same image.",
             )
-        region = read_region(row_file(row, "merge_mask"), labels.shape)
+        region = read_row_region(row, "merge_mask", labels.shape)
         labels = _merge(row, labels, other, region, classes)
     valid = np.ones(labels.shape, bool)
     if row["exclude_mask"]:
-        valid &= ~read_region(row_file(row, "exclude_mask"), labels.shape)
+        valid &= ~read_row_region(row, "exclude_mask", labels.shape)
     return labels, valid
 
 
@@ -87,21 +87,40 @@ def read_segmentation(row: Row, column: str) -> np.ndarray:
     Raises
     ------
     ImageError
-        The file cannot be read, holds no labels, or has several channels and the row names none.
+        The file cannot be read, holds no labels, or has several channels, scenes or time points
+        and the row names none.
+    """
+    return read_partner(row, column, row[f"channel_{column}"] or None)
+
+
+def read_row_region(row: Row, column: str, shape: tuple[int, ...]) -> np.ndarray:
+    """Return the voxels of the region in ``merge_mask`` or ``exclude_mask`` of a row.
+
+    See `cytoloop.truth.regions.read_region`.
     """
     path = row_file(row, column)
-    header = read_header(path)
-    channel = row[f"channel_{column}"] or None
-    if channel is None and header.shape[1] > 1:
-        raise ImageError(
-            row.where(column),
-            f"has {header.shape[1]} channels ({', '.join(header.channels)}), expected one",
-            f"Name the channel that holds labels in the column channel_{column}.",
-        )
-    if row[f"scene_{column}"] or len(header.scenes) > 1 or header.shape[0] > 1:
-        scene, time = row.segmentation_scene(column), row.segmentation_time(column)
-        return read_labels(path, channel, scene, time)
-    return read_labels(path, channel)
+    return read_region(path, shape, None if is_outline(path) else part_of(row, column, path))
+
+
+def read_raw(row: Row) -> Image:
+    """Return the raw image of a row, in the channels, scene, time point and axes that it names."""
+    channel, scene = row["channel"] or None, row["scene"] or None
+    return read_image(row_file(row, "raw"), channel, scene, row.time, stated_axes(row))
+
+
+def read_partner(row: Row, column: str, channel: str | int | None = None) -> np.ndarray:
+    """Return labels that belong to a row, such as its prediction, ([Z,] Y, X).
+
+    Parameters
+    ----------
+    row : Row
+    column : str
+    channel : str or int, optional
+        Default: the only one.
+    """
+    path = row_file(row, column)
+    part = part_of(row, column, path)
+    return read_labels(path, channel, part.scene, part.time, part.axes)
 
 
 def row_file(row: Row, column: str) -> Path:

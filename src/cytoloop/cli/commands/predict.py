@@ -27,7 +27,7 @@ def predict_images(cfg: Any) -> Path:
     from cytoloop.inference.inputs.list_inputs import list_inputs
     from cytoloop.inference.model_source import ModelSource
     from cytoloop.inference.predict_rows import predict_rows
-    from cytoloop.inference.read_settings import read_settings
+    from cytoloop.inference.read_settings import read_settings, series_choices
     from cytoloop.inference.reprocess import reprocess_table
     from cytoloop.tracking.checkpoints import locate_checkpoint
 
@@ -38,7 +38,7 @@ def predict_images(cfg: Any) -> Path:
     if values["reprocess"] is not None:
         table = reprocess_table(cfg.reprocess, folder, settings, overwrite)
     else:
-        rows = list_inputs(cfg.input)
+        rows = list_inputs(cfg.input, series_choices(values))
         located = [locate_checkpoint(uri) for uri in _checkpoints(values["checkpoint"])]
         model = ModelSource(
             tuple(str(one.path) for one in located),

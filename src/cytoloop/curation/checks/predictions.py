@@ -10,13 +10,12 @@ import numpy as np
 
 from cytoloop.curation.checks.result import CheckResult
 from cytoloop.errors import ManifestError, join_names
-from cytoloop.io.labels import read_labels
 from cytoloop.io.names import stem
 from cytoloop.io.read import read_image
-from cytoloop.manifest import Row, read_manifest
+from cytoloop.manifest import Row, part_of, read_manifest
 from cytoloop.terminal import progress_bar
 from cytoloop.truth.regions import instance_labels
-from cytoloop.truth.targets import read_target, row_file
+from cytoloop.truth.targets import read_partner, read_target, row_file
 
 
 def measure_predictions(
@@ -134,14 +133,16 @@ def _compare(row: Row, predicted: Row) -> dict[str, float]:
     metrics = {}
     kind = "labels" if predicted["labels"] else "mask"
     if predicted[kind]:
-        found = read_labels(row_file(predicted, kind))
+        found = read_partner(predicted, kind)
         _require_shape(found, labels)
         metrics["disagreement"] = disagreement(
             *(instance_labels(np.where(valid, one, 0)) for one in (labels, found))
         )
     if predicted["probability"]:
         # with several classes: the highest probability of any class
-        stored = read_image(row_file(predicted, "probability")).data.max(axis=0)
+        path = row_file(predicted, "probability")
+        part = part_of(predicted, "probability", path)
+        stored = read_image(path, None, part.scene, part.time).data.max(axis=0)
         _require_shape(stored, labels)
         scale = np.iinfo(stored.dtype).max if stored.dtype.kind == "u" else 1.0
         probability = stored.astype(np.float32) / scale

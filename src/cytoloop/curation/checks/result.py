@@ -57,6 +57,8 @@ class CheckResult:
         whose file hashes differ (each OME-TIFF contains a random id).
     problems : tuple of Problem
         Empty for a good row.
+    warnings : tuple of str
+        What was assumed or repaired while the files were read.
     """
 
     id: str
@@ -73,6 +75,7 @@ class CheckResult:
     fingerprint: str = ""
     pixel_hash: str = ""
     problems: tuple[Problem, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     def to_json(self) -> str:
         """Return the result as text, for `from_json`."""
@@ -85,6 +88,7 @@ class CheckResult:
         for name in ("shape", "spacing_um", "file_spacing_um"):
             values[name] = tuple(values[name]) if values[name] is not None else None
         values["problems"] = tuple(Problem(*problem) for problem in values["problems"])
+        values["warnings"] = tuple(values["warnings"])
         return cls(**values)
 
 

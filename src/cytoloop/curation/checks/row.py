@@ -5,7 +5,7 @@ Curation, `cytoloop check` and training use the same checks, so they find the sa
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ from cytoloop.curation.checks.quality_metrics import (
 from cytoloop.curation.checks.result import CheckResult
 from cytoloop.curation.checks.row_files import RowReader
 from cytoloop.curation.region_masks import Masks, Regions, draw_masks, save_masks
+from cytoloop.io.notes import collect_notes
 from cytoloop.manifest import Row
 from cytoloop.truth.regions import MERGE_RULES, instance_labels, merge_segmentations
 
@@ -61,7 +62,9 @@ def check_row(
     options : CheckOptions, optional
         Given by curation: also compute the quality metrics and save the masks.
     """
-    return _RowCheck(row, channel or None, regions, options).run()
+    with collect_notes() as notes:
+        result = _RowCheck(row, channel or None, regions, options).run()
+    return replace(result, warnings=tuple(notes))
 
 
 class _RowCheck(RowReader):

@@ -17,11 +17,12 @@ from cytoloop.curation.region_masks import Regions
 from cytoloop.errors import CytoloopError, ManifestError
 from cytoloop.io.digest import file_hash
 from cytoloop.io.labels import read_labels
+from cytoloop.io.multi_file import image_exists
 from cytoloop.io.names import path_in_url
 from cytoloop.io.read import Header, read_header, read_image
 from cytoloop.io.remote import local_path
 from cytoloop.io.voxel_size import Spacing
-from cytoloop.manifest import FILE_COLUMNS, Row
+from cytoloop.manifest import FILE_COLUMNS, Row, part_of, stated_axes
 from cytoloop.redact import redact_url
 from cytoloop.truth.regions import MERGE_RULES, is_rule
 
@@ -83,7 +84,7 @@ class RowReader:
                 if path is None:
                     if column in ("raw", "seg1"):
                         self.add_problem(column, "is empty; name a file")
-                elif not path.exists():
+                elif not image_exists(path):
                     self.add_problem(column, f"{FILE_NOT_FOUND}: {redact_url(self.row[column])}")
                 else:
                     self.sha256[column] = file_hash(path)
@@ -141,10 +142,14 @@ class RowReader:
             return
         with self.errors_as_problems("raw"):
             scene = self.row["scene"] or None
-            self.header = read_header(self.files["raw"], scene)
-            self._require_choice("raw", self.header, scene, self.row["time"])
+            axes = stated_axes(self.row)
+            self.header = read_header(self.files["raw"], scene, axes)
             time = self._time("time")
-            pixels = read_image(self.files["raw"], self.channel, scene, time).data
+            before = len(self.problems)
+            self._require_choice("raw", self.header, scene, time)
+            if len(self.problems) > before:
+                return
+            pixels = read_image(self.files["raw"], self.channel, scene, time, axes).data
             self.shape = pixels.shape[1:]
             self.pixel_hash = _hash_pixels(pixels)
             sizes = self.row["spacing_um"].replace(",", " ").replace(";", " ").split()
@@ -154,15 +159,17 @@ class RowReader:
             self._check_intensities(pixels)
             self.raw = pixels
 
-    def _time(self, column: str) -> int:
-        return int(self.row[column]) if self.row[column].isdigit() else 0
+    def _time(self, column: str) -> int | None:
+        return int(self.row[column]) if self.row[column].isdigit() else None
 
-    def _require_choice(self, column: str, header: Header, scene: str | None, time: str) -> None:
+    def _require_choice(
+        self, column: str, header: Header, scene: str | None, time: int | None
+    ) -> None:
         """Add a problem where a file has several scenes or time points and the row names none."""
         if scene is None and len(header.scenes) > 1:
             scenes = ", ".join(header.scenes)
             self.add_problem(column, f"the file holds scenes {scenes}; name one in column 'scene'")
-        if not time and header.shape[0] > 1:
+        if time is None and header.shape[0] > 1:
             hint = " (or is z saved as time?)" if header.shape[2] == 1 else ""
             text = f"the file holds {header.shape[0]} time points; name one in column 'time'{hint}"
             self.add_problem(column, text)
@@ -197,20 +204,16 @@ class RowReader:
         path, before = self.files[column], len(self.problems)
         with self.errors_as_problems(column):
             channel = self.row[f"channel_{column}"] or None
-            scene, time = self.row[f"scene_{column}"] or None, 0
-            header = read_header(path, scene)
-            # a file with one scene and one time point belongs to the scene and time of the row
-            if scene or len(header.scenes) > 1 or header.shape[0] > 1:
-                scene = self.row.segmentation_scene(column)
-                time_column = f"time_{column}" if self.row[f"time_{column}"] else "time"
-                time = self._time(time_column)
-                header = read_header(path, scene)
-                self._require_choice(column, header, scene, self.row[time_column])
+            part = part_of(self.row, column, path)
+            header = read_header(path, part.scene, part.axes)
+            self._require_choice(column, header, part.scene, part.time)
             if channel is None and header.shape[1] > 1:
                 channels = ", ".join(f"{i}: {name}" for i, name in enumerate(header.channels))
                 text = f"has channels {channels}; name one in column 'channel_{column}'"
                 self.add_problem(column, text)
-            labels = read_labels(path, channel, scene, time)
+            if len(self.problems) > before:
+                return None
+            labels = read_labels(path, channel, part.scene, part.time, part.axes)
             if self.shape and labels.shape != self.shape:
                 self.add_problem(column, f"shape {labels.shape} but raw is {self.shape}")
             elif self.shape:

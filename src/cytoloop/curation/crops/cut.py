@@ -24,12 +24,10 @@ from cytoloop.curation.exchange.registry import AnnotationFormat
 from cytoloop.errors import CytoloopError, ImageError, ManifestError
 from cytoloop.intensity.normalization import intensity_statistics, normalize
 from cytoloop.io.digest import file_hash
-from cytoloop.io.labels import read_labels
 from cytoloop.io.names import safe_name
-from cytoloop.io.read import read_image
 from cytoloop.io.voxel_size import Spacing
 from cytoloop.manifest import Row, read_dataset, read_manifest
-from cytoloop.truth.targets import read_target, row_file
+from cytoloop.truth.targets import read_partner, read_raw, read_target, row_file
 from cytoloop.urls import is_remote
 
 PROJECT = "project"
@@ -202,8 +200,8 @@ def _read(row: Row) -> tuple[np.ndarray, np.ndarray, Spacing | None]:
 
     Both arrays are ([Z,] Y, X).
     """
-    image = read_image(row_file(row, "raw"), row["channel"] or None, row["scene"] or None, row.time)
-    labels = read_labels(row_file(row, "labels")) if row["labels"] else read_target(row)[0]
+    image = read_raw(row)
+    labels = read_partner(row, "labels") if row["labels"] else read_target(row)[0]
     if labels.shape != image.data.shape[1:]:
         raise ImageError(
             row.where("labels" if row["labels"] else "seg1"),

@@ -12,7 +12,7 @@ from typing import Protocol, TypeVar
 
 from cytoloop.curation.exchange.annotation import coco, imagej, label_images, supervisely
 from cytoloop.curation.exchange.annotation.picture import Picture
-from cytoloop.curation.exchange.datasets import cytodl, segmenter_ml
+from cytoloop.curation.exchange.datasets import cytodl, nnunet, segmenter_ml
 from cytoloop.curation.exchange.recorded_folder import ExportResult
 from cytoloop.manifest import Row
 
@@ -55,6 +55,7 @@ ANNOTATION_FORMATS: Mapping[str, AnnotationFormat] = {
 DATASET_FORMATS: Mapping[str, DatasetFormat] = {
     "cytodl": cytodl,
     "segmenter_ml": segmenter_ml,
+    "nnunet": nnunet,
 }
 
 _Kind = TypeVar("_Kind", bound=Format)

@@ -10,9 +10,8 @@ import numpy as np
 from cytoloop.errors import ImageError
 from cytoloop.io.html import data_uri
 from cytoloop.io.labels import read_labels
-from cytoloop.io.read import read_image
 from cytoloop.manifest import Row
-from cytoloop.truth.targets import read_target, row_file
+from cytoloop.truth.targets import read_raw, read_target
 
 EDGE = 288
 """Longest edge of a picture in pixels."""
@@ -43,7 +42,7 @@ def thumbnail(row: Row, predicted: Path | None = None) -> str:
     """
     from PIL import Image
 
-    raw = read_image(row_file(row, "raw"), row["channel"] or None, row["scene"] or None, row.time)
+    raw = read_raw(row)
     plane = raw.data[0]
     labels, valid = read_target(row)
     if labels.shape != plane.shape:

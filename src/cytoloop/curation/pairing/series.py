@@ -1,17 +1,16 @@
-"""One row per scene and time point of a file, for rows with ``scene=all`` or ``time=all``."""
+"""One row per scene and time point of a file, for rows that name none."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from cytoloop.errors import ImageError, ManifestError
 from cytoloop.io.read import read_header
-from cytoloop.manifest import Row
+from cytoloop.manifest import Row, expand_row, stated_axes
 
 
 def expand_series(rows: Sequence[Row], where: str) -> list[Row]:
-    """Return the rows, with ``all`` replaced by one row per scene and time point.
+    """Return the rows, and of files with several scenes or time points one row for each.
 
     Parameters
     ----------
@@ -26,9 +25,11 @@ def expand_series(rows: Sequence[Row], where: str) -> list[Row]:
     """
     found, problems = [], []
     for row in rows:
-        parts = _expand_row(row)
+        parts = expand_row(row)
         if len(parts) > 1:
             problems += _count_problems(row, parts)
+            for part in parts:  # all images of a file are in one split
+                part.values["group"] = row["group"] or row.id
         found += parts
     if problems:
         raise ManifestError(
@@ -48,7 +49,7 @@ def _count_problems(row: Row, parts: Sequence[Row]) -> list[str]:
         if not row[column] or row[f"scene_{column}"] or row[f"time_{column}"]:
             continue
         try:
-            header = read_header(row.file(column) or "")
+            header = read_header(row.file(column) or "", axes=stated_axes(row, column))
         except ImageError:
             continue  # the check of the row makes it a problem
         for count, there, what in (
@@ -58,28 +59,3 @@ def _count_problems(row: Row, parts: Sequence[Row]) -> list[str]:
             if count > 1 and there != count:
                 problems.append(f"{row.where(column)}: has {there} {what} but raw has {count}")
     return problems
-
-
-def _expand_row(row: Row) -> list[Row]:
-    """Return one row per scene and time point where the row says ``all``, else the row."""
-    every = [name for name in ("scene", "time") if row[name] == "all"]
-    if not every:
-        return [row]
-    try:
-        header = read_header(row.file("raw") or "")
-        scenes = list(header.scenes) if "scene" in every else [row["scene"]]
-        headers = {s: read_header(row.file("raw") or "", s or None) for s in scenes}
-    except ImageError:  # the check of the row makes it a problem
-        cleared = dict.fromkeys(every, "")
-        return [replace(row, values={**row.values, **cleared})]
-    rows = []
-    for scene in scenes:
-        count = headers[scene].shape[0]
-        for time in range(count) if "time" in every else (row["time"],):
-            name = row.id
-            name += f"_{scene}" if "scene" in every and len(scenes) > 1 else ""
-            name += f"_t{int(time):03d}" if "time" in every and count > 1 else ""
-            values = {"id": name, "scene": scene, "time": str(time)}
-            group = row["group"] or row.id  # all images of a file are in one split
-            rows.append(replace(row, values={**row.values, **values, "group": group}))
-    return rows

@@ -32,7 +32,8 @@ class OutputSettings:
     report : bool
         Write ``report.html``.
     export : str or None
-        ``cytodl`` or ``segmenter_ml``: also write the data set in the format of that program.
+        ``cytodl``, ``segmenter_ml`` or ``nnunet``: also write the data set in the format of that
+        program.
     """
 
     output: str | Path

@@ -112,10 +112,13 @@ class ImageSettings:
     channel, channel_seg1, channel_seg2 : str, int or None
         Name or number of the channel. None: all channels of raw, the only one of a segmentation.
     scene, scene_seg1, scene_seg2 : str, int or None
-        Name or number of the scene; in HDF5, of the dataset. `scene` may be ``all``: one row per
-        scene. None: the only scene of raw; for a segmentation, the scene of raw.
+        Name or number of the scene; in HDF5, of the dataset. None or ``all``: one row for each
+        scene of raw; for a segmentation, the scene of raw.
     time, time_seg1, time_seg2 : str, int or None
         Time point, from 0, as for scenes.
+    axes, axes_seg1, axes_seg2 : str or None
+        Axes of files that do not state them, for example ``TYX``. None: as the file states; for a
+        segmentation without stated axes, those of raw.
     """
 
     spacing_um: Sequence[float] | None = field(default=None, metadata=checked_by(spacing))
@@ -128,3 +131,6 @@ class ImageSettings:
     time: str | int | None = field(default=None, metadata=checked_by(time_point(allow_all=True)))
     time_seg1: str | int | None = field(default=None, metadata=checked_by(time_point()))
     time_seg2: str | int | None = field(default=None, metadata=checked_by(time_point()))
+    axes: str | None = None
+    axes_seg1: str | None = None
+    axes_seg2: str | None = None

@@ -19,14 +19,13 @@ from cytoloop.evaluation.figures.image_figures import (
 )
 from cytoloop.evaluation.inputs.classes import read_class_image
 from cytoloop.evaluation.inputs.images import find_spacing, read_prediction, read_truth
+from cytoloop.evaluation.inputs.probability_maps import read_map
 from cytoloop.evaluation.metrics import OBJECT_SCORE, VOXEL_SCORE, label_of
 from cytoloop.evaluation.scoring.image import ScoredImage
 from cytoloop.io.names import safe_name
-from cytoloop.io.read import read_image
-from cytoloop.io.remote import local_path
 from cytoloop.io.writers.png import write_png
 from cytoloop.manifest import Row
-from cytoloop.truth.targets import read_target
+from cytoloop.truth.targets import read_raw, read_target
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -159,11 +158,8 @@ def _read_optional(
     if not row[column]:
         return None
     try:
-        if column == "raw":
-            choice = (row["channel"] or 0, row["scene"] or None, int(row["time"] or 0))
-            data = read_image(local_path(row["raw"]), *choice).data[0]
-        else:
-            data = read_image(local_path(row[column])).data[0]
+        source = row if isinstance(row, Row) else Row({k: str(v) for k, v in row.items()})
+        data = read_raw(source).data[0] if column == "raw" else read_map(source, column)
     except (CytoloopError, ValueError) as error:
         log.warning("%s: figure without %s: %s", row["id"], column, error)
         return None

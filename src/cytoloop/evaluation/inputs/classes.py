@@ -9,7 +9,7 @@ import numpy as np
 from cytoloop.errors import ImageError, ManifestError
 from cytoloop.evaluation.inputs.images import UNKNOWN_COLUMN
 from cytoloop.io.labels import read_labels
-from cytoloop.manifest import Row, read_manifest
+from cytoloop.manifest import Row, part_of, read_manifest
 from cytoloop.truth.classes import parse_class_names
 
 _COLUMNS = ("mask", UNKNOWN_COLUMN, "labels")
@@ -53,4 +53,5 @@ def read_class_image(row: Row) -> np.ndarray:
     path = row.file(column) if column else None
     if path is None:
         raise ImageError(row.id, "has no class image", "Predict it again, with save=[mask].")
-    return read_labels(path)
+    part = part_of(row, str(column), path)
+    return read_labels(path, None, part.scene, part.time, part.axes)

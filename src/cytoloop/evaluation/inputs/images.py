@@ -12,9 +12,9 @@ import numpy as np
 from cytoloop.errors import ImageError, ManifestError
 from cytoloop.evaluation.inputs.probability_maps import read_probability, why_not_labels
 from cytoloop.io.labels import as_labels, read_labels
-from cytoloop.io.read import read_header, read_image
+from cytoloop.io.read import read_header, read_plane_or_stack
 from cytoloop.io.voxel_size import Spacing
-from cytoloop.manifest import Row
+from cytoloop.manifest import Part, Row, part_of, stated_axes
 from cytoloop.truth.targets import read_segmentation, read_target
 from cytoloop.urls import is_remote
 
@@ -63,20 +63,24 @@ def read_prediction(row: Row) -> tuple[np.ndarray, bool]:
     if path is None:
         raise ImageError(row.id, "has no labels and no mask", "Predict it again.")
     if column == "probability":
-        data, maximum = read_probability(path)
+        data, maximum = read_probability(path, part_of(row, column, path))
         return label_mask(data > _threshold(row) * maximum), True
-    labels = _read_unknown(path) if column == UNKNOWN_COLUMN else read_labels(path)
+    part = part_of(row, str(column), path)
+    if column == UNKNOWN_COLUMN:
+        labels = _read_unknown(path, part)
+    else:
+        labels = read_labels(path, None, part.scene, part.time, part.axes)
     from_mask = column == "mask" or (
         column == UNKNOWN_COLUMN and bool(labels.any()) and is_mask(labels)
     )
     return (label_mask(labels) if from_mask else labels), from_mask
 
 
-def _read_unknown(path: Path) -> np.ndarray:
+def _read_unknown(path: Path, part: Part) -> np.ndarray:
     """Return the labels (or the mask) in a file of unknown content."""
-    if read_header(path).channels == ("probability",):
+    if read_header(path, part.scene, part.axes).channels == ("probability",):
         raise ImageError(str(path), "is a probability map, expected labels", _REPAIR)
-    data = read_image(path, 0).data[0]
+    data = read_plane_or_stack(path, None, part.scene, part.time, part.axes)
     if reason := why_not_labels(data):
         raise ImageError(
             str(path),
@@ -148,7 +152,9 @@ def find_spacing(
 def _spacing_of_file(row: Row, column: str) -> Spacing | None:
     path = row.file(column)
     try:
-        return read_header(path).spacing_um if path is not None else None
+        if path is None:
+            return None
+        return read_header(path, axes=stated_axes(row, column)).spacing_um
     except ImageError:  # scores need no raw image: it may be gone
         return None
 

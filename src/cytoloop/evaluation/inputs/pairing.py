@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,13 +18,31 @@ from cytoloop.evaluation.inputs.images import (
 from cytoloop.io.file_keys import STEM, compile_pattern, key_of, suggest_key
 from cytoloop.io.listing import list_images
 from cytoloop.io.names import stem
-from cytoloop.manifest import Row, read_manifest
+from cytoloop.manifest import Row, expand_row, read_manifest
 from cytoloop.urls import is_remote
 
 log = logging.getLogger(__name__)
 
 AUTO = "auto"
 PREDICTION_TYPES = (AUTO, "labels", "mask", "probability")
+
+
+@dataclass(frozen=True)
+class Series:
+    """Which scenes and time points of files with several count, and their axes.
+
+    Attributes
+    ----------
+    scene, time : str, int or None
+        None or ``all``: each is a row.
+    axes, axes_truth : str or None
+        Axes of predictions and truths, as the user states them.
+    """
+
+    scene: str | int | None = None
+    time: str | int | None = None
+    axes: str | None = None
+    axes_truth: str | None = None
 
 
 @dataclass(frozen=True)
@@ -56,6 +74,7 @@ def pair_rows(
     predictions_are: str = AUTO,
     threshold: float = 0.5,
     key: str = STEM,
+    series: Series | None = None,
 ) -> PairedRows:
     """Pair predictions with truths.
 
@@ -72,6 +91,8 @@ def pair_rows(
     key : str
         ``stem``, the file name without its image suffix; or a regular expression with a part
         ``(?P<id>...)`` that is searched in the file name. Rows of tables have their own ids.
+    series : Series, optional
+        Scenes, time points and axes of the files.
 
     Raises
     ------
@@ -89,7 +110,7 @@ def pair_rows(
         for row in predicted.values():
             kept = {name: cell for name, cell in row.values.items() if name not in dropped}
             row.values = {**kept, THRESHOLD_COLUMN: cut}
-    return pair_tables(predicted, str(predictions), str(truth), key)
+    return pair_tables(predicted, str(predictions), str(truth), key, series)
 
 
 def annotation_rows(source: str | Path, key: str = STEM) -> dict[str, Row]:
@@ -110,11 +131,21 @@ def annotation_rows(source: str | Path, key: str = STEM) -> dict[str, Row]:
 
 
 def pair_tables(
-    predicted: Mapping[str, Row], predictions: str, truth: str, key: str = STEM
+    predicted: Mapping[str, Row],
+    predictions: str,
+    truth: str,
+    key: str = STEM,
+    series: Series | None = None,
 ) -> PairedRows:
-    """Pair rows with truths, see `pair_rows`; `predictions` is their source, for messages."""
+    """Pair rows with truths, see `pair_rows`; `predictions` is their source, for messages.
+
+    A file with several scenes or time points becomes a row for each.
+    """
+    series = series or Series()
     known = _rows_by_id(truth, "seg1", key)
     predicted = _with_id_of_only_truth(predicted, known, (predictions, truth))
+    predicted = _expand(predicted, prediction_column, series.axes, series)
+    known = _expand(known, _truth_column, series.axes_truth, series)
     predicted = {name: row for name, row in predicted.items() if row["status"] != "reject"}
     true = {name: row for name, row in known.items() if row["status"] != "reject"}
     # a failed prediction has a row in predictions.csv, but no image
@@ -141,6 +172,30 @@ def pair_tables(
             if name in true and name not in usable
         },
     )
+
+
+def _truth_column(row: Row) -> str | None:
+    return row["base_image"] or "seg1"
+
+
+def _expand(
+    rows: Mapping[str, Row],
+    find_column: Callable[[Row], str | None],
+    axes: str | None,
+    series: Series,
+) -> dict[str, Row]:
+    """Return a row for each scene and time point of the file that counts of each row."""
+    found: dict[str, Row] = {}
+    for row in rows.values():
+        column = find_column(row)
+        cells = {"scene": series.scene, "time": series.time, "axes": series.axes}
+        if column:
+            cells[f"axes_{column}"] = axes
+        added = {name: str(v) for name, v in cells.items() if v is not None and not row[name]}
+        row = replace(row, values={**row.values, **added})
+        is_local = bool(column) and not is_remote(row[column or ""])
+        found |= {one.id: one for one in (expand_row(row, column or "") if is_local else [row])}
+    return found
 
 
 def _with_id_of_only_truth(

@@ -9,7 +9,8 @@ import fastremap
 import numpy as np
 
 from cytoloop.errors import ImageError
-from cytoloop.io.read import read_image
+from cytoloop.io.read import read_plane_or_stack
+from cytoloop.manifest import Part, Row, part_of
 
 _MIN_VALUES = 8
 """An image with fewer values above 0 is always taken for labels: a map has many values."""
@@ -19,8 +20,14 @@ _SPECK = 2
 """Voxels of the largest speck."""
 
 
-def read_probability(path: str | Path) -> tuple[np.ndarray, float]:
+def read_probability(path: str | Path, part: Part | None = None) -> tuple[np.ndarray, float]:
     """Read a probability map.
+
+    Parameters
+    ----------
+    path : str or Path
+    part : Part, optional
+        Scene and time point of a file that has several.
 
     Returns
     -------
@@ -34,7 +41,8 @@ def read_probability(path: str | Path) -> tuple[np.ndarray, float]:
     ImageError
         Unreadable, or not uint8, uint16 or fractions from 0 to 1.
     """
-    data = read_image(path, 0).data[0]
+    part = part or Part()
+    data = read_plane_or_stack(path, None, part.scene, part.time, part.axes)
     if data.dtype in (np.uint8, np.uint16):
         return data, float(np.iinfo(data.dtype).max)
     if data.dtype.kind == "f" and data.size and data.min() >= 0 and data.max() <= 1:
@@ -46,7 +54,14 @@ def read_probability(path: str | Path) -> tuple[np.ndarray, float]:
     )
 
 
-def read_probability_uint8(path: str | Path) -> np.ndarray:
+def read_map(row: Row, column: str) -> np.ndarray:
+    """Return the map in a column of a row, ([Z,] Y, X)."""
+    path = row.file(column) or ""
+    part = part_of(row, column, path)
+    return read_plane_or_stack(path, None, part.scene, part.time, part.axes)
+
+
+def read_probability_uint8(path: str | Path, part: Part | None = None) -> np.ndarray:
     """Read a probability map as uint8, ([Z,] Y, X), 0..255 for probability 0..1.
 
     Raises
@@ -54,7 +69,7 @@ def read_probability_uint8(path: str | Path) -> np.ndarray:
     ImageError
         See `read_probability`.
     """
-    data, maximum = read_probability(path)
+    data, maximum = read_probability(path, part)
     return data if data.dtype == np.uint8 else np.round(data / maximum * 255).astype(np.uint8)
 
 

@@ -20,7 +20,7 @@ from cytoloop.evaluation.scoring.image import (
     prediction_file,
 )
 from cytoloop.evaluation.settings import EvaluationSettings
-from cytoloop.manifest import Row
+from cytoloop.manifest import Row, part_of
 
 COUNTS = (*voxels.COUNTS, *surfaces.COUNTS, *objects.COUNTS)
 """Columns of ``metrics.csv`` that add up over images; pooled scores are computed from the sums."""
@@ -71,6 +71,6 @@ def _read_probability(prediction: Row, truth: np.ndarray) -> np.ndarray | None:
     path = prediction.file("probability")
     if path is None:
         return None
-    probability = read_probability_uint8(path)
+    probability = read_probability_uint8(path, part_of(prediction, "probability", path))
     check_shape(str(path), probability, truth)
     return probability

@@ -6,15 +6,15 @@ import itertools
 import logging
 import re
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
-from cytoloop.errors import ImageError, ManifestError
+from cytoloop.errors import ManifestError
 from cytoloop.io.listing import list_images
 from cytoloop.io.names import path_in_url, safe_name, stem
-from cytoloop.io.read import read_header
 from cytoloop.io.readers.formats import IMAGE_SUFFIXES
 from cytoloop.io.remote import fetch_all
-from cytoloop.manifest import Row, read_manifest, read_table
+from cytoloop.manifest import Row, expand_row, read_manifest, read_table
 from cytoloop.urls import is_remote
 
 log = logging.getLogger(__name__)
@@ -23,7 +23,7 @@ _IMAGE_COLUMNS = ("image", "imagepath", "imagefile", "path", "filepath", "file",
 """Names of image columns, lower case without punctuation, in order of preference."""
 
 
-def list_inputs(source: str | Path) -> list[Row]:
+def list_inputs(source: str | Path, choices: Mapping[str, str] | None = None) -> list[Row]:
     """Return a row for each image to predict, with a unique id and a unique ``name`` (for files).
 
     A file with several scenes or time points becomes a row for each of them.
@@ -33,6 +33,8 @@ def list_inputs(source: str | Path) -> list[Row]:
     source : str or Path
         A folder, a glob, an image file or its URL, or a CSV: a manifest, or any table with a
         column of images.
+    choices : mapping, optional
+        Values of empty cells: ``scene``, ``time`` (also ``all``) and ``axes``.
 
     Raises
     ------
@@ -47,7 +49,9 @@ def list_inputs(source: str | Path) -> list[Row]:
         files = [path.absolute() for path in list_images(source)]
         rows = [Row({"raw": str(path)}, path.parent, n) for n, path in enumerate(files, 1)]
     fetch_all(row.location("raw") for row in rows)
-    rows = [one for row in rows for one in _scenes_and_times(row)]
+    for row in rows:
+        row.values |= {name: row[name] or text for name, text in (choices or {}).items()}
+    rows = [one for row in rows for one in expand_row(row)]
     for row, name in zip(rows, unique_names(rows), strict=True):
         row.values["name"] = name
     # rows that share an id get their names as ids, which may repeat the id of a third row
@@ -98,26 +102,6 @@ def _image_column(columns: list[str], records: list[dict[str, str]]) -> str | No
 def _rows_with_repeated_id(rows: list[Row]) -> list[Row]:
     counts = Counter(row.id for row in rows)
     return [row for row in rows if counts[row.id] > 1]
-
-
-def _scenes_and_times(row: Row) -> list[Row]:
-    """Return a row for each scene and time point of a file, unless the row names one."""
-    try:
-        header = read_header(row.file("raw") or "", row["scene"] or None)
-    except ImageError:
-        return [row]  # the row fails when it is predicted, with the reason
-    scenes = [row["scene"]] if row["scene"] or len(header.scenes) < 2 else list(header.scenes)
-    several = not row["time"] and header.shape[0] > 1
-    times = [str(t) for t in range(header.shape[0])] if several else [row["time"]]
-    if len(scenes) * len(times) == 1:
-        return [row]
-    rows = []
-    for scene in scenes:
-        for time in times:
-            name = row.id + (f"_{scene}" if len(scenes) > 1 else "")
-            name += f"_t{time}" if several else ""
-            rows.append(Row({**row.values, "id": name, "scene": scene, "time": time}, row.root))
-    return rows
 
 
 def unique_names(rows: list[Row]) -> list[str]:

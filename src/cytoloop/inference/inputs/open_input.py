@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,11 +10,11 @@ from cytoloop.errors import ImageError, ManifestError
 from cytoloop.inference.settings import ReadingSettings
 from cytoloop.inference.windows.predictor import Predictor
 from cytoloop.io.digest import file_hash
+from cytoloop.io.multi_file import image_exists
+from cytoloop.io.notes import note
 from cytoloop.io.pixels import Pixels, level_spacings, open_pixels
 from cytoloop.io.voxel_size import Spacing
-from cytoloop.manifest import Row, format_spacing
-
-log = logging.getLogger(__name__)
+from cytoloop.manifest import Row, format_spacing, stated_axes
 
 _MAX_PIXEL_RATIO = 1.1
 """Of a pyramid level to the training images, for ``pyramid_level=auto`` with `resample`."""
@@ -27,10 +26,10 @@ def input_digest(row: Row) -> str:
     """Return a digest of an input: the file's content and the row's choices; "" if unreadable."""
     try:
         path = row.file("raw")
-        content = file_hash(path) if path is not None and path.exists() else ""
+        content = file_hash(path) if path is not None and image_exists(path) else ""
     except (ImageError, ManifestError, OSError):
         return ""  # the row fails when it is predicted, with the reason
-    chosen = [row[name] for name in ("channel", "scene", "time", "spacing_um")]
+    chosen = [row[name] for name in ("channel", "scene", "time", "axes", "spacing_um") if row[name]]
     return hashlib.sha256(repr((content, chosen)).encode()).hexdigest()[:32]
 
 
@@ -44,13 +43,14 @@ def open_input(row: Row, predictor: Predictor, settings: ReadingSettings) -> Pix
     """
     path, scene = row.file("raw") or "", row["scene"] or None
     wanted = row["channel"] or settings.channel
-    level = _pyramid_level(path, scene, predictor, settings)
-    pixels = open_pixels(path, wanted, scene, row.time, level)
+    axes = stated_axes(row)
+    level = _pyramid_level(path, scene, axes, predictor, settings)
+    pixels = open_pixels(path, wanted, scene, row.time, level, axes=axes)
     if wanted is None:
         trained = predictor.image.get("channel_names") or []
         by_name = _channels_by_name(row.id, pixels.channels, trained)
         if by_name is not None:
-            pixels = open_pixels(path, by_name, scene, row.time, level)
+            pixels = open_pixels(path, by_name, scene, row.time, level, axes=axes)
     check_fits_model(str(path), pixels, predictor)
     stated = row.spacing_um if level == 0 else None
     pixels.spacing_um = stated or pixels.spacing_um or settings.spacing_um
@@ -113,17 +113,19 @@ def check_spacing(
     # in 2D the thickness does not count
     pairs = list(zip(spacing_um, trained, strict=True))[-int(predictor.image["spatial_dims"]) :]
     if any(max(a / b, b / a) > 2 for a, b in pairs):
-        log.warning(
-            "%s: voxel %s um, but the model was trained on %s um: expect poor results, or predict "
-            "with resample=true",
+        note(
             name,
-            format_spacing(spacing_um),
-            format_spacing(trained),
+            f"voxel {format_spacing(spacing_um)} um, but the model was trained on "
+            f"{format_spacing(trained)} um: expect poor results, or predict with resample=true",
         )
 
 
 def _pyramid_level(
-    path: str | Path, scene: str | None, predictor: Predictor, settings: ReadingSettings
+    path: str | Path,
+    scene: str | None,
+    axes: str | None,
+    predictor: Predictor,
+    settings: ReadingSettings,
 ) -> int:
     """Return the pyramid level to predict, see `ReadingSettings.pyramid_level`."""
     if settings.pyramid_level != "auto":
@@ -133,11 +135,15 @@ def _pyramid_level(
         return 0
     fine_enough = [
         level
-        for level, spacing in enumerate(level_spacings(path, scene))
+        for level, spacing in enumerate(level_spacings(path, scene, axes))
         if spacing
         and all(s <= w * _MAX_PIXEL_RATIO for s, w in zip(spacing[1:], wanted[1:], strict=True))
     ]
     return max(fine_enough, default=0)
+
+
+def _is_unnamed(channel: str) -> bool:
+    return channel.startswith(_UNNAMED) or channel.isdigit()
 
 
 def _channels_by_name(
@@ -148,23 +154,19 @@ def _channels_by_name(
     None as well where the image has these channels, and no others, in that order.
     """
     if not trained or not set(trained) <= set(found) or len(set(trained)) < len(trained):
-        unnamed = any(n.startswith(_UNNAMED) for n in (*trained, *found))
+        unnamed = any(map(_is_unnamed, (*trained, *found)))
         if len(trained) > 1 and not unnamed:
-            log.warning(
-                "%s: channels are %s, the model was trained on %s",
+            note(
                 name,
-                ", ".join(found),
-                ", ".join(trained),
+                f"channels are {', '.join(found)}, the model was trained on {', '.join(trained)}",
             )
         return None
     if tuple(trained) == tuple(found):
         return None
-    if any(n.startswith(_UNNAMED) for n in trained):
-        log.warning(
-            "%s: takes %s of %s by number, because the file names no channels. For another one "
-            "use channel=NUMBER",
+    if any(map(_is_unnamed, trained)):
+        note(
             name,
-            ", ".join(trained),
-            ", ".join(found),
+            f"takes {', '.join(trained)} of {', '.join(found)} by number, because the file names "
+            "no channels. For another one use channel=NUMBER",
         )
     return list(trained)

@@ -27,13 +27,13 @@ _RESULT_FOLDERS = {
 """Columns of result files, and the folder of each."""
 COLUMNS = (
     *("id", "raw", *_RESULT_FOLDERS),
-    *("group", "split", "channel", "scene", "time", "spacing_um"),
-    *("classes", "objects", "threshold", "seconds", "status", "reason"),
+    *("group", "split", "channel", "scene", "time", "axes", "spacing_um"),
+    *("classes", "objects", "threshold", "seconds", "status", "reason", "warnings"),
     *("model", "run_id", "model_sha256", "input_sha256", "settings"),
 )
 _DIGESTS = ("model_sha256", "input_sha256", "settings")
 """Columns that must agree for an earlier result to be kept."""
-_INPUT_COLUMNS = ("group", "split", "channel", "scene", "time")
+_INPUT_COLUMNS = ("group", "split", "channel", "scene", "time", "axes")
 
 
 class PredictionsTable:

@@ -19,7 +19,8 @@ from cytoloop.manifest import format_spacing
 
 log = logging.getLogger(__name__)
 
-_ENDINGS = {"ome-tiff": ".ome.tif", "ome-zarr": ".ome.zarr"}
+_ENDINGS = {"ome-tiff": ".ome.tif", "ome-zarr": ".ome.zarr", "ome-zarr-0.5": ".ome.zarr"}
+_VERSIONS = {"ome-zarr": "0.4", "ome-zarr-0.5": "0.5"}
 
 
 @contextmanager
@@ -63,7 +64,7 @@ class ChannelStack:
 
 
 def choose_format(name: str, wanted: str, is_on_disk: bool, grid: Grid) -> str:
-    """Return the format of an image's files, ``ome-tiff`` or ``ome-zarr``.
+    """Return the format of an image's files, ``ome-tiff``, ``ome-zarr`` or ``ome-zarr-0.5``.
 
     ``auto`` is OME-Zarr for an image that does not fit into memory, and for one with an origin:
     viewers ignore the origin of an OME-TIFF and would show the result beside its image.
@@ -73,7 +74,7 @@ def choose_format(name: str, wanted: str, is_on_disk: bool, grid: Grid) -> str:
     name : str
         Of the image, for the warning.
     wanted : str
-        ``auto``, ``ome-tiff`` or ``ome-zarr``.
+        ``auto``, ``ome-tiff``, ``ome-zarr`` or ``ome-zarr-0.5``.
     is_on_disk : bool
         Whether the image's volumes are on disk.
     grid : Grid
@@ -112,7 +113,7 @@ def write_volume(
     grid : Grid
         How the image lies in space.
     file_format : str
-        ``ome-tiff`` or ``ome-zarr``.
+        ``ome-tiff``, ``ome-zarr`` (NGFF 0.4) or ``ome-zarr-0.5``.
     channels : sequence of str
         Names; without any the single channel is named like the kind.
     """
@@ -125,5 +126,14 @@ def write_volume(
         write_image(folder / cell, volume, axes, grid.spacing_um, list(channels) or [kind], dtype)
     else:
         spacing, origin = grid.spacing_um, grid.origin_um
-        write_zarr(folder / cell, volume, axes, spacing, kind, channels=channels, origin_um=origin)
+        write_zarr(
+            folder / cell,
+            volume,
+            axes,
+            spacing,
+            kind,
+            channels=channels,
+            origin_um=origin,
+            version=_VERSIONS[file_format],
+        )
     return cell

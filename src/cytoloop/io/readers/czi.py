@@ -1,31 +1,25 @@
-"""CZI: bioio's reader, with one plane per block and without a required voxel size.
+"""CZI, by bioio's reader: single planes are decoded, and a scale is not required.
 
 This module is imported only when a CZI is opened, because aicspylibczi takes seconds to import.
 """
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+from aicspylibczi import CziFile
 from bioio_base.types import PhysicalPixelSizes
 from bioio_czi.aicspylibczi_reader.reader import Reader as AicsReader
 from bioio_czi.channels import get_channel_names
 from bioio_czi.metadata import UnsupportedMetadataError
 
+from cytoloop.errors import ImageError
+from cytoloop.io.readers.bioio import BioioReader
 
-class Reader(AicsReader):
-    """bioio's CZI reader that decodes single planes and accepts a file without a scale.
 
-    Parameters
-    ----------
-    image : str or Path
-        The file.
-    **kwargs
-        Parameters of bioio's reader.
-    """
-
-    def __init__(self, image: Any, **kwargs: Any) -> None:
-        super().__init__(image, **{"chunk_dims": ["Y", "X"], **kwargs})
+class _PlaneReader(AicsReader):
+    """bioio's CZI reader that accepts a file without a scale."""
 
     @staticmethod
     def _get_coords_and_physical_px_sizes(
@@ -37,3 +31,30 @@ class Reader(AicsReader):
         except UnsupportedMetadataError:
             names = get_channel_names(xml, scene_index, dims_shape)
             return {} if names is None else {"C": names}, PhysicalPixelSizes(None, None, None)
+
+
+class Reader(BioioReader):
+    """Reader of CZI files, see `cytoloop.io.readers.scene.ImageReader`.
+
+    Parameters
+    ----------
+    path : str or Path
+
+    Raises
+    ------
+    ImageError
+        The file has several blocks, which bioio drops.
+    """
+
+    mirrored = "S"  # a CZI stores blue, green, red
+
+    def __init__(self, path: str | Path) -> None:
+        # without A, the samples of a colour, bioio returns the first one for all of them
+        super().__init__(path, _PlaneReader(path, chunk_dims=["Y", "X", "A"]))
+        blocks = max(int(dims.get("B", (0, 1))[1]) for dims in CziFile(path).get_dims_shape())
+        if blocks > 1:
+            raise ImageError(
+                str(path),
+                f"has {blocks} blocks (axis B), of which bioio reads the first",
+                "Export each block from ZEN to its own file.",
+            )

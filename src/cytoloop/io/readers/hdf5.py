@@ -1,28 +1,24 @@
-"""HDF5 as PlantSeg and ilastik write it: each image data set of a file is a scene.
-
-This module is imported only when an HDF5 file is opened: bioio_base takes seconds to import.
-"""
+"""HDF5 as PlantSeg and ilastik write it: each image data set of a file is a scene."""
 
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
-import dask.array as da
 import h5py
 import numpy as np
-import xarray as xr
-from bioio_base.constants import METADATA_UNPROCESSED
-from bioio_base.reader import Reader as BaseReader
-from bioio_base.types import PhysicalPixelSizes
 
 from cytoloop.errors import ImageError
+from cytoloop.io.axes import UNKNOWN
+from cytoloop.io.readers.scene import Scene
+from cytoloop.io.voxel_size import StatedSize
 
-_AXES = {2: "YX", 3: "ZYX", 4: "CZYX", 5: "TCZYX"}
+_AXES = {2: "YX", 3: UNKNOWN + "YX", 4: "CZYX", 5: "TCZYX"}
 
 
-class Reader(BaseReader):
-    """Reader of HDF5 files for bioio.
+class Reader:
+    """Reader of HDF5 files, see `cytoloop.io.readers.scene.ImageReader`.
 
     The axes of a data set are (Y, X), (Z, Y, X), (C, Z, Y, X) or (T, C, Z, Y, X), unless ilastik's
     attribute ``axistags`` states others. The voxel size is the attribute ``element_size_um``,
@@ -30,56 +26,42 @@ class Reader(BaseReader):
 
     Parameters
     ----------
-    image : str or Path
-        The file.
+    path : str or Path
+
+    Raises
+    ------
+    ImageError
+        The file holds no image.
     """
 
-    def __init__(self, image: Any, **kwargs: Any) -> None:
-        self._path = str(image)
-        self._names: tuple[str, ...] | None = None
+    def __init__(self, path: str | Path) -> None:
+        self._path = str(path)
+        names: list[str] = []
+        with h5py.File(self._path) as file:  # skips links to other files
+            file.visititems(lambda name, item: names.append(name) if _is_image(item) else None)
+        if not names:
+            raise ImageError(
+                self._path,
+                "holds no image: no data set of numbers with 2 to 5 axes",
+                "The data must be in this file: links to other files are not followed.",
+            )
+        self.scenes = tuple(names)
 
-    @staticmethod
-    def _is_supported_image(fs: Any, path: str, **kwargs: Any) -> bool:
-        return h5py.is_hdf5(path)
+    def count_levels(self, scene: int) -> int:
+        """Return 1: HDF5 files have no pyramid here."""
+        return 1
 
-    @property
-    def scenes(self) -> tuple[str, ...]:
-        """Paths of the image data sets in the file."""
-        if self._names is None:
-            names: list[str] = []
-            with h5py.File(self._path) as file:  # skips links to other files
-                file.visititems(lambda name, item: names.append(name) if _is_image(item) else None)
-            if not names:
-                raise ImageError(
-                    self._path,
-                    "holds no image: no data set of numbers with 2 to 5 axes",
-                    "The data must be in this file: links to other files are not followed.",
-                )
-            self._names = tuple(names)
-        return self._names
-
-    @property
-    def physical_pixel_sizes(self) -> PhysicalPixelSizes:
-        """Voxel size in um from the attribute ``element_size_um``."""
+    def open(self, scene: int, level: int) -> Scene:
+        """Return a data set of the file."""
+        name = self.scenes[scene]
         with h5py.File(self._path) as file:
-            stated = file[self.current_scene].attrs.get("element_size_um", ())
-        sizes = [float(size) for size in np.ravel(stated)]
-        if len(sizes) not in (2, 3) or not all(0 < size < np.inf for size in sizes):
-            return PhysicalPixelSizes(None, None, None)
-        return PhysicalPixelSizes(sizes[-3] if len(sizes) == 3 else None, *sizes[-2:])
-
-    def _read_delayed(self) -> xr.DataArray:
-        with h5py.File(self._path) as file:
-            data = file[self.current_scene]
-            axes = _axes(self._path, self.current_scene, data)
-            pixels = _LazyArray(self._path, self.current_scene, data.shape, data.dtype)
-        chunks = [-1 if axis in "ZYX" else 1 for axis in axes]
-        meta = np.empty(0, pixels.dtype)  # without it, dask opens the file
-        array = da.from_array(pixels, chunks=chunks, name=False, fancy=False, meta=meta)
-        return xr.DataArray(array, dims=list(axes), attrs={METADATA_UNPROCESSED: None})
-
-    def _read_immediate(self) -> xr.DataArray:
-        return self._read_delayed().compute()
+            data = file[name]
+            sizes = _sizes(data)
+            axes = _axes(self._path, name, data)
+            if axes.startswith(UNKNOWN) and "Z" in sizes:
+                axes = axes.replace(UNKNOWN, "Z")  # the voxel size says it
+            array = _LazyArray(self._path, name, data.shape, data.dtype)
+        return Scene(array=array, axes=axes, sizes=sizes)
 
 
 class _LazyArray:
@@ -87,7 +69,6 @@ class _LazyArray:
 
     def __init__(self, path: str, name: str, shape: tuple[int, ...], dtype: np.dtype) -> None:
         self.path, self.name, self.shape, self.dtype = path, name, shape, dtype
-        self.ndim = len(shape)
 
     def __getitem__(self, part: Any) -> np.ndarray:
         with h5py.File(self.path) as file:
@@ -104,6 +85,16 @@ def _is_image(item: Any) -> bool:
         and not item.is_virtual
         and not item.external
     )
+
+
+def _sizes(data: h5py.Dataset) -> dict[str, StatedSize]:
+    """Return the voxel size that the attribute ``element_size_um`` states."""
+    stated = np.ravel(data.attrs.get("element_size_um", ()))
+    if len(stated) not in (2, 3):
+        return {}
+    return {
+        axis: (float(size), "um") for axis, size in zip("ZYX"[-len(stated) :], stated, strict=True)
+    }
 
 
 def _axes(path: str, name: str, data: h5py.Dataset) -> str:

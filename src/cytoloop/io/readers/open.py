@@ -1,129 +1,242 @@
-"""Open an image: choose its reader, select scene, time point and level, and find channels.
-
-bioio reads the pixels. Its own choice of a reader is not used: it tries several readers for a plain
-TIFF and logs a warning for each.
-"""
+"""Open an image: choose its reader, select scene and level, find channels and the time point."""
 
 from __future__ import annotations
 
 import importlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cytoloop.errors import ImageError
-from cytoloop.io.readers.formats import find_format
+from cytoloop.errors import CytoloopError, ImageError, join_names
+from cytoloop.io.multi_file import image_exists, is_multi_file, members_of
+from cytoloop.io.notes import library_messages, note
+from cytoloop.io.readers.formats import FORMATS, Format, find_format
+from cytoloop.io.readers.multi_file import Reader as MultiFileReader
+from cytoloop.io.readers.scene import ImageReader, OpenScene
+
+_MAX_REASON = 400
+"""Characters of a reader's own message."""
+_OTHER_PLUGINS = {
+    **dict.fromkeys((".dv", ".r3d"), "bioio-dv"),
+    **dict.fromkeys((".sldy",), "bioio-sldy"),
+    **dict.fromkeys((".vsi", ".oib", ".oif", ".lsm", ".ims", ".lei", ".zvi"), "bioio-bioformats"),
+}
+"""Formats that CytoLoop reads where the user installs a plugin of bioio."""
+
+
+@dataclass(frozen=True)
+class OpenImage:
+    """An opened scene of a file.
+
+    Attributes
+    ----------
+    path : str or Path
+    pixels : OpenScene
+    scenes : tuple of str
+        All scenes of the file.
+    levels : int
+        Pyramid levels of the scene.
+    cautions : tuple of str
+        Warnings for an image of intensities.
+    """
+
+    path: str | Path
+    pixels: OpenScene
+    scenes: tuple[str, ...]
+    levels: int
+    cautions: tuple[str, ...] = ()
 
 
 @contextmanager
 def wrap_read_errors(path: str | Path) -> Iterator[None]:
-    """Turn any exception of a reader into an `ImageError` that names the file."""
+    """Turn any exception of a reader into an `ImageError` that names the file.
+
+    What a library logs as a warning becomes a note.
+    """
     try:
-        yield
-    except ImageError:
+        with library_messages() as messages:
+            yield
+        for message in messages:
+            note(path, message)
+    except CytoloopError:
         raise
-    except Exception as error:  # each of bioio's readers has its own exceptions
+    except MemoryError as error:
+        raise ImageError(
+            str(path), "does not fit into memory", "Crop it, or use a machine with more memory."
+        ) from error
+    except Exception as error:  # each reader has its own exceptions
         raise ImageError(
             str(path),
-            f"cannot be read: {_first_line(error)}",
+            f"cannot be read: {_reason(error, path)}",
             "Open it in Fiji to check that it is complete; export it again, or remove its row.",
         ) from error
 
 
-def open_scene(
-    path: str | Path, scene: str | int | None = None, time: int = 0, level: int = 0
-) -> Any:
-    """Return an opened ``bioio.BioImage`` with the scene and the pyramid level selected.
+def open_image(
+    path: str | Path,
+    scene: str | int | None = None,
+    level: int = 0,
+    axes: str | None = None,
+    several_scenes: bool = False,
+) -> OpenImage:
+    """Return an opened scene of a file, by the reader in `cytoloop.io.readers.formats.FORMATS`.
 
-    The reader follows from `cytoloop.io.readers.formats.FORMATS`.
+    Parameters
+    ----------
+    path : str or Path
+    scene : str or int, optional
+        Name or number of the scene; default: the only one.
+    level : int
+        Pyramid level; 0 is the full resolution.
+    axes : str, optional
+        The axes as the user states them, see `cytoloop.io.axes`.
+    several_scenes : bool
+        Open the first of several scenes where none is named; else they are refused.
 
     Raises
     ------
     ImageError
-        The file is missing or empty, or has no such scene, time point or level.
+        The file is missing, empty or unreadable, has no such scene or level, or has several scenes.
     """
     file = Path(path)
-    if not file.exists():
-        raise ImageError(str(path), "no such file", "Check the path.")
-    if file.is_file() and file.stat().st_size == 0:
-        raise ImageError(str(path), "the file is empty (0 bytes)", "Copy or export it again.")
-    from bioio import BioImage
-
-    bio = BioImage(file, reader=_find_reader(file))
-    if scene is not None:
-        known = [str(name) for name in bio.scenes]
-        text = str(scene)
-        if text not in known and not (text.isdigit() and int(text) < len(known)):
+    with wrap_read_errors(path):
+        if not image_exists(file):
+            missing = [one.name for one in members_of(file) if not one.exists()]
+            named = f": {', '.join(missing)}" if is_multi_file(file) else ""
+            raise ImageError(str(path), f"no such file{named}", "Check the path.")
+        if file.is_file() and file.stat().st_size == 0:
+            raise ImageError(str(path), "the file is empty (0 bytes)", "Copy or export it again.")
+        reader = MultiFileReader(file, _open_reader) if is_multi_file(file) else _open_reader(file)
+        scenes = tuple(reader.scenes)
+        if scene is None and len(scenes) > 1 and not several_scenes:
             raise ImageError(
-                str(path), f"has no scene {scene!r}", f"Its scenes are {', '.join(known)}."
+                str(path),
+                f"has {len(scenes)} scenes ({join_names(scenes)}), expected one",
+                "Name one: scene=NAME, or the column 'scene' of a table.",
             )
-        bio.set_scene(text if text in known else int(text))
-    if level:
-        if level not in bio.resolution_levels:
-            raise ImageError(
-                str(path), f"has no level {level}", f"It has {len(bio.resolution_levels)}, from 0."
-            )
-        bio.set_resolution_level(level)
-    count = int(bio.dims["T"][0])
-    if not 0 <= time < count:
-        raise ImageError(str(path), f"has no time point {time}", f"It has {count}, counted from 0.")
-    return bio
+        number = 0 if scene is None else _scene_number(path, reader, scene)
+        levels = reader.count_levels(number)
+        if not 0 <= level < levels:
+            raise ImageError(str(path), f"has no level {level}", f"It has {levels}, from 0.")
+        found = reader.open(number, level)
+        return OpenImage(path, OpenScene(path, found, axes), scenes, levels, found.cautions)
 
 
-def _find_reader(path: Path) -> Any:
-    """Return the bioio reader class for a file; None lets bioio choose.
+def _open_reader(path: Path) -> ImageReader:
+    """Return a reader of a file.
 
     Raises
     ------
     ImageError
-        The package of the reader is not installed.
+        The format is not supported, or the package of its reader is not installed.
     """
     entry = find_format(path)
     if entry is None:
-        return None
+        return _open_other(path)
     try:
-        return importlib.import_module(entry.module).Reader
+        module = importlib.import_module(entry.module)
+        if entry.module.startswith("cytoloop."):
+            return getattr(module, entry.reader)(path)
     except ImportError as error:
-        if not entry.install:
+        if not entry.extra:
             raise
+        raise _missing(path, entry, error) from error
+    from cytoloop.io.readers.bioio import open_plugin
+
+    return open_plugin(path, entry.module)
+
+
+def _missing(path: Path, entry: Format, error: ImportError) -> ImageError:
+    return ImageError(
+        str(path),
+        f"cannot be read: {entry.name} needs a package that is not installed ({_package(error)})",
+        f"Install it: pip install 'cytoloop[{entry.extra}]'",
+    )
+
+
+def _package(error: ImportError) -> str:
+    cause = error.__cause__ if isinstance(error.__cause__, ImportError) else error
+    return str(cause.name)
+
+
+def _open_other(path: Path) -> ImageReader:
+    """Return a reader of a format that is not in the table, by a plugin that the user installed."""
+    from bioio_base.exceptions import UnsupportedFileFormatError
+
+    from cytoloop.io.readers.bioio import open_any
+
+    try:
+        return open_any(path)
+    except UnsupportedFileFormatError as error:
+        ending = path.suffix.lower() or "no ending"
+        known = ", ".join(
+            f"{entry.name}{f' (cytoloop[{entry.extra}])' if entry.extra else ''}"
+            for entry in FORMATS
+        )
+        plugin = _OTHER_PLUGINS.get(ending, "a plugin of bioio for it")
         raise ImageError(
             str(path),
-            f"cannot be read: {path.suffix.lower()} needs a package that is not installed "
-            f"({error.name})",
-            f"Install it: pip install '{entry.install}'",
+            f"is not in a format that is supported here ({ending}); supported are {known}",
+            f"Save it as OME-TIFF with Fiji, or install {plugin}.",
         ) from error
 
 
-def is_rgb(bio: Any) -> bool:
-    """Return whether the channels of an image are the samples (S) of an RGB image."""
-    return "S" in bio.dims.order and int(bio.dims["C"][0]) == 1
+def _scene_number(path: str | Path, reader: Any, scene: str | int) -> int:
+    """Return the number of a scene: by its name, its number, or the image's name in the file."""
+    known, text = [str(name) for name in reader.scenes], str(scene)
+    if text in known:
+        return known.index(text)
+    if text.isdigit() and int(text) < len(known):
+        return int(text)
+    names = list(getattr(reader, "scene_names", ()))
+    if names.count(text) == 1:
+        return names.index(text)
+    hidden = reader.find_hidden(text) if hasattr(reader, "find_hidden") else None
+    if hidden is not None:
+        return int(hidden)
+    raise ImageError(
+        str(path), f"has no scene {scene!r}", f"Its scenes are {join_names(known, 20)}."
+    )
 
 
-def channel_names(bio: Any) -> list[str]:
-    """Return a name for each channel; its number if the file names no channels."""
-    if is_rgb(bio):
-        return [f"sample {i}" for i in range(int(bio.dims["S"][0]))]
-    names = [str(name) for name in (bio.channel_names or [])]
-    count = int(bio.dims["C"][0])  # bioio gives an OME-Zarr without names one name
-    return names if len(names) == count else [str(i) for i in range(count)]
+def time_number(image: OpenImage, time: int | None) -> int:
+    """Return the time point to read.
+
+    Raises
+    ------
+    ImageError
+        There is no such time point, or there are several and none is named.
+    """
+    count = image.pixels.shape[0]
+    if time is None and count > 1:
+        raise ImageError(
+            str(image.path),
+            f"has {count} time points, expected one",
+            "Name one: time=NUMBER from 0, or the column 'time' of a table.",
+        )
+    number = time or 0
+    if not 0 <= number < count:
+        raise ImageError(
+            str(image.path), f"has no time point {time}", f"It has {count}, counted from 0."
+        )
+    return number
 
 
-def channel_numbers(
-    path: str | Path, bio: Any, channel: str | int | list[str | int] | None
-) -> tuple[list[str], list[int]]:
-    """Return the names of all channels, and the numbers of the requested channels.
+def channel_numbers(image: OpenImage, channel: str | int | Sequence[str | int] | None) -> list[int]:
+    """Return the numbers of the requested channels; None: all.
 
     Raises
     ------
     ImageError
         The image has no such channel.
     """
-    names = channel_names(bio)
+    names = image.pixels.channels
     if channel is None:
-        return names, list(range(len(names)))
-    requested = list(channel) if isinstance(channel, (list, tuple)) else [channel]
+        return list(range(len(names)))
+    requested = [channel] if isinstance(channel, (str, int)) else list(channel)
     numbers = []
     for item in requested:
         text = str(item).strip()
@@ -132,12 +245,38 @@ def channel_numbers(
         elif re.fullmatch(r"\d+", text) and int(text) < len(names):
             numbers.append(int(text))
         else:
-            listing = ", ".join(f"{i}: {name}" for i, name in enumerate(names))
-            raise ImageError(str(path), f"has no channel {item!r}", f"Its channels are {listing}.")
-    return names, numbers
+            raise ImageError(
+                str(image.path), f"has no channel {item!r}", f"Its channels are {_listing(names)}."
+            )
+    return numbers
 
 
-def _first_line(error: Exception) -> str:
-    """Return the first line of an error message, at most 160 characters."""
-    lines = str(error).strip().splitlines()
-    return (lines[0] if lines else type(error).__name__)[:160]
+def only_channel(image: OpenImage, channel: str | int | None) -> int:
+    """Return the number of the requested channel, or of the only one.
+
+    Raises
+    ------
+    ImageError
+        There are several channels and none is named, or there is no such channel.
+    """
+    names = image.pixels.channels
+    if channel is None and len(names) > 1:
+        kind = "the samples of a colour" if image.pixels.is_colour else "channels"
+        raise ImageError(
+            str(image.path),
+            f"has {len(names)} channels ({_listing(names)}), {kind}; expected one",
+            "Name the channel that holds labels, or save the labels as numbers of one channel.",
+        )
+    return channel_numbers(image, channel)[0]
+
+
+def _listing(names: Sequence[str]) -> str:
+    return ", ".join(f"{i}: {name}" for i, name in enumerate(names))
+
+
+def _reason(error: Exception, path: str | Path) -> str:
+    """Return a reader's own message without the folder of the file."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    for folder in {str(Path(path).parent), str(Path(path).absolute().parent)} - {"."}:
+        text = text.replace(f"{folder}/", "")
+    return text if len(text) <= _MAX_REASON else f"{text[:_MAX_REASON]} ..."

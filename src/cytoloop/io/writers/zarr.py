@@ -1,4 +1,4 @@
-"""Write OME-Zarr pyramids (NGFF 0.4) with voxel sizes, block by block."""
+"""Write OME-Zarr pyramids (NGFF 0.4 and 0.5) with voxel sizes, block by block."""
 
 from __future__ import annotations
 
@@ -27,11 +27,12 @@ def write_zarr(
     boxes: Iterator[tuple[slice, ...]] | None = None,
     channels: Sequence[str] = (),
     origin_um: Spacing | None = None,
+    version: str = "0.4",
 ) -> None:
     """Write an OME-Zarr; a crash leaves the old store or the new store.
 
     Each level takes every second voxel of axes longer than 512, so that labels stay labels. The
-    format is NGFF 0.4 (Zarr 2), which Fiji, napari and bioio read.
+    default format is NGFF 0.4 (Zarr 2), which all viewers read.
 
     Parameters
     ----------
@@ -51,6 +52,8 @@ def write_zarr(
         One name per channel.
     origin_um : tuple of float, optional
         Position of the first voxel (Z, Y, X) in um, written as ``translation``.
+    version : str
+        Of NGFF: ``0.4`` (Zarr 2) or ``0.5`` (Zarr 3).
 
     Raises
     ------
@@ -78,7 +81,7 @@ def write_zarr(
             level_shapes=[shape],
             dtype=dtype,
             chunk_shape=chunk,
-            zarr_format=2,
+            zarr_format=2 if version == "0.4" else 3,
             image_name=name,
             channels=[Channel(label=one, color="FFFFFF") for one in channels or [name]],
             axes_names=[a.lower() for a in axes],
@@ -98,12 +101,25 @@ def _add_translation(folder: Path, origin: Sequence[float]) -> None:
     import zarr
 
     group = zarr.open_group(str(folder), mode="r+")
-    scales: Any = group.attrs.asdict()["multiscales"]
-    for dataset in scales[0]["datasets"]:
+    metadata = _metadata(group)
+    for dataset in metadata["multiscales"][0]["datasets"]:
         dataset["coordinateTransformations"].append(
             {"type": "translation", "translation": list(origin)}
         )
-    group.attrs["multiscales"] = scales
+    _set_metadata(group, metadata)
+
+
+def _metadata(group: Any) -> dict[str, Any]:
+    """Return the OME metadata of a group, which lie in ``ome`` since version 0.5."""
+    attributes: dict[str, Any] = group.attrs.asdict()
+    return attributes.get("ome", attributes)
+
+
+def _set_metadata(group: Any, metadata: dict[str, Any]) -> None:
+    if "ome" in group.attrs:
+        group.attrs["ome"] = metadata
+    else:
+        group.attrs["multiscales"] = metadata["multiscales"]
 
 
 def _pyramid(shape: Sequence[int]) -> list[tuple[int, ...]]:
@@ -134,8 +150,8 @@ def _add_levels(
     import zarr
 
     group = zarr.open_group(str(folder), mode="r+")
-    attributes: Any = group.attrs.asdict()
-    datasets = attributes["multiscales"][0]["datasets"]
+    metadata = _metadata(group)
+    datasets = metadata["multiscales"][0]["datasets"]
     above: Any = group["0"]
     factors = np.ones(len(sizes))
     for number, shape in enumerate(shapes[1:], start=1):
@@ -147,7 +163,10 @@ def _add_levels(
             dtype=above.dtype,
             compressors=above.compressors,
             fill_value=0,
-            chunk_key_encoding={"name": "v2", "separator": "/"},
+            chunk_key_encoding={
+                "name": "v2" if above.metadata.zarr_format == 2 else "default",
+                "separator": "/",
+            },
         )
         for corner in itertools.product(
             *(range(0, n, 2 * c) for n, c in zip(shape, chunk, strict=True))
@@ -159,4 +178,4 @@ def _add_levels(
         scale = {"type": "scale", "scale": (factors * np.array(sizes)).tolist()}
         datasets.append({"path": str(number), "coordinateTransformations": [scale]})
         above = level
-    group.attrs["multiscales"] = attributes["multiscales"]
+    _set_metadata(group, metadata)

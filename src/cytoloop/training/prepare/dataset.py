@@ -12,7 +12,7 @@ from cytoloop.data.replay import replay_rows
 from cytoloop.errors import ManifestError
 from cytoloop.io.read import read_header
 from cytoloop.io.voxel_size import Spacing
-from cytoloop.manifest import Manifest, Row, read_dataset
+from cytoloop.manifest import Manifest, Row, read_dataset, stated_axes
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def read_checked_dataset(
 
 def _channel_names(row: Row) -> tuple[str, ...]:
     """Return the names of the raw channels that a row uses."""
-    names = read_header(row.file("raw") or "", row["scene"] or None).channels
+    names = read_header(row.file("raw") or "", row["scene"] or None, stated_axes(row)).channels
     if not row["channel"]:
         return names
     if row["channel"].isdigit() and row["channel"] not in names:

@@ -21,7 +21,7 @@ from cytoloop.truth.regions.components import instance_labels
 from cytoloop.truth.regions.merge import MERGE_RULES, merge_segmentations
 from cytoloop.truth.regions.npy import write_polygons_npy
 from cytoloop.truth.regions.polygons import Polygon, mask_to_polygons, polygons_to_mask
-from cytoloop.truth.regions.read import OUTLINE_SUFFIXES, read_polygons, read_region
+from cytoloop.truth.regions.read import OUTLINE_SUFFIXES, is_outline, read_polygons, read_region
 from cytoloop.truth.regions.rules import is_rule, parse_rule, region_from_rule
 from cytoloop.truth.regions.write import polygons_without_holes, write_region
 
@@ -30,6 +30,7 @@ __all__ = [
     "OUTLINE_SUFFIXES",
     "Polygon",
     "instance_labels",
+    "is_outline",
     "is_rule",
     "mask_to_polygons",
     "merge_segmentations",

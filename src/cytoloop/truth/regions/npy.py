@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import pickle
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,9 +10,9 @@ import numpy as np
 
 from cytoloop.errors import ImageError
 from cytoloop.io.atomic import replacing
+from cytoloop.io.safe_pickle import load_npy
 from cytoloop.truth.regions.parse import check_polygons, parse_polygons, read_bytes
 from cytoloop.truth.regions.polygons import Polygon
-from cytoloop.truth.regions.safe_pickle import load_array
 
 
 def read_npy(path: str | Path) -> list[Polygon]:
@@ -31,7 +30,7 @@ def read_npy(path: str | Path) -> list[Polygon]:
     """
     content = read_bytes(path)
     try:
-        value = _load(content)
+        value = load_npy(content)
     except (ValueError, OSError, EOFError, SyntaxError, pickle.UnpicklingError) as error:
         raise ImageError(
             str(path),
@@ -69,18 +68,3 @@ def write_polygons_npy(path: str | Path, polygons: Sequence[np.ndarray]) -> None
     check_polygons(path, (Polygon(outline) for outline in outlines))
     with replacing(path) as temporary, temporary.open("wb") as file:
         np.save(file, outlines, allow_pickle=True)
-
-
-def _load(content: bytes) -> np.ndarray:
-    """Return the array of an ``.npy`` file; a pickled array is read by `load_array`."""
-    file = io.BytesIO(content)
-    version = np.lib.format.read_magic(file)
-    if version not in ((1, 0), (2, 0)):
-        raise ValueError(f"unknown .npy version {version}")
-    read_header = {1: np.lib.format.read_array_header_1_0, 2: np.lib.format.read_array_header_2_0}
-    shape, fortran, dtype = read_header[version[0]](file)
-    if not dtype.hasobject:
-        values = np.frombuffer(content, dtype, offset=file.tell())
-        return values.reshape(shape, order="F" if fortran else "C")
-    value = load_array(content[file.tell() :])
-    return value.reshape(shape, order="F" if fortran else "C")

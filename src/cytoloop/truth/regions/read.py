@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from cytoloop.errors import ImageError
-from cytoloop.io.read import read_image
+from cytoloop.io.read import read_plane_or_stack
+from cytoloop.manifest import Part
 from cytoloop.truth.regions.geojson import read_json
 from cytoloop.truth.regions.imagej import read_rois
 from cytoloop.truth.regions.npy import read_npy
@@ -22,6 +23,12 @@ _READERS = {
 }
 OUTLINE_SUFFIXES = tuple(_READERS)
 """Suffixes of files of outlines. Every other region file is a mask image."""
+
+
+def is_outline(path: str | Path) -> bool:
+    """Return whether a file holds outlines; every other region file is a mask image."""
+    name = Path(path).name.lower()
+    return name.endswith(OUTLINE_SUFFIXES) and not name.endswith(".zarr.zip")
 
 
 def read_polygons(path: str | Path) -> list[Polygon]:
@@ -45,7 +52,7 @@ def read_polygons(path: str | Path) -> list[Polygon]:
     return reader(path)
 
 
-def read_region(path: str | Path, shape: tuple[int, ...]) -> np.ndarray:
+def read_region(path: str | Path, shape: tuple[int, ...], part: Part | None = None) -> np.ndarray:
     """Return the voxels of a region.
 
     Parameters
@@ -55,6 +62,8 @@ def read_region(path: str | Path, shape: tuple[int, ...]) -> np.ndarray:
         without a plane apply to all planes.
     shape : tuple of int
         (Z, Y, X) or (Y, X) of the image.
+    part : Part, optional
+        Scene and time point of a mask image that has several.
 
     Returns
     -------
@@ -67,7 +76,7 @@ def read_region(path: str | Path, shape: tuple[int, ...]) -> np.ndarray:
         A file that cannot be read, a mask of another shape, or outlines in planes that the image
         does not have.
     """
-    if Path(path).suffix.lower() in _READERS:
+    if is_outline(path):
         polygons = read_polygons(path)
         planes = shape[0] if len(shape) == 3 else 1
         outside = sorted({p.z for p in polygons if p.z is not None and not 0 <= p.z < planes})
@@ -79,7 +88,8 @@ def read_region(path: str | Path, shape: tuple[int, ...]) -> np.ndarray:
                 "Draw the region on this image, or without a plane.",
             )
         return polygons_to_mask(polygons, shape)
-    mask = read_image(path, channel=0).data[0] > 0
+    part = part or Part()
+    mask = read_plane_or_stack(path, None, part.scene, part.time, part.axes) > 0
     if mask.shape not in (shape, shape[-2:]):
         raise ImageError(
             str(path),

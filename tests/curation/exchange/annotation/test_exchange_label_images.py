@@ -115,7 +115,7 @@ def test_file_that_claims_a_huge_size_is_refused(tmp_path: Path) -> None:
         tif.pages[0].tags["ImageWidth"].overwrite(10**6)
         tif.pages[0].tags["ImageLength"].overwrite(10**6)
     with pytest.raises(
-        ManifestError, match="a.tif: size 1000000 x 1000000, expected 1 to 400000000 pixels"
+        ManifestError, match=r"a.tif: (declares .* GiB of pixels|cannot be read completely)"
     ):
         read(folder)
 

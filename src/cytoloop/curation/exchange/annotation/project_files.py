@@ -16,7 +16,7 @@ from cytoloop.curation.exchange.annotation.picture import Picture
 from cytoloop.errors import CytoloopError, ImageError, ManifestError
 from cytoloop.io.atomic import replacing
 from cytoloop.io.read import read_header
-from cytoloop.io.readers.formats import IMAGE_SUFFIXES
+from cytoloop.io.readers.formats import COMPANION_SUFFIXES, IMAGE_SUFFIXES
 
 LARGEST_NUMBER = (1 << 32) - 1
 """Largest number of an object: labels are uint32."""
@@ -203,7 +203,8 @@ def read_image_shape(path: Path) -> tuple[int, int]:
     """
     from PIL import Image
 
-    if path.name.lower().endswith(IMAGE_SUFFIXES):
+    name = path.name.lower()
+    if name.endswith(IMAGE_SUFFIXES) and not name.endswith(COMPANION_SUFFIXES):
         try:
             shape = read_header(path).spatial
         except ImageError as error:

@@ -18,7 +18,6 @@ from cytoloop.curation.exchange.recorded_folder import (
     was_written_by,
 )
 from cytoloop.curation.splits.names import SPLITS
-from cytoloop.io.read import read_image
 from cytoloop.io.writers.tiff import write_image
 from cytoloop.manifest import CYTODL_COLUMNS, Row, format_spacing, read_dataset, write_manifest
 from cytoloop.truth.regions import (
@@ -27,7 +26,7 @@ from cytoloop.truth.regions import (
     read_region,
     write_polygons_npy,
 )
-from cytoloop.truth.targets import read_segmentation, read_target, row_file
+from cytoloop.truth.targets import read_raw, read_segmentation, read_target, row_file
 
 _NAME = "cytodl"
 _CHANNELS = {"raw": 0, "seg1": 0, "seg2": 0}
@@ -212,8 +211,7 @@ def _quote(value: str) -> str:
 
 def _read_raw(row: Row) -> np.ndarray:
     """Return the chosen channel of a row's raw image, ([Z,] Y, X)."""
-    channel, scene = row["channel"] or None, row["scene"] or None
-    return read_image(row_file(row, "raw"), channel, scene, row.time).data[0]
+    return read_raw(row).data[0]
 
 
 def _outlines(path: Path, shape: tuple[int, ...]) -> list[np.ndarray]:

@@ -16,12 +16,12 @@ import numpy as np
 
 from cytoloop.curation.splits.names import SPLIT_NAMES
 from cytoloop.errors import ConfigError, CytoloopError, ManifestError
+from cytoloop.io.multi_file import is_multi_file
 from cytoloop.io.names import stem
 from cytoloop.io.read import Header, read_header
 from cytoloop.io.voxel_size import Spacing
-from cytoloop.manifest import Row
-from cytoloop.truth.regions import read_region
-from cytoloop.truth.targets import read_target, row_file
+from cytoloop.manifest import Row, stated_axes
+from cytoloop.truth.targets import read_row_region, read_target, row_file
 from cytoloop.urls import is_remote
 
 MIN_SIDE = 4
@@ -132,10 +132,11 @@ def _prepare(row: Row, name: str) -> ExportRow:
 def _prepare_image(item: ExportRow, column: str) -> None:
     row, path = item.row, row_file(item.row, column)
     cell = "channel" if column == "raw" else f"channel_{column}"
-    header = read_header(path)
+    axes = stated_axes(row, column)
+    header = read_header(path, axes=axes)
     several = len(header.scenes) > 1 or header.shape[0] > 1
     if several and row["scene"]:
-        header = read_header(path, row["scene"])
+        header = read_header(path, row["scene"], axes)
     if not row[cell] and header.shape[1] > 1:
         item.problems.append(
             f"{row.where(column)}: has channels {', '.join(header.channels)}, but CytoDL's "
@@ -147,7 +148,8 @@ def _prepare_image(item: ExportRow, column: str) -> None:
         known = ", ".join(f"{i}: {name}" for i, name in enumerate(header.channels))
         item.problems.append(f"{row.where(cell)}: no channel {row[cell]!r} (expected {known})")
         return
-    readable = path.name.lower().endswith((".tif", ".tiff")) and not several
+    readable = path.name.lower().endswith((".tif", ".tiff")) and not several and not axes
+    readable = readable and not is_multi_file(path)
     readable = readable and not is_remote(row[column])  # the local copy is temporary
     readable = readable and not _is_rgb(header)  # CytoDL reads only the first sample of RGB
     item.channels[column] = number if readable else None
@@ -167,7 +169,7 @@ def _prepare_merging(item: ExportRow) -> None:
     row = item.row
     if not row["merge_mask"]:
         return
-    region = read_region(row_file(row, "merge_mask"), item.shape)
+    region = read_row_region(row, "merge_mask", item.shape)
     if region.any():
         clips = (row["merge_rule"] or "clip") == "clip"
         outline = clips and region.ndim == 3 and _is_same_in_all_planes(region)
@@ -180,7 +182,7 @@ def _prepare_excluding(item: ExportRow) -> None:
     row = item.row
     if not row["exclude_mask"]:
         return
-    region = read_region(row_file(row, "exclude_mask"), item.shape)
+    region = read_row_region(row, "exclude_mask", item.shape)
     item.excludes = bool(region.any())  # CytoDL fails on an empty list of outlines
     where = row.where("exclude_mask")
     if item.excludes and region.ndim == 2:

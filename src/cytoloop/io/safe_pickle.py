@@ -70,14 +70,35 @@ class _Unpickler(pickle.Unpickler):
             raise pickle.UnpicklingError(f"it calls {module}.{name}") from None
 
 
+def load_npy(content: bytes) -> np.ndarray:
+    """Return the array of an ``.npy`` file; a pickled array is read by `load_array`.
+
+    Raises
+    ------
+    ValueError, OSError, EOFError, SyntaxError, pickle.UnpicklingError
+        The content is no such file, or its pickle holds anything else.
+    """
+    file = io.BytesIO(content)
+    version = np.lib.format.read_magic(file)
+    if version not in ((1, 0), (2, 0)):
+        raise ValueError(f"unknown .npy version {version}")
+    read_header = {1: np.lib.format.read_array_header_1_0, 2: np.lib.format.read_array_header_2_0}
+    shape, fortran, dtype = read_header[version[0]](file)
+    if not dtype.hasobject:
+        values = np.frombuffer(content, dtype, offset=file.tell())
+        return values.reshape(shape, order="F" if fortran else "C")
+    value = load_array(content[file.tell() :])
+    return value.reshape(shape, order="F" if fortran else "C")
+
+
 def load_array(content: bytes) -> np.ndarray:
     """Return the array in a pickle.
 
     Parameters
     ----------
     content : bytes
-        The pickle of one array of numbers, or of objects that are such arrays, numbers or lists of
-        numbers.
+        The pickle of one array of numbers, or of objects that are such arrays, numbers, texts, or
+        lists and dictionaries of them.
 
     Raises
     ------
@@ -114,8 +135,12 @@ def _check_sizes(content: bytes) -> None:
 
 def _to_arrays(value: Any, done: dict[int, Any]) -> Any:
     """Return a value with arrays instead of stand-ins; shared parts are converted once."""
-    if id(value) in done or not isinstance(value, (_Array, list, tuple)):
+    if id(value) in done or not isinstance(value, (_Array, list, tuple, dict)):
         return done.get(id(value), value)
+    if isinstance(value, dict):
+        named = done[id(value)] = {}
+        named |= {key: _to_arrays(item, done) for key, item in value.items()}
+        return named
     if isinstance(value, (list, tuple)):
         items = done[id(value)] = []
         items += [_to_arrays(item, done) for item in value]
