@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+import zarr
 
 from cytoloop.curation import CurationSettings, curate
 from cytoloop.errors import ManifestError
@@ -90,3 +91,29 @@ def test_axes_of_raw_count_for_its_labels_and_a_guess_is_in_the_table(tmp_path: 
     assert movies["a_t000"]["axes"] == "TYX" and movies["a_t000"]["warnings"] == ""
     with pytest.raises(ManifestError, match="axes=TCYX names 4 axes, but the file has 3"):
         curate(CurationSettings(**sources, output=str(tmp_path / "no"), axes="TCYX"))
+
+
+def test_wells_of_a_plate_are_groups_and_each_field_has_its_labels(tmp_path: Path) -> None:
+    plate = tmp_path / "plate.ome.zarr"
+    group = zarr.open_group(plate, mode="w", zarr_format=2)
+    wells = ["A/1", "A/2", "B/1"]
+    group.attrs["plate"] = {"wells": [{"path": well} for well in wells]}
+    truth = {}
+    for well in wells:
+        fields = {"images": [{"path": "0"}, {"path": "1"}]}
+        zarr.open_group(plate / well, mode="a", zarr_format=2).attrs["well"] = fields
+        for field in "01":
+            labels = np.zeros((40, 40), np.uint16)
+            corner = RNG.integers(2, 20, 2)
+            labels[corner[0] : corner[0] + 12, corner[1] : corner[1] + 12] = 1
+            raw = (RNG.integers(0, 99, labels.shape) + labels * 300).astype(np.uint16)
+            write_zarr(plate / well / field, raw, "YX")
+            write_zarr(plate / well / field / "labels" / "nuclei", labels, "YX")
+            truth[f"plate_{well}/{field}"] = labels
+    words = {"raw": str(plate), "seg1": str(plate), "scene_seg1": "labels/nuclei", "test": 0}
+    curate(CurationSettings(output=str(tmp_path / "d"), leakage="allow", **words))
+    manifest = read_manifest(tmp_path / "d" / "dataset.csv")
+    assert [row.id for row in manifest] == sorted(truth)
+    assert {row["group"] for row in manifest} == {f"plate_{well}" for well in wells}
+    for row in manifest:
+        np.testing.assert_array_equal(read_target(row)[0], truth[row.id])

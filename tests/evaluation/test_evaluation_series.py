@@ -86,7 +86,7 @@ def test_movie_without_stated_axes_is_one_with_axes(tmp_path: Path) -> None:
     rows = evaluate(tmp_path / "pred.tif", tmp_path / "truth.tif", settings).rows
     assert [row["dice"] for row in rows] == [1.0] * 4
     whole = evaluate(tmp_path / "pred.tif", tmp_path / "truth.tif", SETTINGS).rows
-    assert len(whole) == 1
+    assert len(whole) == 1 and "read as a z-stack" in whole[0]["warnings"]
 
 
 @pytest.mark.parametrize("kind", ["rgb", "channels", "scenes"])

@@ -167,3 +167,14 @@ def test_what_a_file_has_several_of_must_be_named(tmp_path: Path) -> None:
     with pytest.raises(ImageError, match="has 2 scenes .*expected one"):
         read_image(two)
     assert read_header(two).scenes == ("Image:0", "Image:1")
+
+
+def test_complex_numbers_are_refused(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((16, 16), np.complex64))
+    with pytest.raises(ImageError, match="holds complex64"):
+        read_header(tmp_path / "a.tif")
+
+
+def test_usual_meanings_of_two_unnamed_axes_are_offered() -> None:
+    with pytest.raises(ImageError, match="axes=TZYX or axes=ZCYX or axes=CZYX or axes=TCYX"):
+        name_axes("a.tif", (4, 5, 60, 70), "QQYX")

@@ -29,6 +29,7 @@ from cytoloop.evaluation.scoring.objects import score_objects
 from cytoloop.evaluation.settings import EvaluationSettings
 from cytoloop.evaluation.size_recall import summarise_size_recall
 from cytoloop.evaluation.summary import MIXED, means, summarise_classes, summarise_objects
+from cytoloop.io.notes import collect_notes
 from cytoloop.manifest import Row
 from cytoloop.terminal import can_show_progress, stderr_console
 
@@ -152,7 +153,8 @@ def _score_images(
     )
     for prediction, true in progress:
         try:
-            image = score(prediction, true, settings)
+            with collect_notes() as notes:
+                image = score(prediction, true, settings)
         except CytoloopError as error:
             problems += [f"{prediction.id}: {error.where}: {text}" for text in error.problems]
             repairs[error.repair] = None
@@ -164,6 +166,8 @@ def _score_images(
         if image is None:
             excluded.append(prediction.id)
         else:
+            if notes:
+                image.row["warnings"] = "; ".join(notes)
             images.append(image)
     if problems:
         repair = "Repair these files, or remove the images from both tables."

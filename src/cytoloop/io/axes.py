@@ -19,6 +19,14 @@ _MOST_CHANNELS = 4
 """An image at most this wide, with more rows or planes than 16, has channels in its last axis."""
 
 
+_MEANINGS = {
+    1: ("C", "T", "Z"),
+    2: ("TZ", "ZC", "CZ", "TC"),
+    3: ("TZC", "TCZ", "CZT"),
+}
+"""Usual meanings of so many unnamed axes."""
+
+
 def name_axes(
     path: str | Path, shape: Sequence[int], stated: str, requested: str | None = None
 ) -> str:
@@ -122,13 +130,19 @@ def _refuse_guess(path: str | Path, shape: Sequence[int], stated: str, unknown: 
 def _refuse(path: str | Path, shape: Sequence[int], stated: str, problem: str) -> None:
     long = "".join(a if a in "ZYX" else "?" for a, n in zip(stated, shape, strict=True) if n > 1)
     free = long.count("?")
-    choices = [long.replace("?", a) for a in "CTZ" if a != "Z" or ("Z" not in long and free == 1)]
+    candidates = _MEANINGS.get(free, ()) if "Z" not in long else ("C", "T", "TC")
+    choices = [
+        "".join(meaning[long[:i].count("?")] if a == "?" else a for i, a in enumerate(long))
+        for meaning in candidates
+        if len(meaning) == free
+    ]
     if stated.startswith(UNKNOWN) and shape[-1] <= _MOST_CHANNELS and free == 1:
         choices.insert(0, "YXC")
     raise ImageError(
         str(path),
         f"{problem}; the file has {_describe(shape, stated)}",
-        f"Name the axes longer than 1: axes={' or axes='.join(choices)} (C channels, T time).",
+        f"Name the axes longer than 1: axes={' or axes='.join(choices or ['ZYX'])} "
+        "(C channels, T time).",
     )
 
 

@@ -10,6 +10,7 @@ from cytoloop.errors import ConfigError, ImageError
 from cytoloop.io.read import read_header
 from cytoloop.manifest.row import Row
 
+_LABELS = "labels/"
 ALL = "all"
 """Value of ``scene`` and ``time`` for a row each, which is also the meaning of an empty cell."""
 
@@ -57,6 +58,8 @@ def part_of(row: Row, column: str, path: str | Path) -> Part:
         The file cannot be read.
     """
     axes, scene = stated_axes(row, column), row[f"scene_{column}"] or None
+    if scene and scene.startswith(_LABELS) and row["scene"]:
+        scene = f"{row['scene']}/{scene}"  # labels of this image of an OME-Zarr collection
     header = read_header(path, scene, axes)
     if scene is None and len(header.scenes) > 1:
         scene = _partner_scene(row, header.scenes)

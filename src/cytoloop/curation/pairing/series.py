@@ -28,8 +28,8 @@ def expand_series(rows: Sequence[Row], where: str) -> list[Row]:
         parts = expand_row(row)
         if len(parts) > 1:
             problems += _count_problems(row, parts)
-            for part in parts:  # all images of a file are in one split
-                part.values["group"] = row["group"] or row.id
+            for part in parts:
+                part.values["group"] = row["group"] or _group_of(row, part)
         found += parts
     if problems:
         raise ManifestError(
@@ -39,6 +39,12 @@ def expand_series(rows: Sequence[Row], where: str) -> list[Row]:
             "scene and time.",
         )
     return found
+
+
+def _group_of(row: Row, part: Row) -> str:
+    """Return the group of a part: all of a file are in one split; of a plate, all of a well."""
+    well = part["scene"].rpartition("/")[0]
+    return f"{row.id}_{well}" if well else row.id
 
 
 def _count_problems(row: Row, parts: Sequence[Row]) -> list[str]:

@@ -120,6 +120,12 @@ class OpenScene:
                 str(path), f"has no pixels: {self._native} ({scene.axes})", "Export it again."
             )
         self.dtype = np.dtype(scene.array.dtype)
+        if self.dtype.kind not in "biuf":
+            raise ImageError(
+                str(path),
+                f"holds {self.dtype}, expected whole numbers or floats",
+                "Save its real part, magnitude or phase as floats.",
+            )
         self.channels = self._channel_names(axes)
         self.spacing_um: Spacing | None = decide_spacing(path, scene.sizes, z > 1)
         self.origin_um: Spacing | None = decide_origin(path, scene.origin, z > 1)
