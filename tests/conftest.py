@@ -45,6 +45,22 @@ def write_tiff(path: Path, data: np.ndarray) -> Path:
     return path
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add ``--campaign N``."""
+    parser.addoption(
+        "--campaign",
+        type=int,
+        default=3,
+        help="kills of each verb in tests/integration/test_faults.py",
+    )
+
+
+@pytest.fixture(scope="session")
+def campaign(request: pytest.FixtureRequest) -> int:
+    """Number of kills of each verb."""
+    return int(request.config.getoption("campaign"))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def own_state(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Use a separate state folder, so that a training of the user does not lock the tests."""
@@ -105,6 +121,24 @@ def images_3d(tmp_path: Path) -> Path:
 def images_2d(tmp_path: Path) -> Path:
     """Folder with five pairs of 48 x 56 in ``raw/`` and ``seg/``."""
     return make_images(tmp_path / "images", 5, (48, 56))
+
+
+@contextlib.contextmanager
+def limited_file_size(size: int) -> Iterator[None]:
+    """Let no file of this process grow beyond a size (bytes), as on a full disk."""
+    resource = pytest.importorskip("resource")
+    former = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, former[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, former)
+
+
+@pytest.fixture
+def limited_files() -> Callable[[int], contextlib.AbstractContextManager[None]]:
+    """Context manager in which files cannot grow beyond a size: ``limited_files(bytes)``."""
+    return limited_file_size
 
 
 @pytest.fixture(scope="session")

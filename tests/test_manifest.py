@@ -194,3 +194,13 @@ def test_fold_selects_validation_and_training_rows(tmp_path: Path) -> None:
     write_manifest(tmp_path / "dataset.csv", [{**row, "fold": ""} for row in rows])
     with pytest.raises(ManifestError, match="fold 0: the data set has no folds"):
         read_dataset(tmp_path, fold=0)
+
+
+@pytest.mark.parametrize("text", ["=cmd|'/c calc'!A0", "+1+1", "-x", "@SUM(A1)", "a=b", "-0.5", ""])
+def test_no_cell_is_a_formula_and_no_text_changes(tmp_path: Path, text: str) -> None:
+    rows = [{"id": "a", "raw": "=a.tif", "reason": text}]
+    write_manifest(tmp_path / "table.csv", rows, ("id", "raw", "reason"))
+    cells = (tmp_path / "table.csv").read_text().splitlines()[1].replace('"', "").split(",", 2)
+    assert not any(cell.startswith(("=", "+", "@")) for cell in cells)
+    row = next(iter(read_manifest(tmp_path / "table.csv")))
+    assert row["reason"] == text and row.file("raw") == tmp_path / "=a.tif"

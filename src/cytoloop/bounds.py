@@ -8,6 +8,7 @@ from typing import Any
 
 from cytoloop.errors import ConfigError
 
+_PRINTABLE = 1e300
 AUTO = "auto"
 """Value of a key that the plan sets."""
 
@@ -46,7 +47,10 @@ class Bounds:
         nearest = min(max(value, self.low), self.high) if value == value else self.low
         if self.whole:
             nearest = round(nearest)
-        return None if nearest == value else f"is {value}, expected {span}; nearest: {nearest:.10g}"
+        if nearest == value:
+            return None
+        found = str(value) if abs(value) < _PRINTABLE or value != value else "a huge number"
+        return f"is {found}, expected {span}; nearest: {nearest:.10g}"
 
 
 def raise_faults(faults: Sequence[tuple[str, str]], repair: str) -> None:

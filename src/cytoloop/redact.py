@@ -12,6 +12,11 @@ _PASSWORD_QUERY = re.compile(r"([?&]password=)[^&\s'\"]*")
 _UNPARSED_PASSWORD = re.compile(r"(?<!/)//[^/\s@]*:(?!\d*(?:[/\s?#]|$))\S*")
 """A colon that no port number follows: a password with a slash or a similar character."""
 
+_SECRET_QUERY = re.compile(
+    r"//[^\s?]*\?\S*?(token|secret|passw|pwd|sig|key|auth|credential|session|jwt)[^=&\s]*=",
+    re.IGNORECASE,
+)
+
 
 def redact_url(text: str) -> str:
     """Return a text without users, passwords and queries of URLs; a query may hold a key.
@@ -39,3 +44,19 @@ def has_password(url: str) -> bool:
     (False, True)
     """
     return bool(_PASSWORD.search(url) or _UNPARSED_PASSWORD.search(url))
+
+
+def has_secret(text: str) -> bool:
+    """Return whether a URL holds a user, a password, or a query that looks like a key.
+
+    >>> has_secret("https://host/a.tif?X-Amz-Signature=1"), has_secret("https://host/a?version=2")
+    (True, False)
+    """
+    return bool(
+        USER_PATTERN.search(text) or _UNPARSED_PASSWORD.search(text) or _SECRET_QUERY.search(text)
+    )
+
+
+def without_secrets(text: str) -> str:
+    """Return a URL as it is written into tables: unchanged if it holds no secret."""
+    return redact_url(text) if has_secret(text) else text

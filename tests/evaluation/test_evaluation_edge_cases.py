@@ -134,6 +134,7 @@ def test_failed_and_rejected_images_are_listed_separately(
         "truths_without_prediction": ["c"],
         "truths_rejected": ["b"],
         "excluded_as_a_whole": [],
+        "same_image_as_another": [],
     }
     assert summary["failures"] == {"c": "no such channel"}
 

@@ -42,6 +42,7 @@ def images(tmp_path: Path, tiff: Callable, monkeypatch: pytest.MonkeyPatch) -> P
     truth = np.zeros((30, 30), np.uint8)
     truth[2:8, 2:8], truth[2:8, 20:26], truth[20:26, 2:8] = 1, 2, 3
     for name in ("a", "b"):
+        truth = np.roll(truth, 1, axis=0)  # equal images would count once
         tiff(tmp_path / f"truth/{name}.tif", truth)
         tiff(tmp_path / f"good/{name}.tif", truth)
         tiff(tmp_path / f"poor/{name}.tif", np.where(truth == 3, 0, truth).astype(np.uint8))

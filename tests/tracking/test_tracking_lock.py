@@ -99,6 +99,7 @@ def test_a_process_with_a_reused_id_is_not_the_holder(project: Path) -> None:
     with lock_training("m0", ["cpu"]):
         note = json.loads((project / "m0" / NOTE_FILE).read_text())
     note["started"] -= 1000
+    (project / "m0").mkdir()  # an empty folder is removed with the lock
     (project / "m0" / NOTE_FILE).write_text(json.dumps(note))
     assert note["pid"] == os.getpid() and find_process("m0") is None
     (project / "m0" / NOTE_FILE).write_text("{")
@@ -241,6 +242,7 @@ def test_a_training_is_watched_and_cancelled_from_another_terminal(
 def test_a_training_on_another_machine_is_not_cancelled(project: Path) -> None:
     with lock_training("m0", ["cpu"]):
         note = json.loads((project / "m0" / NOTE_FILE).read_text())
+    (project / "m0").mkdir()  # an empty folder is removed with the lock
     (project / "m0" / NOTE_FILE).write_text(json.dumps({**note, "host": "elsewhere"}))
     with pytest.raises(ConfigError, match="runs on elsewhere"):
         list(cancel_training(RunStatus(project / "m0")))

@@ -50,6 +50,22 @@ def test_all_entries_are_stored_and_the_spool_is_removed(folder: Path) -> None:
     assert not (folder / SPOOL_FILE).exists() and active_run(run.run_id) is None
 
 
+def test_entries_of_a_deleted_run_wait_until_it_is_restored(
+    folder: Path, store: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = start_run("exp", "deleted")
+    run.client.delete_run(run.run_id)
+    spool = Spool(run.client, run.run_id, folder / SPOOL_FILE)
+    spool.put(metrics_entry({"loss": 1.0}, 0))
+    assert spool.close(patience=0.2) == 1
+    assert "was deleted in" in caplog.text and "restore it there" in caplog.text
+    with pytest.raises(ConfigError, match="is deleted in the MLflow store; 1 entries are kept"):
+        send_spooled(folder, store)
+    run.client.restore_run(run.run_id)
+    assert send_spooled(folder, store) == 1
+    assert run.client.get_run(run.run_id).data.metrics == {"loss": 1.0}
+
+
 def test_an_unavailable_store_delays_and_loses_nothing(
     folder: Path, store: str, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -17,6 +17,7 @@ from cytoloop.cli.app import (
     expand_words,
     find_primary,
 )
+from cytoloop.cli.output_lock import lock_output
 from cytoloop.cli.reports import find_user_error
 
 Result = TypeVar("Result")
@@ -96,7 +97,8 @@ def _compose_and_call(
         try:
             with log_file(HydraConfig.get().job_logging):
                 check_config(verb, cfg)
-                outcomes.append(function(cfg))
+                with lock_output(verb, cfg):
+                    outcomes.append(function(cfg))
         except Exception as error:
             outcomes.append(error)
 

@@ -17,14 +17,17 @@ from pathlib import Path
 from typing import Any
 
 from cytoloop.cli import cytodl_experiments
+from cytoloop.cli.background import split_background, start_in_background
 from cytoloop.cli.config_errors import (
     check_flags,
     explain_composition_error,
     missing_keys_error,
 )
 from cytoloop.cli.launched import is_launched, run_launched
-from cytoloop.cli.overrides import add_action, is_override, quote_overrides
+from cytoloop.cli.output_lock import check_training_folder, lock_output
+from cytoloop.cli.overrides import add_action, is_override, quote_overrides, refuse_secrets
 from cytoloop.cli.reports import find_user_error, report_bug, report_error
+from cytoloop.cli.system_errors import system_error
 from cytoloop.errors import DONE, STOPPED, ConfigError, CytoloopError, OutputError
 from cytoloop.io.notes import forget_notes
 from cytoloop.model.trust import trusting
@@ -83,6 +86,7 @@ def run_verb(verb: str, argv: list[str]) -> int:
     """
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra raises its errors; we report them
     os.environ.setdefault("TORCH_FORCE_WEIGHTS_ONLY_LOAD", "1")  # no code from a checkpoint
+    logging.raiseExceptions = False  # a log file on a full disk prints no traceback for each line
     if verb == "train" and is_launched():
         return run_launched(argv, lambda: _run_reported(verb, argv), report_error)
     return _run_reported(verb, argv)
@@ -91,10 +95,13 @@ def run_verb(verb: str, argv: list[str]) -> int:
 def _run_reported(verb: str, argv: list[str]) -> int:
     """Run a verb, report its errors and return the exit status."""
     try:
+        in_background, argv = split_background(argv) if verb == "train" else (False, argv)
         with composition_errors(verb, argv):
             words = expand_words(verb, argv)
             primary = find_primary(verb, words)
         with composition_errors(verb, words, primary):
+            if in_background:
+                return _compose_and_detach(argv, words, primary)
             return compose_and_run(verb, words, primary)
     except CytoloopError as error:
         return report_error(error)
@@ -129,7 +136,7 @@ def composition_errors(
     except BrokenPipeError:
         raise
     except OSError as error:
-        raise OutputError(
+        raise system_error(error) or OutputError(
             str(error.filename), str(error.strerror), "Choose another output=."
         ) from error
 
@@ -140,14 +147,17 @@ def expand_words(verb: str, argv: list[str]) -> list[str]:
     Raises
     ------
     CytoloopError
-        A flag is unknown, or the run that `resume=` or `rerun=` names cannot be used.
+        A flag is unknown, a URL holds a secret, or the run that `resume=` or `rerun=` names cannot
+        be used.
     """
     check_flags(verb, argv)
+    refuse_secrets(verb, argv)
     words = quote_overrides(verb, add_action(verb, argv))
     if verb == "train":
         from cytoloop.cli.rerun import expand_overrides
 
         words = expand_overrides(words)
+        check_training_folder(words)
     if _is_cytodl(verb, words):
         words = cytodl_experiments.add_output_folder(words)
     if not any(word.startswith("hydra.searchpath=") for word in words):
@@ -189,6 +199,25 @@ def compose_and_run(verb: str, words: Sequence[str], primary: Primary) -> int:
     return max(statuses)
 
 
+def _compose_and_detach(argv: Sequence[str], words: Sequence[str], primary: Primary) -> int:
+    """Compose the config of a training, and start it in the background if nothing is wrong."""
+    from hydra import compose, initialize_config_module
+    from hydra.core.hydra_config import HydraConfig
+    from omegaconf import open_dict
+
+    with initialize_config_module(primary.module, "train", version_base="1.3"):
+        overrides = [word for word in words if is_override(word)]
+        cfg = compose(primary.config, overrides, return_hydra_config=True)
+        with open_dict(cfg):
+            cfg.hydra.runtime.output_dir = str(Path(str(cfg.output)).absolute())
+            cfg.hydra.job.update({"num": 0, "id": "0"})
+            HydraConfig.instance().set_config(cfg)
+            del cfg["hydra"]
+        check_config("train", cfg)
+        start_in_background(argv, cfg)
+    return DONE
+
+
 def run_job(verb: str, cfg: Any, command: str | None = None) -> tuple[int, Any]:
     """Run a verb with a composed config; return the exit status and the verb's result.
 
@@ -198,7 +227,7 @@ def run_job(verb: str, cfg: Any, command: str | None = None) -> tuple[int, Any]:
     forget_notes()
     try:
         check_config(verb, cfg)
-        with trusting(cfg.get("trust")):
+        with trusting(cfg.get("trust")), lock_output(verb, cfg):
             value = importlib.import_module(f"cytoloop.cli.commands.{command or verb}").run(cfg)
         return (int(value) if isinstance(value, ExitStatus) else DONE), value
     except StoppedError as stop:

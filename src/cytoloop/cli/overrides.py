@@ -8,9 +8,12 @@ text is text.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from cytoloop.cli.key_types import KeyType, key_type
+from cytoloop.errors import ConfigError
+from cytoloop.redact import has_secret, redact_url
 
 _VERBS_WITH_ACTION = ("models",)
 """Verbs whose first word is an action: ``cytoloop models list``."""
@@ -134,6 +137,33 @@ def split_list(text: str) -> list[str]:
     element = rf"(?:{_QUOTED.pattern}(?=\s*(?:,|$))|\([^()]*\)|[^,])*"
     found = [match[0].strip() for match in re.finditer(rf"{element}(?:,|$)", text, re.DOTALL)]
     return [one.removesuffix(",").strip() for one in found if one.removesuffix(",").strip()]
+
+
+def refuse_secrets(verb: str, words: Sequence[str]) -> None:
+    """Refuse URLs with a login or a token: each command is stored with what it writes.
+
+    Raises
+    ------
+    ConfigError
+        For all such words.
+    """
+    found = [
+        f"{bare_key(word)}={redact_url(word.partition('=')[2])}"
+        for word in words
+        if is_override(word) and not _is_tracking_uri(word) and has_secret(word.partition("=")[2])
+    ]
+    if found:
+        raise ConfigError(
+            f"cytoloop {verb}",
+            [f"{text}: the URL holds a login or a token, which would be stored" for text in found],
+            "Put a login into ~/.netrc. Give a URL with a token in a manifest (input=TABLE.csv, "
+            "column raw): tables and logs of CytoLoop do not repeat the token.",
+        )
+
+
+def _is_tracking_uri(word: str) -> bool:
+    """Return whether a word sets a tracking URI, whose passwords are refused on their own."""
+    return bare_key(word).endswith("tracking_uri")
 
 
 def is_override(word: str) -> bool:

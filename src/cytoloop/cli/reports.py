@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 
 from cytoloop.cli.config_errors import one_line
-from cytoloop.errors import BUG, USER_ERROR, ConfigError, CytoloopError, ModelError
+from cytoloop.cli.system_errors import system_error
+from cytoloop.errors import BUG, USER_ERROR, ConfigError, CytoloopError
 from cytoloop.redact import redact_text
 
 log = logging.getLogger("cytoloop")
@@ -16,7 +18,8 @@ def report_error(error: CytoloopError) -> int:
     from cytoloop.terminal import stderr_console
 
     text = redact_text(f"{type(error).__name__}: {error}")
-    stderr_console.print(text, style="red", markup=False, soft_wrap=True)
+    with suppress(OSError):  # standard error may be a file on a full disk
+        stderr_console.print(text, style="red", markup=False, soft_wrap=True)
     return USER_ERROR
 
 
@@ -36,7 +39,8 @@ def report_bug(error: Exception) -> int:
 def find_user_error(error: BaseException) -> CytoloopError | None:
     """Return the error inside an exception that the user can repair, None if there is none.
 
-    Hydra's `instantiate` wraps the exceptions of the objects that it builds.
+    Hydra's `instantiate` wraps the exceptions of the objects that it builds. Errors of the
+    operating system, such as a full disk, are found here for all verbs.
     """
     from omegaconf.errors import OmegaConfBaseException
 
@@ -48,11 +52,7 @@ def find_user_error(error: BaseException) -> CytoloopError | None:
             return ConfigError(
                 "config", one_line(inner), "Add `--cfg job` to the command to print the config."
             )
-        if type(inner).__name__ == "OutOfMemoryError":
-            return ModelError(
-                "device memory",
-                "too small for this patch size and batch size",
-                "Lower data.batch_size or data.patch_size, or choose a smaller model/size.",
-            )
+        if (found := system_error(inner)) is not None:
+            return found
         inner = inner.__cause__ or inner.__context__
     return None

@@ -91,9 +91,18 @@ class PatchLoader:
         self._start = int(state["batches"])
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        epoch = self.sampler.epoch
+        """Return the remaining batches of an epoch, whose number is read with the first batch.
+
+        A loaded state belongs to the first iterator only. Lightning does not use that iterator if
+        all batches of the epoch were returned before.
+        """
         self._done, self._start = self._start, 0
-        numbers = iter(range(self._done, len(self)))
+        return self._batches(self._done)
+
+    def _batches(self, start: int) -> Iterator[dict[str, Any]]:
+        epoch = self.sampler.epoch
+        self._done = start
+        numbers = iter(range(start, len(self)))
         if not self.workers:
             for number in numbers:
                 batch = self._batch(epoch, number)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from rich.progress import track
 
-from cytoloop.errors import ConfigError, CytoloopError, ManifestError
+from cytoloop.errors import ConfigError, CytoloopError, ManifestError, join_names
 from cytoloop.evaluation.counts.calibration import summarise_calibration
 from cytoloop.evaluation.inputs.pairing import (
     AUTO,
@@ -24,6 +24,11 @@ from cytoloop.evaluation.inputs.pairing import (
 )
 from cytoloop.evaluation.metrics import METRICS, SURFACE
 from cytoloop.evaluation.scoring.classes import score_classes
+from cytoloop.evaluation.scoring.conditions import (
+    DUPLICATE_COLUMN,
+    mark_duplicates,
+    setting_cells,
+)
 from cytoloop.evaluation.scoring.image import ScoredImage
 from cytoloop.evaluation.scoring.objects import score_objects
 from cytoloop.evaluation.settings import EvaluationSettings
@@ -110,9 +115,12 @@ def evaluate(
         raise ManifestError(
             str(truth), "all images are completely excluded", "Check the column 'exclude_mask'."
         )
-    summary = _coverage(images, paired, excluded) | _summarise(images, settings, classes)
+    _report_warnings(images)
+    counted, duplicates = _without_duplicates(images)
+    summary = _coverage(counted, paired, excluded, duplicates)
+    summary |= {"settings": setting_cells(settings)} | _summarise(counted, settings, classes)
     if second is not None:
-        summary["annotator2"] = _score_second(images, second, str(annotator2), settings)
+        summary["annotator2"] = _score_second(counted, second, str(annotator2), settings)
     if summary["unit"] == MIXED:
         labels = " and ".join(m.label for m in METRICS.values() if m.group == SURFACE)
         log.warning(
@@ -175,12 +183,38 @@ def _score_images(
     return images, excluded
 
 
+def _report_warnings(images: Sequence[ScoredImage]) -> None:
+    """Log the warnings in the rows of images, in one line."""
+    found = [f"{one.row['id']}: {one.row['warnings']}" for one in images if one.row["warnings"]]
+    if found:
+        log.warning("%d image(s) with warnings: %s", len(found), join_names(found, 3))
+
+
+def _without_duplicates(images: list[ScoredImage]) -> tuple[list[ScoredImage], list[str]]:
+    """Return the images that count, and the ids of those that show the image of another row."""
+    found = mark_duplicates([one.row for one in images], [one.keys for one in images])
+    if found:
+        log.warning(
+            "%d image(s) show the same image as another row and count once: %s",
+            len(found),
+            join_names(
+                f"{one.row['id']} = {one.row[DUPLICATE_COLUMN]}"
+                for one in images
+                if one.row[DUPLICATE_COLUMN]
+            ),
+        )
+    return [one for one in images if not one.row[DUPLICATE_COLUMN]], found
+
+
 def _coverage(
-    images: Sequence[ScoredImage], paired: PairedRows, excluded: Sequence[str]
+    images: Sequence[ScoredImage],
+    paired: PairedRows,
+    excluded: Sequence[str],
+    duplicates: Sequence[str],
 ) -> dict[str, Any]:
     """Return the number of scored images, the ids of the others, and why predictions failed.
 
-    Every image that is not scored is in one list of ``unscored``.
+    Every image that does not count is in one list of ``unscored``.
     """
     return {
         "scored": len(images),
@@ -189,6 +223,7 @@ def _coverage(
             "truths_without_prediction": paired.without_prediction,
             "truths_rejected": paired.rejected,
             "excluded_as_a_whole": list(excluded),
+            "same_image_as_another": list(duplicates),
         },
         "failures": paired.failures,
     }

@@ -11,6 +11,9 @@ from cytoloop.errors import ConfigError
 from cytoloop.evaluation.inputs.pairing import AUTO, PREDICTION_TYPES
 from cytoloop.io.file_keys import STEM, compile_pattern
 
+MAX_RESAMPLES = 1_000_001
+"""Resamples of the bootstrap stay below it: more change no digit that is shown."""
+
 Checked = TypeVar("Checked", bound="CheckedSettings")
 
 
@@ -96,7 +99,7 @@ class EvaluationSettings(CheckedSettings):
         problems = [
             *number_problem("tolerance_um", self.tolerance_um),
             *_spacing_problem(self.spacing_um),
-            *number_problem("resamples", self.resamples, whole=True),
+            *number_problem("resamples", self.resamples, below=MAX_RESAMPLES, whole=True),
             *number_problem("seed", self.seed, whole=True),
             *number_problem("threshold", self.threshold, below=1),
             *number_problem("overlays", self.overlays, whole=True),
@@ -126,7 +129,7 @@ def number_problem(
     if is_number and at_least <= value < below:
         return []
     kind = "" if is_number else "a whole number, " if whole else "a number, "
-    limit = f", below {below:g}" if below < math.inf else ""
+    limit = f", below {below:.10g}" if below < math.inf else ""
     return [f"{name}={value}: expected {kind}{at_least:g} or more{limit}"]
 
 

@@ -19,6 +19,7 @@ from cytoloop.inference.predict_array import predict_array
 from cytoloop.io.digest import file_hash
 from cytoloop.model.architecture import describe
 from cytoloop.model.checkpoint import Checkpoint, read_checkpoint
+from cytoloop.model.image_settings import require_image_settings
 from cytoloop.truth.classes import class_names, describe_classes
 
 CHECKPOINT = "best.ckpt"
@@ -83,6 +84,7 @@ def served_model(path: str | Path) -> ServedModel:
         The checkpoint cannot be read, or weights and architecture do not fit.
     """
     checkpoint = read_checkpoint(path)
+    require_image_settings(str(path), checkpoint.image)
     image = checkpoint.image
     axes = _axes(checkpoint)
     patch = [int(side) for side in image["patch_size"]]

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+_TEMPORARY = re.compile(r"\.\d+\.(?P<old>old\.)?(?P<name>.+)")
+"""Name of a temporary file or folder: process, and the name that it will have."""
+
+_DEPTH = 2
+"""Sub-folders of output folders that hold files of their own."""
 
 
 @contextmanager
@@ -64,3 +71,28 @@ def replacing_folder(path: str | Path) -> Iterator[Path]:
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         shutil.rmtree(former, ignore_errors=True)
+
+
+def remove_temporaries(folder: Path, depth: int = _DEPTH) -> None:
+    """Remove what killed processes left of unfinished writes, in a folder and its sub-folders.
+
+    A former folder whose replacement is missing gets its name back. Call it only where no process
+    writes.
+
+    Parameters
+    ----------
+    folder : Path
+    depth : int
+        Levels of sub-folders to search; OME-Zarr images are not searched.
+    """
+    for path in sorted(folder.iterdir()):
+        found = _TEMPORARY.fullmatch(path.name)
+        is_folder = path.is_dir() and not path.is_symlink()
+        if found and found["old"] and not path.with_name(found["name"]).exists():
+            path.rename(path.with_name(found["name"]))
+        elif found and is_folder:
+            shutil.rmtree(path, ignore_errors=True)
+        elif found:
+            path.unlink(missing_ok=True)
+        elif is_folder and depth and path.suffix != ".zarr":
+            remove_temporaries(path, depth - 1)

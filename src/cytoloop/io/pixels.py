@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from cytoloop.errors import ImageError
 from cytoloop.io.notes import note
 from cytoloop.io.readers.open import (
     OpenImage,
@@ -21,6 +22,9 @@ from cytoloop.io.voxel_size import Grid, Spacing
 
 IN_MEMORY_BYTES = 2**28
 """Largest image in bytes that is read at once, which is faster than many reads."""
+
+MAX_VALUES = 2**37
+"""Most values of an image: predicting more takes days and fills disks."""
 
 
 class Pixels:
@@ -150,6 +154,13 @@ def open_pixels(
     image = open_image(path, scene, level, axes)
     for caution in image.cautions:
         note(path, caution)
+    if math.prod(image.pixels.shape[1:]) > MAX_VALUES:
+        size = " x ".join(map(str, image.pixels.shape[1:]))
+        raise ImageError(
+            str(path),
+            f"has {size} values, expected at most {MAX_VALUES}",
+            "Check the stated size. Crop a larger image into several.",
+        )
     pixels = FilePixels(image, channel_numbers(image, channel), time_number(image, time))
     limit = IN_MEMORY_BYTES if in_memory is None else in_memory
     if image.pixels.nbytes > limit:

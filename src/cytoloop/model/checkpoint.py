@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from cytoloop.errors import ModelError
 from cytoloop.io.atomic import replacing
 from cytoloop.io.digest import file_hash
-from cytoloop.model.architecture import build_architecture, check_patch_size
+from cytoloop.model.architecture import build_architecture
+from cytoloop.model.image_settings import check_image_settings
 from cytoloop.model.importers import find_checkpoint, import_model
 from cytoloop.model.safe_load import check_weights, load_tensors
 
@@ -67,7 +68,8 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     Raises
     ------
     ModelError
-        The file is missing, damaged, of an unknown tool, or contains more than data.
+        The file is missing, damaged, of an unknown tool, contains more than data, or lacks values
+        that prediction needs.
     """
     path = Path(path)
     if path.is_dir():
@@ -76,6 +78,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     hparams = content.get("hyper_parameters") if isinstance(content, dict) else None
     if not isinstance(hparams, dict) or not {"backbone", "image"} <= set(hparams):
         model = import_model(path, content)
+        check_image_settings(str(path), model.image)
         settings = json.dumps([model.backbone, model.image], sort_keys=True)
         return Checkpoint(
             path=path,
@@ -93,17 +96,21 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
             str(path), f"lacks a part of a checkpoint: {', '.join(missing)}", "Take another one."
         )
     check_weights(path, parts["state_dict"])
-    if "patch_size" in hparams["image"]:
-        check_patch_size(str(path), hparams["image"]["patch_size"])
+    check_image_settings(str(path), hparams["image"])
     return Checkpoint(
         path=path,
         sha256=file_hash(path),
         weights=dict(parts["state_dict"]),
         backbone=dict(hparams["backbone"]),
         image=dict(hparams["image"]),
-        epoch=int(content.get("epoch", 0)),
-        step=int(content.get("global_step", 0)),
+        epoch=_whole_number(content.get("epoch")),
+        step=_whole_number(content.get("global_step")),
     )
+
+
+def _whole_number(value: Any) -> int:
+    """Return a number of epochs or steps; 0 where the file has none."""
+    return value if isinstance(value, int) else 0
 
 
 def write_tuned(path: str | Path, tuned: Mapping[str, float]) -> None:

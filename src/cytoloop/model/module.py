@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from cytoloop.errors import ConfigError
 from cytoloop.model.class_scores import ClassCounts
+from cytoloop.model.epoch_means import EpochMeans
 from cytoloop.model.hardware import CHANNELS_LAST, is_channels_last_faster, use_channels_last
 from cytoloop.model.layer_decay import layer_decay_groups
 from cytoloop.truth.classes import class_names
@@ -102,6 +103,7 @@ class SegmentationModule(LightningModule):
         if compile:
             self.backbone.compile()  # in place: the names in a checkpoint stay
         self.class_counts = ClassCounts(class_names(list(image.get("heads") or [])))
+        self.epoch_means = EpochMeans()
 
     def setup(self, stage: str) -> None:
         """Convert the weights to the memory format that suits the trainer's device."""
@@ -152,7 +154,10 @@ class SegmentationModule(LightningModule):
         return {**found, "loss": torch.stack(parts).sum()}
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        """Return ``loss`` and ``dice`` of a batch of patches; log them per step and per epoch."""
+        """Return ``loss`` and ``dice`` of a batch of patches; log the loss.
+
+        The means over the epoch are logged at its end.
+        """
         outputs = self._all_logits(batch["image"])
         losses = [self.losses(logits, batch) for logits in outputs]
         # each coarser output has half the weight of the finer one before it (nnU-Net)
@@ -162,10 +167,25 @@ class SegmentationModule(LightningModule):
         dice = self._dice(outputs[0], batch)
         size = len(batch["image"])
         scores = _metric_names("train", {**losses[0], "loss": loss}) | {"train/dice": dice}
-        means: Any = {"on_step": False, "on_epoch": True, "sync_dist": True}
-        self.log_dict(scores, batch_size=size, **means)
+        self.epoch_means.add(scores, size)
         self.log("train/loss_step", loss, on_step=True, on_epoch=False, batch_size=size)
         return {"loss": loss, "dice": dice}
+
+    def on_train_epoch_start(self) -> None:
+        """Start the means of the epoch."""
+        self.epoch_means.reset()
+
+    def on_train_epoch_end(self) -> None:
+        """Log the means of the epoch, also of the batches before it was resumed."""
+        means = self.epoch_means.means(self._gather)
+        self.epoch_means.reset()
+        self.log_dict(means, on_step=False, on_epoch=True)
+
+    @property
+    def _gather(self) -> Any:
+        """A function that returns a tensor of all processes; None with one process."""
+        several = torch.distributed.is_available() and torch.distributed.is_initialized()
+        return self.all_gather if several else None
 
     def _dice(self, logits: dict[str, Tensor], batch: Batch) -> Tensor:
         """Return the Dice of a batch of patches; with classes, the mean of those in the batch."""
@@ -262,8 +282,14 @@ class SegmentationModule(LightningModule):
         return min(max(fractions), 1.0)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the version of CytoLoop to a checkpoint."""
-        checkpoint["cytoloop"] = {"version": __version__, "schema": 1}
+        """Add the version of CytoLoop and the means of the epoch to a checkpoint."""
+        means = self.epoch_means.state_dict(self._gather)
+        checkpoint["cytoloop"] = {"version": __version__, "schema": 1, "epoch_means": means}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Continue the means of an epoch; checkpoints of earlier versions have none."""
+        if means := checkpoint.get("cytoloop", {}).get("epoch_means"):
+            self.epoch_means.load_state_dict(means, self.trainer.is_global_zero)
 
 
 def _is_config(part: Any) -> bool:

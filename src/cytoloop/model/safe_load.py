@@ -22,6 +22,7 @@ import yaml
 from torch import Tensor
 
 from cytoloop.errors import ModelError, truncate_lines
+from cytoloop.io.file_kind import special_kind
 
 _MAX_CONFIG_BYTES = 512 << 10
 """CytoDL's configs have about 12 KiB."""
@@ -157,6 +158,8 @@ def read_config(path: Path) -> dict[str, Any]:
         The file is larger than 512 KiB, damaged, contains a YAML tag, or is not a mapping.
     """
     repair = "Restore the file that was written with the model."
+    if kind := special_kind(path):
+        raise ModelError(str(path), f"is {kind}, expected a file", repair)
     try:
         size = path.stat().st_size
         if size > _MAX_CONFIG_BYTES:

@@ -23,7 +23,7 @@ from cytoloop.rounds.config_differences import flatten_config, log_differences
 from cytoloop.tracking.checkpoints import LocatedCheckpoint
 from cytoloop.tracking.output_folder import CONFIG_FILE, OVERRIDES_FILE, RUN_ID_FILE, read_run_id
 from cytoloop.tracking.resume import add_training_folder
-from cytoloop.tracking.run import SpooledRun, TrackedRun, start_run
+from cytoloop.tracking.run import SpooledRun, TrackedRun, last_logged_steps, start_run
 from cytoloop.tracking.store import check_no_password
 from cytoloop.tracking.sync import send_spooled
 
@@ -99,7 +99,8 @@ def open_training_run(cfg: DictConfig, output: Path, name: str, uri: str | None)
     output.mkdir(parents=True, exist_ok=True)
     (output / RUN_ID_FILE).write_text(run.run_id + "\n")
     add_training_folder(output, cfg.paths.runs_dir)
-    return SpooledRun(run.client, run.run_id, Path(os.path.relpath(output)))
+    known = last_logged_steps(run) if resumed else {}
+    return SpooledRun(run.client, run.run_id, Path(os.path.relpath(output)), known)
 
 
 def record_training(

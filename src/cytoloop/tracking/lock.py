@@ -22,6 +22,7 @@ from filelock import FileLock, Timeout
 
 from cytoloop.errors import ConfigError
 from cytoloop.io.atomic import replacing
+from cytoloop.io.folder_lock import lock_folder
 
 NOTE_FILE = "training.json"
 """Name of the note in the output folder of a training, as long as it runs."""
@@ -112,11 +113,15 @@ def lock_training(
     ConfigError
         Another process has locked a device or trains into that folder, or the lock cannot be
         written.
+    OutputError
+        Another verb writes into that folder.
     """
-    if (other := find_process(folder)) is not None:
-        raise _in_use_error(str(Path(folder).absolute()), other)
+    check_not_in_use(folder)
     note = Path(folder).absolute() / NOTE_FILE
-    with lock_devices(folder, devices if lock else (), note) as write_notes:
+    with (
+        lock_folder(folder, "cytoloop train"),
+        lock_devices(folder, devices if lock else (), note) as write_notes,
+    ):
         yield write_notes
 
 
@@ -165,6 +170,28 @@ def lock_devices(
             notes.append(note)
         write_notes("")
         yield write_notes
+
+
+def check_not_in_use(folder: str | Path) -> None:
+    """Refuse a folder into which another process trains.
+
+    Raises
+    ------
+    ConfigError
+    """
+    other = find_process(folder)
+    if other is not None and (other.pid, other.host) != (os.getpid(), socket.gethostname()):
+        raise _in_use_error(str(Path(folder).absolute()), other)
+
+
+def note_process(folder: str | Path, pid: int) -> None:
+    """Note a process that starts to train into a folder, before it can do that itself."""
+    try:
+        started = psutil.Process(pid).create_time()
+    except psutil.Error:  # it has ended; its log says why
+        return
+    process = TrainingProcess(pid, started, socket.gethostname(), "", str(folder), ())
+    _write_note(Path(folder).absolute() / NOTE_FILE, process)
 
 
 def find_process(folder: str | Path) -> TrainingProcess | None:

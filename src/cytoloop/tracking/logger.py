@@ -56,8 +56,15 @@ class RunLogger(Logger):
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Log metrics at a step."""
-        self.experiment.metrics(metrics, step or 0)
+        """Log metrics at a step.
+
+        A resumed training repeats the steps after its checkpoint. Those that the run has are not
+        logged again.
+        """
+        step, run = step or 0, self.experiment
+        new = {name: v for name, v in metrics.items() if step > run.last_steps.get(name, -1)}
+        if new:
+            run.metrics(new, step)
 
     @rank_zero_only
     def log_files(self, paths: Iterable[str | Path], folder: str) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mlflow import MlflowClient
+from mlflow.entities import LifecycleStage
 from mlflow.exceptions import MlflowException
 
 from cytoloop.errors import ModelError
@@ -40,11 +41,22 @@ class TrackedRun:
     ----------
     client : MlflowClient
     run_id : str
+
+    Attributes
+    ----------
+    last_steps : dict of str to int
+        The last step of each metric that an earlier process logged to the run.
     """
 
     def __init__(self, client: MlflowClient, run_id: str) -> None:
         self.client = client
         self.run_id = run_id
+        self.last_steps: dict[str, int] = {}
+
+    def is_deleted(self) -> bool:
+        """Return whether the run is deleted in the store, where it can be restored."""
+        stage = self.client.get_run(self.run_id).info.lifecycle_stage
+        return bool(stage == LifecycleStage.DELETED)
 
     def _put(self, entry: LogEntry) -> None:
         write_entry(self.client, self.run_id, entry)
@@ -100,11 +112,20 @@ class SpooledRun(TrackedRun):
     run_id : str
     folder : Path
         Output folder of the training, where the spool file is kept.
+    last_steps : mapping of str to int, optional
+        See `last_logged_steps`.
     """
 
-    def __init__(self, client: MlflowClient, run_id: str, folder: Path) -> None:
+    def __init__(
+        self,
+        client: MlflowClient,
+        run_id: str,
+        folder: Path,
+        last_steps: Mapping[str, int] | None = None,
+    ) -> None:
         super().__init__(client, run_id)
         self.folder = folder
+        self.last_steps = dict(last_steps or {})
         self._spool = Spool(client, run_id, folder / SPOOL_FILE)
         _ACTIVE[run_id] = self
 
@@ -116,9 +137,11 @@ class SpooledRun(TrackedRun):
         super().end(status)
         _ACTIVE.pop(self.run_id, None)
         if left := self._spool.close():
+            reason = "has deleted this run" if self._spool.deleted else "still does not answer"
             log.warning(
-                "the MLflow store still does not answer: %d entries are kept in %s\n"
+                "the MLflow store %s: %d entries are kept in %s\n"
                 "Send them when it is back: cytoloop sync %s",
+                reason,
                 left,
                 self._spool.path,
                 self.folder,
@@ -183,6 +206,12 @@ def open_run(run_id: str, uri: str | None = None, client: MlflowClient | None = 
             "See the ids with `cytoloop ui`; set MLFLOW_TRACKING_URI if it is in another store.",
         ) from error
     return TrackedRun(client, run_id)
+
+
+def last_logged_steps(run: TrackedRun) -> dict[str, int]:
+    """Return the last step of each metric of a run."""
+    latest = run.client.get_run(run.run_id).data.to_proto().metrics
+    return {metric.key: int(metric.step) for metric in latest}
 
 
 @contextmanager

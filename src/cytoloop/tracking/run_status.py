@@ -200,6 +200,7 @@ def cancel_training(status: RunStatus) -> Iterator[float]:
     except ProcessLookupError:
         return
     started = time.monotonic()
-    while find_process(status.folder) == process:
+    # the note of a process changes when its run is opened
+    while (now := find_process(status.folder)) is not None and now.pid == process.pid:
         yield time.monotonic() - started
         time.sleep(0.2)

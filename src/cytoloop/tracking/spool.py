@@ -9,6 +9,7 @@ from collections import deque
 from pathlib import Path
 
 from mlflow import MlflowClient
+from mlflow.entities import LifecycleStage
 from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -48,7 +49,9 @@ class Spool:
     Attributes
     ----------
     unavailable : bool
-        Whether the store did not answer the last request.
+        Whether the store did not answer the last request, or has deleted the run.
+    deleted : bool
+        Whether the run is deleted in the store.
     """
 
     def __init__(self, client: MlflowClient, run_id: str, path: Path) -> None:
@@ -56,6 +59,7 @@ class Spool:
         self.run_id = run_id
         self.path = path
         self.unavailable = False
+        self.deleted = False
         self._queue: deque[LogEntry] = deque()
         self._changed = threading.Condition()
         self._closing = threading.Event()
@@ -123,6 +127,9 @@ class Spool:
                 write_entry(self.client, self.run_id, entry)
             except Exception as error:  # the thread must survive any exception of a library
                 failures += 1
+                if self._is_deleted():
+                    self._wait(failures, error)
+                    continue
                 if is_unavailable(error) and (failures < _MAX_TRIES or not self._store_answers()):
                     self._wait(failures, error)
                     continue
@@ -131,15 +138,15 @@ class Spool:
             self._remove_first()
 
     def _wait(self, failures: int, error: Exception) -> None:
-        """Wait before the next try; warn at the first failure that the store is unavailable."""
+        """Wait before the next try; warn at the first failure that the store takes no entries."""
         if not self.unavailable:
             self.unavailable = True
             self._last_answer = time.monotonic()
-            log.warning(
-                "the MLflow store %s does not answer; training continues and keeps its log in %s",
-                redact_url(str(self.client.tracking_uri)),
-                self.path,
-            )
+            store = redact_url(str(self.client.tracking_uri))
+            found = f"the MLflow store {store} does not answer"
+            if self.deleted:
+                found = f"run {self.run_id} was deleted in {store}; restore it there"
+            log.warning("%s; training continues and keeps its log in %s", found, self.path)
             log.debug("%s", error)
         if self._closing.is_set():
             time.sleep(1.0)
@@ -154,6 +161,15 @@ class Spool:
             log.error("MLflow refused %s: %s", describe_entry(entry), reason)
         else:
             logging.getLogger("mlflow").error("refused %s: %s", describe_entry(entry), reason)
+
+    def _is_deleted(self) -> bool:
+        """Return whether the run was deleted in the store, where it can be restored."""
+        try:
+            stage = self.client.get_run(self.run_id).info.lifecycle_stage
+        except (MlflowException, SQLAlchemyError, OSError):
+            return False
+        self.deleted = stage == LifecycleStage.DELETED
+        return self.deleted
 
     def _store_answers(self) -> bool:
         try:
@@ -170,6 +186,7 @@ class Spool:
             if self.unavailable:
                 self.unavailable = False
                 log.info("the MLflow store answers again")
+                self.deleted = False
             if not self._queue:
                 self.path.unlink(missing_ok=True)
             self._changed.notify_all()

@@ -24,7 +24,8 @@ def send_spooled(folder: str | Path, uri: str | None = None) -> int:
     ModelError
         There is no such folder, or the store has no such run.
     ConfigError
-        The store does not answer, or stops answering before everything is sent.
+        The run is deleted, or the store does not answer or stops answering before everything is
+        sent.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -36,7 +37,14 @@ def send_spooled(folder: str | Path, uri: str | None = None) -> int:
     if not entries:
         path.unlink()
         return 0
-    spool = Spool(open_run(run_id, uri).client, run_id, path)
+    run = open_run(run_id, uri)
+    if run.is_deleted():
+        raise ConfigError(
+            f"runs:/{run_id}",
+            f"is deleted in the MLflow store; {len(entries)} entries are kept in {path}",
+            f"Restore it (`mlflow runs restore --run-id {run_id}`), then `cytoloop sync {folder}`.",
+        )
+    spool = Spool(run.client, run_id, path)
     if left := spool.close():
         raise ConfigError(
             "MLflow store",

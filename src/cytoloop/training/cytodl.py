@@ -22,6 +22,7 @@ from omegaconf import DictConfig, OmegaConf
 from cytoloop.errors import ConfigError
 from cytoloop.model.importers.cytodl import CONFIG_KEY
 from cytoloop.terminal import quiet_libraries
+from cytoloop.training.callbacks.exact_resume import ExactResume
 from cytoloop.training.callbacks.progress import Progress
 from cytoloop.training.callbacks.tolerant_checkpoint import TolerantModelCheckpoint
 from cytoloop.training.checkpoint_io import AtomicCheckpointIO
@@ -162,6 +163,7 @@ def build_cytodl(
         )
     model: Any = instantiate(cfg.model, _recursive_=False)
     callbacks = [*_our_callbacks(plain, output), *_their_callbacks(cfg, output)]
+    callbacks.append(SaveOnStop(output / "checkpoints/last.ckpt"))
     loggers = [instantiate(node) for node in (cfg.get("logger") or {}).values()]
     plugins = [*(instantiate(cfg.trainer.get("plugins") or [])), AtomicCheckpointIO()]
     trainer = instantiate(
@@ -184,7 +186,7 @@ def monitored(cfg: DictConfig) -> tuple[str | None, str]:
 
 
 def _our_callbacks(config: dict[str, Any], output: Path) -> list[Callback]:
-    """Return progress, clean stop and the best checkpoint.
+    """Return progress, exact resume and the best checkpoint.
 
     The best checkpoint comes before CytoDL's, whose last checkpoint saves its state.
     """
@@ -194,7 +196,7 @@ def _our_callbacks(config: dict[str, Any], output: Path) -> list[Callback]:
     found: list[Callback] = [
         KeepConfig(config),
         Progress(output / "progress.jsonl", monitor or "val/loss", mode),
-        SaveOnStop(folder / "last.ckpt"),
+        ExactResume(),
     ]
     if monitor:
         found.append(

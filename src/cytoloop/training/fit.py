@@ -11,7 +11,7 @@ from typing import Any
 import lightning
 from hydra.utils import instantiate
 from lightning import LightningDataModule, LightningModule, Trainer
-from lightning.pytorch.callbacks import EarlyStopping
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 
@@ -71,7 +71,8 @@ def fit(cfg: DictConfig) -> dict[str, float]:
                 "stopped: %s did not improve in %d validations", callback.monitor, callback.patience
             )
     scores = {name: float(value) for name, value in trainer.callback_metrics.items()}
-    best: Any = getattr(trainer.checkpoint_callback, "best_model_score", None)
+    saved = [one for one in trainer.callbacks if isinstance(one, ModelCheckpoint)]
+    best: Any = saved[0].best_model_score if saved else None
     scores["best"] = float(best) if best is not None else float("nan")
     return scores
 

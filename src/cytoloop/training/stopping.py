@@ -1,4 +1,4 @@
-"""Stop a training on Ctrl-C or SIGTERM after a whole step, with `last.ckpt` written."""
+"""Stop a training on Ctrl-C, SIGTERM or a closed terminal after a whole step, and save it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import logging
 import os
 import re
 import signal
+import stat
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -13,17 +14,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from lightning import Callback, LightningModule, Trainer
+from lightning import LightningModule, Trainer
 from lightning.fabric.plugins.environments import SLURMEnvironment
+from lightning.pytorch.callbacks import Checkpoint
 
 log = logging.getLogger(__name__)
 
 _PREEMPTED = getattr(signal, "SIGUSR1", None)  # SLURM sends it with `--signal=USR1@90`
+_HANG_UP = getattr(signal, "SIGHUP", None)  # the terminal was closed, or its connection is lost
 
 
 @contextmanager
 def clean_stop() -> Iterator[None]:
-    """Treat SIGTERM like Ctrl-C, and restore the signal handlers at the end of the block.
+    """Treat SIGTERM and SIGHUP like Ctrl-C, and restore the signal handlers afterwards.
 
     At its end Lightning restores the handlers it found at its start, which are those of
     `SaveOnStop`. Without this block a Ctrl-C after the training would wait for a step that never
@@ -32,9 +35,11 @@ def clean_stop() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    numbers = [n for n in (signal.SIGINT, signal.SIGTERM, _PREEMPTED) if n is not None]
-    former = {number: signal.getsignal(number) for number in numbers}
+    known = (signal.SIGINT, signal.SIGTERM, _PREEMPTED, _HANG_UP)
+    former = {number: signal.getsignal(number) for number in known if number is not None}
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if _HANG_UP is not None and not _is_ignored(_HANG_UP):
+        signal.signal(_HANG_UP, _hang_up)
     try:
         yield
     finally:
@@ -42,15 +47,41 @@ def clean_stop() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-class SaveOnStop(Callback):
-    """On Ctrl-C or SIGTERM, finish the step, save the checkpoint and stop.
+def _is_ignored(number: int) -> bool:
+    """Return whether a signal is ignored, as ``nohup`` does with SIGHUP."""
+    return signal.getsignal(number) is signal.SIG_IGN
 
-    A second Ctrl-C stops at once. During validation the stop waits for its end, where the
-    checkpoint callback saves: a resumed run repeats nothing. In a SLURM job SIGUSR1 stops the
-    training too, and requeues the job. Run the training inside `clean_stop`, which restores the
-    signal handlers.
 
-    Lightning's `OnExceptionCheckpoint` saves in the middle of a step instead.
+def _hang_up(number: int, frame: Any) -> None:
+    """Handle SIGHUP outside of the fit."""
+    _leave_terminal()
+    raise KeyboardInterrupt
+
+
+def _leave_terminal() -> None:
+    """Send further output nowhere: the terminal is gone, and writing to it would fail."""
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for number in (0, 1, 2):
+        try:
+            is_terminal = stat.S_ISCHR(os.fstat(number).st_mode)
+        except OSError:  # closed
+            continue
+        if is_terminal:
+            os.dup2(nowhere, number)
+    os.close(nowhere)
+
+
+class SaveOnStop(Checkpoint):
+    """On Ctrl-C, SIGTERM or SIGHUP, finish the step, save the checkpoint and stop.
+
+    SIGHUP comes when the terminal is closed or its connection is lost. A second Ctrl-C stops at
+    once. During validation the stop waits for its end, where the checkpoint callback saves: a
+    resumed run repeats nothing. In a SLURM job SIGUSR1 stops the training too, and requeues the
+    job. Run the training inside `clean_stop`, which restores the signal handlers.
+
+    As a `Checkpoint` it acts after all other callbacks, whose states it saves. List it after the
+    checkpoint of the best score. Lightning's `OnExceptionCheckpoint` saves in the middle of a step
+    instead.
 
     Parameters
     ----------
@@ -62,6 +93,7 @@ class SaveOnStop(Callback):
         self.path = Path(path)
         self.stop_requested = False
         self._requeue_requested = False
+        self._saved = False
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Set the signal handlers; only the main thread may."""
@@ -69,6 +101,8 @@ class SaveOnStop(Callback):
             return
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._request_stop)
+        if _HANG_UP is not None and not _is_ignored(_HANG_UP):
+            signal.signal(_HANG_UP, self._request_stop)
         if _PREEMPTED is not None and SLURMEnvironment.detect():
             signal.signal(_PREEMPTED, self._request_requeue)  # Lightning keeps an existing handler
 
@@ -82,8 +116,10 @@ class SaveOnStop(Callback):
             signal.signal(signal.SIGTERM, self._request_stop)
 
     def _request_stop(self, number: int, frame: Any) -> None:
-        """Handle SIGINT and SIGTERM."""
-        if self.stop_requested:
+        """Handle SIGINT, SIGTERM and SIGHUP."""
+        if number == _HANG_UP:
+            _leave_terminal()
+        elif self.stop_requested:
             raise KeyboardInterrupt
         self.stop_requested = True
         log.info("stopping after this step (press Ctrl-C again to stop at once)")
@@ -93,11 +129,22 @@ class SaveOnStop(Callback):
         self.stop_requested = self._requeue_requested = True
         log.info("SLURM ends this job soon: saving after this step")
 
-    def on_train_batch_end(self, trainer: Trainer, *args: Any) -> None:
-        """Save and stop, unless this is the last step of the epoch."""
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Save after a whole step, unless it is the last one of the epoch.
+
+        A step of several batches is whole after the last one: no checkpoint holds gradients.
+        """
         last = trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
-        if self._is_requested(trainer) and not last:
+        whole = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
+        if whole and not last and self._is_requested(trainer):
             trainer.save_checkpoint(self.path)
+            self._saved = True
+
+    def on_train_batch_start(self, trainer: Trainer, *args: Any) -> None:
+        """Stop before the next step: only now the saved step is logged."""
+        if self._saved:
             self._stop(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -8,6 +8,8 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cytoloop.errors import ConfigError
+
 if TYPE_CHECKING:
     from cytoloop.rounds.run_training import TrainingResult
 
@@ -53,6 +55,10 @@ def train_model(cfg: Any) -> TrainingResult:
     from cytoloop.training.prepare.steps import CHECKS, COMPLETION, Prepared, prepare
     from cytoloop.training.stopping import clean_stop
 
+    if cfg.background:
+        raise ConfigError(
+            "background=true", "works on the command line only", "Run `cytoloop train` in a shell."
+        )
     check_launch(cfg.trainer)
     output = Path(os.path.relpath(cfg.paths.output_dir))  # in a sweep, the job's folder
     if not (cfg.resume or cfg.overwrite):

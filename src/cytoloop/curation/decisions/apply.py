@@ -9,8 +9,9 @@ from pathlib import Path
 from cytoloop.curation.checks.dataset import describe_problems
 from cytoloop.curation.checks.quality_limits import find_violations
 from cytoloop.curation.checks.result import FILE_NOT_FOUND, CheckResult, spacings_differ
+from cytoloop.curation.decisions.join import Logs
 from cytoloop.curation.decisions.latest import Decision, unknown_ids
-from cytoloop.curation.decisions.log import LogLine, join_logs, read_log
+from cytoloop.curation.decisions.log import check_columns, read_log
 from cytoloop.curation.file_names import DECISIONS_CSV
 from cytoloop.curation.region_masks import Regions
 from cytoloop.curation.settings import CurationSettings
@@ -27,7 +28,7 @@ _MAX_LOGGED = 20
 """Largest number of rejected rows on the terminal. dataset.csv has all of them."""
 
 
-def read_logs(settings: CurationSettings, parent: Path | None) -> list[LogLine]:
+def read_logs(settings: CurationSettings, parent: Path | None) -> Logs:
     """Return all decisions: of the parent data set, of this data set, and of ``decisions=``.
 
     Parameters
@@ -39,16 +40,19 @@ def read_logs(settings: CurationSettings, parent: Path | None) -> list[LogLine]:
     Raises
     ------
     ManifestError
-        A log with problems, or a missing file in ``decisions=``.
+        A log with problems, or a missing file in ``decisions=``; this data set's log lacks a column
+        that another log needs.
     """
     own = absolute_path(str(settings.output)) / DECISIONS_CSV
     of_parent = parent / DECISIONS_CSV if parent else own
     given = absolute_path(str(settings.decisions)) if settings.decisions else own
-    return join_logs(
+    logs = Logs.of(
         read_log(of_parent) if of_parent.is_file() and not _is_same(of_parent, own) else [],
         read_log(own) if own.is_file() else [],
         read_log(given) if not _is_same(given, own) else [],
     )
+    check_columns(own, [*logs.parent, *logs.given])
+    return logs
 
 
 def clear_automatic_decisions(rows: Sequence[Row], decided: Container[str]) -> None:

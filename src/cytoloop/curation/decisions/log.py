@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import difflib
+import errno
 import io
 import os
 from collections.abc import Mapping, Sequence
@@ -16,8 +17,9 @@ from cytoloop.curation.region_cells import (
     parse_regions,
     rule_problem,
 )
-from cytoloop.errors import ManifestError
-from cytoloop.io.atomic import replacing
+from cytoloop.errors import ManifestError, join_names
+from cytoloop.io.file_lock import locked_file
+from cytoloop.manifest.write import safe_text
 from cytoloop.truth.regions import is_rule
 
 COLUMNS = ("id", "decision", "base_image", "exclude", "merge", "reason", "curator", "time")
@@ -75,6 +77,7 @@ def append_decision(path: str | Path, decision: Mapping[str, str]) -> None:
     """Append one line to a log; a missing log is created.
 
     The line is synced to disk, so a crash loses at most this line. An empty time is filled in.
+    Several processes may append at once.
 
     Parameters
     ----------
@@ -96,7 +99,57 @@ def append_decision(path: str | Path, decision: Mapping[str, str]) -> None:
     if problems:
         raise ManifestError(str(path), problems, f"The columns are {', '.join(COLUMNS)}.")
     line["time"] = line["time"] or datetime.now(UTC).isoformat(timespec="seconds")
+    with locked_file(path):
+        _append(path, [line])
+
+
+def append_lines(path: Path, lines: Sequence[LogLine]) -> None:
+    """Append lines of `read_log` to a log, with paths relative to its folder.
+
+    Call it within `cytoloop.io.file_lock.locked_file`.
+
+    Raises
+    ------
+    ManifestError
+        The log has no column for a cell. Nothing is written.
+    """
+    root = Path(os.path.abspath(path.parent))
+    relative = [
+        line
+        | {
+            name: format_relative_regions(parse_regions(line[name], root), root)
+            for name in _REGION_COLUMNS
+        }
+        for line in lines
+    ]
+    _append(path, relative, whole=True)
+
+
+def check_columns(path: Path, lines: Sequence[LogLine]) -> None:
+    """Refuse lines with a cell for which a log has no column.
+
+    Raises
+    ------
+    ManifestError
+        The log has no column for a cell.
+    """
+    if not path.is_file() or not (text := path.read_text(encoding="utf-8-sig")).strip():
+        return
+    columns, _ = _read_header(text, path)
+    lost = [name for name in COLUMNS if name not in columns and any(line[name] for line in lines)]
+    if lost:
+        raise ManifestError(
+            str(path),
+            f"has no column {join_names(lost)}, which decisions of another log need",
+            f"Make its first line {','.join([*columns, *lost])}; the other lines stay as they are.",
+        )
+
+
+def _append(path: Path, lines: Sequence[LogLine], whole: bool = False) -> None:
+    """Append lines in the form of the log; `whole`: refuse cells without a column."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    if whole:
+        check_columns(path, lines)
     columns: Sequence[str] = COLUMNS
     delimiter, is_open = ",", False
     has_header = path.exists() and path.stat().st_size > 0
@@ -110,38 +163,21 @@ def append_decision(path: str | Path, decision: Mapping[str, str]) -> None:
         buffer.write("\n")
     if not has_header:
         writer.writerow(columns)
-    writer.writerow([line.get(name, "") for name in columns])
-    with path.open("a", encoding="utf-8", newline="") as file:
-        file.write(buffer.getvalue())
-        file.flush()
-        os.fsync(file.fileno())
+    writer.writerows([safe_text(line.get(name, "")) for name in columns] for line in lines)
+    _append_bytes(path, buffer.getvalue().encode())
 
 
-def join_logs(
-    parent: Sequence[LogLine], own: Sequence[LogLine], given: Sequence[LogLine]
-) -> list[LogLine]:
-    """Return the lines of three logs as one: parent data set, own data set, file of the settings.
-
-    A line that the own log already has is not repeated, so later lines of the own log stay later.
-    """
-    known = {tuple(line.values()) for line in own}
-    first = [line for line in parent if tuple(line.values()) not in known]
-    known |= {tuple(line.values()) for line in first}
-    return [*first, *own, *(line for line in given if tuple(line.values()) not in known)]
-
-
-def write_log(path: Path, lines: Sequence[LogLine]) -> None:
-    """Write a whole log atomically, with paths relative to its folder."""
-    root = Path(os.path.abspath(path.parent))
-    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        for line in lines:
-            regions = {
-                name: format_relative_regions(parse_regions(line[name], root), root)
-                for name in _REGION_COLUMNS
-            }
-            writer.writerow([(line | regions)[name] for name in COLUMNS])
+def _append_bytes(path: Path, content: bytes) -> None:
+    """Append all of the content, or nothing, and sync it to disk."""
+    with path.open("ab", buffering=0) as file:  # unbuffered: one call of the system
+        before = file.seek(0, os.SEEK_END)
+        try:
+            if file.write(content) < len(content):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            os.fsync(file.fileno())
+        except OSError:
+            file.truncate(before)
+            raise
 
 
 def _read_records(path: Path) -> tuple[tuple[str, ...], list[list[str]]]:

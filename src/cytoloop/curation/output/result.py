@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cytoloop.curation.checks.ranking import RankedRow
 from cytoloop.curation.checks.result import CheckResult
-from cytoloop.curation.decisions.log import LogLine
+from cytoloop.curation.decisions.join import Logs
 from cytoloop.curation.pairing.unmatched import Unmatched
 from cytoloop.curation.splits.names import SPLITS
 from cytoloop.manifest import Row
@@ -30,8 +30,8 @@ class CurationResult:
         Files that are in no row.
     merged_from : dict of str to dict
         Row id to the cells that a written merged target was made from.
-    decisions : list of LogLine
-        All lines of the decisions log.
+    logs : Logs
+        The decisions logs.
     files : list of Path
         The files written.
     """
@@ -41,7 +41,7 @@ class CurationResult:
     ranking: list[RankedRow] = field(default_factory=list)
     unmatched: list[Unmatched] = field(default_factory=list)
     merged_from: dict[str, dict[str, str]] = field(default_factory=dict)
-    decisions: list[LogLine] = field(default_factory=list)
+    logs: Logs = field(default_factory=lambda: Logs([], [], []))
     files: list[Path] = field(default_factory=list)
 
     @property

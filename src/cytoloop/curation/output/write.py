@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from cytoloop.curation.checks.ranking import QUALITY_COLUMNS, quality_table
-from cytoloop.curation.decisions.log import read_log, write_log
+from cytoloop.curation.decisions.join import append_other_logs
 from cytoloop.curation.file_names import (
     DATASET_CSV,
     DATASET_JSON,
@@ -31,6 +31,8 @@ from cytoloop.manifest import COLUMNS, write_manifest
 
 Tables = dict[str, tuple[Sequence[Mapping[str, object]], Sequence[str]]]
 """File name to lines and columns."""
+
+_STAGING = ".curating-"
 
 
 def write_dataset(
@@ -55,7 +57,9 @@ def write_dataset(
     temporary = None
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=folder, prefix=".curating-"))
+        for left in folder.glob(f"{_STAGING}*"):  # by a process that was killed
+            shutil.rmtree(left, ignore_errors=True)
+        temporary = Path(tempfile.mkdtemp(dir=folder, prefix=_STAGING))
         for name, (lines, columns) in tables.items():
             write_manifest(temporary / name, lines, columns)
         record = dataset_record(result, cells, settings, paths)
@@ -65,9 +69,7 @@ def write_dataset(
         )
         text = json.dumps(record, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
         (temporary / DATASET_JSON).write_text(text, encoding="utf-8")
-        own_log = folder / DECISIONS_CSV
-        if result.decisions != (read_log(own_log) if own_log.is_file() else []):
-            write_log(own_log, result.decisions)  # decisions of other logs are added
+        append_other_logs(folder / DECISIONS_CSV, result.logs)
         written = [folder / name for name in (*tables, DATASET_JSON)]
         for path in written:
             os.replace(temporary / path.name, path)

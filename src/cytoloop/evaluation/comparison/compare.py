@@ -98,6 +98,7 @@ class Comparison:
             f"only in {self.first.name}": self.shared.only_first,
             f"only in {self.second.name}": self.shared.only_second,
             "with another truth": self.shared.other_truth,
+            "the same image as another": self.shared.duplicates,
         }
         return {reason: ids for reason, ids in reasons.items() if ids}
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from cytoloop.errors import ManifestError, join_names
 from cytoloop.evaluation.metrics import METRICS, VOXEL_SCORE
 from cytoloop.evaluation.output.tables import METRICS_FILE
+from cytoloop.evaluation.scoring.conditions import DUPLICATE_COLUMN, SETTINGS, TRUTH_COLUMN
 from cytoloop.manifest import Row, read_manifest
 
 _TRUTH_COUNTS = ("n_truth", "voxels_true")
@@ -139,13 +140,16 @@ class SharedImages:
     only_first, only_second : list of str
         Scored by one of them.
     other_truth : list of str
-        Scored by both, against truths with different numbers of voxels or objects.
+        Scored by both, against different truths or with other voxels excluded.
+    duplicates : list of str
+        Ids of rows that show the image of another row.
     """
 
     images: list[str]
     only_first: list[str]
     only_second: list[str]
     other_truth: list[str]
+    duplicates: list[str]
 
 
 def find_shared_images(first: EvaluationTable, second: EvaluationTable) -> SharedImages:
@@ -154,7 +158,7 @@ def find_shared_images(first: EvaluationTable, second: EvaluationTable) -> Share
     Raises
     ------
     ManifestError
-        No shared image, or different classes.
+        No shared image, different classes, or different settings.
     """
     if first.classes != second.classes:
         scored = [" ".join(one.classes) or "foreground" for one in (first, second)]
@@ -163,8 +167,11 @@ def find_shared_images(first: EvaluationTable, second: EvaluationTable) -> Share
             f"scores {scored[1]}, but {first.title} scores {scored[0]}",
             "Compare evaluations of the same classes.",
         )
+    check_conditions(first, second)
     both = [name for name in first.rows if name in second.rows]
-    other = [name for name in both if _truth_counts(first, name) != _truth_counts(second, name)]
+    twice = [n for n in both if first.rows[n][DUPLICATE_COLUMN] in both]
+    both = [name for name in both if name not in set(twice)]
+    other = [name for name in both if _differ_in_truth(first.rows[name], second.rows[name])]
     same = [name for name in both if name not in set(other)]
     if not same:
         reason = "was scored against another truth than" if other else "shares no image with"
@@ -182,8 +189,57 @@ def find_shared_images(first: EvaluationTable, second: EvaluationTable) -> Share
         [name for name in first.rows if name not in second.rows],
         [name for name in second.rows if name not in first.rows],
         other,
+        twice,
     )
 
 
-def _truth_counts(table: EvaluationTable, image: str) -> list[float]:
-    return [float(table.rows[image][name] or 0) for name in _TRUTH_COUNTS]
+def check_conditions(first: EvaluationTable, second: EvaluationTable) -> None:
+    """Refuse two evaluations whose scores depend on different settings.
+
+    Raises
+    ------
+    ManifestError
+        For all settings and voxel sizes that differ.
+    """
+    problems = []
+    for name in SETTINGS:
+        one, other = (_setting(table, name) for table in (first, second))
+        if one != other:
+            problems.append(
+                f"{name}: {first.name} has {_shown(one)}, {second.name} {_shown(other)}"
+            )
+    sizes = [
+        image
+        for image in first.rows
+        if image in second.rows
+        and all(table.rows[image]["spacing_um"] for table in (first, second))
+        and first.rows[image].spacing_um != second.rows[image].spacing_um
+    ]
+    if sizes:
+        problems.append(f"spacing_um differs in {len(sizes)} image(s): {join_names(sizes, 3)}")
+    if problems:
+        raise ManifestError(
+            f"{first.title}, {second.title}",
+            problems,
+            "Scores under different conditions cannot be compared. Evaluate both with the same "
+            "settings and this version of CytoLoop.",
+        )
+
+
+def _setting(table: EvaluationTable, name: str) -> tuple[str, ...]:
+    """Return the values of a setting in all rows of an evaluation."""
+    return tuple(sorted({row[name] for row in table.rows.values()}))
+
+
+def _shown(values: Sequence[object]) -> str:
+    return " and ".join(str(value) for value in values if value != "") or "none recorded"
+
+
+def _differ_in_truth(one: Row, other: Row) -> bool:
+    """Return whether two rows were scored against different truths.
+
+    Rows of earlier versions have no digest of the truth: their counts are compared.
+    """
+    if one[TRUTH_COLUMN] and other[TRUTH_COLUMN]:
+        return one[TRUTH_COLUMN] != other[TRUTH_COLUMN]
+    return any(float(one[name] or 0) != float(other[name] or 0) for name in _TRUTH_COUNTS)

@@ -98,6 +98,7 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
             f"only_in_{first.name}": shared.only_first,
             f"only_in_{second.name}": shared.only_second,
             "another_truth": shared.other_truth,
+            "same_image_as_another": shared.duplicates,
         },
         "scores": {
             name: {

@@ -5,7 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cytoloop.evaluation.metrics import METRICS
-from cytoloop.evaluation.settings import CheckedSettings, flag_problem, number_problem
+from cytoloop.evaluation.settings import (
+    MAX_RESAMPLES,
+    CheckedSettings,
+    flag_problem,
+    number_problem,
+)
 
 
 @dataclass(frozen=True)
@@ -37,7 +42,9 @@ class VerdictRule(CheckedSettings):
         problems = [
             *number_problem("min_effect", self.min_effect),
             *number_problem("min_units", self.min_units, at_least=2, whole=True),
-            *number_problem("resamples", self.resamples, at_least=100, whole=True),
+            *number_problem(
+                "resamples", self.resamples, at_least=100, below=MAX_RESAMPLES, whole=True
+            ),
             *number_problem("seed", self.seed, whole=True),
         ]
         if self.score is not None and self.score not in METRICS:

@@ -14,7 +14,7 @@ from cytoloop.evaluation.inputs.probability_maps import read_probability, why_no
 from cytoloop.io.labels import as_labels, read_labels
 from cytoloop.io.read import read_header, read_plane_or_stack
 from cytoloop.io.voxel_size import Spacing
-from cytoloop.manifest import Part, Row, part_of, stated_axes
+from cytoloop.manifest import Part, Row, format_spacing, part_of, stated_axes
 from cytoloop.truth.targets import read_segmentation, read_target
 from cytoloop.urls import is_remote
 
@@ -26,6 +26,9 @@ PREDICTION_COLUMNS = ("labels", "mask", UNKNOWN_COLUMN)
 
 THRESHOLD_COLUMN = "above"
 """Column of the threshold (0 to 1): where filled, objects are cut from ``probability``."""
+
+_SAME_SPACING = 0.01
+"""Voxel sizes that differ by less, relative to each other, are the same."""
 
 _REPAIR = (
     "Set predictions_are=probability (with threshold=0.5) for probability maps, "
@@ -147,6 +150,35 @@ def find_spacing(
         return known
     z, y, x = (float(step) for step in default)
     return (z, y, x)
+
+
+def spacing_conflict(prediction: Row, true: Row, ndim: int) -> str:
+    """Return how the voxel sizes of prediction and truth differ; "" where they do not.
+
+    Distances are then right for the truth only, or the two show different images.
+
+    Parameters
+    ----------
+    prediction, true : Row
+    ndim : int
+        2 or 3; in 2D the size along Z does not count.
+    """
+    column = prediction_column(prediction)
+    stated = {
+        "truth": true.spacing_um or _spacing_of_column(true, true["base_image"] or "seg1"),
+        "prediction": prediction.spacing_um or _spacing_of_column(prediction, column),
+    }
+    sizes = [size[-ndim:] for size in stated.values() if size]
+    if len(sizes) < 2 or np.allclose(sizes[0], sizes[1], rtol=_SAME_SPACING, atol=0):
+        return ""
+    texts = [f"{name} {format_spacing(size)} um" for name, size in stated.items()]
+    return f"voxel sizes differ: {', '.join(texts)}"
+
+
+def _spacing_of_column(row: Row, column: str | None) -> Spacing | None:
+    if column is None or not row[column] or is_remote(row[column]):
+        return None
+    return _spacing_of_file(row, column)
 
 
 def _spacing_of_file(row: Row, column: str) -> Spacing | None:

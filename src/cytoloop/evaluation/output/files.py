@@ -38,9 +38,19 @@ def write_evaluation(evaluation: Evaluation, folder: str | Path, overlays: int =
     """
     folder = Path(folder)
     tables = write_tables(evaluation, folder)
-    charts = [] if evaluation.classes else write_charts(evaluation, folder / CHARTS)
-    figures = write_overlays(evaluation, folder / OVERLAYS, overlays)
-    return [*tables, write_report(evaluation, folder, charts, figures), *charts, *figures]
+    try:
+        charts = [] if evaluation.classes else write_charts(evaluation, folder / CHARTS)
+        figures = write_overlays(evaluation, folder / OVERLAYS, overlays)
+        report = write_report(evaluation, folder, charts, figures)
+    except (OSError, OutputError) as error:
+        write_report(evaluation, folder, [], [])  # it is small: it may fit on a full disk
+        raise OutputError(
+            str(folder),
+            f"figures cannot be written: {error.__cause__ or error}",
+            "The tables, and a report without figures, are complete. Free space, or take another "
+            "output=.",
+        ) from error
+    return [*tables, report, *charts, *figures]
 
 
 def remove_evaluation(folder: str | Path) -> None:

@@ -12,8 +12,14 @@ import numpy as np
 from cytoloop.errors import ImageError
 from cytoloop.evaluation.counts import surfaces, voxels
 from cytoloop.evaluation.inputs.classes import read_class_image
-from cytoloop.evaluation.inputs.images import find_spacing
+from cytoloop.evaluation.inputs.images import find_spacing, spacing_conflict
 from cytoloop.evaluation.metrics import METRICS, Metric, mean_of_defined
+from cytoloop.evaluation.scoring.conditions import (
+    identities,
+    pixel_digest,
+    setting_cells,
+    truth_cell,
+)
 from cytoloop.evaluation.scoring.image import (
     ScoredImage,
     check_shape,
@@ -72,8 +78,12 @@ def score_classes(
         **{name: counts[name] for name in count_columns(names)},
         "voxels_true": sum(counts[f"voxels_true_{name}"] for name in names),
         "classes": " ".join(names),
+        "warnings": spacing_conflict(prediction, true, truth.ndim),
+        **setting_cells(settings),
+        **truth_cell(truth, valid),
     }
-    return ScoredImage(prediction, true, row)
+    keys = identities(prediction, true, row, pixel_digest(found))
+    return ScoredImage(prediction, true, row, keys=tuple(keys))
 
 
 def count_columns(names: Sequence[str]) -> list[str]:

@@ -12,6 +12,7 @@ from cytoloop.evaluation.counts.object_table import ObjectTable
 from cytoloop.evaluation.inputs.images import THRESHOLD_COLUMN, UNKNOWN_COLUMN, prediction_column
 from cytoloop.io.voxel_size import Spacing
 from cytoloop.manifest import Row, format_spacing
+from cytoloop.redact import without_secrets
 
 _TRUE_FILES = ("seg1", "seg2", "merge_mask", "exclude_mask")
 _PREDICTED_FILES = ("labels", "mask", "probability")
@@ -35,6 +36,8 @@ class ScoredImage:
     histogram : ndarray of int or None
         See `cytoloop.evaluation.counts.calibration.probability_histogram`; None without a
         probability map.
+    keys : tuple of tuple
+        See `cytoloop.evaluation.scoring.conditions.identities`.
     """
 
     prediction: Row
@@ -43,6 +46,7 @@ class ScoredImage:
     objects: tuple[ObjectTable, ObjectTable] | None = None
     voxel_um3: float | None = None
     histogram: np.ndarray | None = None
+    keys: tuple[tuple, ...] = ()
 
 
 def check_shape(where: str, found: np.ndarray, truth: np.ndarray) -> None:
@@ -88,12 +92,14 @@ def manifest_cells(
         cells[column] = cells[column] or prediction.location(UNKNOWN_COLUMN)
     cells |= {name: true[name] or prediction[name] for name in _CHOICES}
     cells |= {name: prediction[name] or true[name] for name in _RAW_CHOICES}
+    cells["raw"] = prediction.location("raw") or true.location("raw")
+    files = (*_TRUE_FILES, *_PREDICTED_FILES, "raw")
+    cells |= {name: without_secrets(cells[name]) for name in files}
     return {
         "id": prediction.id,
         "group": true["group"] or prediction["group"],
         "run_id": prediction["run_id"],
         "unit": "voxel" if spacing is None else "um",
         **cells,
-        "raw": prediction.location("raw") or true.location("raw"),
         "spacing_um": format_spacing(spacing),
     }

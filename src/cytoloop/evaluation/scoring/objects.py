@@ -10,9 +10,20 @@ from cytoloop.evaluation.counts import objects, surfaces, voxels
 from cytoloop.evaluation.counts.calibration import probability_histogram
 from cytoloop.evaluation.counts.matching import match_instances
 from cytoloop.evaluation.counts.object_table import make_object_tables, voxel_volume
-from cytoloop.evaluation.inputs.images import find_spacing, read_prediction, read_truth
+from cytoloop.evaluation.inputs.images import (
+    find_spacing,
+    read_prediction,
+    read_truth,
+    spacing_conflict,
+)
 from cytoloop.evaluation.inputs.probability_maps import read_probability_uint8
 from cytoloop.evaluation.metrics import METRICS, compute_scores
+from cytoloop.evaluation.scoring.conditions import (
+    identities,
+    pixel_digest,
+    setting_cells,
+    truth_cell,
+)
 from cytoloop.evaluation.scoring.image import (
     ScoredImage,
     check_shape,
@@ -61,9 +72,13 @@ def score_objects(prediction: Row, true: Row, settings: EvaluationSettings) -> S
         "fn_50": counts["n_truth"] - counts["tp_50"],
         "truth_is_binary": true_is_mask,
         "prediction_is_binary": predicted_is_mask,
+        "warnings": spacing_conflict(prediction, true, truth.ndim),
+        **setting_cells(settings),
+        **truth_cell(truth, valid),
     }
+    keys = identities(prediction, true, row, pixel_digest(labels))
     tables = make_object_tables(truth, labels, counted, matching)
-    return ScoredImage(prediction, true, row, tables, voxel_volume(steps), histogram)
+    return ScoredImage(prediction, true, row, tables, voxel_volume(steps), histogram, tuple(keys))
 
 
 def _read_probability(prediction: Row, truth: np.ndarray) -> np.ndarray | None:

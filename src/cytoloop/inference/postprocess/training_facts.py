@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from cytoloop.errors import ModelError
 from cytoloop.inference.postprocess.settings import RANGES, TUNED
 from cytoloop.io.atomic import replacing
+from cytoloop.model.image_settings import facts_problems
 from cytoloop.truth.classes import class_names
+
+log = logging.getLogger(__name__)
 
 MODEL_FILE = "model.json"
 
@@ -47,48 +52,70 @@ class TrainingFacts:
     def from_checkpoint(cls, image: Mapping[str, Any]) -> TrainingFacts:
         """Return the facts in a checkpoint's ``image`` entry.
 
-        Tuned values are ignored if any of them is out of range: another program wrote them.
+        Tuned values are ignored, with a warning, if any of them is out of range: another program
+        wrote them.
         """
-        found = image.get("tuned")
-        classes = class_names(image.get("heads"))
-        ranges = {name: RANGES[name] for name in TUNED}
-        ranges |= {class_threshold_key(name): RANGES["threshold"] for name in classes}
-        tuned = {
-            name: float(value)
-            for name, value in (found.items() if isinstance(found, Mapping) else ())
-            if name in ranges and isinstance(value, (int, float))
-        }
-        in_range = all(ranges[name][0] <= v < ranges[name][1] for name, v in tuned.items())
+        return cls._of(image, class_names(image.get("heads")))
+
+    @classmethod
+    def _of(cls, facts: Mapping[str, Any], classes: tuple[str, ...]) -> TrainingFacts:
         return cls(
-            image.get("spacing_um"),
-            float(image.get("object_voxels") or 0),
-            tuned if in_range else None,
+            facts.get("spacing_um"),
+            float(facts.get("object_voxels") or 0),
+            _tuned_values(facts, classes),
             classes,
-            image.get("output"),
-            dict(image.get("skeleton_rule") or {}),
+            facts.get("output"),
+            dict(facts.get("skeleton_rule") or {}),
         )
 
     @classmethod
     def read(cls, folder: Path) -> TrainingFacts:
-        """Return the facts that `write` left in a folder of predictions; unknown without them."""
+        """Return the facts that `write` left in a folder of predictions; unknown without them.
+
+        Raises
+        ------
+        ModelError
+            The file is damaged, or holds values out of range.
+        """
+        path = folder / MODEL_FILE
         try:
-            facts = json.loads((folder / MODEL_FILE).read_text(encoding="utf-8"))
+            facts = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             return cls()
-        classes = tuple(str(name) for name in facts.get("classes", ()))
-        return cls(
-            facts["spacing_um"],
-            float(facts["object_voxels"]),
-            facts["tuned"],
-            classes,
-            facts.get("output"),
-            facts.get("skeleton_rule") or {},
-        )
+        except ValueError as error:
+            raise _damaged_error(path, [f"is not JSON: {error}"]) from error
+        if not isinstance(facts, dict):
+            raise _damaged_error(path, ["holds no facts about a model"])
+        if problems := facts_problems(facts):
+            raise _damaged_error(path, problems)
+        classes = tuple(str(name) for name in facts.get("classes") or ())
+        return cls._of(facts, classes)
 
     def write(self, folder: Path) -> None:
         """Write the facts as ``model.json`` into a folder of predictions."""
         with replacing(folder / MODEL_FILE) as temporary:
             temporary.write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
+
+
+def _tuned_values(facts: Mapping[str, Any], classes: Sequence[str]) -> dict[str, float] | None:
+    """Return the tuned values that post-processing knows, None where one is out of range."""
+    found = facts.get("tuned")
+    ranges = {name: RANGES[name] for name in TUNED}
+    ranges |= {class_threshold_key(name): RANGES["threshold"] for name in classes}
+    tuned = {
+        name: float(value)
+        for name, value in (found.items() if isinstance(found, Mapping) else ())
+        if name in ranges and isinstance(value, (int, float))
+    }
+    if all(ranges[name][0] <= value < ranges[name][1] for name, value in tuned.items()):
+        return tuned
+    values = " ".join(f"{name}={value:g}" for name, value in tuned.items())
+    log.warning("the tuned post-processing is out of range (%s): the defaults are used", values)
+    return None
+
+
+def _damaged_error(path: Path, problems: Sequence[str]) -> ModelError:
+    return ModelError(str(path), problems, "Predict these images again.")
 
 
 def class_threshold_key(name: str) -> str:

@@ -15,6 +15,7 @@ from cytoloop.inference.settings import MAPS, OUTPUTS
 from cytoloop.inference.volume_storage import PARTIAL_FOLDER
 from cytoloop.inference.windows.map_names import INTENSITY
 from cytoloop.manifest import Row, read_manifest, write_manifest
+from cytoloop.redact import without_secrets
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +63,8 @@ class PredictionsTable:
         self.rows: list[dict[str, Any]] = []
         for row in rows:
             cells = {name: row[name] for name in _INPUT_COLUMNS}
-            cells |= {"id": row.id, "raw": row.location("raw"), "status": "pending"}
+            raw = without_secrets(row.location("raw"))
+            cells |= {"id": row.id, "raw": raw, "status": "pending"}
             self.rows.append({**cells, **common})
         # a kill may come before earlier results are compared: until then they count as done
         with report_write_errors(self.folder):

@@ -25,6 +25,7 @@ from cytoloop.io.pixels import MemoryPixels, Pixels
 from cytoloop.io.voxel_size import Spacing
 from cytoloop.model.checkpoint import Checkpoint, build_network
 from cytoloop.model.hardware import choose_precision, is_channels_last_faster, use_channels_last
+from cytoloop.model.image_settings import require_image_settings
 from cytoloop.model.trust import build_preparation, is_library
 from cytoloop.model.windows import largest_window, total_stride
 
@@ -49,7 +50,7 @@ class Predictor:
     ConfigError
         The accelerator does not exist on this machine.
     ModelError
-        The networks of an ensemble do not take the same windows.
+        The networks of an ensemble do not take the same windows, or a checkpoint lacks a setting.
     """
 
     def __init__(
@@ -57,6 +58,8 @@ class Predictor:
     ) -> None:
         self.settings = settings or WindowSettings()
         self.checkpoints = list(checkpoints)
+        for one in self.checkpoints:
+            require_image_settings(str(one.path), one.image)
         self.image: Mapping[str, Any] = self.checkpoints[0].image
         for other in self.checkpoints[1:]:
             _check_same_windows(self.checkpoints[0], other)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from cytoloop.errors import CytoloopError, ImageError, join_names
+from cytoloop.io.file_kind import special_kind
 from cytoloop.io.multi_file import image_exists, is_multi_file, members_of
 from cytoloop.io.notes import library_messages, note
 from cytoloop.io.readers.formats import FORMATS, Format, find_format
@@ -107,6 +108,8 @@ def open_image(
             missing = [one.name for one in members_of(file) if not one.exists()]
             named = f": {', '.join(missing)}" if is_multi_file(file) else ""
             raise ImageError(str(path), f"no such file{named}", "Check the path.")
+        if kind := special_kind(file):
+            raise ImageError(str(path), f"is {kind}, expected a file", "Save the image as a file.")
         if file.is_file() and file.stat().st_size == 0:
             raise ImageError(str(path), "the file is empty (0 bytes)", "Copy or export it again.")
         reader = MultiFileReader(file, _open_reader) if is_multi_file(file) else _open_reader(file)

@@ -12,6 +12,7 @@ import numpy as np
 
 from cytoloop.errors import ImageError
 from cytoloop.io.axes import name_axes
+from cytoloop.io.memory import free_memory
 from cytoloop.io.voxel_size import Spacing, StatedSize, decide_origin, decide_spacing
 
 MEMORY_FRACTION = 0.9
@@ -233,9 +234,7 @@ def check_memory(path: str | Path, size: int) -> None:
     """
     if size < 2**26:
         return
-    import psutil
-
-    free = psutil.virtual_memory().available
+    free = free_memory()
     if size > MEMORY_FRACTION * free:
         raise ImageError(
             str(path),

@@ -15,6 +15,7 @@ from cytoloop.io.atomic import replacing_folder
 from cytoloop.model.checkpoint import Checkpoint
 from cytoloop.model.exporters import bioimage, cytodl, graphs, weights_and_config
 from cytoloop.model.exporters.metadata import About
+from cytoloop.model.image_settings import require_image_settings
 
 __all__ = ["EXPORTERS", "About", "Exporter", "check_output", "export_model"]
 
@@ -75,6 +76,7 @@ def export_model(
         raise ConfigError(
             f"format={format_name}", "is unknown", f"Expected {', '.join(EXPORTERS)}, pyfunc."
         )
+    require_image_settings(str(checkpoint.path), checkpoint.image)
     if checkpoint.image.get("zoom"):
         raise ModelError(
             str(checkpoint.path),

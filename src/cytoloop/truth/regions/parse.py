@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from cytoloop.errors import ImageError
+from cytoloop.io.file_kind import special_kind
 from cytoloop.truth.regions.polygons import Polygon
 
 MAX_BYTES = 1 << 26
@@ -28,8 +29,11 @@ def read_bytes(path: str | Path) -> bytes:
     Raises
     ------
     ImageError
-        The file does not exist, cannot be read, or is larger than `MAX_BYTES`.
+        The file does not exist, is a pipe or a device, cannot be read, or is larger than
+        `MAX_BYTES`.
     """
+    if kind := special_kind(path):
+        raise ImageError(str(path), f"is {kind}, expected a file", "Save the outlines as a file.")
     try:
         with Path(path).open("rb") as file:
             content = file.read(MAX_BYTES + 1)

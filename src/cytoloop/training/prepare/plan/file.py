@@ -15,6 +15,7 @@ import yaml
 from cytoloop.data.settings import DATA_BOUNDS, PATCH_YX, PATCH_Z
 from cytoloop.errors import ConfigError, truncate_lines
 from cytoloop.io.atomic import replacing
+from cytoloop.io.file_kind import special_kind
 from cytoloop.training.prepare.bounds import BOUNDS
 from cytoloop.training.prepare.plan.choice import (
     BATCH,
@@ -32,6 +33,7 @@ from cytoloop.training.prepare.plan.choice import (
     Choice,
 )
 
+_MAX_BITS = 1000  # a larger number cannot be printed, or is no float
 _MAX_BYTES = 100_000  # a plan has about two thousand
 _HEAD = """\
 # @package _global_
@@ -80,6 +82,8 @@ def read_plan(path: Path) -> dict[str, Any]:
     ConfigError
         The file is missing or not YAML, or has keys or values that are not valid: all faults.
     """
+    if kind := special_kind(path):
+        raise ConfigError(str(path), f"is {kind}, expected a file", "Take a run's plan.yaml.")
     try:
         if path.stat().st_size > _MAX_BYTES:
             raise ConfigError(str(path), "is too large for a plan", "Take a run's plan.yaml.")
@@ -88,7 +92,9 @@ def read_plan(path: Path) -> dict[str, Any]:
         raise ConfigError(
             str(path), "no such plan", "Take the plan.yaml of a run, or leave plan= out."
         ) from error
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
+    except ConfigError:
+        raise
+    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
         reason = " ".join(str(error).split())[:200]
         raise ConfigError(str(path), f"is not YAML: {reason}", "Repair the file.") from error
     if not isinstance(content, dict):
@@ -137,7 +143,9 @@ def _shared(one: Sequence[str], other: Sequence[str]) -> int:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and value == value
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    return abs(value) < 2**_MAX_BITS  # also False for NaN
 
 
 def _between(low: float, high: float) -> Callable[[Any], str | None]:
@@ -194,6 +202,8 @@ def _norm(value: Any) -> str | None:
 
 
 def _text_of(value: Any) -> str:
+    if isinstance(value, int) and value.bit_length() > _MAX_BITS:
+        return f"a number of {value.bit_length()} bits"  # Python does not print it
     return repr(value)[:80] if not isinstance(value, (dict, list)) else type(value).__name__
 
 
