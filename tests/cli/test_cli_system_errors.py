@@ -63,9 +63,12 @@ def test_torch_on_a_full_disk_is_explained(
     write = AtomicCheckpointIO().save_checkpoint
     write({"weights": torch.zeros(10)}, tmp_path / "last.ckpt")
     before = (tmp_path / "last.ckpt").read_bytes()
-    with limited_files(100_000), pytest.raises((OSError, RuntimeError)) as caught:
-        write({"weights": torch.zeros(100_000)}, tmp_path / "last.ckpt")
-    assert isinstance(find_user_error(caught.value), OutputError)
+    large = {"weights": torch.zeros(100_000)}
+    for save in (write, torch.save):  # to an opened file, and by torch's own writer
+        with limited_files(100_000), pytest.raises((OSError, RuntimeError)) as caught:
+            save(large, tmp_path / "last.ckpt" if save is write else tmp_path / "other.pth")
+        assert isinstance(find_user_error(caught.value), OutputError)
+    (tmp_path / "other.pth").unlink()
     assert (tmp_path / "last.ckpt").read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == ["last.ckpt"]
 

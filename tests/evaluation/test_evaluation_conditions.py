@@ -135,6 +135,10 @@ def test_blank_frames_of_a_movie_are_different_images(tmp_path: Path, tiff: Call
     write_manifest(tmp_path / "table.csv", rows)
     result = evaluate(tmp_path / "table.csv", tmp_path / "table.csv", EvaluationSettings())
     assert [row["duplicate_of"] for row in result.rows] == ["", "", "t1"]
+    same_content = [{**row, "sha256": "sha256:1", "id": n} for n, row in enumerate(rows)]
+    write_manifest(tmp_path / "table.csv", same_content)
+    result = evaluate(tmp_path / "table.csv", tmp_path / "table.csv", EvaluationSettings())
+    assert [row["duplicate_of"] for row in result.rows] == ["", "", "1"]
     without_raw = [{k: v for k, v in row.items() if k not in ("raw", "time")} for row in rows]
     write_manifest(tmp_path / "table.csv", without_raw)
     result = evaluate(tmp_path / "table.csv", tmp_path / "table.csv", EvaluationSettings())

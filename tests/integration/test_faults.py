@@ -39,9 +39,15 @@ COMMANDS: dict[str, list[str]] = {
     "curate": ["curate", "raw=images/raw", "seg1=images/seg", "output=out", "materialize=true"],
     "annotate": ["annotate", "data.path=ds", "output=out", "format=labels"],
     "predict": ["predict", "checkpoint=best.ckpt", "input=images/raw", "output=out"],
-    "evaluate": ["evaluate", "predictions=images/seg", "truth=images/seg", "output=out"],
+    "evaluate": [
+        "evaluate",
+        "predictions=images/seg",
+        "truth=images/seg",
+        "output=out",
+        "overlays=1",
+    ],
     "compare": ["compare", "a=eval", "b=eval", "output=out"],
-    "export": ["models", "export", "checkpoint=best.ckpt", "format=segmenter_ml", "output=out"],
+    "export": ["models", "export", "checkpoint=best.ckpt", "format=folder", "output=out"],
     "steps": [*TRAIN, "trainer.max_steps=12"],
     "epochs": [*TRAIN, "trainer.max_epochs=4"],
 }
@@ -88,11 +94,12 @@ def template(
     from conftest import make_images
 
     folder = tmp_path_factory.mktemp("faults") / "template"
-    make_images(folder / "images", 4, (48, 56))
+    make_images(folder / "images", 3, (48, 56))
     shutil.copy(make_model(2, seed=1), folder / "best.ckpt")
     for words in (
         ["curate", "raw=images/raw", "seg1=images/seg", "output=ds"],
-        ["evaluate", "predictions=images/seg", "truth=images/seg", "output=eval"],
+        ["evaluate", "predictions=images/seg", "truth=images/seg", "output=eval", "overlays=0"],
+        ["models", "list"],  # creates the MLflow store
     ):
         assert server.run(folder, words)["status"] == 0
     return folder
@@ -127,7 +134,7 @@ def state_of(folder: Path) -> dict[str, Any]:
         name = path.relative_to(folder).as_posix()
         hidden = any(part.startswith(".") for part in Path(name).parts)
         if path.is_file() and not hidden and (content := content_of(path)) is not None:
-            found[name] = content
+            found[name] = json.loads(json.dumps(content).replace(str(folder.parent), "FOLDER"))
     return found
 
 
@@ -178,8 +185,11 @@ def test_a_killed_verb_is_repeated_as_if_nothing_had_happened(
     whole: Callable[[str], tuple[int, dict[str, Any]]],
     campaign: int,
 ) -> None:
+    if verb == "epochs" and campaign <= 3:
+        pytest.skip("test_loop kills a training with a budget in epochs; --campaign 30 does here")
     writes, expected = whole(verb)
-    for place in strata(f"{verb} {campaign}", writes, campaign):
+    kills = 2 if verb == "steps" and campaign == 3 else campaign  # a training takes seconds
+    for place in strata(f"{verb} {campaign}", writes, kills):
         folder = copy_of(template, verb)
         killed = server.run(folder, COMMANDS[verb], kill_at=place)
         assert killed["status"] == -9, f"write {place} of {writes}: {killed['text']}"
@@ -198,7 +208,7 @@ def test_a_killed_verb_is_repeated_as_if_nothing_had_happened(
         assert not left, f"{where}: {left}"
 
 
-@pytest.mark.parametrize("verb", COMMANDS)
+@pytest.mark.parametrize("verb", sorted({*COMMANDS} - {"epochs"}))
 def test_a_full_disk_is_an_answer_and_loses_nothing(
     verb: str,
     server: Server,
@@ -207,7 +217,10 @@ def test_a_full_disk_is_an_answer_and_loses_nothing(
 ) -> None:
     _, expected = whole(verb)
     folder = copy_of(template, f"full_{verb}")
-    limit = {"steps": 300_000, "epochs": 300_000}.get(verb, 1_000)
+    limit = 1_000
+    if verb == "steps":  # the disk is full at the first checkpoint
+        last = template.parent / "whole_steps/out/checkpoints/last.ckpt"
+        limit = last.stat().st_size - 1_000
     full = server.run(folder, COMMANDS[verb], limit=limit)
     assert full["status"] == 2, full["text"]
     assert "Traceback" not in full["text"] and "bug" not in full["text"]
@@ -220,7 +233,7 @@ def test_a_store_that_is_away_loses_no_scores(server: Server, template: Path) ->
     away = {"MLFLOW_TRACKING_URI": "http://127.0.0.1:9", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
     folder = copy_of(template, "away")
     found = server.run(folder, COMMANDS["steps"], env=away)
-    assert found["status"] == 2 and "does not answer" in found["text"]
+    assert found["status"] == 2 and "MLflow store http://127.0.0.1:9" in found["text"]
     assert not (folder / "out/checkpoints").exists()
     assert server.run(folder, COMMANDS["evaluate"], env=away)["status"] == 0  # from no run
     assert (folder / "out/metrics.csv").is_file()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 
 from cytoloop.errors import ConfigError, CytoloopError, ModelError, OutputError
 
@@ -29,6 +30,9 @@ _DATABASE_ERRORS = {
 }
 """The same for messages of SQLite, which gives no error number."""
 
+_TORCH_WRITER = re.compile(r"PytorchStreamWriter failed|inline_container.*unexpected pos")
+"""Messages of torch's own writer, which gives no error number."""
+
 
 def system_error(error: BaseException) -> CytoloopError | None:
     """Return an error of the operating system in words, None for any other error.
@@ -43,6 +47,8 @@ def system_error(error: BaseException) -> CytoloopError | None:
         for text, (found, repair) in _DATABASE_ERRORS.items():
             if text in str(error).lower():
                 return OutputError("MLflow store or cache (SQLite)", found, repair)
+    if isinstance(error, RuntimeError) and _TORCH_WRITER.search(str(error)):
+        return OutputError("output", "torch could not write a file: the disk is full", _FREE_SPACE)
     if type(error).__name__ == "OutOfMemoryError":
         return ModelError(
             "device memory",

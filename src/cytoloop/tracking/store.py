@@ -6,7 +6,7 @@ import hashlib
 import logging
 import os
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 from urllib.parse import urlparse
 
@@ -16,6 +16,7 @@ from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
 from cytoloop.errors import ConfigError
+from cytoloop.io.atomic import replacing
 from cytoloop.redact import has_password, redact_url
 from cytoloop.terminal import quiet_libraries
 from cytoloop.tracking.lock import state_folder
@@ -75,6 +76,8 @@ def connect(explicit: str | None = None) -> MlflowClient:
         if scheme in ("postgresql", "mysql"):
             _try_database(uri)
         with _only_process(uri) if scheme in _DATABASES else nullcontext():
+            if scheme == "sqlite":
+                _create_database(uri)
             client = MlflowClient(uri)
             client.search_experiments(max_results=1)
     except ImportError as error:
@@ -118,6 +121,22 @@ def _only_process(uri: str) -> Iterator[None]:
         except OSError as error:
             log.debug("the store is opened without a lock: %s", error)
         yield
+
+
+def _create_database(uri: str) -> None:
+    """Create the file of a SQLite store, whole or not at all.
+
+    MLflow creates table by table. A full disk or a kill between two would leave a file that no
+    version of MLflow opens again.
+    """
+    path = Path(uri.partition(":///")[2])
+    if not path.name or path.exists() or "?" in path.name or path.name == ":memory:":
+        return
+    with suppress(FileExistsError, PermissionError), replacing(path) as temporary:
+        try:
+            MlflowClient(f"sqlite:///{temporary.as_posix()}").search_experiments(max_results=1)
+        finally:
+            temporary.with_name(f"{temporary.name}-journal").unlink(missing_ok=True)
 
 
 def _try_database(uri: str) -> None:

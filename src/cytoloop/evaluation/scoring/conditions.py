@@ -66,8 +66,9 @@ def pixel_digest(labels: np.ndarray) -> str:
 def identities(prediction: Row, true: Row, row: Mapping[str, Any], pixels: str) -> list[tuple]:
     """Return keys of an image; two rows with a common key show the same image.
 
-    Blank frames of a movie have equal pixels. So pixels alone are a key only where the truth holds
-    something; else the file, its scene and its time point must be the same, too.
+    The key is the content of the raw image, its scene and time point, and the truth. Where the
+    tables do not hold the content, it is the path of the raw image; or the pixels of truth and
+    prediction, unless the truth is blank: blank frames of a movie are different images.
 
     Parameters
     ----------
@@ -78,9 +79,10 @@ def identities(prediction: Row, true: Row, row: Mapping[str, Any], pixels: str) 
         Digest of the predicted pixels.
     """
     place = [row.get(name) or "" for name in ("channel", "scene", "time")]
-    file = prediction["input_sha256"] or true["sha256"] or row.get("raw")
+    if content := prediction["input_sha256"] or true["sha256"]:
+        return [("content", content, *place, row[TRUTH_COLUMN])]
     keys: list[tuple] = []
-    if file:
+    if file := row.get("raw"):
         keys.append(("file", file, *place, row[TRUTH_COLUMN]))
     if row["voxels_true"]:
         keys.append(("pixels", row[TRUTH_COLUMN], pixels))
