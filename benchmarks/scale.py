@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tifffile
@@ -104,7 +105,7 @@ def make_model(path: Path) -> None:
     from monai.networks.nets import DynUNet
 
     torch.manual_seed(0)
-    backbone = {
+    backbone: dict[str, Any] = {
         "spatial_dims": 2, "in_channels": 1, "out_channels": 1, "strides": [1, 2],
         "kernel_size": [3, 3], "upsample_kernel_size": [2], "filters": [2, 2], "norm_name": "batch",
     }  # fmt: skip
