@@ -115,7 +115,6 @@ def evaluate(
         raise ManifestError(
             str(truth), "all images are completely excluded", "Check the column 'exclude_mask'."
         )
-    _report_warnings(images)
     counted, duplicates = _without_duplicates(images)
     summary = _coverage(counted, paired, excluded, duplicates)
     summary |= {"settings": setting_cells(settings)} | _summarise(counted, settings, classes)
@@ -181,13 +180,6 @@ def _score_images(
         repair = "Repair these files, or remove the images from both tables."
         raise ManifestError(source, problems, " ".join([*filter(None, repairs), repair]))
     return images, excluded
-
-
-def _report_warnings(images: Sequence[ScoredImage]) -> None:
-    """Log the warnings in the rows of images, in one line."""
-    found = [f"{one.row['id']}: {one.row['warnings']}" for one in images if one.row["warnings"]]
-    if found:
-        log.warning("%d image(s) with warnings: %s", len(found), join_names(found, 3))
 
 
 def _without_duplicates(images: list[ScoredImage]) -> tuple[list[ScoredImage], list[str]]:

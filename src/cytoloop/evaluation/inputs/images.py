@@ -12,6 +12,7 @@ import numpy as np
 from cytoloop.errors import ImageError, ManifestError
 from cytoloop.evaluation.inputs.probability_maps import read_probability, why_not_labels
 from cytoloop.io.labels import as_labels, read_labels
+from cytoloop.io.notes import note
 from cytoloop.io.read import read_header, read_plane_or_stack
 from cytoloop.io.voxel_size import Spacing
 from cytoloop.manifest import Part, Row, format_spacing, part_of, stated_axes
@@ -152,8 +153,8 @@ def find_spacing(
     return (z, y, x)
 
 
-def spacing_conflict(prediction: Row, true: Row, ndim: int) -> str:
-    """Return how the voxel sizes of prediction and truth differ; "" where they do not.
+def note_spacing_conflict(prediction: Row, true: Row, ndim: int) -> None:
+    """Warn if the voxel sizes of prediction and truth differ.
 
     Distances are then right for the truth only, or the two show different images.
 
@@ -170,9 +171,9 @@ def spacing_conflict(prediction: Row, true: Row, ndim: int) -> str:
     }
     sizes = [size[-ndim:] for size in stated.values() if size]
     if len(sizes) < 2 or np.allclose(sizes[0], sizes[1], rtol=_SAME_SPACING, atol=0):
-        return ""
+        return
     texts = [f"{name} {format_spacing(size)} um" for name, size in stated.items()]
-    return f"voxel sizes differ: {', '.join(texts)}"
+    note(prediction.id, f"voxel sizes differ: {', '.join(texts)}")
 
 
 def _spacing_of_column(row: Row, column: str | None) -> Spacing | None:

@@ -12,7 +12,7 @@ import numpy as np
 from cytoloop.errors import ImageError
 from cytoloop.evaluation.counts import surfaces, voxels
 from cytoloop.evaluation.inputs.classes import read_class_image
-from cytoloop.evaluation.inputs.images import find_spacing, spacing_conflict
+from cytoloop.evaluation.inputs.images import find_spacing, note_spacing_conflict
 from cytoloop.evaluation.metrics import METRICS, Metric, mean_of_defined
 from cytoloop.evaluation.scoring.conditions import (
     identities,
@@ -61,6 +61,7 @@ def score_classes(
         return None
     _check_values(prediction, found[valid], truth[valid], names)
     spacing = find_spacing(prediction, true, settings.spacing_um)
+    note_spacing_conflict(prediction, true, truth.ndim)
     steps = spacing[-truth.ndim :] if spacing else (1.0,) * truth.ndim
     counted = None if valid.all() else valid
     counts: dict[str, Any] = {}
@@ -78,7 +79,6 @@ def score_classes(
         **{name: counts[name] for name in count_columns(names)},
         "voxels_true": sum(counts[f"voxels_true_{name}"] for name in names),
         "classes": " ".join(names),
-        "warnings": spacing_conflict(prediction, true, truth.ndim),
         **setting_cells(settings),
         **truth_cell(truth, valid),
     }

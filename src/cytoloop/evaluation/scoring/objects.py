@@ -12,9 +12,9 @@ from cytoloop.evaluation.counts.matching import match_instances
 from cytoloop.evaluation.counts.object_table import make_object_tables, voxel_volume
 from cytoloop.evaluation.inputs.images import (
     find_spacing,
+    note_spacing_conflict,
     read_prediction,
     read_truth,
-    spacing_conflict,
 )
 from cytoloop.evaluation.inputs.probability_maps import read_probability_uint8
 from cytoloop.evaluation.metrics import METRICS, compute_scores
@@ -53,6 +53,7 @@ def score_objects(prediction: Row, true: Row, settings: EvaluationSettings) -> S
         return None  # without any voxel all scores would be perfect, and raise the mean
     counted = None if valid.all() else valid
     spacing = find_spacing(prediction, true, settings.spacing_um)
+    note_spacing_conflict(prediction, true, truth.ndim)
     steps = spacing[-truth.ndim :] if spacing else None
     matching = match_instances(truth, labels, counted)
     histogram = None if probability is None else probability_histogram(probability, truth, counted)
@@ -72,7 +73,6 @@ def score_objects(prediction: Row, true: Row, settings: EvaluationSettings) -> S
         "fn_50": counts["n_truth"] - counts["tp_50"],
         "truth_is_binary": true_is_mask,
         "prediction_is_binary": predicted_is_mask,
-        "warnings": spacing_conflict(prediction, true, truth.ndim),
         **setting_cells(settings),
         **truth_cell(truth, valid),
     }
