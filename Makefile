@@ -21,7 +21,7 @@ endif
 # Without bytecode files each process compiles what it imports anew; torch alone takes seconds.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup upgrade licences docs demo test test-slow lint bench ui clean
+.PHONY: help setup upgrade licences docs pictures demo test test-slow lint bench ui clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -71,6 +71,9 @@ ui: setup ## the MLflow UI on this folder's runs, or on the demo's
 
 docs: setup ## the documentation site, into build/site (open index.html)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+pictures: setup ## the pictures of the documentation, from demo/ and synthetic images
+	$(BIN)/python scripts/pictures.py
 
 licences: setup ## write docs/reference/licences.md from the installed packages
 	$(BIN)/python scripts/licences.py

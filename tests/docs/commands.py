@@ -56,6 +56,11 @@ def shown_commands() -> list[Shown]:
     return list(first.values())
 
 
+def blocks(text: str) -> list[tuple[str, str]]:
+    """Return language and text of each fenced block of a page."""
+    return [(info.split(" ")[0], block) for info, block in _FENCE.findall(text)]
+
+
 def yaml_examples() -> dict[str, str]:
     """Return the config files that pages show, by their path, the title of the block."""
     found = {}

@@ -16,8 +16,20 @@ from cytoloop.model import hardware
 def test_channels_last_is_faster_with_batch_norm_on_a_cpu(
     norm: str, device: str, faster: bool
 ) -> None:
-    network = DynUNet(2, 1, 1, [3] * 3, [1, 2, 2], [2, 2], filters=[4] * 3, norm_name=norm)
+    network = DynUNet(2, 1, 1, [3] * 3, [1, 2, 2], [2, 2], filters=[16] * 3, norm_name=norm)
     assert hardware.is_channels_last_faster(network, device) is faster
+
+
+@pytest.mark.parametrize(
+    ("dims", "features", "safe"), [(2, 8, False), (2, 15, False), (2, 16, True), (3, 8, True)]
+)
+def test_channels_last_is_avoided_where_torch_crashes(dims: int, features: int, safe: bool) -> None:
+    """A 2D network with batch norm over fewer than 16 channels ends the process on a CPU."""
+    filters = [features, 32, 64]
+    network = DynUNet(dims, 1, 1, [3] * 3, [1, 2, 2], [2, 2], filters=filters, norm_name="batch")
+    assert hardware.is_channels_last_safe(network, "cpu") is safe
+    assert hardware.is_channels_last_faster(network, "cpu") is safe
+    assert hardware.is_channels_last_safe(network, "cuda")
 
 
 def test_precision_follows_the_hardware(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -219,7 +219,7 @@ def test_the_memory_format_does_not_change_the_output(dims: int, norm: str) -> N
     for wanted in (False, True, "auto"):
         torch.manual_seed(0)
         network = DynUNet(
-            dims, 2, 1, [3, 3, 3], [1, 2, 2], [2, 2], filters=[4, 4, 4], norm_name=norm
+            dims, 2, 1, [3, 3, 3], [1, 2, 2], [2, 2], filters=[16, 16, 16], norm_name=norm
         )
         module = make_module(network, {"spatial_dims": dims}, channels_last=wanted)
         module._trainer = on_cpu  # type: ignore[assignment]
@@ -227,8 +227,8 @@ def test_the_memory_format_does_not_change_the_output(dims: int, norm: str) -> N
         outputs.append(module(image)["seg"])
         channels_last.append(network.bottleneck.conv1.conv.weight.stride()[1] == 1)
     assert channels_last == [False, True, norm == "batch"]
-    torch.testing.assert_close(outputs[0], outputs[1])
-    torch.testing.assert_close(outputs[0], outputs[2])
+    torch.testing.assert_close(outputs[0], outputs[1], rtol=1e-5, atol=1e-4)
+    torch.testing.assert_close(outputs[0], outputs[2], rtol=1e-5, atol=1e-4)
 
 
 def test_compiling_is_refused_where_nothing_can_be(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,6 +20,8 @@ _SAMPLE_NORM = (
     *(nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d),
     *(nn.GroupNorm, nn.LayerNorm),
 )
+_MIN_CHANNELS = 16
+"""Fewest channels of a 2D batch norm that torch computes in channels-last on a CPU."""
 _CPU_INFO = Path("/proc/cpuinfo")  # Linux
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD of malloc.h
 
@@ -72,7 +74,23 @@ def is_channels_last_faster(network: nn.Module, device: str) -> bool:
     layers = list(network.modules())
     batch = any(isinstance(layer, _BATCH_NORM) for layer in layers)
     sample = any(isinstance(layer, _SAMPLE_NORM) for layer in layers)
-    return device == "cpu" and batch and not sample
+    return device == "cpu" and batch and not sample and is_channels_last_safe(network, device)
+
+
+def is_channels_last_safe(network: nn.Module, device: str) -> bool:
+    """Return whether torch computes the network in channels-last without ending the process.
+
+    With torch 2.13 on a CPU, the backward pass of a 2D network with batch norm over fewer than 16
+    channels writes beyond its memory, and the process ends with a segmentation fault.
+
+    Parameters
+    ----------
+    network : Module
+    device : str
+        Type of the device: cpu, cuda, mps.
+    """
+    norms = [layer for layer in network.modules() if isinstance(layer, nn.BatchNorm2d)]
+    return device != "cpu" or all(norm.num_features >= _MIN_CHANNELS for norm in norms)
 
 
 def use_channels_last(network: nn.Module, spatial_dims: int) -> None:

@@ -15,7 +15,12 @@ from torch import Tensor, nn
 from cytoloop.errors import ConfigError
 from cytoloop.model.class_scores import ClassCounts
 from cytoloop.model.epoch_means import EpochMeans
-from cytoloop.model.hardware import CHANNELS_LAST, is_channels_last_faster, use_channels_last
+from cytoloop.model.hardware import (
+    CHANNELS_LAST,
+    is_channels_last_faster,
+    is_channels_last_safe,
+    use_channels_last,
+)
 from cytoloop.model.layer_decay import layer_decay_groups
 from cytoloop.truth.classes import class_names
 from cytoloop.version import __version__
@@ -107,8 +112,14 @@ class SegmentationModule(LightningModule):
 
     def setup(self, stage: str) -> None:
         """Convert the weights to the memory format that suits the trainer's device."""
+        device = self.trainer.strategy.root_device.type
+        if self.channels_last is True and not is_channels_last_safe(self.backbone, device):
+            raise ConfigError(
+                "model.channels_last=true",
+                "torch crashes on a CPU with batch norm over fewer than 16 channels in 2D",
+                "Leave it out, or take more features: features=16.",
+            )
         if self.channels_last == "auto":
-            device = self.trainer.strategy.root_device.type
             self.channels_last = is_channels_last_faster(self.backbone, device)
         if self.channels_last:
             use_channels_last(self.backbone, self._spatial_dims)

@@ -1,0 +1,64 @@
+"""Draw the pictures of the documentation, from `cytoloop demo` and from synthetic images.
+
+`make pictures` runs it. It takes the results of `demo/`, which `make demo` leaves.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import tifffile
+from PIL import Image
+
+ROOT = Path(__file__).parents[1]
+ASSETS = ROOT / "docs" / "assets"
+FROM_DEMO = {"demo.png": "result.png", "curves.png": "model0/curves.png"}
+"""Picture to its file in the folder of the demo."""
+MAX_WIDTH = 1600
+COLOURS = np.random.default_rng(3).uniform(60, 255, (256, 3)).astype(np.uint8)
+
+
+def main() -> None:
+    """Draw all pictures."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--demo", type=Path, default=ROOT / "demo", help="folder of the demo")
+    demo = parser.parse_args().demo
+    for name, source in FROM_DEMO.items():
+        picture = Image.open(demo / source).convert("RGB")
+        if picture.width > MAX_WIDTH:
+            height = round(picture.height * MAX_WIDTH / picture.width)
+            picture = picture.resize((MAX_WIDTH, height))
+        picture.quantize(128).save(ASSETS / name, optimize=True)
+    with tempfile.TemporaryDirectory() as folder:
+        draw_synthetic(Path(folder))
+
+
+def draw_synthetic(folder: Path) -> None:
+    """Draw a synthetic picture beside its labels, and the patches that training sees of it."""
+    _cytoloop(folder, "demo", "--images", "pictures", "--output", "images")
+    _cytoloop(folder, "curate", "raw=images/raw", "seg1=images/seg", "output=dataset")
+    words = ["experiment=nuclei_2d", "data.path=dataset", "preview=preview.png"]
+    _cytoloop(folder, "check", *words)
+    raw = tifffile.imread(folder / "images/raw/picture_01.ome.tif").astype(float)
+    labels = tifffile.imread(folder / "images/seg/picture_01.ome.tif")
+    grey = (255 * (raw / np.percentile(raw, 99.8)).clip(0, 1)).astype(np.uint8)
+    colours = np.where(labels[..., None] > 0, COLOURS[labels % 256], 0)
+    both = np.concatenate([np.repeat(grey[..., None], 3, -1), colours], axis=1)
+    image = Image.fromarray(both.astype(np.uint8)).resize((1024, 512), Image.Resampling.NEAREST)
+    image.quantize(128).save(ASSETS / "picture.png", optimize=True)
+    preview = Image.open(folder / "preview.png").convert("RGB")
+    preview.thumbnail((MAX_WIDTH, MAX_WIDTH))
+    preview.quantize(128).save(ASSETS / "preview.png", optimize=True)
+
+
+def _cytoloop(folder: Path, *words: str) -> None:
+    subprocess.run([sys.executable, "-m", "cytoloop", *words], cwd=folder, check=True)
+
+
+if __name__ == "__main__":
+    main()
