@@ -25,7 +25,7 @@ def on_config(config: Any) -> Any:
         for name in config_pages.group_names()
     ]
     notebooks = [f"notebooks/{path.stem}.md" for path in _notebooks()]
-    made = {"COMMANDS": commands, "GROUPS": groups, "NOTEBOOKS": notebooks}
+    made: dict[str, list[Any]] = {"COMMANDS": commands, "GROUPS": groups, "NOTEBOOKS": notebooks}
     config["nav"] = _filled(config["nav"], made)
     return config
 

@@ -43,9 +43,9 @@ def _draw_labels(random: np.random.Generator) -> np.ndarray:
     number = 0
     for _ in range(OBJECTS):
         y, x = random.uniform(0, SIZE, 2)
-        radii = random.uniform(9, 18, 2)
+        r_radius, c_radius = random.uniform(9, 18, 2)
         angle = random.uniform(0, np.pi)
-        pixels = ellipse(y, x, *radii, shape=labels.shape, rotation=angle)
+        pixels = ellipse(y, x, r_radius, c_radius, shape=labels.shape, rotation=angle)
         taken = labels[pixels] > 0
         if taken.mean() < 0.2:  # a small overlap is cut off, so that the two objects touch
             number += 1
