@@ -5,6 +5,7 @@ start at the folder of the manifest. A cell may hold a URL instead of a path
 (`cytoloop.io.remote`). This package does not import torch or pandas.
 """
 
+from cytoloop.manifest.cells import is_table
 from cytoloop.manifest.columns import (
     COLUMNS,
     CYTODL_COLUMNS,
@@ -13,6 +14,7 @@ from cytoloop.manifest.columns import (
     SELECTION_COLUMNS,
 )
 from cytoloop.manifest.dataset import dataset_hash, read_dataset
+from cytoloop.manifest.find_files import find_files
 from cytoloop.manifest.paths import absolute_location, absolute_path
 from cytoloop.manifest.read import read_manifest, read_table
 from cytoloop.manifest.row import Manifest, Row
@@ -32,7 +34,9 @@ __all__ = [
     "absolute_path",
     "dataset_hash",
     "expand_row",
+    "find_files",
     "format_spacing",
+    "is_table",
     "part_of",
     "read_dataset",
     "read_manifest",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 CYTODL_COLUMNS = ("raw", "seg1", "seg2", "merge_mask", "exclude_mask", "base_image")
 OWN_COLUMNS = (
     *("id", "split", "group"),
@@ -34,3 +36,22 @@ SELECTION_COLUMNS = (
     *("axes", "axes_seg1", "axes_seg2"),
 )
 """Columns that select a part of the files. With the files they determine the row's images."""
+
+_OLDER_NAMES = {"seg_type": "base_image", "excl_mask": "exclude_mask"}
+"""Column names of older versions of CytoDL."""
+_OF_PREDICTIONS = ("probability", "mask", "labels", "classes")
+
+
+def known_columns(header: Sequence[str]) -> list[str]:
+    """Return the column names of a header, known ones in the spelling of the product.
+
+    >>> known_columns(["Raw", "SEG1", "Spacing um", "Donor", "seg_type"])
+    ['raw', 'seg1', 'spacing_um', 'Donor', 'base_image']
+    """
+    known = {name: name for name in (*COLUMNS, *_OF_PREDICTIONS)} | _OLDER_NAMES
+    spelled = [known.get(name.lower().replace(" ", "_"), name) for name in header]
+    # a column that is spelled as the product spells it is not joined by another one
+    return [
+        name if name not in header or name == typed else typed
+        for name, typed in zip(spelled, header, strict=True)
+    ]

@@ -2,52 +2,59 @@
 
 from __future__ import annotations
 
-import csv
 import unicodedata
 from collections.abc import Iterable
+from itertools import zip_longest
 from pathlib import Path
 
 from cytoloop.errors import ManifestError
-from cytoloop.manifest.columns import FILE_COLUMNS, PREFIXES
+from cytoloop.manifest.cells import read_cells
+from cytoloop.manifest.columns import COLUMNS, FILE_COLUMNS, PREFIXES, known_columns
+from cytoloop.manifest.find_files import find_files
 from cytoloop.manifest.row import Manifest, Row
 from cytoloop.redact import redact_url
 from cytoloop.urls import is_remote, refusal_reason
 
 
 def read_table(path: str | Path) -> tuple[Path, list[str], list[dict[str, str]]]:
-    """Return the path, the columns and the cells of a CSV; the delimiter is ``,``, ``;`` or tab.
+    """Return the path, the columns and the cells of a table; see `read_cells` for its forms.
+
+    Capitals and blanks in the name of a known column do not matter: `` Raw `` is ``raw``.
 
     Raises
     ------
     ManifestError
-        The file is missing or not a CSV.
+        The file is missing or no table, or has a column twice.
     """
     if is_remote(path):
         raise ManifestError(
-            redact_url(str(path)), "is a URL", "Download the CSV; its cells may hold URLs."
+            redact_url(str(path)), "is a URL", "Download the table; its cells may hold URLs."
         )
     path = Path(path).expanduser()
     if not path.is_file():
         raise ManifestError(str(path), "no such manifest", "Create one with `cytoloop curate`.")
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            delimiter = max(",;\t", key=file.readline().count)
-            file.seek(0)
-            reader = csv.DictReader(file, delimiter=delimiter)
-            columns = [name for name in (reader.fieldnames or []) if name]
-            records = [
-                {name: _text(name, record.get(name)) for name in columns} for record in reader
-            ]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ManifestError(
-            str(path), f"is not a CSV file: {error}", "Expected UTF-8 text."
-        ) from error
-    return path, columns, records
+    header, *rows = read_cells(path) or [[]]
+    names = known_columns(header)
+    twice = sorted({name for name in names if name in COLUMNS and names.count(name) > 1})
+    problems = [f"has the column {name!r} twice" for name in twice]
+    problems += [
+        f"row {number} has {len(row)} cells, but the first line names {len(names)} columns"
+        for number, row in enumerate(rows, start=1)
+        if any(row[len(names) :])
+    ]
+    if problems:
+        repair = "Remove one of two equal columns; quote cells that hold the delimiter."
+        raise ManifestError(str(path), problems, repair)
+    records = [
+        {name: _text(name, cell) for name, cell in zip_longest(names, row, fillvalue="") if name}
+        for row in rows
+    ]
+    return path, [name for name in names if name], records
 
 
-def _text(name: str, cell: str | None) -> str:
+def _text(name: str, cell: str) -> str:
     """Return the text of a cell, without the prefix of its column; names in Unicode's form NFC."""
-    text = (cell or "").strip().removeprefix(PREFIXES.get(name, ""))
+    text = cell.removeprefix(PREFIXES.get(name, ""))
     return unicodedata.normalize("NFC", text) if name in ("id", "group") else text
 
 
@@ -57,7 +64,7 @@ def read_manifest(path: str | Path, required: Iterable[str] = ("raw",)) -> Manif
     Parameters
     ----------
     path : str or Path
-        The CSV file. Files of CytoDL and of the Segmenter ML plugin are manifests too; their
+        The table. Files of CytoDL and of the Segmenter ML plugin are manifests too; their
         unnamed index column is dropped.
     required : iterable of str
         Columns that must exist and be filled in every row.
@@ -79,6 +86,7 @@ def read_manifest(path: str | Path, required: Iterable[str] = ("raw",)) -> Manif
         )
     root = path.parent.resolve()
     rows = [Row(record, root, number) for number, record in enumerate(records, start=1)]
+    find_files(rows, path)
     problems = [f"{row.where(name)} is empty" for row in rows for name in required if not row[name]]
     problems += _duplicate_ids(rows)
     problems += [

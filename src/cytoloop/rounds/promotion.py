@@ -17,7 +17,7 @@ from cytoloop.evaluation.comparison import (
     read_evaluation,
 )
 from cytoloop.io.names import safe_name
-from cytoloop.manifest import read_manifest
+from cytoloop.manifest import is_table, read_manifest
 from cytoloop.rounds.history import training_image_hashes
 from cytoloop.terminal import stdout_console
 from cytoloop.tracking.checkpoints import locate_checkpoint
@@ -71,7 +71,7 @@ class ScoreSources:
         problems = []
         if self.images and not self.truth:
             problems.append("input=... needs truth=...")
-        if self.truth and not self.images and not str(self.truth).lower().endswith(".csv"):
+        if self.truth and not self.images and not is_table(self.truth):
             problems.append("truth=... is not a .csv table, so it needs input=...")
         if self.truth:
             given = {"a": self.a, "b": self.b}
@@ -172,7 +172,7 @@ def _score_now(name: str, version: Version, sources: ScoreSources) -> Evaluation
 
 def _warn_of_training_images(version: Version, truth: str) -> None:
     """Warn if a version was trained on images of the truth table, compared by hash."""
-    if not truth.lower().endswith(".csv") or version.run_id is None:
+    if not is_table(truth) or version.run_id is None:
         return
     hashes = training_image_hashes(version.run_id)
     if known := [row.id for row in read_manifest(truth, ()) if row["sha256"] in hashes]:

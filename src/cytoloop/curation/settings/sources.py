@@ -15,7 +15,7 @@ from cytoloop.curation.settings.validation import (
     spacing,
     time_point,
 )
-from cytoloop.manifest import absolute_path
+from cytoloop.manifest import absolute_path, is_table
 from cytoloop.redact import redact_url
 from cytoloop.urls import is_remote
 
@@ -55,7 +55,7 @@ class SourceSettings:
         """Whether `raw` is a CSV or another tool's data set, with rows instead of images."""
         if self.raw is None:
             return False
-        if str(self.raw).lower().endswith(".csv"):
+        if is_table(self.raw):
             return True
         return find_format(DATASET_FORMATS, absolute_path(str(self.raw))) is not None
 

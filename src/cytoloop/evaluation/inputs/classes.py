@@ -9,7 +9,7 @@ import numpy as np
 from cytoloop.errors import ImageError, ManifestError
 from cytoloop.evaluation.inputs.images import UNKNOWN_COLUMN
 from cytoloop.io.labels import read_labels
-from cytoloop.manifest import Row, part_of, read_manifest
+from cytoloop.manifest import Row, is_table, part_of, read_manifest
 from cytoloop.truth.classes import parse_class_names
 
 _COLUMNS = ("mask", UNKNOWN_COLUMN, "labels")
@@ -29,7 +29,7 @@ def stated_classes(predictions: str | Path) -> tuple[str, ...]:
     ManifestError
         Rows with different classes.
     """
-    if not str(predictions).lower().endswith(".csv"):
+    if not is_table(predictions):
         return ()
     stated = {row["classes"] for row in read_manifest(predictions, ()) if row["classes"]}
     if len(stated) > 1:

@@ -18,7 +18,7 @@ from cytoloop.evaluation.inputs.images import (
 from cytoloop.io.file_keys import STEM, compile_pattern, key_of, suggest_key
 from cytoloop.io.listing import list_images
 from cytoloop.io.names import stem
-from cytoloop.manifest import Row, expand_row, read_manifest
+from cytoloop.manifest import Row, expand_row, is_table, read_manifest
 from cytoloop.urls import is_remote
 
 log = logging.getLogger(__name__)
@@ -206,7 +206,7 @@ def _with_id_of_only_truth(
     One file on each side is a pair, whatever the names. Two tables have ids that were stated.
     """
     is_single = len(predicted) == len(known) == 1 and set(predicted) != set(known)
-    if not is_single or all(source.lower().endswith(".csv") for source in sources):
+    if not is_single or all(map(is_table, sources)):
         return predicted
     (old, row), (new, _) = next(iter(predicted.items())), next(iter(known.items()))
     log.warning("the only prediction, %s, is scored against the only truth, %s", old, new)
@@ -238,7 +238,7 @@ def _file_names(rows: Mapping[str, Row]) -> list[str]:
 def _rows_by_id(source: str, column: str, key: str) -> dict[str, Row]:
     """Return the rows of a table, or a row with this column for each file."""
     pattern = None if key == STEM else compile_pattern(key, "id", "key")
-    if source.lower().endswith(".csv"):
+    if is_table(source):
         rows = read_manifest(source, ()).rows
     elif is_remote(source):
         rows = [Row({"id": key_of(source, pattern), column: source}, number=1)]

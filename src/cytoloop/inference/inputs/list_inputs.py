@@ -14,7 +14,7 @@ from cytoloop.io.listing import list_images
 from cytoloop.io.names import path_in_url, safe_name, stem
 from cytoloop.io.readers.formats import IMAGE_SUFFIXES
 from cytoloop.io.remote import fetch_all
-from cytoloop.manifest import Row, expand_row, read_manifest, read_table
+from cytoloop.manifest import Row, expand_row, find_files, is_table, read_manifest, read_table
 from cytoloop.urls import is_remote
 
 log = logging.getLogger(__name__)
@@ -41,7 +41,7 @@ def list_inputs(source: str | Path, choices: Mapping[str, str] | None = None) ->
     ImageError, ManifestError
         There is no image, or the CSV is faulty.
     """
-    if str(source).lower().endswith(".csv"):
+    if is_table(source):
         rows = _rows_of_csv(source)
     elif is_remote(source):
         rows = [Row({"raw": str(source)}, number=1)]
@@ -80,6 +80,7 @@ def _rows_of_csv(source: str | Path) -> list[Row]:
             raise ManifestError(str(path), empty, "Fill these cells or remove the rows.")
         root = path.parent.resolve()
         rows = [Row({"raw": record[name]}, root, n) for n, record in enumerate(records, 1)]
+        find_files(rows, path)
     if not rows:
         raise ManifestError(str(path), "has no rows (or only rejected ones)", "Add images.")
     return rows
