@@ -17,6 +17,7 @@ from cytoloop.curation.checks.predictions import measure_predictions
 from cytoloop.curation.checks.ranking import rank_rows
 from cytoloop.curation.checks.result import CheckResult
 from cytoloop.curation.checks.row import CheckOptions
+from cytoloop.curation.cut_images import cut_images
 from cytoloop.curation.decisions.apply import (
     apply_decisions,
     apply_limits,
@@ -81,6 +82,7 @@ def curate(
     settings = inherit_group_pattern(settings, previous)
     sources = read_sources(settings)
     rows = sources.rows
+    cut_images(sources, settings, previous)
     warn_changed_settings(settings, previous)
     inherit_cells(sources, settings, previous)
     add_previous_rows(sources, settings, previous)

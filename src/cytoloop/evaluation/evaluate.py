@@ -37,6 +37,7 @@ from cytoloop.evaluation.summary import MIXED, means, summarise_classes, summari
 from cytoloop.io.notes import collect_notes
 from cytoloop.manifest import Row
 from cytoloop.terminal import can_show_progress, stderr_console
+from cytoloop.truth.regions import box_rules
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +53,8 @@ class Evaluation:
     images : list of ScoredImage
     summary : dict
         ``scored`` and ``unscored`` images, ``mean`` over images, ``groups`` (means of each),
-        ``pooled`` scores, ``intervals``; see docs/reference/evaluation.md.
+        ``pooled`` scores, ``intervals``, ``parts_of_images`` (their ids); see
+        docs/reference/evaluation.md.
     classes : tuple of str
         Names of the classes; empty for an evaluation of objects.
     """
@@ -118,6 +120,13 @@ def evaluate(
     counted, duplicates = _without_duplicates(images)
     summary = _coverage(counted, paired, excluded, duplicates)
     summary |= {"settings": setting_cells(settings)} | _summarise(counted, settings, classes)
+    if parts := [one.id for _, one in paired.pairs if box_rules(one["exclude"])]:
+        summary["parts_of_images"] = parts
+        log.warning(
+            "%s: a part of an image of which the model has seen other parts. These scores say how "
+            "well it continues this image, not how well it does on other images",
+            join_names(parts),
+        )
     if second is not None:
         summary["annotator2"] = _score_second(counted, second, str(annotator2), settings)
     if summary["unit"] == MIXED:

@@ -21,7 +21,7 @@ from cytoloop.io.names import path_in_url
 from cytoloop.io.remote import local_path
 from cytoloop.manifest import SELECTION_COLUMNS, Row
 
-_VERSION = 3
+_VERSION = 4
 """Version of the checks and metrics. Results of other versions are not used."""
 
 _STABLE_AGE_NS = 2_000_000_000

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from cytoloop.curation.checks.parts import are_apart
 from cytoloop.curation.checks.quality_limits import Limit
 from cytoloop.curation.checks.quality_metrics import fingerprint_vector
 from cytoloop.curation.checks.result import CheckResult, Problem
@@ -28,7 +29,8 @@ def find_duplicates(
     """Return a problem for each row whose image an earlier row has on another side.
 
     Two rows have the same image if they use the same scene and time point of the same raw file
-    content, or if their pixels are equal.
+    content, or if their pixels are equal. Parts of an image with a gap between them are no
+    duplicates, see `cytoloop.curation.checks.parts.are_apart`.
 
     Parameters
     ----------
@@ -42,20 +44,23 @@ def find_duplicates(
     list of (int, Problem)
         Index of the row and its problem.
     """
-    first: dict[tuple[str, ...], int] = {}
+    earlier: dict[tuple[str, ...], list[int]] = {}
     found = []
     for i, (row, result) in enumerate(zip(rows, results, strict=True)):
         content = result.sha256.get("raw") or row.location("raw")
         keys: list[tuple[str, ...]] = [(content, row["scene"], row["time"])]
         if result.pixel_hash:
             keys.append((result.pixel_hash,))
-        same = min(first.setdefault(key, i) for key in keys)
-        if sides[same] != sides[i]:
+        same = sorted({j for key in keys for j in earlier.get(key, ()) if sides[j] != sides[i]})
+        other = next((j for j in same if not are_apart((rows[j], row), (results[j], result))), None)
+        if other is not None:
             text = (
-                f"same image as {rows[same].id} in {sides[same]!r}; "
+                f"same image as {rows[other].id} in {sides[other]!r}; "
                 "keep one of them, or give both the same group"
             )
             found.append((i, Problem("raw", text)))
+        for key in keys:
+            earlier.setdefault(key, []).append(i)
     return found
 
 
@@ -75,9 +80,10 @@ def find_nearest(results: Sequence[CheckResult]) -> dict[str, tuple[str, float]]
         for offset, other in enumerate(np.argmax(similarity, axis=1)):
             value = min(float(similarity[offset, other]), 1.0)
             nearest[usable[start + offset].id] = (usable[other].id, round(value, 4))
-    first: dict[str, str] = {}
+    first: dict[tuple[str, str], str] = {}
     for result in usable:
-        if (copy := first.setdefault(result.pixel_hash, result.id)) != result.id:
+        shown = (result.pixel_hash, result.fingerprint)  # parts of an image have one pixel hash
+        if (copy := first.setdefault(shown, result.id)) != result.id:
             nearest[result.id], nearest[copy] = (copy, 1.0), (result.id, 1.0)
     return nearest
 

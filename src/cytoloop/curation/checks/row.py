@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cytoloop.curation.checks.parts import bounding_box
 from cytoloop.curation.checks.quality_metrics import (
     fingerprint,
     image_metrics,
@@ -136,7 +137,7 @@ class _RowCheck(RowReader):
         foreground = int(np.count_nonzero(target)) / voxels
         if self.options is None:
             return _count_objects(target), foreground
-        return self._measure(target, column, foreground), foreground
+        return self._measure(target, column, masks.exclude), foreground
 
     def _draw_masks(self, labels: np.ndarray | None, shape: tuple[int, ...]) -> Masks:
         regions, masks = self.regions, Masks()
@@ -152,8 +153,9 @@ class _RowCheck(RowReader):
                 self.masks = save_masks(regions, masks, self.row.id, self.options.mask_folder)
         return masks
 
-    def _measure(self, target: np.ndarray, column: str, foreground: float) -> int:
+    def _measure(self, target: np.ndarray, column: str, exclude: np.ndarray | None) -> int:
         """Compute the quality metrics; return the number of objects."""
+        foreground = np.count_nonzero(target) / _count_used(target, exclude)
         found = label_metrics(target)
         is_binary = found["labels"] == 1 and found["pieces"] > 1
         objects = int(found["pieces"] if is_binary else found["labels"])
@@ -167,8 +169,15 @@ class _RowCheck(RowReader):
         raw_is_bad = any(problem.column == "raw" for problem in self.problems)
         if self.raw is not None and not raw_is_bad and self.raw.shape[1:] == target.shape:
             self.metrics |= image_metrics(self.raw) | pair_metrics(self.raw, target)
-            self.fingerprint = fingerprint(self.raw)
+            # parts of one image are compared by what they show
+            box = (slice(None),) if exclude is None else (slice(None), *bounding_box(~exclude))
+            self.fingerprint = fingerprint(self.raw[box])
         return objects
+
+
+def _count_used(target: np.ndarray, exclude: np.ndarray | None) -> int:
+    """Return the number of voxels that are not excluded."""
+    return target.size - (0 if exclude is None else int(np.count_nonzero(exclude)))
 
 
 def _count_objects(labels: np.ndarray) -> int:

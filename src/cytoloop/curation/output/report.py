@@ -14,6 +14,7 @@ from cytoloop.curation.output.thumbnails import thumbnail
 from cytoloop.errors import CytoloopError
 from cytoloop.io.html import write_page
 from cytoloop.manifest import Row, read_manifest
+from cytoloop.truth.regions import box_rules
 
 log = logging.getLogger(__name__)
 
@@ -84,6 +85,7 @@ def write_report(
         cards=cards,
         counts=result.counts,
         splits=_split_table(result.rows),
+        parts=[row.id for row in result.rows if box_rules(row["exclude"])],
         limits=limits,
         unmatched=result.unmatched,
         max_pictures=MAX_PICTURES,

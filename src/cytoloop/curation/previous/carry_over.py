@@ -22,6 +22,7 @@ from cytoloop.errors import ImageError, ManifestError, join_names
 from cytoloop.io.digest import file_hash
 from cytoloop.manifest import Row
 from cytoloop.redact import redact_url
+from cytoloop.truth.regions import box_rules
 
 log = logging.getLogger(__name__)
 
@@ -114,7 +115,7 @@ def splits_of_renamed_images(
     """Return the splits of images that had another id in the previous round, by their new id."""
     ids = {row.id for row in rows}
     before = {
-        (row["sha256"], row["scene"], row["time"], row["channel"]): row_id
+        (row["sha256"], *_selection(row)): row_id
         for row_id, row in previous.rows.items()
         if row["sha256"] and row_id not in ids and row_id in previous.splits
     }
@@ -122,12 +123,17 @@ def splits_of_renamed_images(
     for row in rows:
         if row.id in results and row.id not in previous.rows:
             digest = results[row.id].sha256.get("raw", "")
-            old_id = before.get((digest, row["scene"], row["time"], row["channel"]))
+            old_id = before.get((digest, *_selection(row)))
             if old_id is not None:
                 splits[row.id] = previous.splits[old_id]
     if splits:
         log.info("%d images have new names and keep their split", len(splits))
     return splits
+
+
+def _selection(row: Row) -> tuple[str, ...]:
+    """Return what a row reads of its raw file, with the part of an image that is cut in space."""
+    return (row["scene"], row["time"], row["channel"], *box_rules(row["exclude"]))
 
 
 def warn_changed_images(results: Mapping[str, CheckResult], previous: PreviousRound) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from cytoloop.curation.exchange.registry import DATASET_FORMATS
 from cytoloop.curation.settings.validation import (
     SettingProblem,
+    auto_or_switch,
     checked_by,
     one_of,
     true_or_false,
@@ -81,6 +82,12 @@ class SplitSettings:
         Draw groups so that each split has images with few and with many objects.
     folds : int or None
         Number of cross-validation folds of the images outside test.
+    in_space : str or bool
+        ``auto``: a single image is cut in space into train, valid and test. True: every image is;
+        False: none is.
+    gap : int or None
+        Voxels between two parts of an image. None: the median side of an object, at most 5 % of
+        the image.
     leakage : str
         ``refuse`` or ``allow`` the same image, or near-duplicates, in different splits.
     """
@@ -94,6 +101,15 @@ class SplitSettings:
         metadata=checked_by(
             whole_number("a number of folds from 2 up, or null", minimum=2, allow_none=True),
             "split.folds",
+        ),
+    )
+    in_space: str | bool = field(
+        default="auto", metadata=checked_by(auto_or_switch, "split.in_space")
+    )
+    gap: int | None = field(
+        default=None,
+        metadata=checked_by(
+            whole_number("voxels, 1 or more, or null", minimum=1, allow_none=True), "split.gap"
         ),
     )
     leakage: str = field(

@@ -65,6 +65,12 @@ def true_or_false(key: str, value: Any) -> list[SettingProblem]:
     return [] if isinstance(value, bool) else [unexpected(key, value, "true or false")]
 
 
+def auto_or_switch(key: str, value: Any) -> list[SettingProblem]:
+    """Check a switch that may be ``auto``."""
+    good = isinstance(value, bool) or value == "auto"
+    return [] if good else [unexpected(key, value, "auto, true or false")]
+
+
 def whole_number(expected: str, minimum: int | None = None, allow_none: bool = False) -> Check:
     """Return a check of a whole number, with the words for what was expected."""
 

@@ -22,13 +22,21 @@ from cytoloop.truth.regions.merge import MERGE_RULES, merge_segmentations
 from cytoloop.truth.regions.npy import write_polygons_npy
 from cytoloop.truth.regions.polygons import Polygon, mask_to_polygons, polygons_to_mask
 from cytoloop.truth.regions.read import OUTLINE_SUFFIXES, is_outline, read_polygons, read_region
-from cytoloop.truth.regions.rules import is_rule, parse_rule, region_from_rule
+from cytoloop.truth.regions.rules import (
+    box_of_rule,
+    box_rules,
+    is_rule,
+    parse_rule,
+    region_from_rule,
+)
 from cytoloop.truth.regions.write import polygons_without_holes, write_region
 
 __all__ = [
     "MERGE_RULES",
     "OUTLINE_SUFFIXES",
     "Polygon",
+    "box_of_rule",
+    "box_rules",
     "instance_labels",
     "is_outline",
     "is_rule",

@@ -7,6 +7,8 @@
     Voxels that are clipped in any channel, or voxels of grey level LEVEL and above.
 ``labels(ID, ...)``
     The voxels of these labels.
+``outside_box(Y, X)`` or ``outside_box(Z, Y, X)``
+    All voxels outside a box of ranges, ``outside_box(:, 0:600)``; from 0, the end is outside.
 """
 
 from __future__ import annotations
@@ -19,12 +21,14 @@ import numpy as np
 from cytoloop.errors import ConfigError, ImageError
 from cytoloop.io.voxel_size import Spacing
 
+_RANGE = r"\d*\s*:\s*\d*"
 _NUMBER = r"\d+(?:\.\d+)?"
 _UNIT = "um|\u00b5m|\u03bcm"
 _RULES = {  # pattern of the arguments, and usage
     "outside_labels": (rf"({_NUMBER})\s*({_UNIT})?", "outside_labels(20) or outside_labels(5um)"),
     "saturated": (rf"({_NUMBER})?", "saturated or saturated(4095)"),
     "labels": (r"(\d+(?:\s*,\s*\d+)*)", "labels(3, 7)"),
+    "outside_box": (rf"({_RANGE}(?:\s*,\s*{_RANGE}){{1,2}})", "outside_box(0:600, :)"),
 }
 _DETECTOR_MAXIMA = {(1 << bits) - 1 for bits in (8, 10, 12, 14, 16)}
 _MIN_CLIPPED = 10
@@ -100,6 +104,8 @@ def region_from_rule(
         return np.logical_or.reduce([_saturated(channel, level) for channel in raw])
     if name == "labels":
         return np.isin(labels, [int(n) for n in re.findall(r"\d+", arguments[0] or "")])
+    if name == "outside_box":
+        return _outside_box(text, labels.shape)
     size, unit = float(arguments[0] or 0), arguments[1]
     if unit and spacing_um is None:
         raise ImageError(
@@ -107,6 +113,41 @@ def region_from_rule(
         )
     sides = spacing_um[-labels.ndim :] if unit and spacing_um else (1.0,) * labels.ndim
     return _outside(labels, [math.ceil(size / side - 1e-9) for side in sides])
+
+
+def box_of_rule(text: str) -> tuple[slice, ...] | None:
+    """Return the box ([Z,] Y, X) of a rule ``outside_box``, None for any other region.
+
+    >>> box_of_rule("outside_box(:, 3:9)")
+    (slice(None, None, None), slice(3, 9, None))
+    """
+    if not is_rule(text) or not text.strip().startswith("outside_box"):
+        return None
+    sides = [part.split(":") for part in (parse_rule(text)[1][0] or "").split(",")]
+    ends = [[int(end) if end.strip() else None for end in side] for side in sides]
+    return tuple(slice(start, stop) for start, stop in ends)
+
+
+def box_rules(cell: str) -> list[str]:
+    """Return the rules ``outside_box`` of a cell ``exclude``: the row is a part of its image.
+
+    >>> box_rules("a.npy; outside_box(:, 3:9)")
+    ['outside_box(:, 3:9)']
+    """
+    rules = (one.strip() for one in cell.split(";"))
+    return [rule for rule in rules if box_of_rule(rule)]
+
+
+def _outside_box(text: str, shape: tuple[int, ...]) -> np.ndarray:
+    """Return the voxels outside a box; a box (Y, X) applies to all planes of a stack."""
+    box = box_of_rule(text) or ()
+    if len(box) > len(shape):
+        raise ImageError(
+            f"region {text!r}", f"has 3 ranges, but the image is {len(shape)}D", "Give two ranges."
+        )
+    outside = np.ones(shape, bool)
+    outside[(..., *box)] = False
+    return outside
 
 
 def _outside(labels: np.ndarray, margins: list[int]) -> np.ndarray:

@@ -1,0 +1,143 @@
+"""One image cut in space into train, valid and test, with gaps between the parts.
+
+Each part is a row of the same files that excludes everything outside its box, by the region rule
+``outside_box``. No pixels are copied.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import cc3d
+import fastremap
+import numpy as np
+
+from cytoloop.curation.splits.names import SPLITS
+from cytoloop.errors import CytoloopError, ManifestError
+from cytoloop.manifest import Row
+from cytoloop.truth.regions import box_rules, instance_labels
+from cytoloop.truth.targets import read_segmentation
+
+_MAX_GAP = 0.05
+"""Largest gap, as a fraction of the image."""
+_MIN_GAP = 2
+"""Smallest gap in voxels."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of an image: its split, and the rule that excludes everything else."""
+
+    split: str
+    rule: str
+
+
+def cut_row(row: Row, parts: Sequence[Part]) -> list[Row]:
+    """Return one row for each part of an image, named ``ID_SPLIT``.
+
+    Each row is its own group: a group of the image would join what was cut.
+    """
+    found = []
+    for part in parts:
+        name = f"{row.id}_{part.split}"
+        values = {**row.values, "id": name, "group": name, "split": part.split}
+        found.append(replace(row, values=values))
+    return found
+
+
+def parts_of_previous_rows(row: Row, previous: Sequence[Row]) -> list[Part]:
+    """Return the parts into which an earlier round cut the image of a row; empty if it did not.
+
+    An image is cut at the same places in all rounds: else the model of an earlier round would have
+    seen voxels of the test part.
+    """
+    parts = []
+    for split in SPLITS:
+        for before in previous:
+            boxes = box_rules(before["exclude"])
+            if before.id == f"{row.id}_{split}" and boxes:
+                parts.append(Part(split, boxes[0]))
+    return parts
+
+
+def plan_parts(row: Row, valid: float, test: float, gap: int | None = None) -> list[Part] | None:
+    """Return the parts of an image along its longest side: train, valid and test.
+
+    The cuts are placed so that train, valid and test hold their fractions of the foreground.
+
+    Parameters
+    ----------
+    row : Row
+    valid, test : float
+        Fractions of the foreground; ``test`` may be 0.
+    gap : int, optional
+        Voxels between two parts; default: the median side of an object along the cut axis, at
+        most 5 % of the image.
+
+    Returns
+    -------
+    list of Part or None
+        None if the segmentation cannot be read or is empty, which the check of the row reports.
+
+    Raises
+    ------
+    ManifestError
+        The image is too small, or has too few objects, for these parts.
+    """
+    try:
+        labels = read_segmentation(row, row["base_image"] or "seg1")
+    except (CytoloopError, OSError):
+        return None
+    if not labels.any():
+        return None
+    axis = _longest_axis(labels.shape)
+    length = labels.shape[axis]
+    gap = _usual_gap(labels, axis) if gap is None else gap
+    others = tuple(number for number in range(labels.ndim) if number != axis)
+    filled = np.count_nonzero(labels, axis=others)
+    fractions = [("train", 1 - valid - test), ("valid", valid), ("test", test)]
+    ranges = _ranges(filled, [fraction for _, fraction in fractions if fraction > 0], gap)
+    if any(start >= stop or not filled[start:stop].any() for start, stop in ranges):
+        raise ManifestError(
+            row.id,
+            f"cannot be cut into {len(ranges)} parts: {length} voxels along its longest side, "
+            f"gaps of {gap}, foreground in {np.count_nonzero(filled)} of them",
+            "Give a larger image or more images, test=0, or a smaller split.gap.",
+        )
+    names = [name for name, fraction in fractions if fraction > 0]
+    return [
+        Part(name, _rule(labels.ndim, axis, start if number else None, stop, length))
+        for number, (name, (start, stop)) in enumerate(zip(names, ranges, strict=True))
+    ]
+
+
+def _longest_axis(shape: tuple[int, ...]) -> int:
+    """Return the longest axis; of equal ones Y, then X, then Z."""
+    order = [len(shape) - 2, len(shape) - 1, *range(len(shape) - 2)]
+    return max(order, key=lambda axis: shape[axis])
+
+
+def _usual_gap(labels: np.ndarray, axis: int) -> int:
+    """Return the median side of the objects along an axis, at most 5 % of the image."""
+    objects, _ = fastremap.renumber(instance_labels(labels))
+    boxes = cc3d.statistics(objects)["bounding_boxes"][1:]
+    sides = [box[axis].stop - box[axis].start for box in boxes if box is not None]
+    length = labels.shape[axis]
+    usual = int(np.median([side for side in sides if side > 0] or [0]))
+    return max(min(usual, int(length * _MAX_GAP)), _MIN_GAP)
+
+
+def _ranges(filled: np.ndarray, fractions: Sequence[float], gap: int) -> list[tuple[int, int]]:
+    """Return the start and stop of each part along the cut axis; a gap is between two parts."""
+    reached = np.cumsum(filled) / filled.sum()
+    cuts = [int(np.searchsorted(reached, part)) + 1 for part in np.cumsum(fractions)[:-1]]
+    starts = [0, *(cut + gap - gap // 2 for cut in cuts)]
+    stops = [*(cut - gap // 2 for cut in cuts), len(filled)]
+    return list(zip(starts, stops, strict=True))
+
+
+def _rule(ndim: int, axis: int, start: int | None, stop: int, length: int) -> str:
+    sides = [":"] * ndim
+    sides[axis] = f"{'' if start is None else start}:{'' if stop == length else stop}"
+    return f"outside_box({', '.join(sides)})"
