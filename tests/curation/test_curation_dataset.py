@@ -211,9 +211,8 @@ def test_curation_refuses_one_image_in_two_groups(images_2d: Path) -> None:
 
 
 def test_curation_needs_two_images(images_2d: Path) -> None:
-    one = settings_of(
-        images_2d, raw=images_2d / "raw" / "img_0.tif", seg1=images_2d / "seg" / "img_0.tif"
-    )
+    files = {"raw": images_2d / "raw" / "img_0.tif", "seg1": images_2d / "seg" / "img_0.tif"}
+    one = settings_of(images_2d, **files, in_space=False)
     with pytest.raises(ManifestError, match="found 1 image; at least 2 are needed"):
         curate(one)
 

@@ -15,10 +15,10 @@ from scipy import ndimage
 from cytoloop.errors import ConfigError, ManifestError
 from cytoloop.evaluation import EvaluationSettings, evaluate
 from cytoloop.evaluation.figures.overlays import write_overlays
-from cytoloop.evaluation.inputs.probability_maps import why_not_labels
 from cytoloop.evaluation.output.tables import write_tables
 from cytoloop.io.labels import read_labels
 from cytoloop.manifest import write_manifest
+from cytoloop.truth.plausible_labels import why_not_labels
 
 
 def blurred(shape: tuple[int, ...], count: int, width: float, gain: float, seed: int) -> np.ndarray:

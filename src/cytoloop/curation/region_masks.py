@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -56,11 +56,21 @@ class Masks:
         ([Z,] Y, X), disjoint unless drawn regions overlap.
     overlap : int
         Voxels that are in drawn regions of both kinds.
+    has_unlabelled : bool
+        The excluding mask holds voxels with an ignore value.
     """
 
     exclude: np.ndarray | None = None
     merge: np.ndarray | None = None
     overlap: int = 0
+    has_unlabelled: bool = False
+
+    def excluding(self, unlabelled: np.ndarray | None) -> Masks:
+        """Return the masks with voxels that nobody labelled excluded too."""
+        if unlabelled is None or not unlabelled.any():
+            return self
+        exclude = unlabelled if self.exclude is None else self.exclude | unlabelled
+        return replace(self, exclude=exclude, has_unlabelled=True)
 
 
 def draw_masks(
@@ -128,13 +138,14 @@ def save_masks(regions: Regions, masks: Masks, row_id: str, folder: Path | None)
     """
     files = {"exclude_mask": "", "merge_mask": ""}
     has_rules = any(is_rule(part) for part in regions.exclude)
+    is_made = {"exclude": masks.has_unlabelled, "merge": has_rules}
     for kind, parts, mask in (
         ("exclude", regions.exclude, masks.exclude),
         ("merge", regions.merge, masks.merge),
     ):
-        if mask is None or not parts:
+        if mask is None or not (parts or is_made[kind]):
             continue
-        if len(parts) == 1 and not (has_rules and kind == "merge") and not is_rule(parts[0]):
+        if len(parts) == 1 and not is_made[kind] and not is_rule(parts[0]):
             files[f"{kind}_mask"] = parts[0]
         elif folder is not None and mask.any():
             files[f"{kind}_mask"] = str(_write_mask(mask, kind, row_id, folder))

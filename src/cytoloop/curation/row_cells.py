@@ -17,7 +17,7 @@ COLUMNS_FROM_SETTINGS = (
     *("scene", "scene_seg1", "scene_seg2"),
     *("time", "time_seg1", "time_seg2"),
     *("axes", "axes_seg1", "axes_seg2"),
-    *("merge_rule", "base_image"),
+    *("merge_rule", "base_image", "ignore_label"),
 )
 """Columns whose empty cells take the setting of the same name."""
 
@@ -39,11 +39,15 @@ def fill_from_settings(
         value = getattr(settings, column)
         if value is None:
             continue
-        as_text = format_spacing if column == "spacing_um" else str
+        as_text = format_spacing if column == "spacing_um" else _text
         old = old_settings.get(column)
         if not row[column] or (old is not None and row[column] == as_text(old)):
             row.values[column] = as_text(value)
     row.values["base_image"] = row["base_image"] or "seg1"
+
+
+def _text(value: object) -> str:
+    return " ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
 
 
 def fill_from_check(row: Row, result: CheckResult, stated: Regions, final: Regions) -> None:
@@ -90,13 +94,14 @@ def _region_columns(stated: Regions, final: Regions, masks: dict[str, str]) -> d
     """Return the cells ``exclude`` and ``merge``.
 
     A cell is empty where the mask alone shows what the sources name. Otherwise it holds the regions
-    of the sources, so that a later round can apply the decisions again.
+    of the sources, so that a later round can apply the decisions again. Ignore values are no region
+    of the sources: a later round finds them in the segmentation.
     """
     cells = {}
     for kind in ("exclude", "merge"):
         in_sources, in_mask = getattr(stated, kind), getattr(final, kind)
         mask = masks.get(f"{kind}_mask", "")
         is_mask = in_sources == in_mask and in_sources == (mask,)
-        is_empty = not in_sources and not in_mask
+        is_empty = not in_sources and not in_mask and not mask
         cells[kind] = "" if is_mask or is_empty else format_regions(in_sources) or NONE
     return cells

@@ -111,6 +111,8 @@ def evaluate(
         rows = annotation_rows(annotator2, settings.key)
         of_second = replace(series, axes=settings.axes_truth)
         second = pair_tables(rows, str(annotator2), str(truth), settings.key, of_second)
+    for _, true in [*paired.pairs, *(second.pairs if second else [])]:
+        true.values["ignore_label"] = true["ignore_label"] or settings.ignore_cell
     score: ScoreImage = partial(score_classes, names=classes) if classes else score_objects
     images, excluded = _score_images(paired, str(predictions), settings, score)
     if not images:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, TypeVar
@@ -72,6 +73,9 @@ class EvaluationSettings(CheckedSettings):
     axes, axes_truth : str or None
         Axes of files that do not state them, for example ``TYX``; None: as the files say, for the
         truth else those of the predictions.
+    ignore_label : int, text or None
+        Values of the truth that mark voxels nobody labelled, where its table names none. They
+        count for nothing.
     overlays : int
         Number of worst images to draw.
     overwrite : bool
@@ -91,6 +95,7 @@ class EvaluationSettings(CheckedSettings):
     time: str | int | None = None
     axes: str | None = None
     axes_truth: str | None = None
+    ignore_label: Any = None
     overlays: int = 8
     overwrite: bool = False
 
@@ -110,7 +115,16 @@ class EvaluationSettings(CheckedSettings):
         if self.predictions_are not in PREDICTION_TYPES:
             expected = ", ".join(PREDICTION_TYPES)
             problems.append(f"predictions_are={self.predictions_are}: expected one of {expected}")
+        if not re.fullmatch(r"(-?\d+[ ,;]*)*", self.ignore_cell):
+            problems.append(f"ignore_label={self.ignore_label}: expected a label, for example 255")
         return [*problems, *_key_problems(self.key)]
+
+    @property
+    def ignore_cell(self) -> str:
+        """The cell ``ignore_label`` of truths whose table has none."""
+        given = self.ignore_label
+        several = given if isinstance(given, (list, tuple)) else [] if given is None else [given]
+        return " ".join(map(str, several))
 
 
 def number_problem(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ def read_labels(
     scene: str | int | None = None,
     time: int | None = None,
     axes: str | None = None,
+    ignore: Sequence[int] = (),
 ) -> np.ndarray:
     """Return the labels of one channel of an image.
 
@@ -23,6 +25,8 @@ def read_labels(
     ----------
     path, channel, scene, time, axes
         See `cytoloop.io.read.read_plane_or_stack`: what the file has several of must be named.
+    ignore : sequence of int
+        Values of voxels that nobody labelled, which may be negative. They become background.
 
     Returns
     -------
@@ -34,11 +38,13 @@ def read_labels(
     ImageError
         The image cannot be read, or holds negative or fractional values.
     """
-    return as_labels(path, read_plane_or_stack(path, channel, scene, time, axes))
+    return as_labels(path, read_plane_or_stack(path, channel, scene, time, axes), ignore)
 
 
-def as_labels(path: str | Path, labels: np.ndarray) -> np.ndarray:
+def as_labels(path: str | Path, labels: np.ndarray, ignore: Sequence[int] = ()) -> np.ndarray:
     """Return pixels as unsigned labels, see `read_labels`; `path` is for the error message."""
+    if len(ignore):
+        labels = np.where(np.isin(labels, ignore), labels.dtype.type(0), labels)
     if labels.dtype.kind == "b":
         return labels.astype(np.uint8)
     if labels.dtype.kind == "f" and not (labels == np.round(labels)).all():  # also NaN
@@ -50,7 +56,10 @@ def as_labels(path: str | Path, labels: np.ndarray) -> np.ndarray:
     if labels.dtype.kind in "if":
         if labels.size and labels.min() < 0:
             raise ImageError(
-                str(path), f"holds negative labels (down to {labels.min()})", "Labels start at 0."
+                str(path),
+                f"holds negative labels (down to {labels.min():g})",
+                f"If {labels.min():g} marks voxels that nobody labelled, set "
+                f"ignore_label={labels.min():g}. Labels start at 0.",
             )
         return labels.astype(np.uint32)
     return labels

@@ -11,7 +11,7 @@ OWN_COLUMNS = (
     *("scene", "scene_seg1", "scene_seg2"),
     *("time", "time_seg1", "time_seg2"),
     *("axes", "axes_seg1", "axes_seg2"),
-    *("spacing_um", "merge_rule", "exclude", "merge"),
+    *("spacing_um", "ignore_label", "merge_rule", "exclude", "merge"),
     *("fold", "status", "reason", "flags", "warnings", "curator", "sha256"),
 )
 """CytoLoop's columns. None starts with the name of a CytoDL column: CytoDL finds its columns by
@@ -31,7 +31,8 @@ Without it pandas takes ``12e3000000000c...`` for a number, and ends the process
 """
 
 SELECTION_COLUMNS = (
-    *("base_image", "merge_rule", "spacing_um", "channel", "channel_seg1", "channel_seg2"),
+    *("base_image", "merge_rule", "ignore_label", "spacing_um"),
+    *("channel", "channel_seg1", "channel_seg2"),
     *("scene", "scene_seg1", "scene_seg2", "time", "time_seg1", "time_seg2"),
     *("axes", "axes_seg1", "axes_seg2"),
 )

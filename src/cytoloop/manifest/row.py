@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -99,6 +100,18 @@ class Row:
                 self.where(column), f"{text!r} is not a time point", "Expected 0, 1, 2 ..."
             )
         return int(text) if text else None
+
+    @property
+    def ignore_labels(self) -> tuple[int, ...]:
+        """Values of the segmentations that mark voxels nobody labelled; empty without any."""
+        try:
+            return tuple(int(part) for part in re.split(r"[\s,;]+", self["ignore_label"]) if part)
+        except ValueError as error:
+            raise ManifestError(
+                self.where("ignore_label"),
+                f"{self['ignore_label']!r} is not a label",
+                "Expected whole numbers, for example 255 or -1.",
+            ) from error
 
     def where(self, column: str) -> str:
         """Return the place of a cell, for an error message."""

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from cytoloop.errors import ImageError, ManifestError
-from cytoloop.io.labels import read_labels
-from cytoloop.io.read import Image, read_image
+from cytoloop.io.labels import as_labels, read_labels
+from cytoloop.io.read import Image, read_image, read_plane_or_stack
 from cytoloop.manifest import Row, part_of, stated_axes
 from cytoloop.truth.regions import is_outline, merge_segmentations, read_region
 
@@ -27,7 +27,8 @@ def read_target(row: Row, classes: bool = False) -> tuple[np.ndarray, np.ndarray
     labels : ndarray of unsigned integers
         ([Z,] Y, X): the base segmentation, replaced by the other one inside the merge mask.
     valid : ndarray of bool
-        Same shape; False inside the exclude mask. Excluded voxels have no loss and no score.
+        Same shape; False inside the exclude mask and where the base segmentation has an ignore
+        value (column ``ignore_label``). Excluded voxels have no loss and no score.
 
     Raises
     ------
@@ -40,9 +41,9 @@ def read_target(row: Row, classes: bool = False) -> tuple[np.ndarray, np.ndarray
     base = row["base_image"] or "seg1"
     if base not in ("seg1", "seg2"):
         raise ManifestError(row.where("base_image"), f"{base!r}", "Expected seg1 or seg2.")
-    labels = read_segmentation(row, base)
+    labels, valid = read_labelled(row, base)
     if row["merge_mask"]:
-        other = read_segmentation(row, "seg1" if base == "seg2" else "seg2")
+        other, other_valid = read_labelled(row, "seg1" if base == "seg2" else "seg2")
         if other.shape != labels.shape:
             raise ImageError(
                 row.where("seg2"),
@@ -51,9 +52,9 @@ def read_target(row: Row, classes: bool = False) -> tuple[np.ndarray, np.ndarray
             )
         region = read_row_region(row, "merge_mask", labels.shape)
         labels = _merge(row, labels, other, region, classes)
-    valid = np.ones(labels.shape, bool)
+        valid = np.where(region, other_valid, valid)
     if row["exclude_mask"]:
-        valid &= ~read_row_region(row, "exclude_mask", labels.shape)
+        valid = valid & ~read_row_region(row, "exclude_mask", labels.shape)
     return labels, valid
 
 
@@ -74,23 +75,43 @@ def _merge(
 
 
 def read_segmentation(row: Row, column: str) -> np.ndarray:
-    """Return the labels in ``seg1`` or ``seg2`` of a row.
+    """Return the labels in ``seg1`` or ``seg2`` of a row; ignore values are background.
+
+    See `read_labelled`.
+    """
+    return read_labelled(row, column)[0]
+
+
+def read_labelled(row: Row, column: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return the labels in ``seg1`` or ``seg2`` of a row, and which voxels somebody labelled.
 
     A file with several scenes or time points is read at the scene and time point that the row
     names for it, or else at those of the raw image.
 
     Returns
     -------
-    ndarray of unsigned integers
-        ([Z,] Y, X).
+    labels : ndarray of unsigned integers
+        ([Z,] Y, X); ignore values are 0.
+    labelled : ndarray of bool
+        Same shape; False where the file has an ignore value.
 
     Raises
     ------
+    ManifestError
+        An ignore value that is no number.
     ImageError
         The file cannot be read, holds no labels, or has several channels, scenes or time points
         and the row names none.
     """
-    return read_partner(row, column, row[f"channel_{column}"] or None)
+    path, channel, ignore = (
+        row_file(row, column),
+        row[f"channel_{column}"] or None,
+        row.ignore_labels,
+    )
+    part = part_of(row, column, path)
+    values = read_plane_or_stack(path, channel, part.scene, part.time, part.axes)
+    labels = as_labels(path, values, ignore)
+    return labels, ~np.isin(values, ignore) if ignore else np.ones(labels.shape, bool)
 
 
 def read_row_region(row: Row, column: str, shape: tuple[int, ...]) -> np.ndarray:

@@ -5,12 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import tifffile
 from omegaconf import OmegaConf
 
 from cytoloop.errors import ConfigError, ManifestError
 from cytoloop.manifest import read_dataset, write_manifest
-from cytoloop.training.prepare.classes import check_truth, image_cache_of, set_class_heads
+from cytoloop.training.prepare.classes import (
+    check_background,
+    check_truth,
+    image_cache_of,
+    set_class_heads,
+)
+from cytoloop.training.prepare.dataset import DatasetFacts, read_checked_dataset
 
 
 def composed(*words: str) -> Any:
@@ -76,3 +84,29 @@ def test_truth_of_objects_is_refused_for_classes(images_2d: Path) -> None:
     with pytest.raises(ManifestError, match="look like ids of objects"):
         check_truth(cfg, read_dataset(images_2d))
     check_truth(composed(), {})  # foreground is learned of anything
+
+
+@pytest.mark.parametrize("model", ["unet", "instance"])
+def test_labels_without_background_are_refused_for_foreground_alone(
+    model: str, images_2d: Path
+) -> None:
+    for split, numbers in (("train", (0, 1)), ("valid", (2,))):
+        rows = [{"id": f"i{n}", "raw": f"raw/img_{n}.tif", "seg1": f"seg/img_{n}.tif"}
+                for n in numbers]  # fmt: skip
+        write_manifest(images_2d / f"{split}.csv", rows)
+    cfg = composed(f"model={model}")
+    facts = read_checked_dataset(images_2d)[1]
+    assert facts.least_foreground < 0.9
+    check_background(cfg, facts)
+    for number in (0, 1):
+        path = images_2d / "seg" / f"img_{number}.tif"
+        tifffile.imwrite(
+            path, np.kron(np.arange(1, 57).reshape(8, 7), np.ones((6, 8))).astype("u2")
+        )
+    facts = read_checked_dataset(images_2d)[1]
+    if model == "instance":
+        check_background(cfg, facts)
+    else:
+        with pytest.raises(ManifestError, match="cover every training image(.|\n)*model=instance"):
+            check_background(cfg, facts)
+    check_background(cfg, DatasetFacts(("c",), {}, None))

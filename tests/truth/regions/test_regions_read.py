@@ -65,3 +65,17 @@ def test_a_file_too_large_for_outlines_is_refused(
     np.save(tmp_path / "p.npy", SQUARES)
     with pytest.raises(ImageError, match="too large for outlines"):
         read_region(tmp_path / "p.npy", SHAPE)
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (3, 8, 8)])
+def test_outlines_of_which_none_lies_in_the_image_are_refused(
+    shape: tuple[int, ...], tmp_path: Path
+) -> None:
+    path = tmp_path / "r.json"
+    path.write_text("[[[20, 20], [20, 30], [30, 30]], [[-9, -9], [-9, -5], [-5, -5]]]")
+    with pytest.raises(ImageError, match="none of its 2 outlines covers a pixel of the image, 8 x"):
+        read_region(path, shape)
+    path.write_text("[[[20, 20], [20, 30], [30, 30]], [[1, 1], [1, 5], [5, 5]]]")
+    assert read_region(path, shape).any()
+    path.write_text("[]")
+    assert not read_region(path, shape).any()

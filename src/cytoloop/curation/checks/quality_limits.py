@@ -61,6 +61,14 @@ DEFAULT_LIMITS = {
     "split_labels": Limit("labels in several pieces", max=0),
     "tiny_pieces": Limit("tiny pieces", max=0, weight=0.5),
     "misalignment": Limit("image and segmentation fit better when shifted", max=0.01, weight=2.0),
+    "unlabelled": Limit(
+        "objects as bright as labelled ones have no label: label them, or exclude what nobody "
+        "annotated with ignore_label= or exclude_rules=outside_labels(20)",
+        max=0.5,
+        weight=2.0,
+    ),
+    "inverted": Limit("the mask covers the border: invert it if 0 marks the objects", max=0),
+    "ignore_value": Limit("largest value of the file type: set ignore_label= to exclude it", max=0),
     "similarity": Limit("near-duplicate of another image", max=0.95),
     "disagreement": Limit("the prediction differs from the segmentation", max=0.5),
     "uncertainty": Limit("the model is uncertain", max=0.5),

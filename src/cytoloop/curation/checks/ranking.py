@@ -11,7 +11,7 @@ from cytoloop.curation.checks.result import CheckResult
 from cytoloop.manifest import Row
 
 QUALITY_COLUMNS = (
-    *("rank", "id", "priority", "status", "split", "flags", "problems", "nearest"),
+    *("rank", "id", "priority", "status", "split", "flags", "problems", "to_do", "nearest"),
     *DEFAULT_LIMITS,
     *("pieces", "object_voxels", "low", "median", "high", "shift_z", "shift_y", "shift_x"),
 )
@@ -98,6 +98,7 @@ def quality_table(
                 "split": row["split"],
                 "flags": row["flags"],
                 "problems": "; ".join(ranked.problems),
+                "to_do": "; ".join(ranked.flags),
                 "nearest": ranked.nearest,
             }
         )

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cytoloop.curation.checks.annotation_metrics import annotation_metrics
 from cytoloop.curation.checks.parts import bounding_box
 from cytoloop.curation.checks.quality_metrics import (
     fingerprint,
@@ -111,7 +112,7 @@ class _RowCheck(RowReader):
         """Return the number of objects, and their fraction of the voxels that are not excluded."""
         column, partner = ("seg2", "seg1") if self.row["base_image"] == "seg2" else ("seg1", "seg2")
         target, other = labels[column], labels[partner]
-        masks = self._draw_masks(target, shape)
+        masks = self._draw_masks(target, shape, (column, partner))
         voxels = int(np.prod(shape))
         if masks.exclude is not None:
             voxels -= int(np.count_nonzero(masks.exclude))
@@ -139,19 +140,31 @@ class _RowCheck(RowReader):
             return _count_objects(target), foreground
         return self._measure(target, column, masks.exclude), foreground
 
-    def _draw_masks(self, labels: np.ndarray | None, shape: tuple[int, ...]) -> Masks:
+    def _draw_masks(
+        self, labels: np.ndarray | None, shape: tuple[int, ...], columns: tuple[str, str]
+    ) -> Masks:
         regions, masks = self.regions, Masks()
         if any(problem.column in _REGION_COLUMNS for problem in self.problems):
             return masks  # a region file is missing, which is already a problem
         column = "exclude_mask" if regions.exclude else "merge_mask"
         with self.errors_as_problems(column, " and ".join(Path(f).name for f in regions.files)):
             masks = draw_masks(regions, self.raw, labels, shape, self.spacing_um)
+            masks = masks.excluding(self._unlabelled_voxels(columns, masks.merge))
             if masks.overlap:
                 text = f"{masks.overlap} voxels are in both a merging and an excluding region"
                 self.add_problem("merge_mask", f"{text}; draw the regions apart")
             elif self.options is not None:
                 self.masks = save_masks(regions, masks, self.row.id, self.options.mask_folder)
         return masks
+
+    def _unlabelled_voxels(
+        self, columns: tuple[str, str], merge: np.ndarray | None
+    ) -> np.ndarray | None:
+        """Return the voxels of the target with an ignore value; None without any."""
+        base, other = (self.unlabelled.get(column) for column in columns)
+        if merge is None or (base is None and other is None):
+            return base
+        return np.where(merge, False if other is None else other, False if base is None else base)
 
     def _measure(self, target: np.ndarray, column: str, exclude: np.ndarray | None) -> int:
         """Compute the quality metrics; return the number of objects."""
@@ -169,6 +182,7 @@ class _RowCheck(RowReader):
         raw_is_bad = any(problem.column == "raw" for problem in self.problems)
         if self.raw is not None and not raw_is_bad and self.raw.shape[1:] == target.shape:
             self.metrics |= image_metrics(self.raw) | pair_metrics(self.raw, target)
+            self.metrics |= annotation_metrics(self.raw, target, exclude)
             # parts of one image are compared by what they show
             box = (slice(None),) if exclude is None else (slice(None), *bounding_box(~exclude))
             self.fingerprint = fingerprint(self.raw[box])

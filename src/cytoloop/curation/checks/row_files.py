@@ -16,14 +16,15 @@ from cytoloop.curation.checks.result import FILE_NOT_FOUND, Problem, spacings_di
 from cytoloop.curation.region_masks import Regions
 from cytoloop.errors import CytoloopError, ManifestError
 from cytoloop.io.digest import file_hash
-from cytoloop.io.labels import read_labels
+from cytoloop.io.labels import as_labels
 from cytoloop.io.multi_file import image_exists
 from cytoloop.io.names import path_in_url
-from cytoloop.io.read import Header, read_header, read_image
+from cytoloop.io.read import Header, read_header, read_image, read_plane_or_stack
 from cytoloop.io.remote import local_path
 from cytoloop.io.voxel_size import Spacing
 from cytoloop.manifest import FILE_COLUMNS, Row, part_of, stated_axes
 from cytoloop.redact import redact_url
+from cytoloop.truth.plausible_labels import why_not_labels
 from cytoloop.truth.regions import MERGE_RULES, is_rule
 
 
@@ -53,6 +54,8 @@ class RowReader:
         self.row_spacing_um: Spacing | None = None
         self.header: Header | None = None
         self.shape: tuple[int, ...] = ()
+        self.ignore: tuple[int, ...] = ()
+        self.unlabelled: dict[str, np.ndarray] = {}
 
     @property
     def spacing_um(self) -> Spacing | None:
@@ -111,6 +114,10 @@ class RowReader:
             self.row_spacing_um = row.spacing_um
         except ManifestError as error:
             self.add_problem("spacing_um", f"{error.problems[0]}. {error.repair}")
+        try:
+            self.ignore = row.ignore_labels
+        except ManifestError as error:
+            self.add_problem("ignore_label", f"{error.problems[0]}. {error.repair}")
         for column in ("time", "time_seg1", "time_seg2"):
             if row[column] and not row[column].isdigit():
                 text = f"{row[column]!r} is not a time point; expected 0, 1, 2 ..."
@@ -213,7 +220,14 @@ class RowReader:
                 self.add_problem(column, text)
             if len(self.problems) > before:
                 return None
-            labels = read_labels(path, channel, part.scene, part.time, part.axes)
+            values = read_plane_or_stack(path, channel, part.scene, part.time, part.axes)
+            labels = as_labels(path, values, self.ignore)
+            if self.ignore:
+                self.unlabelled[column] = np.isin(values, self.ignore)
+            has_problem = any(problem.column == column for problem in self.problems)
+            if not has_problem and (reason := why_not_labels(labels)):
+                text = f"{path.name}: {reason}; expected labels (one number an object) or a mask"
+                self.add_problem(column, f"{text}. Threshold it, and save it without compression")
             if self.shape and labels.shape != self.shape:
                 self.add_problem(column, f"shape {labels.shape} but raw is {self.shape}")
             elif self.shape:

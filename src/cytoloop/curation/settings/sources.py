@@ -11,6 +11,7 @@ from cytoloop.curation.settings.validation import (
     SettingProblem,
     checked_by,
     file_key,
+    label_values,
     pattern,
     spacing,
     time_point,
@@ -107,6 +108,8 @@ class ImageSettings:
 
     Attributes
     ----------
+    ignore_label : int, sequence of int or None
+        Values of the segmentations that mark voxels nobody labelled; they are excluded.
     spacing_um : sequence of float or None
         Voxel size (Z, Y, X), or (Y, X), in um. None: as the file says.
     channel, channel_seg1, channel_seg2 : str, int or None
@@ -121,6 +124,9 @@ class ImageSettings:
         segmentation without stated axes, those of raw.
     """
 
+    ignore_label: int | str | Sequence[int] | None = field(
+        default=None, metadata=checked_by(label_values)
+    )
     spacing_um: Sequence[float] | None = field(default=None, metadata=checked_by(spacing))
     channel: str | int | None = None
     channel_seg1: str | int | None = None

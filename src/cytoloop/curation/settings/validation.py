@@ -5,6 +5,7 @@ A field names its check in its metadata: ``field(metadata=checked_by(true_or_fal
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any, NamedTuple
@@ -108,6 +109,13 @@ def spacing(key: str, value: Any) -> list[SettingProblem]:
     if is_good:
         return []
     return [unexpected(key, value, "sizes in um, all above 0", "Give spacing_um=[z,y,x].")]
+
+
+def label_values(key: str, value: Any) -> list[SettingProblem]:
+    """Check label numbers: None, one number, or several."""
+    values = value if isinstance(value, (list, tuple)) else [] if value is None else [value]
+    good = all(re.fullmatch(r"-?\d+", str(one)) for one in values)
+    return [] if good else [unexpected(key, value, "a label, for example 255 or -1")]
 
 
 def file_key(key: str, value: Any) -> list[SettingProblem]:

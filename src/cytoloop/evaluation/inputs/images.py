@@ -10,12 +10,13 @@ import fastremap
 import numpy as np
 
 from cytoloop.errors import ImageError, ManifestError
-from cytoloop.evaluation.inputs.probability_maps import read_probability, why_not_labels
+from cytoloop.evaluation.inputs.probability_maps import read_probability
 from cytoloop.io.labels import as_labels, read_labels
 from cytoloop.io.notes import note
 from cytoloop.io.read import read_header, read_plane_or_stack
 from cytoloop.io.voxel_size import Spacing
 from cytoloop.manifest import Part, Row, format_spacing, part_of, stated_axes
+from cytoloop.truth.plausible_labels import why_not_labels
 from cytoloop.truth.targets import read_segmentation, read_target
 from cytoloop.urls import is_remote
 
@@ -69,18 +70,18 @@ def read_prediction(row: Row) -> tuple[np.ndarray, bool]:
     if column == "probability":
         data, maximum = read_probability(path, part_of(row, column, path))
         return label_mask(data > _threshold(row) * maximum), True
-    part = part_of(row, str(column), path)
+    part, ignore = part_of(row, str(column), path), row.ignore_labels
     if column == UNKNOWN_COLUMN:
-        labels = _read_unknown(path, part)
+        labels = _read_unknown(path, part, ignore)
     else:
-        labels = read_labels(path, None, part.scene, part.time, part.axes)
+        labels = read_labels(path, None, part.scene, part.time, part.axes, ignore)
     from_mask = column == "mask" or (
         column == UNKNOWN_COLUMN and bool(labels.any()) and is_mask(labels)
     )
     return (label_mask(labels) if from_mask else labels), from_mask
 
 
-def _read_unknown(path: Path, part: Part) -> np.ndarray:
+def _read_unknown(path: Path, part: Part, ignore: Sequence[int]) -> np.ndarray:
     """Return the labels (or the mask) in a file of unknown content."""
     if read_header(path, part.scene, part.axes).channels == ("probability",):
         raise ImageError(str(path), "is a probability map, expected labels", _REPAIR)
@@ -91,7 +92,7 @@ def _read_unknown(path: Path, part: Part) -> np.ndarray:
             f"{reason}: a probability map or a photograph, expected labels (one number an object)",
             _REPAIR,
         )
-    return as_labels(path, data)
+    return as_labels(path, data, ignore)
 
 
 def _threshold(row: Row) -> float:
@@ -123,6 +124,12 @@ def read_truth(row: Row) -> tuple[np.ndarray, np.ndarray, bool]:
         See `cytoloop.truth.targets.read_target`.
     """
     truth, valid = read_target(row)
+    if reason := why_not_labels(truth):
+        raise ImageError(
+            row.id,
+            f"its truth {reason}; expected labels (one number an object) or a mask",
+            "Threshold it, and save it without compression.",
+        )
     from_mask = is_mask(np.where(valid, truth, 0))
     if row["merge_mask"] and not from_mask:
         # two merged masks get different numbers, and then look like labels

@@ -10,10 +10,14 @@ from omegaconf import DictConfig, OmegaConf
 from cytoloop.data.class_values import check_class_values, warn_if_classes
 from cytoloop.data.image_cache import ImageCache
 from cytoloop.data.replay import replay_rows
-from cytoloop.errors import ConfigError
+from cytoloop.errors import ConfigError, ManifestError
 from cytoloop.manifest import Manifest
 from cytoloop.training.prepare.config import value_of, with_values
+from cytoloop.training.prepare.dataset import DatasetFacts
 from cytoloop.truth.classes import class_heads, class_names, parse_class_names
+
+_COVERED = 0.999
+"""Fraction of foreground from which an image has no background to learn."""
 
 
 def set_class_heads(cfg: DictConfig) -> DictConfig:
@@ -98,6 +102,26 @@ def check_truth(cfg: DictConfig, dataset: Mapping[str, Manifest]) -> None:
         check_class_values(str(cfg.data.path), images[: len(rows)], images[len(rows) :], names)
     else:
         warn_if_classes(images[: len(rows)])
+
+
+def check_background(cfg: DictConfig, facts: DatasetFacts) -> None:
+    """Refuse labels without background for a model that learns foreground only.
+
+    Raises
+    ------
+    ManifestError
+        Every training image is covered by its labels.
+    """
+    heads = value_of(cfg, "data.heads") or ()
+    if list(heads) != ["foreground"] or facts.least_foreground < _COVERED:
+        return
+    raise ManifestError(
+        str(cfg.data.path),
+        f"the labels cover every training image ({facts.least_foreground:.1%} or more), so that a "
+        "model of the foreground has nothing to tell apart",
+        "Learn objects, with model=instance. If 0 is missing by mistake, correct the labels; if "
+        "the mask is inverted, invert it.",
+    )
 
 
 def _names_of(cfg: DictConfig) -> tuple[str, ...]:

@@ -27,11 +27,14 @@ class DatasetFacts:
         Split and row id to ([Z,] Y, X).
     spacing_um : tuple of float or None
         (Z, Y, X): the medians of the sizes that the images state.
+    least_foreground : float
+        Smallest fraction of foreground among the training images, outside excluded regions.
     """
 
     channels: tuple[str, ...]
     shapes: Mapping[str, tuple[int, ...]]
     spacing_um: Spacing | None
+    least_foreground: float = 0.0
 
     @property
     def spatial_dims(self) -> int:
@@ -85,6 +88,7 @@ def read_checked_dataset(
         channels=_channel_names(dataset["train"].rows[0]),
         shapes={f"{split}: {one.id}": one.shape for split, one in used if one.shape},
         spacing_um=_median([one.spacing_um for _, one in used if one.spacing_um]),
+        least_foreground=min(one.foreground for one in checked["train"]),
     )
     return dataset, facts
 

@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 
 from cytoloop.manifest import Manifest
 from cytoloop.training.prepare.bounds import check_bounds
-from cytoloop.training.prepare.classes import check_truth, set_class_heads
+from cytoloop.training.prepare.classes import check_background, check_truth, set_class_heads
 from cytoloop.training.prepare.complete import complete
 from cytoloop.training.prepare.dataset import DatasetFacts, read_checked_dataset
 from cytoloop.training.prepare.dry_run import build_every_part
@@ -97,6 +97,7 @@ def data_set(known: Prepared) -> Prepared:
 
 def truth(known: Prepared) -> Prepared:
     """Refuse truth images that do not hold what the model's heads learn."""
+    check_background(known.cfg, known.known_facts)
     check_truth(known.cfg, known.dataset)
     return known
 

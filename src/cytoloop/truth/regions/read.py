@@ -73,8 +73,8 @@ def read_region(path: str | Path, shape: tuple[int, ...], part: Part | None = No
     Raises
     ------
     ImageError
-        A file that cannot be read, a mask of another shape, or outlines in planes that the image
-        does not have.
+        A file that cannot be read, a mask of another shape, outlines in planes that the image does
+        not have, or outlines of which none lies in the image.
     """
     if is_outline(path):
         polygons = read_polygons(path)
@@ -87,7 +87,15 @@ def read_region(path: str | Path, shape: tuple[int, ...], part: Part | None = No
                 f"{planes} plane(s)",
                 "Draw the region on this image, or without a plane.",
             )
-        return polygons_to_mask(polygons, shape)
+        mask = polygons_to_mask(polygons, shape)
+        if polygons and not mask.any():
+            raise ImageError(
+                str(path),
+                f"none of its {len(polygons)} outlines covers a pixel of the image, "
+                f"{shape[-2]} x {shape[-1]}",
+                "Draw the region on this image, in pixels.",
+            )
+        return mask
     part = part or Part()
     mask = read_plane_or_stack(path, None, part.scene, part.time, part.axes) > 0
     if mask.shape not in (shape, shape[-2:]):

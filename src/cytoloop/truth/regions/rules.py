@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 import re
+from typing import Any
 
 import numpy as np
 
@@ -146,7 +147,8 @@ def _outside_box(text: str, shape: tuple[int, ...]) -> np.ndarray:
             f"region {text!r}", f"has 3 ranges, but the image is {len(shape)}D", "Give two ranges."
         )
     outside = np.ones(shape, bool)
-    outside[(..., *box)] = False
+    inside: Any = (Ellipsis, *box)
+    outside[inside] = False
     return outside
 
 
