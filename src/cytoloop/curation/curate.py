@@ -17,6 +17,7 @@ from cytoloop.curation.checks.predictions import measure_predictions
 from cytoloop.curation.checks.ranking import rank_rows
 from cytoloop.curation.checks.result import CheckResult
 from cytoloop.curation.checks.row import CheckOptions
+from cytoloop.curation.checks.voxel_sizes import warn_of_different_sizes
 from cytoloop.curation.cut_images import cut_images
 from cytoloop.curation.decisions.apply import (
     apply_decisions,
@@ -100,6 +101,7 @@ def curate(
             fill_from_check(row, results[row.id], sources.regions[row.id], regions[row.id])
         reject_problems(checked, results, settings)
         warn_about_spacing(results, settings.spacing_um)
+        warn_of_different_sizes(list(results.values()), str(settings.output))
         if settings.predictions:
             results = measure_predictions(checked, results, settings.predictions, progress)
         flags = apply_limits(checked, results, settings)

@@ -14,11 +14,19 @@ import numpy as np
 
 from cytoloop.data.cached_image import METADATA, size_in_bytes, write_cached_image
 from cytoloop.data.patch_centres import object_points, valid_points
+from cytoloop.data.resample_row import resample_row
 from cytoloop.errors import CytoloopError, ImageError, OutputError
 from cytoloop.io.digest import file_hash
 from cytoloop.io.multi_file import image_exists
 from cytoloop.io.read import read_header
-from cytoloop.manifest import FILE_COLUMNS, SELECTION_COLUMNS, Row, stated_axes
+from cytoloop.io.voxel_size import Spacing
+from cytoloop.manifest import (
+    FILE_COLUMNS,
+    SELECTION_COLUMNS,
+    Row,
+    format_spacing,
+    stated_axes,
+)
 from cytoloop.truth.targets import read_raw, read_target, row_file
 
 TEMPORARY_PREFIX = ".building-"
@@ -68,7 +76,7 @@ def read_row(
     return raw.data, labels, valid, row.spacing_um or raw.spacing_um
 
 
-def cache_key(row: Row, classes: bool = False) -> str:
+def cache_key(row: Row, classes: bool = False, spacing_um: Spacing | None = None) -> str:
     """Return the folder name of a row's cached image: a hash of all that its voxels depend on.
 
     Raises
@@ -80,6 +88,8 @@ def cache_key(row: Row, classes: bool = False) -> str:
     content["format"] = str(_FORMAT)
     if classes:
         content["classes"] = "true"
+    if spacing_um is not None:
+        content["resampled_um"] = format_spacing(spacing_um)
     for column in FILE_COLUMNS:
         path = row.file(column)
         if path is not None:
@@ -89,18 +99,22 @@ def cache_key(row: Row, classes: bool = False) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
 
 
-def build_or_error(job: tuple[Path, Row], cache: Path, classes: bool) -> int | CytoloopError:
+def build_or_error(
+    job: tuple[Path, Row], cache: Path, classes: bool, spacing_um: Spacing | None = None
+) -> int | CytoloopError:
     """Return the bytes that were written, or the error, so that other images are still built.
 
     See `build` for the parameters.
     """
     try:
-        return build(job, cache, classes)
+        return build(job, cache, classes, spacing_um)
     except CytoloopError as error:
         return error
 
 
-def build(job: tuple[Path, Row], cache: Path, classes: bool) -> int:
+def build(
+    job: tuple[Path, Row], cache: Path, classes: bool, spacing_um: Spacing | None = None
+) -> int:
     """Write a cached image into a temporary folder and rename it, so that readers see all or none.
 
     Parameters
@@ -111,6 +125,8 @@ def build(job: tuple[Path, Row], cache: Path, classes: bool) -> int:
         Folder of the cache, for temporary folders.
     classes : bool
         The labels are classes, see `read_target`.
+    spacing_um : tuple of float, optional
+        Voxel size (Z, Y, X) that the image is resampled to.
 
     Returns
     -------
@@ -125,7 +141,10 @@ def build(job: tuple[Path, Row], cache: Path, classes: bool) -> int:
         The disk is full.
     """
     folder, row = job
-    image, labels, valid, spacing = read_row(row, classes)
+    arrays = read_row(row, classes)
+    if spacing_um is not None:
+        arrays = resample_row(arrays, spacing_um)
+    image, labels, valid, spacing = arrays
     points, starts = object_points(labels, valid, classes)
     random_points = valid_points(valid)
     arrays = {

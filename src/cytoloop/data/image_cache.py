@@ -27,6 +27,7 @@ from cytoloop.data.cache_builder import (
 )
 from cytoloop.data.cached_image import METADATA, CachedImage, open_cached_image, size_in_bytes
 from cytoloop.errors import CytoloopError, ManifestError, OutputError
+from cytoloop.io.voxel_size import Spacing
 from cytoloop.manifest import Row
 from cytoloop.terminal import progress_bar
 from cytoloop.workers.local import has_large_files, run_parallel
@@ -51,6 +52,8 @@ class ImageCache:
         Images that are read in parallel; 0 for the number of CPU cores.
     classes : bool
         The labels are classes.
+    spacing_um : tuple of float, optional
+        Voxel size (Z, Y, X) that all images are resampled to.
     """
 
     def __init__(
@@ -59,11 +62,13 @@ class ImageCache:
         limit_gib: float | None = None,
         workers: int = 0,
         classes: bool = False,
+        spacing_um: Spacing | None = None,
     ) -> None:
         self.folder = Path(folder)
         self.limit_gib = limit_gib
         self.workers = workers
         self.classes = classes
+        self.spacing_um = spacing_um
 
     def entries(self, rows: Sequence[Row], progress: bool = False) -> list[CachedImage]:
         """Return the cached images of manifest rows; build those that are missing.
@@ -81,7 +86,7 @@ class ImageCache:
         OutputError
             The disk or the size limit of the cache is too small.
         """
-        folders = [self.folder / cache_key(row, self.classes) for row in rows]
+        folders = [self.folder / cache_key(row, self.classes, self.spacing_um) for row in rows]
         new = {f: r for f, r in zip(folders, rows, strict=True) if not (f / METADATA).is_file()}
         if new:
             self._make_room(list(new.values()), set(folders))
@@ -92,7 +97,7 @@ class ImageCache:
                 os.utime(folder / METADATA)  # mark as recently used
                 images.append(open_cached_image(folder, row.id))
             except FileNotFoundError:  # another run has just removed it to make room
-                build((folder, row), self.folder, self.classes)
+                build((folder, row), self.folder, self.classes, self.spacing_um)
                 images.append(open_cached_image(folder, row.id))
         if new:
             self._prune(set(folders))
@@ -104,7 +109,9 @@ class ImageCache:
         problems: list[CytoloopError] = []
         size = 0
         large = has_large_files([row.file("raw") for _, row in jobs])
-        build_one = partial(build_or_error, cache=self.folder, classes=self.classes)
+        build_one = partial(
+            build_or_error, cache=self.folder, classes=self.classes, spacing_um=self.spacing_um
+        )
         with progress_bar("reading images", len(jobs), progress) as advance:
             for _, result in run_parallel(build_one, jobs, self.workers, large):
                 if isinstance(result, OutputError):

@@ -19,7 +19,7 @@ from cytoloop.data.image_cache import ImageCache
 from cytoloop.data.patch_loader import PatchLoader, default_workers
 from cytoloop.data.patch_schedule import PatchSchedule
 from cytoloop.data.replay import replay_rows
-from cytoloop.data.settings import SamplingSettings, check_settings
+from cytoloop.data.settings import SamplingSettings, check_settings, full_spacing
 from cytoloop.data.target_maps import TARGET_MAPS
 from cytoloop.errors import ConfigError, ManifestError
 from cytoloop.intensity.normalization import check_rule
@@ -64,6 +64,8 @@ class ManifestDataModule(LightningDataModule):
         that data set.
     replay_path : str or Path, optional
         Earlier data set, see `cytoloop.data.replay`.
+    resample : sequence of float, optional
+        Voxel size ([Z,] Y, X) in um that all images are resampled to. None: as they are.
 
     Raises
     ------
@@ -91,6 +93,7 @@ class ManifestDataModule(LightningDataModule):
         heads: Sequence[str] = ("foreground",),
         replay_fraction: float = 0.0,
         replay_path: str | Path | None = None,
+        resample: Sequence[float] | None = None,
     ) -> None:
         super().__init__()
         sampling: dict[str, Any] = {
@@ -102,7 +105,7 @@ class ManifestDataModule(LightningDataModule):
             "replay_fraction": replay_fraction,
         }
         loading = {"num_workers": num_workers, "cache_limit_gib": cache_limit_gib}
-        check_settings(sampling | loading | {"replay_path": replay_path})
+        check_settings(sampling | loading | {"replay_path": replay_path, "resample": resample})
         check_rule(normalization)
         classes = _check_heads(heads)
         monai.data.set_track_meta(False)  # plain tensors: faster, and without file names
@@ -110,7 +113,12 @@ class ManifestDataModule(LightningDataModule):
         self.fold = fold
         self.sampling = SamplingSettings(**sampling | {"patch_size": list(patch_size)}, seed=seed)
         self.num_workers = num_workers
-        self.cache = ImageCache(cache_dir, cache_limit_gib, classes=bool(classes))
+        self.cache = ImageCache(
+            cache_dir,
+            cache_limit_gib,
+            classes=bool(classes),
+            spacing_um=None if resample is None else full_spacing(resample),
+        )
         self.normalization = dict(normalization)
         self.augmentation = augmentation
         self.preparation = preparation

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from cytoloop.bounds import AUTO, Bounds, raise_faults
+from cytoloop.io.voxel_size import Spacing
+
+MEDIAN = "median"
+"""Value of ``data.resample``: the median voxel size of the images."""
 
 DATA_BOUNDS = (
     Bounds("data.batch_size", 1, 256, also=(AUTO,)),
@@ -91,6 +96,7 @@ def setting_faults(settings: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             yield bounds.key, fault
     if "patch_size" in settings:
         yield from (("data.patch_size", fault) for fault in patch_faults(settings["patch_size"]))
+    yield from (("data.resample", f) for f in _resample_faults(settings.get("resample")))
     limit = settings.get("cache_limit_gib")
     if limit is not None and not (_is_number(limit) and limit > 0):
         yield "data.cache_limit_gib", f"is {limit}, expected a number above 0, or null"
@@ -103,6 +109,20 @@ def setting_faults(settings: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             f"is {fraction} and data.replay_path is {path}; set both: data.replay_fraction=0.3 "
             "data.replay_path=EARLIER_DATASET/",
         )
+
+
+def _resample_faults(wanted: Any) -> Iterator[str]:
+    if wanted is None or wanted == MEDIAN:
+        return
+    is_size = _is_sequence(wanted) and len(wanted) in (2, 3)
+    if not is_size or not all(_is_number(one) and 0 < one < math.inf for one in wanted):
+        yield f"is {wanted}, expected {MEDIAN}, or a voxel size in um: [z,y,x] or [y,x]"
+
+
+def full_spacing(sizes: Sequence[float]) -> Spacing:
+    """Return a voxel size ([Z,] Y, X) as (Z, Y, X); the thickness of a plane is 1 um."""
+    z, y, x = (1.0,) * (3 - len(sizes)) + tuple(float(size) for size in sizes)
+    return (z, y, x)
 
 
 def patch_faults(patch: Any) -> Iterator[str]:

@@ -76,11 +76,15 @@ def images_in_blocks(
 ) -> set[int]:
     """Return the numbers of the images that are predicted block by block, the large ones.
 
-    A model that zooms its images predicts each as one task: blocks are of the image itself, not of
-    the zoomed one.
+    A model that zooms or resamples its images predicts each as one task: blocks are of the image
+    itself, not of the zoomed one.
     """
     large = {task.number for task in tasks if _is_cut_into_blocks(task, settings)}
-    return set() if large and model.load(settings.windows).image.get("zoom") else large
+    if not large:
+        return large
+    image = model.load(settings.windows).image
+    resamples = image.get("resample") and settings.reading.resample == "auto"
+    return set() if image.get("zoom") or resamples else large
 
 
 def _is_cut_into_blocks(task: ImageTask, settings: PredictionSettings) -> bool:
@@ -91,7 +95,7 @@ def _is_cut_into_blocks(task: ImageTask, settings: PredictionSettings) -> bool:
         )
     except (ImageError, ManifestError):
         return False  # the image fails when it is predicted, with the reason
-    return is_large(header.spatial) and not settings.reading.resample
+    return is_large(header.spatial) and settings.reading.resample is not True
 
 
 def _predict_in_blocks(

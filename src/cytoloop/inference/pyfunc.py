@@ -34,7 +34,7 @@ PARAMETERS: Mapping[str, tuple[str, Any]] = {
     "spacing_z_um": ("double", None),
     "spacing_y_um": ("double", None),
     "spacing_x_um": ("double", None),
-    "resample": ("boolean", False),
+    "resample": ("boolean", None),
     "tta": ("string", "none"),
     "accelerator": ("string", "auto"),
 }
@@ -58,6 +58,8 @@ class ServedModel:
         Of the input array: ``YX``, ``ZYX``, ``CYX`` or ``CZYX``.
     example : ndarray of float32
         An input array: seeded noise.
+    example_parameters : mapping
+        Parameters that the example needs: it has no voxel size, so it is not resampled.
     expected : ndarray of float32
         Probability of the example.
     parameters : mapping
@@ -70,6 +72,7 @@ class ServedModel:
     sha256: str
     axes: str
     example: np.ndarray
+    example_parameters: Mapping[str, Any]
     expected: np.ndarray
     parameters: Mapping[str, tuple[str, Any]]
     facts: dict[str, str]
@@ -92,6 +95,7 @@ def served_model(path: str | Path) -> ServedModel:
     shape = ([int(image["channels"])] if axes[0] == "C" else []) + sides
     example = np.random.default_rng(0).normal(500, 100, shape).round().astype(np.float32)
     spacing = image.get("spacing_um")
+    given = {"resample": False} if image.get("resample") else {}
     facts = {
         "architecture": describe(checkpoint.backbone),
         "axes": axes,
@@ -106,7 +110,8 @@ def served_model(path: str | Path) -> ServedModel:
         sha256=file_hash(checkpoint.path),
         axes=axes,
         example=example,
-        expected=PyFunc(checkpoint.path).predict(example, {"output": "probability"}),
+        example_parameters=given,
+        expected=PyFunc(checkpoint.path).predict(example, {"output": "probability", **given}),
         parameters=_parameters(checkpoint),
         facts={name: text for name, text in facts.items() if text},
     )
@@ -169,6 +174,8 @@ class PyFunc:
         output = given.pop("output")
         if given["threshold"] is None:
             given["threshold"] = "tuned"
+        if given["resample"] is None:
+            given["resample"] = "auto"
         found = predict_array(
             image,
             [self.path],

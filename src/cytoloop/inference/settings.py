@@ -44,17 +44,18 @@ class ReadingSettings:
     pyramid_level : int or ``auto``
         0 is full resolution. ``auto``: 0; with `resample` the coarsest level whose pixels are at
         most 10 % larger than those of the training images.
-    resample : bool
+    resample : bool or ``auto``
         Predict at the voxel size of the training images; results are at that of the image.
+        ``auto``: as in training, see `Predictor.resamples`.
     """
 
     channel: Any = None
     spacing_um: Spacing | None = None
     pyramid_level: int | str = "auto"
-    resample: bool = False
+    resample: bool | str = "auto"
 
     def __post_init__(self) -> None:
-        problems = _bool_problems("resample", self.resample)
+        problems = [] if self.resample == "auto" else _bool_problems("resample", self.resample)
         level, spacing = self.pyramid_level, self.spacing_um
         if level != "auto" and not _is_whole(level, 0):
             problems.append(f"pyramid_level={level}: expected auto, or a whole number from 0")

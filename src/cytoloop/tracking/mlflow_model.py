@@ -45,6 +45,10 @@ class ServedModel(Protocol):
         """An input array."""
 
     @property
+    def example_parameters(self) -> Mapping[str, Any]:
+        """Parameters that the example needs."""
+
+    @property
     def expected(self) -> np.ndarray:
         """The probability of the example."""
 
@@ -94,7 +98,7 @@ def write_mlflow_model(model: ServedModel, folder: Path, files: Mapping[str, str
             loader_module=_LOADER,
             data_path=str(data),
             signature=_signature(model),
-            input_example=model.example,
+            input_example=_input_example(model),
             pip_requirements=[f"cytoloop=={__version__}"],
             metadata={"sha256": model.sha256, **model.facts},
         )
@@ -104,7 +108,8 @@ def write_mlflow_model(model: ServedModel, folder: Path, files: Mapping[str, str
     finally:
         shutil.rmtree(data.parent, ignore_errors=True)
     loaded = mlflow.pyfunc.load_model(str(folder))
-    found = np.asarray(loaded.predict(model.example, params={"output": "probability"}))
+    parameters = {"output": "probability", **model.example_parameters}
+    found = np.asarray(loaded.predict(model.example, params=parameters))
     difference = float(np.abs(found - model.expected).max())
     if difference > 0:
         raise ModelError(
@@ -118,6 +123,12 @@ def write_mlflow_model(model: ServedModel, folder: Path, files: Mapping[str, str
 def to_json(values: Mapping[str, Any]) -> str:
     """Return plain values as indented JSON."""
     return json.dumps(values, indent=2) + "\n"
+
+
+def _input_example(model: ServedModel) -> Any:
+    """Return the example as MLflow takes it: with its parameters, where it needs some."""
+    given = dict(model.example_parameters)
+    return (model.example, given) if given else model.example
 
 
 def _signature(model: ServedModel) -> ModelSignature:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import cc3d
 import fastremap
 import numpy as np
-from scipy import ndimage
 
 _MAX_SIDE = 1024
 """Longest side, in pixels, of the plane in which bright objects are looked for."""
@@ -62,6 +61,8 @@ def annotation_metrics(
 
 def _looks_inverted(labels: np.ndarray) -> bool:
     """Return whether a mask covers the border and encloses separate pieces of background."""
+    from scipy import ndimage
+
     inside = labels > 0
     if int(np.count_nonzero(fastremap.unique(labels))) != 1 or inside.mean() <= 0.5:
         return False
@@ -86,6 +87,8 @@ def _unlabelled_objects(image: np.ndarray, labels: np.ndarray, valid: np.ndarray
     An object is a connected piece that, smoothed, is beyond the middle between background and
     labelled objects, and at least half as large as the median labelled object.
     """
+    from scipy import ndimage
+
     smooth = ndimage.gaussian_filter(image, 1.0)
     inside, outside = labels > 0, (labels == 0) & valid
     if inside.sum() < 4 or outside.mean() < 0.02:

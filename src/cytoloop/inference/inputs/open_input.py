@@ -90,23 +90,25 @@ def check_fits_model(name: str, pixels: Pixels, predictor: Predictor) -> None:
 
 
 def check_spacing(
-    name: str, spacing_um: Spacing | None, predictor: Predictor, resample: bool
+    name: str, spacing_um: Spacing | None, predictor: Predictor, resample: bool | str
 ) -> None:
     """Warn if voxels are more than twice as large or small as those of the training images.
 
     Raises
     ------
     ImageError
-        `resample` needs a voxel size, and it is unknown.
+        Resampling needs a voxel size, and it is unknown.
     """
     trained = predictor.spacing_um
+    requested, resample = resample, predictor.resamples(resample)
     if trained is None or (spacing_um is not None and resample):
         return
     if spacing_um is None:
         if resample:
+            why = "resample=true" if requested is True else "the model, which resamples images,"
             raise ImageError(
                 name,
-                "its voxel size is unknown, but resample=true needs it",
+                f"its voxel size is unknown, but {why} needs it",
                 "Give spacing_um=[z,y,x].",
             )
         return
@@ -131,7 +133,7 @@ def _pyramid_level(
     if settings.pyramid_level != "auto":
         return int(settings.pyramid_level)
     wanted = predictor.spacing_um
-    if not settings.resample or wanted is None:
+    if not predictor.resamples(settings.resample) or wanted is None:
         return 0
     fine_enough = [
         level

@@ -95,6 +95,10 @@ class Predictor:
         self.radius = [max(r) for r in zip(*radii, strict=True)] or [0] * len(self.size)
         self._max_batch = sys.maxsize  # lowered when a batch does not fit into memory
 
+    def resamples(self, requested: bool | str = "auto") -> bool:
+        """Return whether images are resampled to the voxel size of training; auto: as it did."""
+        return bool(self.image.get("resample")) if requested == "auto" else bool(requested)
+
     @property
     def spacing_um(self) -> Spacing | None:
         """Voxel size (Z, Y, X) of the training images, None where it was unknown."""

@@ -136,7 +136,7 @@ def _quantize(probability: np.ndarray, dtype: np.dtype) -> np.ndarray:
     return probability.astype(dtype)
 
 
-def resample_to_training(pixels: Pixels, predictor: Predictor, resample: bool) -> Pixels:
+def resample_to_training(pixels: Pixels, predictor: Predictor, resample: bool | str) -> Pixels:
     """Return an image on the grid of the training images.
 
     A model that was trained on images zoomed by a factor (CytoDL's ``Zoomd``) gets them so. Other
@@ -146,13 +146,13 @@ def resample_to_training(pixels: Pixels, predictor: Predictor, resample: bool) -
     ----------
     pixels : Pixels
     predictor : Predictor
-    resample : bool
-        False: voxel sizes are ignored.
+    resample : bool or ``auto``
+        False: voxel sizes are ignored. ``auto``: as in training.
     """
     if zoom := predictor.image.get("zoom"):
         return ZoomedPixels(pixels, zoom)
     wanted = predictor.spacing_um
-    if not resample or pixels.spacing_um is None or wanted is None:
+    if not predictor.resamples(resample) or pixels.spacing_um is None or wanted is None:
         return pixels
     shape = resampled_shape(pixels.shape, pixels.spacing_um, wanted)
     return pixels if shape == tuple(pixels.shape) else ResampledPixels(pixels, shape)

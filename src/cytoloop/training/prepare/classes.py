@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from cytoloop.data.class_values import check_class_values, warn_if_classes
 from cytoloop.data.image_cache import ImageCache
 from cytoloop.data.replay import replay_rows
+from cytoloop.data.settings import full_spacing
 from cytoloop.errors import ConfigError, ManifestError
 from cytoloop.manifest import Manifest
 from cytoloop.training.prepare.config import value_of, with_values
@@ -72,9 +73,18 @@ def set_class_heads(cfg: DictConfig) -> DictConfig:
 
 
 def image_cache_of(cfg: DictConfig) -> ImageCache:
-    """Return the image cache of a config; it reads truth as classes if the model learns classes."""
+    """Return the image cache of a config, once the data set is read.
+
+    It reads truth as classes if the model learns classes, and resamples if the config says so.
+    """
     classes = bool(_names_of(cfg))
-    return ImageCache(cfg.data.cache_dir, cfg.data.cache_limit_gib, classes=classes)
+    wanted = value_of(cfg, "data.resample")
+    return ImageCache(
+        cfg.data.cache_dir,
+        cfg.data.cache_limit_gib,
+        classes=classes,
+        spacing_um=None if wanted is None else full_spacing(wanted),
+    )
 
 
 def check_truth(cfg: DictConfig, dataset: Mapping[str, Manifest]) -> None:

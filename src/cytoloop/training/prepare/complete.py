@@ -58,6 +58,8 @@ def _of_data(cfg: DictConfig, facts: DatasetFacts) -> Iterator[tuple[str, Any]]:
     if has_key(cfg, "model.image"):
         yield "model.image.channel_names", list(facts.channels)
         yield "model.image.spacing_um", list(facts.spacing_um) if facts.spacing_um else None
+        if value_of(cfg, "data.resample") is not None:  # prediction then resamples as training did
+            yield "model.image.resample", True
 
 
 def _of_trainer(cfg: DictConfig) -> Iterator[tuple[str, Any]]:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from cytoloop.curation import validate_dataset
+from cytoloop.curation.checks.result import CheckResult
+from cytoloop.curation.checks.voxel_sizes import median_spacing, warn_of_different_sizes
 from cytoloop.data.replay import replay_rows
+from cytoloop.data.settings import MEDIAN, full_spacing
 from cytoloop.errors import ManifestError
+from cytoloop.intensity.resample import resampled_shape
 from cytoloop.io.read import read_header
 from cytoloop.io.voxel_size import Spacing
 from cytoloop.manifest import Manifest, Row, read_dataset, stated_axes
@@ -26,7 +29,7 @@ class DatasetFacts:
     shapes : dict of str to tuple of int
         Split and row id to ([Z,] Y, X).
     spacing_um : tuple of float or None
-        (Z, Y, X): the medians of the sizes that the images state.
+        (Z, Y, X): the size that images are resampled to, else the medians of their sizes.
     least_foreground : float
         Smallest fraction of foreground among the training images, outside excluded regions.
     """
@@ -48,7 +51,10 @@ class DatasetFacts:
 
 
 def read_checked_dataset(
-    path: str | Path, fold: int | None = None, replayed: str | Path | None = None
+    path: str | Path,
+    fold: int | None = None,
+    replayed: str | Path | None = None,
+    resample: str | Sequence[float] | None = None,
 ) -> tuple[dict[str, Manifest], DatasetFacts]:
     """Read a data set and check everything that training needs of it.
 
@@ -60,6 +66,8 @@ def read_checked_dataset(
         Fold of cross-validation that validates.
     replayed : str or Path, optional
         An earlier data set, see `cytoloop.data.replay.earlier_rows`.
+    resample : str or sequence of float, optional
+        Voxel size ([Z,] Y, X) in um that training resamples to, or ``median``.
 
     Returns
     -------
@@ -70,7 +78,7 @@ def read_checked_dataset(
     Raises
     ------
     ManifestError
-        All problems of all rows.
+        All problems of all rows, and images without a voxel size if they are resampled.
     """
     dataset = read_dataset(path, fold)
     if not len(dataset["valid"]):
@@ -84,10 +92,20 @@ def read_checked_dataset(
     splits = {split: manifest for split, manifest in dataset.items() if split != "test"}
     checked = validate_dataset(splits, progress=True, replayed=earlier)
     used = [(split, one) for split, rows in checked.items() for one in rows]
+    spacing = median_spacing([one.spacing_um for _, one in used if one.spacing_um])
+    if resample is None:
+        warn_of_different_sizes([one for _, one in used], str(path))
+    else:
+        _refuse_unknown_sizes([one for _, one in used], str(path))
+        spacing = spacing if resample == MEDIAN else full_spacing([float(s) for s in resample])
     facts = DatasetFacts(
         channels=_channel_names(dataset["train"].rows[0]),
-        shapes={f"{split}: {one.id}": one.shape for split, one in used if one.shape},
-        spacing_um=_median([one.spacing_um for _, one in used if one.spacing_um]),
+        shapes={
+            f"{split}: {one.id}": _trained_shape(one, None if resample is None else spacing)
+            for split, one in used
+            if one.shape
+        },
+        spacing_um=spacing,
         least_foreground=min(one.foreground for one in checked["train"]),
     )
     return dataset, facts
@@ -103,8 +121,26 @@ def _channel_names(row: Row) -> tuple[str, ...]:
     return (row["channel"],)
 
 
-def _median(sizes: Sequence[Spacing]) -> Spacing | None:
-    if not sizes:
-        return None
-    z, y, x = (statistics.median(axis) for axis in zip(*sizes, strict=True))
-    return (z, y, x)
+def _trained_shape(one: CheckResult, spacing_um: Spacing | None) -> tuple[int, ...]:
+    """Return the shape of an image in training: resampled where a voxel size is given."""
+    shape = one.shape or ()
+    if spacing_um is None or one.spacing_um is None:
+        return shape
+    return resampled_shape(shape, one.spacing_um, spacing_um)
+
+
+def _refuse_unknown_sizes(images: Sequence[CheckResult], where: str) -> None:
+    """Refuse images that cannot be resampled.
+
+    Raises
+    ------
+    ManifestError
+        All images without a voxel size.
+    """
+    if unknown := [f"{one.id}: its voxel size is unknown" for one in images if not one.spacing_um]:
+        raise ManifestError(
+            where,
+            unknown,
+            "data.resample needs the voxel size of every image: fill the column spacing_um, or "
+            "curate with spacing_um=[z,y,x].",
+        )

@@ -17,6 +17,7 @@ from cytoloop.manifest import Manifest
 from cytoloop.training.prepare.bounds import check_bounds
 from cytoloop.training.prepare.classes import check_background, check_truth, set_class_heads
 from cytoloop.training.prepare.complete import complete
+from cytoloop.training.prepare.config import value_of, with_values
 from cytoloop.training.prepare.dataset import DatasetFacts, read_checked_dataset
 from cytoloop.training.prepare.dry_run import build_every_part
 from cytoloop.training.prepare.own_parts import (
@@ -89,10 +90,14 @@ def own_parts(known: Prepared) -> Prepared:
 def data_set(known: Prepared) -> Prepared:
     """Read the manifests, check every row, and collect what the images have in common."""
     data = known.cfg.data
-    dataset, facts = read_checked_dataset(data.path, data.fold, data.get("replay_path"))
+    resample = value_of(known.cfg, "data.resample")
+    dataset, facts = read_checked_dataset(data.path, data.fold, data.get("replay_path"), resample)
     counts = ", ".join(f"{len(rows)} {split}" for split, rows in dataset.items())
     log.info("%s: %s", data.path, counts)
-    return replace(known, dataset=dataset, facts=facts)
+    cfg = known.cfg
+    if resample is not None:  # `median` becomes the size
+        cfg = with_values(cfg, {"data.resample": list(facts.spacing_um or ())})
+    return replace(known, cfg=cfg, dataset=dataset, facts=facts)
 
 
 def truth(known: Prepared) -> Prepared:
