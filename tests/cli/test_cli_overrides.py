@@ -138,15 +138,8 @@ def test_every_key_without_a_default_has_a_type(verb: str) -> None:
     with initialize_config_module("cytoloop.configs", version_base="1.3"):
         config = OmegaConf.to_container(compose(verb, []), resolve=False)
     numbers = {
-        *(
-            "spacing_um",
-            "time",
-            "time_seg1",
-            "time_seg2",
-            "split.folds",
-            "data.fold",
-            "data.resample",
-        ),
+        *("spacing_um", "time", "time_seg1", "time_seg2", "split.folds", "data.fold"),
+        *("ignore_label", "split.gap", "data.resample"),
         *("data.patches_per_image", "data.steps_per_epoch", "data.num_workers"),
         *("data.cache_limit_gib", "spatial_dims", "in_channels", "budget_minutes", "early_stop"),
         *("model.image.spacing_um", "model.image.object_voxels", "checkpoint.weights_only"),

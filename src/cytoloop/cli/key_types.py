@@ -62,7 +62,7 @@ _TYPES = {
     "curate": _types(
         text="raw seg1 seg2 merge exclude parent decisions key group predictions "
         "exclude_rules channel channel_seg1 channel_seg2 scene scene_seg1 scene_seg2 "
-        "base_image merge_rule export",
+        "axes axes_seg1 axes_seg2 base_image merge_rule export",
         number_or_texts="valid test",
     ),
     "annotate": _types(text="data.path project title format split"),
@@ -75,8 +75,10 @@ _TYPES = {
         number_or_texts=_TRAINING["number_or_texts"],
         flag_or_text="plan init_from resume rerun",
     ),
-    "predict": _types(text="checkpoint input reprocess scheduler", texts="channel"),
-    "evaluate": _types(text="predictions truth annotator2 key", number_or_texts="classes"),
+    "predict": _types(text="checkpoint input reprocess scheduler scene axes", texts="channel"),
+    "evaluate": _types(
+        text="predictions truth annotator2 key scene axes axes_truth", number_or_texts="classes"
+    ),
     "compare": _types(text="a b score", texts="more"),
     "models": _types(
         text="checkpoint name a b truth input score about.description about.license",

@@ -14,7 +14,7 @@ import numpy as np
 
 from cytoloop.data.cached_image import METADATA, size_in_bytes, write_cached_image
 from cytoloop.data.patch_centres import object_points, valid_points
-from cytoloop.data.resample_row import resample_row
+from cytoloop.data.resample_row import RowArrays, resample_row
 from cytoloop.errors import CytoloopError, ImageError, OutputError
 from cytoloop.io.digest import file_hash
 from cytoloop.io.multi_file import image_exists
@@ -141,10 +141,7 @@ def build(
         The disk is full.
     """
     folder, row = job
-    arrays = read_row(row, classes)
-    if spacing_um is not None:
-        arrays = resample_row(arrays, spacing_um)
-    image, labels, valid, spacing = arrays
+    image, labels, valid, spacing = _read_at(row, classes, spacing_um)
     points, starts = object_points(labels, valid, classes)
     random_points = valid_points(valid)
     arrays = {
@@ -181,6 +178,12 @@ def build(
         ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _read_at(row: Row, classes: bool, spacing_um: Spacing | None) -> RowArrays:
+    """Return the image and the target of a row, at a voxel size if one is given."""
+    arrays = read_row(row, classes)
+    return arrays if spacing_um is None else resample_row(arrays, spacing_um)
 
 
 def estimated_bytes(row: Row) -> float:
