@@ -85,3 +85,19 @@ def test_a_jpeg_mask_is_refused_by_curate_training_and_evaluate(
         validate_dataset(read_dataset(tmp_path / "t.csv"))
     with pytest.raises(ManifestError, match=f"its truth holds(.|\n)*({expected})"):
         evaluate(tmp_path / "good", tmp_path / "seg", EvaluationSettings(resamples=0))
+
+
+def test_excluded_voxels_may_hold_anything(tmp_path: Path, tiff: Callable) -> None:
+    rng = np.random.default_rng(0)
+    for number in range(3):
+        labels = ndimage.label(np.roll(discs(), 5 * number, axis=1))[0].astype(np.uint8)
+        raw = (labels > 0) * 99 + rng.integers(0, 9, (96, 96))
+        tiff(tmp_path / "raw" / f"i{number}.tif", raw.astype(np.uint16))
+        labels[:, :30] = rng.integers(0, 200, (96, 30))
+        tiff(tmp_path / "seg" / f"i{number}.tif", labels)
+    given = {"raw": tmp_path / "raw", "seg1": tmp_path / "seg", "leakage": "allow"}
+    with pytest.raises(ManifestError, match="half of them of 1 or 2 voxels"):
+        curate(CurationSettings(**given, output=tmp_path / "a"))
+    rule = "outside_box(:, 30:)"
+    curate(CurationSettings(**given, output=tmp_path / "b", exclude_rules=[rule]))
+    validate_dataset(read_dataset(tmp_path / "b"))

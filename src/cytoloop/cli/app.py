@@ -27,6 +27,7 @@ from cytoloop.cli.launched import is_launched, run_launched
 from cytoloop.cli.output_lock import check_training_folder, lock_output
 from cytoloop.cli.overrides import add_action, is_override, quote_overrides, refuse_secrets
 from cytoloop.cli.reports import find_user_error, report_bug, report_error
+from cytoloop.cli.signals import stopped_by_signals
 from cytoloop.cli.system_errors import system_error
 from cytoloop.errors import DONE, STOPPED, ConfigError, CytoloopError, OutputError
 from cytoloop.io.notes import forget_notes
@@ -227,7 +228,7 @@ def run_job(verb: str, cfg: Any, command: str | None = None) -> tuple[int, Any]:
     forget_notes()
     try:
         check_config(verb, cfg)
-        with trusting(cfg.get("trust")), lock_output(verb, cfg):
+        with trusting(cfg.get("trust")), lock_output(verb, cfg), stopped_by_signals(verb):
             value = importlib.import_module(f"cytoloop.cli.commands.{command or verb}").run(cfg)
         return (int(value) if isinstance(value, ExitStatus) else DONE), value
     except StoppedError as stop:

@@ -23,6 +23,7 @@ from cytoloop.curation.checks.row_files import RowReader
 from cytoloop.curation.region_masks import Masks, Regions, draw_masks, save_masks
 from cytoloop.io.notes import collect_notes
 from cytoloop.manifest import Row
+from cytoloop.truth.plausible_labels import why_not_labels
 from cytoloop.truth.regions import MERGE_RULES, instance_labels, merge_segmentations
 
 _REGION_COLUMNS = ("exclude_mask", "merge_mask", "exclude", "merge")
@@ -113,6 +114,7 @@ class _RowCheck(RowReader):
         column, partner = ("seg2", "seg1") if self.row["base_image"] == "seg2" else ("seg1", "seg2")
         target, other = labels[column], labels[partner]
         masks = self._draw_masks(target, shape, (column, partner))
+        self._check_plausible(labels, masks.exclude)
         voxels = int(np.prod(shape))
         if masks.exclude is not None:
             voxels -= int(np.count_nonzero(masks.exclude))
@@ -139,6 +141,20 @@ class _RowCheck(RowReader):
         if self.options is None:
             return _count_objects(target), foreground
         return self._measure(target, column, masks.exclude), foreground
+
+    def _check_plausible(
+        self, labels: dict[str, np.ndarray | None], exclude: np.ndarray | None
+    ) -> None:
+        """Add a problem for each segmentation that is no label image outside excluded regions."""
+        with_problem = {problem.column for problem in self.problems}
+        for column, found in labels.items():
+            if found is None or column in with_problem:
+                continue
+            fits = exclude is not None and exclude.shape == found.shape
+            if reason := why_not_labels(np.where(exclude, 0, found) if fits else found):
+                name = self.files[column].name
+                text = f"{name}: {reason}; expected labels (one number an object) or a mask"
+                self.add_problem(column, f"{text}. Threshold it, and save it without compression")
 
     def _draw_masks(
         self, labels: np.ndarray | None, shape: tuple[int, ...], columns: tuple[str, str]

@@ -24,7 +24,6 @@ from cytoloop.io.remote import local_path
 from cytoloop.io.voxel_size import Spacing
 from cytoloop.manifest import FILE_COLUMNS, Row, part_of, stated_axes
 from cytoloop.redact import redact_url
-from cytoloop.truth.plausible_labels import why_not_labels
 from cytoloop.truth.regions import MERGE_RULES, is_rule
 
 
@@ -224,10 +223,6 @@ class RowReader:
             labels = as_labels(path, values, self.ignore)
             if self.ignore:
                 self.unlabelled[column] = np.isin(values, self.ignore)
-            has_problem = any(problem.column == column for problem in self.problems)
-            if not has_problem and (reason := why_not_labels(labels)):
-                text = f"{path.name}: {reason}; expected labels (one number an object) or a mask"
-                self.add_problem(column, f"{text}. Threshold it, and save it without compression")
             if self.shape and labels.shape != self.shape:
                 self.add_problem(column, f"shape {labels.shape} but raw is {self.shape}")
             elif self.shape:

@@ -124,7 +124,7 @@ def read_truth(row: Row) -> tuple[np.ndarray, np.ndarray, bool]:
         See `cytoloop.truth.targets.read_target`.
     """
     truth, valid = read_target(row)
-    if reason := why_not_labels(truth):
+    if reason := why_not_labels(np.where(valid, truth, 0)):
         raise ImageError(
             row.id,
             f"its truth {reason}; expected labels (one number an object) or a mask",
