@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cytoloop.curation.decisions.latest import Decision, read_decisions, unknown_ids
-from cytoloop.curation.decisions.log import COLUMNS, append_decision
+from cytoloop.curation.decisions.log import COLUMNS, append_decision, read_log
 from cytoloop.errors import ManifestError
 
 
@@ -80,8 +80,8 @@ def test_decisions_refuse_other_files(tmp_path: Path) -> None:
         read_decisions(tmp_path / "none.csv")
     with pytest.raises(ManifestError, match="has no column id or decision"):
         read_decisions(log_of(tmp_path, "a,keep", header="name,verdict"))
-    (tmp_path / "decisions.csv").write_bytes(b"id,decision\n\xff\xfe,keep\n")
-    with pytest.raises(ManifestError, match="is not UTF-8 text"):
+    (tmp_path / "decisions.csv").write_bytes(b"id,decision\n\xfc\x81,keep\n")
+    with pytest.raises(ManifestError, match="is not a CSV file"):
         read_decisions(tmp_path / "decisions.csv")
     (tmp_path / "decisions.csv").write_text("")
     assert read_decisions(tmp_path / "decisions.csv") == {}
@@ -145,3 +145,26 @@ def test_decisions_appended_one_by_one_give_the_last_decision(
     found = read_decisions(path) if lines else {}
     assert {n: v.decision for n, v in found.items() if n in last} == last
     assert set(found) == {name for name, _, _ in lines}
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "cp1252"])
+@pytest.mark.parametrize("first", ["", "sep=;\n"])
+def test_a_log_as_spreadsheets_write_it(encoding: str, first: str, tmp_path: Path) -> None:
+    path = tmp_path / "decisions.csv"
+    path.write_bytes(f"{first}ID;Decision;reason\nZelle \u00fc;reject;blurred\n".encode(encoding))
+    (line,) = read_log(path)
+    assert (line["id"], line["decision"]) == ("Zelle \u00fc", "reject")
+    append_decision(path, {"id": "b", "decision": "keep"})
+    assert [line["id"] for line in read_log(path)] == ["Zelle \u00fc", "b"]
+    if encoding == "cp1252":
+        with pytest.raises(ManifestError, match="is cp1252 text, which has no"):
+            append_decision(path, {"id": "\u4e2d", "decision": "keep"})
+    else:
+        append_decision(path, {"id": "\u4e2d", "decision": "keep"})
+        assert read_log(path)[2]["id"] == "\u4e2d"
+
+
+def test_ids_of_a_log_are_compared_in_one_unicode_form(tmp_path: Path) -> None:
+    path = tmp_path / "decisions.csv"
+    path.write_text("id,decision\nZelle u\u0308,reject\n", encoding="utf-8")
+    assert read_log(path)[0]["id"] == "Zelle \u00fc"

@@ -5,7 +5,7 @@ start at the folder of the manifest. A cell may hold a URL instead of a path
 (`cytoloop.io.remote`). This package does not import torch or pandas.
 """
 
-from cytoloop.manifest.cells import is_table
+from cytoloop.manifest.cells import append_encoding, is_table, read_csv_text
 from cytoloop.manifest.columns import (
     COLUMNS,
     CYTODL_COLUMNS,
@@ -32,12 +32,14 @@ __all__ = [
     "Row",
     "absolute_location",
     "absolute_path",
+    "append_encoding",
     "dataset_hash",
     "expand_row",
     "find_files",
     "format_spacing",
     "is_table",
     "part_of",
+    "read_csv_text",
     "read_dataset",
     "read_manifest",
     "read_table",

@@ -64,12 +64,24 @@ def read_cells(path: Path) -> list[list[str]]:
     return [row for row in stripped if any(row)]
 
 
-def _csv_rows(path: Path) -> Iterable[list[str]]:
+def read_csv_text(path: Path) -> tuple[str, str]:
+    """Return the text of a CSV without a line ``sep=;``, and its delimiter.
+
+    Raises
+    ------
+    ManifestError
+        The file is no text.
+    """
     text = _decode(path)
     sep_line = _SEP_LINE.match(text)
     text = text[sep_line.end() :] if sep_line else text
     header = text.lstrip("\r\n").splitlines()[:1]
     delimiter = sep_line["delimiter"] if sep_line else max(_DELIMITERS, key="".join(header).count)
+    return text, delimiter
+
+
+def _csv_rows(path: Path) -> Iterable[list[str]]:
+    text, delimiter = read_csv_text(path)
     try:
         return list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter))
     except csv.Error as error:
@@ -78,24 +90,47 @@ def _csv_rows(path: Path) -> Iterable[list[str]]:
         ) from error
 
 
-def _decode(path: Path) -> str:
-    """Return the text of a file: by its byte order mark, else UTF-8, else Windows' cp1252."""
-    content = path.read_bytes()
+def encoding_of(content: bytes) -> str:
+    """Return the encoding of a CSV: by its byte order mark, else UTF-16, UTF-8 or cp1252.
+
+    >>> encoding_of("id".encode("utf-16-le")), encoding_of("\u00fc".encode("cp1252"))
+    ('utf-16-le', 'cp1252')
+    """
     mark = next((mark for mark in _BYTE_ORDER_MARKS if content.startswith(mark)), None)
+    if mark is not None:
+        return _BYTE_ORDER_MARKS[mark]
+    head = content[:4096]  # paths are mostly ASCII: in UTF-16 every other byte is 0
+    for name, zeros in (("utf-16-le", head[1::2]), ("utf-16-be", head[::2])):
+        if zeros.count(0) > 0.4 * max(len(zeros), 1):
+            return name
     try:
-        if mark is not None:
-            return content.decode(_BYTE_ORDER_MARKS[mark])
-        if b"\0" in content[:4096]:  # UTF-16 without a mark; letters of paths are one byte and a 0
-            return content.decode("utf-16-le" if content[1:2] == b"\0" else "utf-16-be")
-        try:
-            return content.decode("utf-8")
-        except UnicodeDecodeError:
-            text = content.decode("cp1252")
+        content.decode("utf-8")
+    except UnicodeDecodeError:
+        return "cp1252"
+    return "utf-8"
+
+
+def append_encoding(path: Path) -> str:
+    """Return the encoding of text that is appended to a CSV: without a byte order mark."""
+    content = path.read_bytes()
+    encoding = encoding_of(content)
+    if encoding in ("utf-16", "utf-32"):
+        is_little = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF32_LE))
+        return f"{encoding}-{'le' if is_little else 'be'}"
+    return encoding.removesuffix("-sig")
+
+
+def _decode(path: Path) -> str:
+    content = path.read_bytes()
+    encoding = encoding_of(content)
+    try:
+        text = content.decode(encoding)
     except UnicodeDecodeError as error:
         raise ManifestError(
             str(path), f"is not a CSV file: {error}", "Save it as CSV UTF-8 or .xlsx."
         ) from error
-    log.warning("%s: is not UTF-8; read as cp1252 (Windows). Save it as CSV UTF-8.", path)
+    if encoding == "cp1252":
+        log.warning("%s: is not UTF-8; read as cp1252 (Windows). Save it as CSV UTF-8.", path)
     return text
 
 

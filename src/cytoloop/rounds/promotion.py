@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -194,7 +195,7 @@ def _read_scores(name: str, given: str | None, version: Version) -> EvaluationTa
             version.uri,
             error.problems,
             "Give annotated images, truth=dataset/test.csv, to score both versions now. Or run "
-            f"cytoloop predict checkpoint={version.uri} input=... output=preds/, then "
+            f"cytoloop predict checkpoint={shlex.quote(version.uri)} input=... output=preds/, then "
             "cytoloop evaluate predictions=preds/predictions.csv truth=... output=eval/",
         ) from error
     check_run(scored, version.run_id)

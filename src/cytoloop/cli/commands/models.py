@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import logging
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,7 @@ def _register(cfg: Any) -> None:
 
     register = register_checkpoint if cfg.action == "register" else import_checkpoint
     version = register(str(cfg.checkpoint), str(cfg.name))
-    log.info("next: cytoloop models promote checkpoint=%s", version.uri)
+    log.info("next: cytoloop models promote checkpoint=%s", shlex.quote(version.uri))
 
 
 def _promote(cfg: Any) -> ExitStatus:

@@ -150,8 +150,9 @@ class _RowCheck(RowReader):
         for column, found in labels.items():
             if found is None or column in with_problem:
                 continue
-            fits = exclude is not None and exclude.shape == found.shape
-            if reason := why_not_labels(np.where(exclude, 0, found) if fits else found):
+            if exclude is not None and exclude.shape == found.shape:
+                found = np.where(exclude, 0, found)
+            if reason := why_not_labels(found):
                 name = self.files[column].name
                 text = f"{name}: {reason}; expected labels (one number an object) or a mask"
                 self.add_problem(column, f"{text}. Threshold it, and save it without compression")

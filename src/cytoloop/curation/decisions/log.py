@@ -7,6 +7,7 @@ import difflib
 import errno
 import io
 import os
+import unicodedata
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +20,7 @@ from cytoloop.curation.region_cells import (
 )
 from cytoloop.errors import ManifestError, join_names
 from cytoloop.io.file_lock import locked_file
+from cytoloop.manifest import append_encoding, read_csv_text
 from cytoloop.manifest.write import safe_text
 from cytoloop.truth.regions import is_rule
 
@@ -36,8 +38,8 @@ def read_log(path: str | Path) -> list[LogLine]:
     Parameters
     ----------
     path : str or Path
-        A CSV with at least the columns ``id`` and ``decision``, separated by commas, semicolons
-        or tabs. Its paths are relative to its folder.
+        A CSV with at least the columns ``id`` and ``decision``, as spreadsheets write it: see
+        `cytoloop.manifest.cells`. Its paths are relative to its folder.
 
     Raises
     ------
@@ -55,6 +57,7 @@ def read_log(path: str | Path) -> list[LogLine]:
         if not any(cells):
             continue
         line = dict.fromkeys(COLUMNS, "") | dict(zip(columns, cells, strict=False))
+        line["id"] = unicodedata.normalize("NFC", line["id"])
         where = f"row {number} ({line['id']})"
         if not line["id"]:
             problems.append(f"row {number}: has no id")
@@ -133,9 +136,12 @@ def check_columns(path: Path, lines: Sequence[LogLine]) -> None:
     ManifestError
         The log has no column for a cell.
     """
-    if not path.is_file() or not (text := path.read_text(encoding="utf-8-sig")).strip():
+    if not path.is_file():
         return
-    columns, _ = _read_header(text, path)
+    text, delimiter = read_csv_text(path)
+    if not text.strip():
+        return
+    columns = _read_header(text, path, delimiter)
     lost = [name for name in COLUMNS if name not in columns and any(line[name] for line in lines)]
     if lost:
         raise ManifestError(
@@ -153,9 +159,10 @@ def _append(path: Path, lines: Sequence[LogLine], whole: bool = False) -> None:
     columns: Sequence[str] = COLUMNS
     delimiter, is_open = ",", False
     has_header = path.exists() and path.stat().st_size > 0
+    encoding = append_encoding(path) if has_header else "utf-8"
     if has_header:
-        text = path.read_text(encoding="utf-8-sig")
-        columns, delimiter = _read_header(text, path)
+        text, delimiter = read_csv_text(path)
+        columns = _read_header(text, path, delimiter)
         is_open = not text.endswith("\n")  # after a crash, or by some editors
     buffer = io.StringIO()
     writer = csv.writer(buffer, delimiter=delimiter, lineterminator="\n")
@@ -164,7 +171,15 @@ def _append(path: Path, lines: Sequence[LogLine], whole: bool = False) -> None:
     if not has_header:
         writer.writerow(columns)
     writer.writerows([safe_text(line.get(name, "")) for name in columns] for line in lines)
-    _append_bytes(path, buffer.getvalue().encode())
+    try:
+        content = buffer.getvalue().encode(encoding)
+    except UnicodeEncodeError as error:
+        raise ManifestError(
+            str(path),
+            f"is {encoding} text, which has no {error.object[error.start]!r}",
+            "Save it as CSV UTF-8.",
+        ) from error
+    _append_bytes(path, content)
 
 
 def _append_bytes(path: Path, content: bytes) -> None:
@@ -188,15 +203,10 @@ def _read_records(path: Path) -> tuple[tuple[str, ...], list[list[str]]]:
             "no such decisions log",
             f"Expected a CSV with the columns {', '.join(COLUMNS)}.",
         )
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ManifestError(
-            str(path), f"is not UTF-8 text: {error}", "Save it as CSV UTF-8."
-        ) from error
+    text, delimiter = read_csv_text(path)
     if not text.strip():
         return COLUMNS, []
-    columns, delimiter = _read_header(text, path)
+    columns = _read_header(text, path, delimiter)
     try:
         records = list(csv.reader(io.StringIO(text), delimiter=delimiter, strict=True))
     except csv.Error as error:
@@ -208,10 +218,9 @@ def _read_records(path: Path) -> tuple[tuple[str, ...], list[list[str]]]:
     return columns, records[1:]
 
 
-def _read_header(text: str, path: Path) -> tuple[tuple[str, ...], str]:
-    """Return the columns and the delimiter of a log."""
+def _read_header(text: str, path: Path, delimiter: str) -> tuple[str, ...]:
+    """Return the columns of a log."""
     first = text.splitlines()[0]
-    delimiter = max(",;\t", key=first.count)
     found = [name.strip().lower() for name in next(csv.reader([first], delimiter=delimiter), [])]
     while found and not found[-1]:  # spreadsheets also save empty columns
         found.pop()
@@ -227,7 +236,7 @@ def _read_header(text: str, path: Path) -> tuple[tuple[str, ...], str]:
             problems.append(f"has the column {name!r} twice")
     if problems:
         raise ManifestError(str(path), problems, f"The first line must be {','.join(COLUMNS)}.")
-    return tuple(found), delimiter
+    return tuple(found)
 
 
 def _line_problems(line: Mapping[str, str]) -> list[str]:
