@@ -147,14 +147,6 @@ def test_the_threshold_of_a_class_has_the_best_dice() -> None:
     assert best_threshold([levels], [example])[0] < 60 / 255
 
 
-@pytest.mark.parametrize("form", ["folder", "cytodl"])
-def test_export_formats_for_one_foreground_refuse_classes(
-    tmp_path: Path, model: Path, form: str
-) -> None:
-    with pytest.raises(ModelError, match="has 2 output channels; this format holds one"):
-        export_model(read_checkpoint(model), form, tmp_path / "out", About())
-
-
 def test_an_exported_graph_names_its_classes(tmp_path: Path, model: Path) -> None:
     export_model(read_checkpoint(model), "torchscript", tmp_path / "out", About())
     facts = json.loads((tmp_path / "out" / "model.json").read_text())

@@ -168,15 +168,48 @@ def test_invalid_license_is_refused(tmp_path: Path, make_model: Make) -> None:
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("form", ["folder", "cytodl"])
-def test_formats_refuse_models_that_they_cannot_hold(
-    tmp_path: Path, make_model: Make, form: str
+@pytest.mark.parametrize(
+    "heads", [["foreground", "distance"], ["foreground", "distance", "contour"]]
+)
+def test_the_foreground_of_several_outputs_is_a_model_of_its_own(
+    tmp_path: Path, make_model: Make, heads: list[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    with pytest.raises(ModelError, match="has 2 output channels; this format holds one"):
-        export_model(read_checkpoint(make_model(2, outputs=2)), form, tmp_path / "out", About())
-    if form == "cytodl":
-        with pytest.raises(ModelError, match="has 2 input channels; Segmenter ML reads one"):
-            export_model(read_checkpoint(make_model(2, channels=2)), form, tmp_path / "o", About())
+    """The seed: "`best_model.pth`, `config.json`, `results.json`", for every recipe."""
+    tuned = {"threshold": 0.4, "min_depth": 0.1}
+    path = make_model(2, outputs=len(heads), heads=heads, tuned=tuned)
+    assert export_model(read_checkpoint(path), "folder", tmp_path / "out", About()) == 0
+    again, image = read_checkpoint(tmp_path / "out"), noise(1, 1, 40, 48)
+    assert again.image == read_checkpoint(path).image
+    expected = logits(ours(path), image)
+    assert torch.equal(logits(build_network(again), image), expected)
+    # as other programs read it: one output
+    (tmp_path / "out/all_outputs.pth").unlink()
+    alone = read_checkpoint(tmp_path / "out")
+    assert "heads" not in alone.image and alone.image["tuned"] == {"threshold": 0.4}
+    assert "all_outputs.pth: is missing; only the foreground is predicted" in caplog.text
+    torch.testing.assert_close(logits(build_network(alone), image), expected[:, :1])
+    caplog.clear()
+    export_model(read_checkpoint(path), "cytodl", tmp_path / "cytodl", About())
+    torch.testing.assert_close(logits(ours(tmp_path / "cytodl"), image), expected[:, :1])
+    assert f"left out: {', '.join(heads[1:])}" in caplog.text
+
+
+def test_classes_are_kept(tmp_path: Path, make_model: Make) -> None:
+    path = make_model(2, outputs=2, heads=["class_nucleus", "class_spindle"])
+    assert export_model(read_checkpoint(path), "folder", tmp_path / "out", About()) == 0
+    assert json.loads((tmp_path / "out/config.json").read_text())["classes"] == [
+        "nucleus",
+        "spindle",
+    ]
+    again = tmp_path / "again"
+    assert export_model(read_checkpoint(tmp_path / "out"), "folder", again, About()) == 0
+    with pytest.raises(ModelError, match=r"predicts classes \(nucleus, spindle\)"):
+        export_model(read_checkpoint(path), "cytodl", tmp_path / "cytodl", About())
+
+
+def test_cytodl_refuses_models_of_several_channels(tmp_path: Path, make_model: Make) -> None:
+    with pytest.raises(ModelError, match="has 2 input channels; Segmenter ML reads one"):
+        export_model(read_checkpoint(make_model(2, channels=2)), "cytodl", tmp_path / "o", About())
     assert not list(tmp_path.iterdir())
 
 

@@ -441,7 +441,7 @@ def test_config_with_features_and_layers_is_a_unet(tmp_path: Path) -> None:
     assert torch.equal(logits(build_network(checkpoint), image), logits(network, image))
 
 
-@pytest.mark.parametrize(("name", "arguments"), NETWORKS[1:])
+@pytest.mark.parametrize(("name", "arguments"), NETWORKS)
 def test_softmax_of_background_and_foreground_becomes_one_logit(
     tmp_path: Path, name: str, arguments: dict[str, Any]
 ) -> None:
@@ -454,24 +454,95 @@ def test_softmax_of_background_and_foreground_becomes_one_logit(
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_other_numbers_of_output_channels_are_refused(tmp_path: Path) -> None:
-    many = {"spatial_dims": 2, "in_channels": 1, "out_channels": 3} | NETWORKS[2][1]
-    folder = save_pair(tmp_path / "a", nets.BasicUNet(**many), arguments=many, activation="softmax")
-    with pytest.raises(ModelError, match="has 3 output channels with softmax"):
+@pytest.mark.parametrize(("name", "arguments"), NETWORKS)
+@pytest.mark.parametrize("dims", [2, 3])
+def test_config_has_architecture_and_classes(
+    tmp_path: Path, dims: int, name: str, arguments: dict[str, Any]
+) -> None:
+    """The seed: "Model configuration (architecture, classes)"."""
+    arguments = {"spatial_dims": dims, "in_channels": 1, "out_channels": 4} | arguments
+    torch.manual_seed(1)
+    network = getattr(nets, name)(**arguments).eval()
+    classes = ["Background", "nucleus", "cell wall", "spindle"]
+    folder = save_pair(tmp_path / "pair", network, arguments=arguments, classes=classes)
+    checkpoint = read_checkpoint(folder)
+    assert checkpoint.image["heads"] == ["class_nucleus", "class_cell_wall", "class_spindle"]
+    image = torch.randn(1, 1, *[32] * dims)
+    found, expected = logits(build_network(checkpoint), image), logits(network, image).softmax(1)
+    highest = torch.where(found.max(1).values > 0, found.argmax(1) + 1, 0)
+    assert (highest == expected.argmax(1)).float().mean() > 0.999
+    odds = torch.log(expected[:, 1:] / expected[:, :1])
+    torch.testing.assert_close(found, odds, rtol=1e-3, atol=1e-3)
+    save_pair(folder, network, arguments=arguments, classes=[*"abcd"])  # each with a sigmoid
+    checkpoint = read_checkpoint(folder)
+    assert checkpoint.image["heads"] == [f"class_{name}" for name in "abcd"]
+    assert torch.equal(logits(build_network(checkpoint), image), logits(network, image))
+
+
+@pytest.mark.parametrize(
+    ("config", "heads"),
+    [
+        ({"classes": ["nucleus", "spindle"]}, ["class_nucleus", "class_spindle"]),  # and background
+        ({"activation": "softmax"}, ["class_c1", "class_c2"]),
+        ({}, ["class_c1", "class_c2", "class_c3"]),
+        ({"classes": ["a", "b", "c"]}, ["class_a", "class_b", "class_c"]),
+    ],
+)
+def test_classes_without_names_or_background(
+    tmp_path: Path, config: dict[str, Any], heads: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    arguments = {"spatial_dims": 2, "in_channels": 1, "out_channels": 3} | NETWORKS[2][1]
+    folder = save_pair(tmp_path / "a", nets.BasicUNet(**arguments), arguments=arguments, **config)
+    assert read_checkpoint(folder).image["heads"] == heads
+    assert ("names no classes; they are called" in caplog.text) == ("classes" not in config)
+
+
+def test_classes_that_do_not_fit_the_outputs_are_refused(tmp_path: Path) -> None:
+    arguments = {"spatial_dims": 2, "in_channels": 1, "out_channels": 3} | NETWORKS[2][1]
+    network = nets.BasicUNet(**arguments)
+    folder = save_pair(tmp_path / "a", network, arguments=arguments, classes=[*"abcd"])
+    with pytest.raises(ModelError, match="names 4 .*the network has 3 output channels"):
         read_checkpoint(folder)
-    two = {"spatial_dims": 2, "in_channels": 1, "out_channels": 2} | NETWORKS[0][1]
-    for activation in ("sigmoid", "softmax"):
-        folder = save_pair(tmp_path / "a", nets.UNet(**two), arguments=two, activation=activation)
-        with pytest.raises(ModelError, match=f"has 2 output channels with {activation}"):
-            read_checkpoint(folder)
+    save_pair(folder, network, arguments=arguments, classes=["a", "", 3])
+    with pytest.raises(ModelError, match="classes is .*expected a list of names"):
+        read_checkpoint(folder)
+    one = arguments | {"out_channels": 1}
+    save_pair(folder, nets.BasicUNet(**one), arguments=one, activation="softmax")
+    with pytest.raises(ModelError, match="one output channel with softmax"):
+        read_checkpoint(folder)
+
+
+@pytest.mark.parametrize("wrapper", ["state_dict", "model_state_dict", "model", None])
+@pytest.mark.parametrize("units", [0, 2])
+def test_pairs_of_other_programs_are_completed_from_their_weights(
+    tmp_path: Path, wrapper: str | None, units: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    network = nets.UNet(3, 2, 3, [8, 16], [2], num_res_units=units, norm="BATCH").eval()
+    missing = dict.fromkeys(("architecture", "normalization", "patch_size"))
+    classes = ["background", "nucleus", "spindle"]
+    sizes = {"num_features": 8, "num_layers": 2, "classes": classes}
+    folder = save_pair(tmp_path / "pair", network, **sizes, **missing)
+    state = {f"module.{key}": value for key, value in network.state_dict().items()}
+    torch.save({wrapper: state, "epoch": 3} if wrapper else state, folder / "best_model.pth")
+    checkpoint = read_checkpoint(folder)
+    assert checkpoint.image.items() >= {"channels": 2, "patch_size": [16, 64, 64]}.items()
+    assert checkpoint.image["normalization"] == {"method": "minmax"}
+    for said in ("no architecture; it is read as a UNet", "no patch_size", "no normalization"):
+        assert said in caplog.text
+    image = torch.randn(1, 2, 8, 32, 32)
+    whole = logits(network, image)
+    expected = whole[:, 1:] - whole[:, :1]
+    torch.testing.assert_close(
+        logits(build_network(checkpoint), image), expected, rtol=1e-3, atol=1e-4
+    )
 
 
 @pytest.mark.parametrize(
     ("changes", "reasons"),
     [
         (
-            {"architecture": None, "normalization": None, "patch_size": None, "threshold": 0.5},
-            ["'architecture' is missing", "'patch_size' is missing", "'threshold' is not known"],
+            {"num_layers": None, "threshold": 0.5},
+            ["'num_layers' is missing", "'threshold' is not known"],
         ),
         ({"architecture": "ResNet"}, ["architecture 'ResNet', expected one of AttentionUnet"]),
         ({"architecture": "BasicUNet"}, ["'arguments' is missing; only a UNet can have"]),

@@ -462,9 +462,9 @@ def test_wrong_commands_are_refused(models: Models, words: list[str], reason: st
 def test_an_impossible_export_writes_nothing(
     project: Path, make_model: Make, models: Models
 ) -> None:
-    path = make_model(2, outputs=2)
-    assert "has 2 output channels" in models(
-        "export", f"checkpoint={path}", "format=folder", "output=o", status=2
+    path = make_model(2, channels=2)
+    assert "has 2 input channels" in models(
+        "export", f"checkpoint={path}", "format=cytodl", "output=o", status=2
     )
     text = models("export", f"checkpoint={path}", "format=x", "output=o", status=2)
     assert re.search(r"format=x: is unknown\nExpected folder.*pyfunc", text)

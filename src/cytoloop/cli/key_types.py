@@ -71,7 +71,7 @@ _TYPES = {
         text=_TRAINING["text"] + " task_name experiment_name run_name encoder_weights register "
         "task checkpoint.ckpt_path logger.mlflow.tracking_uri logger.mlflow.experiment_name "
         "logger.mlflow.run_id",
-        texts=_TRAINING["texts"],
+        texts=_TRAINING["texts"] + " export",
         number_or_texts=_TRAINING["number_or_texts"],
         flag_or_text="plan init_from resume rerun",
     ),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -95,8 +95,11 @@ def transfer(
             found.state[name] = given
             found.loaded.append(name)
             continue
-        fitted = _fit_heads(given, tensor, source_image, target_image) or _fit_channels(
-            given, tensor, source_image, target_image
+        images = source_image, target_image
+        fitted = (
+            _fit_heads(given, tensor, *images, axes=[[0]])
+            or _fit_channels(given, tensor, *images)
+            or _fit_heads(given, tensor, *images, axes=[[1], [0, 1]])
         )
         if fitted is None:
             found.new.append(name)
@@ -120,21 +123,51 @@ def transfer(
 
 
 def _fit_heads(
-    given: Tensor, initial: Tensor, source: Mapping[str, Any], target: Mapping[str, Any]
+    given: Tensor,
+    initial: Tensor,
+    source: Mapping[str, Any],
+    target: Mapping[str, Any],
+    axes: Sequence[Sequence[int]],
 ) -> tuple[Tensor, str] | None:
     """Return a weight with one output per head, fitted to other heads, and a description.
 
-    None if the weight has not one output per head, or the heads are the same.
+    A softmax has the background as one more output. The last layers of a UNet with residual units
+    have the outputs along two axes.
+
+    Parameters
+    ----------
+    given, initial : Tensor
+        Weight of the checkpoint and of the network.
+    source, target : mapping
+        Image settings.
+    axes : sequence of sequence of int
+        Axes that may have one entry per head, together.
+
+    Returns
+    -------
+    tuple or None
+        None if the weight has not one output per head, or the heads are the same.
     """
+    if given.ndim != initial.ndim:
+        return None
+    changed = [axis for axis, n in enumerate(given.shape) if n != initial.shape[axis]]
+    if tuple(changed) not in [tuple(one) for one in axes]:
+        return None
     former, wanted = (list(image.get("heads") or ["foreground"]) for image in (source, target))
-    if given.ndim == 0 or given.shape[1:] != initial.shape[1:]:
+    for background in ([], ["background"]):
+        before, after = background + former, background + wanted
+        sizes = {(given.shape[axis], initial.shape[axis]) for axis in changed}
+        if sizes == {(len(before), len(after))} and before != after:
+            break
+    else:
         return None
-    if (len(given), len(initial)) != (len(former), len(wanted)) or former == wanted:
-        return None
+    kept = [head for head in after if head in before]
     fitted = initial.clone()
-    for number, head in enumerate(wanted):
-        if head in former:
-            fitted[number] = given[former.index(head)]
+    into, of = (torch.tensor([heads.index(head) for head in kept]) for heads in (after, before))
+    if changed == [0, 1]:
+        fitted[into[:, None], into] = given[of[:, None], of]
+    else:
+        fitted.index_copy_(changed[0], into, given.index_select(changed[0], of))
     new = [head for head in wanted if head not in former]
     text = f"heads {', '.join(former)} to {', '.join(wanted)}"
     return fitted, f"{text} (new: {', '.join(new)})" if new else text

@@ -10,6 +10,8 @@ from typing import Any
 
 from cytoloop.inference.postprocess.settings import PostprocessSettings
 from cytoloop.inference.pyfunc import served_model
+from cytoloop.model.checkpoint import read_checkpoint
+from cytoloop.model.exporters import About, export_model
 from cytoloop.model.hardware import describe_hardware
 from cytoloop.redact import redact_url
 from cytoloop.rounds.training_record import record_training, start_training_run
@@ -21,6 +23,7 @@ from cytoloop.training.final_test import score_test
 from cytoloop.training.fit import fit
 from cytoloop.training.prepare.classes import image_cache_of
 from cytoloop.training.prepare.config import value_of, with_values
+from cytoloop.training.prepare.exports import export_formats
 from cytoloop.training.prepare.own_parts import trusting_config
 from cytoloop.training.prepare.plan.plan import PLAN
 from cytoloop.training.prepare.steps import Prepared
@@ -82,6 +85,11 @@ def _run_training(known: Prepared, output: Path, on_open: Callable[[str], None])
         scores = {str(cfg.callbacks.best.monitor): fit(cfg)["best"]}
         if best.is_file():
             scores |= _judge(known, cfg, tracked, best, number)
+    for form in export_formats(cfg) if best.is_file() else ():
+        about = About(str(cfg.run_name or output.name), scores=scores)
+        folder = output / "export" / form
+        export_model(read_checkpoint(best), form, folder, about, overwrite=True)
+        log.info("exported to %s", folder)
     if cfg.register:
         register_model(str(cfg.register), served_model(best), tracked.run_id)
     return TrainingResult(tracked.run_id, scores, best)

@@ -56,7 +56,7 @@ def clear_output_folder(folder: Path, resumed: bool = False) -> None:
     (folder / FINISHED_FILE).unlink(missing_ok=True)
     if resumed:
         return
-    for name in ("checkpoints", "snapshots"):
+    for name in ("checkpoints", "snapshots", "export"):
         shutil.rmtree(folder / name, ignore_errors=True)
     for name in (PROGRESS_FILE, "curves.png"):
         (folder / name).unlink(missing_ok=True)

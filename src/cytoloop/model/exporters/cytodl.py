@@ -7,6 +7,7 @@ is saved by Lightning from CytoDL's own module.
 from __future__ import annotations
 
 import importlib
+import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,9 +25,12 @@ from cytoloop.model.exporters.parity import check_parity, probe_images
 from cytoloop.model.exporters.round_trip import (
     check_image_settings,
     check_importable,
+    foreground_alone,
     read_exported,
 )
 from cytoloop.terminal import quiet_libraries
+
+log = logging.getLogger(__name__)
 
 _CONFIG, _CHECKPOINT = "train_config.yaml", "checkpoints/epoch_000.ckpt"
 _HEAD = "seg"
@@ -41,10 +45,14 @@ def write(checkpoint: Checkpoint, folder: Path, about: About) -> float:
     Raises
     ------
     ModelError
-        CytoDL is not installed, its segmentation cannot hold the network or the images, or a
-        difference after the round trip.
+        CytoDL is not installed, its segmentation cannot hold the network, its classes or the
+        images, or a difference after the round trip.
     """
     check_importable(checkpoint, "cytodl")
+    others = [str(head) for head in checkpoint.image.get("heads") or ()][1:]
+    checkpoint = foreground_alone(f"format=cytodl, {checkpoint.path}", checkpoint)
+    if others:
+        log.warning("format=cytodl holds the foreground only; left out: %s", ", ".join(others))
     if checkpoint.image["channels"] != 1:
         raise ModelError(
             f"format=cytodl, {checkpoint.path}",

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from cytoloop.errors import ModelError
 from cytoloop.model.checkpoint import Checkpoint, read_checkpoint
 from cytoloop.model.importers.networks import NETWORKS
+from cytoloop.model.importers.outputs import CLASSES_UNET, select_outputs
 from cytoloop.model.trust import is_library
 
 
@@ -24,22 +26,20 @@ def read_exported(folder: Path) -> Checkpoint:
 
 
 def check_importable(checkpoint: Checkpoint, format_name: str) -> str:
-    """Return the class name of the network, if an importer can read the exported model.
+    """Return the class name of the network, if an importer can build it.
 
     Raises
     ------
     ModelError
-        Another class than the importers build, or more than one output channel.
+        Another class than the importers build, or images that it prepares by own functions.
     """
     target = str(checkpoint.backbone.get("_target_", ""))
     kind = target.rpartition(".")[2]
     problems = []
     if not is_library(target):
         problems.append(f"is a network of your own ({target}), which other tools do not have")
-    elif kind not in NETWORKS:
+    elif kind not in NETWORKS and target != CLASSES_UNET:
         problems.append(f"is a {kind}; this format holds {', '.join(NETWORKS)}")
-    if (count := checkpoint.backbone.get("out_channels")) != 1:
-        problems.append(f"has {count} output channels; this format holds one, the foreground")
     if checkpoint.image.get("preparation"):
         problems.append("prepares images with functions of your own; this format has none")
     if problems:
@@ -49,6 +49,43 @@ def check_importable(checkpoint: Checkpoint, format_name: str) -> str:
             "Formats for any network: onnx, torchscript, pt2, bioimageio, pyfunc.",
         )
     return kind
+
+
+def foreground_alone(where: str, checkpoint: Checkpoint) -> Checkpoint:
+    """Return a model that predicts the foreground only, without distances or contours.
+
+    Of the tuned post-processing only the threshold is kept: the rest is of the other outputs.
+
+    Raises
+    ------
+    ModelError
+        It predicts classes, or its outputs cannot be separated.
+    """
+    image = {key: value for key, value in checkpoint.image.items() if key != "heads"}
+    heads = checkpoint.image.get("heads") or ["foreground"]
+    if heads[0] != "foreground":
+        names = ", ".join(str(head).removeprefix("class_") for head in heads)
+        raise ModelError(
+            where,
+            f"predicts classes ({names}); this format holds one output, the foreground",
+            "Formats for classes: folder, onnx, torchscript, pt2, bioimageio, pyfunc.",
+        )
+    if checkpoint.backbone.get("out_channels") == 1:
+        return checkpoint
+    prefix = "backbone."
+    inner = {name.removeprefix(prefix): value for name, value in checkpoint.weights.items()}
+    try:
+        backbone, weights = select_outputs(checkpoint.backbone, inner, [0])
+    except ValueError as error:
+        raise ModelError(
+            where,
+            f"its foreground cannot be separated from its other outputs: {error}",
+            "Formats for any network: onnx, torchscript, pt2, bioimageio, pyfunc.",
+        ) from error
+    if image.get("tuned"):
+        image["tuned"] = {k: v for k, v in image["tuned"].items() if k == "threshold"}
+    named = {f"{prefix}{name}": value for name, value in weights.items()}
+    return replace(checkpoint, backbone=backbone, weights=named, image=image)
 
 
 def check_image_settings(where: str, checkpoint: Checkpoint, imported: Checkpoint) -> None:

@@ -27,11 +27,12 @@ from cytoloop.model.importers.imported_model import ImportedModel, image_setting
 from cytoloop.model.importers.infer_dynunet import infer_dynunet
 from cytoloop.model.importers.networks import (
     check_network,
+    default_patch_size,
     parse_patch_size,
-    to_one_logit,
-    total_strides,
 )
+from cytoloop.model.importers.outputs import to_logits
 from cytoloop.model.safe_load import check_weights, read_config
+from cytoloop.truth.classes import class_heads, parse_class_names
 
 __all__ = ["CONFIG_KEY", "FILES", "find_file", "is_model", "read"]
 
@@ -42,7 +43,6 @@ CONFIG_KEY = "cytodl_config"
 
 _CONFIGS = ("train_config.yaml", ".hydra/config.yaml")
 """Configs of a training: that of Segmenter ML, and that of Hydra."""
-_DEFAULT_PATCH = {2: [64, 64], 3: [16, 64, 64]}
 
 
 def is_model(path: Path, content: Any) -> bool:
@@ -86,15 +86,14 @@ def read(path: Path, content: Any) -> ImportedModel:
     where = str(config_file) if source == str(config_file) else str(path)
     network = check_network(where, backbone)
     heads = read_heads(where, find("task_heads"), network)
+    known: dict[str, Any] = {}
     if heads.output is None:
-        network, weights = to_one_logit(where, network, weights, heads.softmax)
+        if heads.softmax:
+            network, weights = to_logits(where, network, weights)
+        known = _classes(where, int(network["out_channels"]), heads.softmax)
     patch = find("inference_args.roi_size") or lookup(config, "data._aux.patch_shape")
     if patch is None:
-        sides = _DEFAULT_PATCH[int(network["spatial_dims"])]
-        patch = [
-            -(-side // stride) * stride
-            for side, stride in zip(sides, total_strides(network), strict=True)
-        ]
+        patch = default_patch_size(network)
         log.warning("%s: states no patch size; %s is used", path, patch)
     rule = find_normalization(config_file, config, int(network["in_channels"]))
     if rule is None:
@@ -107,8 +106,7 @@ def read(path: Path, content: Any) -> ImportedModel:
         )
     channel, dims = trained_channel(config), int(network["spatial_dims"])
     zoom = find_zoom(config, dims)
-    known: dict[str, Any] = {"zoom": zoom} if zoom else {}
-    known |= heads.image_settings()
+    known |= ({"zoom": zoom} if zoom else {}) | heads.image_settings()
     return ImportedModel(
         weights={f"backbone.{name}": value for name, value in weights.items()},
         backbone=network,
@@ -120,6 +118,27 @@ def read(path: Path, content: Any) -> ImportedModel:
         + (f", images zoomed by {zoom}" if zoom else "")
         + ("" if channel is None else f", trained on channel={channel} of its files"),
     )
+
+
+def _classes(where: str, count: int, softmax: bool) -> dict[str, Any]:
+    """Return the heads of a model of several classes, which CytoDL's config does not name.
+
+    Raises
+    ------
+    ModelError
+        Several outputs with a sigmoid: they may be anything.
+    """
+    if count == 1:
+        return {}
+    if not softmax:
+        raise ModelError(
+            where,
+            f"has {count} output channels with sigmoid, expected one",
+            "Train it with one output channel.",
+        )
+    names = parse_class_names(count, where)
+    log.warning("%s: its classes have no names; they are called %s", where, ", ".join(names))
+    return {"heads": class_heads(names)}
 
 
 def _find_config(checkpoint: Path) -> Path | None:

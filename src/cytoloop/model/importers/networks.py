@@ -5,22 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import torch
-from torch import Tensor
-
 from cytoloop.errors import ModelError
 from cytoloop.model.architecture import check_arguments, check_patch_size, network_class
 
 NETWORKS = ("AttentionUnet", "BasicUNet", "DynUNet", "SegResNet", "UNet")
 """Classes of `monai.networks.nets` that return logits of the image's size and download nothing."""
 
-_LAST_LAYERS = {  # name of the last linear layer, and the axis of its outputs
-    "AttentionUnet": ("model.2.conv", 0),
-    "BasicUNet": ("final_conv", 0),
-    "DynUNet": ("output_block.conv.conv", 0),
-    "SegResNet": ("conv_final.2.conv", 0),
-    "UNet": ("model.2.conv", 1),  # transposed convolution; not the last with residual units
-}
+_DEFAULT_PATCH = {2: (64, 64), 3: (16, 64, 64)}
+"""Patch size by number of axes, that of CytoDL's segmentation."""
 _RANGES = {"spatial_dims": (2, 3), "in_channels": (1, 64), "out_channels": (1, 64)}
 
 
@@ -55,48 +47,11 @@ def check_network(where: str, backbone: Mapping[str, Any]) -> dict[str, Any]:
     return {"_target_": f"monai.networks.nets.{kind.__name__}", **arguments}
 
 
-def to_one_logit(
-    where: str, backbone: dict[str, Any], weights: dict[str, Tensor], softmax: bool
-) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Return architecture and weights of the network with one logit, for the foreground.
-
-    The softmax of background and foreground equals the sigmoid of their difference. So the two
-    outputs of the last layer are replaced by their difference, which keeps the probability.
-
-    Parameters
-    ----------
-    where : str
-        The model, for the error message.
-    backbone : dict
-    weights : dict of str to Tensor
-    softmax : bool
-        The outputs are the classes of a softmax.
-
-    Raises
-    ------
-    ModelError
-        More than two outputs, or two outputs that are not background and foreground of a softmax.
-    """
-    count = int(backbone["out_channels"])
-    if count == 1 and not softmax:
-        return backbone, weights
-    name = backbone["_target_"].rpartition(".")[2]
-    layer, axis = _LAST_LAYERS[name]
-    keys = [f"{layer}.weight", f"{layer}.bias"]
-    if count != 2 or not softmax or any(key not in weights for key in keys):
-        kind = "softmax" if softmax else "sigmoid"
-        residual = " (a UNet with residual units)" if name == "UNet" and count == 2 else ""
-        raise ModelError(
-            where,
-            f"has {count} output channels with {kind}{residual}, expected one channel with "
-            "sigmoid, or background and foreground with softmax",
-            "Train it with one output channel.",
-        )
-    folded = dict(weights)
-    for key, along in zip(keys, (axis, 0), strict=True):
-        background, foreground = torch.unbind(weights[key].double(), along)
-        folded[key] = (foreground - background).unsqueeze(along).to(weights[key].dtype)
-    return {**backbone, "out_channels": 1}, folded
+def default_patch_size(backbone: Mapping[str, Any]) -> list[int]:
+    """Return the patch size for a model that states none: a multiple of the total strides."""
+    sides = _DEFAULT_PATCH[int(backbone["spatial_dims"])]
+    strides = total_strides(backbone)
+    return [-(-side // stride) * stride for side, stride in zip(sides, strides, strict=True)]
 
 
 def parse_patch_size(where: str, patch: Any, backbone: Mapping[str, Any]) -> list[int]:

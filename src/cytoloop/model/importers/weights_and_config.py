@@ -2,12 +2,14 @@
 
 The module's guide names the two files, but not the keys of the config. Its schema is therefore
 CytoLoop's own, see `docs/reference/models.md`. Unknown keys are refused, because they could
-change the prediction.
+change the prediction. What is missing is taken from the weights, or a default with a warning.
 """
 
 from __future__ import annotations
 
+import logging
 import math
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,21 +18,31 @@ from torch import Tensor
 
 from cytoloop.errors import ModelError
 from cytoloop.intensity.normalization import METHODS, rule_problems
-from cytoloop.model.architecture import describe
+from cytoloop.model.architecture import check_arguments, check_fit, describe, network_class
 from cytoloop.model.importers.cytodl import is_model as is_cytodl_model
 from cytoloop.model.importers.imported_model import ImportedModel, image_settings
 from cytoloop.model.importers.networks import (
     NETWORKS,
     check_network,
+    default_patch_size,
     parse_patch_size,
-    to_one_logit,
 )
-from cytoloop.model.safe_load import check_weights, read_config
+from cytoloop.model.importers.outputs import to_logits
+from cytoloop.model.safe_load import check_weights, load_tensors, read_config
+from cytoloop.truth.classes import class_heads, parse_class_names
+
+log = logging.getLogger(__name__)
 
 WEIGHTS, CONFIG = "best_model.pth", "config.json"
 FILES = WEIGHTS
 
-_REQUIRED = ("architecture", "normalization", "patch_size")
+ALL_OUTPUTS = "all_outputs.pth"
+"""Weights of a model with more outputs than the foreground, such as distances, beside `WEIGHTS`."""
+_KEYS = (
+    *("architecture", "arguments", "activation", "classes", "outputs"),
+    *("normalization", "patch_size"),
+)
+_DEFAULT_NORMALIZATION = "minmax"
 IMAGE_KEYS = ("channel_names", "spacing_um", "resample", "object_voxels", "tuned")
 """Optional image settings of a config."""
 _SIZES = ("spatial_dims", "in_channels", "out_channels", "num_features", "num_layers")
@@ -40,7 +52,7 @@ _IGNORED = {
 }
 """Training settings of the Segmentation module, and notes."""
 _METHOD_KEYS = {"percentile": {"lower", "upper"}, "range": {"minimum", "maximum"}}
-_WRAPPERS = ("state_dict", "model_state_dict")
+_WRAPPERS = ("state_dict", "model_state_dict", "model")
 
 
 def find_file(folder: Path) -> Path | None:
@@ -69,13 +81,38 @@ def read(path: Path, content: Any) -> ImportedModel:
     where = path.parent / CONFIG
     config = read_config(where)
     _check_keys(where, config)
-    backbone = check_network(str(where), _parse_backbone(where, config))
-    patch = parse_patch_size(f"{where}, patch_size", config["patch_size"], backbone)
-    known = {key: config[key] for key in IMAGE_KEYS if key in config}
-    image = image_settings(backbone, patch, _parse_normalization(config), **known)
-    softmax = config.get("activation", "sigmoid") == "softmax"
+    outputs: dict[str, Any] = {}
+    if "outputs" in config:
+        file = path.with_name(ALL_OUTPUTS)
+        if file.is_file():
+            content, outputs = load_tensors(file), {"heads": [str(n) for n in config["outputs"]]}
+        else:
+            log.warning(
+                "%s: is missing; only the foreground is predicted, without %s",
+                file,
+                ", ".join(config["outputs"][1:]),
+            )
     weights = _network_weights(path, content)
-    backbone, weights = to_one_logit(str(where), backbone, weights, softmax)
+    backbone = _parse_backbone(where, config, weights, len(outputs.get("heads", ())) or None)
+    backbone = check_network(str(where), backbone)
+    if not outputs:
+        backbone, weights, outputs = _parse_outputs(where, config, backbone, weights)
+    if "patch_size" in config:
+        patch = parse_patch_size(f"{where}, patch_size", config["patch_size"], backbone)
+    else:
+        patch = default_patch_size(backbone)
+        log.warning("%s: states no patch_size; %s is used", where, patch)
+    if "normalization" not in config:
+        log.warning(
+            "%s: states no normalization; %s is used. If the model was trained with another one, "
+            "its results are wrong: add the key",
+            where,
+            _DEFAULT_NORMALIZATION,
+        )
+    known = {key: config[key] for key in IMAGE_KEYS if key in config}
+    if "outputs" in config and len(outputs.get("heads", ())) < 2 and "tuned" in known:
+        known["tuned"] = {k: v for k, v in known["tuned"].items() if k == "threshold"}
+    image = image_settings(backbone, patch, _parse_normalization(config), **known, **outputs)
     return ImportedModel(
         weights={f"backbone.{name}": value for name, value in weights.items()},
         backbone=backbone,
@@ -83,8 +120,62 @@ def read(path: Path, content: Any) -> ImportedModel:
         epoch=0,
         step=0,
         summary=f"a {describe(backbone)} (from {where}), patch {patch}, "
-        f"normalization {image['normalization']['method']}",
+        f"normalization {image['normalization']['method']}"
+        + (f", outputs {' '.join(outputs['heads'])}" if outputs else ""),
     )
+
+
+def _parse_outputs(
+    where: Path, config: Mapping[str, Any], backbone: dict[str, Any], weights: dict[str, Tensor]
+) -> tuple[dict[str, Any], dict[str, Tensor], dict[str, Any]]:
+    """Return architecture and weights with one logit for each class, and the heads' names.
+
+    A softmax has the background as its first output, with or without a name.
+
+    Raises
+    ------
+    ModelError
+        The number of outputs does not fit the classes or the activation.
+    """
+    names = [str(name) for name in config.get("classes", ())]
+    count = int(backbone["out_channels"])
+    has_background = bool(names) and names[0].lower() in ("background", "bg")
+    names = names[1:] if has_background else names
+    softmax = has_background or (bool(names) and count == len(names) + 1)
+    if "activation" in config:
+        softmax = config["activation"] == "softmax"
+    elif softmax and count == len(names):
+        softmax = False  # the background is named, but has no output
+    if names and count != len(names) + softmax:
+        kind = f"softmax, the background and {len(names)}" if softmax else f"sigmoid, {len(names)}"
+        raise ModelError(
+            str(where),
+            f"names {len(names)} class(es) ({', '.join(names)}), but the network has {count} "
+            f"output channels; expected with {kind}",
+            "Correct 'classes', or state 'activation': sigmoid or softmax.",
+        )
+    if softmax:
+        backbone, weights = to_logits(str(where), backbone, weights)
+        count -= 1
+    if count == 1:
+        return backbone, weights, {}
+    if not names:
+        names = list(parse_class_names(count))
+        log.warning("%s: names no classes; they are called %s", where, ", ".join(names))
+    plain = [_plain_name(name) for name in names]
+    if plain != names:
+        log.warning("%s: its classes are called %s here", where, ", ".join(plain))
+    return backbone, weights, {"heads": class_heads(parse_class_names(plain, str(where)))}
+
+
+def _plain_name(name: str) -> str:
+    """Return a class name of letters, digits and underscores: it becomes the name of columns.
+
+    >>> _plain_name("cell wall"), _plain_name("2nd")
+    ('cell_wall', 'c2nd')
+    """
+    plain = re.sub(r"[^A-Za-z0-9_]+", "_", name).strip("_")[:39]
+    return plain if plain[:1].isalpha() else f"c{plain}"
 
 
 def _network_weights(path: Path, content: Mapping[Any, Any]) -> dict[str, Tensor]:
@@ -99,14 +190,28 @@ def _network_weights(path: Path, content: Mapping[Any, Any]) -> dict[str, Tensor
     return dict(state)
 
 
-def _parse_backbone(where: Path, config: Mapping[str, Any]) -> dict[str, Any]:
+def _parse_backbone(
+    where: Path, config: Mapping[str, Any], weights: Mapping[str, Tensor], outputs: int | None
+) -> dict[str, Any]:
     """Return class and arguments of the network.
 
     The arguments are those of the config, or a UNet's from ``num_features`` and ``num_layers``.
+
+    Parameters
+    ----------
+    where : Path
+    config : mapping
+    weights : mapping of str to Tensor
+        Tell what the config of a UNet does not state.
+    outputs : int or None
+        Number of outputs, if it is not that of the config.
     """
-    target = {"_target_": f"monai.networks.nets.{config['architecture']}"}
+    if "architecture" not in config:
+        log.warning("%s: states no architecture; it is read as a UNet of MONAI", where)
+    target = {"_target_": f"monai.networks.nets.{config.get('architecture', 'UNet')}"}
     if "arguments" in config:
-        return {**target, **config["arguments"]}
+        arguments = dict(config["arguments"])
+        return {**target, **arguments, **({"out_channels": outputs} if outputs else {})}
     features, layers = config["num_features"], config["num_layers"]
     if not (2 <= layers <= 8 and 1 <= features <= 1024):
         raise ModelError(
@@ -114,15 +219,54 @@ def _parse_backbone(where: Path, config: Mapping[str, Any]) -> dict[str, Any]:
             f"num_features={features}, num_layers={layers}",
             "Expected 1 to 1024 features and 2 to 8 layers.",
         )
+    return _fitting_unet(
+        where,
+        {
+            **target,
+            **_sizes_of(weights),
+            **{
+                key: config[key]
+                for key in ("spatial_dims", "in_channels", "out_channels")
+                if key in config
+            },
+            "channels": [features * 2**level for level in range(layers)],
+            "strides": [2] * (layers - 1),
+            "num_res_units": 2,
+        },
+        weights,
+    )
+
+
+def _sizes_of(weights: Mapping[str, Tensor]) -> dict[str, int]:
+    """Return axes, input and output channels of a UNet, from its first and last weights."""
+    kernels = [value for value in weights.values() if value.ndim in (4, 5)]
+    biases = [value for value in weights.values() if value.ndim == 1]
     return {
-        **target,
-        "spatial_dims": config.get("spatial_dims", 2),
-        "in_channels": config.get("in_channels", 1),
-        "out_channels": config.get("out_channels", 1),
-        "channels": [features * 2**level for level in range(layers)],
-        "strides": [2] * (layers - 1),
-        "num_res_units": 2,
+        "spatial_dims": kernels[0].ndim - 2 if kernels else 2,
+        "in_channels": int(kernels[0].shape[1]) if kernels else 1,
+        "out_channels": len(biases[-1]) if biases else 1,
     }
+
+
+def _fitting_unet(
+    where: Path, backbone: dict[str, Any], weights: Mapping[str, Tensor]
+) -> dict[str, Any]:
+    """Return the UNet with the residual units and normalization layers that the weights have.
+
+    The architecture is returned as it is if none fits; building it tells why.
+    """
+    kind = network_class(str(where), backbone["_target_"])
+    check_arguments(str(where), kind, {k: v for k, v in backbone.items() if k != "_target_"})
+    norm = "BATCH" if any(key.endswith("running_mean") for key in weights) else "INSTANCE"
+    for units in (2, 0, 1, 3, 4):
+        tried = {**backbone, "num_res_units": units, "norm": norm}
+        try:
+            arguments = {key: value for key, value in tried.items() if key != "_target_"}
+            check_fit(kind, arguments, weights)
+        except (ValueError, RuntimeError):
+            continue
+        return tried
+    return backbone
 
 
 def _check_keys(where: Path, config: Mapping[str, Any]) -> None:
@@ -133,9 +277,8 @@ def _check_keys(where: Path, config: Mapping[str, Any]) -> None:
     ModelError
         All faults.
     """
-    known = {*_REQUIRED, *IMAGE_KEYS, *_SIZES, *_IGNORED, "arguments", "activation"}
+    known = {*_KEYS, *IMAGE_KEYS, *_SIZES, *_IGNORED}
     problems = [f"{key[:60]!r} is not known" for key in config if key not in known]
-    problems += [f"{key!r} is missing" for key in _REQUIRED if key not in config]
     if config.get("architecture", NETWORKS[0]) not in NETWORKS:
         name = str(config["architecture"])[:120]
         problems.append(f"architecture {name!r}, expected one of {', '.join(NETWORKS)}")
@@ -156,6 +299,10 @@ def _check_keys(where: Path, config: Mapping[str, Any]) -> None:
     ]
     if (activation := config.get("activation", "sigmoid")) not in ("sigmoid", "softmax"):
         problems.append(f"activation {str(activation)[:60]!r}, expected sigmoid or softmax")
+    for key in ("classes", "outputs"):
+        names = config.get(key, ["foreground"])
+        if not (isinstance(names, list) and names and all(isinstance(n, str) and n for n in names)):
+            problems.append(f"{key} is {str(names)[:60]!r}, expected a list of names")
     problems += _image_faults(config)
     if problems:
         raise ModelError(
@@ -198,7 +345,7 @@ def _image_faults(config: Mapping[str, Any]) -> list[str]:
 
 def _parse_normalization(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return the normalization rule; a text is the rule's method."""
-    rule = config.get("normalization", "none")
+    rule = config.get("normalization", _DEFAULT_NORMALIZATION)
     return dict(rule) if isinstance(rule, Mapping) else {"method": rule}
 
 

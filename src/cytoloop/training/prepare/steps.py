@@ -20,11 +20,13 @@ from cytoloop.training.prepare.complete import complete
 from cytoloop.training.prepare.config import value_of, with_values
 from cytoloop.training.prepare.dataset import DatasetFacts, read_checked_dataset
 from cytoloop.training.prepare.dry_run import build_every_part
+from cytoloop.training.prepare.exports import check_exports
 from cytoloop.training.prepare.own_parts import (
     complete_own_parts,
     has_excluded_voxels,
     trusting_config,
 )
+from cytoloop.training.prepare.parent import take_network_of_parent
 from cytoloop.training.prepare.plan.plan import Plan, plan_training_run
 
 if TYPE_CHECKING:
@@ -108,13 +110,14 @@ def truth(known: Prepared) -> Prepared:
 
 
 def parent_model(known: Prepared) -> Prepared:
-    """Find the checkpoint to start from."""
+    """Find the checkpoint to start from, and take its network."""
     start = known.cfg.init_from
     if not start:
         return known
     from cytoloop.tracking.checkpoints import locate_checkpoint  # imports mlflow
 
-    return replace(known, parent=locate_checkpoint(start))
+    found = locate_checkpoint(start)
+    return replace(known, cfg=take_network_of_parent(known.cfg, found.path), parent=found)
 
 
 def plan(known: Prepared) -> Prepared:
@@ -132,6 +135,12 @@ def completion(known: Prepared) -> Prepared:
     return replace(known, cfg=complete(known.cfg, known.known_facts, parent))
 
 
+def exports(known: Prepared) -> Prepared:
+    """Refuse formats of the key ``export`` that cannot hold the network."""
+    check_exports(known.cfg)
+    return known
+
+
 def dry_run(known: Prepared) -> Prepared:
     """Build every part once, so that a wrong class or argument is found before the run opens."""
     sizes = known.facts.shapes.values() if known.facts else ()
@@ -144,7 +153,7 @@ def dry_run(known: Prepared) -> Prepared:
 
 CHECKS: tuple[Step, ...] = (bounds, class_heads, own_parts, data_set, truth)
 """Config and data agree; nothing is measured or built."""
-COMPLETION: tuple[Step, ...] = (parent_model, plan, completion, dry_run)
+COMPLETION: tuple[Step, ...] = (parent_model, plan, completion, exports, dry_run)
 """The config becomes complete; these steps measure the images and the machine."""
 
 

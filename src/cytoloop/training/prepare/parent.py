@@ -1,0 +1,86 @@
+"""The network of a training that starts from another model: that of the model."""
+
+from __future__ import annotations
+
+import logging
+from functools import lru_cache
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from cytoloop.bounds import AUTO
+from cytoloop.model.architecture import describe
+from cytoloop.model.checkpoint import Checkpoint, build_network, read_checkpoint
+from cytoloop.model.networks import DYNUNET, planned_values
+from cytoloop.training.prepare.config import value_of, with_values, without
+from cytoloop.training.prepare.plan.choice import FEATURES, LAYERS, PATCH
+from cytoloop.training.prepare.plan.file import is_valid
+
+log = logging.getLogger(__name__)
+
+_OF_DATA = ("spatial_dims", "in_channels", "out_channels")
+"""Arguments of a network that data and heads decide."""
+
+
+def read_parent(path: Path) -> Checkpoint:
+    """Return the checkpoint to start from; it is read once."""
+    return _read(path, path.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=1)
+def _read(path: Path, modified: int) -> Checkpoint:
+    return read_checkpoint(path)
+
+
+def take_network_of_parent(cfg: DictConfig, path: Path) -> DictConfig:
+    """Return a config with the network of the model to start from.
+
+    A network of another class replaces the default one, with its patch size. ``features`` and
+    ``layers`` are those of the model. With ``strict=false`` the config's network stays, and takes
+    the weights that fit. A network that the config states stays as well.
+
+    Parameters
+    ----------
+    cfg : DictConfig
+        Config of `train`, not planned.
+    path : Path
+        Checkpoint to start from.
+
+    Raises
+    ------
+    ModelError
+        The file names a class that is not trusted, or weights that do not fit it.
+    """
+    own = value_of(cfg, "model.backbone") or {}
+    target = str(own.get("_target_"))
+    stated = [k for k, v in own.items() if k not in ("_target_", *_OF_DATA) and v != AUTO]
+    if not cfg.strict or stated:
+        return cfg
+    parent = read_parent(path)
+    if str(parent.backbone.get("_target_")).rpartition(".")[2] == target.rpartition(".")[2]:
+        return _with_sizes_of(cfg, parent, target)
+    if target != DYNUNET:
+        return cfg
+    build_network(parent)  # refuses a class that is not trusted: the config's classes are
+    arguments = {k: v for k, v in parent.backbone.items() if k not in _OF_DATA}
+    log.info("%s: its network is used, %s", path, describe(parent.backbone))
+    cfg = without(cfg, "model.backbone", [k for k in own if k not in ("_target_", *_OF_DATA)])
+    cfg = with_values(cfg, {f"model.backbone.{k}": v for k, v in arguments.items()})
+    if value_of(cfg, PATCH) == AUTO:
+        cfg = with_values(cfg, {PATCH: list(parent.image["patch_size"])})
+    return cfg
+
+
+def _with_sizes_of(cfg: DictConfig, parent: Checkpoint, target: str) -> DictConfig:
+    """Return a config with the features and layers of a model of the same class."""
+    found = planned_values({**parent.backbone, "_target_": target})
+    changed = {
+        key: found[key]
+        for key in (FEATURES, LAYERS)
+        if is_valid(key, found.get(key)) and value_of(cfg, key) not in (AUTO, None, found[key])
+    }
+    for key, value in changed.items():
+        log.warning(
+            "%s=%s is not used: the model to start from has %s", key, value_of(cfg, key), value
+        )
+    return with_values(cfg, changed)
