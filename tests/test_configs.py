@@ -45,9 +45,11 @@ def test_experiment_composes_and_leaves_the_rest_to_the_plan(verb: str, experime
     cfg = composed(verb, f"experiment={experiment}", "data.path=x", "spatial_dims=2")
     cfg.in_channels = 1
     assert not OmegaConf.missing_keys(cfg)
-    assert (cfg.data.patch_size, cfg.data.batch_size, cfg.layers) == ("auto", "auto", "auto")
+    expected = (64, 8, 4) if experiment == "segmentation_module" else ("auto", "auto", "auto")
+    assert (cfg.data.patch_size, cfg.data.batch_size, cfg.layers) == expected
     assert cfg.model.backbone._target_.startswith("monai.networks.nets.")
-    assert cfg.features == {"auto": "auto", "nuclei_3d": 16, "nuclei_2d": 32}[experiment]
+    features = {"auto": "auto", "nuclei_3d": 16, "nuclei_2d": 32, "segmentation_module": 64}
+    assert cfg.features == features[experiment]
     OmegaConf.resolve(cfg)
 
 

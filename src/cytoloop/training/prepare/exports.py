@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from cytoloop.errors import ConfigError
 from cytoloop.model.checkpoint import Checkpoint
 from cytoloop.model.exporters import EXPORTERS
 from cytoloop.model.exporters.round_trip import check_importable
+from cytoloop.training.prepare.config import value_of
 
 
 def export_formats(cfg: DictConfig) -> list[str]:
@@ -40,9 +41,6 @@ def check_exports(cfg: DictConfig) -> None:
     limited = [one for one in export_formats(cfg) if one in ("folder", "cytodl")]
     if not limited:
         return
-    model = {
-        name: OmegaConf.to_container(cfg.model[name], resolve=True)
-        for name in ("backbone", "image")
-    }
+    backbone, image = (value_of(cfg, f"model.{name}") for name in ("backbone", "image"))
     for form in limited:
-        check_importable(Checkpoint(Path("the network"), "", {}, **model, epoch=0, step=0), form)
+        check_importable(Checkpoint(Path("the network"), "", {}, backbone, image, 0, 0), form)
