@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
@@ -53,3 +54,15 @@ def test_a_table_holds_defaults_meanings_and_comments(tmp_path: Path) -> None:
     text = config_tables.to_markdown([first, second])
     assert "| `size` | `[1, 2]` | of a \\| b |" in text
     assert "The optional part:" in text
+
+
+def test_every_environment_variable_is_listed() -> None:
+    """Variables of ours that the code reads."""
+    page = (SCRIPTS.parents[1] / "docs/reference/environment.md").read_text(encoding="utf-8")
+    read = {
+        name
+        for path in (SCRIPTS.parents[1] / "src").rglob("*.py")
+        for name in re.findall(r"\"(CYTOLOOP_[A-Z_]+)\"", path.read_text(encoding="utf-8"))
+    }
+    assert len(read) >= 4
+    assert {name for name in read if f"`{name}`" not in page} == set()
