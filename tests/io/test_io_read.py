@@ -200,3 +200,23 @@ def test_only_the_requested_planes_are_read(tmp_path: Path) -> None:
     np.testing.assert_array_equal(pixels.read((slice(2, 6), *box))[0], data[2:6])
     with pytest.raises(ImageError, match="cannot be read"):
         pixels.read((slice(7, 9), *box))
+
+
+def test_files_are_closed_after_reading(tmp_path: Path) -> None:
+    import gc
+
+    import psutil
+
+    data = np.zeros((4, 16, 16), np.uint8)
+    write_image(tmp_path / "a.ome.tif", data, "ZYX", (2.0, 0.5, 0.25))
+    gc.disable()  # the objects of tifffile refer to each other
+    try:
+        for _ in range(5):
+            read_header(tmp_path / "a.ome.tif")
+            read_image(tmp_path / "a.ome.tif")
+            read_labels(tmp_path / "a.ome.tif")
+            open_pixels(tmp_path / "a.ome.tif")
+        opened = [file.path for file in psutil.Process().open_files()]
+    finally:
+        gc.enable()
+    assert str(tmp_path / "a.ome.tif") not in opened

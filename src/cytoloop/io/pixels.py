@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -165,7 +166,8 @@ def open_pixels(
     limit = IN_MEMORY_BYTES if in_memory is None else in_memory
     if image.pixels.nbytes > limit:
         return pixels
-    whole = read_whole(pixels)
+    with closing(image):
+        whole = read_whole(pixels)
     return MemoryPixels(whole, pixels.spacing_um, pixels.channels, pixels.origin_um)
 
 
@@ -173,9 +175,12 @@ def level_spacings(
     path: str | Path, scene: str | int | None = None, axes: str | None = None
 ) -> list[Spacing | None]:
     """Return the voxel size of each pyramid level; an image without a pyramid has one level."""
-    first = open_image(path, scene, 0, axes)
-    others = [open_image(path, scene, level, axes) for level in range(1, first.levels)]
-    return [image.pixels.spacing_um for image in (first, *others)]
+    with closing(open_image(path, scene, 0, axes)) as first:
+        found = [first.pixels.spacing_um]
+    for level in range(1, first.levels):
+        with closing(open_image(path, scene, level, axes)) as image:
+            found.append(image.pixels.spacing_um)
+    return found
 
 
 def read_whole(pixels: Pixels) -> np.ndarray:

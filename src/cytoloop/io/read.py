@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -92,16 +93,16 @@ def read_header(
     ImageError
         The file is missing, empty or unreadable, or an axis has no known meaning.
     """
-    image = open_image(path, scene, axes=axes, several_scenes=True)
-    pixels = image.pixels
-    return Header(
-        path=str(path),
-        shape=pixels.shape,
-        dtype=str(pixels.dtype),
-        spacing_um=pixels.spacing_um,
-        channels=pixels.channels,
-        scenes=image.scenes,
-    )
+    with closing(open_image(path, scene, axes=axes, several_scenes=True)) as image:
+        pixels = image.pixels
+        return Header(
+            path=str(path),
+            shape=pixels.shape,
+            dtype=str(pixels.dtype),
+            spacing_um=pixels.spacing_um,
+            channels=pixels.channels,
+            scenes=image.scenes,
+        )
 
 
 def read_image(
@@ -137,13 +138,13 @@ def read_image(
         The file is unreadable, or has no such channel, scene or time point, or several scenes or
         time points of which none is named.
     """
-    image = open_image(path, scene, axes=axes)
-    for caution in image.cautions:
-        note(path, caution)
-    wanted = channel_numbers(image, channel)
-    data = _read(image, time_number(image, time), wanted)
-    channels = tuple(image.pixels.channels[i] for i in wanted)
-    return Image(data, image.pixels.spacing_um, channels)
+    with closing(open_image(path, scene, axes=axes)) as image:
+        for caution in image.cautions:
+            note(path, caution)
+        wanted = channel_numbers(image, channel)
+        data = _read(image, time_number(image, time), wanted)
+        channels = tuple(image.pixels.channels[i] for i in wanted)
+        return Image(data, image.pixels.spacing_um, channels)
 
 
 def read_plane_or_stack(
@@ -167,10 +168,10 @@ def read_plane_or_stack(
     ImageError
         As `read_image`; and several channels of which none is named.
     """
-    image = open_image(path, scene, axes=axes)
-    number = only_channel(image, channel)
-    data: np.ndarray = _read(image, time_number(image, time), [number])[0]
-    return data
+    with closing(open_image(path, scene, axes=axes)) as image:
+        number = only_channel(image, channel)
+        data: np.ndarray = _read(image, time_number(image, time), [number])[0]
+        return data
 
 
 def _read(image: OpenImage, time: int, channels: Sequence[int]) -> np.ndarray:

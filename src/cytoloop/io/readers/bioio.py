@@ -33,6 +33,9 @@ class BioioReader:
         self._path, self._reader = path, reader
         self.scenes = tuple(str(name) for name in reader.scenes)
 
+    def close(self) -> None:
+        """Do nothing: the file is not kept open."""
+
     def count_levels(self, scene: int) -> int:
         """Return the number of pyramid levels."""
         self._reader.set_scene(scene)

@@ -25,6 +25,9 @@ class Reader:
     def __init__(self, path: str | Path) -> None:
         self._path = Path(path)
 
+    def close(self) -> None:
+        """Do nothing: the file is not kept open."""
+
     def count_levels(self, scene: int) -> int:
         """Return 1: there is no pyramid."""
         return 1

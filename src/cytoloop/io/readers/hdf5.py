@@ -47,6 +47,9 @@ class Reader:
             )
         self.scenes = tuple(names)
 
+    def close(self) -> None:
+        """Do nothing: the file is not kept open."""
+
     def count_levels(self, scene: int) -> int:
         """Return 1: HDF5 files have no pyramid here."""
         return 1

@@ -29,6 +29,11 @@ class Reader:
         self._readers = [open_reader(member) for member in members_of(path)]
         self.scenes = tuple(self._readers[0].scenes)
 
+    def close(self) -> None:
+        """Close all files."""
+        for reader in self._readers:
+            reader.close()
+
     def count_levels(self, scene: int) -> int:
         """Return the number of pyramid levels that all files have."""
         return min(reader.count_levels(scene) for reader in self._readers)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,13 +42,19 @@ class OpenImage:
         Pyramid levels of the scene.
     cautions : tuple of str
         Warnings for an image of intensities.
+    reader : ImageReader
     """
 
     path: str | Path
     pixels: OpenScene
     scenes: tuple[str, ...]
     levels: int
-    cautions: tuple[str, ...] = ()
+    cautions: tuple[str, ...]
+    reader: ImageReader
+
+    def close(self) -> None:
+        """Close the file."""
+        self.reader.close()
 
 
 @contextmanager
@@ -113,19 +119,31 @@ def open_image(
         if file.is_file() and file.stat().st_size == 0:
             raise ImageError(str(path), "the file is empty (0 bytes)", "Copy or export it again.")
         reader = MultiFileReader(file, _open_reader) if is_multi_file(file) else _open_reader(file)
-        scenes = tuple(reader.scenes)
-        if scene is None and len(scenes) > 1 and not several_scenes:
-            raise ImageError(
-                str(path),
-                f"has {len(scenes)} scenes ({join_names(scenes)}), expected one",
-                "Name one: scene=NAME, or the column 'scene' of a table.",
-            )
-        number = 0 if scene is None else _scene_number(path, reader, scene)
-        levels = reader.count_levels(number)
-        if not 0 <= level < levels:
-            raise ImageError(str(path), f"has no level {level}", f"It has {levels}, from 0.")
-        found = reader.open(number, level)
-        return OpenImage(path, OpenScene(path, found, axes), scenes, levels, found.cautions)
+        with ExitStack() as closed_on_error:
+            closed_on_error.callback(reader.close)
+            number = _selected_scene(path, reader, scene, several_scenes)
+            levels = reader.count_levels(number)
+            if not 0 <= level < levels:
+                raise ImageError(str(path), f"has no level {level}", f"It has {levels}, from 0.")
+            found = reader.open(number, level)
+            pixels = OpenScene(path, found, axes)
+            closed_on_error.pop_all()
+        return OpenImage(path, pixels, tuple(reader.scenes), levels, found.cautions, reader)
+
+
+def _selected_scene(
+    path: str | Path, reader: ImageReader, scene: str | int | None, several_scenes: bool
+) -> int:
+    """Return the number of the scene to open, see `open_image`."""
+    if scene is not None:
+        return _scene_number(path, reader, scene)
+    if len(reader.scenes) > 1 and not several_scenes:
+        raise ImageError(
+            str(path),
+            f"has {len(reader.scenes)} scenes ({join_names(reader.scenes)}), expected one",
+            "Name one: scene=NAME, or the column 'scene' of a table.",
+        )
+    return 0
 
 
 def _open_reader(path: Path) -> ImageReader:

@@ -54,6 +54,9 @@ class Reader:
                 "Convert it to grey levels or RGB.",
             )
 
+    def close(self) -> None:
+        """Do nothing: the file is not kept open."""
+
     def count_levels(self, scene: int) -> int:
         """Return 1: pictures have no pyramid."""
         return 1

@@ -74,6 +74,9 @@ class ImageReader(Protocol):
     def open(self, scene: int, level: int) -> Scene:
         """Return a scene at a pyramid level, without reading its pixels."""
 
+    def close(self) -> None:
+        """Close the file; its scenes cannot be read any more."""
+
 
 class OpenScene:
     """The pixels of a scene with the axes T, C, Z, Y, X, read box by box.

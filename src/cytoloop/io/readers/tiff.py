@@ -77,6 +77,10 @@ class Reader:
             )
         note(self._path, f"tifffile: {text}")
 
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
     def count_levels(self, scene: int) -> int:
         """Return the number of pyramid levels."""
         return len(self._series[scene].levels)

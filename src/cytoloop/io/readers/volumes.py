@@ -23,6 +23,9 @@ class _OneScene:
 
     scenes = ("Image:0",)
 
+    def close(self) -> None:
+        """Do nothing: the pixels may still refer to the file."""
+
     def count_levels(self, scene: int) -> int:
         """Return 1: the format has no pyramid."""
         return 1

@@ -55,8 +55,8 @@ class Reader:
 
     def __init__(self, path: str | Path) -> None:
         self._path = path
-        store: Any = ZipStore(path, mode="r") if Path(path).is_file() else str(path)
-        self._root: Any = _open_root(store)
+        self._store: Any = ZipStore(path, mode="r") if Path(path).is_file() else str(path)
+        self._root: Any = _open_root(self._store)
         self._images = list(_find_images(path, self._root))
         if not self._images:
             raise ImageError(
@@ -65,6 +65,11 @@ class Reader:
                 "Give the OME-Zarr folder itself, which holds .zattrs or zarr.json.",
             )
         self.scenes = tuple(image.name for image in self._images)
+
+    def close(self) -> None:
+        """Close a zip; a folder is never kept open."""
+        if isinstance(self._store, ZipStore):
+            self._store.close()
 
     def find_hidden(self, name: str) -> int | None:
         """Return the number of a scene that is not listed, a label image; None if there is none."""
