@@ -10,9 +10,9 @@ import tifffile
 import zarr
 
 from cytoloop.curation import CurationSettings, curate
-from cytoloop.errors import ManifestError
+from cytoloop.errors import ImageError, ManifestError
 from cytoloop.io.writers.zarr import write_zarr
-from cytoloop.manifest import read_manifest
+from cytoloop.manifest import Row, read_manifest
 from cytoloop.truth.targets import read_raw, read_target
 
 RNG = np.random.default_rng(0)
@@ -117,3 +117,20 @@ def test_wells_of_a_plate_are_groups_and_each_field_has_its_labels(tmp_path: Pat
     assert {row["group"] for row in manifest} == {f"plate_{well}" for well in wells}
     for row in manifest:
         np.testing.assert_array_equal(read_target(row)[0], truth[row.id])
+
+
+def test_training_reads_the_part_and_the_axes_that_a_row_names(tmp_path: Path) -> None:
+    from cytoloop.data.cache_builder import cache_key, read_row
+
+    movie = RNG.integers(1, 99, (5, 2, 16, 18)).astype(np.uint16)
+    tifffile.imwrite(tmp_path / "raw.tif", movie, photometric="minisblack")
+    tifffile.imwrite(tmp_path / "seg.tif", movie[:, 0] % 4, photometric="minisblack")
+    values = {"raw": str(tmp_path / "raw.tif"), "seg1": str(tmp_path / "seg.tif"), "id": "a"}
+    row = Row({**values, "axes": "TCYX", "time": "3", "channel": "1"})
+    image, labels, valid, _ = read_row(row)
+    np.testing.assert_array_equal(image, movie[3, 1:])
+    np.testing.assert_array_equal(labels, movie[3, 0] % 4)
+    assert valid.all()
+    assert cache_key(row) != cache_key(Row({**row.values, "axes": "CTYX"}))
+    with pytest.raises(ImageError, match="has 5 time points, expected one"):
+        read_row(Row({**values, "axes": "TCYX"}))

@@ -149,5 +149,5 @@ class MrcReader(_OneScene):
         }
         axes = {2: "YX", 3: "ZYX", 4: "TZYX"}[data.ndim]
         if data.ndim == 3 and self._file.is_image_stack():
-            axes = "TYX"
+            axes = UNKNOWN + "YX"  # old programs call volumes so too
         return Scene(array=data, axes=axes, sizes=sizes)
