@@ -24,7 +24,6 @@ def write_zarr(
     axes: str,
     spacing_um: Spacing | None = None,
     name: str = "image",
-    boxes: Iterator[tuple[slice, ...]] | None = None,
     channels: Sequence[str] = (),
     origin_um: Spacing | None = None,
     version: str = "0.4",
@@ -46,8 +45,6 @@ def write_zarr(
         Voxel size (Z, Y, X) in um.
     name : str
         Name of the image, and of its channel if `channels` is empty.
-    boxes : iterator of tuple of slice, optional
-        Boxes to write one after the other; default: slabs of 64 planes (rows in 2D).
     channels : sequence of str
         One name per channel.
     origin_um : tuple of float, optional
@@ -89,7 +86,7 @@ def write_zarr(
             axes_units=["micrometer" if a in spacing else None for a in axes],
             physical_pixel_size=sizes,
         )
-        for box in boxes or _slabs(shape, axes.index("Y" if "Z" not in axes else "Z")):
+        for box in _slabs(shape, axes.index("Y" if "Z" not in axes else "Z")):
             writer.write_region(np.asarray(data[box]).astype(dtype, copy=False), box)
         _add_levels(temporary, _pyramid(shape), chunk, sizes)
         if any(origin.values()):
