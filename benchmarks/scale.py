@@ -36,11 +36,10 @@ def run(folder: Path, *words: str) -> dict[str, float]:
     return {"seconds": time.perf_counter() - start, "peak_gib": usage.ru_maxrss / 2**20}
 
 
-def make_discs(count: int, seed: int) -> np.ndarray:
-    """Return labels (Y, X) of discs on a grid, at positions that vary."""
+def make_discs(count: int, seed: int, pitch: int = 16, radius: int = 5) -> np.ndarray:
+    """Return labels (Y, X) of discs on a grid of a pitch (pixels), at positions that vary."""
     rng = np.random.default_rng(seed)
     side = int(np.ceil(np.sqrt(count)))
-    pitch, radius = 16, 5
     labels = np.zeros((side * pitch, side * pitch), np.int32)
     y, x = np.indices((2 * radius + 1, 2 * radius + 1)) - radius
     disc = y**2 + x**2 <= radius**2
@@ -86,7 +85,7 @@ def handle_rows(folder: Path, factor: float) -> dict[str, dict[str, float]]:
 def predict_picture(folder: Path, factor: float) -> dict[str, dict[str, float]]:
     """Predict a large picture with a tiny network."""
     side = int(SIDE * np.sqrt(factor))
-    tile = (200 + 900 * (make_discs(1024, 2) > 0)).astype(np.uint8)
+    tile = (20 + 200 * (make_discs(256, 2, 64, 12) > 0)).astype(np.uint8)
     picture = tifffile.memmap(folder / "a.tif", shape=(side, side), dtype=np.uint8)
     for top in range(0, side, len(tile)):
         for left in range(0, side, len(tile)):
@@ -106,8 +105,9 @@ def make_model(path: Path) -> None:
 
     torch.manual_seed(0)
     backbone: dict[str, Any] = {
-        "spatial_dims": 2, "in_channels": 1, "out_channels": 1, "strides": [1, 2],
-        "kernel_size": [3, 3], "upsample_kernel_size": [2], "filters": [2, 2], "norm_name": "batch",
+        "spatial_dims": 2, "in_channels": 1, "out_channels": 1, "strides": [1, 1, 2],
+        "kernel_size": [3, 3, 3], "upsample_kernel_size": [1, 2], "filters": [2, 2, 2],
+        "norm_name": "batch",
     }  # fmt: skip
     image = {
         "spatial_dims": 2,

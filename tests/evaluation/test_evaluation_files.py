@@ -173,3 +173,21 @@ def test_overwrite_removes_only_the_files_of_a_former_evaluation(
     assert main([*words, "overlays=0", "overwrite=yes"]) == 2
     assert main([*words, "classes=5", "overlays=0", "overwrite=true"]) == 0
     assert not Path("eval/objects.csv").exists() and not Path("eval/figures/scores.png").exists()
+
+
+def test_of_a_large_picture_the_part_with_most_errors_is_drawn() -> None:
+    from cytoloop.evaluation import image_figure
+    from cytoloop.evaluation.figures.views import MAX_SIDE, choose_window
+
+    wrong = np.zeros((100, 3 * MAX_SIDE), bool)
+    wrong[10:20, 100:110] = wrong[50:90, 2 * MAX_SIDE + 50 : 2 * MAX_SIDE + 90] = True
+    y, x = choose_window(wrong)
+    assert (y, x.stop - x.start) == (slice(0, 100), MAX_SIDE)
+    assert wrong[y, x].sum() == 1600
+    assert choose_window(np.stack([wrong, wrong])) == (y, x)
+    assert choose_window(wrong[:, :MAX_SIDE]) == (slice(0, 100), slice(0, MAX_SIDE))
+    labels = wrong.astype(np.uint8)
+    figure = image_figure(None, labels, None, np.zeros_like(labels), title="a.tif")
+    shapes = {tuple(image.get_array().shape[:2]) for axis in figure.axes for image in axis.images}
+    assert shapes == {(100, MAX_SIDE)}
+    assert f"part with most errors: y 0 to 99, x {x.start} to" in figure.get_suptitle()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 
 import numpy as np
 import pytest
@@ -202,3 +203,13 @@ def test_many_objects_are_compared_only_where_they_overlap() -> None:
         labels[y : y + 6, x : x + 6] = 1000 * number
     overlaps = find_overlaps(labels, np.roll(labels, 1, axis=1))
     assert len(overlaps.true_ids) == 2500 and len(overlaps.pairs) < 3 * 2500
+
+
+def test_the_time_of_matching_grows_with_the_number_of_objects() -> None:
+    side = 200
+    truth = np.arange(1, side * side + 1).reshape(side, side).repeat(3, 0).repeat(3, 1)
+    found = np.where(np.indices(truth.shape)[0] % 3 < 2, truth, 0)  # IoU 2/3
+    start = time.process_time()
+    matching = match_instances(truth, found, thresholds=(0.5,))
+    assert len(matching.matched[0.5]) == side * side
+    assert time.process_time() - start < 5  # 40 000 objects; a loop over all pairs takes minutes

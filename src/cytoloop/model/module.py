@@ -190,7 +190,7 @@ class SegmentationModule(LightningModule):
         """Log the means of the epoch, also of the batches before it was resumed."""
         means = self.epoch_means.means(self._gather)
         self.epoch_means.reset()
-        self.log_dict(means, on_step=False, on_epoch=True)
+        self.log_dict(means, on_step=False, on_epoch=True, sync_dist=True)
 
     @property
     def _gather(self) -> Any:

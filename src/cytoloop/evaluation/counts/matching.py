@@ -237,7 +237,8 @@ def match_instances(
 
 def _assign(overlaps: Overlaps, threshold: float) -> np.ndarray:
     """Return the positions of the pairs that match at a threshold, one to one."""
-    candidates = np.flatnonzero(overlaps.iou >= threshold)
+    iou = overlaps.iou
+    candidates = np.flatnonzero(iou >= threshold)
     if threshold > 0.5 or not len(candidates):
         return candidates  # above 0.5 an object has at most one candidate
     n_true, n_predicted = len(overlaps.true_ids), len(overlaps.predicted_ids)
@@ -246,15 +247,19 @@ def _assign(overlaps: Overlaps, threshold: float) -> np.ndarray:
         (np.ones(len(candidates)), (true, n_true + predicted)), shape=(n_true + n_predicted,) * 2
     )
     component = connected_components(links, directed=False)[1][true]
-    chosen = []
-    for number in np.unique(component):
-        pairs = candidates[component == number]
+    sizes = np.bincount(component)
+    alone = sizes[component] == 1  # most pairs: neither object has another candidate
+    chosen = [candidates[alone]]
+    order = np.flatnonzero(~alone)
+    order = order[np.argsort(component[order], kind="stable")]
+    for group in np.split(order, np.flatnonzero(np.diff(component[order])) + 1):
+        pairs = candidates[group]
         rows, row = np.unique(overlaps.pairs[pairs, 0], return_inverse=True)
         columns, column = np.unique(overlaps.pairs[pairs, 1], return_inverse=True)
         gain = np.zeros((len(rows), len(columns)))
         index = np.full(gain.shape, -1)
-        gain[row, column] = 1 + overlaps.iou[pairs] / (len(pairs) + 1)  # matches first, then IoU
+        gain[row, column] = 1 + iou[pairs] / (len(pairs) + 1)  # matches first, then IoU
         index[row, column] = pairs
         best = index[linear_sum_assignment(gain, maximize=True)]
         chosen.append(best[best >= 0])
-    return np.concatenate(chosen)
+    return np.sort(np.concatenate(chosen))

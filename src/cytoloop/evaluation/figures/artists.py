@@ -38,6 +38,7 @@ def fill_labels(axis: Axes, labels: np.ndarray, numbers: Mapping[int, int]) -> N
     hues = (number * 0.618034) % 1
     shades = np.stack([hues, np.full(len(ids), 0.7), np.where(number % 2, 1.0, 0.85)], axis=1)
     table = np.concatenate([hsv_to_rgb(shades), np.where(number < 0, 0, 0.6)[:, None]], axis=1)
+    table = np.round(table * 255).astype(np.uint8)
     axis.imshow(table[positions.reshape(labels.shape)])
 
 

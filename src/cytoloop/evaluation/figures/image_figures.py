@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from cytoloop.evaluation.figures.artists import (
     hatch_excluded,
     outline_errors,
 )
-from cytoloop.evaluation.figures.views import View, choose_views
+from cytoloop.evaluation.figures.views import View, choose_views, choose_window
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -68,6 +68,11 @@ def image_figure(
     error_types = find_error_types(matching)
     true_colours, predicted_colours = _colour_numbers(matching)
     truth, labels = _without_excluded(truth, valid), _without_excluded(labels, valid)
+    window = choose_window((truth > 0) != (labels > 0))
+    title += _describe_window(window, truth.shape)
+    raw, truth, probability, labels, valid = (
+        _cut(image, window) for image in (raw, truth, probability, labels, valid)
+    )
     columns: dict[str, Draw] = {
         "raw": _draw_nothing,
         "truth": lambda axis, view: fill_labels(axis, view(truth), true_colours),
@@ -108,14 +113,17 @@ def comparison_figure(
     """
     columns: dict[str, Draw] = {"raw": _draw_nothing}
     counts = []
-    shown = _without_excluded(truth, valid)
+    first = next(iter(predictions.values()))
+    window = choose_window((_without_excluded(truth, valid) > 0) != (first > 0))
+    shown = _cut(_without_excluded(truth, valid), window)
     for name, labels in predictions.items():
         error_types = find_error_types(match_instances(truth, labels, valid, (0.5,)))
         counts.append(_count_error_types(*error_types))
         columns[f"errors of {name}"] = _outliner(
-            shown, _without_excluded(labels, valid), error_types
+            shown, _cut(_without_excluded(labels, valid), window), error_types
         )
-    first = next(iter(predictions.values()))
+    title += _describe_window(window, truth.shape)
+    raw, truth, first, valid = (_cut(image, window) for image in (raw, truth, first, valid))
     figure = _draw_columns(columns, raw, truth, first, valid, title, spacing)
     numbers = {name: " / ".join(str(one[name]) for one in counts) for name in ERROR_COLOURS}
     _add_legend(figure, {f"{name} {numbers[name]}": c for name, c in ERROR_COLOURS.items()})
@@ -148,13 +156,16 @@ def class_figure(
         Classes.
     """
     truth = _without_excluded(truth, valid)
+    first = _without_excluded(next(iter(predictions.values())), valid)
+    window = choose_window(truth != first)
+    title += _describe_window(window, truth.shape)
+    raw, truth, first = (_cut(image, window) for image in (raw, truth, first))
     columns: dict[str, Draw] = {"raw": _draw_nothing, "truth": _class_filler(truth)}
     for name, prediction in predictions.items():
-        found = _without_excluded(prediction, valid)
+        found = _cut(_without_excluded(prediction, valid), window)
         wrong = np.where(truth == found, 0, np.where(truth > 0, truth, found))
         columns |= {name: _class_filler(found), f"errors of {name}": _class_filler(wrong)}
-    first = _without_excluded(next(iter(predictions.values())), valid)
-    figure = _draw_columns(columns, raw, truth, first, valid, title, spacing)
+    figure = _draw_columns(columns, raw, truth, first, _cut(valid, window), title, spacing)
     _add_legend(figure, dict(zip(names, class_colours(len(names)), strict=True)))
     return figure
 
@@ -162,6 +173,19 @@ def class_figure(
 def _without_excluded(labels: np.ndarray, valid: np.ndarray | None) -> np.ndarray:
     """Return labels without excluded voxels, which would hide others in a projection."""
     return labels if valid is None else np.where(valid, labels, 0)
+
+
+def _cut(image: Any, window: tuple[slice, slice]) -> Any:
+    """Return the part of an image ([Z,] Y, X) that is drawn; None without an image."""
+    return None if image is None else image[(..., *window)]
+
+
+def _describe_window(window: tuple[slice, slice], shape: tuple[int, ...]) -> str:
+    """Return which part of an image is drawn, for the title; "" for all of it."""
+    if all(part.stop - part.start == n for part, n in zip(window, shape[-2:], strict=True)):
+        return ""
+    y, x = (f"{part.start} to {part.stop - 1}" for part in window)
+    return f" (part with most errors: y {y}, x {x})"
 
 
 def _draw_nothing(axis: Axes, view: View) -> None:

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+MAX_SIDE = 2048
+"""Largest side of a picture, in pixels, that is drawn as a whole."""
+
 
 @dataclass(frozen=True)
 class View:
@@ -43,6 +46,35 @@ class View:
         """Return the height over the width of the view of an image of this shape."""
         height, width = (n for i, n in enumerate(shape) if self.is_2d or i != self.axis)
         return height * self.pixel_aspect / width
+
+
+def choose_window(wrong: np.ndarray) -> tuple[slice, slice]:
+    """Return the part (Y, X) of an image that is drawn: all of it, or where most is wrong.
+
+    Larger pictures would be drawn with less than one pixel for several objects, and take minutes.
+
+    Parameters
+    ----------
+    wrong : ndarray of bool
+        ([Z,] Y, X): voxels where prediction and truth differ.
+    """
+    plane = wrong if wrong.ndim == 2 else wrong.any(axis=0)
+    starts = [np.arange(0, max(n - MAX_SIDE, 0) + 1, MAX_SIDE // 4) for n in plane.shape]
+    if all(len(one) == 1 for one in starts):
+        return tuple(slice(0, min(n, MAX_SIDE)) for n in plane.shape)  # type: ignore[return-value]
+    sums = np.pad(plane.cumsum(0, np.int64).cumsum(1), ((1, 0), (1, 0)))
+    ends = [np.minimum(one + MAX_SIDE, n) for one, n in zip(starts, plane.shape, strict=True)]
+    counts = (
+        sums[np.ix_(ends[0], ends[1])]
+        - sums[np.ix_(starts[0], ends[1])]
+        - sums[np.ix_(ends[0], starts[1])]
+        + sums[np.ix_(starts[0], starts[1])]
+    )
+    y, x = np.unravel_index(int(counts.argmax()), counts.shape)
+    return (
+        slice(int(starts[0][y]), int(ends[0][y])),
+        slice(int(starts[1][x]), int(ends[1][x])),
+    )
 
 
 def choose_views(foreground: np.ndarray, spacing: Sequence[float] | None = None) -> list[View]:
