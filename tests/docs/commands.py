@@ -28,6 +28,7 @@ class Shown:
 
     text: str
     place: str
+    in_text: bool = False
 
     @property
     def verb(self) -> str:
@@ -36,8 +37,8 @@ class Shown:
 
     @property
     def is_whole(self) -> bool:
-        """Whether nothing is left out: the command has no ``...``."""
-        return "..." not in self.text
+        """Whether nothing is left out: a line of a block without ``...``; text may shorten."""
+        return "..." not in self.text and not self.in_text
 
     def words(self) -> list[str]:
         """Return the words after the verb, as a shell gives them, without ``...``."""
@@ -48,11 +49,11 @@ class Shown:
 def shown_commands() -> list[Shown]:
     """Return every command once, with the first place that shows it."""
     first: dict[str, Shown] = {}
-    for place, line in _lines():
+    for place, line, in_text in _lines():
         if "[key=value" in line or re.search(r"cytoloop \S+ ?(key=|\[)", line):
             continue
         text = re.sub(r" {3,}\(.*$", "", line).strip()
-        first.setdefault(text, Shown(text, place))
+        first.setdefault(text, Shown(text, place, in_text))
     return list(first.values())
 
 
@@ -76,8 +77,8 @@ def _pages() -> list[Path]:
     return [*sorted(pages), ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
 
 
-def _lines() -> Iterator[tuple[str, str]]:
-    """Yield place and text of each command."""
+def _lines() -> Iterator[tuple[str, str, bool]]:
+    """Yield place and text of each command, and whether it stands within a sentence."""
     for path in _pages():
         yield from _in_markdown(path.relative_to(ROOT).as_posix(), path.read_text(encoding="utf-8"))
     configs = [path for folder in ("configs", "experiments") for path in (ROOT / folder).rglob("*")]
@@ -91,17 +92,17 @@ def _lines() -> Iterator[tuple[str, str]]:
     yield from _in_code("cytoloop --help", usage())
 
 
-def _in_markdown(place: str, text: str) -> Iterator[tuple[str, str]]:
+def _in_markdown(place: str, text: str) -> Iterator[tuple[str, str, bool]]:
     for _, block in _FENCE.findall(text):
         yield from _in_code(place, block)
     for inline in _INLINE.findall(_FENCE.sub("", text)):
         if found := _COMMAND.match(" ".join(inline.split())):
-            yield place, found[1]
+            yield place, found[1], True
 
 
-def _in_code(place: str, block: str) -> Iterator[tuple[str, str]]:
+def _in_code(place: str, block: str) -> Iterator[tuple[str, str, bool]]:
     whole = re.sub(r"\\\n\s*", "", block)
     for line in whole.splitlines():
         for part in re.split(r";\s+(?:then )?(?=cytoloop)|&& ", line):
             if found := _COMMAND.match(part.strip()):
-                yield place, found[1]
+                yield place, found[1], False
