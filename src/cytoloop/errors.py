@@ -15,6 +15,8 @@ DONE, BUG, USER_ERROR, STOPPED = 0, 1, 2, 130
 def join_names(names: Iterable[str], limit: int = 5) -> str:
     """Return names separated by commas; after `limit` names, the number of further names.
 
+    Examples
+    --------
     >>> join_names("abcd", 2)
     'a, b and 2 more'
     """
@@ -26,6 +28,8 @@ def join_names(names: Iterable[str], limit: int = 5) -> str:
 def truncate_lines(lines: Sequence[str], limit: int) -> list[str]:
     """Return the first `limit` lines, and a line with the number of further lines.
 
+    Examples
+    --------
     >>> truncate_lines(["a", "b", "c"], 2)
     ['a', 'b', '... and 1 more']
     """

@@ -44,6 +44,8 @@ def terms() -> tuple[Term, ...]:
 def find_term(name: str) -> Term | None:
     """Return the term with this name, or with this other name, or None; case does not matter.
 
+    Examples
+    --------
     >>> find_term("thresholding value").name
     'threshold'
     """

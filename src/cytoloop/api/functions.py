@@ -1,12 +1,12 @@
 """The verbs as Python functions.
 
-Keys are those of the command line: top-level keys and config groups as keyword arguments, other
-keys in a dictionary.
-
->>> train(experiment="nuclei_2d", **{"data.path": "dataset"})  # doctest: +SKIP
-
 Values are Python objects. Errors are exceptions, `cytoloop.errors.CytoloopError`, with the text of
-the command line.
+the command line. Keys are those of the command line: top-level keys and config groups as keyword
+arguments, other keys in a dictionary.
+
+Examples
+--------
+>>> train(experiment="nuclei_2d", **{"data.path": "dataset"})  # doctest: +SKIP
 """
 
 from __future__ import annotations

@@ -80,6 +80,8 @@ class Metric:
     def oriented(self, value: Value) -> Value:
         """Return a value (or an array of values) turned so that higher is better.
 
+        Examples
+        --------
         >>> METRICS["hd95"].oriented(2.0), METRICS["count_error"].oriented(-3.0)
         (-2.0, -3.0)
         """
