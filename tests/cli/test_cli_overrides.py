@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from cytoloop.cli.key_types import KeyType, key_type
-from cytoloop.cli.overrides import quote, quote_overrides
+from cytoloop.cli.overrides import quote, quote_overrides, text_of
 
 VERBS = (
     *("curate", "annotate", "check", "train", "predict", "evaluate"),
@@ -167,3 +167,10 @@ def _leaves(node: Any, parent: str = "") -> list[tuple[str, Any]]:
 
 def test_an_unreadable_list_keeps_the_error_of_its_place() -> None:
     assert quote_overrides("train", ["data.patch_size=[16,64"]) == ["data.patch_size=[16,64"]
+
+
+@given(NAMES)
+@example("it's \\")
+def test_the_text_of_an_override_is_the_quoted_text(name: str) -> None:
+    assert text_of(f"output={quote(name)}") == name
+    assert text_of("seed=7") == "7" and text_of("~data") == ""

@@ -9,6 +9,7 @@ import yaml
 from omegaconf import OmegaConf
 
 from cytoloop.__main__ import main
+from cytoloop.cli.overrides import quote_overrides, text_of
 from cytoloop.cli.rerun import expand_overrides, read_overrides, select_overrides
 from cytoloop.errors import ConfigError, ModelError
 from cytoloop.rounds.config_differences import is_location_key, log_differences
@@ -222,3 +223,18 @@ def test_a_key_that_no_longer_exists_is_refused(
     assert main(["train", "rerun=m0", "output=m1"]) == 2
     text = capfd.readouterr().err
     assert "of_long_ago: unknown key" in text and "type the other overrides without rerun=" in text
+
+
+def test_typed_folders_of_any_sign_are_found_on_resume(project: Path) -> None:
+    with pytest.raises(ModelError, match=r"^it's \(mine\), #1/"):
+        expand_overrides(
+            quote_overrides("train", ["resume=true", "paths.runs_dir=it's (mine), #1"])
+        )
+    folder = project / "m (a), 'b'"
+    path = write_overrides(folder, ["seed=1", "run_name=old spelling"])
+    (folder / "checkpoints").mkdir()
+    (folder / "checkpoints" / "last.ckpt").touch()
+    words = quote_overrides("train", [f"resume={folder}", "run_name=old spelling"])
+    found = expand_overrides(words)  # an earlier version wrote the same text without quotes
+    assert text_of(next(w for w in found if w.startswith("output="))) == str(folder)
+    assert path.is_file()

@@ -141,7 +141,7 @@ def add_output_folder(words: Sequence[str]) -> list[str]:
         key, _, value = word.partition("=")
         if key != "paths.output_dir":
             kept.append(word)
-        elif not value.startswith("$"):
+        elif not value.lstrip("'\"").startswith("$"):
             kept.append(f"output={value}")
     return [*kept, "paths.output_dir=${hydra:runtime.output_dir}"]
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from cytoloop.cli.overrides import bare_key
+from cytoloop.cli.overrides import bare_key, text_of
 from cytoloop.io.folder_lock import lock_folder
 
 _LOCKED = ("curate", "annotate", "predict", "evaluate", "compare", "models")
@@ -58,7 +58,7 @@ def check_training_folder(words: Sequence[str]) -> None:
     from cytoloop.tracking.lock import check_not_in_use
     from cytoloop.tracking.output_folder import check_not_trained
 
-    values = {bare_key(word): word.partition("=")[2].strip("'\"") for word in words}
+    values = {bare_key(word): text_of(word) for word in words}
     folder = Path(values.get("output") or ".")
     composes_only = any(word.startswith("-") for word in words)
     if "output" not in values or composes_only or not folder.is_dir():

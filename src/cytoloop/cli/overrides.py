@@ -180,6 +180,20 @@ def bare_key(override: str) -> str:
     return override.partition("=")[0].lstrip("~+")
 
 
+def text_of(override: str) -> str:
+    """Return the value of an override without the quotes of `quote`, "" without a value.
+
+    >>> text_of("paths.runs_dir='my runs'"), text_of("seed=1"), text_of("~data")
+    ('my runs', '1', '')
+    """
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    value = override.partition("=")[2]
+    if not _QUOTED.fullmatch(value.strip()):
+        return value
+    return str(OverridesParser.create().parse_override(f"key={value}").value())
+
+
 def quote(value: str) -> str:
     r"""Return a text in single quotes, escaped for Hydra's grammar.
 

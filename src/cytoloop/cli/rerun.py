@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from cytoloop.cli.overrides import bare_key, is_override, quote
+from cytoloop.cli.overrides import bare_key, is_override, quote, text_of
 from cytoloop.errors import ConfigError, ModelError
 from cytoloop.model.trust import is_trusted
 from cytoloop.rounds.config_differences import LOCATION_KEYS, is_location_key
@@ -166,7 +166,7 @@ def _by_key(words: Iterable[str]) -> dict[str, str]:
 
 def _value_of(overrides: dict[str, str], key: str) -> str:
     """Return the value of an override, "" if it is missing, false or null."""
-    value = overrides.get(key, "").partition("=")[2].strip("'\"")
+    value = text_of(overrides.get(key, ""))
     return "" if value.lower() in ("false", "null") else value
 
 
@@ -193,7 +193,7 @@ def _resume_overrides(overrides: dict[str, str], which: str) -> list[str]:
     """
     from omegaconf import OmegaConf
 
-    runs_dir = overrides.get("paths.runs_dir", "=runs").partition("=")[2]
+    runs_dir = text_of(overrides.get("paths.runs_dir", "=runs"))
     folder = find_run_to_resume(which, runs_dir)
     loaded = OmegaConf.load(folder / ".hydra" / OVERRIDES_FILE)
     stored: Any = OmegaConf.to_container(loaded, resolve=False)  # an override may hold ${...}
@@ -201,7 +201,8 @@ def _resume_overrides(overrides: dict[str, str], which: str) -> list[str]:
     if problems := [
         f"{override} now, but {former.get(key, 'not given')} when the run was started"
         for key, override in sorted(overrides.items())
-        if key not in _MAY_CHANGE_ON_RESUME and former.get(key) != override
+        if key not in _MAY_CHANGE_ON_RESUME
+        and (key not in former or text_of(former[key]) != text_of(override))
     ]:
         raise ConfigError(
             f"resume={which}",
