@@ -142,3 +142,27 @@ def test_case_of_a_movie(real_data: Path) -> None:
     assert len(rows) == 6 and [row["dice"] for row in rows][1:] == [0.0] * 5
     case = real_data / "cases" / "03_white_is_zero"
     assert evaluate(case / "pred", case / "truth", SETTINGS).rows[0]["dice"] == 1.0
+
+
+def test_truth_of_one_frame_needs_its_time_point(tmp_path: Path) -> None:
+    write(tmp_path / "pred/m.ome.tif", movie())
+    write(tmp_path / "truth/m.ome.tif", movie()[2], "YX")
+    sources = (tmp_path / "pred", tmp_path / "truth")
+    with pytest.raises(ManifestError, match=r"(?s)predictions: m_t000.*time=NUMBER from 0"):
+        evaluate(*sources, SETTINGS)
+    selected = EvaluationSettings(resamples=0, overlays=0, time=2, scene="P2")
+    tifffile.imwrite(tmp_path / "pred/m.ome.tif", movie()[:1] * 0, ome=True)
+    rows = evaluate(*sources, selected).rows
+    assert [(row["id"], row["dice"]) for row in rows] == [("m", 0.0)]
+
+
+def test_scene_of_a_row_does_not_hide_the_time_points_of_its_partner(tmp_path: Path) -> None:
+    path = write(tmp_path / "seg.ome.tif", movie())
+    rows = expand_row(Row({"id": "a", "seg1": str(path), "scene": "P2"}), "seg1")
+    assert [row.id for row in rows] == [f"a_t00{n}" for n in range(4)]
+
+
+def test_part_of_a_file_with_the_name_of_another_file_is_refused(pair: tuple[Path, Path]) -> None:
+    write(pair[0] / "m_t001.ome.tif", movie()[0], "YX")
+    with pytest.raises(ManifestError, match="two images are named 'm_t001'"):
+        evaluate(*pair, SETTINGS)

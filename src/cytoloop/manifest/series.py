@@ -106,10 +106,12 @@ def expand_row(row: Row, column: str = "raw") -> list[Row]:
 
 def _expand(row: Row, column: str) -> Iterator[Row]:
     path, axes = row.file(column) or "", stated_axes(row, column)
-    scenes = read_header(path, row["scene"] or None, axes).scenes
+    scenes = read_header(path, axes=axes).scenes
     is_series = not row["scene"] and len(scenes) > 1
     for scene in scenes if is_series else (row["scene"],):
-        count = read_header(path, scene or None, axes).shape[0]
+        # a partner with one scene belongs to the scene of its row, whatever its name
+        is_only = column != "raw" and len(scenes) == 1
+        count = read_header(path, None if is_only else scene or None, axes).shape[0]
         is_movie = not row["time"] and count > 1
         for time in map(str, range(count)) if is_movie else (row["time"],):
             name = row.id + (f"_{scene}" if is_series else "")

@@ -23,6 +23,10 @@ from cytoloop.urls import is_remote
 
 log = logging.getLogger(__name__)
 
+_SELECT_REPAIR = (
+    "The files of one side have several time points or scenes, those of the other side have not. "
+    "Select those that the other side shows: time=NUMBER from 0, scene=NAME."
+)
 AUTO = "auto"
 PREDICTION_TYPES = (AUTO, "labels", "mask", "probability")
 
@@ -144,8 +148,9 @@ def pair_tables(
     series = series or Series()
     known = _rows_by_id(truth, "seg1", key)
     predicted = _with_id_of_only_truth(predicted, known, (predictions, truth))
-    predicted = _expand(predicted, prediction_column, series.axes, series)
-    known = _expand(known, _truth_column, series.axes_truth, series)
+    files_match = bool(set(predicted) & set(known))
+    predicted = _expand(predictions, predicted, prediction_column, series.axes, series)
+    known = _expand(truth, known, _truth_column, series.axes_truth, series)
     predicted = {name: row for name, row in predicted.items() if row["status"] != "reject"}
     true = {name: row for name, row in known.items() if row["status"] != "reject"}
     # a failed prediction has a row in predictions.csv, but no image
@@ -159,7 +164,7 @@ def pair_tables(
                 f"predictions: {join_names(predicted) or 'none'}",
                 f"truth ({truth}): {join_names(true) or 'none'}",
             ],
-            _suggest_repair(predicted, true),
+            _SELECT_REPAIR if files_match else _suggest_repair(predicted, true),
         )
     return PairedRows(
         pairs=[(usable[name], true[name]) for name in both],
@@ -179,13 +184,21 @@ def _truth_column(row: Row) -> str | None:
 
 
 def _expand(
+    source: str,
     rows: Mapping[str, Row],
     find_column: Callable[[Row], str | None],
     axes: str | None,
     series: Series,
 ) -> dict[str, Row]:
-    """Return a row for each scene and time point of the file that counts of each row."""
+    """Return a row for each scene and time point of the file that counts of each row.
+
+    Raises
+    ------
+    ManifestError
+        Two rows get the same id.
+    """
     found: dict[str, Row] = {}
+    repeated: list[str] = []
     for row in rows.values():
         column = find_column(row)
         cells = {"scene": series.scene, "time": series.time, "axes": series.axes}
@@ -194,7 +207,15 @@ def _expand(
         added = {name: str(v) for name, v in cells.items() if v is not None and not row[name]}
         row = replace(row, values={**row.values, **added})
         is_local = bool(column) and not is_remote(row[column or ""])
-        found |= {one.id: one for one in (expand_row(row, column or "") if is_local else [row])}
+        parts = expand_row(row, column or "") if is_local else [row]
+        repeated += [part.id for part in parts if part.id in found]
+        found |= {part.id: part for part in parts}
+    if repeated:
+        raise ManifestError(
+            source,
+            [f"two images are named {name!r}: a file, and a part of a file" for name in repeated],
+            "Rename one of these files.",
+        )
     return found
 
 
