@@ -10,6 +10,7 @@ import pytest
 import tifffile
 
 from cytoloop.io.labels import read_labels
+from cytoloop.io.notes import collect_notes
 from cytoloop.io.read import read_image
 from cytoloop.io.writers.tiff import write_image
 from cytoloop.io.writers.zarr import write_zarr
@@ -111,6 +112,21 @@ def test_volumes_that_other_libraries_write(tmp_path: Path, kind: str, ndim: int
     thickness = SPACING[0] if ndim == 3 or kind == "mrc" else 1.0
     assert image.spacing_um == pytest.approx((thickness, *SPACING[1:]))
     np.testing.assert_array_equal(read_labels(path), data)
+
+
+@pytest.mark.parametrize("kind", ["nii", "nrrd"])
+def test_sizes_of_volumes_without_a_unit_are_unknown_with_a_warning(
+    tmp_path: Path, kind: str
+) -> None:
+    nibabel, nrrd = map(pytest.importorskip, ("nibabel", "nrrd"))
+    data, path = pixels("ZYX", np.uint16), tmp_path / f"a.{kind}"
+    if kind == "nii":
+        nibabel.save(nibabel.Nifti1Image(data.T, np.diag([0.25, 0.5, 2.0, 1.0])), path)
+    else:
+        nrrd.write(str(path), data.T, {"spacings": [0.25, 0.5, 2.0]})
+    with collect_notes() as notes:
+        assert read_image(path).spacing_um is None
+    assert "0.25 X x 0.5 Y x 2 Z without a unit" in notes[0]
 
 
 @pytest.mark.parametrize("ndim", [2, 3])

@@ -43,16 +43,18 @@ class NiftiReader(_OneScene):
     """
 
     def __init__(self, path: str | Path) -> None:
-        (nibabel,) = import_extra(str(path), _EXTRA, "nibabel")
+        self._path = str(path)
+        (nibabel,) = import_extra(self._path, _EXTRA, "nibabel")
         self._image: Any = nibabel.load(str(path))
 
     def open(self, scene: int, level: int) -> Scene:
         """Return the image."""
         axes = "XYZTC"[: len(self._image.shape)] + UNKNOWN * (len(self._image.shape) - 5)
-        space, _ = self._image.header.get_xyzt_units()
-        unit = {"unknown": "pixel", "micron": "um"}.get(space, space)
+        unit, _ = self._image.header.get_xyzt_units()
         zooms = zip("XYZ", self._image.header.get_zooms()[:3], strict=False)
         sizes: dict[str, StatedSize] = {axis: (float(size), unit) for axis, size in zooms}
+        if unit == "unknown":
+            sizes = _without_unit(self._path, sizes)
         return Scene(array=_Proxy(self._image.dataobj), axes=axes, sizes=sizes)
 
 
@@ -100,7 +102,7 @@ class NrrdReader(_OneScene):
         return Scene(array=data, axes="".join(axes), sizes=self._sizes(axes))
 
     def _sizes(self, axes: list[str]) -> dict[str, StatedSize]:
-        """Return the length of the direction of each axis; millimetres where no unit is stated."""
+        """Return the length of the direction of each axis."""
         header = self._header
         units = [str(unit) for unit in header.get("space units") or header.get("units") or ()]
         directions = header.get("space directions")
@@ -111,11 +113,22 @@ class NrrdReader(_OneScene):
             lengths = [float(size) for size in spacings]
         else:
             return {}
-        if not units:
-            note(self._path, "states voxel sizes without a unit: they are taken for millimetres")
-        unit = units[0] if units else "mm"
+        unit = units[0] if units else None
         found = zip(axes, lengths, strict=True)
-        return {axis: (size, unit) for axis, size in found if axis in "XYZ"}
+        sizes: dict[str, StatedSize] = {a: (size, unit) for a, size in found if a in "XYZ"}
+        return sizes if unit else _without_unit(self._path, sizes)
+
+
+def _without_unit(path: str, sizes: dict[str, StatedSize]) -> dict[str, StatedSize]:
+    """Return no voxel size, with a warning unless all sizes are 1."""
+    if any(size != 1 for size, _ in sizes.values()):
+        text = " x ".join(f"{size:g} {axis}" for axis, (size, _) in sizes.items())
+        note(
+            path,
+            f"states voxels of {text} without a unit; they are taken as unknown. Set "
+            "spacing_um=[z,y,x]",
+        )
+    return {}
 
 
 class MrcReader(_OneScene):

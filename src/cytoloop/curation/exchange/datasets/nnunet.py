@@ -50,7 +50,7 @@ def read(path: Path, /) -> list[Row]:
     ManifestError
         ``dataset.json`` is no description of a data set, or an image has no labels.
     """
-    folder = path.parent if path.name == _DESCRIPTION else path
+    folder = (path.parent if path.name == _DESCRIPTION else path).absolute()
     description = _read_json(folder / _DESCRIPTION)
     exclude = _ignore_rule(folder, description)
     folds = _folds(folder)
