@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tifffile
 from commands import ROOT
+from scipy import ndimage
 
 from cytoloop.__main__ import main
 
@@ -22,6 +23,11 @@ CASES = [
         "experiment=nucleus: no such option, expected one of auto, nuclei_2d, nuclei_3d",
     ),
     (f"{DATA} data.patch_size=[64,64", "cannot be read; check brackets and quotes"),
+    (
+        f"{DATA} data.patch_size=16,64,64",
+        "data.patch_size=16,64,64: several values, expected one. A list needs brackets: "
+        "'data.patch_size=[16,64,64]'",
+    ),
     ("train experiment=nuclei_2d", "data.path=... is missing"),
     (f"{DATA} layers=9 data.batch_size=500", "layers is 9, expected 2 to 6; nearest: 6"),
     (f"{DATA} layers=9 data.batch_size=500", "data.batch_size is 500, expected 1 to 256"),
@@ -41,6 +47,19 @@ CASES = [
     ),
     ("curate raw=bad/raw seg1=bad/seg output=out", "shape (48, 64) but raw is (64, 64)"),
     ("curate raw=bad/raw seg1=bad/seg output=out", "holds no object (all background)"),
+    ("curate raw=bad/raw seg1=minus output=out", "holds negative labels"),
+    (
+        "curate raw=bad/raw seg1=minus output=out",
+        "If -1 marks voxels that nobody labelled, set ignore_label=-1.",
+    ),
+    (
+        "curate raw=bad/raw seg1=blurred output=out",
+        "Threshold it, and save it without compression",
+    ),
+    (
+        "curate raw=names/raw/img0.tif seg1=names/seg/cell_0_m.tif split.in_space=false output=out",
+        "found 1 image; at least 2 are needed",
+    ),
     ("curate raw=dup/raw seg1=dup/seg output=out", "same image as"),
     (
         "curate raw=names/raw seg1=names/raw key='(?P<id>x' output=out",
@@ -72,6 +91,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
         write(f"names/seg/cell_{number}_m.tif", square)
         write(f"bad/raw/a{number}.tif", raw)
         write(f"bad/seg/a{number}.tif", square)
+        write(f"minus/a{number}.tif", square.astype(np.int16) - 1)
+        write(f"blurred/a{number}.tif", ndimage.uniform_filter(square * 255, 5))
         write(f"dup/raw/a{number}.tif", copy)
         write(f"dup/seg/a{number}.tif", square)
     write("bad/seg/a1.tif", square[:48])
