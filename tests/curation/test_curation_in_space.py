@@ -159,3 +159,19 @@ def test_reports_say_what_scores_of_parts_are_worth(
     assert "not how well it does on other images" in caplog.text
     write_evaluation(found, folder / "e", 0)
     assert "continues this image" in (folder / "e" / "report.html").read_text()
+
+
+def test_all_time_points_are_cut_at_the_same_places(tmp_path: Path, blobs: Callable) -> None:
+    frames = [blobs((60, 240), 40, seed) for seed in range(3)]
+    for name, index in (("raw", 0), ("seg", 1)):
+        movie = np.stack([frame[index] for frame in frames])
+        tifffile.imwrite(tmp_path / f"{name}.tif", movie, imagej=True, metadata={"axes": "TYX"})
+    with pytest.raises(ManifestError, match=r"1 group(.|\n)*split\.in_space=true"):
+        curate(settings(tmp_path, time="all", leakage="allow"))
+    result = curate(settings(tmp_path, time="all", leakage="allow", in_space=True))
+    by_split: dict[str, list[np.ndarray]] = {}
+    for row in result.rows:
+        by_split.setdefault(row["split"], []).append(read_target(row)[1])
+    assert {split: len(masks) for split, masks in by_split.items()} == dict.fromkeys(by_split, 3)
+    assert all((masks[0] == mask).all() for masks in by_split.values() for mask in masks)
+    assert {row["group"] for row in result.rows} == {"raw_train", "raw_valid", "raw_test"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -166,3 +167,25 @@ def test_rates_fall_towards_the_input_and_every_weight_has_a_rate() -> None:
     assert sorted(held) == sorted({id(p) for p in net.parameters()})
     first = {id(p) for p in net.input_block.parameters()}
     assert {id(p) for p in groups[0]["params"]} == first
+
+
+@pytest.mark.parametrize(
+    ("size", "warns"), [([1.0, 0.5, 0.5], False), ([1.0, 1.0, 1.0], True), (None, True)]
+)
+def test_a_start_at_another_voxel_size_is_warned_of(
+    size: list[float] | None, warns: bool, make_model: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = make_model(resample=True)  # at 1 x 0.5 x 0.5 um
+    facts = torch.load(path, weights_only=True)["hyper_parameters"]
+
+    class Model(LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            values = {name: v for name, v in facts["backbone"].items() if name != "_target_"}
+            self.backbone = DynUNet(**values)
+            here = {"spacing_um": size or [1.0, 0.5, 0.5], "resample": size is not None}
+            self.save_hyperparameters({"image": {**facts["image"], **here}})
+
+    with caplog.at_level(logging.WARNING):
+        WarmStart(path).setup(Trainer(logger=False), Model(), "fit")
+    assert ("set data.resample='[1,0.5,0.5]'" in caplog.text) == warns

@@ -21,7 +21,8 @@ def cut_images(sources: Sources, settings: CurationSettings, previous: PreviousR
     """Replace images by their parts, where `settings.in_space` asks for it.
 
     With ``auto``, a single image is cut, and every image that the previous round has cut. Rows
-    with a stated split, and rejected rows, stay as they are.
+    with a stated split, and rejected rows, stay as they are. All time points of a scene are cut at
+    the same places: they show the same objects.
 
     Raises
     ------
@@ -29,8 +30,11 @@ def cut_images(sources: Sources, settings: CurationSettings, previous: PreviousR
         An image cannot be cut.
     """
     rows, cut = [], []
+    known: dict[tuple[str, str], list[Part] | None] = {}
     for row in sources.rows:
-        parts = _parts(row, sources.rows, settings, previous)
+        scene = (row.location("raw"), row["scene"])
+        parts = known.get(scene) or _parts(row, sources.rows, settings, previous)
+        known[scene] = parts
         if not parts:
             rows.append(row)
             continue

@@ -95,7 +95,10 @@ def _too_few_groups(ids: Sequence[str], names: Sequence[str]) -> ManifestError:
         found, repair = f"{len(ids)} image{'s' if not ids else ''}", "Curate more images."
     else:
         found = f"1 group ({names[0]!r}: {len(ids)} images)"
-        repair = "Add images of another group, or change group=."
+        repair = (
+            "Add images of another group, change group=, or cut each image in space with "
+            "split.in_space=true."
+        )
     text = f"found {found}; at least 2 are needed (train + valid)"
     return ManifestError("splitting", text, repair)
 

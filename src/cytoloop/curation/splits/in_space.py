@@ -36,12 +36,12 @@ class Part:
 def cut_row(row: Row, parts: Sequence[Part]) -> list[Row]:
     """Return one row for each part of an image, named ``ID_SPLIT``.
 
-    Each row is its own group: a group of the image would join what was cut.
+    The parts of a group in one split are a group: the whole group would join what was cut.
     """
     found = []
     for part in parts:
-        name = f"{row.id}_{part.split}"
-        values = {**row.values, "id": name, "group": name, "split": part.split}
+        name, group = f"{row.id}_{part.split}", f"{row['group'] or row.id}_{part.split}"
+        values = {**row.values, "id": name, "group": group, "split": part.split}
         found.append(replace(row, values=values))
     return found
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
 from torch import Tensor
@@ -65,7 +66,20 @@ class WarmStart(Callback):
                 *(" ".join(map(str, dict(rule).values())) for rule in (there, here)),
                 there.get("method"),
             )
+        self._compare_voxel_sizes(checkpoint, dict(pl_module.hparams.get("image") or {}))
         log.info("starting from %s: %s", checkpoint.path, "; ".join(found.summary()))
+
+    def _compare_voxel_sizes(self, checkpoint: Checkpoint, image: Mapping[str, Any]) -> None:
+        """Warn if the start resampled its images and this training does not, or differently."""
+        there = checkpoint.image
+        sizes = [list(one.get("spacing_um") or ()) for one in (there, image)]
+        if there.get("resample") and not (image.get("resample") and sizes[0] == sizes[1]):
+            log.warning(
+                "%s was trained at a voxel size of %s um; set data.resample='[%s]' to use the same",
+                checkpoint.path,
+                " x ".join(f"{size:g}" for size in sizes[0]),
+                ",".join(f"{size:g}" for size in sizes[0]),
+            )
 
     def _transfer(self, checkpoint: Checkpoint, model: LightningModule) -> Transfer:
         """Return the checkpoint's weights, fitted to the model."""
