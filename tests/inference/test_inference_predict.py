@@ -84,6 +84,25 @@ def table(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+def test_results_have_a_folder_of_their_own_and_metadata(make_model: Callable, place: Path) -> None:
+    """The seed: "`results/<inference-id>/`: segmented TIFF stack, metadata JSON"."""
+    model = make_model()
+    write(place / "in/a.ome.tif", noise((8, 40, 40)))
+    assert predict(f"checkpoint={model}", "input=in", "postprocess.threshold=0.4") == 0
+    (folder,) = (place / "runs/predict").glob("*/predictions.csv")
+    row = rows_of(folder.parent)["a"]
+    assert row["metadata"] == "metadata/a.json"
+    found = json.loads((folder.parent / row["metadata"]).read_text())
+    assert found["voxel_size_um"] == {"z": 1.0, "y": 0.5, "x": 0.5}
+    assert found["model"]["uri"] == str(model) and found["input"]["file"].endswith("in/a.ome.tif")
+    assert f"sha256:{found['input']['sha256']}" == row["input_sha256"]
+    assert f"sha256:{found['model']['sha256']}" == row["model_sha256"]
+    kinds = ("probability", "mask", "labels", "objects_table")
+    assert found["results"] == {kind: row[kind] for kind in kinds}
+    assert found["settings"]["postprocess"]["threshold"] == 0.4
+    assert found["objects"] == int(row["objects"]) and found["cytoloop"] and found["date"]
+
+
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
 @pytest.mark.parametrize("shape", [(9, 40, 50), (5, 20, 24), (45, 37)])
 def test_types_and_sizes(make_model: Callable, place: Path, dtype: type, shape: tuple) -> None:
@@ -183,7 +202,8 @@ def test_overwrite_predicts_every_image_anew_and_replaces_the_results(
     # files of the other image are gone, files that predict did not write are not
     left = {str(p.relative_to(place / "p")) for p in (place / "p").rglob("*") if p.is_file()}
     assert left == {
-        "labels/a.ome.tif", "labels/mine.tif", "mask/a.ome.tif", "model.json", "predictions.csv",
+        "labels/a.ome.tif", "labels/mine.tif", "mask/a.ome.tif", "metadata/a.json", "model.json",
+        "predictions.csv",
     }  # fmt: skip
     assert not (place / "p/.partial").exists()
     assert predict(*words, "input=in/a.ome.tif", "save=[mask,labels]") == 0
@@ -245,7 +265,7 @@ def test_postprocess_none_writes_only_the_map(make_model: Callable, place: Path)
     words = ("input=in", "output=p", "postprocess=none", "probability_dtype=float16")
     assert predict(f"checkpoint={make_model(2)}", *words) == 0
     assert sorted(p.name for p in (place / "p").iterdir()) == [
-        "model.json", "predictions.csv", "probability",
+        "metadata", "model.json", "predictions.csv", "probability",
     ]  # fmt: skip
     found = read_image(place / "p/probability/a.ome.tif").data
     assert found.dtype == np.float32 and 0 < found.mean() < 1
@@ -401,7 +421,7 @@ def test_wrong_keys_and_values_are_refused_all_at_once(
 ) -> None:
     assert predict() == 2
     text = capfd.readouterr().err
-    assert "checkpoint=... is missing" in text and "output=... is missing" in text
+    assert "checkpoint=... is missing" in text and "input=... is missing" in text
     assert predict("reprocess=p/predictions.csv", "checkpoint=x") == 2
     assert "exclude each other" in capfd.readouterr().err
     words = (

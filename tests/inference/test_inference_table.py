@@ -46,7 +46,7 @@ def test_a_second_kill_loses_no_finished_image(tmp_path: Path) -> None:
     first = PredictionsTable(tmp_path, rows(tmp_path, "a", "b"), COMMON)
     for number in (0, 1):
         assert not is_kept(first, number, f"content {number}")
-        first.finish(number, found)
+        first.finish(number, "ab"[number], found, PredictionSettings())
     # killed with a journal; then killed again before anything was compared
     PredictionsTable(tmp_path, rows(tmp_path, "a", "b"), COMMON)
     second = PredictionsTable(tmp_path, rows(tmp_path, "a", "b", "c"), COMMON)

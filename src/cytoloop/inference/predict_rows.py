@@ -84,7 +84,7 @@ def predict_rows(
     try:
         with _progress_bar(len(tasks)) as progress:
             for number, cells in _run(tasks, model, settings, folder, workers, progress):
-                table.finish(number, cells)
+                table.finish(number, rows[number]["name"], cells, settings)
                 progress(number, 1.0)
     finally:
         table.write()

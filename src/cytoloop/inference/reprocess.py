@@ -89,7 +89,7 @@ def reprocess_table(
         for number, row in enumerate(rows):
             if row["probability"]:
                 work = partial(_reprocess_image, row, training, settings, folder)
-                results.finish(number, cells_or_failure(work))
+                results.finish(number, row["name"], cells_or_failure(work), settings)
     finally:
         results.write()
     return results

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ def predict_images(cfg: Any) -> Path:
 
     values = config_to_dict(cfg)
     settings, workers = read_settings(values, _key_problems(values))
-    folder = Path(values["output"] or Path(cfg.reprocess).parent)
+    folder = _output_folder(values)
     overwrite = bool(cfg.overwrite)
     if values["reprocess"] is not None:
         table = reprocess_table(cfg.reprocess, folder, settings, overwrite)
@@ -54,6 +55,15 @@ def predict_images(cfg: Any) -> Path:
     return folder
 
 
+def _output_folder(values: dict[str, Any]) -> Path:
+    """Return the folder of the results: ``output``, or one that is named by the time."""
+    if values["output"]:
+        return Path(values["output"])
+    if values["reprocess"] is not None:
+        return Path(values["reprocess"]).parent
+    return Path(values["paths"]["runs_dir"], "predict", f"{datetime.now():%Y-%m-%d_%H-%M-%S-%f}")
+
+
 def _checkpoints(given: Any) -> list[str]:
     """Return the URIs in ``a``, in the text ``[a,b]``, or in a list."""
     if isinstance(given, list):
@@ -66,9 +76,9 @@ def _checkpoints(given: Any) -> list[str]:
 
 def _key_problems(values: dict[str, Any]) -> list[str]:
     """Return the keys that are missing, and those that contradict each other."""
-    given = [name for name in ("checkpoint", "input", "output") if values[name] is not None]
+    given = [name for name in ("checkpoint", "input") if values[name] is not None]
     if values["reprocess"] is None:
-        missing = [name for name in ("checkpoint", "input", "output") if name not in given]
+        missing = [name for name in ("checkpoint", "input") if name not in given]
         return [f"{name}=... is missing" for name in missing]
     return [
         f"{name}=... and reprocess=... exclude each other: stored maps need no {name}"

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from cytoloop.errors import ImageError
+from cytoloop.inference.results.metadata import FOLDER as METADATA
+from cytoloop.inference.results.metadata import write_metadata
 from cytoloop.inference.results.writers import report_write_errors
-from cytoloop.inference.settings import MAPS, OUTPUTS
+from cytoloop.inference.settings import MAPS, OUTPUTS, PredictionSettings
 from cytoloop.inference.volume_storage import PARTIAL_FOLDER
 from cytoloop.inference.windows.map_names import INTENSITY
 from cytoloop.manifest import Row, read_manifest, write_manifest
@@ -23,7 +25,7 @@ TABLE = "predictions.csv"
 JOURNAL = ".finished.jsonl"
 _RESULT_FOLDERS = {
     "objects_table" if kind == "objects" else kind: kind
-    for kind in (*OUTPUTS, *MAPS[1:], INTENSITY)
+    for kind in (*OUTPUTS, *MAPS[1:], INTENSITY, METADATA)
 }
 """Columns of result files, and the folder of each."""
 COLUMNS = (
@@ -121,9 +123,25 @@ class PredictionsTable:
                     path.unlink(missing_ok=True)
             shutil.rmtree(self.folder / PARTIAL_FOLDER, ignore_errors=True)
 
-    def finish(self, number: int, cells: Mapping[str, Any]) -> None:
-        """Set the cells of a finished row, and append it to the journal."""
-        self.rows[number] |= cells
+    def finish(
+        self, number: int, name: str, cells: Mapping[str, Any], settings: PredictionSettings
+    ) -> None:
+        """Set the cells of a finished row, write its metadata, and append it to the journal.
+
+        Parameters
+        ----------
+        number : int
+            Of the row.
+        name : str
+            Of the result files.
+        cells : mapping
+        settings : PredictionSettings
+            For the metadata.
+        """
+        row = self.rows[number]
+        row |= cells
+        if row["status"] == "done":
+            row[METADATA] = write_metadata(self.folder, name, row, settings)
         line = {k: v for k, v in self.rows[number].items() if k in COLUMNS}
         path = self.folder / JOURNAL
         with report_write_errors(self.folder), path.open("a", encoding="utf-8") as file:
