@@ -16,7 +16,7 @@ from cytoloop.tracking.output_folder import FINISHED_FILE
 from cytoloop.tracking.resume import add_training_folder, find_run_to_resume
 from cytoloop.tracking.run import closing_run, open_run, start_run
 from cytoloop.tracking.scores import fetch_scores, record_scores
-from cytoloop.tracking.store import connect, ensure_experiment, tracking_uri
+from cytoloop.tracking.store import connect, ensure_experiment, page_of_trainings, tracking_uri
 
 
 def test_the_default_store_is_a_file_of_this_folder(
@@ -179,6 +179,13 @@ def test_mlflow_opens_the_experiment_on_its_trainings(project: Path) -> None:
         kinds[name] = found.tags["mlflow.experimentKind"]
     trainings = "custom_model_development"
     assert kinds == {"new": trainings, "bare": trainings, "chosen": "genai_development"}
+
+
+def test_the_ui_opens_on_the_trainings_of_the_latest_experiment(project: Path) -> None:
+    client = connect(None)
+    found = ensure_experiment(client, "used last")
+    page = f"/#/experiments/{found}/runs?workflowType=machine_learning"
+    assert page_of_trainings(client) == page
 
 
 def test_a_deleted_experiment_is_refused(project: Path) -> None:

@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 _DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 _LOCK_TIMEOUT = 120
 """Seconds to wait for another process that creates the tables of the same database."""
+_WORKFLOW = "workflowType=machine_learning"
+"""The parameter by which MLflow's web pages show training instead of language models."""
 _KIND, _KIND_OF_TRAININGS = "mlflow.experimentKind", "custom_model_development"
 """The tag by which MLflow's web pages choose what they show of an experiment, and our value."""
 
@@ -173,6 +175,19 @@ def quiet_mlflow() -> None:
     for name, value in quiet.items():
         os.environ.setdefault(name, value)
     quiet_libraries()
+
+
+def page_of_trainings(client: MlflowClient) -> str:
+    """Return the path of the page in MLflow's UI that lists the trainings.
+
+    It is that of the experiment that was used last. MLflow 3 otherwise opens pages for language
+    models, whatever the kind of the experiment.
+    """
+    named = [one for one in client.search_experiments() if one.name != "Default"]
+    if not named:
+        return f"/#/experiments?{_WORKFLOW}"
+    latest = max(named, key=lambda one: one.last_update_time or 0)
+    return f"/#/experiments/{latest.experiment_id}/runs?{_WORKFLOW}"
 
 
 def ensure_experiment(client: MlflowClient, name: str) -> str:

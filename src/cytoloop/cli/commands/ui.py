@@ -26,17 +26,22 @@ def main(argv: list[str]) -> int:
     options = parser.parse_args(argv)
     from cytoloop.redact import redact_url
     from cytoloop.terminal import stderr_console
-    from cytoloop.tracking.store import connect, tracking_uri
+    from cytoloop.tracking.store import connect, page_of_trainings, tracking_uri
 
     uri = tracking_uri()
     try:
-        connect(uri)
+        page = page_of_trainings(connect(uri))
     except CytoloopError as error:
         return report_error(error)
     if uri.startswith("http"):
-        stderr_console.print(f"this store is a server; open {redact_url(uri)} in a browser")
+        stderr_console.print(
+            f"this store is a server; open {redact_url(uri)}{page} in a browser", soft_wrap=True
+        )
         return 0
-    stderr_console.print(f"MLflow UI: http://{options.host}:{options.port} (end it with Ctrl-C)")
+    stderr_console.print(
+        f"MLflow UI: http://{options.host}:{options.port}{page} (end it with Ctrl-C)",
+        soft_wrap=True,
+    )
     command = [sys.executable, "-m", "mlflow", "server"]
     command += ["--host", options.host, "--port", str(options.port)]
     # the URI may hold a password: arguments are visible to every user of the machine
