@@ -155,6 +155,9 @@ def content_of(path: Path) -> Any:
         return {k: v.tolist() for k, v in content["state_dict"].items()} | {
             "step": content["global_step"]
         }
+    if path.parent.name == "metadata":
+        found = json.loads(path.read_text())
+        return {k: v for k, v in found.items() if k not in ("date", "seconds")}
     if path.suffix in (".yaml", ".pth"):
         return np.size(path.read_bytes()) and True  # paths and zip times differ
     return path.read_text()
