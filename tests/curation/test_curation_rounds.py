@@ -222,3 +222,14 @@ def test_rounds_warn_of_settings_that_were_left_out(
     curate(settings_of(images_2d, test=["img_1"]))
     assert 'exclude_rules was ["outside_labels(2)"] and is []' in caplog.text
     assert "test was" not in caplog.text
+
+
+def test_rounds_a_first_round_that_was_killed_before_its_record_is_written_again(
+    images_2d: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "dataset"
+    curate(settings_of(images_2d))
+    whole = {path.name: path.read_bytes() for path in folder.iterdir()}
+    (folder / "dataset.json").unlink()  # it is written last
+    curate(settings_of(images_2d))
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == whole

@@ -68,6 +68,8 @@ class PreviousRound:
         if self.folder is None:
             return None
         in_place = self.folder.resolve() == output.resolve()
+        if in_place and not self.record:  # the first round was killed before its record
+            return None
         if in_place and self.digest == digest and self.settings == settings:
             return self.record.get("parent")
         counts = self.record.get("counts", {})
