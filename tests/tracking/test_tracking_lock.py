@@ -136,8 +136,19 @@ def write_progress(folder: Path, *lines: dict[str, object]) -> None:
         file.writelines(json.dumps(line) + "\n" for line in lines)
 
 
-STEP = {"event": "step", "epoch": 1, "step": 20, "loss": 0.5, "spent": 0.4, "seconds_left": 120}
-CHECK = {"event": "validation", "epoch": 1, "step": 24, "scores": {"val/dice": 0.8}, "spent": 0.5}
+STEP = {
+    "event": "step",
+    "epoch": 1,
+    "epochs": 9,
+    "step": 20,
+    "loss": 0.5,
+    "dice": 0.7,
+    "spent": 0.4,
+    "seconds_left": 120,
+}
+CHECK = {"event": "validation", "epoch": 1, "epochs": 9, "step": 24, "spent": 0.5} | {
+    "scores": {"val/dice": 0.8}
+}
 
 
 def test_locks_lie_in_the_temporary_folder_where_no_home_can_be_written(
@@ -162,7 +173,8 @@ def test_status_reads_the_files_of_trainings(
     (project / "a" / "finished").touch()
     (project / "b" / "run_id").write_text(RUN)
     one = find_status(RUN[:8], "runs")
-    assert (one.state, one.loss, one.best_score()) == ("ended", 0.5, 0.8)
+    assert (one.state, one.loss, one.dice, one.best_score()) == ("ended", 0.5, 0.7, 0.8)
+    assert one.epoch_text == "2/9"
     with (project / "b" / "progress.jsonl").open("a") as file:
         file.write('{"event": "st')
     assert one.update().last_event == CHECK

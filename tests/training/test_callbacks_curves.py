@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,7 +13,8 @@ import torch
 from cytoloop.model.heads import Head
 from cytoloop.model.losses import DiceCELoss
 from cytoloop.model.module import SegmentationModule
-from cytoloop.training.callbacks.curves import draw_curves
+from cytoloop.training.callbacks import curves
+from cytoloop.training.callbacks.curves import Curves, draw_curves
 
 
 def lines() -> list[dict[str, Any]]:
@@ -50,6 +54,23 @@ def test_the_best_value_of_the_monitored_score_is_marked() -> None:
     assert right["best pq 0.700"] == ([30], [0.7]) and "pq" in right and "iou" not in right
     left, right = drawn("val/loss")
     assert left["best loss 0.000"] == ([20], [0]) and not any("best" in name for name in right)
+
+
+def test_the_picture_is_drawn_during_a_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[Path] = []
+    logger = SimpleNamespace(log_files=lambda paths, folder: sent.extend(paths))
+    trainer: Any = SimpleNamespace(is_global_zero=True, loggers=[logger])
+    (tmp_path / "progress.jsonl").write_text("\n".join(map(json.dumps, lines())))
+    callback = Curves(tmp_path / "progress.jsonl", tmp_path / "curves.png")
+    callback.on_validation_end(trainer, SimpleNamespace())  # type: ignore[arg-type]
+    assert not callback.path.exists()
+    monkeypatch.setattr(curves, "_EVERY", 0.0)
+    callback.on_validation_end(trainer, SimpleNamespace())  # type: ignore[arg-type]
+    assert callback.path.is_file() and not sent
+    callback.on_train_end(trainer, SimpleNamespace())  # type: ignore[arg-type]
+    assert sent == [callback.path]
 
 
 @pytest.mark.parametrize("classes", [0, 2])

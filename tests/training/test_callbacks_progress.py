@@ -74,11 +74,12 @@ def test_the_file_has_a_line_for_each_event(tmp_path: Path) -> None:
     first = [("start", 0, 0), ("step", 0, 2), ("step", 0, 4), ("validation", 0, 5)]
     second = [("step", 1, 6), ("step", 1, 8), ("step", 1, 10), ("validation", 1, 10)]
     assert events == [*first, *second, ("end", 2, 10)]
-    common = ["event", "epoch", "step", "seconds", "spent", "seconds_left", "data_wait"]
+    common = ["event", "epoch", "epochs", "step", "seconds", "spent", "seconds_left", "data_wait"]
     assert list(lines[1]) == [*common, "loss", "dice", "lr"]
     assert list(lines[3]) == [*common, "scores"]
     assert lines[3]["scores"] == {"val/dice": 0.5, "val/loss": None}  # JSON has no NaN
     assert [line["spent"] for line in lines[:4]] == [0, 0.2, 0.4, 0.5]
+    assert {line["epochs"] for line in lines} == {2}
     assert lines[0]["seconds_left"] is None and lines[-1]["seconds_left"] == 0
 
 
@@ -137,7 +138,8 @@ def test_the_bar_fits_the_terminal(
     monkeypatch.setattr(ProgressBar, "update", draw)
     trained: Any = SimpleNamespace(budget_spent=lambda: 123456 / 200000)
     trainer: Any = SimpleNamespace(
-        callback_metrics={}, sanity_checking=False, max_epochs=1000, current_epoch=500,
+        callback_metrics={"val/loss": torch.tensor(0.4), "val/dice": torch.tensor(0.75)},
+        sanity_checking=False, max_epochs=1000, current_epoch=500,
         global_step=123456, is_global_zero=True,
     )  # fmt: skip
     progress = Progress(tmp_path / "progress.jsonl", "val/dice")
@@ -148,7 +150,9 @@ def test_the_bar_fits_the_terminal(
     assert not progress.bar.is_shown
     (line,) = drawn
     assert line.startswith("validating ") and "…" not in line and len(line.rstrip()) <= width
-    assert ("epoch 501/1000" in line) == (width > 40) and ("best" in line) == (width == 120)
+    assert ("epoch 501/1000" in line) == (width > 40)
+    assert ("loss - (val 0.400)" in line) == (width > 60)
+    assert ("dice - (val 0.750)" in line) == (width == 120)
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,7 @@ def trainings_table(statuses: Sequence[RunStatus]) -> Table:
             _relative(status.folder),
             status.run_id[:8],
             Text(status.state, style=_STYLES[status.state]),
-            str(status.epoch or ""),
+            status.epoch_text,
             str(status.last_event.get("step", "")),
             "" if math.isnan(status.loss) else f"{status.loss:.3f}",
             "" if best is None else f"{best:.4f}",
@@ -111,8 +111,9 @@ def _progress(status: RunStatus) -> Table:
     """Return a bar and a line; the most important values come first, a narrow terminal cuts."""
     event = status.last_event
     values = [left] if status.process and (left := _time_left(status)) else []
-    values += [f"epoch {status.epoch}", f"step {event['step']}"] if status.epoch is not None else []
-    values += [f"loss {status.loss:.3f}"] if not math.isnan(status.loss) else []
+    values += [f"epoch {status.epoch_text}", f"step {event['step']}"] if status.epoch_text else []
+    training = {"loss": status.loss, "dice": status.dice}
+    values += [f"{k} {v:.3f}" for k, v in training.items() if not math.isnan(v)]
     values += [f"data wait {event['data_wait']:.0%}"] if event.get("data_wait") is not None else []
     bar = ProgressBar(total=1.0, completed=float(event.get("spent") or 0.0), width=20)
     grid = Table.grid(padding=(0, 2))

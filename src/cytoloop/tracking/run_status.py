@@ -39,8 +39,8 @@ class RunStatus:
     last_event : dict
         The last line of ``progress.jsonl``, see
         `cytoloop.training.callbacks.progress.Progress`.
-    loss : float
-        Loss of the last logged step; NaN before the first.
+    loss, dice : float
+        Of the training patches of the last logged step; NaN before the first.
     validations : list of dict
         Epoch, step and scores of each validation.
     """
@@ -49,7 +49,7 @@ class RunStatus:
         self.folder = folder
         self.process: TrainingProcess | None = None
         self.last_event: dict[str, Any] = {}
-        self.loss = math.nan
+        self.loss = self.dice = math.nan
         self.validations: list[dict[str, Any]] = []
         self._offset = 0
         self.update()
@@ -81,6 +81,8 @@ class RunStatus:
         self.last_event = event
         if isinstance(event.get("loss"), float):
             self.loss = event["loss"]
+        if isinstance(event.get("dice"), float):
+            self.dice = event["dice"]
         if event.get("event") == "validation" and isinstance(event.get("scores"), dict):
             self.validations.append(event)
 
@@ -106,6 +108,12 @@ class RunStatus:
         if "epoch" not in self.last_event:
             return None
         return int(self.last_event["epoch"]) + (self.last_event.get("event") != "end")
+
+    @property
+    def epoch_text(self) -> str:
+        """The current epoch, and the last one if it is known: ``3/50``; "" before the first."""
+        total = self.last_event.get("epochs")
+        return f"{self.epoch or ''}" + (f"/{total}" if self.epoch and total else "")
 
     @property
     def final_scores(self) -> dict[str, float]:

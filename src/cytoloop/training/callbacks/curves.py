@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,12 +15,15 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _BLUE, _ORANGE, _GREEN, _GREY = "#0072B2", "#D55E00", "#009E73", "#888888"
+_EVERY = 60.0  # seconds between two pictures
 _LOSS = "val/loss"
 """The only score of which the lowest value is the best."""
 
 
 class Curves(Callback):
-    """Draw ``curves.png`` when a training ends or is stopped, and send it to the loggers.
+    """Draw ``curves.png`` during a training, and at its end send it to the loggers.
+
+    The picture is drawn again after a validation, once a minute at most.
 
     Parameters
     ----------
@@ -36,19 +40,25 @@ class Curves(Callback):
         self.progress = Path(progress)
         self.path = Path(path)
         self.monitor = monitor
+        self._drawn = time.monotonic()
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Draw the curves so far."""
+        if time.monotonic() - self._drawn >= _EVERY:
+            self._draw(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw the curves."""
-        self._draw(trainer)
+        self._draw(trainer, log=True)
 
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
         """Draw the curves of a training that the user stops."""
         if isinstance(exception, (KeyboardInterrupt, SystemExit)):
-            self._draw(trainer)
+            self._draw(trainer, log=True)
 
-    def _draw(self, trainer: Trainer) -> None:
+    def _draw(self, trainer: Trainer, log: bool = False) -> None:
         """Draw the curves if there was a validation."""
         if not trainer.is_global_zero or not self.progress.is_file():
             return
@@ -56,7 +66,9 @@ class Curves(Callback):
         if not any(line["event"] == "validation" for line in lines):
             return
         write_png(self.path, draw_curves(lines, self.monitor))
-        log_files(trainer, [self.path], "figures")
+        self._drawn = time.monotonic()
+        if log:
+            log_files(trainer, [self.path], "figures")
 
 
 def log_files(trainer: Trainer, paths: list[Path], folder: str) -> None:

@@ -27,7 +27,8 @@ class Progress(Callback):
     cluster job) a log line for each validation.
 
     *progress.jsonl*: a line every few steps and after each validation, with ``event`` (``start``,
-    ``step``, ``validation``, ``end``), ``epoch`` (from 0), ``step``, ``seconds`` since the start,
+    ``step``, ``validation``, ``end``), ``epoch`` (from 0), ``epochs`` (their number, None where the
+    budget is in minutes or steps), ``step``, ``seconds`` since the start,
     ``spent`` (fraction of the budget), ``seconds_left``, ``data_wait`` (fraction of the time spent
     waiting for batches), ``loss`` and ``dice`` of the step's patches, ``lr``, and the ``scores`` of
     a validation. A resumed run appends to the file.
@@ -65,7 +66,7 @@ class Progress(Callback):
         self.bar = ProgressBar()
         self.timer = StepTimer()
         self._best: float | None = None
-        self._smooth_loss = math.nan
+        self._smooth = {"loss": math.nan, "dice": math.nan}  # of the training patches
         self._started = 0.0
         self._spent_before = 0.0  # fraction of the budget, by the run that is resumed
         self._written_step = 0
@@ -110,9 +111,10 @@ class Progress(Callback):
         pl_module.log("train/lr", rate, on_step=True, on_epoch=False)
         found = outputs if isinstance(outputs, dict) else {"loss": outputs}
         if self.bar.is_shown and found.get("loss") is not None:
-            loss = float(found["loss"])
-            first = math.isnan(self._smooth_loss)
-            self._smooth_loss = loss if first else 0.95 * self._smooth_loss + 0.05 * loss
+            for name, before in self._smooth.items():
+                if found.get(name) is not None:
+                    new = float(found[name])
+                    self._smooth[name] = new if math.isnan(before) else 0.95 * before + 0.05 * new
             self._draw(trainer, pl_module, "training")
         due = trainer.global_step % self.every_n_steps == 0
         if due and trainer.global_step != self._written_step:  # a step may take several batches
@@ -181,11 +183,20 @@ class Progress(Callback):
             format_time_left(self._seconds_left(pl_module)),
             f"epoch {_epoch(trainer)}",
             f"step {trainer.global_step}",
-            f"loss {self._smooth_loss:.3f}",
+            *(self._both(trainer, name) for name in self._smooth),
             "" if self._best is None else f"best {self.monitor} {self._best:.3f}",
             f"data wait {self.timer.data_wait:.0%}",
         ]
         self.bar.update(activity, _spent(pl_module), facts)
+
+    def _both(self, trainer: Trainer, name: str) -> str:
+        """Return the training's and the validation's loss or Dice, as far as they are known."""
+        valid = trainer.callback_metrics.get(f"val/{name}")
+        values = [self._smooth[name], math.nan if valid is None else float(valid)]
+        if all(map(math.isnan, values)):
+            return ""
+        training, validation = ("-" if math.isnan(one) else f"{one:.3f}" for one in values)
+        return f"{name} {training} (val {validation})"
 
     def _write(
         self, trainer: Trainer, pl_module: LightningModule, event: str, **facts: Any
@@ -197,6 +208,7 @@ class Progress(Callback):
         line = {
             "event": event,
             "epoch": trainer.current_epoch,
+            "epochs": _last_epoch(trainer),
             "step": trainer.global_step,
             "seconds": round(time.monotonic() - self._started, 1),
             "spent": round(_spent(pl_module), 4),
@@ -238,8 +250,14 @@ def _count_patches(batch: Any) -> int:
 
 def _epoch(trainer: Trainer) -> str:
     """Return the number of the epoch from 1, and of the last epoch if it is known."""
-    last = trainer.max_epochs
-    return f"{trainer.current_epoch + 1}" + (f"/{last}" if last and last > 0 else "")
+    last = _last_epoch(trainer)
+    return f"{trainer.current_epoch + 1}" + (f"/{last}" if last else "")
+
+
+def _last_epoch(trainer: Trainer) -> int | None:
+    """Return the number of epochs, None where the budget is in minutes or steps."""
+    epochs = trainer.max_epochs
+    return epochs if epochs and epochs > 0 else None
 
 
 def _to_json(value: Any) -> Any:
