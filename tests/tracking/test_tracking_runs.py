@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -184,8 +185,10 @@ def test_mlflow_opens_the_experiment_on_its_trainings(project: Path) -> None:
 def test_the_ui_opens_on_the_trainings_of_the_latest_experiment(project: Path) -> None:
     client = connect(None)
     found = ensure_experiment(client, "used last")
-    page = f"/#/experiments/{found}/runs?workflowType=machine_learning"
+    page = f"/#/experiments/{found}/runs?workflowType=machine_learning&viewStateShareKey=cytoloop"
     assert page_of_trainings(client) == page
+    view = client.get_experiment(found).tags["mlflow.sharedViewState.cytoloop"]
+    assert "metrics.`test/dice`" in json.loads(view)["selectedColumns"]
 
 
 def test_a_deleted_experiment_is_refused(project: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import os
 from collections.abc import Iterator
@@ -29,8 +30,27 @@ _LOCK_TIMEOUT = 120
 """Seconds to wait for another process that creates the tables of the same database."""
 _WORKFLOW = "workflowType=machine_learning"
 """The parameter by which MLflow's web pages show training instead of language models."""
+_VIEW = "cytoloop"
+_VIEW_TAG = f"mlflow.sharedViewState.{_VIEW}"
+_VIEW_COLUMNS = (
+    *("attributes.`Created`", "attributes.`Duration`", "tags.`cytoloop.round`"),
+    *("metrics.`val/pq`", "metrics.`val/dice`", "metrics.`test/dice`", "metrics.`test/f1_50`"),
+)
+_VIEW_STATE = {
+    "selectedColumns": list(_VIEW_COLUMNS),
+    "orderByKey": "attributes.start_time",
+    "orderByAsc": False,
+    "searchFilter": "",
+    "startTime": "ALL",
+    "lifecycleFilter": "Active",
+    "datasetsFilter": [],
+    "modelVersionFilter": "All Runs",
+}
+"""A view of the list of runs with useful columns, in the form that MLflow's *Share* button saves."""
 _KIND, _KIND_OF_TRAININGS = "mlflow.experimentKind", "custom_model_development"
 """The tag by which MLflow's web pages choose what they show of an experiment, and our value."""
+_TAGS = {_KIND: _KIND_OF_TRAININGS, _VIEW_TAG: json.dumps(_VIEW_STATE)}
+"""Tags of an experiment; those that somebody has set stay."""
 
 
 def tracking_uri(explicit: str | None = None) -> str:
@@ -187,14 +207,16 @@ def page_of_trainings(client: MlflowClient) -> str:
     if not named:
         return f"/#/experiments?{_WORKFLOW}"
     latest = max(named, key=lambda one: one.last_update_time or 0)
-    return f"/#/experiments/{latest.experiment_id}/runs?{_WORKFLOW}"
+    view = f"&viewStateShareKey={_VIEW}" if latest.tags.get(_VIEW_TAG) else ""
+    return f"/#/experiments/{latest.experiment_id}/runs?{_WORKFLOW}{view}"
 
 
 def ensure_experiment(client: MlflowClient, name: str) -> str:
     """Return the id of an MLflow experiment; it is created if it does not exist.
 
     Without a kind, MLflow 3 guesses one from the runs and may open the page for language models.
-    The experiment gets the kind whose page lists trainings, unless somebody has chosen another.
+    The experiment gets the kind whose page lists trainings, and a view with useful columns, unless
+    somebody has chosen others.
 
     Artifacts of a new experiment go into ``mlartifacts/``: beside a SQLite file; with another
     database, in the current folder. A server chooses its own place.
@@ -212,13 +234,13 @@ def ensure_experiment(client: MlflowClient, name: str) -> str:
             f"Restore it (`mlflow experiments restore -x {found.experiment_id}`) or name another.",
         )
     if found is not None:
-        if not found.tags.get(_KIND):
-            client.set_experiment_tag(found.experiment_id, _KIND, _KIND_OF_TRAININGS)
+        for key, value in _TAGS.items():
+            if not found.tags.get(key):
+                client.set_experiment_tag(found.experiment_id, key, value)
         return str(found.experiment_id)
     location = None
     uri = str(client.tracking_uri)
     if uri.startswith(_DATABASES):
         beside = uri.removeprefix("sqlite:///") if uri.startswith("sqlite:///") else "mlflow.db"
         location = (Path(beside).absolute().parent / "mlartifacts").as_uri()
-    tags = {_KIND: _KIND_OF_TRAININGS}
-    return str(client.create_experiment(name, artifact_location=location, tags=tags))
+    return str(client.create_experiment(name, artifact_location=location, tags=_TAGS))
