@@ -46,7 +46,7 @@ _VIEW_STATE = {
     "datasetsFilter": [],
     "modelVersionFilter": "All Runs",
 }
-"""A view of the list of runs with useful columns, in the form that MLflow's *Share* button saves."""
+"""A view of the list of runs with useful columns, as MLflow's *Share* button saves it."""
 _KIND, _KIND_OF_TRAININGS = "mlflow.experimentKind", "custom_model_development"
 """The tag by which MLflow's web pages choose what they show of an experiment, and our value."""
 _TAGS = {_KIND: _KIND_OF_TRAININGS, _VIEW_TAG: json.dumps(_VIEW_STATE)}
