@@ -15,6 +15,17 @@ from cytoloop.training.prepare.plan.rules import (
 CUBES = (1.0, 1.0, 1.0)
 
 
+def test_a_typed_side_that_is_a_multiple_of_four_fits_the_strides() -> None:
+    """The plugin's rule: "evenly divisible by 4"."""
+    for side in range(8, 260, 4):
+        strides, _ = choose_strides(CUBES, (64, 256, 256), 6, (None, side, side))
+        assert all(side % n == 0 for n in multiples_of(strides, 3)[1:])
+    fitting, free = (choose_strides(CUBES, (64, 60, 60), 5, one)[0] for one in ([None, 60, 60], ()))
+    assert multiples_of(fitting, 3) == [16, 4, 4] and multiples_of(free, 3) == [16, 8, 8]
+    strides, _ = choose_strides((1.0, 1.0), (50, 50), 5, (50, 50))
+    assert multiples_of(strides, 2) == [4, 4]  # 50 is refused; the nearest are 48 and 52
+
+
 def test_a_coarse_axis_is_halved_when_the_others_have_caught_up() -> None:
     strides, kernels = choose_strides((5.0, 0.5, 0.5), (16, 128, 128), 6)
     assert strides == [[1, 1, 1], *[[1, 2, 2]] * 3, [2, 2, 2], [2, 2, 2]]

@@ -115,14 +115,15 @@ def _levels(
     default = len(typed) if typed else choose_layers(_large_object(found))
     wanted = fixed.get(LAYERS, default)
     sizes = [side or size for side, size in zip(fixed[PATCH], smallest, strict=True)]
-    steps, kernels = choose_strides(found.spacing, sizes, wanted)
+    steps, kernels = choose_strides(found.spacing, sizes, wanted, fixed[PATCH])
     layers = max(len(steps), bounds.LAYERS[0])
     if fixed.get(LAYERS, layers) != layers:
         raise ConfigError(
             LAYERS,
-            f"is {wanted}, but patches of {product_text(sizes)} can be halved {layers - 1} times "
-            f"(then 4 voxels are left); nearest: {layers}",
-            "Take fewer layers, or a larger data.patch_size if the images allow it.",
+            f"is {wanted}, but patches of {product_text(sizes)} can be halved {layers - 1} times, "
+            f"to whole sides of 4 voxels or more; nearest: {layers}",
+            f"Take fewer layers, or another data.patch_size if the images allow it: a multiple of "
+            f"{2 ** (wanted - 1)}, {2 ** (wanted + 1)} or more.",
         )
     return layers, steps, kernels
 

@@ -33,14 +33,19 @@ def choose_layers(extents: Sequence[float]) -> int:
 
 
 def choose_strides(
-    spacing: Sequence[float], sizes: Sequence[int], layers: int
+    spacing: Sequence[float],
+    sizes: Sequence[int],
+    layers: int,
+    typed: Sequence[int | None] = (),
 ) -> tuple[list[list[int]], list[list[int]]]:
     """Return the strides and kernels of each level and axis.
 
     After nnU-Net (Isensee et al. 2021, `get_pool_and_conv_props`). An axis is halved while its
     spacing is less than twice that of the finest axis that can be halved, and while at least 4
-    voxels remain. A kernel has size 1 along an axis that is at least three times as coarse as the
-    finest (nnU-Net: twice), and size 3 from the first level at which the axis is less coarse.
+    voxels remain. A side of the patch that the user has typed is halved as often as it can be
+    divided by 2, if it is a multiple of 4 (the rule of the Segmenter ML plugin). A kernel has size
+    1 along an axis that is at least three times as coarse as the finest (nnU-Net: twice), and size
+    3 from the first level at which the axis is less coarse.
 
     Parameters
     ----------
@@ -50,12 +55,15 @@ def choose_strides(
         Size of the largest possible patch, in voxels.
     layers : int
         Wanted levels; fewer are returned if the patch is too small.
+    typed : sequence of int or None
+        Sides of the patch that are not left to the plan.
     """
     spacing, sizes = list(spacing), list(sizes)
+    left = [_halvings(side) for side in typed or [None] * len(sizes)]
     strides = [[1] * len(spacing)]
     kernels = [_kernel(spacing, [1] * len(spacing))]
     while len(strides) < layers:
-        large = [i for i, size in enumerate(sizes) if size >= 2 * BOTTOM]
+        large = [i for i, size in enumerate(sizes) if size >= 2 * BOTTOM and left[i] > 0]
         finest = min((spacing[i] for i in large), default=0.0)
         halved = [i for i in large if spacing[i] < _SAME_SPACING * finest * (1 - 1e-6)]
         if not halved:
@@ -64,8 +72,20 @@ def choose_strides(
         for i in halved:
             spacing[i] *= 2
             sizes[i] //= 2
+            left[i] -= 1
         kernels.append(_kernel(spacing, kernels[-1]))
     return strides, kernels
+
+
+def _halvings(side: int | None) -> float:
+    """Return how often a typed side may be halved; 2 if it is no multiple of 4.
+
+    >>> _halvings(60), _halvings(64), _halvings(50)
+    (2, 6, 2)
+    """
+    if side is None:
+        return math.inf
+    return 2 if side % 4 else (side & -side).bit_length() - 1
 
 
 def _kernel(spacing: Sequence[float], before: Sequence[int]) -> list[int]:
