@@ -6,8 +6,8 @@ UV := $(shell command -v uv 2>/dev/null || echo .tools/uv/bin/uv)
 BIN := .venv/bin
 # What the tests need: CytoDL and the extras, in the versions of versions.txt.
 EXTRAS := annotation,bioimageio,cloud,cytodl,czi,dask,demo,onnx,postgresql,volumes
-# Two files of tests at a time, each on one core: torch alone is not twice as fast on two.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
+# Three files of tests at a time, each on one core: some wait for servers and other processes.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 3 --dist loadfile
 
 # Extra wheel folders that pip is told of are told to uv too (a CPU build of torch may lie there).
 WHEELS := $(or $(PIP_FIND_LINKS),$(shell $(PYTHON) -m pip config get global.find-links 2>/dev/null))

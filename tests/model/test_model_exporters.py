@@ -278,4 +278,4 @@ def test_round_trip_logs_nothing(
 ) -> None:
     with caplog.at_level(logging.INFO, "cytoloop"):
         export_model(read_checkpoint(make_model(2)), "folder", tmp_path / "out", About())
-    assert not caplog.records
+    assert not [one for one in caplog.records if one.name.startswith("cytoloop")]
