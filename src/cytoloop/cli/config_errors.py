@@ -185,13 +185,16 @@ def nearest_names(key: str, names: Sequence[str], most: int = 3) -> list[str]:
     ['data.path']
     >>> nearest_names("lr", ["seed", "model.optimizer.lr"])
     ['model.optimizer.lr']
+    >>> nearest_names("budget", ["seed", "budget_minutes"])
+    ['budget_minutes']
     """
     ends = {name: _last_part(name) for name in names}
     same_end = [name for name in names if ends[name] == _last_part(key)]
     similar_name = difflib.get_close_matches(key, names, n=most, cutoff=0.75)
     close_ends = difflib.get_close_matches(_last_part(key), set(ends.values()), n=most, cutoff=0.8)
     similar_end = [name for end in close_ends for name in names if ends[name] == end]
-    found = same_end or similar_name or similar_end
+    longer = [name for name in names if ends[name].startswith(f"{_last_part(key)}_")]
+    found = same_end or similar_name or similar_end or longer
     return difflib.get_close_matches(key, found, n=most, cutoff=0)
 
 
