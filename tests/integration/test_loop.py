@@ -169,7 +169,7 @@ def test_fine_tuning_starts_where_the_parent_ended(project: Path) -> None:
 def test_a_checkpoint_of_another_size_is_refused_as_a_start(
     project: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    words = [w for w in TINY_3D if w != "model/size=small"] + ["model/size=medium"]
+    words = [w for w in TINY_3D if w != "model/size=small"] + ["model.backbone.filters=[16,32,64]"]
     status = run("train", *words, "data.path=dataset", "output=m2", "init_from=m0")
     message = capfd.readouterr().err
     assert status == 2 and "do not fit this network" in message and "Traceback" not in message

@@ -129,6 +129,10 @@ def _decode(path: Path) -> str:
         raise ManifestError(
             str(path), f"is not a CSV file: {error}", "Save it as CSV UTF-8 or .xlsx."
         ) from error
+    if "\0" in text:
+        raise ManifestError(
+            str(path), "is not a CSV file: it holds zero bytes", "Save it as CSV UTF-8 or .xlsx."
+        )
     if encoding == "cp1252":
         log.warning("%s: is not UTF-8; read as cp1252 (Windows). Save it as CSV UTF-8.", path)
     return text
