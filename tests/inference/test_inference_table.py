@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from distributed import KilledWorker
+from skimage.filters import threshold_otsu
 from test_inference_predict import noise, place, predict, rows_of, write
 
 from cytoloop.errors import ImageError
@@ -20,6 +21,7 @@ from cytoloop.inference.model_source import ModelSource
 from cytoloop.inference.results.predictions_csv import PredictionsTable
 from cytoloop.inference.settings import PredictionSettings
 from cytoloop.io.read import read_image
+from cytoloop.io.writers.tiff import write_image
 from cytoloop.manifest import Row
 from cytoloop.workers.cluster import result_of
 
@@ -234,3 +236,38 @@ def test_the_thickness_of_a_plane_does_not_count_as_voxel_size(
     write_as = "spacing_um=[9,5,5]"
     assert predict(f"checkpoint={make_model(2)}", "input=in", "output=p", write_as) == 0
     assert "expect poor results" in capfd.readouterr().err
+
+
+def test_maps_of_any_program_are_thresholded(
+    make_model: Callable, place: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The seed: "the result from thresholding a probability-map image"."""
+    write(place / "in/a.ome.tif", noise((8, 60, 40)))
+    assert predict(f"checkpoint={make_model()}", "input=in", "output=p") == 0
+    probability = read_image(place / "p/probability/a.ome.tif").data[0]
+    wanted = read_image(place / "p/labels/a.ome.tif").data
+    cut = rows_of(place / "p")["a"]["threshold"]
+    words = ("postprocess=value", f"postprocess.threshold={cut}", "postprocess.min_volume_um3=0")
+    assert predict("reprocess=p/predictions.csv", *words, "output=same") == 0
+    wanted = read_image(place / "same/mask/a.ome.tif").data
+    write(place / "maps/u8.ome.tif", probability)
+    write(place / "maps/u16.ome.tif", probability.astype(np.uint16) * 257)
+    write(place / "maps/float.ome.tif", probability.astype(np.float32) / 255)
+    assert predict("reprocess=maps", *words, "output=q") == 0
+    found = rows_of(place / "q")
+    assert set(found) == {"u8", "u16", "float"}
+    for row in found.values():
+        assert row["spacing_um"] == "1 0.5 0.5" and row["status"] == "done"
+        np.testing.assert_array_equal(read_image(place / "q" / row["mask"]).data, wanted)
+    assert predict("reprocess=maps/u8.ome.tif", "postprocess=otsu_plain") == 0
+    (table,) = (place / "runs/predict").glob("*/predictions.csv")
+    plain = float(rows_of(table.parent)["u8"]["threshold"])
+    assert plain == pytest.approx(threshold_otsu(probability) / 255, abs=0.005)
+    # what is no map is an answer
+    write(place / "bad/logits.ome.tif", probability.astype(np.float32) - 300)
+    write_image(place / "bad/two.ome.tif", np.stack([probability] * 2), "CZYX", (1.0, 0.5, 0.5))
+    write(place / "bad/labels.ome.tif", probability.astype(np.int32))
+    assert predict("reprocess=bad", *words, "output=r") == 2
+    text = capfd.readouterr().err
+    assert "has values from -" in text and "expected 0 to 1" in text
+    assert "has 2 channels" in text and "holds int32, which is no probability map" in text

@@ -1,4 +1,7 @@
-"""Post-processing of stored probability maps again: another threshold or watershed, no network."""
+"""Post-processing of probability maps in files: another threshold or watershed, no network.
+
+The maps are those of a table of predictions, or images of any program.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ import numpy as np
 from cytoloop.errors import ConfigError, ImageError, ManifestError
 from cytoloop.inference.finish_image import check_outputs, finish_image
 from cytoloop.inference.image_task import cells_or_failure
-from cytoloop.inference.inputs.list_inputs import unique_names
+from cytoloop.inference.inputs.list_inputs import list_inputs, unique_names
 from cytoloop.inference.postprocess.training_facts import TrainingFacts
 from cytoloop.inference.results.predictions_csv import PredictionsTable
 from cytoloop.inference.results.writers import report_write_errors
@@ -24,19 +27,25 @@ from cytoloop.instances.blocks import Box, Volume
 from cytoloop.io.digest import file_hash
 from cytoloop.io.pixels import Pixels, open_pixels
 from cytoloop.io.voxel_size import Grid
-from cytoloop.manifest import Row, read_manifest
+from cytoloop.manifest import Row, is_table, read_manifest, stated_axes
 from cytoloop.truth.classes import class_heads
+
+_FULL = {np.dtype(np.uint8): 255, np.dtype(np.uint16): 65535}
+"""The whole number that stands for 1."""
+_ROUNDING = 1e-3
+"""How far floats may lie outside 0 to 1."""
 
 
 def reprocess_table(
     table: str | Path, folder: str | Path, settings: PredictionSettings, overwrite: bool = False
 ) -> PredictionsTable:
-    """Make masks, labels and tables of objects from the stored maps of a table of predictions.
+    """Make masks, labels and tables of objects from probability maps in files.
 
     Parameters
     ----------
     table : str or Path
-        A ``predictions.csv`` whose rows have a ``probability``.
+        A ``predictions.csv`` whose rows have a ``probability``; or a folder, glob or image of maps
+        of any program.
     folder : str or Path
         Of the results. If it is the folder of the table, masks and labels there are replaced.
     settings : PredictionSettings
@@ -50,6 +59,8 @@ def reprocess_table(
         Nothing would be made.
     ManifestError
         The table has no maps.
+    ImageError
+        There is no image.
     """
     save = tuple(kind for kind in settings.output.save if kind != "probability")
     if not settings.postprocess.instances or not save:
@@ -59,14 +70,15 @@ def reprocess_table(
             "makes nothing from stored maps",
             "Ask for a mask, labels or objects, and use a postprocess= other than none.",
         )
-    folder, training = Path(folder).absolute(), TrainingFacts.read(Path(table).parent)
+    folder = Path(folder).absolute()
+    training = TrainingFacts.read(Path(table).parent) if is_table(table) else TrainingFacts()
     if training.output is not None:
         raise ConfigError(
             "reprocess",
             f"{table} is of a model whose maps are not stored ({training.output})",
             "Predict again.",
         )
-    rows = _rows_with_maps(table)
+    rows = _rows_with_maps(table) if is_table(table) else _rows_of_maps(table)
     check_outputs(settings.output.save, training)
     results = PredictionsTable(folder, rows, {})
     for row, cells in zip(rows, results.rows, strict=True):
@@ -117,6 +129,14 @@ def _rows_with_maps(table: str | Path) -> Sequence[Row]:
     return rows
 
 
+def _rows_of_maps(source: str | Path) -> Sequence[Row]:
+    """Return a row for each map of a folder, glob or image file, each with a ``name``."""
+    rows = list_inputs(source)
+    for row in rows:
+        row.values["probability"] = row["raw"]
+    return rows
+
+
 def _reprocess_image(
     row: Row, training: TrainingFacts, settings: PredictionSettings, folder: Path
 ) -> dict[str, Any]:
@@ -127,6 +147,8 @@ def _reprocess_image(
         opened = {head: _open_map(row, MAPS[0], c) for c, head in enumerate(heads)}
     else:
         opened = {name: _open_map(row, name) for name in stored}
+    if row["probability"] == row["raw"]:
+        opened = {MAPS[0]: _open_file(row, settings.reading.channel)}
     first = next(iter(opened.values()))
     hashes = [file_hash(row.file(name) or "") for name in stored]
     key = hashlib.sha256(f"{hashes} {settings.digest()}".encode()).hexdigest()
@@ -147,27 +169,67 @@ def _open_map(row: Row, name: str, channel: int = 0) -> Pixels:
     ImageError
         The file cannot be read, or is no probability map.
     """
-    path = row.file(name)
-    pixels = open_pixels(path or "", channel)
-    if pixels.dtype != np.uint8 and pixels.dtype.kind != "f":
+    return _check_map(str(row.file(name)), open_pixels(row.file(name) or "", channel))
+
+
+def _open_file(row: Row, channel: Any) -> Pixels:
+    """Return the pixels of a map of any program.
+
+    Raises
+    ------
+    ImageError
+        The file cannot be read, has several channels, or is no probability map.
+    """
+    path = row.file("raw") or ""
+    scene, axes = row["scene"] or None, stated_axes(row)
+    pixels = open_pixels(path, channel, scene, row.time, axes=axes)
+    if len(pixels.channels) > 1:
         raise ImageError(
             str(path),
+            f"has {len(pixels.channels)} channels: {', '.join(map(str, pixels.channels))}",
+            "Choose that of the foreground: channel=NAME or channel=NUMBER.",
+        )
+    return _check_map(str(path), pixels)
+
+
+def _check_map(path: str, pixels: Pixels) -> Pixels:
+    """Return the pixels if their dtype is that of a probability map.
+
+    Raises
+    ------
+    ImageError
+        It is another dtype.
+    """
+    if pixels.dtype not in _FULL and pixels.dtype.kind != "f":
+        raise ImageError(
+            path,
             f"holds {pixels.dtype}, which is no probability map",
-            "Expected 0..255 (uint8) or 0..1 (floats), as `cytoloop predict` writes them.",
+            "Expected 0..1 (floats), 0..255 (uint8) or 0..65535 (uint16).",
         )
     return pixels
 
 
 class _PixelVolume:
-    """The first channel of an image as a read-only volume."""
+    """The first channel of an image as a read-only volume: uint8, or floats from 0 to 1."""
 
     def __init__(self, pixels: Pixels) -> None:
         self._pixels = pixels
         self.shape = tuple(pixels.shape)
-        self.dtype = pixels.dtype
+        self.dtype = np.dtype(np.float32) if pixels.dtype == np.uint16 else pixels.dtype
 
     def __getitem__(self, box: Box) -> np.ndarray:
-        return self._pixels.read(box)[0]
+        found = self._pixels.read(box)[0]
+        if found.dtype == np.uint16:
+            return found.astype(np.float32) / _FULL[found.dtype]
+        if found.dtype.kind == "f" and found.size:
+            low, high = float(np.nanmin(found)), float(np.nanmax(found))
+            if low < -_ROUNDING or high > 1 + _ROUNDING:
+                raise ImageError(
+                    "the map",
+                    f"has values from {low:.4g} to {high:.4g}, expected 0 to 1",
+                    "Write probabilities, not logits; or 0..255 as uint8.",
+                )
+        return found
 
     def __setitem__(self, box: Box, value: np.ndarray) -> None:
         raise TypeError("a stored map cannot be written")

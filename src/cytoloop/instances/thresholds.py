@@ -15,8 +15,11 @@ from cytoloop.instances.distance_map import full_scale
 
 AUTOMATIC = ("otsu", "li", "yen", "isodata", "triangle", "minimum", "mean")
 """scikit-image's global threshold methods."""
+OTSU_PLAIN = "otsu_plain"
+"""Otsu's method without bounds and checks."""
+THRESHOLD_METHODS = (*AUTOMATIC, OTSU_PLAIN)
 LOWEST, HIGHEST = 0.1, 0.9
-"""Automatic thresholds are clipped to this range of probability."""
+"""Thresholds of `AUTOMATIC` are clipped to this range of probability."""
 BINS = 256
 _SAMPLE = 200_000
 """Voxels that a method gets if it takes an image instead of a histogram."""
@@ -46,7 +49,7 @@ def choose_threshold(method: float | str, counts: np.ndarray, likely: float = 0.
     Parameters
     ----------
     method : float or str
-        The threshold itself, or one of `AUTOMATIC`.
+        The threshold itself, or one of `THRESHOLD_METHODS`.
     counts : ndarray of int64
         See `histogram`.
     likely : float
@@ -55,7 +58,8 @@ def choose_threshold(method: float | str, counts: np.ndarray, likely: float = 0.
     Returns
     -------
     float
-        An automatic threshold is 0.1 to 0.9, or 1 if nothing is foreground.
+        An automatic threshold is 0.1 to 0.9, or 1 if nothing is foreground; ``otsu_plain`` is 0
+        to 1.
 
     Raises
     ------
@@ -64,13 +68,15 @@ def choose_threshold(method: float | str, counts: np.ndarray, likely: float = 0.
     """
     if not isinstance(method, str):
         return float(method)
-    if method not in AUTOMATIC:
+    if method not in THRESHOLD_METHODS:
         raise ConfigError(
             "postprocess.threshold",
             f"{method!r} is unknown",
-            f"Give a probability from 0 to 1, 'tuned', or one of {', '.join(AUTOMATIC)}.",
+            f"Give a probability from 0 to 1, 'tuned', or one of {', '.join(THRESHOLD_METHODS)}.",
         )
     levels = np.flatnonzero(counts)
+    if method == OTSU_PLAIN and len(levels) > 1:
+        return _automatic("otsu", counts) / (BINS - 1)
     if not len(levels) or levels[-1] / (BINS - 1) < likely:
         return 1.0
     if len(levels) == 1:

@@ -57,9 +57,11 @@ def predict_images(cfg: Any) -> Path:
 
 def _output_folder(values: dict[str, Any]) -> Path:
     """Return the folder of the results: ``output``, or one that is named by the time."""
+    from cytoloop.manifest import is_table
+
     if values["output"]:
         return Path(values["output"])
-    if values["reprocess"] is not None:
+    if values["reprocess"] is not None and is_table(values["reprocess"]):
         return Path(values["reprocess"]).parent
     return Path(values["paths"]["runs_dir"], "predict", f"{datetime.now():%Y-%m-%d_%H-%M-%S-%f}")
 

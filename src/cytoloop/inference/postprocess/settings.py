@@ -9,7 +9,7 @@ from typing import Any
 
 from cytoloop.errors import ConfigError
 from cytoloop.instances.settings import BORDERS, METHODS
-from cytoloop.instances.thresholds import AUTOMATIC
+from cytoloop.instances.thresholds import THRESHOLD_METHODS
 
 TUNED: Mapping[str, float] = {"threshold": 0.5, "seed_smoothing": 1.0, "min_depth": 0.2}
 """The values that ``tuned`` stands for, and their defaults for a model without tuned values."""
@@ -148,8 +148,8 @@ def _range_problems(name: str, value: Any) -> list[str]:
     if (name in _OPTIONAL and value is None) or (name in TUNED and value == "tuned"):
         return []
     if name == "threshold" and isinstance(value, str):
-        known = f"expected a probability, 'tuned', or {', '.join(AUTOMATIC)}"
-        return [] if value in AUTOMATIC else [f"postprocess.threshold={value}: {known}"]
+        known = f"expected a probability, 'tuned', or {', '.join(THRESHOLD_METHODS)}"
+        return [] if value in THRESHOLD_METHODS else [f"postprocess.threshold={value}: {known}"]
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return [f"postprocess.{name}={value}: expected a number"]
     if not low <= value < high:
