@@ -138,6 +138,8 @@ def test_zoo_package_is_valid_and_reproduces_its_output(
     path = make_model(ndim, normalization=rule)
     about = About("nuclei", "finds nuclei", ["A. Person"], "CC-BY-4.0")
     assert export_model(read_checkpoint(path), "bioimageio", tmp_path / "out", about) < 1e-3
+    # the zoo's test turns deterministic algorithms on, which fill new memory with NaN
+    assert not torch.are_deterministic_algorithms_enabled()
     package = tmp_path / "out" / "model.bioimageio.zip"
     assert list(package.parent.iterdir()) == [package]
     model = spec.load_model_description(package)

@@ -7,7 +7,11 @@ the zip.
 
 from __future__ import annotations
 
+import os
+import random
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +92,8 @@ def _check_package(spec: Any, core: Any, package: Path, expected: np.ndarray) ->
         The zoo's test fails, or the difference is above `_TOLERANCE`.
     """
     removed = "The package is removed; take another format=."
-    summary = core.test_model(package, weight_format="torchscript", devices=["cpu"])
+    with _unchanged_process():
+        summary = core.test_model(package, weight_format="torchscript", devices=["cpu"])
     if summary.status != "passed":
         problems = [error.msg for detail in summary.details for error in detail.errors]
         raise ModelError(package.name, problems or "fails the zoo's test", removed)
@@ -130,6 +135,28 @@ def _compute_output(checkpoint: Checkpoint, network: nn.Module, image: np.ndarra
     statistics = intensity_statistics(image[0], checkpoint.image["normalization"])
     logits = compute_logits(network, torch.from_numpy(normalize(image[0], *statistics))[None])
     return (logits.sigmoid() if has_probability_output(checkpoint) else logits).numpy()
+
+
+@contextmanager
+def _unchanged_process() -> Iterator[None]:
+    """Restore what the zoo's test changes: random states, deterministic algorithms, environment.
+
+    With deterministic algorithms torch fills new memory with NaN, also in a later training.
+    """
+    name = "TF_ENABLE_ONEDNN_OPTS"
+    states = random.getstate(), np.random.get_state(), torch.get_rng_state(), os.environ.get(name)
+    strict = torch.are_deterministic_algorithms_enabled()
+    warns = torch.is_deterministic_algorithms_warn_only_enabled()
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(strict, warn_only=warns)
+        random.setstate(states[0])
+        np.random.set_state(states[1])
+        torch.set_rng_state(states[2])
+        os.environ.pop(name, None)
+        if states[3] is not None:
+            os.environ[name] = states[3]
 
 
 def _silence_zoo_log() -> None:
