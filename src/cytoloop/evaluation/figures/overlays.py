@@ -25,6 +25,7 @@ from cytoloop.evaluation.scoring.image import ScoredImage
 from cytoloop.io.names import safe_name
 from cytoloop.io.writers.png import write_png
 from cytoloop.manifest import Row
+from cytoloop.redact import without_secrets
 from cytoloop.truth.targets import read_raw, read_target
 
 if TYPE_CHECKING:
@@ -76,8 +77,10 @@ def file_name(image: str) -> str:
 
 def _draw_objects(image: ScoredImage, title: str) -> Figure:
     truth, valid, _ = read_truth(image.true)
+    # the table of scores holds no login of a URL; that of the truth may hold it
+    is_same = without_secrets(image.true.location("raw")) == image.row["raw"]
     return image_figure(
-        _read_optional(image.row, "raw", truth.shape),
+        _read_optional(image.true if is_same else image.row, "raw", truth.shape),
         truth,
         _read_optional(image.row, "probability", truth.shape),
         read_prediction(image.prediction)[0],
