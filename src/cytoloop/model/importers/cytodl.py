@@ -150,10 +150,11 @@ def _find_config(checkpoint: Path) -> Path | None:
 
 def _network_weights(path: Path, state: Mapping[Any, Any]) -> dict[str, Tensor]:
     """Return the weights of the network, by their names in the network."""
-    check_weights(path, state)
     weights, others = {}, []
     for key, value in state.items():
-        words = [word for word in key.split(".") if word != "_orig_mod"]  # added by torch.compile
+        words = [
+            word for word in str(key).split(".") if word != "_orig_mod"
+        ]  # added by torch.compile
         if words[0] == "backbone":
             weights[".".join(words[1:])] = value
         elif words[0] != "task_heads" or words[2:3] != ["loss"]:  # losses are for training only
@@ -164,6 +165,7 @@ def _network_weights(path: Path, state: Mapping[Any, Any]) -> dict[str, Tensor]:
             f"has layers outside the network ({join_names(sorted(set(others)), 4)})",
             "Only CytoDL models whose heads have no layers are loaded: BaseHead, MaskHead.",
         )
+    check_weights(path, state)
     return weights
 
 
