@@ -24,7 +24,7 @@ def test_a_stopped_prediction_keeps_the_rows_that_are_done(
     make_model: Callable,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    for name in range(10):
+    for name in range(60):
         tiff(tmp_path / "in" / f"{name:02d}.tif", blobs((16, 48, 48), 5, name)[0])
     model = make_model()
     before = [signal.getsignal(one) for one in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)]
@@ -50,5 +50,5 @@ def test_a_stopped_prediction_keeps_the_rows_that_are_done(
     with Path("p/predictions.csv").open(newline="") as file:
         states = [row["status"] for row in csv.DictReader(file)]
     done = states.count("done")
-    assert 1 <= done < 10 and states.count("pending") == 10 - done
+    assert 1 <= done < 60 and states.count("pending") == 60 - done
     assert not Path("p/.finished.jsonl").exists()

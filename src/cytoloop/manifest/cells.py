@@ -129,7 +129,7 @@ def _decode(path: Path) -> str:
         raise ManifestError(
             str(path), f"is not a CSV file: {error}", "Save it as CSV UTF-8 or .xlsx."
         ) from error
-    if "\0" in text:
+    if encoding == "cp1252" and "\0" in text:
         raise ManifestError(
             str(path), "is not a CSV file: it holds zero bytes", "Save it as CSV UTF-8 or .xlsx."
         )
