@@ -16,8 +16,9 @@ from cytoloop.model.exporters.round_trip import (
     foreground_alone,
     read_exported,
 )
+from cytoloop.model.importers.config_keys import IMAGE_KEYS
 from cytoloop.model.importers.outputs import CLASSES_UNET
-from cytoloop.model.importers.weights_and_config import ALL_OUTPUTS, CONFIG, IMAGE_KEYS, WEIGHTS
+from cytoloop.model.importers.weights_and_config import ALL_OUTPUTS, CONFIG, WEIGHTS
 from cytoloop.truth.classes import class_names
 from cytoloop.version import __version__
 

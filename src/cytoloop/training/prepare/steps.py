@@ -20,7 +20,7 @@ from cytoloop.training.prepare.complete import complete
 from cytoloop.training.prepare.config import value_of, with_values
 from cytoloop.training.prepare.dataset import DatasetFacts, read_checked_dataset
 from cytoloop.training.prepare.dry_run import build_every_part
-from cytoloop.training.prepare.exports import check_exports
+from cytoloop.training.prepare.exports import check_exports, export_formats
 from cytoloop.training.prepare.own_parts import (
     complete_own_parts,
     has_excluded_voxels,
@@ -74,8 +74,9 @@ Step = Callable[[Prepared], Prepared]
 
 
 def bounds(known: Prepared) -> Prepared:
-    """Refuse numbers out of their bounds, all at once, before any image is read."""
+    """Refuse numbers out of their bounds and unknown formats, before any image is read."""
     check_bounds(known.cfg)
+    export_formats(known.cfg)
     return known
 
 
