@@ -14,7 +14,7 @@ from cytoloop.model.architecture import check_patch_size
 log = logging.getLogger(__name__)
 
 _REQUIRED = ("spatial_dims", "channels", "patch_size", "normalization")
-"""Settings that nothing else tells, so that no value can be assumed."""
+"""Settings for which no value can be assumed."""
 
 _MAX_CHANNELS = 4096
 _MAX_STEP_UM = 1e6

@@ -13,7 +13,7 @@ _BORDER = 0.75
 _MARGIN = 3
 """Pixels around labels that count as labelled: outlines are drawn tightly."""
 _MIN_CONTRAST = 2.0
-"""Contrast, in robust standard deviations, from which brightness tells objects."""
+"""Contrast, in robust standard deviations, above which objects differ from the background."""
 _LIMITS_OF_TYPES = (255, 65535, 2**32 - 1)
 
 

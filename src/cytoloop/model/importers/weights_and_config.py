@@ -242,7 +242,7 @@ def _fitting_unet(
 ) -> dict[str, Any]:
     """Return the UNet with the residual units and normalization layers that the weights have.
 
-    The architecture is returned as it is if none fits; building it tells why.
+    The architecture is returned as it is if none fits; building it raises the reason.
     """
     kind = network_class(str(where), backbone["_target_"])
     check_arguments(str(where), kind, {k: v for k, v in backbone.items() if k != "_target_"})
