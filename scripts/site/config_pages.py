@@ -21,7 +21,7 @@ GROUPS = {
     "data": "Patches, batches, threads and the image cache of a training.",
     "normalization": "How grey levels become the numbers that the network receives. The rule is "
     "kept in the checkpoint, and prediction applies it.",
-    "preparation": "Steps of your own on every normalised image, in training and in prediction.",
+    "preparation": "Steps that change every image, in training and in prediction.",
     "augmentation": "Random changes of the training patches.",
     "optimizer": "The optimizer; the group becomes `model.optimizer`.",
     "schedule": "The learning rate over the budget; the group becomes `model.lr_scheduler`.",

@@ -185,7 +185,13 @@ def test_empty_windows_and_short_axes_are_the_same_on_a_cluster(
     data = noise((6, 600, 40))  # shorter than a window along two axes: mirrored
     data[:, :500] = 7
     write(place / "in/a.ome.tif", data)
-    words = (f"checkpoint={make_model()}", "input=in", "skip_empty=true", "window=patch")
+    steps = ["clip", {"median": {"radius": 1}}]
+    words = (
+        f"checkpoint={make_model(preparation=steps)}",
+        "input=in",
+        "skip_empty=true",
+        "window=patch",
+    )
     words = (*words, "format=ome-zarr")
     assert predict(*words, "output=p") == 0
     monkeypatch.setattr(volume_storage, "IN_MEMORY_VOXELS", 1000)
@@ -202,7 +208,11 @@ def test_a_model_that_zooms_predicts_each_image_as_one_task(
     write(place / "a.ome.tif", noise((6, 60, 40)))
     monkeypatch.setattr(volume_storage, "IN_MEMORY_VOXELS", 1000)
     task = ImageTask(0, Row({"id": "a", "raw": "a.ome.tif"}, place), "key")
-    for image, expected in ({}, {0}), ({"zoom": [0.5, 0.5, 0.5]}, set()):
+    function = [{"_target_": "monai.transforms.ScaleIntensity"}]
+    for image, expected in (
+        ({}, {0}), ({"zoom": [0.5, 0.5, 0.5]}, set()),
+        ({"preparation": ["clip"]}, {0}), ({"preparation": function}, set()),
+    ):  # fmt: skip
         model = ModelSource((str(make_model(**image)),))
         assert cluster.images_in_blocks([task], model, PredictionSettings()) == expected
 

@@ -278,7 +278,7 @@ OWN_PARTS = [
     "+model.task_heads.seg.loss.lambda_ce=0.5",
     "+augmentation.speckle={_target_: my_lab.parts.Speckle, keys: [image], prob: 1}",
     "+augmentation.brighter={_target_: my_lab.parts.Brighter, by: 0.05}",
-    "preparation.steps=[{_target_: my_lab.parts.Square, power: 1.5}]",
+    "preparation.steps=[{median: {radius: [1,1]}},{_target_: my_lab.parts.Square, power: 1.5}]",
     "+callbacks.counter={_target_: my_lab.parts.Counter, path: counter.txt}",
     "+callbacks.precision._target_=my_lab.parts.Precision",
     "callbacks.best.monitor=val/precision",
@@ -296,7 +296,9 @@ def test_own_parts_train_on_data_with_excluded_voxels(project: Path) -> None:
     assert "train/my_metric" in csv.read_text().splitlines()[0]
     content = torch.load(project / "m3/checkpoints/best.ckpt", weights_only=True)
     hparams = content["hyper_parameters"]
-    assert hparams["image"]["preparation"] == [{"_target_": "my_lab.parts.Square", "power": 1.5}]
+    assert hparams["image"]["preparation"] == [
+        {"median": {"radius": [1, 1]}}, {"_target_": "my_lab.parts.Square", "power": 1.5},
+    ]  # fmt: skip
     assert hparams["task_heads"]["seg"]["loss"]["sigmoid"] is True
     assert next(iter(Path(".cytoloop/images").rglob("prepared_*.npy")), None) is not None
     predict = ["predict", "checkpoint=m3/checkpoints/best.ckpt", "input=images/raw"]

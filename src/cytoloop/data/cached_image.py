@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,9 @@ from cytoloop.data.target_maps import TARGET_MAPS, fill_excluded
 from cytoloop.intensity.normalization import intensity_statistics, normalize
 from cytoloop.intensity.preparation import Preparation
 from cytoloop.io.atomic import replacing
+from cytoloop.io.pixels import MemoryPixels, read_whole
 from cytoloop.truth.regions import instance_labels
+from cytoloop.workers.local import run_parallel
 
 METADATA = "entry.json"
 """File with the metadata of a cached image. It is written last: a folder with it is complete."""
@@ -53,6 +55,8 @@ class CachedImage:
         Folder in the cache; None for an image in memory.
     classes : bool
         The labels are classes, and `object_points` has those of each class.
+    filters : str
+        Digest of the filters that ``image`` went through; "" for none.
     """
 
     id: str
@@ -65,6 +69,7 @@ class CachedImage:
     spacing_um: tuple[float, float, float] | None = None
     folder: Path | None = None
     classes: bool = False
+    filters: str = ""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -90,6 +95,7 @@ class CachedImage:
             return intensity_statistics(self.image, normalization)
         text = json.dumps(dict(normalization), sort_keys=True)
         name = hashlib.sha256(text.encode()).hexdigest()[:16]
+        name += f"_{self.filters}" if self.filters else ""
         path = self.folder / f"intensity_stats_{name}.json"
         if not path.is_file():
             found = intensity_statistics(self.image, normalization)
@@ -98,8 +104,27 @@ class CachedImage:
         offset, scale = json.loads(path.read_text())
         return np.asarray(offset, np.float32), np.asarray(scale, np.float32)
 
+    def filtered_by(self, preparation: Preparation) -> CachedImage:
+        """Return the image after the filters of a preparation, computed once and stored beside it.
+
+        Raises
+        ------
+        ImageError
+            A filter needs the voxel size, and it is unknown.
+        """
+        if not preparation.filters:
+            return self
+        digest = preparation.digest()
+
+        def compute() -> np.ndarray:
+            names = [str(number) for number in range(len(self.image))]
+            pixels = MemoryPixels(self.image, self.spacing_um, names)
+            return read_whole(preparation.filter(self.id, pixels)[0])
+
+        return replace(self, image=self._stored(f"filtered_{digest}.npy", compute), filters=digest)
+
     def prepared(self, preparation: Preparation, normalization: Mapping[str, Any]) -> CachedImage:
-        """Return the image normalised and prepared, computed once and stored beside it.
+        """Return the image filtered, normalised and prepared, computed once and stored beside it.
 
         Parameters
         ----------
@@ -117,19 +142,25 @@ class CachedImage:
         ConfigError
             A step of the preparation fails.
         """
+        filtered = self.filtered_by(preparation)
 
         def compute() -> np.ndarray:
-            image = normalize(self.image, *self.intensity_stats(normalization))
+            image = normalize(filtered.image, *filtered.intensity_stats(normalization))
             return preparation.apply(image)
 
+        name = f"prepared_{preparation.digest(normalization)}.npy"
+        return replace(filtered, image=self._stored(name, compute))
+
+    def _stored(self, name: str, compute: Callable[[], np.ndarray]) -> np.ndarray:
+        """Return an array that is computed once and stored beside the image, if it has a folder."""
         if self.folder is None:
-            return replace(self, image=compute())
-        path = self.folder / f"prepared_{preparation.digest(normalization)}.npy"
+            return compute()
+        path = self.folder / name
         if not path.is_file():
             computed = compute()
             with replacing(path) as temporary, temporary.open("wb") as file:
                 np.save(file, computed)
-        return replace(self, image=np.load(path, mmap_mode="r"))
+        return np.load(path, mmap_mode="r")
 
     def target_map(self, name: str) -> np.ndarray:
         """Return the target of a head, computed once and stored beside the image.
@@ -153,6 +184,14 @@ class CachedImage:
             with replacing(path) as temporary, temporary.open("wb") as file:
                 np.save(file, computed)
         return np.load(path, mmap_mode="r")
+
+
+def filtered_images(
+    images: Sequence[CachedImage], preparation: Preparation
+) -> Sequence[CachedImage]:
+    """Return images after the filters of a preparation; several are filtered at a time."""
+    found = dict(run_parallel(lambda one: one.filtered_by(preparation), images, threads=True))
+    return [found[number] for number in range(len(images))]
 
 
 def write_cached_image(

@@ -23,7 +23,7 @@ from cytoloop.data.settings import SamplingSettings, check_settings, full_spacin
 from cytoloop.data.target_maps import TARGET_MAPS
 from cytoloop.errors import ConfigError, ManifestError
 from cytoloop.intensity.normalization import check_rule
-from cytoloop.intensity.preparation import Preparation
+from cytoloop.intensity.preparation import Preparation, step_names
 from cytoloop.manifest import Row, read_dataset
 from cytoloop.truth.classes import class_heads, class_names
 from cytoloop.workers.local import run_parallel
@@ -144,12 +144,13 @@ class ManifestDataModule(LightningDataModule):
         self._compute_target_maps(images)
         rule: dict[str, Any] = self.normalization
         if self.preparation:
-            log.info("preparing %d images", len(images))
+            log.info("preparing %d images: %s", len(images), step_names(self.preparation.steps))
             jobs = [(cached, self.preparation, rule) for cached in images]
             found = dict(run_parallel(_prepare_image, jobs, threads=True))
             images = [found[number] for number in range(len(jobs))]
             train, valid = images[: len(train_rows)], images[len(train_rows) :]
-            rule = {"method": "none"}  # a prepared image is normalised
+            if self.preparation.functions:
+                rule = {"method": "none"}  # the image that functions return is normalised
         schedule = PatchSchedule([cached.shape for cached in train], self.sampling, len(replayed))
         intensity = [cached.intensity_stats(rule) for cached in train]
         self._train = PatchDataset(train, intensity, schedule, self.augmentation, self.heads)
@@ -180,6 +181,11 @@ class ManifestDataModule(LightningDataModule):
         if self._train is None:
             self.setup("fit")
         return cast(PatchDataset, self._train)
+
+    def first_image(self) -> CachedImage:
+        """Return the first training image as it was read, before its preparation."""
+        rows = read_dataset(self.path, self.fold)["train"].rows[:1]
+        return self.cache.entries(rows)[0]
 
     def train_dataloader(self) -> PatchLoader:
         """Return batches: image (B, C, ...), target (B, K, ...), weight (B, 1, ...)."""
@@ -218,7 +224,9 @@ def _compute_target_map(job: tuple[CachedImage, str]) -> None:
 def _prepare_image(job: tuple[CachedImage, Preparation, Mapping[str, Any]]) -> CachedImage:
     """Return a prepared image; it is computed unless it is in the cache."""
     cached, preparation, normalization = job
-    return cached.prepared(preparation, normalization)
+    if preparation.functions:
+        return cached.prepared(preparation, normalization)
+    return cached.filtered_by(preparation)
 
 
 def _check_heads(heads: Sequence[str]) -> tuple[str, ...]:

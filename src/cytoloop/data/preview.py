@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from cytoloop.data.augmentation import Augmentation
+from cytoloop.data.cached_image import CachedImage
 from cytoloop.data.dataset import PatchDataset, Sample
 from cytoloop.data.patch_schedule import PatchSchedule
+from cytoloop.intensity.filtered import filter_pixels
+from cytoloop.intensity.preparation import Preparation
+from cytoloop.io.pixels import MemoryPixels, Pixels, read_whole
 from cytoloop.truth.classes import class_names
 
 if TYPE_CHECKING:
@@ -25,7 +30,12 @@ _OUTLINES, _EXCLUDED = ("#F0E442", "#D55E00", "#009E73", "#CC79A7", "#E69F00"), 
 _BACKGROUND, _TEXT = "#101014", "#F0F0F0"
 
 
-def draw_preview(patches: PatchDataset, augmentation: Augmentation, seed: int) -> Figure:
+def draw_preview(
+    patches: PatchDataset,
+    augmentation: Augmentation,
+    seed: int,
+    stages: Sequence[tuple[str, np.ndarray]] = (),
+) -> Figure:
     """Return a figure of augmented patches with their targets, then of each transform alone.
 
     Targets are outlined and voxels of weight 0 are tinted. For a stack, the plane with most target
@@ -39,6 +49,8 @@ def draw_preview(patches: PatchDataset, augmentation: Augmentation, seed: int) -
         Augmentation of `patches`.
     seed : int
         Random seed of the patch that shows the transforms.
+    stages : sequence of (str, ndarray)
+        See `preparation_stages`; drawn first.
     """
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
@@ -47,22 +59,25 @@ def draw_preview(patches: PatchDataset, augmentation: Augmentation, seed: int) -
     order = np.linspace(0, patches.schedule.length - 1, _PATCHES).astype(int)
     random = [(f"{s['id']}", s) for s in (patches[(0, int(index))] for index in order)]
     transforms = _each_transform(patches, augmentation, seed)
-    rows = [-(-len(block) // _COLUMNS) for block in (random, transforms)]
-    figure = Figure(figsize=(2.1 * _COLUMNS, 2.35 * sum(rows) + 1.2), facecolor=_BACKGROUND)
-    halves: Any = figure.subfigures(2, 1, height_ratios=rows)
-    titles = (
-        "Training patches, with random transforms",
-        "One patch with each transform alone, at probability 1",
-    )
     classes = class_names(list(patches.heads))
-    for block, samples, title in zip(halves, (random, transforms), titles, strict=True):
+    show = partial(_show, heads=len(classes) or 1)
+    blocks: list[tuple[str, Sequence[tuple[str, Any]], Callable[..., None]]] = [
+        ("Training patches, with random transforms", random, show),
+        ("One patch with each transform alone, at probability 1", transforms, show),
+    ]
+    if stages:
+        blocks.insert(0, ("One image after each step of the preparation", stages, _show_stage))
+    rows = [-(-len(panels) // _COLUMNS) for _, panels, _ in blocks]
+    figure = Figure(figsize=(2.1 * _COLUMNS, 2.35 * sum(rows) + 1.2), facecolor=_BACKGROUND)
+    parts: Any = figure.subfigures(len(blocks), 1, height_ratios=rows)
+    for block, (title, content, draw) in zip(parts, blocks, strict=True):
         block.set_facecolor(_BACKGROUND)
         block.suptitle(title, color=_TEXT, fontsize=11)
-        panels = block.subplots(-(-len(samples) // _COLUMNS), _COLUMNS, squeeze=False).ravel()
+        panels = block.subplots(-(-len(content) // _COLUMNS), _COLUMNS, squeeze=False).ravel()
         for panel in panels:
             panel.axis("off")
-        for panel, (name, sample) in zip(panels, samples, strict=False):
-            _show(panel, sample, name, len(classes) or 1)
+        for panel, (name, sample) in zip(panels, content, strict=False):
+            draw(panel, sample, name)
     handles = [
         *(
             Line2D([], [], color=_OUTLINES[number % len(_OUTLINES)], label=name)
@@ -104,6 +119,48 @@ def _each_transform(
 
     titles = {name: f"{name}, p = {augmentation.probs[name]:g}" for name in active}
     return [("original", sample(None)), *((titles[name], sample(name)) for name in active)]
+
+
+def preparation_stages(
+    cached: CachedImage, preparation: Preparation, normalization: Mapping[str, Any]
+) -> list[tuple[str, np.ndarray]]:
+    """Return a plane of an image as it is and after each filter, and the prepared one.
+
+    Parameters
+    ----------
+    cached : CachedImage
+        Before its preparation.
+    preparation : Preparation
+    normalization : mapping
+        See `cytoloop.intensity.normalization.intensity_statistics`.
+
+    Returns
+    -------
+    list of (str, ndarray)
+        Title and plane (Y, X) of the first channel, the one with most objects.
+    """
+    plane: tuple[int, ...] = ()
+    if cached.labels.ndim == 3:
+        plane = (int(np.count_nonzero(cached.labels, axis=(1, 2)).argmax()),)
+    names = [str(number) for number in range(len(cached.image))]
+    pixels: Pixels = MemoryPixels(cached.image, cached.spacing_um, names)
+    stages = [(f"{cached.id}\nas read", np.asarray(cached.image[0][plane]))]
+    for step, config in zip(preparation.filters, preparation.steps, strict=False):
+        pixels, _ = filter_pixels(cached.id, pixels, [step])
+        ((name, values),) = config.items()
+        title = ", ".join(f"{key} {value}" for key, value in values.items())
+        stages.append((f"{name}\n{title}", read_whole(pixels)[0][plane]))
+    if preparation.functions:
+        image = cached.prepared(preparation, normalization).image
+        stages.append(("normalised,\nafter your functions", np.asarray(image[0][plane])))
+    return stages
+
+
+def _show_stage(axes: Axes, plane: np.ndarray, title: str) -> None:
+    """Draw a plane between its percentiles 0.5 and 99.5."""
+    low, high = (float(v) for v in np.nanpercentile(plane, [0.5, 99.5]))
+    axes.imshow(plane, cmap="gray", vmin=low, vmax=max(high, low + 1e-6), interpolation="nearest")
+    axes.set_title(title, color=_TEXT, fontsize=7)
 
 
 def _show(axes: Axes, sample: Sample, title: str, heads: int) -> None:

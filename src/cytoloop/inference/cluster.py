@@ -26,6 +26,7 @@ from cytoloop.inference.windows.map_names import SKELETONS
 from cytoloop.inference.windows.probability_maps import Progress, write_box
 from cytoloop.inference.windows.sliding_window import sliding_window_inference
 from cytoloop.instances.blocks import Blocks, Box
+from cytoloop.intensity.filtered import Measured
 from cytoloop.intensity.normalization import IntensityStats
 from cytoloop.io.read import read_header
 from cytoloop.manifest import stated_axes
@@ -77,14 +78,16 @@ def images_in_blocks(
     """Return the numbers of the images that are predicted block by block, the large ones.
 
     A model that zooms or resamples its images predicts each as one task: blocks are of the image
-    itself, not of the zoomed one.
+    itself, not of the zoomed one. So does a model whose preparation has functions of the user:
+    they get the whole image.
     """
     large = {task.number for task in tasks if _is_cut_into_blocks(task, settings)}
     if not large:
         return large
-    image = model.load(settings.windows).image
-    resamples = image.get("resample") and settings.reading.resample == "auto"
-    return set() if image.get("zoom") or resamples else large
+    predictor = model.load(settings.windows)
+    resamples = predictor.image.get("resample") and settings.reading.resample == "auto"
+    functions = predictor.preparation is not None and predictor.preparation.functions
+    return set() if predictor.image.get("zoom") or resamples or functions else large
 
 
 def _is_cut_into_blocks(task: ImageTask, settings: PredictionSettings) -> bool:
@@ -118,12 +121,12 @@ def _predict_in_blocks(
             maps[key] = storage.create(key, pixels.shape, dtype)
             storage.record_progress(key, storage.progress(key))  # keep it after an interruption
         measured = submit(client, _measure_intensity, task, model, settings)
-        levels = result_of(measured, task.row.id)
+        levels, filtered = result_of(measured, task.row.id)
         if levels is not None:  # an image of one grey level stays 0
             layout = predictor.layout(pixels.shape)
             boxes = list(Blocks(layout.shape, _block_size(layout.shape, layout.before)))
             calls = {
-                number: (task, model, settings, folder, levels, box)
+                number: (task, model, settings, folder, (levels, filtered), box)
                 for number, box in enumerate(boxes)
                 if not storage.progress(f"box {number}")
             }
@@ -140,11 +143,12 @@ def _predict_in_blocks(
 
 def _measure_intensity(
     task: ImageTask, model: ModelSource, settings: PredictionSettings
-) -> list[IntensityStats] | None:
-    """Measure the intensity statistics of an image, on a worker."""
+) -> tuple[list[IntensityStats] | None, Measured]:
+    """Measure what filters and normalisation need of the whole image, on a worker."""
     predictor = model.load(settings.windows)
     pixels = open_input(task.row, predictor, settings.reading)
-    return predictor.measure_intensity(task.row.id, pixels)
+    pixels, measured = predictor.filtered_pixels(task.row.id, pixels)
+    return predictor.measure_intensity(task.row.id, pixels), measured
 
 
 def _predict_block(
@@ -152,12 +156,14 @@ def _predict_block(
     model: ModelSource,
     settings: PredictionSettings,
     folder: Path,
-    levels: list[IntensityStats],
+    measured: tuple[list[IntensityStats], Measured],
     box: Box,
 ) -> None:
     """Predict a block of a large image into its Zarr, on a worker."""
+    levels, of_filters = measured
     predictor = model.load(settings.windows)
     pixels = open_input(task.row, predictor, settings.reading)
+    pixels, _ = predictor.filtered_pixels(task.row.id, pixels, of_filters)
     layout = predictor.layout(pixels.shape)
     count = len(predictor.maps)
     block = np.zeros((count, *(s.stop - s.start for s in box)), np.float32)

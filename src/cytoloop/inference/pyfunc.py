@@ -16,6 +16,7 @@ import numpy as np
 from cytoloop.errors import ConfigError, ImageError, ModelError
 from cytoloop.inference.postprocess.settings import PostprocessSettings
 from cytoloop.inference.predict_array import predict_array
+from cytoloop.intensity.preparation import step_names
 from cytoloop.io.digest import file_hash
 from cytoloop.model.architecture import describe
 from cytoloop.model.checkpoint import Checkpoint, read_checkpoint
@@ -101,6 +102,7 @@ def served_model(path: str | Path) -> ServedModel:
         "axes": axes,
         "channels": ", ".join(map(str, image.get("channel_names") or [])) or str(image["channels"]),
         "normalization": " ".join(f"{v}" for v in dict(image["normalization"]).values()),
+        "preparation": step_names(image.get("preparation")),
         "patch_size": " ".join(map(str, patch)),
         "spacing_um": " ".join(f"{s:g}" for s in spacing) if spacing else "",
         "classes": describe_classes(class_names(image.get("heads"))),

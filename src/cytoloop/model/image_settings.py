@@ -9,6 +9,7 @@ from typing import Any
 
 from cytoloop.errors import ModelError, truncate_lines
 from cytoloop.intensity.normalization import DEFAULT_LOWER, DEFAULT_UPPER, rule_problems
+from cytoloop.intensity.preparation import step_faults
 from cytoloop.model.architecture import check_patch_size
 
 log = logging.getLogger(__name__)
@@ -41,6 +42,7 @@ def check_image_settings(where: str, image: Mapping[str, Any]) -> None:
     problems = [
         *_shape_problems(image),
         *_normalization_problems(image.get("normalization")),
+        *(f"preparation{key} {fault}" for key, fault in step_faults(image.get("preparation"))),
         *facts_problems(image),
     ]
     _raise_problems(where, problems)

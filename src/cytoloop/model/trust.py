@@ -180,19 +180,26 @@ def build_trusted(where: str, config: Mapping[str, Any], nested: Callable[[str],
 def build_preparation(where: str, steps: Any) -> Preparation | None:
     """Return the preparation that a checkpoint describes; None if it has none.
 
-    Classes of MONAI's intensity transforms need no trust, others are those of trusted packages.
+    Filters are plain values. Classes of MONAI's intensity transforms need no trust, others are
+    those of trusted packages.
 
     Raises
     ------
     ModelError
-        A class must not be built, or refuses its arguments.
+        A filter is unknown or has a wrong value; a class must not be built, or refuses its
+        arguments.
     """
     if not steps:
         return None
-    from cytoloop.intensity.preparation import Preparation  # imports NumPy
+    from cytoloop.intensity.preparation import (  # imports NumPy
+        Preparation,
+        is_function,
+        step_faults,
+    )
 
-    if not isinstance(steps, (list, tuple)) or not all(isinstance(s, Mapping) for s in steps):
-        raise ModelError(where, "its preparation is not a list of configs", "Use another file.")
+    if faults := step_faults(steps):
+        lines = [f"preparation{key} {fault}" for key, fault in faults]
+        raise ModelError(where, lines, "The model is not loaded. Restore the original file.")
 
     def transform(target: str) -> Any:
         found = library_class(target, object, ("monai.transforms",))
@@ -200,7 +207,8 @@ def build_preparation(where: str, steps: Any) -> Preparation | None:
             raise untrusted_error(where, target, "an intensity transform of MONAI")
         return found
 
-    return Preparation(list(steps), [build_trusted(where, step, transform) for step in steps])
+    functions = [step for step in steps if is_function(step)]
+    return Preparation(list(steps), [build_trusted(where, one, transform) for one in functions])
 
 
 def _built(where: str, value: Any, nested: Callable[[str], Any]) -> Any:

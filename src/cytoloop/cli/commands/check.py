@@ -43,12 +43,16 @@ def check_dataset(cfg: Any) -> Prepared:
 
 
 def _preview(cfg: Any, path: str) -> None:
-    """Draw augmented training patches with their targets."""
+    """Draw the steps of the preparation, and augmented training patches with their targets."""
     from hydra.utils import instantiate
 
-    from cytoloop.data.preview import draw_preview
+    from cytoloop.data.preview import draw_preview, preparation_stages
     from cytoloop.io.writers.png import write_png
 
     module = instantiate(cfg.data, _convert_="all")
-    write_png(path, draw_preview(module.patches, module.augmentation, cfg.seed))
+    stages = []
+    if module.preparation:
+        first, steps = module.first_image(), module.preparation
+        stages = preparation_stages(first, steps, module.normalization)
+    write_png(path, draw_preview(module.patches, module.augmentation, cfg.seed, stages))
     log.info("preview: %s", path)

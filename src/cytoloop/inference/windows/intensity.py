@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
-from cytoloop.errors import ImageError
-from cytoloop.intensity.normalization import MAX_SAMPLE_VOXELS, IntensityStats, intensity_statistics
-from cytoloop.io.pixels import Pixels, split_into_slabs
-
-_SLAB_VOXELS = 2**23
+from cytoloop.intensity.normalization import IntensityStats, intensity_statistics
+from cytoloop.intensity.sample import sample_grey_levels
+from cytoloop.io.pixels import Pixels
 
 
 def measure_intensity(
@@ -35,27 +30,7 @@ def measure_intensity(
     ImageError
         All voxels are NaN or infinite.
     """
-    step = math.prod(pixels.shape) // MAX_SAMPLE_VOXELS + 1
-    samples, count = [], 0
-    low = np.full(len(pixels.channels), np.inf)
-    high, any_finite = -low, False
-    for slab in split_into_slabs(pixels.shape, _SLAB_VOXELS):
-        rest = tuple(slice(0, n) for n in pixels.shape[1:])
-        flat = pixels.read((slab, *rest)).reshape(len(pixels.channels), -1)
-        finite = True
-        if flat.dtype.kind == "f":
-            flat = np.where(np.isfinite(flat), flat, np.nan)
-            finite = not np.isnan(flat).all()
-        samples.append(flat[:, -count % step :: step].copy())
-        count += flat.shape[1]
-        any_finite |= finite
-        if not finite:
-            continue
-        low = np.fmin(low, np.fmin.reduce(flat, axis=1))
-        high = np.fmax(high, np.fmax.reduce(flat, axis=1))
-    if not any_finite:
-        raise ImageError(name, "holds no number (all NaN or infinite)", "Export it again.")
-    if (low == high).all():
+    found = sample_grey_levels(name, pixels)
+    if (found.lowest == found.highest).all():
         return None
-    sample = np.concatenate(samples, axis=1)
-    return [intensity_statistics(sample, rule) for rule in rules]
+    return [intensity_statistics(found.sample, rule) for rule in rules]

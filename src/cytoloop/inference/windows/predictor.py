@@ -20,6 +20,7 @@ from cytoloop.inference.windows.intensity import measure_intensity
 from cytoloop.inference.windows.layout import WindowLayout, overlap_voxels, receptive_radius
 from cytoloop.inference.windows.map_names import SKELETONS, map_dtype, map_names
 from cytoloop.inference.windows.test_time_augmentation import views
+from cytoloop.intensity.filtered import Measured
 from cytoloop.intensity.normalization import IntensityStats, normalize
 from cytoloop.io.pixels import MemoryPixels, Pixels
 from cytoloop.io.voxel_size import Spacing
@@ -146,26 +147,48 @@ class Predictor:
         patches = int(patches)
         return max(patches * math.prod(self.size) // math.prod(layout.size), 1)
 
+    def filtered_pixels(
+        self, name: str, pixels: Pixels, measured: Measured | None = None
+    ) -> tuple[Pixels, Measured]:
+        """Return an image behind the filters of its preparation, see `filter_pixels`.
+
+        An image of one grey level stays as it is.
+        """
+        if self.preparation is None or not self.preparation.filters:
+            return pixels, []
+        if measured is None and measure_intensity(name, pixels, []) is None:
+            return pixels, []
+        return self.preparation.filter(name, pixels, measured)
+
     def measure_intensity(self, name: str, pixels: Pixels) -> list[IntensityStats] | None:
-        """Return the statistics for each network's normalisation, see `measure_intensity`."""
+        """Return the statistics for each network's normalisation, see `measure_intensity`.
+
+        Parameters
+        ----------
+        name : str
+            Of the image, for messages.
+        pixels : Pixels
+            Filtered.
+        """
         rules = [checkpoint.image["normalization"] for checkpoint in self.checkpoints]
         return measure_intensity(name, pixels, rules)
 
     def prepared_pixels(
         self, pixels: Pixels, levels: list[IntensityStats]
     ) -> tuple[Pixels, list[IntensityStats]]:
-        """Return the prepared image and its statistics: offset 0 and scale 1.
+        """Return the image after the functions of its preparation; offset is 0 and scale 1.
 
-        The functions of a preparation get the whole image, which is therefore held in memory.
-        Without a preparation, pixels and statistics are returned as they are.
+        Functions get the whole image, which is therefore held in memory. Without functions,
+        pixels and statistics are returned as they are.
 
         Parameters
         ----------
         pixels : Pixels
+            Filtered.
         levels : list of (ndarray, ndarray)
             See `measure_intensity`.
         """
-        if self.preparation is None:
+        if self.preparation is None or not self.preparation.functions:
             return pixels, levels
         whole = normalize(pixels.read(tuple(slice(0, n) for n in pixels.shape)), *levels[0])
         image = self.preparation.apply(whole)

@@ -59,6 +59,7 @@ def predict_maps(
     """
     dtype = predictor.map_dtype(dtype)
     maps = {key: storage.create(key, pixels.shape, dtype) for key in predictor.maps}
+    pixels, _ = predictor.filtered_pixels(name, pixels)
     levels = predictor.measure_intensity(name, pixels)
     if levels is None:
         return maps

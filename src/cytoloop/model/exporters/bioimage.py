@@ -22,6 +22,7 @@ from torch import nn
 from cytoloop.errors import ModelError
 from cytoloop.extras import import_extra
 from cytoloop.intensity.normalization import intensity_statistics, normalize
+from cytoloop.intensity.preparation import step_names
 from cytoloop.model.checkpoint import Checkpoint, build_network
 from cytoloop.model.exporters.bioimage_description import (
     INPUT,
@@ -57,10 +58,10 @@ def write(checkpoint: Checkpoint, folder: Path, about: About) -> float:
         *("bioimageio.spec", "bioimageio.core", "bioimageio.spec.model.v0_5"),
     )
     _silence_zoo_log()
-    if checkpoint.image.get("preparation"):
+    if steps := checkpoint.image.get("preparation"):
         raise ModelError(
             "format=bioimageio",
-            "prepares images with functions of your own; this format has none",
+            f"prepares images ({step_names(steps)}); this format has no such steps",
             "Take format=onnx, torchscript or pyfunc.",
         )
     network = build_network(checkpoint).requires_grad_(False)

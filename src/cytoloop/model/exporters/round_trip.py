@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cytoloop.errors import ModelError
+from cytoloop.intensity.preparation import step_names
 from cytoloop.model.checkpoint import Checkpoint, read_checkpoint
 from cytoloop.model.importers.networks import NETWORKS
 from cytoloop.model.importers.outputs import CLASSES_UNET, select_outputs
@@ -40,8 +41,8 @@ def check_importable(checkpoint: Checkpoint, format_name: str) -> str:
         problems.append(f"is a network of your own ({target}), which other tools do not have")
     elif kind not in NETWORKS and target != CLASSES_UNET:
         problems.append(f"is a {kind}; this format holds {', '.join(NETWORKS)}")
-    if checkpoint.image.get("preparation"):
-        problems.append("prepares images with functions of your own; this format has none")
+    if steps := checkpoint.image.get("preparation"):
+        problems.append(f"prepares images ({step_names(steps)}); this format has no such steps")
     if problems:
         raise ModelError(
             f"format={format_name}, {checkpoint.path}",

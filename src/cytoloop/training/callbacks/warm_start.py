@@ -10,6 +10,7 @@ from typing import Any
 from lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
+from cytoloop.intensity.preparation import complete_steps, step_names
 from cytoloop.model.architecture import describe
 from cytoloop.model.checkpoint import Checkpoint, read_checkpoint
 from cytoloop.model.transfer import Transfer, transfer
@@ -66,6 +67,7 @@ class WarmStart(Callback):
                 *(" ".join(map(str, dict(rule).values())) for rule in (there, here)),
                 there.get("method"),
             )
+        _compare_preparation(checkpoint, dict(pl_module.hparams.get("image") or {}))
         self._compare_voxel_sizes(checkpoint, dict(pl_module.hparams.get("image") or {}))
         log.info("starting from %s: %s", checkpoint.path, "; ".join(found.summary()))
 
@@ -90,6 +92,17 @@ class WarmStart(Callback):
             checkpoint.image,
             dict(model.hparams.get("image") or {}),
             self.strict,
+        )
+
+
+def _compare_preparation(checkpoint: Checkpoint, image: Mapping[str, Any]) -> None:
+    """Warn if the start prepared its images by other steps than this training."""
+    there, here = (complete_steps(one.get("preparation")) for one in (checkpoint.image, image))
+    if there != here:
+        log.warning(
+            "%s was trained with preparation.steps=[%s], this training uses [%s]",
+            checkpoint.path,
+            *(step_names(steps) or "none" for steps in (there, here)),
         )
 
 

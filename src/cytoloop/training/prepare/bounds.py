@@ -12,6 +12,8 @@ from cytoloop.data.settings import setting_faults
 from cytoloop.errors import ConfigError
 from cytoloop.inference.postprocess.settings import PostprocessSettings
 from cytoloop.intensity.normalization import rule_problems
+from cytoloop.intensity.preparation import KEY as STEPS
+from cytoloop.intensity.preparation import step_faults
 from cytoloop.model import losses
 from cytoloop.model.heads import Head
 from cytoloop.training.prepare.config import value_of
@@ -49,6 +51,7 @@ def check_bounds(cfg: DictConfig) -> None:
         *_switch_faults(cfg),
         *head_faults(OmegaConf.select(cfg, "model.task_heads")),
         *_normalization_faults(cfg),
+        *((f"{STEPS}{key}", fault) for key, fault in step_faults(value_of(cfg, STEPS))),
         *_start_faults(cfg),
         *setting_faults(cfg.data),
         *_postprocess_faults(cfg),

@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from cytoloop.bounds import AUTO
 from cytoloop.errors import ConfigError
+from cytoloop.intensity.preparation import KEY, complete_steps
 from cytoloop.model.hardware import choose_precision
 from cytoloop.training.checkpoint_io import find_last_checkpoint
 from cytoloop.training.launch import process_count
@@ -60,6 +61,8 @@ def _of_data(cfg: DictConfig, facts: DatasetFacts) -> Iterator[tuple[str, Any]]:
         yield "model.image.spacing_um", list(facts.spacing_um) if facts.spacing_um else None
         if value_of(cfg, "data.resample") is not None:  # prediction then resamples as training did
             yield "model.image.resample", True
+    if steps := value_of(cfg, KEY):  # the checkpoint states every value
+        yield KEY, complete_steps(steps)
 
 
 def _of_trainer(cfg: DictConfig) -> Iterator[tuple[str, Any]]:

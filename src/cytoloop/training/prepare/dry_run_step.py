@@ -16,7 +16,8 @@ from cytoloop.inference.postprocess.settings import PostprocessSettings
 from cytoloop.inference.postprocess.training_facts import TrainingFacts
 from cytoloop.inference.volume_storage import VolumeStorage
 from cytoloop.inference.windows.map_names import map_names
-from cytoloop.intensity.preparation import Preparation
+from cytoloop.intensity.preparation import KEY, Preparation
+from cytoloop.io.pixels import MemoryPixels, read_whole
 from cytoloop.model.architecture import build_architecture
 from cytoloop.model.gathered_loss import GatheredLoss, neighbours_error
 from cytoloop.model.module import SegmentationModule
@@ -202,12 +203,20 @@ def check_preparation(preparation: Preparation, cfg: DictConfig) -> None:
     Raises
     ------
     CytoloopError
-        A function fails, changes the shape, or must not be built.
+        A length is in um and the voxel size unknown; a function fails, changes the shape, or must
+        not be built.
     """
-    image = np.random.default_rng(0).random(
-        (int(cfg.in_channels), *value_of(cfg, "data.patch_size")), np.float32
-    )
-    rebuilt = build_preparation("preparation.steps", preparation.steps)
+    shape = (int(cfg.in_channels), *value_of(cfg, "data.patch_size"))
+    image = np.random.default_rng(0).random(shape, np.float32)
+    spacing = value_of(cfg, "model.image.spacing_um")
+    if preparation.in_um and not spacing:
+        raise ConfigError(
+            KEY,
+            "has a length in um, but the voxel size of the images is unknown",
+            "State it in the column spacing_um, or lengths in voxels (radius, sigma).",
+        )
+    pixels = MemoryPixels(image, spacing and tuple(spacing), [str(c) for c in range(shape[0])])
+    rebuilt = build_preparation(KEY, preparation.steps)
     for one in (preparation, rebuilt):
         if one is not None:
-            one.apply(image.copy())
+            one.apply(read_whole(one.filter(KEY, pixels)[0]))

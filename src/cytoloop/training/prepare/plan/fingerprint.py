@@ -25,7 +25,7 @@ from cytoloop.training.prepare.plan.outlines import (
 )
 from cytoloop.truth.regions import instance_labels
 
-_FILE = "fingerprint_2.json"
+_FILE = "fingerprint_2{}.json"
 _MAX_OBJECTS = 4000
 """Objects per image whose extents are kept; of more, a random sample."""
 _MAX_SAMPLE = 1 << 20
@@ -139,7 +139,7 @@ def _cached(entry: CachedImage) -> dict[str, Any]:
     """Return the figures of one image, from its file in the cache if there is one."""
     if entry.folder is None:
         return _measure(entry)
-    path = entry.folder / _FILE
+    path = entry.folder / _FILE.format(f"_{entry.filters}" if entry.filters else "")
     if not path.is_file():
         with replacing(path) as temporary:
             temporary.write_text(json.dumps(_measure(entry)))

@@ -11,8 +11,9 @@ from typing import Any
 from omegaconf import DictConfig
 
 from cytoloop.bounds import AUTO
-from cytoloop.data.cached_image import CachedImage
+from cytoloop.data.cached_image import CachedImage, filtered_images
 from cytoloop.errors import ConfigError
+from cytoloop.intensity.preparation import KEY, Preparation, is_function
 from cytoloop.manifest import Manifest
 from cytoloop.model.networks import ADAPTERS, DYNUNET, PlannedNetwork, network_arguments
 from cytoloop.model.sizes import size_multiples
@@ -172,9 +173,11 @@ def _machine(cfg: DictConfig) -> Machine:
 
 
 def _training_images(cfg: DictConfig, dataset: Mapping[str, Manifest]) -> Sequence[CachedImage]:
-    """Return the training images from the cache; validation images are read into it as well."""
+    """Return the training images from the cache, filtered; validation images are read as well."""
     rows = [*dataset["train"], *dataset["valid"]]
-    return image_cache_of(cfg).entries(rows, progress=True)[: len(dataset["train"])]
+    images = image_cache_of(cfg).entries(rows, progress=True)[: len(dataset["train"])]
+    steps = [one for one in value_of(cfg, KEY) or () if not is_function(one)]
+    return filtered_images(images, Preparation(steps)) if steps else images
 
 
 def _with_network(
