@@ -21,6 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from cytoloop.errors import ConfigError
 from cytoloop.model.importers.cytodl import CONFIG_KEY
+from cytoloop.model.shallow_convolutions import replace_convolutions
 from cytoloop.terminal import quiet_libraries
 from cytoloop.training.callbacks.exact_resume import ExactResume
 from cytoloop.training.callbacks.progress import Progress
@@ -162,6 +163,7 @@ def build_cytodl(
             "data", f"is a {type(data).__name__}, expected a data module", "Choose another data=."
         )
     model: Any = instantiate(cfg.model, _recursive_=False)
+    replace_convolutions(model)
     callbacks = [*_our_callbacks(plain, output), *_their_callbacks(cfg, output)]
     callbacks.append(SaveOnStop(output / "checkpoints/last.ckpt"))
     loggers = [instantiate(node) for node in (cfg.get("logger") or {}).values()]

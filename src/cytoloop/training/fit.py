@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from cytoloop.errors import ConfigError
 from cytoloop.model.hardware import keep_freed_memory
+from cytoloop.model.shallow_convolutions import replace_convolutions
 from cytoloop.terminal import quiet_libraries
 from cytoloop.training.distributed import with_other_processes
 from cytoloop.training.stopping import clean_stop
@@ -111,6 +112,7 @@ def build_parts(cfg: DictConfig) -> Parts:
         lightning.seed_everything(cfg.seed, workers=True, verbose=False)
     data = instantiate(cfg.data)
     model = instantiate(cfg.model, _recursive_=False)
+    replace_convolutions(model)
     callbacks, loggers = (
         [instantiate(node) for node in (cfg.get(group) or {}).values() if node is not None]
         for group in ("callbacks", "logger")
