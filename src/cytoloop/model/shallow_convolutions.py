@@ -8,6 +8,8 @@ gradients of inputs are right.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv3d
@@ -36,7 +38,7 @@ class ShallowConv3d(nn.Conv3d):
         if not is_wrong or not 1 < input.shape[2] < reach or self.padding_mode != "zeros":
             return super().forward(input)
         weight, bias = self.weight.float(), None if self.bias is None else self.bias.float()
-        geometry = self.stride, self.padding, self.dilation, self.groups
+        geometry: Any = self.stride, self.padding, self.dilation, self.groups
         with torch.autocast("cpu", enabled=False):
             return conv3d(input.float(), weight, bias, *geometry).to(dtype)
 
