@@ -78,7 +78,7 @@ def check_settings(settings: Mapping[str, Any]) -> None:
         if f"data.{key}" not in invalid and not all(map(_is_number, values)):
             expected = "numbers: [Z,Y,X] or [Y,X]" if key == "patch_size" else "a number"
             faults.append((f"data.{key}", f"is {settings[key]}, expected {expected}"))
-    raise_faults(faults, "See docs/reference/configs.md, `Bounds`.")
+    raise_faults(faults, "Take a value that is allowed.")
 
 
 def setting_faults(settings: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

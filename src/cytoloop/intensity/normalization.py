@@ -17,6 +17,7 @@ DEFAULT_LOWER, DEFAULT_UPPER = 1.0, 99.8
 """Default percentiles."""
 MAX_SAMPLE_VOXELS = 2_000_000
 """Voxels per channel that statistics are computed from; more voxels do not change them."""
+_EXAMPLE = "Example: {method: percentile, lower: 1, upper: 99.8}."
 IntensityStats = tuple[np.ndarray, np.ndarray]
 """Offset and scale, each (C,) float32."""
 
@@ -78,10 +79,10 @@ def check_rule(rule: Mapping[str, Any]) -> None:
     """
     problems = [(f"normalization.{key}", problem) for key, problem in rule_problems(rule)]
     if len(problems) == 1:
-        raise ConfigError(*problems[0], "See docs/reference/data.md, `Grey levels`.")
+        raise ConfigError(*problems[0], _EXAMPLE)
     if problems:
         lines = [f"{key} {problem}" for key, problem in problems]
-        raise ConfigError("settings", lines, "See docs/reference/data.md, `Grey levels`.")
+        raise ConfigError("settings", lines, _EXAMPLE)
 
 
 def intensity_statistics(image: np.ndarray, rule: Mapping[str, Any]) -> IntensityStats:

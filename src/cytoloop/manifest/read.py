@@ -82,7 +82,7 @@ def read_manifest(path: str | Path, required: Iterable[str] = ("raw",)) -> Manif
         raise ManifestError(
             str(path),
             f"has no column {', '.join(missing)} (found: {', '.join(columns) or 'none'})",
-            "The first line must name the columns; see docs/reference/manifest.md.",
+            "The first line names the columns. `cytoloop curate` writes such a table from images.",
         )
     root = path.parent.resolve()
     rows = [Row(record, root, number) for number, record in enumerate(records, start=1)]

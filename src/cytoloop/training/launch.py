@@ -22,7 +22,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from cytoloop.errors import ConfigError
 
-_REPAIR = "See docs/reference/training.md, `Several processes`."
+_REPAIR = (
+    "Several processes: trainer.devices=2 on one machine; trainer.devices and trainer.num_nodes "
+    "with torchrun or srun on several."
+)
 _MAX_CPU_PROCESSES = 64
 _COMMANDS = ("cytoloop", "cytoloop.__main__")
 

@@ -97,5 +97,5 @@ def _detect_format(project: Path) -> AnnotationFormat:
     raise ImageError(
         str(project),
         f"is not a project of a known format: {', '.join(ANNOTATION_FORMATS)}",
-        "Name the folder of the project, and its format with format=; see docs/how-to/annotate.md.",
+        "Name the folder of the project, and its format with format=.",
     )

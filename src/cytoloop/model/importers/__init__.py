@@ -90,5 +90,6 @@ def import_model(path: Path, content: Any) -> ImportedModel:
     raise ModelError(
         str(path),
         "is not a checkpoint of CytoLoop or CytoDL, and has no config.json beside it",
-        "docs/reference/models.md lists models that can be loaded; `cytoloop train` makes one.",
+        "Give a checkpoint or the folder of a training, a .pth file with its config.json, or a "
+        "CytoDL checkpoint; `cytoloop train` makes a model.",
     )

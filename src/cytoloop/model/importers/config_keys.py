@@ -64,7 +64,10 @@ def check_keys(where: Path, config: Mapping[str, Any]) -> None:
     problems += _image_faults(config)
     if problems:
         raise ModelError(
-            str(where), problems, "See docs/reference/models.md for the keys of config.json."
+            str(where),
+            problems,
+            "config.json needs spatial_dims, in_channels, num_features and num_layers of a UNet, "
+            "or architecture and arguments.",
         )
 
 

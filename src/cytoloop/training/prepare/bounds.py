@@ -56,7 +56,7 @@ def check_bounds(cfg: DictConfig) -> None:
         *setting_faults(cfg.data),
         *_postprocess_faults(cfg),
     ]
-    raise_faults(faults, "See docs/reference/configs.md, `Bounds`.")
+    raise_faults(faults, "Take a value that is allowed.")
 
 
 def _number_faults(cfg: DictConfig) -> Iterator[tuple[str, str]]:
