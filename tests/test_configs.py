@@ -67,8 +67,10 @@ def test_every_recipe_works_with_every_model_and_network(
     facts = DatasetFacts(("DNA",), {"a": (64, 64)}, None)
     cfg = complete(cfg, facts)  # refuses heads, targets and channels that differ
     assert len(cfg.model.task_heads) == cfg.model.backbone.out_channels
-    kind = {"dynunet": "DynUNet", "residual_encoder": "SegResNetDS"}.get(network, "FlexibleUNet")
-    assert cfg.model.backbone._target_ == f"monai.networks.nets.{kind}"
+    kinds = {"dynunet": "DynUNet", "residual_encoder": "SegResNetDS", "fpn": "FPN"}
+    kinds |= {"pretrained_encoder": "FlexibleUNet", "unetplusplus": "UNetPlusPlus"}
+    kind = kinds.get(network, "DeepLabV3Plus")
+    assert cfg.model.backbone._target_.rpartition(".")[2] == kind
     assert ("strides" in cfg.model.backbone) == (network == "dynunet")
 
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from cytoloop.errors import ModelError, truncate_lines
+from cytoloop.errors import ModelError, join_names, truncate_lines
 from cytoloop.model.safe_load import check_weights, load_tensors
 from cytoloop.model.transfer import average_channels
 
@@ -19,14 +20,16 @@ log = logging.getLogger(__name__)
 _ENCODER = "backbone.encoder."
 _CLASSIFIER = ("fc.", "_fc.", "classifier.", "head.")
 """Names of the classifier's layers, which a segmentation does not use."""
+_DENSE_LAYER = re.compile(r"(denselayer\d+)\.(norm|conv)\.?(\d)\.")
+"""Layers of a DenseNet; the files of older torchvisions have ``norm.1`` for ``norm1``."""
 
 
 class PretrainedEncoder(Callback):
     """Load the weights of the encoder before the first step.
 
-    The names in the file must be those of the encoder; MONAI's ResNets use torchvision's names. If
-    the number of input channels differs, the first layer gets the mean over the channels of the
-    file, scaled so that equal channels give the same sum.
+    Weights are found by their names, see `encoder_names`. If the number of input channels differs,
+    the first layer gets the mean over the channels of the file, scaled so that equal channels give
+    the same sum.
 
     Parameters
     ----------
@@ -55,25 +58,29 @@ class PretrainedEncoder(Callback):
         ModelError
             See `check`.
         """
-        weights = self._encoder_weights(pl_module.state_dict())
+        weights, report = self._encoder_weights(pl_module.state_dict())
         pl_module.load_state_dict(weights, strict=False)
-        log.info("encoder: %d weights of %s", len(weights), self.path)
+        found = "; ".join([f"{len(weights)} weights of {self.path}", *report])
+        log.info("encoder: %s", found)
 
-    def _encoder_weights(self, own: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return the encoder's weights by their names in the module."""
+    def _encoder_weights(self, own: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
+        """Return the encoder's weights by their names in the module, and what was changed."""
         names = [name.removeprefix(_ENCODER) for name in own if name.startswith(_ENCODER)]
         if not names:
             raise ModelError(
                 "encoder_weights",
                 "the network has no part named `encoder`",
-                "Use model/network=pretrained_encoder.",
+                "Use model/network=pretrained_encoder, fpn, unetplusplus or deeplabv3plus.",
             )
         content: Any = load_tensors(self.path)
-        if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
-            content = content["state_dict"]
+        for key in ("state_dict", "model_state_dict", "model"):
+            if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
+                content = content[key]
         if not isinstance(content, Mapping):
             raise ModelError(str(self.path), "contains no weights", "Expected a state dict.")
-        given = {k: v for k, v in content.items() if not str(k).startswith(_CLASSIFIER)}
+        renamed = encoder_names(map(str, content), names)
+        left_out = [name for name, new in renamed.items() if new is None]
+        given = {new: content[k] for k, new in renamed.items() if new is not None}
         check_weights(self.path, given)
         problems = [
             f"{name} is not a weight of this encoder" for name in given if name not in names
@@ -95,9 +102,62 @@ class PretrainedEncoder(Callback):
             raise ModelError(
                 str(self.path),
                 truncate_lines(problems, 10),
-                "Give the weights of the encoder that model.backbone.backbone names.",
+                "Give the weights of the encoder that model.backbone.encoder names (of "
+                "model/network=pretrained_encoder: model.backbone.backbone).",
             )
-        return weights
+        changed = [(name, new) for name, new in renamed.items() if new not in (None, name)]
+        report = []
+        if changed:
+            report.append(f"{len(changed)} names mapped ({changed[0][0]} -> {changed[0][1]})")
+        report += [
+            f"{name}: {given[name].shape[1]} channels became {own[_ENCODER + name].shape[1]}"
+            for name in given
+            if name in names and given[name].shape != own[_ENCODER + name].shape
+        ]
+        if left_out:
+            report.append(f"without the classifier ({join_names(left_out)})")
+        return weights, report
+
+
+def encoder_names(given: Iterable[str], names: Sequence[str]) -> dict[str, str | None]:
+    """Return the name in the encoder for each name in a file.
+
+    Programs put a prefix before the names (``module.``, ``encoder.``, ``model.backbone.``);
+    it is removed where more names fit without it. The layers of torchvision's DenseNets get the
+    names that MONAI gives them.
+
+    Parameters
+    ----------
+    given : iterable of str
+        Names in the file.
+    names : sequence of str
+        Names in the encoder.
+
+    Returns
+    -------
+    dict of str to str or None
+        None for the classifier's layers, which a segmentation does not use. Names that do not fit
+        stay as they are.
+    """
+    known, given = set(names), list(given)
+    prefixes = {""} | {name.removesuffix(names[0]) for name in given if name.endswith(names[0])}
+    prefix = max(
+        sorted(prefixes, key=len),
+        key=lambda one: sum(_layer(name.removeprefix(one)) in known for name in given),
+    )
+    found: dict[str, str | None] = {}
+    for name in given:
+        short = name.removeprefix(prefix)
+        if short.startswith(_CLASSIFIER) and short not in known:
+            found[name] = None
+        else:
+            found[name] = _layer(short) if _layer(short) in known else short
+    return found
+
+
+def _layer(name: str) -> str:
+    """Return MONAI's name for a layer of torchvision's DenseNet, others as they are."""
+    return _DENSE_LAYER.sub(r"\1.layers.\2\3.", name)
 
 
 def _fit_channels(given: Tensor, wanted: Tensor) -> Tensor:
