@@ -16,7 +16,7 @@ from cytoloop.manifest.columns import PREFIXES
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-_TEXT_COLUMNS = ("id", "group", "split", "channel", "scene", "run_id", "first", "second")
+_TEXT_COLUMNS = ("id", "group", "split", "channel", "scene", "plane", "run_id", "first", "second")
 """Columns whose cells stay text, for example the id ``007``."""
 
 

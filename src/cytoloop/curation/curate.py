@@ -12,6 +12,7 @@ from cytoloop.curation.assign_splits import assign_splits, splits_of_table
 from cytoloop.curation.checks.check_cache import CheckJob
 from cytoloop.curation.checks.dataset import add_problems, find_inconsistent_rows
 from cytoloop.curation.checks.duplicates import add_similarity, find_duplicates, find_nearest
+from cytoloop.curation.checks.empty_planes import report_empty_planes
 from cytoloop.curation.checks.parallel import check_in_parallel
 from cytoloop.curation.checks.predictions import measure_predictions
 from cytoloop.curation.checks.ranking import rank_rows
@@ -38,7 +39,7 @@ from cytoloop.curation.output.write import write_dataset
 from cytoloop.curation.previous.carry_over import (
     add_previous_rows,
     inherit_cells,
-    inherit_group_pattern,
+    inherit_settings,
     splits_of_renamed_images,
     warn_changed_images,
     warn_changed_settings,
@@ -49,7 +50,7 @@ from cytoloop.curation.row_cells import fill_from_check
 from cytoloop.curation.settings import CurationSettings
 from cytoloop.curation.sources import read_sources
 from cytoloop.curation.splits.names import SPLITS
-from cytoloop.manifest import Row, absolute_path
+from cytoloop.manifest import Row, absolute_path, stack_of
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +81,7 @@ def curate(
     """
     output = absolute_path(str(settings.output))
     previous = read_previous_round(settings)
-    settings = inherit_group_pattern(settings, previous)
+    settings = inherit_settings(settings, previous)
     sources = read_sources(settings)
     rows = sources.rows
     cut_images(sources, settings, previous)
@@ -95,13 +96,15 @@ def curate(
     with remove_new_images_on_failure(output):
         checked = [row for row in rows if row["status"] != "reject"]
         found = _check_images(checked, regions, splits, settings, cache, progress)
-        nearest = find_nearest(found)
+        nearest = find_nearest(found, {row.id: stack_of(row) for row in checked if row["plane"]})
         results = {result.id: result for result in add_similarity(found, nearest)}
         for row in checked:
             fill_from_check(row, results[row.id], sources.regions[row.id], regions[row.id])
         reject_problems(checked, results, settings)
         warn_about_spacing(results, settings.spacing_um)
         warn_of_different_sizes(list(results.values()), str(settings.output))
+        kept = [row for row in checked if row["status"] != "reject"]
+        report_empty_planes(kept, results, "planes=annotated")
         if settings.predictions:
             results = measure_predictions(checked, results, settings.predictions, progress)
         flags = apply_limits(checked, results, settings)

@@ -12,7 +12,7 @@ from cytoloop.curation.sources import Sources
 from cytoloop.curation.splits.in_space import Part, cut_row, parts_of_previous_rows, plan_parts
 from cytoloop.curation.splits.requests import parse_request
 from cytoloop.errors import join_names
-from cytoloop.manifest import Row
+from cytoloop.manifest import Row, stack_of
 
 log = logging.getLogger(__name__)
 
@@ -21,8 +21,8 @@ def cut_images(sources: Sources, settings: CurationSettings, previous: PreviousR
     """Replace images by their parts, where `settings.in_space` asks for it.
 
     With ``auto``, a single image is cut, and every image that the previous round has cut. Rows
-    with a stated split, and rejected rows, stay as they are. All time points of a scene are cut at
-    the same places: they show the same objects.
+    with a stated split, and rejected rows, stay as they are. All time points of a scene, and all
+    planes of a stack, are cut at the same places: they show the same objects.
 
     Raises
     ------
@@ -38,7 +38,7 @@ def cut_images(sources: Sources, settings: CurationSettings, previous: PreviousR
         if not parts:
             rows.append(row)
             continue
-        cut.append(row.id)
+        cut.append(row["group"] if row["plane"] else row.id)
         stated = sources.regions.pop(row.id)
         for part, new in zip(parts, cut_row(row, parts), strict=True):
             rows.append(new)
@@ -49,7 +49,7 @@ def cut_images(sources: Sources, settings: CurationSettings, previous: PreviousR
     log.warning(
         "%s: cut in space into train, valid and test, with gaps. Scores of parts of one image say "
         "how well the model continues this image, not how well it does on other images",
-        join_names(cut),
+        join_names(dict.fromkeys(cut)),
     )
 
 
@@ -63,10 +63,12 @@ def _parts(
     if known:
         return known
     is_new = row.id not in previous.rows
-    is_only = len(rows) == 1 and not previous.rows
+    planes = [one for one in rows if one["plane"] and stack_of(one) == stack_of(row)]
+    same = planes if row["plane"] else [row]
+    is_only = len(rows) == len(same) and not previous.rows
     if not is_new or not (settings.in_space is True or is_only):
         return None
     valid, test = parse_request(settings.valid), parse_request(settings.test)
     if not isinstance(valid, float) or not isinstance(test, float):
         return None  # groups by name: a single image then has its own error
-    return plan_parts(row, valid, test, settings.gap)
+    return plan_parts(same, valid, test, settings.gap)

@@ -11,6 +11,7 @@ import hashlib
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from cytoloop.io.names import safe_name
 from cytoloop.io.remote import local_path
 from cytoloop.io.voxel_size import Spacing
 from cytoloop.io.writers.tiff import write_image
+from cytoloop.manifest import Part
 from cytoloop.truth.regions import is_rule, read_region, region_from_rule
 
 
@@ -79,6 +81,7 @@ def draw_masks(
     labels: np.ndarray | None,
     shape: tuple[int, ...],
     spacing_um: Spacing | None,
+    plane: int | None = None,
 ) -> Masks:
     """Return the masks of regions.
 
@@ -96,16 +99,17 @@ def draw_masks(
         ([Z,] Y, X).
     spacing_um : tuple of float or None
         Voxel size (Z, Y, X) in um, for rules.
+    plane : int, optional
+        Plane of the stack on which the regions were drawn, from 0.
 
     Raises
     ------
     ImageError, ConfigError
         A region cannot be read, or a rule cannot be applied.
     """
-    drawn = _union(
-        (read_region(local_path(p), shape) for p in regions.exclude if not is_rule(p)), shape
-    )
-    merge = _union((read_region(local_path(p), shape) for p in regions.merge), shape)
+    read = partial(read_region, shape=shape, part=Part(plane=plane))
+    drawn = _union((read(local_path(p)) for p in regions.exclude if not is_rule(p)), shape)
+    merge = _union((read(local_path(p)) for p in regions.merge), shape)
     overlap = int(np.count_nonzero(drawn & merge)) if drawn is not None and merge is not None else 0
     ruled = None
     if raw is not None and labels is not None:

@@ -15,7 +15,7 @@ from cytoloop.curation.row_cells import fill_from_settings, regions_of_row, with
 from cytoloop.curation.settings import CurationSettings
 from cytoloop.errors import ConfigError, ManifestError, join_names
 from cytoloop.io.file_keys import compile_pattern, find_part
-from cytoloop.manifest import Row, absolute_path, read_manifest
+from cytoloop.manifest import Row, absolute_path, plane_cell, read_manifest
 
 _MAX_LISTED = 20
 _REQUIRED = ("raw", "seg1")
@@ -61,6 +61,7 @@ def read_sources(settings: CurationSettings) -> Sources:
         rows, unmatched = _rows_of_pairs(settings)
     for row in rows:
         fill_from_settings(row, settings)
+        row.values["plane"] = row["plane"] or plane_cell(settings.planes)
         row.values["sha256"] = ""  # filled by the checks; an old hash would be a problem
     _normalize_status(rows, str(settings.raw))
     rows = expand_series(rows, str(settings.raw))

@@ -188,7 +188,8 @@ def _read_at(row: Row, classes: bool, spacing_um: Spacing | None) -> RowArrays:
 
 def estimated_bytes(row: Row) -> float:
     """Return about how many bytes a cached image will need, from the header of the file."""
-    header = read_header(row_file(row, "raw"), row["scene"] or None, stated_axes(row))
+    path = row_file(row, "raw")
+    header = read_header(path, row["scene"] or None, stated_axes(row), row.plane)
     voxels = float(np.prod(header.shape[2:]))
     channels = 1 if row["channel"] else header.shape[1]
     labels, valid = 2, 1 if row["exclude_mask"] else 0  # bytes per voxel

@@ -66,6 +66,8 @@ class ManifestDataModule(LightningDataModule):
         Earlier data set, see `cytoloop.data.replay`.
     resample : sequence of float, optional
         Voxel size ([Z,] Y, X) in um that all images are resampled to. None: as they are.
+    planes : bool, str or None
+        Which planes of stacks are 2D pictures, see `cytoloop.manifest.plane_cell`.
 
     Raises
     ------
@@ -94,6 +96,7 @@ class ManifestDataModule(LightningDataModule):
         replay_fraction: float = 0.0,
         replay_path: str | Path | None = None,
         resample: Sequence[float] | None = None,
+        planes: bool | str | None = None,
     ) -> None:
         super().__init__()
         sampling: dict[str, Any] = {
@@ -111,6 +114,7 @@ class ManifestDataModule(LightningDataModule):
         monai.data.set_track_meta(False)  # plain tensors: faster, and without file names
         self.path = path
         self.fold = fold
+        self.planes = planes
         self.sampling = SamplingSettings(**sampling | {"patch_size": list(patch_size)}, seed=seed)
         self.num_workers = num_workers
         self.cache = ImageCache(
@@ -135,8 +139,10 @@ class ManifestDataModule(LightningDataModule):
         """Read the manifest, open the images and make both data sets."""
         if self._train is not None:
             return
-        dataset = read_dataset(self.path, self.fold)
-        replayed = list(replay_rows(self.replay_path, dataset)) if self.replay_path else []
+        dataset = read_dataset(self.path, self.fold, self.planes)
+        replayed: list[Row] = []
+        if self.replay_path:
+            replayed = list(replay_rows(self.replay_path, dataset, self.planes))
         train_rows = [*dataset["train"], *replayed]
         images = self.cache.entries([*train_rows, *dataset["valid"]], progress=True)
         train, valid = images[: len(train_rows)], images[len(train_rows) :]

@@ -9,7 +9,9 @@ from cytoloop.errors import ManifestError
 from cytoloop.manifest import Manifest, read_dataset
 
 
-def replay_rows(path: str | Path, dataset: Mapping[str, Manifest]) -> Manifest:
+def replay_rows(
+    path: str | Path, dataset: Mapping[str, Manifest], planes: object = None
+) -> Manifest:
     """Return the training rows of an earlier data set that may be replayed.
 
     Left out are images that are in the present data set, and images of groups that are in its
@@ -21,6 +23,8 @@ def replay_rows(path: str | Path, dataset: Mapping[str, Manifest]) -> Manifest:
         Earlier data set.
     dataset : mapping of str to Manifest
         Present data set.
+    planes : bool, str or None
+        See `cytoloop.manifest.read_dataset`.
 
     Raises
     ------
@@ -31,7 +35,7 @@ def replay_rows(path: str | Path, dataset: Mapping[str, Manifest]) -> Manifest:
     held_out = {
         row["group"] for split in ("valid", "test") for row in dataset[split] if row["group"]
     }
-    earlier = read_dataset(path)["train"]
+    earlier = read_dataset(path, planes=planes)["train"]
     rows = [row for row in earlier if row.file("raw") not in known and row["group"] not in held_out]
     if not rows:
         raise ManifestError(

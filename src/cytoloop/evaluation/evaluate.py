@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -22,6 +23,7 @@ from cytoloop.evaluation.inputs.pairing import (
     pair_rows,
     pair_tables,
 )
+from cytoloop.evaluation.inputs.planes import stack_id
 from cytoloop.evaluation.metrics import METRICS, SURFACE
 from cytoloop.evaluation.scoring.classes import score_classes
 from cytoloop.evaluation.scoring.conditions import (
@@ -52,9 +54,9 @@ class Evaluation:
     ----------
     images : list of ScoredImage
     summary : dict
-        ``scored`` and ``unscored`` images, ``mean`` over images, ``groups`` (means of each),
-        ``pooled`` scores, ``intervals``, ``parts_of_images`` (their ids); see
-        docs/reference/evaluation.md.
+        ``scored`` and ``unscored`` images, ``planes_of_stacks`` (planes of each stack), ``mean``
+        over images, ``groups`` (means of each), ``pooled`` scores, ``intervals``,
+        ``parts_of_images`` (their ids); see docs/reference/evaluation.md.
     classes : tuple of str
         Names of the classes; empty for an evaluation of objects.
     """
@@ -104,7 +106,9 @@ def evaluate(
         )
     settings = settings or EvaluationSettings()
     read_as = AUTO if classes else settings.predictions_are
-    series = Series(settings.scene, settings.time, settings.axes, settings.axes_truth)
+    series = Series(
+        settings.scene, settings.time, settings.axes, settings.axes_truth, settings.planes
+    )
     paired = pair_rows(predictions, truth, read_as, settings.threshold, settings.key, series)
     second = None
     if annotator2 is not None:
@@ -121,6 +125,10 @@ def evaluate(
         )
     counted, duplicates = _without_duplicates(images)
     summary = _coverage(counted, paired, excluded, duplicates)
+    if stacks := Counter(stack_id(one.row["id"]) for one in counted if one.row["plane"]):
+        summary["planes_of_stacks"] = dict(stacks)
+        text = "scored plane by plane: %d planes of %d stack(s)"
+        log.info(text, sum(stacks.values()), len(stacks))
     summary |= {"settings": setting_cells(settings)} | _summarise(counted, settings, classes)
     if parts := [one.id for _, one in paired.pairs if box_rules(one["exclude"])]:
         summary["parts_of_images"] = parts

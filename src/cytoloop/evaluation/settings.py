@@ -11,6 +11,7 @@ from typing import Any, ClassVar, TypeVar
 from cytoloop.errors import ConfigError
 from cytoloop.evaluation.inputs.pairing import AUTO, PREDICTION_TYPES
 from cytoloop.io.file_keys import STEM, compile_pattern
+from cytoloop.manifest import PLANE_WORDS
 
 MAX_RESAMPLES = 1_000_001
 """Resamples of the bootstrap stay below it: more change no digit that is shown."""
@@ -73,6 +74,8 @@ class EvaluationSettings(CheckedSettings):
     axes, axes_truth : str or None
         Axes of files that do not state them, for example ``TYX``; None: as the files say, for the
         truth else those of the predictions.
+    planes : bool, str or None
+        See `cytoloop.evaluation.inputs.planes.choose_planes`.
     ignore_label : int, text or None
         Values of the truth that mark voxels nobody labelled, where its table names none. They
         count for nothing.
@@ -95,6 +98,7 @@ class EvaluationSettings(CheckedSettings):
     time: str | int | None = None
     axes: str | None = None
     axes_truth: str | None = None
+    planes: bool | str | None = None
     ignore_label: Any = None
     overlays: int = 8
     overwrite: bool = False
@@ -112,6 +116,8 @@ class EvaluationSettings(CheckedSettings):
         ]
         if self.time is not None and str(self.time) != "all" and not str(self.time).isdigit():
             problems.append(f"time={self.time}: expected a time point from 0, or all")
+        if self.planes not in (None, True, False, *PLANE_WORDS):
+            problems.append(f"planes={self.planes}: expected true, false, all or annotated")
         if self.predictions_are not in PREDICTION_TYPES:
             expected = ", ".join(PREDICTION_TYPES)
             problems.append(f"predictions_are={self.predictions_are}: expected one of {expected}")

@@ -18,7 +18,7 @@ from cytoloop.inference.finish_image import finish_image
 from cytoloop.inference.image_task import ImageTask, cells_or_failure, predict_task
 from cytoloop.inference.inputs.open_input import open_input
 from cytoloop.inference.model_source import ModelSource
-from cytoloop.inference.postprocess.skeleton_maps import label_skeleton_maps
+from cytoloop.inference.postprocess.skeleton_maps import label_skeletons
 from cytoloop.inference.results.writers import report_write_errors
 from cytoloop.inference.settings import PredictionSettings, WorkerSettings
 from cytoloop.inference.volume_storage import CHUNK, VolumeStorage, is_large
@@ -78,27 +78,30 @@ def images_in_blocks(
     """Return the numbers of the images that are predicted block by block, the large ones.
 
     A model that zooms or resamples its images predicts each as one task: blocks are of the image
-    itself, not of the zoomed one. So does a model whose preparation has functions of the user:
-    they get the whole image.
+    itself, not of the zoomed one. So does a model whose preparation has functions of the user,
+    which get the whole image, and a 2D model that takes a stack plane by plane.
     """
-    large = {task.number for task in tasks if _is_cut_into_blocks(task, settings)}
-    if not large:
-        return large
+    shapes = {task.number: _shape(task) for task in tasks}
+    large = {number for number, shape in shapes.items() if is_large(shape)}
+    if not large or settings.reading.resample is True:
+        return set()
     predictor = model.load(settings.windows)
     resamples = predictor.image.get("resample") and settings.reading.resample == "auto"
     functions = predictor.preparation is not None and predictor.preparation.functions
-    return set() if predictor.image.get("zoom") or resamples or functions else large
+    if predictor.image.get("zoom") or resamples or functions:
+        return set()
+    return {number for number in large if not predictor.training.goes_by_plane(shapes[number])}
 
 
-def _is_cut_into_blocks(task: ImageTask, settings: PredictionSettings) -> bool:
-    """Return whether an image is cut into blocks, from its header."""
+def _shape(task: ImageTask) -> tuple[int, ...]:
+    """Return the shape ([Z,] Y, X) of an image from its header; empty if it cannot be read."""
     try:
-        header = read_header(
-            task.row.file("raw") or "", task.row["scene"] or None, stated_axes(task.row)
-        )
+        row = task.row
+        scene, axes = row["scene"] or None, stated_axes(row)
+        header = read_header(row.file("raw") or "", scene, axes, row.plane)
     except (ImageError, ManifestError):
-        return False  # the image fails when it is predicted, with the reason
-    return is_large(header.spatial) and settings.reading.resample is not True
+        return ()  # the image fails when it is predicted, with the reason
+    return header.spatial
 
 
 def _predict_in_blocks(
@@ -137,7 +140,7 @@ def _predict_in_blocks(
                 done += 1
                 progress(done / len(boxes))
         if predictor.training.output == SKELETONS:
-            maps = label_skeleton_maps(maps, settings.postprocess, predictor.training)
+            maps = label_skeletons(maps, settings.postprocess, predictor.training)
         return finish_image(name, maps, pixels.grid, predictor.training, settings, folder, storage)
 
 

@@ -17,7 +17,7 @@ from cytoloop.inference.windows.map_names import INTENSITY
 from cytoloop.instances.blocks import Volume
 from cytoloop.instances.objects import write_table
 from cytoloop.io.voxel_size import Grid
-from cytoloop.manifest import format_spacing
+from cytoloop.manifest import ALL_PLANES, format_spacing
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +54,9 @@ def finish_image(
     """
     save = _outputs_of_image(settings, training)
     cells: dict[str, Any] = {"spacing_um": format_spacing(grid.spacing_um)}
+    if training.goes_by_plane(next(iter(maps.values())).shape):
+        is_joined = settings.postprocess.join_planes is not None and not training.classes
+        cells["plane"] = "" if is_joined else ALL_PLANES
     volumes: dict[str, Volume | ChannelStack] = {}
     if training.classes:
         cells["classes"] = " ".join(training.classes)
@@ -114,6 +117,25 @@ def check_outputs(save: Sequence[str], training: TrainingFacts) -> None:
             f"Expected {repair}.",
         )
     log.info("the model predicts %s: no %s", predicts, " and no ".join(left_out))
+
+
+def check_planes(settings: PredictionSettings, training: TrainingFacts) -> None:
+    """Refuse settings of planes for a model that was trained on stacks.
+
+    Raises
+    ------
+    ConfigError
+        All of them.
+    """
+    join = settings.postprocess.join_planes
+    problems = ["planes=true"] * (settings.reading.planes is True)
+    problems += [] if join is None else [f"join_planes={join:g}"]
+    if problems and training.spatial_dims == 3:
+        raise ConfigError(
+            "predict",
+            [f"{key}: the model was trained on stacks and predicts 3D objects" for key in problems],
+            "Leave it out, or give a model trained on 2D images.",
+        )
 
 
 def _outputs_of_image(settings: PredictionSettings, training: TrainingFacts) -> list[str]:

@@ -14,12 +14,12 @@ from cytoloop.errors import ModelError
 from cytoloop.inference.inputs.open_input import check_fits_model, check_spacing
 from cytoloop.inference.model_source import load_predictor
 from cytoloop.inference.postprocess.segment_maps import segment_maps
-from cytoloop.inference.postprocess.skeleton_maps import label_skeleton_maps
+from cytoloop.inference.postprocess.skeleton_maps import label_skeletons
 from cytoloop.inference.read_settings import array_settings
 from cytoloop.inference.volume_storage import VolumeStorage
 from cytoloop.inference.windows.map_names import INTENSITY, SKELETONS
+from cytoloop.inference.windows.plane_maps import predict_image_maps
 from cytoloop.inference.windows.probability_maps import (
-    predict_maps,
     resample_to_image,
     resample_to_training,
 )
@@ -88,14 +88,14 @@ def predict_array(
             "Predict files: `cytoloop predict input=IMAGE output=FOLDER`.",
         )
     pixels = pixels_from_array(array, spacing, channel_axis)
-    check_fits_model("array", pixels, predictor)
+    check_fits_model("array", pixels, predictor, settings.reading.planes)
     check_spacing("array", spacing, predictor, resample)
     storage = VolumeStorage()
     resampled = resample_to_training(pixels, predictor, resample)
-    maps = predict_maps("array", resampled, predictor, storage)
+    maps = predict_image_maps("array", resampled, predictor, storage)
     training = predictor.training
     if training.output == SKELETONS:
-        maps = label_skeleton_maps(maps, settings.postprocess, training)
+        maps = label_skeletons(maps, settings.postprocess, training)
     maps = resample_to_image(maps, pixels.shape, storage)
     found = segment_maps(maps, spacing, settings.postprocess, training, storage.create)
     mask = np.asarray(found.volumes["mask"])

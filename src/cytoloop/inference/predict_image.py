@@ -8,16 +8,16 @@ from typing import Any
 
 from cytoloop.inference.finish_image import finish_image
 from cytoloop.inference.inputs.open_input import open_input
-from cytoloop.inference.postprocess.skeleton_maps import label_skeleton_maps
+from cytoloop.inference.postprocess.skeleton_maps import label_skeletons
 from cytoloop.inference.results.writers import report_write_errors
 from cytoloop.inference.settings import PredictionSettings
 from cytoloop.inference.volume_storage import VolumeStorage
 from cytoloop.inference.windows.map_names import SKELETONS
+from cytoloop.inference.windows.plane_maps import predict_image_maps
 from cytoloop.inference.windows.predictor import Predictor
 from cytoloop.inference.windows.probability_maps import (
     Progress,
     ignore_progress,
-    predict_maps,
     resample_to_image,
     resample_to_training,
 )
@@ -62,9 +62,9 @@ def predict_image(
     with report_write_errors(folder):
         storage = VolumeStorage.for_image(folder, row["name"], largest, key)
         dtype = settings.output.probability_dtype
-        maps = predict_maps(row.id, resampled, predictor, storage, dtype, progress)
+        maps = predict_image_maps(row.id, resampled, predictor, storage, dtype, progress)
         training = predictor.training
         if training.output == SKELETONS:
-            maps = label_skeleton_maps(maps, settings.postprocess, training)
+            maps = label_skeletons(maps, settings.postprocess, training)
         maps = resample_to_image(maps, pixels.shape, storage)
         return finish_image(row["name"], maps, pixels.grid, training, settings, folder, storage)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from cytoloop.inference.cluster import predict_on_cluster
-from cytoloop.inference.finish_image import check_outputs
+from cytoloop.inference.finish_image import check_outputs, check_planes
 from cytoloop.inference.image_task import ImageTask, predict_task
 from cytoloop.inference.inputs.open_input import input_digest
 from cytoloop.inference.model_source import ModelSource
@@ -54,6 +54,7 @@ def predict_rows(
     folder = Path(folder).absolute()
     predictor = model.load(settings.windows)
     check_outputs(settings.output.save, predictor.training)
+    check_planes(settings, predictor.training)
     digest = settings.digest()
     table = PredictionsTable(
         folder,
@@ -114,7 +115,7 @@ def _progress_bar(total: int) -> Iterator[Callable[[int, float], None]]:
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (
-        TextColumn("predicting"),
+        TextColumn("{task.description}"),
         BarColumn(),
         TextColumn("{task.completed:.1f}/{task.total}"),
         TimeRemainingColumn(),
@@ -123,10 +124,11 @@ def _progress_bar(total: int) -> Iterator[Callable[[int, float], None]]:
     with Progress(
         *columns, console=stderr_console, transient=True, disable=not can_show_progress()
     ) as progress:
-        task = progress.add_task("", total=total)
+        task = progress.add_task("predicting", total=total)
 
-        def advance(number: int, fraction: float) -> None:
+        def advance(number: int, fraction: float, text: str = "") -> None:
             fractions[number] = fraction
-            progress.update(task, completed=sum(fractions.values()))
+            shown = f"predicting, {text}" if text else "predicting"
+            progress.update(task, completed=sum(fractions.values()), description=shown)
 
         yield advance

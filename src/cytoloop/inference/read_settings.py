@@ -46,7 +46,9 @@ def read_settings(
         {
             "reading": lambda: ReadingSettings(**_own(ReadingSettings, values)),
             "windows": lambda: WindowSettings(**_own(WindowSettings, values)),
-            "postprocess": lambda: PostprocessSettings.from_config(values["postprocess"]),
+            "postprocess": lambda: PostprocessSettings.from_config(
+                {**values["postprocess"], "join_planes": values["join_planes"]}
+            ),
             "output": lambda: OutputSettings(**_own(OutputSettings, values)),
             "workers": lambda: WorkerSettings(**_own(WorkerSettings, values)),
         },
@@ -76,7 +78,7 @@ def array_settings(
     spacing_um : sequence of float, optional
         Voxel size (Z, Y, X), or (Y, X).
     options : mapping
-        ``resample``, and names of `WindowSettings` and `PostprocessSettings`.
+        ``resample``, ``planes``, and names of `WindowSettings` and `PostprocessSettings`.
 
     Raises
     ------
@@ -84,7 +86,7 @@ def array_settings(
         Unknown options and values that are out of range; all of them at once.
     """
     known = {
-        "reading": {"resample"},
+        "reading": {"resample", "planes"},
         "windows": {one.name for one in fields(WindowSettings)},
         "postprocess": {one.name for one in fields(PostprocessSettings)},
     }

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from cytoloop.errors import ConfigError, ImageError, ManifestError
-from cytoloop.inference.finish_image import check_outputs, finish_image
+from cytoloop.inference.finish_image import check_outputs, check_planes, finish_image
 from cytoloop.inference.image_task import cells_or_failure
 from cytoloop.inference.inputs.list_inputs import list_inputs, unique_names
 from cytoloop.inference.postprocess.training_facts import TrainingFacts
@@ -78,6 +78,10 @@ def reprocess_table(
             f"{table} is of a model whose maps are not stored ({training.output})",
             "Predict again.",
         )
+    if settings.reading.planes != "auto":
+        dims = 2 if settings.reading.planes else None
+        check_planes(settings, training)
+        training = replace(training, spatial_dims=dims)
     rows = _rows_with_maps(table) if is_table(table) else _rows_of_maps(table)
     check_outputs(settings.output.save, training)
     results = PredictionsTable(folder, rows, {})
@@ -182,7 +186,7 @@ def _open_file(row: Row, channel: Any) -> Pixels:
     """
     path = row.file("raw") or ""
     scene, axes = row["scene"] or None, stated_axes(row)
-    pixels = open_pixels(path, channel, scene, row.time, axes=axes)
+    pixels = open_pixels(path, channel, scene, row.time, axes=axes, plane=row.plane)
     if len(pixels.channels) > 1:
         raise ImageError(
             str(path),

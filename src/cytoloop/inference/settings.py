@@ -47,15 +47,19 @@ class ReadingSettings:
     resample : bool or ``auto``
         Predict at the voxel size of the training images; results are at that of the image.
         ``auto``: as in training, see `Predictor.resamples`.
+    planes : bool or ``auto``
+        A 2D model takes a stack plane by plane. ``auto``: if it was trained on planes of stacks.
     """
 
     channel: Any = None
     spacing_um: Spacing | None = None
     pyramid_level: int | str = "auto"
     resample: bool | str = "auto"
+    planes: bool | str = "auto"
 
     def __post_init__(self) -> None:
         problems = [] if self.resample == "auto" else _bool_problems("resample", self.resample)
+        problems += [] if self.planes == "auto" else _bool_problems("planes", self.planes)
         level, spacing = self.pyramid_level, self.spacing_um
         if level != "auto" and not _is_whole(level, 0):
             problems.append(f"pyramid_level={level}: expected auto, or a whole number from 0")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,8 @@ IN_MEMORY_VOXELS = 2**26
 """Larger images keep their maps and labels on disk; this many need half a GiB."""
 CHUNK = (16, 256, 256)
 """Of volumes on disk."""
+SLAB_VOXELS = 2**25
+"""Most voxels of several planes that are held in memory."""
 PARTIAL_FOLDER = ".partial"
 _PROGRESS_FILE = "progress.json"
 
@@ -25,6 +27,23 @@ _PROGRESS_FILE = "progress.json"
 def is_large(shape: Sequence[int]) -> bool:
     """Return whether the volumes of an image of a shape are kept on disk."""
     return math.prod(shape) > IN_MEMORY_VOXELS
+
+
+def plane_slabs(shape: Sequence[int], start: int = 0) -> Iterator[slice]:
+    """Yield slices of planes that are held in memory and written at once: whole chunks, if small.
+
+    Parameters
+    ----------
+    shape : sequence of int
+        (Z, Y, X).
+    start : int
+        First plane.
+    """
+    depth = max(min(SLAB_VOXELS // math.prod(shape[1:]), CHUNK[0]), 1)
+    while start < shape[0]:
+        stop = min(start - start % depth + depth, shape[0])
+        yield slice(start, stop)
+        start = stop
 
 
 class VolumeStorage:

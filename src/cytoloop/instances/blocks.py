@@ -32,6 +32,12 @@ class Volume(Protocol):
         """Write the values in a box."""
 
 
+def plane_of(volume: Volume, number: int) -> np.ndarray:
+    """Return a plane of a volume (Z, Y, X), (Y, X)."""
+    box = (slice(number, number + 1), *(slice(0, n) for n in volume.shape[1:]))
+    return np.asarray(volume[box])[0]
+
+
 NewVolume = Callable[[str, tuple[int, ...], Any, tuple[int, ...]], Volume]
 """Function that returns an empty volume, given a name, a shape, a dtype and a block size."""
 

@@ -114,6 +114,30 @@ class ObjectMeasurements:
         return table
 
 
+class PlaneMeasurements(ObjectMeasurements):
+    """Measurements of the 2D objects of a stack, each of which lies in one plane."""
+
+    def touches_border(self) -> np.ndarray:
+        """Return the axes along which each object touches the border; never Z."""
+        touches = super().touches_border()
+        touches[:, 0] = False
+        return touches
+
+    def table(self, spacing_um: Sequence[float] | None) -> dict[str, np.ndarray]:
+        """Return the table of objects: that of 2D objects, with the ``plane`` of each, from 0."""
+        table = super().table(None)
+        area = table["voxels"] * (1.0 if spacing_um is None else float(np.prod(spacing_um[-2:])))
+        found: dict[str, np.ndarray] = {}
+        for name, column in table.items():
+            if name == "z":
+                found["plane"] = self.first[1:, 0]
+            elif not name.startswith("z_"):
+                found[name] = column
+            if name == "voxels" and spacing_um is not None:
+                found["um2"] = np.round(area, 4)
+        return found
+
+
 def write_table(path: str | Path, table: Mapping[str, np.ndarray]) -> None:
     """Write a table of objects as CSV, atomically."""
     lines = [",".join(table)]

@@ -18,12 +18,13 @@ def read_labels(
     time: int | None = None,
     axes: str | None = None,
     ignore: Sequence[int] = (),
+    plane: int | None = None,
 ) -> np.ndarray:
     """Return the labels of one channel of an image.
 
     Parameters
     ----------
-    path, channel, scene, time, axes
+    path, channel, scene, time, axes, plane
         See `cytoloop.io.read.read_plane_or_stack`: what the file has several of must be named.
     ignore : sequence of int
         Values of voxels that nobody labelled, which may be negative. They become background.
@@ -38,7 +39,7 @@ def read_labels(
     ImageError
         The image cannot be read, or holds negative or fractional values.
     """
-    return as_labels(path, read_plane_or_stack(path, channel, scene, time, axes), ignore)
+    return as_labels(path, read_plane_or_stack(path, channel, scene, time, axes, plane), ignore)
 
 
 def as_labels(path: str | Path, labels: np.ndarray, ignore: Sequence[int] = ()) -> np.ndarray:

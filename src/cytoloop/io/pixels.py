@@ -135,12 +135,13 @@ def open_pixels(
     level: int = 0,
     in_memory: float | None = None,
     axes: str | None = None,
+    plane: int | None = None,
 ) -> Pixels:
     """Return the pixels of an image: read at once if it is small, else box by box.
 
     Parameters
     ----------
-    path, channel, scene, time, axes
+    path, channel, scene, time, axes, plane
         As in `cytoloop.io.read.read_image`.
     level : int
         Pyramid level; 0 is the full resolution.
@@ -152,7 +153,7 @@ def open_pixels(
     ImageError
         The file is unreadable, or has no such channel, scene, time point or level.
     """
-    image = open_image(path, scene, level, axes)
+    image = open_image(path, scene, level, axes, plane=plane)
     for caution in image.cautions:
         note(path, caution)
     if math.prod(image.pixels.shape[1:]) > MAX_VALUES:

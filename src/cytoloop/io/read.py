@@ -74,7 +74,10 @@ class Image:
 
 
 def read_header(
-    path: str | Path, scene: str | int | None = None, axes: str | None = None
+    path: str | Path,
+    scene: str | int | None = None,
+    axes: str | None = None,
+    plane: int | None = None,
 ) -> Header:
     """Return the metadata of an image without reading its pixels.
 
@@ -87,13 +90,15 @@ def read_header(
         Scene name or number.
     axes : str, optional
         The axes as the user states them, for example ``TYX``.
+    plane : int, optional
+        Plane of a stack, from 0: its Z is 1.
 
     Raises
     ------
     ImageError
         The file is missing, empty or unreadable, or an axis has no known meaning.
     """
-    with closing(open_image(path, scene, axes=axes, several_scenes=True)) as image:
+    with closing(open_image(path, scene, axes=axes, several_scenes=True, plane=plane)) as image:
         pixels = image.pixels
         return Header(
             path=str(path),
@@ -111,6 +116,7 @@ def read_image(
     scene: str | int | None = None,
     time: int | None = None,
     axes: str | None = None,
+    plane: int | None = None,
 ) -> Image:
     """Return the pixels of one scene and time point.
 
@@ -126,6 +132,8 @@ def read_image(
         Time point, from 0; default: the only one.
     axes : str, optional
         The axes as the user states them, for example ``TYX``.
+    plane : int, optional
+        Plane of a stack, from 0; default: the whole stack.
 
     Returns
     -------
@@ -138,7 +146,7 @@ def read_image(
         The file is unreadable, or has no such channel, scene or time point, or several scenes or
         time points of which none is named.
     """
-    with closing(open_image(path, scene, axes=axes)) as image:
+    with closing(open_image(path, scene, axes=axes, plane=plane)) as image:
         for caution in image.cautions:
             note(path, caution)
         wanted = channel_numbers(image, channel)
@@ -153,12 +161,13 @@ def read_plane_or_stack(
     scene: str | int | None = None,
     time: int | None = None,
     axes: str | None = None,
+    plane: int | None = None,
 ) -> np.ndarray:
     """Return the pixels of one channel, ([Z,] Y, X): a label image, a mask or a map.
 
     Parameters
     ----------
-    path, scene, time, axes
+    path, scene, time, axes, plane
         As in `read_image`.
     channel : str or int, optional
         Channel name or number; default: the only one.
@@ -168,7 +177,7 @@ def read_plane_or_stack(
     ImageError
         As `read_image`; and several channels of which none is named.
     """
-    with closing(open_image(path, scene, axes=axes)) as image:
+    with closing(open_image(path, scene, axes=axes, plane=plane)) as image:
         number = only_channel(image, channel)
         data: np.ndarray = _read(image, time_number(image, time), [number])[0]
         return data

@@ -15,23 +15,29 @@ from cytoloop.manifest.columns import (
 )
 from cytoloop.manifest.dataset import dataset_hash, read_dataset
 from cytoloop.manifest.find_files import find_files
+from cytoloop.manifest.parts import Part, part_of, stated_axes
 from cytoloop.manifest.paths import absolute_location, absolute_path
+from cytoloop.manifest.planes import annotated_planes, plane_cell, stack_of
 from cytoloop.manifest.read import read_manifest, read_table
-from cytoloop.manifest.row import Manifest, Row
-from cytoloop.manifest.series import Part, expand_row, part_of, series_cells, stated_axes
+from cytoloop.manifest.row import ALL_PLANES, ANNOTATED_PLANES, PLANE_WORDS, Manifest, Row
+from cytoloop.manifest.series import expand_row, series_cells
 from cytoloop.manifest.write import format_spacing, write_manifest
 
 __all__ = [
+    "ALL_PLANES",
+    "ANNOTATED_PLANES",
     "COLUMNS",
     "CYTODL_COLUMNS",
     "FILE_COLUMNS",
     "OWN_COLUMNS",
+    "PLANE_WORDS",
     "SELECTION_COLUMNS",
     "Manifest",
     "Part",
     "Row",
     "absolute_location",
     "absolute_path",
+    "annotated_planes",
     "append_encoding",
     "dataset_hash",
     "expand_row",
@@ -39,11 +45,13 @@ __all__ = [
     "format_spacing",
     "is_table",
     "part_of",
+    "plane_cell",
     "read_csv_text",
     "read_dataset",
     "read_manifest",
     "read_table",
     "series_cells",
+    "stack_of",
     "stated_axes",
     "write_manifest",
 ]

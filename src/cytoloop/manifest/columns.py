@@ -10,6 +10,7 @@ OWN_COLUMNS = (
     *("channel", "channel_seg1", "channel_seg2"),
     *("scene", "scene_seg1", "scene_seg2"),
     *("time", "time_seg1", "time_seg2"),
+    "plane",
     *("axes", "axes_seg1", "axes_seg2"),
     *("spacing_um", "ignore_label", "merge_rule", "exclude", "merge"),
     *("fold", "status", "reason", "flags", "warnings", "curator", "sha256"),
@@ -33,7 +34,7 @@ Without it pandas takes ``12e3000000000c...`` for a number, and ends the process
 SELECTION_COLUMNS = (
     *("base_image", "merge_rule", "ignore_label", "spacing_um"),
     *("channel", "channel_seg1", "channel_seg2"),
-    *("scene", "scene_seg1", "scene_seg2", "time", "time_seg1", "time_seg2"),
+    *("scene", "scene_seg1", "scene_seg2", "time", "time_seg1", "time_seg2", "plane"),
     *("axes", "axes_seg1", "axes_seg2"),
 )
 """Columns that select a part of the files. With the files they determine the row's images."""

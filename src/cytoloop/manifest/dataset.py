@@ -6,10 +6,11 @@ import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
-from cytoloop.errors import ManifestError
+from cytoloop.errors import ImageError, ManifestError
 from cytoloop.io.digest import file_hash
 from cytoloop.io.multi_file import image_exists
 from cytoloop.manifest.columns import FILE_COLUMNS
+from cytoloop.manifest.planes import expand_planes, plane_cell
 from cytoloop.manifest.read import read_manifest
 from cytoloop.manifest.row import Manifest, Row
 
@@ -26,7 +27,9 @@ _SPLIT_NAMES = {
 """Accepted texts of the column ``split``."""
 
 
-def read_dataset(path: str | Path, fold: int | None = None) -> dict[str, Manifest]:
+def read_dataset(
+    path: str | Path, fold: int | None = None, planes: object = None
+) -> dict[str, Manifest]:
     """Return the manifests of a curated data set, without rejected rows.
 
     Parameters
@@ -37,6 +40,9 @@ def read_dataset(path: str | Path, fold: int | None = None) -> dict[str, Manifes
     fold : int, optional
         Fold of a cross-validation: its rows become the validation split, the other folds the
         training split. The test split is unchanged. A folder must hold ``dataset.csv``.
+    planes : bool, str or None
+        Which planes of stacks are pictures of their own, see `cytoloop.manifest.plane_cell`. None:
+        those that the data set names.
 
     Returns
     -------
@@ -46,7 +52,8 @@ def read_dataset(path: str | Path, fold: int | None = None) -> dict[str, Manifes
     Raises
     ------
     ManifestError
-        No such data set or fold, no training image, or an invalid manifest.
+        No such data set or fold, no training image, an invalid manifest, or stacks whose labels
+        have other planes.
     """
     path = Path(path).expanduser()
     if fold is not None and path.is_dir():
@@ -61,11 +68,38 @@ def read_dataset(path: str | Path, fold: int | None = None) -> dict[str, Manifes
         )
     for manifest in found.values():
         manifest.rows = [row for row in manifest if row["status"] != "reject"]
+    _expand_planes(found, plane_cell(planes))
     if not len(found["train"]):
         raise ManifestError(
             str(path), "no training image (train.csv is missing or empty)", "Curate more images."
         )
     return found if fold is None else _select_fold(found, fold, path)
+
+
+def _expand_planes(found: Mapping[str, Manifest], cell: str) -> None:
+    """Replace the stacks whose planes are pictures by a row for each plane.
+
+    Raises
+    ------
+    ManifestError
+        Stacks whose labels have other planes, or no label; all of them.
+    """
+    problems, repairs = [], []
+    for manifest in found.values():
+        rows = []
+        for row in manifest:
+            row.values["plane"] = row["plane"] or cell
+            try:
+                rows += list(expand_planes(row))
+            except ManifestError as error:
+                problems += error.problems
+                repairs.append(error.repair)
+            except ImageError:
+                rows.append(row)  # the check of the row makes it a problem
+        manifest.rows = rows
+    if problems:
+        path = next(iter(found.values())).path
+        raise ManifestError(str(path), problems, " ".join(dict.fromkeys(repairs)))
 
 
 def dataset_hash(manifests: Mapping[str, Manifest]) -> str:

@@ -13,6 +13,10 @@ from cytoloop.io.remote import fetch
 from cytoloop.manifest.paths import absolute_location, absolute_path
 from cytoloop.urls import is_remote
 
+ALL_PLANES, ANNOTATED_PLANES = PLANE_WORDS = ("all", "annotated")
+"""Words in the column ``plane`` of a stack whose planes are pictures: each, or those with labels.
+"""
+
 
 @dataclass
 class Row:
@@ -100,6 +104,17 @@ class Row:
                 self.where(column), f"{text!r} is not a time point", "Expected 0, 1, 2 ..."
             )
         return int(text) if text else None
+
+    @property
+    def plane(self) -> int | None:
+        """Plane of a stack, from 0; None: the whole image."""
+        text = self["plane"]
+        if text in ("", *PLANE_WORDS):
+            return None
+        if not text.isdigit():
+            expected = f"Expected 0, 1, 2 ..., or {' or '.join(PLANE_WORDS)}."
+            raise ManifestError(self.where("plane"), f"{text!r} is not a plane", expected)
+        return int(text)
 
     @property
     def ignore_labels(self) -> tuple[int, ...]:

@@ -111,6 +111,8 @@ def _shape_problems(image: Mapping[str, Any]) -> list[str]:
     zoom = image.get("zoom")
     if zoom and not (_is_list(zoom) and all(_is_number(factor, 0, 1000) for factor in zoom)):
         problems.append(f"zoom is {_shown(zoom)}, expected factors above 0")
+    if not isinstance(planes := image.get("planes", False), bool):
+        problems.append(f"planes is {_shown(planes)}, expected true or false")
     names = image.get("channel_names")
     if names and not (_is_list(names) and all(isinstance(name, str) for name in names)):
         problems.append(f"channel_names is {_shown(names)}, expected a list of names")

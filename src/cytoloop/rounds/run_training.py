@@ -109,7 +109,9 @@ def _judge(
     if not cfg.score_test:
         return {}
     output = best.parents[1]
-    found, files = score_test(best, dataset, output, tracked.run_id, postprocess)
+    found, files = score_test(
+        best, dataset, output, tracked.run_id, postprocess, value_of(cfg, "data.planes")
+    )
     if found:
         record_evaluation(tracked, number, found, files, str(dataset["test"].path))
     return {f"test/{name}": value for name, value in found.items()}

@@ -156,6 +156,9 @@ def _read_table(
         for number, row in enumerate(reader, 2):
             split = _split_of(str(row.get(str(split_column)) or "") or table.stem)
             counts[split] = counts.get(split, 0) + 1
+            if row.get("plane") and "merge_rule" in row:  # a manifest of ours
+                plane = f"{table.name} line {number}: is plane {row['plane']} of a stack"
+                problems.append(f"{plane}, which CytoDL does not read: curate with export=cytodl")
             for column, location in _files(row, columns):
                 if not location.exists():
                     problems.append(f"{table.name} line {number}: {column} {location} is missing")

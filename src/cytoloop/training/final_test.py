@@ -7,7 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from cytoloop.errors import CytoloopError
-from cytoloop.evaluation import evaluate, run_metrics, stated_classes, write_evaluation
+from cytoloop.evaluation import (
+    EvaluationSettings,
+    evaluate,
+    run_metrics,
+    stated_classes,
+    write_evaluation,
+)
 from cytoloop.inference.inputs.list_inputs import list_inputs
 from cytoloop.inference.model_source import ModelSource
 from cytoloop.inference.postprocess.settings import PostprocessSettings
@@ -27,6 +33,7 @@ def score_test(
     output: Path,
     run_id: str,
     postprocess: PostprocessSettings,
+    planes: bool | str | None = None,
 ) -> tuple[dict[str, float], list[Path]]:
     """Predict and score the test images with the post-processing tuned on validation images.
 
@@ -44,6 +51,8 @@ def score_test(
     run_id : str
         MLflow run of the training.
     postprocess : PostprocessSettings
+    planes : bool, str or None
+        Planes of test stacks that are scored, see `EvaluationSettings`.
 
     Returns
     -------
@@ -59,7 +68,7 @@ def score_test(
         table, origin = dataset["test"].path, {"model": f"runs:/{run_id}", "run_id": run_id}
         folder = output.absolute() / FOLDER
         found, files = score_model(
-            checkpoint, table, table, folder, origin, postprocess, folder / "evaluation"
+            checkpoint, table, table, folder, origin, postprocess, folder / "evaluation", planes
         )
     except CytoloopError as error:
         log.warning("the test images are not scored: %s", error)
@@ -71,10 +80,11 @@ def score_test(
 
 
 def _scored(
-    table: Path, truth: str | Path, folder: Path
+    table: Path, truth: str | Path, folder: Path, planes: bool | str | None
 ) -> tuple[dict[str, float | None], list[Path]]:
     """Score a table of predictions; return the scores and the files written."""
-    evaluation = evaluate(table, truth, classes=stated_classes(table))
+    settings = EvaluationSettings(planes=planes)
+    evaluation = evaluate(table, truth, settings, classes=stated_classes(table))
     return run_metrics(evaluation.summary), write_evaluation(evaluation, folder)
 
 
@@ -86,6 +96,7 @@ def score_model(
     origin: Mapping[str, str | None],
     postprocess: PostprocessSettings | None = None,
     scores: Path | None = None,
+    planes: bool | str | None = None,
 ) -> tuple[dict[str, float | None], list[Path]]:
     """Predict images into a folder, score them, and write tables, pictures and the report.
 
@@ -101,6 +112,8 @@ def score_model(
     postprocess : PostprocessSettings, optional
     scores : Path, optional
         Folder of the scores; None: the folder of the predictions.
+    planes : bool, str or None
+        Planes of stacks that are scored, see `EvaluationSettings`.
 
     Returns
     -------
@@ -123,4 +136,4 @@ def score_model(
     results = predict_rows(list_inputs(images), model, folder, settings)
     if (failed := results.failures()) is not None:
         raise failed
-    return _scored(folder / TABLE, truth, scores or folder)
+    return _scored(folder / TABLE, truth, scores or folder, planes)

@@ -9,7 +9,7 @@ import numpy as np
 from cytoloop.errors import ImageError, ManifestError
 from cytoloop.io.labels import as_labels, read_labels
 from cytoloop.io.read import Image, read_image, read_plane_or_stack
-from cytoloop.manifest import Row, part_of, stated_axes
+from cytoloop.manifest import Part, Row, part_of, stated_axes
 from cytoloop.truth.regions import is_outline, merge_segmentations, read_region
 
 
@@ -109,7 +109,7 @@ def read_labelled(row: Row, column: str) -> tuple[np.ndarray, np.ndarray]:
         row.ignore_labels,
     )
     part = part_of(row, column, path)
-    values = read_plane_or_stack(path, channel, part.scene, part.time, part.axes)
+    values = read_plane_or_stack(path, channel, part.scene, part.time, part.axes, part.plane)
     labels = as_labels(path, values, ignore)
     return labels, ~np.isin(values, ignore) if ignore else np.ones(labels.shape, bool)
 
@@ -120,13 +120,15 @@ def read_row_region(row: Row, column: str, shape: tuple[int, ...]) -> np.ndarray
     See `cytoloop.truth.regions.read_region`.
     """
     path = row_file(row, column)
-    return read_region(path, shape, None if is_outline(path) else part_of(row, column, path))
+    part = Part(plane=row.plane) if is_outline(path) else part_of(row, column, path)
+    return read_region(path, shape, part)
 
 
 def read_raw(row: Row) -> Image:
-    """Return the raw image of a row, in the channels, scene, time point and axes that it names."""
+    """Return the raw image of a row, in the channels, scene, time, plane and axes that it names."""
     channel, scene = row["channel"] or None, row["scene"] or None
-    return read_image(row_file(row, "raw"), channel, scene, row.time, stated_axes(row))
+    path = row_file(row, "raw")
+    return read_image(path, channel, scene, row.time, stated_axes(row), row.plane)
 
 
 def read_partner(row: Row, column: str, channel: str | int | None = None) -> np.ndarray:
@@ -141,7 +143,7 @@ def read_partner(row: Row, column: str, channel: str | int | None = None) -> np.
     """
     path = row_file(row, column)
     part = part_of(row, column, path)
-    return read_labels(path, channel, part.scene, part.time, part.axes)
+    return read_labels(path, channel, part.scene, part.time, part.axes, plane=part.plane)
 
 
 def row_file(row: Row, column: str) -> Path:

@@ -31,7 +31,11 @@ def config(**changes: Any) -> Any:
 
 
 FACTS: Any = SimpleNamespace(
-    spatial_dims=3, channels=("DNA",), spacing_um=(2.0, 0.5, 0.5), object_voxels=50.0
+    spatial_dims=3,
+    channels=("DNA",),
+    spacing_um=(2.0, 0.5, 0.5),
+    object_voxels=50.0,
+    planes=False,
 )
 
 

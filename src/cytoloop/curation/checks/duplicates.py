@@ -28,8 +28,8 @@ def find_duplicates(
 ) -> list[tuple[int, Problem]]:
     """Return a problem for each row whose image an earlier row has on another side.
 
-    Two rows have the same image if they use the same scene and time point of the same raw file
-    content, or if their pixels are equal. Parts of an image with a gap between them are no
+    Two rows have the same image if they use the same scene, time point and plane of the same raw
+    file content, or if their pixels are equal. Parts of an image with a gap between them are no
     duplicates, see `cytoloop.curation.checks.parts.are_apart`.
 
     Parameters
@@ -48,7 +48,7 @@ def find_duplicates(
     found = []
     for i, (row, result) in enumerate(zip(rows, results, strict=True)):
         content = result.sha256.get("raw") or row.location("raw")
-        keys: list[tuple[str, ...]] = [(content, row["scene"], row["time"])]
+        keys: list[tuple[str, ...]] = [(content, row["scene"], row["time"], row["plane"])]
         if result.pixel_hash:
             keys.append((result.pixel_hash,))
         same = sorted({j for key in keys for j in earlier.get(key, ()) if sides[j] != sides[i]})
@@ -64,21 +64,34 @@ def find_duplicates(
     return found
 
 
-def find_nearest(results: Sequence[CheckResult]) -> dict[str, tuple[str, float]]:
+def find_nearest(
+    results: Sequence[CheckResult], stacks: Mapping[str, str] | None = None
+) -> dict[str, tuple[str, float]]:
     """Return the most similar other image of each row, with their correlation.
 
     The correlation is that of the fingerprints. Images with equal pixels have 1.
+
+    Parameters
+    ----------
+    results : sequence of CheckResult
+    stacks : mapping of str to str, optional
+        Row id of a plane to its stack: the other planes of the stack, which are always similar,
+        are left out.
     """
     usable = [result for result in results if result.fingerprint]
     if len(usable) < 2:
         return {}
     vectors = np.stack([fingerprint_vector(result.fingerprint) for result in usable])
+    names = [(stacks or {}).get(result.id, f"row {result.id}") for result in usable]
+    own = np.unique(names, return_inverse=True)[1]
     nearest = {}
     for start in range(0, len(usable), _BLOCK):
         similarity = vectors[start : start + _BLOCK] @ vectors.T
-        similarity[np.arange(len(similarity)), start + np.arange(len(similarity))] = -1
+        similarity[own[start : start + _BLOCK, None] == own] = -1
         for offset, other in enumerate(np.argmax(similarity, axis=1)):
             value = min(float(similarity[offset, other]), 1.0)
+            if value <= -1:  # all others are planes of this stack
+                continue
             nearest[usable[start + offset].id] = (usable[other].id, round(value, 4))
     first: dict[tuple[str, str], str] = {}
     for result in usable:

@@ -9,7 +9,7 @@ import numpy as np
 from cytoloop.curation.checks.result import CheckResult
 from cytoloop.errors import CytoloopError
 from cytoloop.io.remote import local_path
-from cytoloop.manifest import Row
+from cytoloop.manifest import Part, Row
 from cytoloop.truth.regions import read_region
 
 
@@ -24,7 +24,7 @@ def are_apart(rows: tuple[Row, Row], results: tuple[CheckResult, CheckResult]) -
         if not mask or result.shape is None:
             return False
         try:
-            used.append(~read_region(local_path(mask), result.shape))
+            used.append(~read_region(local_path(mask), result.shape, Part(plane=row.plane)))
         except (CytoloopError, OSError):
             return False  # the check of the row makes it a problem
     if used[0].shape != used[1].shape:

@@ -12,7 +12,7 @@ from cytoloop.curation.checks.result import CheckResult
 from cytoloop.errors import ManifestError, join_names
 from cytoloop.io.names import stem
 from cytoloop.io.read import read_image
-from cytoloop.manifest import Row, part_of, read_manifest
+from cytoloop.manifest import PLANE_WORDS, Row, expand_row, part_of, read_manifest
 from cytoloop.terminal import progress_bar
 from cytoloop.truth.regions import instance_labels
 from cytoloop.truth.targets import read_partner, read_target, row_file
@@ -125,7 +125,15 @@ def _read_predictions(path: str | Path) -> dict[str, Row]:
             "names no probability map, mask or labels",
             "Expected the predictions.csv of `cytoloop predict`.",
         )
-    return {row.id: row for row in manifest}
+    return {part.id: part for row in manifest for part in _with_planes(row)}
+
+
+def _with_planes(row: Row) -> list[Row]:
+    """Return a prediction, and a row for each plane of a stack that was predicted by planes."""
+    column = next((name for name in ("labels", "mask", "probability") if row[name]), None)
+    if column is None or row["plane"] not in PLANE_WORDS:
+        return [row]
+    return [row, *expand_row(row, column)]
 
 
 def _compare(row: Row, predicted: Row) -> dict[str, float]:
@@ -142,7 +150,7 @@ def _compare(row: Row, predicted: Row) -> dict[str, float]:
         # with several classes: the highest probability of any class
         path = row_file(predicted, "probability")
         part = part_of(predicted, "probability", path)
-        stored = read_image(path, None, part.scene, part.time).data.max(axis=0)
+        stored = read_image(path, None, part.scene, part.time, plane=part.plane).data.max(axis=0)
         _require_shape(stored, labels)
         scale = np.iinfo(stored.dtype).max if stored.dtype.kind == "u" else 1.0
         probability = stored.astype(np.float32) / scale

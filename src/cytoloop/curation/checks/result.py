@@ -12,6 +12,8 @@ SPACING_TOLERANCE = 0.02
 """Relative difference below which two voxel sizes count as equal: metadata are rounded."""
 
 FILE_NOT_FOUND = "file not found"
+IS_CONSTANT = "is constant"
+"""First words of the problem of an image without signal."""
 
 
 class Problem(NamedTuple):

@@ -128,12 +128,13 @@ class _RowCheck(RowReader):
             target = merge_segmentations(
                 target, other, masks.merge, rule if rule in MERGE_RULES else "clip"
             )
-        if not target.any():
+        is_plane = bool(self.row["plane"])  # a plane without objects is background, as in a stack
+        if not target.any() and not is_plane:
             self.add_problem(column, "holds no object (all background); correct it or leave it out")
             return 0, 0.0
         if masks.exclude is not None:
             target = np.where(masks.exclude, 0, target)
-            if not target.any():
+            if not target.any() and not is_plane:
                 text = "excludes every object; make it smaller, or reject the image"
                 self.add_problem("exclude_mask", text)
                 return 0, 0.0
@@ -165,7 +166,7 @@ class _RowCheck(RowReader):
             return masks  # a region file is missing, which is already a problem
         column = "exclude_mask" if regions.exclude else "merge_mask"
         with self.errors_as_problems(column, " and ".join(Path(f).name for f in regions.files)):
-            masks = draw_masks(regions, self.raw, labels, shape, self.spacing_um)
+            masks = draw_masks(regions, self.raw, labels, shape, self.spacing_um, self.row.plane)
             masks = masks.excluding(self._unlabelled_voxels(columns, masks.merge))
             if masks.overlap:
                 text = f"{masks.overlap} voxels are in both a merging and an excluding region"
@@ -186,6 +187,12 @@ class _RowCheck(RowReader):
     def _measure(self, target: np.ndarray, column: str, exclude: np.ndarray | None) -> int:
         """Compute the quality metrics; return the number of objects."""
         foreground = np.count_nonzero(target) / _count_used(target, exclude)
+        raw_is_bad = any(problem.column == "raw" for problem in self.problems)
+        if not foreground:
+            self.metrics = {"objects": 0.0, "foreground": 0.0}
+            if self.raw is not None and not raw_is_bad:
+                self.metrics |= image_metrics(self.raw)
+            return 0
         found = label_metrics(target)
         is_binary = found["labels"] == 1 and found["pieces"] > 1
         objects = int(found["pieces"] if is_binary else found["labels"])
@@ -194,9 +201,10 @@ class _RowCheck(RowReader):
             self.add_problem(column, f"{text} per object; give an instance segmentation")
         if is_binary:
             found["split_labels"] = 0.0  # the single label of a mask is not a split object
+        if self.row["plane"]:
+            found["label_gaps"] = 0.0  # the other numbers are in other planes
         self.metrics = {"objects": float(objects), "foreground": foreground}
         self.metrics |= {name: value for name, value in found.items() if name != "labels"}
-        raw_is_bad = any(problem.column == "raw" for problem in self.problems)
         if self.raw is not None and not raw_is_bad and self.raw.shape[1:] == target.shape:
             self.metrics |= image_metrics(self.raw) | pair_metrics(self.raw, target)
             self.metrics |= annotation_metrics(self.raw, target, exclude)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cytoloop.curation.checks.result import FILE_NOT_FOUND, Problem, spacings_differ
+from cytoloop.curation.checks.result import FILE_NOT_FOUND, IS_CONSTANT, Problem, spacings_differ
 from cytoloop.curation.region_masks import Regions
 from cytoloop.errors import CytoloopError, ManifestError
 from cytoloop.io.digest import file_hash
@@ -121,6 +121,8 @@ class RowReader:
             if row[column] and not row[column].isdigit():
                 text = f"{row[column]!r} is not a time point; expected 0, 1, 2 ..."
                 self.add_problem(column, text)
+        with self.errors_as_problems("plane"):
+            _ = row.plane  # raises where it is no number
         if row["base_image"] not in ("", "seg1", "seg2"):
             self.add_problem("base_image", f"{row['base_image']!r}; expected seg1 or seg2")
         if row["merge_rule"] not in ("", *MERGE_RULES):
@@ -149,13 +151,14 @@ class RowReader:
         with self.errors_as_problems("raw"):
             scene = self.row["scene"] or None
             axes = stated_axes(self.row)
-            self.header = read_header(self.files["raw"], scene, axes)
+            plane = self.row.plane
+            self.header = read_header(self.files["raw"], scene, axes, plane)
             time = self._time("time")
             before = len(self.problems)
             self._require_choice("raw", self.header, scene, time)
             if len(self.problems) > before:
                 return
-            pixels = read_image(self.files["raw"], self.channel, scene, time, axes).data
+            pixels = read_image(self.files["raw"], self.channel, scene, time, axes, plane).data
             self.shape = pixels.shape[1:]
             self.pixel_hash = _hash_pixels(pixels)
             sizes = self.row["spacing_um"].replace(",", " ").replace(";", " ").split()
@@ -189,7 +192,7 @@ class RowReader:
                 return
         # one constant channel of several is good (an RGB export); an image without signal is not
         if all(plane.min() == plane.max() for plane in pixels):
-            text = f"is constant: {pixels.flat[0]} everywhere; leave it out"
+            text = f"{IS_CONSTANT}: {pixels.flat[0]} everywhere; leave it out"
             self.add_problem("raw", text)
 
     def read_labels(self, column: str) -> np.ndarray | None:
@@ -211,7 +214,7 @@ class RowReader:
         with self.errors_as_problems(column):
             channel = self.row[f"channel_{column}"] or None
             part = part_of(self.row, column, path)
-            header = read_header(path, part.scene, part.axes)
+            header = read_header(path, part.scene, part.axes, part.plane)
             self._require_choice(column, header, part.scene, part.time)
             if channel is None and header.shape[1] > 1:
                 channels = ", ".join(f"{i}: {name}" for i, name in enumerate(header.channels))
@@ -219,7 +222,9 @@ class RowReader:
                 self.add_problem(column, text)
             if len(self.problems) > before:
                 return None
-            values = read_plane_or_stack(path, channel, part.scene, part.time, part.axes)
+            values = read_plane_or_stack(
+                path, channel, part.scene, part.time, part.axes, part.plane
+            )
             labels = as_labels(path, values, self.ignore)
             if self.ignore:
                 self.unlabelled[column] = np.isin(values, self.ignore)

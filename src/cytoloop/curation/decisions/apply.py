@@ -8,7 +8,12 @@ from pathlib import Path
 
 from cytoloop.curation.checks.dataset import describe_problems
 from cytoloop.curation.checks.quality_limits import find_violations
-from cytoloop.curation.checks.result import FILE_NOT_FOUND, CheckResult, spacings_differ
+from cytoloop.curation.checks.result import (
+    FILE_NOT_FOUND,
+    IS_CONSTANT,
+    CheckResult,
+    spacings_differ,
+)
 from cytoloop.curation.decisions.join import Logs
 from cytoloop.curation.decisions.latest import Decision, unknown_ids
 from cytoloop.curation.decisions.log import check_columns, read_log
@@ -112,11 +117,19 @@ def reject_problems(
 ) -> None:
     """Reject rows that have problems, with ``on_problem=reject``.
 
+    A plane of one grey level, such as the padding of a stack, is rejected in any case.
+
     Raises
     ------
     ManifestError
         There are problems, and ``on_problem`` is ``refuse``.
     """
+    blank = [row for row in rows if row["plane"] and _is_constant(results[row.id])]
+    for row in blank:
+        _reject(row, results[row.id].problems[0].text)
+    if blank:
+        log.warning("rejected: %d plane(s) of one grey level", len(blank))
+    rows = [row for row in rows if row not in blank]
     bad = [row for row in rows if results[row.id].problems]
     lines = describe_problems(rows, [results[row.id] for row in rows])
     if bad and settings.on_problem == "refuse":
@@ -182,6 +195,12 @@ def warn_about_spacing(
 def _reject(row: Row, reason: str) -> None:
     """Reject a row without a curator; the next round decides again."""
     row.values |= {"status": "reject", "reason": reason, "curator": AUTOMATIC}
+
+
+def _is_constant(result: CheckResult) -> bool:
+    """Return whether the only problem of a row is that its image has one grey level."""
+    texts = [problem.text for problem in result.problems]
+    return bool(texts) and all(text.startswith(IS_CONSTANT) for text in texts)
 
 
 def _is_same(one: Path, other: Path) -> bool:

@@ -1,4 +1,4 @@
-"""One row per scene and time point of a file, for rows that name none."""
+"""One row per scene, time point and plane of a file, for rows that name none."""
 
 from __future__ import annotations
 
@@ -8,9 +8,16 @@ from cytoloop.errors import ImageError, ManifestError
 from cytoloop.io.read import read_header
 from cytoloop.manifest import Row, expand_row, stated_axes
 
+_NAME_PARTS = (
+    "Name the file of each scene and time point in a CSV, with the columns raw, seg1, scene and "
+    "time."
+)
+
 
 def expand_series(rows: Sequence[Row], where: str) -> list[Row]:
     """Return the rows, and of files with several scenes or time points one row for each.
+
+    Of a stack whose planes are pictures, each plane is a row.
 
     Parameters
     ----------
@@ -21,23 +28,25 @@ def expand_series(rows: Sequence[Row], where: str) -> list[Row]:
     Raises
     ------
     ManifestError
-        A segmentation has another number of scenes or time points than raw.
+        A segmentation has another number of scenes, time points or planes than raw.
     """
-    found, problems = [], []
+    found, problems, repairs = [], [], []
     for row in rows:
-        parts = expand_row(row)
+        try:
+            parts = expand_row(row)
+        except ManifestError as error:  # of its planes
+            problems += error.problems
+            repairs.append(error.repair)
+            continue
         if len(parts) > 1:
-            problems += _count_problems(row, parts)
+            if faults := _count_problems(row, parts):
+                problems += faults
+                repairs.append(_NAME_PARTS)
             for part in parts:
                 part.values["group"] = row["group"] or _group_of(row, part)
         found += parts
     if problems:
-        raise ManifestError(
-            where,
-            problems,
-            "Name the file of each scene and time point in a CSV, with the columns raw, seg1, "
-            "scene and time.",
-        )
+        raise ManifestError(where, problems, " ".join(dict.fromkeys(repairs)))
     return found
 
 

@@ -33,11 +33,15 @@ _COMPARED_SETTINGS = (
 """Settings that are not inherited, so that leaving one out changes the data set."""
 
 
-def inherit_group_pattern(settings: CurationSettings, previous: PreviousRound) -> CurationSettings:
-    """Return settings with the previous round's group pattern, where none is given.
+def inherit_settings(settings: CurationSettings, previous: PreviousRound) -> CurationSettings:
+    """Return settings with the previous round's group pattern and planes, where none are given.
 
-    Without it, a new image of a known group would be its own group, and could be in another split.
+    Without the pattern, a new image of a known group would be its own group, and could be in
+    another split. Without `planes`, new stacks would be 3D images among 2D ones.
     """
+    if settings.planes is None and (planes := previous.settings.get("planes")):
+        log.info("planes of stacks as in the previous round: planes=%s", planes)
+        settings = replace(settings, planes=planes)
     pattern = previous.settings.get("group")
     if settings.group or not pattern or "(" not in pattern:
         return settings
@@ -133,7 +137,7 @@ def splits_of_renamed_images(
 
 def _selection(row: Row) -> tuple[str, ...]:
     """Return what a row reads of its raw file, with the part of an image that is cut in space."""
-    return (row["scene"], row["time"], row["channel"], *box_rules(row["exclude"]))
+    return (row["scene"], row["time"], row["plane"], row["channel"], *box_rules(row["exclude"]))
 
 
 def warn_changed_images(results: Mapping[str, CheckResult], previous: PreviousRound) -> None:

@@ -13,6 +13,7 @@ from cytoloop.curation.settings.validation import (
     file_key,
     label_values,
     pattern,
+    planes,
     spacing,
     time_point,
 )
@@ -119,6 +120,9 @@ class ImageSettings:
         scene of raw; for a segmentation, the scene of raw.
     time, time_seg1, time_seg2 : str, int or None
         Time point, from 0, as for scenes.
+    planes : str, bool or None
+        True or ``all``: each plane of a stack is a picture; ``annotated``: each plane with a label.
+        None: a stack is one 3D image.
     axes, axes_seg1, axes_seg2 : str or None
         Axes of files that do not state them, for example ``TYX``. None: as the file states; for a
         segmentation without stated axes, those of raw.
@@ -137,6 +141,7 @@ class ImageSettings:
     time: str | int | None = field(default=None, metadata=checked_by(time_point(allow_all=True)))
     time_seg1: str | int | None = field(default=None, metadata=checked_by(time_point()))
     time_seg2: str | int | None = field(default=None, metadata=checked_by(time_point()))
+    planes: str | bool | None = field(default=None, metadata=checked_by(planes))
     axes: str | None = None
     axes_seg1: str | None = None
     axes_seg2: str | None = None

@@ -14,6 +14,7 @@ from cytoloop.curation.checks.quality_limits import limits_from
 from cytoloop.curation.region_cells import rule_problem, split_rules
 from cytoloop.errors import ConfigError
 from cytoloop.io.file_keys import compile_pattern
+from cytoloop.manifest import plane_cell
 
 
 class SettingProblem(NamedTuple):
@@ -96,6 +97,15 @@ def time_point(allow_all: bool = False) -> Check:
         return [unexpected(key, value, f"a time point, 0, 1, 2 ...{also}")]
 
     return check
+
+
+def planes(key: str, value: Any) -> list[SettingProblem]:
+    """Check which planes of a stack are pictures, see `cytoloop.manifest.plane_cell`."""
+    try:
+        plane_cell(value)
+    except ConfigError as error:
+        return [SettingProblem(f"{key} {error.problems[0]}", error.repair)]
+    return []
 
 
 def spacing(key: str, value: Any) -> list[SettingProblem]:

@@ -15,7 +15,7 @@ import numpy as np
 
 from cytoloop.curation.splits.names import SPLITS
 from cytoloop.errors import CytoloopError, ManifestError
-from cytoloop.manifest import Row
+from cytoloop.manifest import Row, stack_of
 from cytoloop.truth.regions import box_rules, instance_labels
 from cytoloop.truth.targets import read_segmentation
 
@@ -56,19 +56,30 @@ def parts_of_previous_rows(row: Row, previous: Sequence[Row]) -> list[Part]:
     for split in SPLITS:
         for before in previous:
             boxes = box_rules(before["exclude"])
-            if before.id == f"{row.id}_{split}" and boxes:
+            is_part = before.id == f"{row.id}_{split}" or _is_part_of_stack(before, row, split)
+            if is_part and boxes:
                 parts.append(Part(split, boxes[0]))
+                break
     return parts
 
 
-def plan_parts(row: Row, valid: float, test: float, gap: int | None = None) -> list[Part] | None:
+def _is_part_of_stack(before: Row, row: Row, split: str) -> bool:
+    """Return whether an earlier row is this part of another plane of the stack of a row."""
+    is_other = bool(row["plane"] and before["plane"]) and stack_of(before) == stack_of(row)
+    return is_other and before.id.endswith(f"_{split}")
+
+
+def plan_parts(
+    rows: Sequence[Row], valid: float, test: float, gap: int | None = None
+) -> list[Part] | None:
     """Return the parts of an image along its longest side: train, valid and test.
 
     The cuts are placed so that train, valid and test hold their fractions of the foreground.
 
     Parameters
     ----------
-    row : Row
+    rows : sequence of Row
+        The image; or the planes of a stack, which are cut at the same places.
     valid, test : float
         Fractions of the foreground; ``test`` may be 0.
     gap : int, optional
@@ -86,28 +97,30 @@ def plan_parts(row: Row, valid: float, test: float, gap: int | None = None) -> l
         The image is too small, or has too few objects, for these parts.
     """
     try:
-        labels = read_segmentation(row, row["base_image"] or "seg1")
+        found = [read_segmentation(row, row["base_image"] or "seg1") for row in rows]
     except (CytoloopError, OSError):
         return None
-    if not labels.any():
+    if not any(labels.any() for labels in found) or len({one.shape for one in found}) > 1:
         return None
-    axis = _longest_axis(labels.shape)
-    length = labels.shape[axis]
-    gap = _usual_gap(labels, axis) if gap is None else gap
-    others = tuple(number for number in range(labels.ndim) if number != axis)
-    filled = np.count_nonzero(labels, axis=others)
+    shape = found[0].shape
+    axis = _longest_axis(shape)
+    length = shape[axis]
+    gaps = [_usual_gap(labels, axis) for labels in found if labels.any()]
+    gap = int(np.median(gaps)) if gap is None else gap
+    others = tuple(number for number in range(len(shape)) if number != axis)
+    filled = np.sum([np.count_nonzero(labels, axis=others) for labels in found], axis=0)
     fractions = [("train", 1 - valid - test), ("valid", valid), ("test", test)]
     ranges = _ranges(filled, [fraction for _, fraction in fractions if fraction > 0], gap)
     if any(start >= stop or not filled[start:stop].any() for start, stop in ranges):
         raise ManifestError(
-            row.id,
+            rows[0].id,
             f"cannot be cut into {len(ranges)} parts: {length} voxels along its longest side, "
             f"gaps of {gap}, foreground in {np.count_nonzero(filled)} of them",
             "Give a larger image or more images, test=0, or a smaller split.gap.",
         )
     names = [name for name, fraction in fractions if fraction > 0]
     return [
-        Part(name, _rule(labels.ndim, axis, start if number else None, stop, length))
+        Part(name, _rule(len(shape), axis, start if number else None, stop, length))
         for number, (name, (start, stop)) in enumerate(zip(names, ranges, strict=True))
     ]
 

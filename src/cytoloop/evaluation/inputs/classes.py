@@ -54,4 +54,4 @@ def read_class_image(row: Row) -> np.ndarray:
     if path is None:
         raise ImageError(row.id, "has no class image", "Predict it again, with save=[mask].")
     part = part_of(row, str(column), path)
-    return read_labels(path, None, part.scene, part.time, part.axes)
+    return read_labels(path, None, part.scene, part.time, part.axes, plane=part.plane)

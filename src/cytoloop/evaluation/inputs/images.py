@@ -74,7 +74,7 @@ def read_prediction(row: Row) -> tuple[np.ndarray, bool]:
     if column == UNKNOWN_COLUMN:
         labels = _read_unknown(path, part, ignore)
     else:
-        labels = read_labels(path, None, part.scene, part.time, part.axes, ignore)
+        labels = read_labels(path, None, part.scene, part.time, part.axes, ignore, part.plane)
     from_mask = column == "mask" or (
         column == UNKNOWN_COLUMN and bool(labels.any()) and is_mask(labels)
     )
@@ -85,7 +85,7 @@ def _read_unknown(path: Path, part: Part, ignore: Sequence[int]) -> np.ndarray:
     """Return the labels (or the mask) in a file of unknown content."""
     if read_header(path, part.scene, part.axes).channels == ("probability",):
         raise ImageError(str(path), "is a probability map, expected labels", _REPAIR)
-    data = read_plane_or_stack(path, None, part.scene, part.time, part.axes)
+    data = read_plane_or_stack(path, None, part.scene, part.time, part.axes, part.plane)
     if reason := why_not_labels(data):
         raise ImageError(
             str(path),

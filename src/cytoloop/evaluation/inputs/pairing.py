@@ -15,6 +15,7 @@ from cytoloop.evaluation.inputs.images import (
     UNKNOWN_COLUMN,
     prediction_column,
 )
+from cytoloop.evaluation.inputs.planes import choose_planes, drop_other_planes
 from cytoloop.io.file_keys import STEM, compile_pattern, key_of, suggest_key
 from cytoloop.io.listing import list_images
 from cytoloop.io.names import stem
@@ -41,12 +42,15 @@ class Series:
         None or ``all``: each is a row.
     axes, axes_truth : str or None
         Axes of predictions and truths, as the user states them.
+    planes : bool, str or None
+        See `cytoloop.evaluation.inputs.planes.choose_planes`.
     """
 
     scene: str | int | None = None
     time: str | int | None = None
     axes: str | None = None
     axes_truth: str | None = None
+    planes: bool | str | None = None
 
 
 @dataclass(frozen=True)
@@ -143,14 +147,17 @@ def pair_tables(
 ) -> PairedRows:
     """Pair rows with truths, see `pair_rows`; `predictions` is their source, for messages.
 
-    A file with several scenes or time points becomes a row for each.
+    A file with several scenes or time points becomes a row for each; so does a stack that is scored
+    plane by plane.
     """
     series = series or Series()
     known = _rows_by_id(truth, "seg1", key)
     predicted = _with_id_of_only_truth(predicted, known, (predictions, truth))
     files_match = bool(set(predicted) & set(known))
+    predicted, known = choose_planes(predicted, known, series.planes)
     predicted = _expand(predictions, predicted, prediction_column, series.axes, series)
     known = _expand(truth, known, _truth_column, series.axes_truth, series)
+    predicted = drop_other_planes(predicted, known)
     predicted = {name: row for name, row in predicted.items() if row["status"] != "reject"}
     true = {name: row for name, row in known.items() if row["status"] != "reject"}
     # a failed prediction has a row in predictions.csv, but no image

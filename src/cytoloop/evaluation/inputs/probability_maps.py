@@ -18,7 +18,7 @@ def read_probability(path: str | Path, part: Part | None = None) -> tuple[np.nda
     ----------
     path : str or Path
     part : Part, optional
-        Scene and time point of a file that has several.
+        Scene, time point and plane of a file that has several.
 
     Returns
     -------
@@ -33,7 +33,7 @@ def read_probability(path: str | Path, part: Part | None = None) -> tuple[np.nda
         Unreadable, or not uint8, uint16 or fractions from 0 to 1.
     """
     part = part or Part()
-    data = read_plane_or_stack(path, None, part.scene, part.time, part.axes)
+    data = read_plane_or_stack(path, None, part.scene, part.time, part.axes, part.plane)
     if data.dtype in (np.uint8, np.uint16):
         return data, float(np.iinfo(data.dtype).max)
     if data.dtype.kind == "f" and data.size and data.min() >= 0 and data.max() <= 1:
@@ -49,7 +49,7 @@ def read_map(row: Row, column: str) -> np.ndarray:
     """Return the map in a column of a row, ([Z,] Y, X)."""
     path = row.file(column) or ""
     part = part_of(row, column, path)
-    return read_plane_or_stack(path, None, part.scene, part.time, part.axes)
+    return read_plane_or_stack(path, None, part.scene, part.time, part.axes, part.plane)
 
 
 def read_probability_uint8(path: str | Path, part: Part | None = None) -> np.ndarray:

@@ -42,6 +42,8 @@ def image_table(evaluation: Evaluation) -> Table:
     summary = evaluation.summary
     images = worst_first(evaluation)
     title = f"{len(images)} image(s)"
+    if stacks := summary.get("planes_of_stacks"):
+        title = f"{len(images)} images, planes of {len(stacks)} stack(s)"
     if len(images) > _MAX_ROWS:
         title += f", the worst {_MAX_ROWS} shown"
     caption = _caption(summary)

@@ -78,7 +78,7 @@ def identities(prediction: Row, true: Row, row: Mapping[str, Any], pixels: str) 
     pixels : str
         Digest of the predicted pixels.
     """
-    place = [row.get(name) or "" for name in ("channel", "scene", "time")]
+    place = [row.get(name) or "" for name in ("channel", "scene", "time", "plane")]
     if content := prediction["input_sha256"] or true["sha256"]:
         return [("content", content, *place, row[TRUTH_COLUMN])]
     keys: list[tuple] = []

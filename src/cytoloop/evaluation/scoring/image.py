@@ -17,7 +17,7 @@ from cytoloop.redact import without_secrets
 _TRUE_FILES = ("seg1", "seg2", "merge_mask", "exclude_mask")
 _PREDICTED_FILES = ("labels", "mask", "probability")
 _CHOICES = ("base_image", "channel_seg1", "channel_seg2", "axes_seg1", "axes_seg2", "split")
-_RAW_CHOICES = ("channel", "scene", "time", "axes")
+_RAW_CHOICES = ("channel", "scene", "time", "plane", "axes")
 
 
 @dataclass(frozen=True)

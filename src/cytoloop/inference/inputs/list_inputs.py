@@ -14,7 +14,15 @@ from cytoloop.io.listing import list_images
 from cytoloop.io.names import path_in_url, safe_name, stem
 from cytoloop.io.readers.formats import IMAGE_SUFFIXES
 from cytoloop.io.remote import fetch_all
-from cytoloop.manifest import Row, expand_row, find_files, is_table, read_manifest, read_table
+from cytoloop.manifest import (
+    PLANE_WORDS,
+    Row,
+    expand_row,
+    find_files,
+    is_table,
+    read_manifest,
+    read_table,
+)
 from cytoloop.urls import is_remote
 
 log = logging.getLogger(__name__)
@@ -51,6 +59,8 @@ def list_inputs(source: str | Path, choices: Mapping[str, str] | None = None) ->
     fetch_all(row.location("raw") for row in rows)
     for row in rows:
         row.values |= {name: row[name] or text for name, text in (choices or {}).items()}
+        if row["plane"] in PLANE_WORDS:  # a stack has one result
+            row.values["plane"] = ""
     rows = [one for row in rows for one in expand_row(row)]
     for row, name in zip(rows, unique_names(rows), strict=True):
         row.values["name"] = name

@@ -18,6 +18,7 @@ from cytoloop.manifest import Row, format_spacing, stated_axes
 
 _MAX_PIXEL_RATIO = 1.1
 """Of a pyramid level to the training images, for ``pyramid_level=auto`` with `resample`."""
+_CHOICES = ("channel", "scene", "time", "plane", "axes")
 _UNNAMED = ("Channel:", "sample ")
 """Beginnings of channel names that readers make up for files without names."""
 
@@ -29,7 +30,7 @@ def input_digest(row: Row) -> str:
         content = file_hash(path) if path is not None and image_exists(path) else ""
     except (ImageError, ManifestError, OSError):
         return ""  # the row fails when it is predicted, with the reason
-    chosen = [row[name] for name in ("channel", "scene", "time", "axes", "spacing_um") if row[name]]
+    chosen = [row[name] for name in (*_CHOICES, "spacing_um") if row[name]]
     return hashlib.sha256(repr((content, chosen)).encode()).hexdigest()[:32]
 
 
@@ -45,21 +46,33 @@ def open_input(row: Row, predictor: Predictor, settings: ReadingSettings) -> Pix
     wanted = row["channel"] or settings.channel
     axes = stated_axes(row)
     level = _pyramid_level(path, scene, axes, predictor, settings)
-    pixels = open_pixels(path, wanted, scene, row.time, level, axes=axes)
+    plane = row.plane
+    pixels = open_pixels(path, wanted, scene, row.time, level, axes=axes, plane=plane)
     if wanted is None:
         trained = predictor.image.get("channel_names") or []
         by_name = _channels_by_name(row.id, pixels.channels, trained)
         if by_name is not None:
-            pixels = open_pixels(path, by_name, scene, row.time, level, axes=axes)
-    check_fits_model(str(path), pixels, predictor)
+            pixels = open_pixels(path, by_name, scene, row.time, level, axes=axes, plane=plane)
+    check_fits_model(str(path), pixels, predictor, settings.planes)
     stated = row.spacing_um if level == 0 else None
     pixels.spacing_um = stated or pixels.spacing_um or settings.spacing_um
     check_spacing(row.id, pixels.spacing_um, predictor, settings.resample)
     return pixels
 
 
-def check_fits_model(name: str, pixels: Pixels, predictor: Predictor) -> None:
+def check_fits_model(
+    name: str, pixels: Pixels, predictor: Predictor, planes: bool | str = "auto"
+) -> None:
     """Refuse an image with other dimensions or another number of channels than in training.
+
+    Parameters
+    ----------
+    name : str
+        Of the image, for messages.
+    pixels : Pixels
+    predictor : Predictor
+    planes : bool or ``auto``
+        Whether a 2D model takes a stack, plane by plane, see `ReadingSettings`.
 
     Raises
     ------
@@ -73,11 +86,13 @@ def check_fits_model(name: str, pixels: Pixels, predictor: Predictor) -> None:
             f"is one plane, shape {pixels.shape}, but the model was trained on stacks",
             "Give a stack of several planes, or a model trained on 2D images.",
         )
-    if dims != wanted:
+    by_plane = bool(predictor.image.get("planes")) if planes == "auto" else bool(planes)
+    if dims != wanted and not by_plane:
         raise ImageError(
             name,
-            f"is {dims}D, shape {pixels.shape}, but the model was trained on {wanted}D",
-            f"Give {wanted}D images, or a model trained on {dims}D images.",
+            f"is a stack, shape {pixels.shape}, but the model was trained on 2D images",
+            "planes=true predicts it plane by plane. For 3D objects give a model trained on "
+            "stacks.",
         )
     channels = int(predictor.image["channels"])
     if len(pixels.channels) != channels:

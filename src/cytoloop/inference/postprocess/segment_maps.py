@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cytoloop.inference.postprocess.instance_rule import instance_rule
+from cytoloop.inference.postprocess.segment_planes import label_planes, plane_objects
 from cytoloop.inference.postprocess.settings import TUNED, PostprocessSettings
 from cytoloop.inference.postprocess.skeleton_maps import measure_labels
 from cytoloop.inference.postprocess.training_facts import TrainingFacts, class_threshold_key
@@ -51,6 +52,9 @@ def segment_maps(
 ) -> Segmentation:
     """Return the objects, or the classes, in the maps of one image.
 
+    Of a stack that a 2D model has predicted, the objects are those of each plane; the threshold is
+    that of the stack.
+
     Parameters
     ----------
     maps : mapping of str to Volume
@@ -67,7 +71,8 @@ def segment_maps(
     """
     if training.classes:
         return _segment_classes(maps, settings, training, new_volume)
-    if "labels" in maps:
+    by_plane = training.goes_by_plane(maps["probability"].shape)
+    if "labels" in maps and not by_plane:
         cut, volumes, measured = measure_labels(maps, settings, training, new_volume)
         return Segmentation((cut,), volumes, measured)
     probability = maps["probability"]
@@ -75,15 +80,14 @@ def segment_maps(
     blocks = Blocks.for_shape(shape, BLOCK_VOXELS)
     resolved = settings.resolve_tuned(training.tuned)
     threshold = choose_threshold(resolved.threshold, histogram(probability, blocks))
-    labels, objects = segment(
-        probability,
-        instance_rule(resolved, threshold, spacing_um, training, len(shape)),
-        spacing_um or training.spacing_um,
-        new_volume,
-        blocks.size,
-        maps.get("distance"),
-        maps.get("contour"),
-    )
+    rule = instance_rule(resolved, threshold, spacing_um, training, 2 if by_plane else len(shape))
+    spacing = spacing_um or training.spacing_um
+    if by_plane:
+        find = plane_objects(maps, rule, spacing)
+        labels, objects = label_planes(probability, find, settings.join_planes, new_volume)
+    else:
+        of_objects = (maps.get("distance"), maps.get("contour"))
+        labels, objects = segment(probability, rule, spacing, new_volume, blocks.size, *of_objects)
     volumes = {"labels": labels}
     if with_mask:
         mask = volumes["mask"] = new_volume("mask", shape, np.uint8, blocks.size)

@@ -26,9 +26,10 @@ RANGES: Mapping[str, tuple[float, float]] = {
     "max_volume_um3": (0.0, math.inf),
     "seed_threshold": (0.0, 1.0),
     "seed_closing": (0, 100),
+    "join_planes": (0.0, 1.0),
 }
 """Smallest value, and the limit that a value must stay below."""
-_OPTIONAL = ("min_volume_um3", "max_volume_um3")
+_OPTIONAL = ("min_volume_um3", "max_volume_um3", "join_planes")
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,9 @@ class PostprocessSettings:
         One of `cytoloop.instances.settings.METHODS`.
     seed_threshold, seed_closing : float, int
         For ``hitif``, see `cytoloop.instances.settings.InstanceRule`.
+    join_planes : float or None
+        Of a stack that is predicted plane by plane: objects of neighbouring planes are one object
+        if they share more than this fraction of the smaller one. None: objects stay 2D.
 
     Raises
     ------
@@ -77,6 +81,7 @@ class PostprocessSettings:
     method: str = "watershed"
     seed_threshold: float = 0.67
     seed_closing: int = 6
+    join_planes: float | None = None
 
     def __post_init__(self) -> None:
         problems = [p for name in RANGES for p in _range_problems(name, getattr(self, name))]

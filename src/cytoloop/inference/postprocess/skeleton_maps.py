@@ -9,7 +9,7 @@ import numpy as np
 from cytoloop.errors import ModelError
 from cytoloop.inference.postprocess.settings import PostprocessSettings
 from cytoloop.inference.postprocess.training_facts import TrainingFacts
-from cytoloop.instances.blocks import BLOCK_VOXELS, Blocks, Volume
+from cytoloop.instances.blocks import BLOCK_VOXELS, Blocks, Volume, plane_of
 from cytoloop.instances.distance_map import full_scale
 from cytoloop.instances.objects import ObjectMeasurements
 from cytoloop.instances.segment import NewVolume
@@ -57,6 +57,25 @@ def label_skeleton_maps(
         np.stack(offsets),
         rule,
     )
+    return {"probability": probability, "labels": labels}
+
+
+def label_skeletons(
+    maps: Mapping[str, Volume], settings: PostprocessSettings, training: TrainingFacts
+) -> dict[str, Volume]:
+    """Return the probability and the objects of an image; of a stack of planes, plane by plane.
+
+    Objects of different planes have different numbers. See `label_skeleton_maps`.
+    """
+    probability = maps["probability"]
+    if not training.goes_by_plane(probability.shape):
+        return label_skeleton_maps(maps, settings, training)
+    labels, count = np.zeros(probability.shape, np.int32), 0
+    for number in range(len(labels)):
+        plane = {name: plane_of(volume, number) for name, volume in maps.items()}
+        found = np.asarray(label_skeleton_maps(plane, settings, training)["labels"])
+        labels[number] = np.where(found > 0, found + count, 0)
+        count = max(count, int(labels[number].max(initial=0)))
     return {"probability": probability, "labels": labels}
 
 

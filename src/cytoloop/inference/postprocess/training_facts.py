@@ -39,6 +39,8 @@ class TrainingFacts:
         `cytoloop.inference.windows.map_names`.
     skeleton_rule : mapping of str to float
         Arguments of `cytoloop.instances.skeletons.SkeletonRule`.
+    spatial_dims : int or None
+        2 or 3, of the model; None where it is unknown.
     """
 
     spacing_um: Sequence[float] | None = None
@@ -47,6 +49,11 @@ class TrainingFacts:
     classes: tuple[str, ...] = ()
     output: str | None = None
     skeleton_rule: Mapping[str, float] = field(default_factory=dict)
+    spatial_dims: int | None = None
+
+    def goes_by_plane(self, shape: Sequence[int]) -> bool:
+        """Return whether an image of a shape is a stack that a 2D model takes plane by plane."""
+        return self.spatial_dims == 2 and len(shape) == 3
 
     @classmethod
     def from_checkpoint(cls, image: Mapping[str, Any]) -> TrainingFacts:
@@ -66,6 +73,7 @@ class TrainingFacts:
             classes,
             facts.get("output"),
             dict(facts.get("skeleton_rule") or {}),
+            facts.get("spatial_dims"),
         )
 
     @classmethod

@@ -16,7 +16,7 @@ from cytoloop.redact import redact_url
 from cytoloop.version import __version__
 
 FOLDER = "metadata"
-_INPUT = ("channel", "scene", "time", "axes", "group", "split")
+_INPUT = ("channel", "scene", "time", "plane", "axes", "group", "split")
 _NUMBERS = ("classes", "objects", "threshold", "seconds", "warnings")
 
 

@@ -30,7 +30,7 @@ _RESULT_FOLDERS = {
 """Columns of result files, and the folder of each."""
 COLUMNS = (
     *("id", "raw", *_RESULT_FOLDERS),
-    *("group", "split", "channel", "scene", "time", "axes", "spacing_um"),
+    *("group", "split", "channel", "scene", "time", "plane", "axes", "spacing_um"),
     *("classes", "objects", "threshold", "seconds", "status", "reason", "warnings"),
     *("model", "run_id", "model_sha256", "input_sha256", "settings"),
 )
@@ -66,7 +66,8 @@ class PredictionsTable:
         for row in rows:
             cells = {name: row[name] for name in _INPUT_COLUMNS}
             raw = without_secrets(row.location("raw"))
-            cells |= {"id": row.id, "raw": raw, "status": "pending"}
+            plane = row["plane"] if row["plane"].isdigit() else ""
+            cells |= {"id": row.id, "raw": raw, "plane": plane, "status": "pending"}
             self.rows.append({**cells, **common})
         # a kill may come before earlier results are compared: until then they count as done
         with report_write_errors(self.folder):

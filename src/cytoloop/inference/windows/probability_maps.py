@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
+from typing import Protocol
 
 import numpy as np
 
@@ -22,11 +23,15 @@ _PLANES = 64
 ProbabilityMaps = dict[str, Volume]
 """Volumes ([Z,] Y, X) by name, in the order of the network's outputs, see `Predictor.maps`."""
 
-Progress = Callable[[float], None]
-"""Called with the fraction of an image that is done, 0 to 1."""
+
+class Progress(Protocol):
+    """Called with the fraction of an image that is done, 0 to 1, and what is counted."""
+
+    def __call__(self, fraction: float, text: str = "") -> None:
+        """Show the progress."""
 
 
-def ignore_progress(fraction: float) -> None:
+def ignore_progress(fraction: float, text: str = "") -> None:
     """Do nothing; the default `Progress`."""
 
 
@@ -150,11 +155,14 @@ def resample_to_training(pixels: Pixels, predictor: Predictor, resample: bool | 
     resample : bool or ``auto``
         False: voxel sizes are ignored. ``auto``: as in training.
     """
+    by_plane = predictor.training.goes_by_plane(pixels.shape)
     if zoom := predictor.image.get("zoom"):
-        return ZoomedPixels(pixels, zoom)
+        return ZoomedPixels(pixels, [1.0, *zoom] if by_plane else zoom)
     wanted = predictor.spacing_um
     if not predictor.resamples(resample) or pixels.spacing_um is None or wanted is None:
         return pixels
+    if by_plane:  # planes stay as they are
+        wanted = (pixels.spacing_um[0], *wanted[1:])
     shape = resampled_shape(pixels.shape, pixels.spacing_um, wanted)
     return pixels if shape == tuple(pixels.shape) else ResampledPixels(pixels, shape)
 

@@ -142,7 +142,7 @@ def _slab_reader(
         if previous and previous[0][0] <= row < previous[0][0] + thickness:
             kept = previous[0][1][:, row - previous[0][0] :]
             start = row + kept.shape[1]
-        new = prepare(_read_mirrored(pixels, layout, (slice(start, row + thickness), *hull)))
+        new = prepare(read_mirrored(pixels, layout, (slice(start, row + thickness), *hull)))
         slab = new if kept is None else np.concatenate([kept, new], axis=1)
         previous[:] = [(row, slab)]
         return slab
@@ -150,7 +150,7 @@ def _slab_reader(
     return read
 
 
-def _read_mirrored(pixels: Pixels, layout: WindowLayout, box: Sequence[slice]) -> np.ndarray:
+def read_mirrored(pixels: Pixels, layout: WindowLayout, box: Sequence[slice]) -> np.ndarray:
     """Return a box (C, *box) of the image, mirrored where it reaches beyond the sides."""
     inner, picks = [], []
     for side, before, length in zip(box, layout.before, pixels.shape, strict=True):

@@ -88,6 +88,7 @@ def open_image(
     level: int = 0,
     axes: str | None = None,
     several_scenes: bool = False,
+    plane: int | None = None,
 ) -> OpenImage:
     """Return an opened scene of a file, by the reader in `cytoloop.io.readers.formats.FORMATS`.
 
@@ -102,11 +103,14 @@ def open_image(
         The axes as the user states them, see `cytoloop.io.axes`.
     several_scenes : bool
         Open the first of several scenes where none is named; else they are refused.
+    plane : int, optional
+        Plane of a stack, from 0; default: all of them.
 
     Raises
     ------
     ImageError
-        The file is missing, empty or unreadable, has no such scene or level, or has several scenes.
+        The file is missing, empty or unreadable, has no such scene, level or plane, or has
+        several scenes.
     """
     file = Path(path)
     with wrap_read_errors(path):
@@ -126,7 +130,7 @@ def open_image(
             if not 0 <= level < levels:
                 raise ImageError(str(path), f"has no level {level}", f"It has {levels}, from 0.")
             found = reader.open(number, level)
-            pixels = OpenScene(path, found, axes)
+            pixels = OpenScene(path, found, axes, plane)
             closed_on_error.pop_all()
         return OpenImage(path, pixels, tuple(reader.scenes), levels, found.cautions, reader)
 

@@ -88,6 +88,8 @@ class OpenScene:
     scene : Scene
     requested_axes : str, optional
         The axes as the user states them.
+    plane : int, optional
+        Plane of a stack, from 0: the scene then has this plane only.
 
     Attributes
     ----------
@@ -100,7 +102,13 @@ class OpenScene:
         See `cytoloop.io.voxel_size`.
     """
 
-    def __init__(self, path: str | Path, scene: Scene, requested_axes: str | None = None) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        scene: Scene,
+        requested_axes: str | None = None,
+        plane: int | None = None,
+    ) -> None:
         self._path, self._scene = path, scene
         native = tuple(int(n) for n in scene.array.shape)
         axes = name_axes(path, native, scene.axes, requested_axes)
@@ -118,7 +126,9 @@ class OpenScene:
         t, c, z, y, x = (
             math.prod(native[i] for i in positions) for positions in self._positions.values()
         )
-        self.shape: tuple[int, int, int, int, int] = (t, c, z, y, x)
+        self._first_plane = _plane_number(path, plane, z)
+        self._is_cut = plane is not None and z > 1
+        self.shape: tuple[int, int, int, int, int] = (t, c, z if plane is None else 1, y, x)
         if not all(self.shape):
             raise ImageError(
                 str(path), f"has no pixels: {self._native} ({scene.axes})", "Export it again."
@@ -175,6 +185,8 @@ class OpenScene:
             range(n)[part]
             for n, part in zip(self.shape[2:], box or (slice(None),) * 3, strict=True)
         ]
+        first = self._first_plane
+        ranges[0] = range(ranges[0].start + first, ranges[0].stop + first)
         size = math.prod(map(len, ranges)) * len(channels) * self.dtype.itemsize
         check_memory(self._path, size)
         all_channels = list(channels) == list(range(self.shape[1]))
@@ -191,7 +203,8 @@ class OpenScene:
         return data if data.flags.writeable else data.copy()
 
     def _is_everything(self, ranges: Sequence[range]) -> bool:
-        return self.shape[0] == 1 and tuple(map(len, ranges)) == self.shape[2:]
+        is_whole = self.shape[0] == 1 and not self._is_cut
+        return is_whole and tuple(map(len, ranges)) == self.shape[2:]
 
     def _read_channels(
         self, source: Any, time: int, channel: int | None, ranges: Sequence[range]
@@ -220,6 +233,21 @@ class OpenScene:
         data = data.transpose([kept.index(i) for i in order])
         data = data[tuple(slice(None, None, -1 if i in self._mirrored else 1) for i in order)]
         return data.reshape((-1, *(len(part) for part in ranges)))
+
+
+def _plane_number(path: str | Path, plane: int | None, planes: int) -> int:
+    """Return the first plane to read.
+
+    Raises
+    ------
+    ImageError
+        The stack has no such plane.
+    """
+    if plane is not None and not 0 <= plane < planes:
+        raise ImageError(
+            str(path), f"has no plane {plane}", f"It has {planes}, counted from 0 along Z."
+        )
+    return plane or 0
 
 
 def check_memory(path: str | Path, size: int) -> None:

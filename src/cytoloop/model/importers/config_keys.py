@@ -16,7 +16,7 @@ _KEYS = (
     *("normalization", "patch_size"),
 )
 DEFAULT_NORMALIZATION = "minmax"
-IMAGE_KEYS = ("channel_names", "spacing_um", "resample", "object_voxels", "tuned")
+IMAGE_KEYS = ("channel_names", "spacing_um", "planes", "resample", "object_voxels", "tuned")
 """Optional image settings of a config."""
 _SIZES = ("spatial_dims", "in_channels", "out_channels", "num_features", "num_layers")
 _IGNORED = {
@@ -96,8 +96,11 @@ def _image_faults(config: Mapping[str, Any]) -> list[str]:
     voxels = config.get("object_voxels")
     if voxels is not None and not (_is_number(voxels) and voxels >= 0):
         problems.append("object_voxels: expected a number, the mean size of an object")
-    if not isinstance(config.get("resample", False), bool):
-        problems.append("resample: expected true or false")
+    problems += [
+        f"{key}: expected true or false"
+        for key in ("planes", "resample")
+        if not isinstance(config.get(key, False), bool)
+    ]
     tuned = config.get("tuned", {})
     if not isinstance(tuned, Mapping) or not all(_is_number(n) for n in tuned.values()):
         problems.append("tuned: expected a mapping of names to numbers")

@@ -106,7 +106,7 @@ def check_truth(cfg: DictConfig, dataset: Mapping[str, Manifest]) -> None:
         return
     rows, valid = list(dataset["train"]), list(dataset["valid"])
     if OmegaConf.select(cfg, "data.replay_path"):
-        rows += replay_rows(cfg.data.replay_path, dataset)
+        rows += replay_rows(cfg.data.replay_path, dataset, cfg.data.get("planes"))
     images = image_cache_of(cfg).entries([*rows, *valid], progress=True)
     if names:
         check_class_values(str(cfg.data.path), images[: len(rows)], images[len(rows) :], names)

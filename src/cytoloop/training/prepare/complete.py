@@ -59,6 +59,8 @@ def _of_data(cfg: DictConfig, facts: DatasetFacts) -> Iterator[tuple[str, Any]]:
     if has_key(cfg, "model.image"):
         yield "model.image.channel_names", list(facts.channels)
         yield "model.image.spacing_um", list(facts.spacing_um) if facts.spacing_um else None
+        if facts.planes:  # prediction then takes stacks plane by plane
+            yield "model.image.planes", True
         if value_of(cfg, "data.resample") is not None:  # prediction then resamples as training did
             yield "model.image.resample", True
     if steps := value_of(cfg, KEY):  # the checkpoint states every value

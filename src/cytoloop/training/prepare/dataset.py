@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cytoloop.curation import validate_dataset
+from cytoloop.curation.checks.empty_planes import report_empty_planes
 from cytoloop.curation.checks.result import CheckResult
 from cytoloop.curation.checks.voxel_sizes import median_spacing, warn_of_different_sizes
 from cytoloop.data.replay import replay_rows
@@ -32,12 +33,15 @@ class DatasetFacts:
         (Z, Y, X): the size that images are resampled to, else the medians of their sizes.
     least_foreground : float
         Smallest fraction of foreground among the training images, outside excluded regions.
+    planes : bool
+        The training images are planes of stacks.
     """
 
     channels: tuple[str, ...]
     shapes: Mapping[str, tuple[int, ...]]
     spacing_um: Spacing | None
     least_foreground: float = 0.0
+    planes: bool = False
 
     @property
     def spatial_dims(self) -> int:
@@ -55,6 +59,7 @@ def read_checked_dataset(
     fold: int | None = None,
     replayed: str | Path | None = None,
     resample: str | Sequence[float] | None = None,
+    planes: bool | str | None = None,
 ) -> tuple[dict[str, Manifest], DatasetFacts]:
     """Read a data set and check everything that training needs of it.
 
@@ -68,6 +73,8 @@ def read_checked_dataset(
         An earlier data set, see `cytoloop.data.replay.earlier_rows`.
     resample : str or sequence of float, optional
         Voxel size ([Z,] Y, X) in um that training resamples to, or ``median``.
+    planes : bool, str or None
+        Which planes of stacks are pictures, see `cytoloop.manifest.read_dataset`.
 
     Returns
     -------
@@ -80,14 +87,14 @@ def read_checked_dataset(
     ManifestError
         All problems of all rows, and images without a voxel size if they are resampled.
     """
-    dataset = read_dataset(path, fold)
+    dataset = read_dataset(path, fold, planes)
     if not len(dataset["valid"]):
         raise ManifestError(
             str(dataset["valid"].path),
             "holds no validation image, so that no best checkpoint can be chosen",
             "Curate with at least 2 images (or groups), or with a larger fraction `valid=`.",
         )
-    earlier = None if replayed is None else replay_rows(replayed, dataset)
+    earlier = None if replayed is None else replay_rows(replayed, dataset, planes)
     # Segmenter ML writes the same rows for validation and test: test rows are not checked here
     splits = {split: manifest for split, manifest in dataset.items() if split != "test"}
     checked = validate_dataset(splits, progress=True, replayed=earlier)
@@ -98,6 +105,10 @@ def read_checked_dataset(
     else:
         _refuse_unknown_sizes([one for _, one in used], str(path))
         spacing = spacing if resample == MEDIAN else full_spacing([float(s) for s in resample])
+    if planes:  # curate has reported those that the data set names
+        rows = [row for split in ("train", "valid") for row in dataset[split]]
+        found = {one.id: one for _, one in used}
+        report_empty_planes(rows, found, "data.planes=annotated")
     facts = DatasetFacts(
         channels=_channel_names(dataset["train"].rows[0]),
         shapes={
@@ -107,6 +118,7 @@ def read_checked_dataset(
         },
         spacing_um=spacing,
         least_foreground=min(one.foreground for one in checked["train"]),
+        planes=any(row["plane"] for row in dataset["train"]),
     )
     return dataset, facts
 

@@ -101,7 +101,7 @@ def has_excluded_voxels(cfg: DictConfig, dataset: Mapping[str, Manifest]) -> boo
     """Return whether any voxel of the images that train or validate is excluded."""
     rows = [*dataset.get("train", ()), *dataset.get("valid", ())]
     if cfg.data.get("replay_path"):
-        rows += replay_rows(cfg.data.replay_path, dataset)
+        rows += replay_rows(cfg.data.replay_path, dataset, cfg.data.get("planes"))
     masked = [row for row in rows if row["exclude_mask"]]
     return any(one.valid_points is not None for one in image_cache_of(cfg).entries(masked))
 

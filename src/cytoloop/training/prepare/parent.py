@@ -9,6 +9,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from cytoloop.bounds import AUTO
+from cytoloop.errors import ConfigError
 from cytoloop.model.architecture import describe
 from cytoloop.model.checkpoint import Checkpoint, build_network, read_checkpoint
 from cytoloop.model.networks import DYNUNET, planned_values
@@ -30,6 +31,34 @@ def read_parent(path: Path) -> Checkpoint:
 @lru_cache(maxsize=1)
 def _read(path: Path, modified: int) -> Checkpoint:
     return read_checkpoint(path)
+
+
+def check_dimensions(cfg: DictConfig, dims: int, path: Path) -> None:
+    """Refuse a 2D model to start from for stacks, and a 3D model for 2D images.
+
+    Parameters
+    ----------
+    cfg : DictConfig
+    dims : int
+        Dimensions of the images, 2 or 3.
+    path : Path
+        Checkpoint to start from.
+
+    Raises
+    ------
+    ConfigError
+    """
+    there = read_parent(path).image.get("spatial_dims") if cfg.strict else None
+    if there in (None, dims):
+        return
+    kinds = {2: "2D images", 3: "stacks"}
+    raise ConfigError(
+        f"init_from={path}",
+        f"was trained on {kinds[int(there)]}, but the data set holds {kinds[dims]}",
+        "data.planes=true trains on the planes of the stacks."
+        if there == 2
+        else "Start from a model of 2D images, or train anew.",
+    )
 
 
 def take_network_of_parent(cfg: DictConfig, path: Path) -> DictConfig:

@@ -26,7 +26,7 @@ from cytoloop.training.prepare.own_parts import (
     has_excluded_voxels,
     trusting_config,
 )
-from cytoloop.training.prepare.parent import take_network_of_parent
+from cytoloop.training.prepare.parent import check_dimensions, take_network_of_parent
 from cytoloop.training.prepare.plan.plan import Plan, plan_training_run
 
 if TYPE_CHECKING:
@@ -94,10 +94,17 @@ def data_set(known: Prepared) -> Prepared:
     """Read the manifests, check every row, and collect what the images have in common."""
     data = known.cfg.data
     resample = value_of(known.cfg, "data.resample")
-    dataset, facts = read_checked_dataset(data.path, data.fold, data.get("replay_path"), resample)
+    planes = data.get("planes")
+    if planes is None and known.cfg.spatial_dims == 2:
+        planes = True
+    dataset, facts = read_checked_dataset(
+        data.path, data.fold, data.get("replay_path"), resample, planes
+    )
     counts = ", ".join(f"{len(rows)} {split}" for split, rows in dataset.items())
     log.info("%s: %s", data.path, counts)
     cfg = known.cfg
+    if planes is not None and "planes" in data:
+        cfg = with_values(cfg, {"data.planes": planes})
     if resample is not None:  # `median` becomes the size
         cfg = with_values(cfg, {"data.resample": list(facts.spacing_um or ())})
     return replace(known, cfg=cfg, dataset=dataset, facts=facts)
@@ -118,6 +125,7 @@ def parent_model(known: Prepared) -> Prepared:
     from cytoloop.tracking.checkpoints import locate_checkpoint  # imports mlflow
 
     found = locate_checkpoint(start)
+    check_dimensions(known.cfg, known.known_facts.spatial_dims, found.path)
     return replace(known, cfg=take_network_of_parent(known.cfg, found.path), parent=found)
 
 

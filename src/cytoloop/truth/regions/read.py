@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from cytoloop.errors import ImageError
-from cytoloop.io.read import read_plane_or_stack
+from cytoloop.io.read import read_header, read_plane_or_stack
 from cytoloop.manifest import Part
 from cytoloop.truth.regions.geojson import read_json
 from cytoloop.truth.regions.imagej import read_rois
@@ -63,7 +64,7 @@ def read_region(path: str | Path, shape: tuple[int, ...], part: Part | None = No
     shape : tuple of int
         (Z, Y, X) or (Y, X) of the image.
     part : Part, optional
-        Scene and time point of a mask image that has several.
+        Scene, time point and plane of a mask image that has several; plane of outlines.
 
     Returns
     -------
@@ -78,6 +79,9 @@ def read_region(path: str | Path, shape: tuple[int, ...], part: Part | None = No
     """
     if is_outline(path):
         polygons = read_polygons(path)
+        if part is not None and part.plane is not None:
+            polygons = [p for p in polygons if p.z in (None, part.plane)]
+            return polygons_to_mask(polygons, shape)
         planes = shape[0] if len(shape) == 3 else 1
         outside = sorted({p.z for p in polygons if p.z is not None and not 0 <= p.z < planes})
         if outside:
@@ -97,7 +101,9 @@ def read_region(path: str | Path, shape: tuple[int, ...], part: Part | None = No
             )
         return mask
     part = part or Part()
-    mask = read_plane_or_stack(path, None, part.scene, part.time, part.axes) > 0
+    if part.plane is not None and read_header(path, part.scene, part.axes).shape[2] == 1:
+        part = replace(part, plane=None)  # a 2D mask applies to all planes
+    mask = read_plane_or_stack(path, None, part.scene, part.time, part.axes, part.plane) > 0
     if mask.shape not in (shape, shape[-2:]):
         raise ImageError(
             str(path),

@@ -45,7 +45,8 @@ class ExportRow:
         Voxel size (Z, Y, X).
     channels : dict of str to (int or None)
         Image column to the channel to read in its file. None if the image must be copied to a
-        TIFF, because CytoDL would not find it: another format, several scenes or time points.
+        TIFF, because CytoDL would not find it: another format, several scenes or time points, a
+        plane.
     merge : str
         How the merge mask is expressed: ``none``; ``outline``, which CytoDL merges by; or
         ``written``, as a file of merged labels.
@@ -134,9 +135,10 @@ def _prepare_image(item: ExportRow, column: str) -> None:
     cell = "channel" if column == "raw" else f"channel_{column}"
     axes = stated_axes(row, column)
     header = read_header(path, axes=axes)
-    several = len(header.scenes) > 1 or header.shape[0] > 1
-    if several and row["scene"]:
-        header = read_header(path, row["scene"], axes)
+    plane = row.plane if header.shape[2] > 1 else None
+    several = len(header.scenes) > 1 or header.shape[0] > 1 or plane is not None
+    if several:
+        header = read_header(path, row["scene"] or None, axes, plane)
     if not row[cell] and header.shape[1] > 1:
         item.problems.append(
             f"{row.where(column)}: has channels {', '.join(header.channels)}, but CytoDL's "
