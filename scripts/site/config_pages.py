@@ -30,6 +30,7 @@ GROUPS = {
     "trainer": "Lightning's Trainer: hardware, precision and budget.",
     "finetune": "What learns when a training starts from an earlier model (`init_from=`).",
     "postprocess": "From probability maps to masks and objects.",
+    "synthesis": "What synthetic images show: ranges, from which each image draws.",
     "paths": "Folders that a command uses.",
 }
 """What each group decides. A group of `configs/` that is missing here ends the build."""

@@ -62,8 +62,8 @@ def test_objects_that_only_contours_part_are_found_apart() -> None:
     contour[5:15, 28:32] = 255
     maps = {"probability": mask, "distance": mask // 2}
     rest = ([example(truth)], PostprocessSettings(), TrainingFacts(), 0.5, 1)
-    assert tuning._best_watershed([maps], *rest)["ap_50"] < 1
-    assert tuning._best_watershed([{**maps, "contour": contour}], *rest)["ap_50"] == 1
+    assert tuning.best_watershed([maps], *rest)["ap_50"] < 1
+    assert tuning.best_watershed([{**maps, "contour": contour}], *rest)["ap_50"] == 1
 
 
 def test_touching_objects_ask_for_another_watershed_than_lobed_ones() -> None:
@@ -81,18 +81,18 @@ def test_touching_objects_ask_for_another_watershed_than_lobed_ones() -> None:
     lobed, _ = ndimage.label(mask)
     maps = [{"probability": mask.astype(np.uint8) * 255}]
     rest = (PostprocessSettings(), TrainingFacts(), 0.5)
-    parted = tuning._best_watershed(maps, [example(apart)], *rest, 1)
-    whole = tuning._best_watershed(maps, [example(lobed)], *rest, 1)
+    parted = tuning.best_watershed(maps, [example(apart)], *rest, 1)
+    whole = tuning.best_watershed(maps, [example(lobed)], *rest, 1)
     assert parted["ap_50"] == whole["ap_50"] == 1.0
     assert parted["min_depth"] < whole["min_depth"]
     # two training images outvote the one for validation, which alone is scored
     three = [example(lobed), example(apart), example(apart)]
-    outvoted = tuning._best_watershed(maps * 3, three, *rest, 1)
+    outvoted = tuning.best_watershed(maps * 3, three, *rest, 1)
     assert outvoted["min_depth"] == parted["min_depth"]
     assert outvoted["ap_50"] == pytest.approx(2 / 3)  # one half of the lobed one is larger
     # a validation image without objects has no SEG, and none is told
     empty = [example(np.zeros(shape, np.uint8)), example(apart)]
-    told = tuning._best_watershed(maps * 2, empty, *rest, 1)
+    told = tuning.best_watershed(maps * 2, empty, *rest, 1)
     assert told["min_depth"] == parted["min_depth"] and "seg" not in told
 
 

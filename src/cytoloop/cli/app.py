@@ -44,6 +44,7 @@ _SWITCHES = {
     "evaluate": ("log_to_mlflow",),
     "models": ("overwrite", "force"),
     "history": ("overwrite",),
+    "synthesize": ("overwrite",),
     "status": ("watch",),
 }
 """Keys that are true or false and that no settings class checks. ``no`` is text, hence true."""

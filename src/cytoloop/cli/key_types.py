@@ -75,7 +75,9 @@ _TYPES = {
         number_or_texts=_TRAINING["number_or_texts"],
         flag_or_text="plan init_from resume rerun",
     ),
-    "predict": _types(text="checkpoint input reprocess scheduler scene axes", texts="channel"),
+    "predict": _types(
+        text="checkpoint input calibrate reprocess scheduler scene axes", texts="channel"
+    ),
     "evaluate": _types(
         text="predictions truth annotator2 key scene axes axes_truth", number_or_texts="classes"
     ),

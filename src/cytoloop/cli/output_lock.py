@@ -10,10 +10,10 @@ from typing import Any
 from cytoloop.cli.overrides import bare_key, text_of
 from cytoloop.io.folder_lock import lock_folder
 
-_LOCKED = ("curate", "annotate", "predict", "evaluate", "compare", "models")
+_LOCKED = ("curate", "annotate", "predict", "evaluate", "compare", "models", "synthesize")
 """Verbs whose output folder one process writes. `train` locks its folder itself."""
 
-_REPLACED = ("annotate", "models")
+_REPLACED = ("annotate", "models", "synthesize")
 """Verbs that replace their output folder as a whole."""
 
 

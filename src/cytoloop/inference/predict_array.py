@@ -12,6 +12,7 @@ import numpy as np
 
 from cytoloop.errors import ModelError
 from cytoloop.inference.inputs.open_input import check_fits_model, check_spacing
+from cytoloop.inference.model_grid import on_grid_of_model
 from cytoloop.inference.model_source import load_predictor
 from cytoloop.inference.postprocess.segment_maps import segment_maps
 from cytoloop.inference.postprocess.skeleton_maps import label_skeletons
@@ -21,7 +22,6 @@ from cytoloop.inference.windows.map_names import INTENSITY, SKELETONS
 from cytoloop.inference.windows.plane_maps import predict_image_maps
 from cytoloop.inference.windows.probability_maps import (
     resample_to_image,
-    resample_to_training,
 )
 from cytoloop.instances.distance_map import full_scale
 from cytoloop.io.pixels import pixels_from_array
@@ -79,7 +79,7 @@ def predict_array(
         See `cytoloop.inference.read_settings.array_settings`.
     """
     settings = array_settings(spacing_um, options)
-    spacing, resample = settings.reading.spacing_um, settings.reading.resample
+    spacing = settings.reading.spacing_um
     predictor = load_predictor(tuple(str(path) for path in checkpoints), settings.windows)
     if predictor.training.output == INTENSITY:
         raise ModelError(
@@ -89,11 +89,10 @@ def predict_array(
         )
     pixels = pixels_from_array(array, spacing, channel_axis)
     check_fits_model("array", pixels, predictor, settings.reading.planes)
-    check_spacing("array", spacing, predictor, resample)
+    check_spacing("array", spacing, predictor, settings.reading)
     storage = VolumeStorage()
-    resampled = resample_to_training(pixels, predictor, resample)
+    resampled, training = on_grid_of_model("array", pixels, predictor, settings.reading)
     maps = predict_image_maps("array", resampled, predictor, storage)
-    training = predictor.training
     if training.output == SKELETONS:
         maps = label_skeletons(maps, settings.postprocess, training)
     maps = resample_to_image(maps, pixels.shape, storage)

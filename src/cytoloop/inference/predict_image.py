@@ -8,6 +8,7 @@ from typing import Any
 
 from cytoloop.inference.finish_image import finish_image
 from cytoloop.inference.inputs.open_input import open_input
+from cytoloop.inference.model_grid import on_grid_of_model
 from cytoloop.inference.postprocess.skeleton_maps import label_skeletons
 from cytoloop.inference.results.writers import report_write_errors
 from cytoloop.inference.settings import PredictionSettings
@@ -19,7 +20,6 @@ from cytoloop.inference.windows.probability_maps import (
     Progress,
     ignore_progress,
     resample_to_image,
-    resample_to_training,
 )
 from cytoloop.manifest import Row
 
@@ -57,13 +57,12 @@ def predict_image(
         No results can be written.
     """
     pixels = open_input(row, predictor, settings.reading)
-    resampled = resample_to_training(pixels, predictor, settings.reading.resample)
+    resampled, training = on_grid_of_model(row.id, pixels, predictor, settings.reading)
     largest = max(pixels.shape, resampled.shape, key=math.prod)
     with report_write_errors(folder):
         storage = VolumeStorage.for_image(folder, row["name"], largest, key)
         dtype = settings.output.probability_dtype
         maps = predict_image_maps(row.id, resampled, predictor, storage, dtype, progress)
-        training = predictor.training
         if training.output == SKELETONS:
             maps = label_skeletons(maps, settings.postprocess, training)
         maps = resample_to_image(maps, pixels.shape, storage)

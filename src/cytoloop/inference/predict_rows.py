@@ -14,6 +14,7 @@ from cytoloop.inference.cluster import predict_on_cluster
 from cytoloop.inference.finish_image import check_outputs, check_planes
 from cytoloop.inference.image_task import ImageTask, predict_task
 from cytoloop.inference.inputs.open_input import input_digest
+from cytoloop.inference.model_grid import facts_of_model
 from cytoloop.inference.model_source import ModelSource
 from cytoloop.inference.results.predictions_csv import PredictionsTable
 from cytoloop.inference.results.writers import report_write_errors
@@ -67,7 +68,7 @@ def predict_rows(
         },
     )
     with report_write_errors(folder):
-        predictor.training.write(folder)
+        facts_of_model(predictor, settings.reading).write(folder)
     tasks = []
     for number, row in enumerate(rows):
         content = input_digest(row)

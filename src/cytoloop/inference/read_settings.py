@@ -78,7 +78,8 @@ def array_settings(
     spacing_um : sequence of float, optional
         Voxel size (Z, Y, X), or (Y, X).
     options : mapping
-        ``resample``, ``planes``, and names of `WindowSettings` and `PostprocessSettings`.
+        ``resample``, ``planes``, ``object_diameter_um``, and names of `WindowSettings` and
+        `PostprocessSettings`.
 
     Raises
     ------
@@ -86,7 +87,7 @@ def array_settings(
         Unknown options and values that are out of range; all of them at once.
     """
     known = {
-        "reading": {"resample", "planes"},
+        "reading": {"resample", "planes", "object_diameter_um"},
         "windows": {one.name for one in fields(WindowSettings)},
         "postprocess": {one.name for one in fields(PostprocessSettings)},
     }

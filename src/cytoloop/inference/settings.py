@@ -49,6 +49,10 @@ class ReadingSettings:
         ``auto``: as in training, see `Predictor.resamples`.
     planes : bool or ``auto``
         A 2D model takes a stack plane by plane. ``auto``: if it was trained on planes of stacks.
+    object_diameter_um : float, ``auto`` or None
+        Typical diameter of the objects, in pixels where no voxel size is known: the image is
+        predicted on a grid on which they are as large as the model knows them. ``auto``: measured
+        in each image. None: the grid follows `resample`.
     """
 
     channel: Any = None
@@ -56,10 +60,16 @@ class ReadingSettings:
     pyramid_level: int | str = "auto"
     resample: bool | str = "auto"
     planes: bool | str = "auto"
+    object_diameter_um: float | str | None = None
 
     def __post_init__(self) -> None:
         problems = [] if self.resample == "auto" else _bool_problems("resample", self.resample)
         problems += [] if self.planes == "auto" else _bool_problems("planes", self.planes)
+        diameter = self.object_diameter_um
+        if diameter is not None and diameter != "auto" and not _is_positive(diameter):
+            problems.append(f"object_diameter_um={diameter}: expected auto, or um above 0")
+        if diameter is not None and self.resample is True:
+            problems.append("resample=true and object_diameter_um exclude each other")
         level, spacing = self.pyramid_level, self.spacing_um
         if level != "auto" and not _is_whole(level, 0):
             problems.append(f"pyramid_level={level}: expected auto, or a whole number from 0")
@@ -219,7 +229,8 @@ def _is_whole(value: Any, least: int) -> bool:
 
 
 def _is_positive(value: Any) -> bool:
-    return isinstance(value, (int, float)) and math.isfinite(value) and value > 0
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return is_number and math.isfinite(value) and value > 0
 
 
 def _raise_if(problems: Sequence[str]) -> None:

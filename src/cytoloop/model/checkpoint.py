@@ -23,6 +23,7 @@ from cytoloop.model.architecture import build_architecture
 from cytoloop.model.image_settings import check_image_settings
 from cytoloop.model.importers import find_checkpoint, import_model
 from cytoloop.model.safe_load import check_weights, load_tensors
+from cytoloop.model.weights_file import SUFFIX, read_weights_file
 
 
 @dataclass(frozen=True)
@@ -62,8 +63,8 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     Parameters
     ----------
     path : str or Path
-        The file, or the folder of a CytoDL or Segmenter ML training, whose best checkpoint is
-        read.
+        The file; ``NAME.safetensors`` with ``NAME.json`` beside it; or the folder of a CytoDL or
+        Segmenter ML training, whose best checkpoint is read.
 
     Raises
     ------
@@ -74,6 +75,8 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     path = Path(path)
     if path.is_dir():
         path = find_checkpoint(path)
+    if path.suffix.lower() == SUFFIX:
+        return _read_weights_file(path)
     content = load_tensors(path)
     hparams = content.get("hyper_parameters") if isinstance(content, dict) else None
     if not isinstance(hparams, dict) or not {"backbone", "image"} <= set(hparams):
@@ -105,6 +108,22 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
         image=dict(hparams["image"]),
         epoch=_whole_number(content.get("epoch")),
         step=_whole_number(content.get("global_step")),
+    )
+
+
+def _read_weights_file(path: Path) -> Checkpoint:
+    """Return the checkpoint of a weights file, such as that of a shipped model."""
+    model = read_weights_file(path)
+    check_image_settings(str(path), model.image)
+    settings = json.dumps([model.backbone, model.image], sort_keys=True)
+    return Checkpoint(
+        path=path,
+        sha256=hashlib.sha256((file_hash(path) + settings).encode()).hexdigest(),
+        weights=model.weights,
+        backbone=model.backbone,
+        image=model.image,
+        epoch=model.epoch,
+        step=model.step,
     )
 
 

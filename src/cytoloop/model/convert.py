@@ -13,6 +13,7 @@ import torch
 from cytoloop.io.atomic import replacing
 from cytoloop.model.checkpoint import Checkpoint, build_network, read_checkpoint
 from cytoloop.model.safe_load import load_tensors, unpacked_zip
+from cytoloop.model.weights_file import SUFFIX
 
 
 @contextmanager
@@ -60,7 +61,8 @@ def write_checkpoint(checkpoint: Checkpoint, path: str | Path) -> None:
     ModelError
         The original file was damaged since it was read.
     """
-    content = load_tensors(checkpoint.path)
+    is_weights_file = checkpoint.path.suffix.lower() == SUFFIX
+    content = None if is_weights_file else load_tensors(checkpoint.path)
     hparams = content.get("hyper_parameters") if isinstance(content, Mapping) else None
     own = isinstance(hparams, Mapping) and {"backbone", "image"} <= set(hparams)
     with replacing(path) as temporary:

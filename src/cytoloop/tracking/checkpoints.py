@@ -1,4 +1,4 @@
-"""Checkpoints by URI: a path, ``runs:/ID``, ``runs:/ID/last`` or ``models:/NAME/VERSION``."""
+"""Checkpoints by URI: a path, ``runs:/ID``, ``models:/NAME/VERSION`` or ``pretrained:NAME``."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
 from cytoloop.errors import ModelError
+from cytoloop.pretrained.shipped import find_shipped, is_shipped
 from cytoloop.tracking.artifacts import fetch_artifact
 from cytoloop.tracking.output_folder import RUN_ID, RUN_ID_FILE, read_run_id
 from cytoloop.tracking.run import CHECKPOINTS
@@ -51,6 +52,7 @@ def locate_checkpoint(uri: str, tracking_uri: str | None = None) -> LocatedCheck
         - the path of a file or of a training's output folder,
         - ``runs:/ID`` or ``runs:/ID/best`` (the run's best checkpoint), ``runs:/ID/last``,
         - ``models:/NAME/VERSION`` or ``models:/NAME@ALIAS``,
+        - ``pretrained:NAME``, a model that ships with the package,
         - a folder of CytoDL, Segmenter ML or the Segmentation module. The folder itself is
           returned: `cytoloop.model.checkpoint.read_checkpoint` finds the best file in it.
     tracking_uri : str, optional
@@ -66,6 +68,8 @@ def locate_checkpoint(uri: str, tracking_uri: str | None = None) -> LocatedCheck
         return _locate_in_run(uri, tracking_uri)
     if uri.startswith("models:"):
         return _locate_in_registry(uri, tracking_uri)
+    if is_shipped(uri):
+        return LocatedCheckpoint(uri, find_shipped(uri), None)
     return _locate_on_disk(uri)
 
 
@@ -83,7 +87,11 @@ def _locate_on_disk(uri: str) -> LocatedCheckpoint:
             )
         path = best[0]
     if not path.is_file():
-        raise ModelError(uri, "no such checkpoint", "Give a .ckpt file, runs:/ID or models:/NAME.")
+        raise ModelError(
+            uri,
+            "no such checkpoint",
+            "Give a .ckpt file, runs:/ID, models:/NAME or pretrained:NAME.",
+        )
     run_id = read_run_id(path.parent) or read_run_id(path.parent.parent)
     return LocatedCheckpoint(uri, path, run_id)
 

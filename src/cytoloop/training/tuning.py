@@ -94,7 +94,7 @@ def tune(
     if max([*objects, *(count_objects(one) for one in more)], default=0) > 1:
         found += _maps(more, predictor)
         used = [*examples, *more]
-        chosen |= _best_watershed(found, used, settings, trained, threshold, len(examples))
+        chosen |= best_watershed(found, used, settings, trained, threshold, len(examples))
         images += f" and {len(more)} training" if more else ""
     return _write(checkpoint, chosen, images)
 
@@ -186,7 +186,7 @@ def best_threshold(
     return (level + 0.5) / (BINS - 1), float(dice[int(level)])
 
 
-def _best_watershed(
+def best_watershed(
     found: Sequence[ProbabilityMaps],
     examples: Sequence[AnnotatedImage],
     settings: PostprocessSettings,
@@ -194,7 +194,20 @@ def _best_watershed(
     threshold: float,
     scored: int,
 ) -> dict[str, float]:
-    """Return the best seed_smoothing and min_depth; their scores on the first `scored` images."""
+    """Return the best seed_smoothing and min_depth; their scores on the first `scored` images.
+
+    Parameters
+    ----------
+    found : sequence of dict of str to Volume
+        Maps of each image.
+    examples : sequence of AnnotatedImage
+    settings : PostprocessSettings
+        Settings that are not tuned.
+    trained : TrainingFacts
+    threshold : float
+        Probability.
+    scored : int
+    """
     counts: dict[tuple[float, float], list[dict[str, float]]] = {
         pair: [] for pair in itertools.product(SEED_SMOOTHING, MIN_DEPTH)
     }

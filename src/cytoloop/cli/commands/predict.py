@@ -31,6 +31,7 @@ def predict_images(cfg: Any) -> Path:
     from cytoloop.inference.read_settings import read_settings, series_choices
     from cytoloop.inference.reprocess import reprocess_table
     from cytoloop.tracking.checkpoints import locate_checkpoint
+    from cytoloop.training.calibrate import calibrate
 
     values = config_to_dict(cfg)
     settings, workers = read_settings(values, _key_problems(values))
@@ -46,6 +47,8 @@ def predict_images(cfg: Any) -> Path:
             "; ".join(one.uri for one in located),
             located[0].run_id if len(located) == 1 else None,
         )
+        if values["calibrate"] is not None:
+            settings = calibrate(str(cfg.calibrate), model, settings)
         log.info("predicting %d image(s) with %s", len(rows), model.uri)
         table = predict_rows(rows, model, folder, settings, workers, overwrite)
     log.info("wrote %s", folder / "predictions.csv")
@@ -78,12 +81,12 @@ def _checkpoints(given: Any) -> list[str]:
 
 def _key_problems(values: dict[str, Any]) -> list[str]:
     """Return the keys that are missing, and those that contradict each other."""
-    given = [name for name in ("checkpoint", "input") if values[name] is not None]
+    given = [name for name in ("checkpoint", "input", "calibrate") if values[name] is not None]
     if values["reprocess"] is None:
         missing = [name for name in ("checkpoint", "input") if name not in given]
         return [f"{name}=... is missing" for name in missing]
     return [
         f"{name}=... and reprocess=... exclude each other: stored maps need no {name}"
-        for name in ("checkpoint", "input")
+        for name in ("checkpoint", "input", "calibrate")
         if name in given
     ]

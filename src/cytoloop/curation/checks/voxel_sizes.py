@@ -47,6 +47,8 @@ def warn_of_different_sizes(images: Sequence[CheckResult], where: str) -> None:
     ]
     if unknown:
         groups.append(f"unknown: {len(unknown)} image(s), {join_names(unknown, _MAX_NAMED)}")
+    if len(groups) > _MAX_NAMED:
+        groups = [*groups[:_MAX_NAMED], f"and {len(groups) - _MAX_NAMED} more sizes"]
     log.warning(
         "%s: the voxel sizes (z y x) differ: %s. The network sees objects in voxels; train with "
         "data.resample=median to train and predict at one voxel size",

@@ -56,7 +56,7 @@ def open_input(row: Row, predictor: Predictor, settings: ReadingSettings) -> Pix
     check_fits_model(str(path), pixels, predictor, settings.planes)
     stated = row.spacing_um if level == 0 else None
     pixels.spacing_um = stated or pixels.spacing_um or settings.spacing_um
-    check_spacing(row.id, pixels.spacing_um, predictor, settings.resample)
+    check_spacing(row.id, pixels.spacing_um, predictor, settings)
     return pixels
 
 
@@ -105,9 +105,11 @@ def check_fits_model(
 
 
 def check_spacing(
-    name: str, spacing_um: Spacing | None, predictor: Predictor, resample: bool | str
+    name: str, spacing_um: Spacing | None, predictor: Predictor, settings: ReadingSettings
 ) -> None:
     """Warn if voxels are more than twice as large or small as those of the training images.
+
+    The size of objects counts instead where it is given.
 
     Raises
     ------
@@ -115,8 +117,10 @@ def check_spacing(
         Resampling needs a voxel size, and it is unknown.
     """
     trained = predictor.spacing_um
-    requested, resample = resample, predictor.resamples(resample)
-    if trained is None or (spacing_um is not None and resample):
+    requested, resample = settings.resample, predictor.resamples(settings.resample)
+    if settings.object_diameter_um is not None or trained is None:
+        return
+    if spacing_um is not None and resample:
         return
     if spacing_um is None:
         if resample:
@@ -147,8 +151,8 @@ def _pyramid_level(
     """Return the pyramid level to predict, see `ReadingSettings.pyramid_level`."""
     if settings.pyramid_level != "auto":
         return int(settings.pyramid_level)
-    wanted = predictor.spacing_um
-    if not predictor.resamples(settings.resample) or wanted is None:
+    wanted = _wanted_spacing(predictor, settings)
+    if wanted is None:
         return 0
     fine_enough = [
         level
@@ -157,6 +161,17 @@ def _pyramid_level(
         and all(s <= w * _MAX_PIXEL_RATIO for s, w in zip(spacing[1:], wanted[1:], strict=True))
     ]
     return max(fine_enough, default=0)
+
+
+def _wanted_spacing(predictor: Predictor, settings: ReadingSettings) -> Spacing | None:
+    """Return the voxel size (Z, Y, X) at which an image is predicted; None for its own."""
+    diameter = settings.object_diameter_um
+    if diameter is None:
+        return predictor.spacing_um if predictor.resamples(settings.resample) else None
+    if isinstance(diameter, str) or predictor.scale is None:
+        return None
+    side = diameter / predictor.scale.diameter[1]
+    return (side, side, side)
 
 
 def _is_unnamed(channel: str) -> bool:

@@ -19,6 +19,7 @@ from cytoloop.inference.settings import WindowSettings
 from cytoloop.inference.windows.intensity import measure_intensity
 from cytoloop.inference.windows.layout import WindowLayout, overlap_voxels, receptive_radius
 from cytoloop.inference.windows.map_names import SKELETONS, map_dtype, map_names
+from cytoloop.inference.windows.object_scale import ObjectScale
 from cytoloop.inference.windows.test_time_augmentation import views
 from cytoloop.intensity.filtered import Measured
 from cytoloop.intensity.normalization import IntensityStats, normalize
@@ -105,6 +106,11 @@ class Predictor:
         """Voxel size (Z, Y, X) of the training images, None where it was unknown."""
         spacing = self.image.get("spacing_um")
         return (float(spacing[0]), float(spacing[1]), float(spacing[2])) if spacing else None
+
+    @cached_property
+    def scale(self) -> ObjectScale | None:
+        """The size of objects that the model knows; None where it is unknown."""
+        return ObjectScale.of_model(self.image)
 
     @cached_property
     def training(self) -> TrainingFacts:

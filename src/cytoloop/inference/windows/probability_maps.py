@@ -9,8 +9,10 @@ from typing import Protocol
 
 import numpy as np
 
+from cytoloop.errors import ConfigError
 from cytoloop.inference.volume_storage import VolumeStorage
 from cytoloop.inference.windows.layout import WindowLayout
+from cytoloop.inference.windows.object_scale import pixels_across, scaled_shape
 from cytoloop.inference.windows.predictor import Predictor
 from cytoloop.inference.windows.sliding_window import sliding_window_inference, tile_image
 from cytoloop.instances.blocks import Box, Volume
@@ -164,6 +166,33 @@ def resample_to_training(pixels: Pixels, predictor: Predictor, resample: bool | 
     if by_plane:  # planes stay as they are
         wanted = (pixels.spacing_um[0], *wanted[1:])
     shape = resampled_shape(pixels.shape, pixels.spacing_um, wanted)
+    return pixels if shape == tuple(pixels.shape) else ResampledPixels(pixels, shape)
+
+
+def resample_to_objects(pixels: Pixels, predictor: Predictor, diameter: float) -> Pixels:
+    """Return an image on a grid on which its objects are as large as the model knows them.
+
+    Parameters
+    ----------
+    pixels : Pixels
+    predictor : Predictor
+        Of a model whose `scale` is known.
+    diameter : float
+        Of the objects, in um; in pixels where no voxel size is known.
+    """
+    if predictor.scale is None:
+        raise ConfigError(
+            "object_diameter_um",
+            "the model does not say how large its training objects were",
+            "Leave it out; resample=true predicts at the voxel size of training.",
+        )
+    spacing = pixels.spacing_um
+    shape = scaled_shape(
+        pixels.shape,
+        spacing[0] / spacing[1] if spacing else None,
+        pixels_across(diameter, pixels),
+        predictor.scale,
+    )
     return pixels if shape == tuple(pixels.shape) else ResampledPixels(pixels, shape)
 
 

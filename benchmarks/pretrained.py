@@ -1,0 +1,204 @@
+"""How good the shipped models are: `python benchmarks/pretrained.py [--rows NAME ...]`.
+
+Scores the shipped models on data that they never saw, of $CYTOLOOP_TEST_DATA (../shared/data):
+
+no_label     BBBC050, all stacks, default settings, beside Otsu's threshold with a watershed
+calibrated   the same after `calibrate=` with one stack of an embryo; the other embryos are scored
+ovules       two crops of Arabidopsis ovules, default settings
+warm         BBBC050, embryo 09: --minutes of warm start beside 15 minutes from scratch
+few          BBBC050, embryo 09: 5 minutes on the 8 stacks of one embryo, warm and from scratch
+dsb2018      DSB2018, held-out groups: --minutes of warm start beside 15 minutes from scratch
+
+An embryo is never both in what decides and in what is scored. Scores are pooled over objects.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import h5py
+import quality
+
+from cytoloop.io.writers.tiff import write_image
+
+ROWS = ("no_label", "calibrated", "ovules", "warm", "few", "dsb2018")
+OVULES_UM = (0.284, 0.127, 0.127)
+CALIBRATION = {1: ("Emb01", "t451"), 2: ("Emb05", "t401")}
+"""Embryo and time point of the labelled stack, by seed."""
+Found = dict[str, Any]
+
+
+def rows_of(table: Path) -> list[dict[str, str]]:
+    with table.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def write_rows(table: Path, rows: Sequence[dict[str, str]]) -> Path:
+    """Write a manifest; paths are absolute."""
+    table.parent.mkdir(parents=True, exist_ok=True)
+    with table.open("w", newline="") as file:
+        writer = csv.DictWriter(file, ["id", "raw", "seg1", "group", "spacing_um"])
+        writer.writeheader()
+        writer.writerows(rows)
+    return table
+
+
+def bbbc050(folder: Path) -> list[dict[str, str]]:
+    """Return a row for each stack."""
+    data = quality.DATA / "bbbc050"
+    size = " ".join(map(str, quality.SPACING))
+    return [
+        {"id": image.stem, "raw": str(image), "seg1": str(data / "labels" / image.name),
+         "group": image.stem.split("_")[0], "spacing_um": size}
+        for image in sorted((data / "images").glob("*.tif"))
+    ]  # fmt: skip
+
+
+def ovules(folder: Path) -> list[dict[str, str]]:
+    """Write the crops as TIFF; return a row for each."""
+    rows = []
+    for path in sorted((quality.DATA / "ovules").glob("ovule_nuclei_*.h5")):
+        with h5py.File(path) as file:
+            for key, kind in (("raw", "raw"), ("label", "seg1")):
+                data = file[key][:].astype("uint16")
+                write_image(folder / kind / f"{path.stem}.tif", data, "ZYX", OVULES_UM)
+        one = {k: str(folder / k / f"{path.stem}.tif") for k in ("raw", "seg1")}
+        rows.append(
+            {"id": path.stem, **one, "group": "", "spacing_um": " ".join(map(str, OVULES_UM))}
+        )
+    return rows
+
+
+def predicted(
+    name: str, checkpoint: str, table: Path, folder: Path, words: Sequence[str] = ()
+) -> Found:
+    """Predict a manifest and score it; add the seconds of an image."""
+    out = folder / name
+    started = time.perf_counter()
+    quality.call("predict", f"checkpoint={checkpoint}", f"input={table}", f"output={out}", *words)
+    seconds = time.perf_counter() - started
+    scores = quality.score(out / "predictions.csv", table, Path(f"{out}_eval"))
+    each = [float(row["seconds"]) for row in rows_of(out / "predictions.csv")]
+    return {**scores, "s_image": round(sum(each) / len(each), 2), "s_in_all": round(seconds, 1)}
+
+
+def no_label(folder: Path, args: argparse.Namespace) -> Iterator[Found]:
+    table = write_rows(folder / "all.csv", bbbc050(folder))
+    quality.classical(table, folder / "classical")
+    scores = quality.score(
+        folder / "classical" / "predictions.csv", table, folder / "classical_eval"
+    )
+    yield {"row": "no_label", "method": "Otsu and watershed", **scores}
+    found = predicted("no_label", "pretrained:nuclei_3d", table, folder, args.predict)
+    yield {"row": "no_label", "method": "shipped", **found}
+
+
+def calibrated(folder: Path, args: argparse.Namespace) -> Iterator[Found]:
+    every = bbbc050(folder)
+    for seed in args.seeds:
+        embryo, time_point = CALIBRATION[seed]
+        one = [row for row in every if row["id"] == f"{embryo}_{time_point}"]
+        others = [row for row in every if row["group"] != embryo]
+        labelled = write_rows(folder / f"labelled{seed}.csv", one)
+        table = write_rows(folder / f"others{seed}.csv", others)
+        words = [f"calibrate={labelled}", *args.predict]
+        found = predicted(f"calibrated{seed}", "pretrained:nuclei_3d", table, folder, words)
+        yield {"row": "calibrated", "method": f"by {embryo} {time_point}", **found}
+
+
+def of_ovules(folder: Path, args: argparse.Namespace) -> Iterator[Found]:
+    table = write_rows(folder / "ovules.csv", ovules(folder / "ovules"))
+    found = predicted("ovules_out", "pretrained:nuclei_3d", table, folder, args.predict)
+    yield {"row": "ovules", "method": "shipped", **found}
+
+
+def trained(
+    row: str, recipe: str, data: Path, test: Path, folder: Path, args: argparse.Namespace,
+    minutes: tuple[float, float],
+) -> Iterator[Found]:  # fmt: skip
+    """Train warm and from scratch, with each seed, for the minutes of each; score the test."""
+    starts = {"warm start": (f"pretrained:{recipe}", minutes[0]), "scratch": ("null", minutes[1])}
+    for seed in args.seeds:
+        for what, (start, budget) in starts.items():
+            name = f"{row}_{what.split()[0]}{seed}"
+            quality.call(
+                "train", f"experiment={recipe}", f"data.path={data}", f"seed={seed}",
+                f"budget_minutes={budget}", f"init_from={start}", "score_test=false",
+                f"output={folder / name}", *args.train,
+            )  # fmt: skip
+            found = predicted(f"{name}_predicted", str(folder / name), test, folder)
+            yield {"row": row, "method": f"{what}, {budget:g} min, seed {seed}", **found}
+
+
+def warm(folder: Path, args: argparse.Namespace) -> Iterator[Found]:
+    test = quality.curate_bbbc050(folder / "dataset")["test"]
+    minutes = (args.minutes, 15.0)
+    yield from trained("warm", "nuclei_3d", folder / "dataset", test, folder, args, minutes)
+
+
+def few(folder: Path, args: argparse.Namespace) -> Iterator[Found]:
+    data = quality.DATA / "bbbc050"
+    curated = folder / "few"
+    quality.call(
+        "curate", f"raw={data}/images/Emb0[389]*.tif", f"seg1={data}/labels/Emb0[389]*.tif",
+        r"group=(?P<group>Emb\d+)", "valid=[Emb08]", "test=[Emb09]",
+        f"spacing_um={list(quality.SPACING)}", f"output={curated}",
+    )  # fmt: skip
+    yield from trained("few", "nuclei_3d", curated, curated / "test.csv", folder, args, (5.0, 5.0))
+
+
+def dsb2018(folder: Path, args: argparse.Namespace) -> Iterator[Found]:
+    test = quality.curate_dsb2018(folder / "dsb2018" / "dataset")["test"]
+    data = folder / "dsb2018" / "dataset"
+    yield from trained("dsb2018", "nuclei_2d", data, test, folder, args, (args.minutes, 15.0))
+
+
+def print_table(found: Sequence[Found]) -> None:
+    """Print the table."""
+    columns = list(dict.fromkeys(key for row in found for key in row))
+    widths = [max(len(c), *(len(str(row.get(c, ""))) for row in found)) for c in columns]
+    for line in [dict(zip(columns, columns, strict=True)), *found]:
+        cells = (str(line.get(c, "")).ljust(w) for c, w in zip(columns, widths, strict=True))
+        sys.stdout.write("  ".join(cells).rstrip() + "\n")
+
+
+def main() -> None:
+    """Measure the rows and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--rows", nargs="+", choices=ROWS, default=["no_label", "calibrated"])
+    parser.add_argument("--minutes", type=float, default=3, help="of the warm start")
+    parser.add_argument("--seeds", type=int, nargs="+", choices=(1, 2), default=[1, 2])
+    parser.add_argument("--predict", nargs="*", default=[], help="overrides of cytoloop predict")
+    parser.add_argument("--train", nargs="*", default=[], help="overrides of cytoloop train")
+    parser.add_argument("--keep", type=Path, help="folder for models and predictions")
+    args = parser.parse_args()
+    if not (quality.DATA / "bbbc050").is_dir():
+        sys.stdout.write("no data: set CYTOLOOP_TEST_DATA\n")
+        return
+    folder = (args.keep or Path(tempfile.mkdtemp(prefix="cytoloop-pretrained-"))).absolute()
+    measures: dict[str, Callable[[Path, argparse.Namespace], Iterator[Found]]] = {
+        "no_label": no_label, "calibrated": calibrated, "ovules": of_ovules, "warm": warm,
+        "few": few, "dsb2018": dsb2018,
+    }  # fmt: skip
+    try:
+        found = [one for name in args.rows for one in measures[name](folder, args)]
+    finally:
+        if not args.keep:
+            shutil.rmtree(folder)
+    print_table(found)
+    if args.json:
+        args.json.write_text(json.dumps(found, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Models that ship with the package: weights, settings and model cards, as data."""

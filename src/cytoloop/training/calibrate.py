@@ -1,0 +1,166 @@
+"""Calibration: threshold and watershed of a prediction, chosen on a few labelled images.
+
+Nothing is trained. Models that were trained on other images, such as those that ship with the
+package, so learn where an annotator draws outlines.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from cytoloop.errors import ConfigError, ImageError, ManifestError
+from cytoloop.evaluation.inputs.images import read_truth
+from cytoloop.inference.inputs.list_inputs import list_inputs
+from cytoloop.inference.inputs.open_input import open_input
+from cytoloop.inference.model_grid import facts_of_model, on_grid_of_model
+from cytoloop.inference.model_source import ModelSource
+from cytoloop.inference.postprocess.settings import TUNED
+from cytoloop.inference.settings import PredictionSettings, ReadingSettings
+from cytoloop.inference.volume_storage import VolumeStorage
+from cytoloop.inference.windows.object_scale import diameter_of
+from cytoloop.inference.windows.predictor import Predictor
+from cytoloop.inference.windows.probability_maps import (
+    ProbabilityMaps,
+    predict_maps,
+    resample_to_image,
+)
+from cytoloop.io.pixels import Pixels
+from cytoloop.io.voxel_size import Spacing
+from cytoloop.manifest import Row
+from cytoloop.training.tuning import best_threshold, best_watershed
+from cytoloop.training.tuning_images import count_objects, evenly, true_objects
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Labelled:
+    """A labelled image, as `cytoloop.training.tuning_images.AnnotatedImage`."""
+
+    id: str
+    pixels: Pixels
+    labels: np.ndarray
+    valid: np.ndarray
+
+    @property
+    def image(self) -> np.ndarray:
+        return self.pixels.read(tuple(slice(0, n) for n in self.pixels.shape))
+
+    @property
+    def spacing_um(self) -> Spacing | None:
+        return self.pixels.spacing_um
+
+
+def calibrate(
+    table: str | Path, model: ModelSource, settings: PredictionSettings
+) -> PredictionSettings:
+    """Return the settings with the values that fit the labelled images best.
+
+    The threshold has the highest Dice, the watershed the highest mean of AP at IoU 0.5 and SEG.
+    Values that the user states stay. A model that knows a range of sizes also gets the size of the
+    labelled objects, if no size is stated.
+
+    Parameters
+    ----------
+    table : str or Path
+        Data set (CSV) with columns ``raw`` and ``seg1``; at most 16 of its images are used.
+    model : ModelSource
+    settings : PredictionSettings
+
+    Raises
+    ------
+    ConfigError
+        The model predicts no objects.
+    ImageError, ManifestError
+        Images without labels, or whose labels do not fit them.
+    """
+    predictor = model.load(settings.windows)
+    if predictor.training.classes or predictor.training.output:
+        raise ConfigError(
+            f"calibrate={table}",
+            "the model predicts no probability of one kind of object",
+            "Leave calibrate= out.",
+        )
+    examples = [_read(row, predictor, settings.reading) for row in _labelled_rows(table)]
+    if not sum(count_objects(one) for one in examples):
+        raise ManifestError(str(table), "its images hold no labelled object", "Label some.")
+    reading = _with_diameter(settings.reading, examples, predictor)
+    maps = [_predict(one, predictor, reading) for one in examples]
+    plain = settings.postprocess
+    threshold, dice = best_threshold([np.asarray(one["probability"]) for one in maps], examples)
+    chosen: dict[str, float] = {"threshold": threshold, "dice": dice}
+    if max(count_objects(one) for one in examples) > 1:
+        facts = facts_of_model(predictor, reading)
+        chosen |= best_watershed(maps, examples, plain, facts, threshold, len(examples))
+    listed = ", ".join(f"{name} {value:.4g}" for name, value in chosen.items())
+    log.info("calibrated on %d labelled image(s): %s", len(examples), listed)
+    tuned = {
+        name: round(chosen.get(name, default), 4)
+        for name, default in {**TUNED, **(predictor.training.tuned or {})}.items()
+        if name in TUNED
+    }
+    return replace(settings, reading=reading, postprocess=plain.resolve_tuned(tuned))
+
+
+def _labelled_rows(table: str | Path) -> list[Row]:
+    """Return at most 16 rows of a table, evenly spaced.
+
+    Raises
+    ------
+    ManifestError
+        A row names no segmentation.
+    """
+    rows = list_inputs(table)
+    if lacking := [row.id for row in rows if not (row["seg1"] or row["seg2"])]:
+        raise ManifestError(
+            str(table),
+            [f"{one}: no seg1" for one in lacking],
+            "Give a CSV with the columns raw and seg1, such as train.csv of a data set.",
+        )
+    return evenly(rows)
+
+
+def _read(row: Row, predictor: Predictor, settings: ReadingSettings) -> _Labelled:
+    pixels = open_input(row, predictor, replace(settings, pyramid_level=0))
+    labels, valid, _ = read_truth(row)
+    if labels.shape != tuple(pixels.shape):
+        raise ImageError(
+            row.where("seg1"),
+            f"shape {labels.shape} but raw is {tuple(pixels.shape)}",
+            "Give image and labels of the same size.",
+        )
+    return _Labelled(row.id, pixels, labels, valid)
+
+
+def _with_diameter(
+    settings: ReadingSettings, examples: Sequence[_Labelled], predictor: Predictor
+) -> ReadingSettings:
+    """Return the settings with the diameter of the labelled objects, if the model can use it."""
+    stated = settings.object_diameter_um not in (None, "auto") or settings.resample is True
+    if stated or not predictor.image.get("object_diameter_px"):
+        return settings
+    diameters, sizes = [], []
+    for one in examples:
+        spacing = one.spacing_um or (1.0, 1.0, 1.0)
+        dims = one.labels.ndim
+        voxels = np.bincount(true_objects(one).ravel())[1:]
+        volumes = voxels[voxels > 0] * math.prod(spacing[-dims:])
+        diameters += [diameter_of(float(volume), dims) for volume in volumes]
+        sizes += volumes.tolist()
+    order = np.argsort(diameters)
+    weight = np.cumsum(np.array(sizes)[order])
+    middle = np.array(diameters)[order][np.searchsorted(weight, weight[-1] / 2)]
+    return replace(settings, object_diameter_um=round(float(middle), 4))
+
+
+def _predict(one: _Labelled, predictor: Predictor, settings: ReadingSettings) -> ProbabilityMaps:
+    storage = VolumeStorage()
+    seen, _ = on_grid_of_model(one.id, one.pixels, predictor, settings)
+    maps = predict_maps(one.id, seen, predictor, storage)
+    return resample_to_image(maps, one.pixels.shape, storage)

@@ -1,0 +1,119 @@
+"""Calibration on labelled images: threshold and size that fit how somebody draws."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+import torch
+from scipy import ndimage
+
+from cytoloop.__main__ import main
+from cytoloop.io.labels import read_labels
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Working folder with a model whose probability is brightness, and labels of wide discs."""
+    monkeypatch.chdir(tmp_path)
+    network = torch.nn.Conv2d(1, 1, 1)
+    with torch.no_grad():
+        network.weight.fill_(10.0)
+        network.bias.fill_(-5.0)
+    image = {
+        "spatial_dims": 2, "channels": 1, "channel_names": [], "spacing_um": None,
+        "patch_size": [32, 32], "normalization": {"method": "minmax"}, "object_voxels": 100,
+    }  # fmt: skip
+    backbone = {
+        "_target_": "torch.nn.Conv2d", "in_channels": 1, "out_channels": 1, "kernel_size": 1
+    }  # fmt: skip
+    content = {
+        "state_dict": {f"backbone.{k}": v for k, v in network.state_dict().items()},
+        "hyper_parameters": {"backbone": backbone, "image": image},
+        "epoch": 1,
+        "global_step": 1,
+    }
+    torch.save(content, "model.ckpt")
+    centres = np.zeros((96, 96))
+    centres[16::32, 16::32] = 1
+    away = ndimage.distance_transform_edt(centres == 0)
+    light = np.clip(1.2 - away / 12, 0, 1)  # 1 at the centres, 0 at 14.4 pixels
+    labels = ndimage.label(light > 0.3)[0]
+    for name in ("a", "b"):
+        tifffile.imwrite(f"{name}.tif", (1000 * light).astype(np.uint16))
+        tifffile.imwrite(f"{name}_labels.tif", labels.astype(np.uint16))
+    return tmp_path
+
+
+def table(name: str, **cells: str) -> str:
+    with Path(name).open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(cells))
+        writer.writeheader()
+        writer.writerow(cells)
+    return name
+
+
+def settings_of(output: str) -> dict:
+    return json.loads(next(Path(output, "metadata").glob("*.json")).read_text())["settings"]
+
+
+def test_one_labelled_image_moves_the_outline(folder: Path) -> None:
+    labelled = table("labelled.csv", raw="a.tif", seg1="a_labels.tif")
+    words = ["predict", "checkpoint=model.ckpt", "input=b.tif"]
+    assert main([*words, "output=plain"]) == 0
+    assert main([*words, "output=fitted", f"calibrate={labelled}"]) == 0
+    truth = read_labels("b_labels.tif")
+    sizes = {}
+    for output in ("plain", "fitted"):
+        found = read_labels(next(Path(output, "labels").iterdir()))
+        assert len(np.unique(found)) == len(np.unique(truth))
+        sizes[output] = (found > 0).sum() / (truth > 0).sum()
+    assert sizes["plain"] < 0.8
+    assert sizes["fitted"] == pytest.approx(1, abs=0.03)
+    assert settings_of("fitted")["postprocess"]["threshold"] < 0.2
+    # a stated threshold stays
+    words += [f"calibrate={labelled}", "postprocess.threshold=0.5", "output=stated"]
+    assert main(words) == 0
+    assert settings_of("stated")["postprocess"]["threshold"] == 0.5
+
+
+def test_a_model_that_knows_sizes_learns_that_of_the_labels(folder: Path) -> None:
+    content = torch.load("model.ckpt", weights_only=True)
+    content["hyper_parameters"]["image"]["object_diameter_px"] = [30, 60]
+    torch.save(content, "model.ckpt")
+    labelled = table("labelled.csv", raw="a.tif", seg1="a_labels.tif")
+    words = ["predict", "checkpoint=model.ckpt", "input=b.tif", f"calibrate={labelled}"]
+    assert main([*words, "output=out"]) == 0
+    area = np.bincount(read_labels("a_labels.tif").ravel())[1]
+    expected = 2 * np.sqrt(area / np.pi)
+    assert settings_of("out")["reading"]["object_diameter_um"] == pytest.approx(expected, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("cells", "words", "message"),
+    [
+        ({"raw": "a.tif"}, [], "no seg1"),
+        ({"raw": "a.tif", "seg1": "none.tif"}, [], "none.tif"),
+        ({"raw": "a.tif", "seg1": "small.tif"}, [], "shape (50, 50) but raw is (96, 96)"),
+        ({"raw": "a.tif", "seg1": "empty.tif"}, [], "hold no labelled object"),
+        ({"raw": "a.tif", "seg1": "a_labels.tif"}, ["reprocess=a.tif"], "exclude each other"),
+    ],
+)
+def test_tables_without_usable_labels_are_refused(
+    cells: dict[str, str],
+    words: list[str],
+    message: str,
+    folder: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    tifffile.imwrite("small.tif", np.ones((50, 50), np.uint16))
+    tifffile.imwrite("empty.tif", np.zeros((96, 96), np.uint16))
+    labelled = table("labelled.csv", **cells)
+    given = words or ["checkpoint=model.ckpt", "input=b.tif"]
+    assert main(["predict", *given, f"calibrate={labelled}", "output=out"]) == 2
+    assert message in " ".join(capsys.readouterr().err.split())
+    assert not list(Path("out").glob("labels*"))
