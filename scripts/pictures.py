@@ -20,6 +20,7 @@ ASSETS = ROOT / "docs" / "assets"
 FROM_DEMO = {"demo.png": "result.png", "curves.png": "model0/curves.png"}
 """Picture to its file in the folder of the demo."""
 MAX_WIDTH = 1600
+TILE, SAMPLES = 200, 7
 COLOURS = np.random.default_rng(3).uniform(60, 255, (256, 3)).astype(np.uint8)
 
 
@@ -36,6 +37,7 @@ def main() -> None:
         picture.quantize(128).save(ASSETS / name, optimize=True)
     with tempfile.TemporaryDirectory() as folder:
         draw_synthetic(Path(folder))
+        draw_samples(Path(folder))
 
 
 def draw_synthetic(folder: Path) -> None:
@@ -54,6 +56,45 @@ def draw_synthetic(folder: Path) -> None:
     preview = Image.open(folder / "preview.png").convert("RGB")
     preview.thumbnail((MAX_WIDTH, MAX_WIDTH))
     preview.quantize(128).save(ASSETS / "preview.png", optimize=True)
+
+
+def draw_samples(folder: Path) -> None:
+    """Draw what `cytoloop synthesize` makes: stacks (from above, from the side) and pictures."""
+    for name in ("nuclei_3d", "nuclei_2d"):
+        words = [f"synthesis={name}", f"number={SAMPLES}", "seed=8", f"output={name}"]
+        _cytoloop(folder, "synthesize", *words)
+    columns = []
+    for number in range(SAMPLES):
+        file = f"seed8_{number:04d}.ome.tif"
+        stack, solid = (tifffile.imread(folder / "nuclei_3d" / k / file) for k in ("raw", "seg"))
+        plane, row = (int((solid > 0).sum(axes).argmax()) for axes in ((1, 2), (0, 2)))
+        picture, flat = (tifffile.imread(folder / "nuclei_2d" / k / file) for k in ("raw", "seg"))
+        tiles = [
+            (stack[plane], solid[plane]),
+            (stack[:, row], solid[:, row]),
+            (picture, flat),
+        ]
+        columns.append(np.concatenate([_tile(*tile) for tile in tiles]))
+    sheet = Image.fromarray(np.concatenate(columns, axis=1))
+    sheet.quantize(128).save(ASSETS / "synthetic.png", optimize=True)
+
+
+def _tile(raw: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Return grey levels (Y, X) with outlines of labels, (Y, X, 3) uint8, `TILE` pixels wide."""
+    low, high = np.percentile(raw, (0.5, 99.8))
+    grey = (255 * ((raw - low) / max(high - low, 1)).clip(0, 1)).astype(np.uint8)
+    height = max(round(TILE * raw.shape[0] / raw.shape[1]), TILE // 2)
+    both = [
+        np.asarray(Image.fromarray(one).resize((TILE, height), Image.Resampling.NEAREST))
+        for one in (grey, labels.astype(np.int32))
+    ]
+    colours = np.repeat(both[0][..., None], 3, -1)
+    edge = np.zeros(both[1].shape, bool)
+    edge[1:] |= both[1][1:] != both[1][:-1]
+    edge[:, 1:] |= both[1][:, 1:] != both[1][:, :-1]
+    colours[edge] = (255, 90, 60)
+    colours[:, -2:] = colours[-2:] = 255
+    return colours
 
 
 def _cytoloop(folder: Path, *words: str) -> None:

@@ -97,7 +97,9 @@ def write_weights_file(path: Path, model: WeightsFile) -> None:
     ModelError
         A weight is too large for half precision.
     """
-    halves, aliases, first = {}, {}, {}
+    halves: dict[str, Tensor] = {}
+    aliases: dict[str, str] = {}
+    first: dict[tuple[Any, ...], str] = {}
     for name, value in model.weights.items():
         known = first.setdefault((value.data_ptr(), tuple(value.shape), value.stride()), name)
         if known != name and value.numel():
