@@ -5,6 +5,7 @@ Scores the shipped models on data that they never saw, of $CYTOLOOP_TEST_DATA (.
 no_label     BBBC050, all stacks, default settings, beside Otsu's threshold with a watershed
 calibrated   the same after `calibrate=` with one stack of an embryo; the other embryos are scored
 ovules       two crops of Arabidopsis ovules, default settings
+pictures     DSB2018, held-out groups, default settings
 warm         BBBC050, embryo 09: --minutes of warm start beside 15 minutes from scratch
 few          BBBC050, embryo 09: 5 minutes on the 8 stacks of one embryo, warm and from scratch
 dsb2018      DSB2018, held-out groups: --minutes of warm start beside 15 minutes from scratch
@@ -30,7 +31,7 @@ import quality
 
 from cytoloop.io.writers.tiff import write_image
 
-ROWS = ("no_label", "calibrated", "ovules", "warm", "few", "dsb2018")
+ROWS = ("no_label", "calibrated", "ovules", "pictures", "warm", "few", "dsb2018")
 OVULES_UM = (0.284, 0.127, 0.127)
 CALIBRATION = {1: ("Emb01", "t451"), 2: ("Emb05", "t401")}
 """Embryo and time point of the labelled stack, by seed."""
@@ -121,6 +122,12 @@ def of_ovules(folder: Path, args: argparse.Namespace) -> Iterator[Found]:
     yield {"row": "ovules", "method": "shipped", **found}
 
 
+def pictures(folder: Path, args: argparse.Namespace) -> Iterator[Found]:
+    table = quality.curate_dsb2018(folder / "pictures" / "dataset")["test"]
+    found = predicted("pictures_out", "pretrained:nuclei_2d", table, folder, args.predict)
+    yield {"row": "pictures", "method": "shipped", **found}
+
+
 def trained(
     row: str, recipe: str, data: Path, test: Path, folder: Path, args: argparse.Namespace,
     minutes: tuple[float, float],
@@ -187,8 +194,8 @@ def main() -> None:
         return
     folder = (args.keep or Path(tempfile.mkdtemp(prefix="cytoloop-pretrained-"))).absolute()
     measures: dict[str, Callable[[Path, argparse.Namespace], Iterator[Found]]] = {
-        "no_label": no_label, "calibrated": calibrated, "ovules": of_ovules, "warm": warm,
-        "few": few, "dsb2018": dsb2018,
+        "no_label": no_label, "calibrated": calibrated, "ovules": of_ovules,
+        "pictures": pictures, "warm": warm, "few": few, "dsb2018": dsb2018,
     }  # fmt: skip
     try:
         found = [one for name in args.rows for one in measures[name](folder, args)]

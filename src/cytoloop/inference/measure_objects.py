@@ -46,7 +46,7 @@ class _Found:
 def measure_diameter(name: str, pixels: Pixels, predictor: Predictor) -> float | None:
     """Return the typical diameter of an image's objects; None where the model finds none.
 
-    The model predicts the part of the image with the most contrast at several scales. The objects
+    The model predicts the part of the image in the middle at several scales. The objects
     of which it is most confident count.
 
     Parameters
@@ -96,6 +96,9 @@ def _look(pixels: Pixels, predictor: Predictor, diameter: float) -> _Found:
     spacing = pixels.spacing_um
     anisotropy = spacing[0] / spacing[1] if spacing else None
     part = _part(pixels, diameter, anisotropy)
+    if predictor.training.goes_by_plane(pixels.shape):
+        middle = part.read(tuple(slice(0, n) for n in part.shape))[:, part.shape[0] // 2]
+        part = MemoryPixels(middle, pixels.spacing_um, pixels.channels)
     typical = scale.typical / diameter
     exact = type(scale)((scale.typical, scale.typical), scale.anisotropy)
     shape = scaled_shape(part.shape, anisotropy, diameter, exact)
@@ -113,7 +116,8 @@ def _look(pixels: Pixels, predictor: Predictor, diameter: float) -> _Found:
     labels = np.asarray(found.volumes["labels"]) > 0
     near = ndimage.binary_dilation(labels, iterations=2)
     voxels = objects.voxels[1:]
-    flat = seen.spacing_um[0] / seen.spacing_um[1] if seen.spacing_um else 1.0
+    size = seen.spacing_um
+    flat = size[0] / size[1] if size and len(shape) == 3 else 1.0
     sizes = np.array([diameter_of(v * flat, len(shape)) for v in voxels])
     order = np.argsort(sizes)
     weight = np.cumsum(voxels[order])
@@ -123,7 +127,7 @@ def _look(pixels: Pixels, predictor: Predictor, diameter: float) -> _Found:
 
 
 def _part(pixels: Pixels, diameter: float, anisotropy: float | None) -> Pixels:
-    """Return the part of an image with the most contrast, some diameters wide."""
+    """Return the part in the middle of an image, some diameters wide."""
     side = max(round(_CROP * diameter), 32)
     sides = [side] * len(pixels.shape)
     if len(sides) == 3:

@@ -44,5 +44,5 @@ def on_grid_of_model(
         diameter = measure_diameter(name, pixels, predictor)
         if diameter is None:
             return pixels, predictor.training
-    facts = facts_of_objects(predictor.training, diameter, len(pixels.shape))
+    facts = facts_of_objects(predictor.training, diameter, int(predictor.image["spatial_dims"]))
     return resample_to_objects(pixels, predictor, diameter), facts

@@ -24,12 +24,9 @@ from cytoloop.inference.postprocess.settings import TUNED
 from cytoloop.inference.settings import PredictionSettings, ReadingSettings
 from cytoloop.inference.volume_storage import VolumeStorage
 from cytoloop.inference.windows.object_scale import diameter_of
+from cytoloop.inference.windows.plane_maps import predict_image_maps
 from cytoloop.inference.windows.predictor import Predictor
-from cytoloop.inference.windows.probability_maps import (
-    ProbabilityMaps,
-    predict_maps,
-    resample_to_image,
-)
+from cytoloop.inference.windows.probability_maps import ProbabilityMaps, resample_to_image
 from cytoloop.io.pixels import Pixels
 from cytoloop.io.voxel_size import Spacing
 from cytoloop.manifest import Row
@@ -162,5 +159,5 @@ def _with_diameter(
 def _predict(one: _Labelled, predictor: Predictor, settings: ReadingSettings) -> ProbabilityMaps:
     storage = VolumeStorage()
     seen, _ = on_grid_of_model(one.id, one.pixels, predictor, settings)
-    maps = predict_maps(one.id, seen, predictor, storage)
+    maps = predict_image_maps(one.id, seen, predictor, storage)
     return resample_to_image(maps, one.pixels.shape, storage)

@@ -186,13 +186,13 @@ def resample_to_objects(pixels: Pixels, predictor: Predictor, diameter: float) -
             "the model does not say how large its training objects were",
             "Leave it out; resample=true predicts at the voxel size of training.",
         )
-    spacing = pixels.spacing_um
-    shape = scaled_shape(
-        pixels.shape,
-        spacing[0] / spacing[1] if spacing else None,
-        pixels_across(diameter, pixels),
-        predictor.scale,
-    )
+    spacing, wide = pixels.spacing_um, pixels_across(diameter, pixels)
+    anisotropy = spacing[0] / spacing[1] if spacing else None
+    if predictor.training.goes_by_plane(pixels.shape):  # planes stay as they are
+        plane = scaled_shape(pixels.shape[1:], anisotropy, wide, predictor.scale)
+        shape = (pixels.shape[0], *plane)
+    else:
+        shape = scaled_shape(pixels.shape, anisotropy, wide, predictor.scale)
     return pixels if shape == tuple(pixels.shape) else ResampledPixels(pixels, shape)
 
 
