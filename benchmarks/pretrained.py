@@ -3,7 +3,8 @@
 Scores the shipped models on data that they never saw, of $CYTOLOOP_TEST_DATA (../shared/data):
 
 no_label     BBBC050, all stacks, default settings, beside Otsu's threshold with a watershed
-calibrated   the same after `calibrate=` with one stack of an embryo; the other embryos are scored
+workflow     BBBC050, all stacks, `cytoloop classic workflow=nuclei` by its defaults
+calibrated   BBBC050 after `calibrate=` with one stack of an embryo; the other embryos are scored
 ovules       two crops of Arabidopsis ovules, default settings
 pictures     DSB2018, held-out groups, default settings
 warm         BBBC050, embryo 09: --minutes of warm start beside 15 minutes from scratch
@@ -31,7 +32,10 @@ import quality
 
 from cytoloop.io.writers.tiff import write_image
 
-ROWS = ("no_label", "calibrated", "ovules", "pictures", "warm", "few", "dsb2018")
+ROWS = (
+    *("no_label", "workflow", "calibrated", "ovules", "pictures"),
+    *("warm", "few", "dsb2018"),
+)
 OVULES_UM = (0.284, 0.127, 0.127)
 CALIBRATION = {1: ("Emb01", "t451"), 2: ("Emb05", "t401")}
 """Embryo and time point of the labelled stack, by seed."""
@@ -101,6 +105,18 @@ def no_label(folder: Path, args: argparse.Namespace) -> Iterator[Found]:
     yield {"row": "no_label", "method": "Otsu and watershed", **scores}
     found = predicted("no_label", "pretrained:nuclei_3d", table, folder, args.predict)
     yield {"row": "no_label", "method": "shipped", **found}
+
+
+def workflow(folder: Path, args: argparse.Namespace) -> Iterator[Found]:
+    table = write_rows(folder / "all.csv", bbbc050(folder))
+    out = folder / "workflow"
+    quality.call("classic", "workflow=nuclei", f"input={table}", f"output={out}")
+    scores = quality.score(out / "predictions.csv", table, folder / "workflow_eval")
+    each = [float(row["seconds"]) for row in rows_of(out / "predictions.csv")]
+    yield {
+        "row": "workflow", "method": "nuclei", **scores,
+        "s_image": round(sum(each) / len(each), 2),
+    }  # fmt: skip
 
 
 def calibrated(folder: Path, args: argparse.Namespace) -> Iterator[Found]:
@@ -194,7 +210,7 @@ def main() -> None:
         return
     folder = (args.keep or Path(tempfile.mkdtemp(prefix="cytoloop-pretrained-"))).absolute()
     measures: dict[str, Callable[[Path, argparse.Namespace], Iterator[Found]]] = {
-        "no_label": no_label, "calibrated": calibrated, "ovules": of_ovules,
+        "no_label": no_label, "workflow": workflow, "calibrated": calibrated, "ovules": of_ovules,
         "pictures": pictures, "warm": warm, "few": few, "dsb2018": dsb2018,
     }  # fmt: skip
     try:

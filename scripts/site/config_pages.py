@@ -30,6 +30,7 @@ GROUPS = {
     "trainer": "Lightning's Trainer: hardware, precision and budget.",
     "finetune": "What learns when a training starts from an earlier model (`init_from=`).",
     "postprocess": "From probability maps to masks and objects.",
+    "workflow": "The steps of `cytoloop classic`, for a kind of structure.",
     "synthesis": "What synthetic images show: ranges, from which each image draws.",
     "paths": "Folders that a command uses.",
 }

@@ -14,6 +14,7 @@ from cytoloop.version import __version__
 VERBS = {
     "curate": "pair raw images with segmentations, check and split them: writes a manifest",
     "synthesize": "draw synthetic images of nuclei with labels, 2D and 3D",
+    "classic": "segment images by filters, thresholds and watersheds, without a label",
     "annotate": "cut images into crops for an annotation tool, and collect the labels",
     "check": "report every problem of a data set before training",
     "train": "train or fine-tune a model, or resume a run: writes best.ckpt and last.ckpt",

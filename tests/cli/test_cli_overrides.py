@@ -17,7 +17,7 @@ from cytoloop.cli.overrides import quote, quote_overrides, text_of
 
 VERBS = (
     *("curate", "annotate", "check", "train", "predict", "evaluate"),
-    *("compare", "models", "history", "status", "cancel", "synthesize"),
+    *("compare", "models", "history", "status", "cancel", "synthesize", "classic"),
 )
 PRINTABLE = "".join(chr(code) for code in range(32, sys.maxunicode) if chr(code).isprintable())
 NAMES = st.text(st.sampled_from(PRINTABLE[:95]) | st.sampled_from(PRINTABLE), min_size=1)
@@ -139,7 +139,8 @@ def test_every_key_without_a_default_has_a_type(verb: str) -> None:
         config = OmegaConf.to_container(compose(verb, []), resolve=False)
     numbers = {
         *("spacing_um", "time", "time_seg1", "time_seg2", "split.folds", "data.fold"),
-        *("ignore_label", "split.gap", "data.resample", "object_diameter_um"),
+        *("ignore_label", "split.gap", "data.resample", "object_diameter_um", "sweep"),
+        *("workflow.steps.size.most_um",),
         *("data.patches_per_image", "data.steps_per_epoch", "data.num_workers"),
         *("data.cache_limit_gib", "spatial_dims", "in_channels", "budget_minutes", "early_stop"),
         *("model.image.spacing_um", "model.image.object_voxels", "checkpoint.weights_only"),

@@ -45,6 +45,7 @@ _SWITCHES = {
     "models": ("overwrite", "force"),
     "history": ("overwrite",),
     "synthesize": ("overwrite",),
+    "classic": ("overwrite", "preview"),
     "status": ("watch",),
 }
 """Keys that are true or false and that no settings class checks. ``no`` is text, hence true."""

@@ -81,6 +81,7 @@ _TYPES = {
     "evaluate": _types(
         text="predictions truth annotator2 key scene axes axes_truth", number_or_texts="classes"
     ),
+    "classic": _types(text="input scene axes", texts="channel"),
     "compare": _types(text="a b score", texts="more"),
     "models": _types(
         text="checkpoint name a b truth input score about.description about.license",

@@ -10,7 +10,10 @@ from typing import Any
 from cytoloop.cli.overrides import bare_key, text_of
 from cytoloop.io.folder_lock import lock_folder
 
-_LOCKED = ("curate", "annotate", "predict", "evaluate", "compare", "models", "synthesize")
+_LOCKED = (
+    *("curate", "annotate", "synthesize", "classic"),
+    *("predict", "evaluate", "compare", "models"),
+)
 """Verbs whose output folder one process writes. `train` locks its folder itself."""
 
 _REPLACED = ("annotate", "models", "synthesize")

@@ -1,0 +1,1 @@
+"""Classic workflows: filters, thresholds and watersheds, without a network."""
