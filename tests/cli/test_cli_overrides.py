@@ -140,7 +140,7 @@ def test_every_key_without_a_default_has_a_type(verb: str) -> None:
     numbers = {
         *("spacing_um", "time", "time_seg1", "time_seg2", "split.folds", "data.fold"),
         *("ignore_label", "split.gap", "data.resample", "object_diameter_um", "sweep"),
-        *("workflow.steps.size.most_um",),
+        *("workflow.steps.size.most_um", "planes", "data.planes", "join_planes"),
         *("data.patches_per_image", "data.steps_per_epoch", "data.num_workers"),
         *("data.cache_limit_gib", "spatial_dims", "in_channels", "budget_minutes", "early_stop"),
         *("model.image.spacing_um", "model.image.object_voxels", "checkpoint.weights_only"),
