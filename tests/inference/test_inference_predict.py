@@ -84,7 +84,9 @@ def table(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_results_have_a_folder_of_their_own_and_metadata(make_model: Callable, place: Path) -> None:
+def test_inference_leaves_results_inference_id_and_metadata_json(
+    make_model: Callable, place: Path
+) -> None:
     """The seed: "`results/<inference-id>/`: segmented TIFF stack, metadata JSON"."""
     model = make_model()
     write(place / "in/a.ome.tif", noise((8, 40, 40)))

@@ -248,7 +248,7 @@ def test_the_thickness_of_a_plane_does_not_count_as_voxel_size(
     assert "expect poor results" in capfd.readouterr().err
 
 
-def test_maps_of_any_program_are_thresholded(
+def test_the_result_from_thresholding_a_probability_map_image(
     make_model: Callable, place: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """The seed: "the result from thresholding a probability-map image"."""

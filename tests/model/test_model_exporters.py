@@ -173,7 +173,7 @@ def test_invalid_license_is_refused(tmp_path: Path, make_model: Make) -> None:
 @pytest.mark.parametrize(
     "heads", [["foreground", "distance"], ["foreground", "distance", "contour"]]
 )
-def test_the_foreground_of_several_outputs_is_a_model_of_its_own(
+def test_training_leaves_best_model_pth_config_json_results_json_of_several_outputs(
     tmp_path: Path, make_model: Make, heads: list[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     """The seed: "`best_model.pth`, `config.json`, `results.json`", for every recipe."""

@@ -456,7 +456,7 @@ def test_softmax_of_background_and_foreground_becomes_one_logit(
 
 @pytest.mark.parametrize(("name", "arguments"), NETWORKS)
 @pytest.mark.parametrize("dims", [2, 3])
-def test_config_has_architecture_and_classes(
+def test_model_configuration_architecture_classes(
     tmp_path: Path, dims: int, name: str, arguments: dict[str, Any]
 ) -> None:
     """The seed: "Model configuration (architecture, classes)"."""

@@ -56,7 +56,7 @@ def test_the_best_value_of_the_monitored_score_is_marked() -> None:
     assert left["best loss 0.000"] == ([20], [0]) and not any("best" in name for name in right)
 
 
-def test_the_picture_is_drawn_during_a_training(
+def test_loss_curves_and_dice_score_over_epochs_are_drawn_during_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sent: list[Path] = []

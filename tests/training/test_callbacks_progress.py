@@ -119,7 +119,7 @@ def test_a_resumed_run_knows_the_best_score(
 
 
 @pytest.mark.parametrize("width", [40, 60, 80, 120])
-def test_the_bar_fits_the_terminal(
+def test_current_epoch_total_epochs_progress_bar_real_time_metrics_fit_the_terminal(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, width: int
 ) -> None:
     console = Console(width=width, record=True, file=io.StringIO(), force_terminal=True)

@@ -61,14 +61,14 @@ def _expand(row: Row, column: str) -> Iterator[Row]:
 
 
 def series_cells(where: str, values: Mapping[str, object]) -> dict[str, str]:
-    """Return the cells that the settings of scene, time point, plane and axes fill.
+    """Return the cells that the settings of scene, time point and axes fill.
 
     Parameters
     ----------
     where : str
         The command, for the error.
     values : mapping
-        ``scene``, ``time``, ``axes`` ... to a value or None; ``planes``, see `plane_cell`.
+        ``scene``, ``time``, ``axes`` ... to a value or None.
 
     Raises
     ------

@@ -153,6 +153,29 @@ def test_what_the_user_says_stays_and_the_plan_adapts(dataset: Path) -> None:
         settled(filters, "data.patch_size=[8,16,16]", "layers=4")
 
 
+def test_every_patch_size_and_number_of_layers_of_the_segmentation_module_goes_together() -> None:
+    """Each pair builds, or is refused with the number of layers that fits."""
+    found = Fingerprint(
+        images=3, channels=1, shape=((512, 512),) * 3, spacing_um=(0.5, 0.5), objects=300,
+        objects_per_image=(100, 100, 100), diameter=((10, 10), (12, 12), (16, 16)),
+        object_voxels=110.0, touching=0.1, foreground=0.2, levels=((1.0, 50.0, 200.0),),
+        outlines=(), outlined=0,
+    )  # fmt: skip
+    refused = []
+    for patch in (32, 48, 64, 96, 128, 256):
+        for layers in (2, 3, 4, 5, 6):
+            given = {"data.patch_size": [patch, patch], "layers": layers, "features": 64}
+            try:
+                values, _ = planned(found, **given)
+            except ConfigError as error:
+                assert "can be halved" in str(error)
+                refused.append((patch, layers))
+                continue
+            multiples = multiples_of(values["model.backbone.strides"], 2)
+            assert all(patch % step == 0 for step in multiples)
+    assert refused == [(32, 5), (32, 6), (48, 5), (48, 6), (64, 6), (96, 6)]  # 4 voxels are left
+
+
 def test_a_patch_that_cannot_be_is_refused_axis_by_axis(dataset: Path) -> None:
     with pytest.raises(ConfigError, match="3 problems") as caught:
         settled("data.patch_size=[14,30,44]")
@@ -290,7 +313,7 @@ def test_a_residual_encoder_of_thin_stacks_has_fewer_levels(
         settled("model/network=residual_encoder", "features=4", "layers=5")
 
 
-def test_a_fine_tuned_network_is_that_of_its_parent(
+def test_fine_tune_iteratively_an_existing_segmentation_model_whatever_its_network(
     dataset: Path, make_model: Callable[..., Path]
 ) -> None:
     parent = make_model(patch=[8, 32, 32])  # strides 1, 1, 2; filters 4, 4, 8

@@ -15,7 +15,7 @@ from cytoloop.training.prepare.plan.rules import (
 CUBES = (1.0, 1.0, 1.0)
 
 
-def test_a_typed_side_that_is_a_multiple_of_four_fits_the_strides() -> None:
+def test_all_dimensions_should_be_evenly_divisible_by_4() -> None:
     """The plugin's rule: "evenly divisible by 4"."""
     for side in range(8, 260, 4):
         strides, _ = choose_strides(CUBES, (64, 256, 256), 6, (None, side, side))

@@ -104,7 +104,9 @@ def test_what_is_no_head_is_left_to_what_builds_it(heads: Any) -> None:
         ("data.patches_per_image", [1, 50, 100]),
     ],
 )
-def test_the_knobs_of_the_segmentation_module_have_their_ranges(key: str, values: list) -> None:
+def test_default_values_and_options_of_the_segmentation_module_are_within_bounds(
+    key: str, values: list
+) -> None:
     for value in values:
         check_bounds(config(key, value))
 
