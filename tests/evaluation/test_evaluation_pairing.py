@@ -108,3 +108,12 @@ def test_files_without_the_key_are_named(tmp_path: Path) -> None:
 def test_a_wrong_key_is_refused(key: str) -> None:
     with pytest.raises(ConfigError, match="key="):
         EvaluationSettings(key=key)
+
+
+def test_predictions_that_all_failed_give_their_reasons(tmp_path: Path) -> None:
+    truth = write(tmp_path / "truth", "a.tif")
+    table = tmp_path / "predictions.csv"
+    table.write_text("id,labels,status,reason\na,,failed,is empty\n")
+    with pytest.raises(ManifestError, match="a: is empty") as refused:
+        pair_rows(table, truth)
+    assert refused.value.repair == "Predict these images again."

@@ -163,6 +163,9 @@ def pair_tables(
     # a failed prediction has a row in predictions.csv, but no image
     usable = {name: row for name, row in predicted.items() if prediction_column(row)}
     both = [name for name in true if name in usable]
+    if not both and (without := [row for name, row in predicted.items() if name in true]):
+        reasons = [f"{row.id}: {row['reason'] or row['status'] or 'no image'}" for row in without]
+        raise ManifestError(predictions, reasons, "Predict these images again.")
     if not both:
         raise ManifestError(
             predictions,
