@@ -51,6 +51,21 @@ def test_every_frame_of_a_movie_is_scored(pair: tuple[Path, Path]) -> None:
     assert [row["dice"] for row in evaluate(*pair, one).rows] == [0.0]
 
 
+def test_the_interval_of_movies_draws_movies(
+    pair: tuple[Path, Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = EvaluationSettings(resamples=200, overlays=0)
+    found = evaluate(*pair, settings).summary["intervals"]
+    assert (found["resampled"], found["units"]) == ("image", 4)
+    assert "all 4 images are of one file" in caplog.text
+    for folder in pair:
+        write(folder / "n.ome.tif", movie())
+    summary = evaluate(*pair, settings).summary
+    assert (summary["intervals"]["resampled"], summary["intervals"]["units"]) == ("file", 2)
+    # one movie has a mean Dice of 0.25, the other of 1
+    assert summary["intervals"]["mean"]["dice"] == [0.25, 1.0]
+
+
 def test_scores_are_rows_that_can_be_scored_again(pair: tuple[Path, Path]) -> None:
     rows = evaluate(*pair, SETTINGS).rows
     table = pair[0].parent / "metrics.csv"

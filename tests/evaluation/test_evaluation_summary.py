@@ -19,6 +19,7 @@ from cytoloop.evaluation import EvaluationSettings, bootstrap, evaluate, termina
 from cytoloop.evaluation.bootstrap import (
     draw_weights,
     interval,
+    is_one_file,
     p_value,
     resample_means,
     resample_sums,
@@ -70,6 +71,28 @@ def test_images_of_a_unit_are_drawn_together() -> None:
     assert (weights != next(draw_weights(units, 50, 1))).any()
     assert sampling_units([{"id": str(i), "group": "one"} for i in range(4)])[1] == "image"
     assert sampling_units([{"id": str(i), "group": str(i)} for i in range(4)])[1] == "image"
+
+
+def test_frames_of_a_movie_are_drawn_together() -> None:
+    """48 frames of two movies are two independent units, not 96."""
+    rows = [
+        {"id": f"{movie}_{t}", "group": "", "raw": f"{movie}.tif", "scene": "0", "time": t}
+        for movie in "ab"
+        for t in range(48)
+    ]
+    units, kind = sampling_units(rows)
+    assert (kind, len(set(units))) == ("file", 2) and not is_one_file(rows)
+    scenes = [{**row, "scene": str(t % 3)} for t, row in enumerate(rows)]
+    assert len(set(sampling_units(scenes)[0])) == 6
+    units, kind = sampling_units([{**row, "group": "AB"[t % 2]} for t, row in enumerate(rows)])
+    assert (kind, len(set(units))) == ("group", 2)  # what the user states counts
+    some = [
+        {**row, "group": {"a_0": "one", "a_1": "one", "b_0": "two"}.get(row["id"], "")}
+        for row in rows
+    ]
+    assert len(set(sampling_units(some)[0])) == 4
+    assert is_one_file(rows[:48]) and sampling_units(rows[:48])[1] == "image"
+    assert sampling_units([rows[0], rows[50]])[1] == "image"
 
 
 def test_undefined_values_are_left_out_of_resampled_means() -> None:

@@ -21,6 +21,7 @@ import cytoloop
 from cytoloop.__main__ import main
 from cytoloop.errors import ConfigError, ModelError
 from cytoloop.inference.pyfunc import PyFunc, served_model
+from cytoloop.io.folder_lock import lock_folder
 from cytoloop.manifest import read_manifest
 from cytoloop.model.convert import converted_checkpoint
 from cytoloop.tracking.checkpoints import locate_checkpoint
@@ -296,7 +297,10 @@ def test_training_images_in_the_truth_cause_a_warning(
         manifest = project / f"{name}.csv"
         manifest.write_text("\n".join([hashed[0], *rows]) + "\n")
         open_run(runs[1]).files([manifest], "data")
-    text = " ".join(models("promote", f"checkpoint={second}", f"truth={table}", status=3).split())
+    words = ["promote", f"checkpoint={second}", f"truth={table}"]
+    with lock_folder("runs/promotions/seen-1", "cytoloop models promote", beside=True):
+        assert "is writing into this folder" in models(*words, status=2)
+    text = " ".join(models(*words, status=3).split())
     assert (
         f"{second} was trained on 2 of these images, so its scores are too high: img_0, img_1"
         in text

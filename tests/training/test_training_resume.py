@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,11 +14,17 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers.logger import Logger
+from mlflow import MlflowClient
+from omegaconf import OmegaConf
 from torch.utils.data import DataLoader
 
 from cytoloop.data.patch_loader import PatchLoader
 from cytoloop.model.epoch_means import EpochMeans
 from cytoloop.model.module import SegmentationModule
+from cytoloop.rounds.training_record import open_training_run
+from cytoloop.tracking.logger import RunLogger
+from cytoloop.tracking.run import SpooledRun
+from cytoloop.tracking.spool import SPOOL_FILE
 from cytoloop.training.callbacks.exact_resume import ExactResume
 from cytoloop.training.callbacks.validation_budget import ValidationBudget
 from cytoloop.training.stopping import SaveOnStop
@@ -124,9 +131,10 @@ def train(
     if ema:
         callbacks.append(lightning.pytorch.callbacks.EMAWeightAveraging(decay=0.9))
     recorder = Recorder()
+    store: list[Logger] = [trainer.pop("store")] if "store" in trainer else []
     fit = lightning.Trainer(
         accelerator="cpu",
-        logger=recorder,
+        logger=[recorder, *store],
         callbacks=callbacks,
         log_every_n_steps=1,
         num_sanity_val_steps=0,
@@ -207,6 +215,38 @@ def test_a_resumed_training_is_the_whole_one(
         assert torch.equal(resumed.backbone.conv.weight, whole.backbone.conv.weight)
         if "max_time" not in budget:  # the clock decides which validations are skipped
             assert before.values | after.values == logged.values, step
+
+
+@pytest.mark.parametrize("away", [False, True], ids=["sent", "still in the spool"])
+def test_mlflow_holds_each_step_once(tmp_path: Path, away: bool) -> None:
+    """In a store of its own: the steps of a killed training and of its resumption, twice."""
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    budget = {"max_steps": 18, "val_check_interval": 0.4}
+    _, logged = train(tmp_path / "whole", **budget)
+    output, runs = tmp_path / "out", {"runs_dir": str(tmp_path)}
+
+    def open_run(resume: str | None) -> SpooledRun:
+        config = {"resume": resume, "experiment_name": "exp", "paths": runs}
+        return open_training_run(OmegaConf.create(config), output, "name", uri)
+
+    run = open_run(None)
+    first = SpooledRun(MlflowClient("http://127.0.0.1:9"), run.run_id, output) if away else run
+    for step, ends in ((8, kill_at(8)), (6, kill_at(6)), (0, None)):
+        last = output / "last.ckpt"
+        store = RunLogger(uri, "exp", run.run_id)
+        train(output, ends, last if last.exists() else None, store=store, **budget)
+        if ends is None:
+            break
+        while not (away and step == 8) and (output / SPOOL_FILE).exists():
+            time.sleep(0.01)  # the spool sends
+        first = run = open_run("true")
+    first.end("FINISHED")
+    names = {name for name, _ in logged.values}
+    for name in names:
+        history = run.client.get_metric_history(run.run_id, name)
+        expected = {step: value for (key, step), value in logged.values.items() if key == name}
+        assert sorted(point.step for point in history) == sorted(expected), name
+        assert {point.step: point.value for point in history} == pytest.approx(expected), name
 
 
 def test_a_reached_limit_of_steps_ends_a_resumed_training(tmp_path: Path) -> None:

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from cytoloop.curation.previous.read import PreviousRound
 from cytoloop.curation.region_masks import Regions
 from cytoloop.curation.settings import CurationSettings
 from cytoloop.curation.sources import Sources
-from cytoloop.curation.splits.in_space import Part, cut_row, parts_of_previous_rows, plan_parts
+from cytoloop.curation.splits.in_space import (
+    Part,
+    Stacks,
+    cut_row,
+    parts_of_previous_rows,
+    plan_parts,
+    stacks_of_previous_rows,
+)
 from cytoloop.curation.splits.requests import parse_request
 from cytoloop.errors import join_names
 from cytoloop.manifest import Row, stack_of
@@ -31,9 +38,10 @@ def cut_images(sources: Sources, settings: CurationSettings, previous: PreviousR
     """
     rows, cut = [], []
     known: dict[tuple[str, str], list[Part] | None] = {}
+    stacks = stacks_of_previous_rows(previous.rows)
     for row in sources.rows:
         scene = (row.location("raw"), row["scene"])
-        parts = known.get(scene) or _parts(row, sources.rows, settings, previous)
+        parts = known.get(scene) or _parts(row, sources.rows, settings, (previous.rows, stacks))
         known[scene] = parts
         if not parts:
             rows.append(row)
@@ -54,20 +62,27 @@ def cut_images(sources: Sources, settings: CurationSettings, previous: PreviousR
 
 
 def _parts(
-    row: Row, rows: Sequence[Row], settings: CurationSettings, previous: PreviousRound
+    row: Row,
+    rows: Sequence[Row],
+    settings: CurationSettings,
+    previous: tuple[Mapping[str, Row], Stacks],
 ) -> list[Part] | None:
     """Return the parts of an image, None if it stays whole."""
     if settings.in_space is False or row["split"] or row["status"] == "reject":
         return None
-    known = parts_of_previous_rows(row, list(previous.rows.values()))
+    known = parts_of_previous_rows(row, *previous)
     if known:
         return known
-    is_new = row.id not in previous.rows
-    planes = [one for one in rows if one["plane"] and stack_of(one) == stack_of(row)]
-    same = planes if row["plane"] else [row]
-    is_only = len(rows) == len(same) and not previous.rows
+
+    def is_same(other: Row) -> bool:
+        of_stack = bool(row["plane"] and other["plane"])
+        return other is row or (of_stack and stack_of(other) == stack_of(row))
+
+    is_new = row.id not in previous[0]
+    is_only = not previous[0] and all(is_same(other) for other in rows)
     if not is_new or not (settings.in_space is True or is_only):
         return None
+    same = [other for other in rows if is_same(other)]
     valid, test = parse_request(settings.valid), parse_request(settings.test)
     if not isinstance(valid, float) or not isinstance(test, float):
         return None  # groups by name: a single image then has its own error

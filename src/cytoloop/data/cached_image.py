@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from cytoloop.data.target_maps import TARGET_MAPS, fill_excluded
-from cytoloop.intensity.normalization import intensity_statistics, normalize
+from cytoloop.intensity.normalization import IntensityStats, intensity_statistics, normalize
 from cytoloop.intensity.preparation import Preparation
 from cytoloop.io.atomic import replacing
 from cytoloop.io.pixels import MemoryPixels, read_whole
@@ -76,7 +76,7 @@ class CachedImage:
         """(Z, Y, X) or (Y, X)."""
         return self.labels.shape
 
-    def intensity_stats(self, normalization: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+    def intensity_stats(self, normalization: Mapping[str, Any]) -> IntensityStats:
         """Return the offset and scale of each channel that a normalisation uses.
 
         They are stored beside the image, so that the next run does not read all voxels again.
@@ -101,8 +101,7 @@ class CachedImage:
             found = intensity_statistics(self.image, normalization)
             with replacing(path) as temporary:
                 temporary.write_text(json.dumps([values.tolist() for values in found]))
-        offset, scale = json.loads(path.read_text())
-        return np.asarray(offset, np.float32), np.asarray(scale, np.float32)
+        return tuple(np.asarray(each, np.float32) for each in json.loads(path.read_text()))
 
     def filtered_by(self, preparation: Preparation) -> CachedImage:
         """Return the image after the filters of a preparation, computed once and stored beside it.

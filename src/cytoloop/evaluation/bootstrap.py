@@ -1,7 +1,7 @@
 """Bootstrap: how much scores would vary with other images (Efron and Tibshirani 1993).
 
 Independent units are drawn with replacement: groups where there are several (images of one embryo
-or slide resemble each other), else images.
+or slide resemble each other), else files (so do frames of one movie), else images.
 """
 
 from __future__ import annotations
@@ -13,21 +13,46 @@ from typing import Any
 import numpy as np
 
 CONFIDENCE = 0.95
+_FILES = ("raw", "seg1", "seg2", "labels", "mask", "probability")
+"""Columns of the files of an image; the first that is filled is its file."""
 CHUNK = 2**20
 """Images times resamples that are drawn at a time: about 10 MiB."""
 
 
 def sampling_units(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], str]:
-    """Return the independent unit of each image, and what the units are: ``group`` or ``image``.
+    """Return the independent unit of each image, and what the units are.
 
-    Units are groups where there are two or more, and one of them has several images. An image
-    without a group is its own unit.
+    Units are groups where there are two or more, and one of them has several images; this kind is
+    ``group``. An image without a group belongs to its file: all rows of one scene of one file are
+    a unit, whether they are frames of a movie or parts of an image. Without such groups, the kind
+    is ``file`` where there are two or more files, and one of them has several images; else
+    ``image``.
+
+    Parameters
+    ----------
+    rows : sequence of mapping
+        Rows of ``metrics.csv``.
     """
-    sizes = Counter(str(row["group"]) for row in rows if row["group"])
-    if len(sizes) < 2 or max(sizes.values()) < 2:
-        return [f"image {row['id']}" for row in rows], "image"
-    names = [f"group {row['group']}" if row["group"] else f"image {row['id']}" for row in rows]
-    return names, "group"
+    files = [_file(row) for row in rows]
+    sizes = Counter(files)
+    several = len(sizes) > 1 and max(sizes.values()) > 1
+    names = files if several else [f"image {row['id']}" for row in rows]
+    groups = Counter(str(row["group"]) for row in rows if row["group"])
+    if len(groups) < 2 or max(groups.values()) < 2:
+        return names, "file" if several else "image"
+    own = zip(rows, names, strict=True)
+    return [f"group {row['group']}" if row["group"] else name for row, name in own], "group"
+
+
+def is_one_file(rows: Sequence[Mapping[str, Any]]) -> bool:
+    """Return whether several images are all of one scene of one file."""
+    return len(rows) > 1 and len({_file(row) for row in rows}) == 1
+
+
+def _file(row: Mapping[str, Any]) -> str:
+    """Return the file and scene of an image; its id where the row names no file."""
+    named = next((f"{name} {row[name]}" for name in _FILES if row.get(name)), f"image {row['id']}")
+    return f"{named} {row.get('scene') or ''}"
 
 
 def draw_weights(units: Sequence[str], resamples: int, seed: int) -> Iterator[np.ndarray]:

@@ -14,6 +14,7 @@ import numpy as np
 from rich.progress import track
 
 from cytoloop.errors import ConfigError, CytoloopError, ManifestError, join_names
+from cytoloop.evaluation.bootstrap import is_one_file
 from cytoloop.evaluation.counts.calibration import summarise_calibration
 from cytoloop.evaluation.inputs.pairing import (
     AUTO,
@@ -136,6 +137,13 @@ def evaluate(
             "%s: a part of an image of which the model has seen other parts. These scores say how "
             "well it continues this image, not how well it does on other images",
             join_names(parts),
+        )
+    elif is_one_file([one.row for one in counted]):
+        summary["one_file"] = True
+        log.warning(
+            "all %d images are of one file: intervals say how scores vary within it, not how well "
+            "the model does on other files",
+            len(counted),
         )
     if second is not None:
         summary["annotator2"] = _score_second(counted, second, str(annotator2), settings)

@@ -41,7 +41,8 @@ def load_predictor(paths: tuple[str, ...], settings: WindowSettings) -> Predicto
 
 def _file_state(path: Path) -> tuple[str, int, int]:
     """Return what changes when a file or folder changes: latest modification and total size."""
-    files = [path, *(p for p in path.rglob("*") if p.is_file())] if path.is_dir() else [path]
+    folder = path.parent if path.suffix in (".yaml", ".yml") else path  # of a package
+    files = [path, *(p for p in folder.rglob("*") if p.is_file())] if folder.is_dir() else [path]
     stats = [file.stat() for file in files if file.exists()]
     return (
         str(path.absolute()),

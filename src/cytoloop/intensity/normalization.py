@@ -11,15 +11,18 @@ from typing import Any
 import numpy as np
 
 from cytoloop.errors import ConfigError
+from cytoloop.intensity.steps import MEASURED, fit_steps, steps_problems
 
 METHODS = ("percentile", "zscore", "minmax", "range", "none")
+STEPS = "steps"
+"""Method of an imported model with grey-level steps that no other method has, see `fit_steps`."""
 DEFAULT_LOWER, DEFAULT_UPPER = 1.0, 99.8
 """Default percentiles."""
 MAX_SAMPLE_VOXELS = 2_000_000
 """Voxels per channel that statistics are computed from; more voxels do not change them."""
 _EXAMPLE = "Example: {method: percentile, lower: 1, upper: 99.8}."
-IntensityStats = tuple[np.ndarray, np.ndarray]
-"""Offset and scale, each (C,) float32."""
+IntensityStats = tuple[np.ndarray, ...]
+"""Offset and scale, for some rules also lowest and highest result; each (C,) float32."""
 
 
 def rule_problems(rule: Mapping[str, Any], placeholder: Any = None) -> list[tuple[str, str]]:
@@ -38,6 +41,9 @@ def rule_problems(rule: Mapping[str, Any], placeholder: Any = None) -> list[tupl
         Key and problem; empty for a valid rule.
     """
     method = rule.get("method", "percentile")
+    if method == STEPS:
+        faults = steps_problems(rule.get(STEPS), rule.get(MEASURED))
+        return [(STEPS, fault) for fault in faults]
     if method not in METHODS:
         return [("method", f"is {method!r}, expected {', '.join(METHODS)}")]
     if method == "percentile":
@@ -94,12 +100,15 @@ def intensity_statistics(image: np.ndarray, rule: Mapping[str, Any]) -> Intensit
         (C, Z, Y, X) or (C, Y, X), any real dtype; NaN is ignored.
     rule : mapping
         ``method``: one of `METHODS`. ``percentile`` has ``lower`` and ``upper`` in percent,
-        ``range`` has ``minimum`` and ``maximum`` in grey levels.
+        ``range`` has ``minimum`` and ``maximum`` in grey levels. ``steps`` has
+        the arguments of `cytoloop.intensity.steps.fit_steps`.
 
     Returns
     -------
     offset, scale : ndarray of float32
         (C,). The scale of a constant channel is 1.
+    low, high : ndarray of float32
+        (C,), of ``steps`` only: limits of the result.
 
     Raises
     ------
@@ -112,6 +121,8 @@ def intensity_statistics(image: np.ndarray, rule: Mapping[str, Any]) -> Intensit
     if flat.shape[1] > MAX_SAMPLE_VOXELS:
         flat = flat[:, :: flat.shape[1] // MAX_SAMPLE_VOXELS + 1]
     flat = flat.astype(np.float32)
+    if method == STEPS:
+        return fit_steps(flat, rule[STEPS], rule.get(MEASURED))
     if method == "none":
         low, high = np.zeros(len(flat)), np.ones(len(flat))
     elif method == "range":
@@ -129,8 +140,14 @@ def intensity_statistics(image: np.ndarray, rule: Mapping[str, Any]) -> Intensit
     return low.astype(np.float32), scale.astype(np.float32)
 
 
-def normalize(image: np.ndarray, offset: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    """Return the normalised image, (image - offset) / scale.
+def normalize(
+    image: np.ndarray,
+    offset: np.ndarray,
+    scale: np.ndarray,
+    low: np.ndarray | None = None,
+    high: np.ndarray | None = None,
+) -> np.ndarray:
+    """Return the normalised image, (image - offset) / scale, between `low` and `high`.
 
     Parameters
     ----------
@@ -138,6 +155,8 @@ def normalize(image: np.ndarray, offset: np.ndarray, scale: np.ndarray) -> np.nd
         (C, ...), any real dtype. NaN and infinity become 0, the level of the offset.
     offset, scale : ndarray
         (C,), from `intensity_statistics`.
+    low, high : ndarray, optional
+        (C,), limits of the result.
 
     Returns
     -------
@@ -148,6 +167,8 @@ def normalize(image: np.ndarray, offset: np.ndarray, scale: np.ndarray) -> np.nd
     out = np.array(image, np.float32, order="C")  # also for rotated and flipped views
     out -= offset.reshape(per_channel)
     out /= scale.reshape(per_channel)
+    if low is not None and high is not None:
+        np.clip(out, low.reshape(per_channel), high.reshape(per_channel), out=out)
     if image.dtype.kind == "f":
         np.nan_to_num(out, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
     return out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cytoloop.io.notes import note
+from cytoloop.io.notes import collect_notes, note
 from cytoloop.io.readers.open import (
     OpenImage,
     channel_numbers,
@@ -52,6 +53,11 @@ class Header:
     def spatial(self) -> tuple[int, ...]:
         """Shape (Z, Y, X), or (Y, X) if Z is 1."""
         return self.shape[2:] if self.shape[2] > 1 else self.shape[3:]
+
+
+_MAX_HEADERS = 512
+_headers: dict[tuple[object, ...], Header] = {}
+"""Headers that were read last: the steps of a verb ask for the same ones many times."""
 
 
 @dataclass(frozen=True)
@@ -98,9 +104,15 @@ def read_header(
     ImageError
         The file is missing, empty or unreadable, or an axis has no known meaning.
     """
-    with closing(open_image(path, scene, axes=axes, several_scenes=True, plane=plane)) as image:
+    key = _header_key(path, scene, axes, plane)
+    if key in _headers:
+        return _headers[key]
+    with (
+        collect_notes() as notes,
+        closing(open_image(path, scene, axes=axes, several_scenes=True, plane=plane)) as image,
+    ):
         pixels = image.pixels
-        return Header(
+        header = Header(
             path=str(path),
             shape=pixels.shape,
             dtype=str(pixels.dtype),
@@ -108,6 +120,25 @@ def read_header(
             channels=pixels.channels,
             scenes=image.scenes,
         )
+    if key and not notes:  # a warning belongs to each reading
+        if len(_headers) >= _MAX_HEADERS:
+            _headers.clear()
+        _headers[key] = header
+    return header
+
+
+def _header_key(
+    path: str | Path, scene: str | int | None, axes: str | None, plane: int | None
+) -> tuple[object, ...]:
+    """Return what a header depends on; empty for folders and for images in several files."""
+    try:
+        found = Path(path).stat()
+    except (OSError, ValueError):
+        return ()
+    if not stat.S_ISREG(found.st_mode):
+        return ()
+    state = found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino
+    return (str(path), str(Path.cwd()), scene, axes, plane, *state)
 
 
 def read_image(

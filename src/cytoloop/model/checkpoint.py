@@ -9,20 +9,20 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from cytoloop.errors import ModelError
+from cytoloop.errors import CytoloopError, ModelError
 from cytoloop.io.atomic import replacing
 from cytoloop.io.digest import file_hash
 from cytoloop.model.architecture import build_architecture
 from cytoloop.model.image_settings import check_image_settings
-from cytoloop.model.importers import find_checkpoint, import_model
-from cytoloop.model.safe_load import check_weights, load_tensors
+from cytoloop.model.importers import find_checkpoint, import_model, is_package
+from cytoloop.model.safe_load import check_weights, load_tensors, unpacked_zip
 from cytoloop.model.weights_file import SUFFIX, read_weights_file
 
 
@@ -46,6 +46,8 @@ class Checkpoint:
         normalization.
     epoch, step : int
         Progress of the training.
+    imported : bool
+        Another tool made the file.
     """
 
     path: Path
@@ -55,6 +57,7 @@ class Checkpoint:
     image: dict[str, Any]
     epoch: int
     step: int
+    imported: bool = False
 
 
 def read_checkpoint(path: str | Path) -> Checkpoint:
@@ -63,8 +66,9 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     Parameters
     ----------
     path : str or Path
-        The file; ``NAME.safetensors`` with ``NAME.json`` beside it; or the folder of a CytoDL or
-        Segmenter ML training, whose best checkpoint is read.
+        The file; ``NAME.safetensors`` with ``NAME.json`` beside it; the folder of a CytoDL or
+        Segmenter ML training, whose best checkpoint is read; a package of the BioImage Model Zoo
+        (zip, folder or description); or a zip of a folder.
 
     Raises
     ------
@@ -74,15 +78,23 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     """
     path = Path(path)
     if path.is_dir():
-        path = find_checkpoint(path)
+        best = path / "best.ckpt"
+        path = best if best.is_file() else find_checkpoint(path)
+    if path.suffix.lower() == ".zip":
+        with unpacked_zip(path) as folder:
+            try:
+                return replace(read_checkpoint(folder), path=path)
+            except CytoloopError as error:
+                where = error.where.replace(str(folder), str(path))
+                raise type(error)(where, error.problems, error.repair) from error
     if path.suffix.lower() == SUFFIX:
         return _read_weights_file(path)
-    content = load_tensors(path)
+    content: Any = None if is_package(path) else load_tensors(path)
     hparams = content.get("hyper_parameters") if isinstance(content, dict) else None
     if not isinstance(hparams, dict) or not {"backbone", "image"} <= set(hparams):
         model = import_model(path, content)
         check_image_settings(str(path), model.image)
-        settings = json.dumps([model.backbone, model.image], sort_keys=True)
+        settings = model.digest + json.dumps([model.backbone, model.image], sort_keys=True)
         return Checkpoint(
             path=path,
             sha256=hashlib.sha256((file_hash(path) + settings).encode()).hexdigest(),
@@ -91,6 +103,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
             image=model.image,
             epoch=model.epoch,
             step=model.step,
+            imported=True,
         )
     state = content.get("state_dict")
     parts = {"state_dict": state, "backbone": hparams["backbone"], "image": hparams["image"]}
@@ -124,6 +137,7 @@ def _read_weights_file(path: Path) -> Checkpoint:
         image=model.image,
         epoch=model.epoch,
         step=model.step,
+        imported=True,
     )
 
 

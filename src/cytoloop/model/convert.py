@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,8 +12,7 @@ import torch
 
 from cytoloop.io.atomic import replacing
 from cytoloop.model.checkpoint import Checkpoint, build_network, read_checkpoint
-from cytoloop.model.safe_load import load_tensors, unpacked_zip
-from cytoloop.model.weights_file import SUFFIX
+from cytoloop.model.safe_load import unpacked_zip
 
 
 @contextmanager
@@ -31,12 +30,11 @@ def converted_checkpoint(path: str | Path) -> Iterator[Path]:
         The model cannot be read exactly, its weights do not fit, or the file is unsafe.
     """
     path = Path(path)
-    if path.suffix.lower() == ".zip":
+    if path.suffix.lower() == ".zip" and path.is_file():  # unpacked until the file is written
         with unpacked_zip(path) as folder, converted_checkpoint(folder) as converted:
             yield converted
             return
-    best = path / "best.ckpt"
-    checkpoint = read_checkpoint(best if best.is_file() else path)
+    checkpoint = read_checkpoint(path)
     build_network(checkpoint)  # raises if weights and architecture do not fit
     with tempfile.TemporaryDirectory(prefix="cytoloop-model-") as temporary:
         converted = Path(temporary) / "best.ckpt"
@@ -55,18 +53,9 @@ def write_checkpoint(checkpoint: Checkpoint, path: str | Path) -> None:
         From `read_checkpoint`.
     path : str or Path
         Where to write it.
-
-    Raises
-    ------
-    ModelError
-        The original file was damaged since it was read.
     """
-    is_weights_file = checkpoint.path.suffix.lower() == SUFFIX
-    content = None if is_weights_file else load_tensors(checkpoint.path)
-    hparams = content.get("hyper_parameters") if isinstance(content, Mapping) else None
-    own = isinstance(hparams, Mapping) and {"backbone", "image"} <= set(hparams)
     with replacing(path) as temporary:
-        if own:
+        if not checkpoint.imported:
             shutil.copyfile(checkpoint.path, temporary)
         else:
             hparams = {"backbone": checkpoint.backbone, "image": checkpoint.image}

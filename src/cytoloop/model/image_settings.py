@@ -113,6 +113,11 @@ def _shape_problems(image: Mapping[str, Any]) -> list[str]:
         problems.append(f"zoom is {_shown(zoom)}, expected factors above 0")
     if not isinstance(planes := image.get("planes", False), bool):
         problems.append(f"planes is {_shown(planes)}, expected true or false")
+    halo = image.get("halo")
+    if halo is not None and not _fits(halo, patch):
+        problems.append(f"halo is {_shown(halo)}, expected voxels, less than half a patch each")
+    if image.get("window") not in (None, "patch"):
+        problems.append(f"window is {_shown(image['window'])}, expected patch")
     names = image.get("channel_names")
     if names and not (_is_list(names) and all(isinstance(name, str) for name in names)):
         problems.append(f"channel_names is {_shown(names)}, expected a list of names")
@@ -140,6 +145,16 @@ def _raise_problems(where: str, problems: Sequence[str]) -> None:
 def _is_list(value: Any, length: int | None = None) -> bool:
     is_list = isinstance(value, Sequence) and not isinstance(value, str)
     return is_list and (length is None or len(value) == length)
+
+
+def _fits(halo: Any, patch: Any) -> bool:
+    """Return whether a halo leaves something of a patch along each axis."""
+    if not _is_list(patch) or not _is_list(halo, len(patch)):
+        return False
+    return all(
+        isinstance(margin, int) and 0 <= 2 * margin < side
+        for margin, side in zip(halo, patch, strict=True)
+    )
 
 
 def _is_number(value: Any, above: float, most: float) -> bool:

@@ -90,8 +90,10 @@ def unpacked_zip(path: Path) -> Iterator[Path]:
         if problems := _member_problems(members):
             repair = "It is not unpacked. Get the original file."
             raise ModelError(str(path), truncate_lines(problems, 6), repair)
+        folder = Path(temporary, path.name)  # messages name the zip
+        folder.mkdir()
         for member in members:
-            target = Path(temporary, member.filename)
+            target = folder / member.filename
             target.parent.mkdir(parents=True, exist_ok=True)
             try:
                 with archive.open(member) as packed, target.open("wb") as file:
@@ -99,7 +101,6 @@ def unpacked_zip(path: Path) -> Iterator[Path]:
                     shutil.copyfileobj(packed, file)
             except (zipfile.BadZipFile, EOFError, RuntimeError, zlib.error) as error:
                 raise ModelError(str(path), f"is damaged: {error}", "Copy it again.") from error
-        folder = Path(temporary)
         while len(inside := list(folder.iterdir())) == 1 and inside[0].is_dir():
             folder = inside[0]
         yield folder

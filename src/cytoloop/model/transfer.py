@@ -49,6 +49,25 @@ class Transfer:
         return lines
 
 
+def require_weights(where: str, backbone: Mapping[str, Any]) -> None:
+    """Refuse a model that is a graph of another program: it has no weights to train.
+
+    Raises
+    ------
+    ModelError
+        It is TorchScript or ONNX.
+    """
+    kind = str(backbone.get("_target_", ""))
+    if kind.startswith("cytoloop.model.networks.graph."):
+        raise ModelError(
+            where,
+            f"is a {kind.rpartition('.')[2].removesuffix('Network')} graph, which predicts and "
+            "cannot be trained further",
+            "Start from a checkpoint, or from a package with pytorch_state_dict weights of a "
+            "network of MONAI, torch or a package that you trust.",
+        )
+
+
 def transfer(
     where: str,
     weights: Mapping[str, Tensor],

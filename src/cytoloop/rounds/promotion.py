@@ -17,6 +17,7 @@ from cytoloop.evaluation.comparison import (
     comparison_table,
     read_evaluation,
 )
+from cytoloop.io.folder_lock import lock_folder
 from cytoloop.io.names import safe_name
 from cytoloop.manifest import is_table, read_manifest
 from cytoloop.rounds.history import training_image_hashes
@@ -167,8 +168,9 @@ def _score_now(name: str, version: Version, sources: ScoreSources) -> Evaluation
     log.info("predicting and scoring %s: %s", version.uri, folder)
     path = locate_checkpoint(version.uri).path
     origin = {"model": version.uri, "run_id": version.run_id}
-    score_model(path, sources.images or truth, truth, folder, origin)
-    return read_evaluation(name, version.uri, folder)
+    with lock_folder(folder, "cytoloop models promote", beside=True):
+        score_model(path, sources.images or truth, truth, folder, origin)
+        return read_evaluation(name, version.uri, folder)
 
 
 def _warn_of_training_images(version: Version, truth: str) -> None:

@@ -53,8 +53,9 @@ def locate_checkpoint(uri: str, tracking_uri: str | None = None) -> LocatedCheck
         - ``runs:/ID`` or ``runs:/ID/best`` (the run's best checkpoint), ``runs:/ID/last``,
         - ``models:/NAME/VERSION`` or ``models:/NAME@ALIAS``,
         - ``pretrained:NAME``, a model that ships with the package,
-        - a folder of CytoDL, Segmenter ML or the Segmentation module. The folder itself is
-          returned: `cytoloop.model.checkpoint.read_checkpoint` finds the best file in it.
+        - a folder of CytoDL, Segmenter ML or the Segmentation module, or a package of the BioImage
+          Model Zoo (zip, folder or description). The path itself is returned:
+          `cytoloop.model.checkpoint.read_checkpoint` finds the best file in it.
     tracking_uri : str, optional
         Default: see `cytoloop.tracking.store.tracking_uri`.
 
@@ -82,7 +83,8 @@ def _locate_on_disk(uri: str) -> LocatedCheckpoint:
         if not best:
             raise ModelError(
                 uri,
-                f"the folder has no best.ckpt, no {CHECKPOINTS}/*.ckpt and no best_model.pth",
+                f"the folder has no best.ckpt, no {CHECKPOINTS}/*.ckpt, no best_model.pth and no "
+                "rdf.yaml",
                 "Give the output folder of one training, or the checkpoint file itself.",
             )
         path = best[0]
@@ -97,10 +99,14 @@ def _locate_on_disk(uri: str) -> LocatedCheckpoint:
 
 
 def _is_from_other_tool(folder: Path) -> bool:
-    """Return whether a folder looks like a training by CytoDL, Segmenter ML or the like."""
+    """Return whether a folder holds the model of another tool."""
     if (folder / RUN_ID_FILE).is_file():  # ours, stopped before its first validation
         return False
-    return (folder / "best_model.pth").is_file() or any((folder / CHECKPOINTS).glob("*.ckpt"))
+    try:
+        find_checkpoint(folder)
+    except ModelError:
+        return False
+    return True
 
 
 def _locate_in_run(uri: str, tracking_uri: str | None) -> LocatedCheckpoint:

@@ -24,6 +24,9 @@ from cytoloop.manifest import SELECTION_COLUMNS, Row
 _VERSION = 4
 """Version of the checks and metrics. Results of other versions are not used."""
 
+_WRITE_SECONDS = 1.0
+"""Results are written together once a second: each write waits for the disk."""
+
 _STABLE_AGE_NS = 2_000_000_000
 """A younger file could have changed after it was hashed without a change of its times."""
 
@@ -60,10 +63,15 @@ class CheckCache:
         self.database.execute(
             "create table if not exists hashes (path text primary key, state text, hash text)"
         )
+        self._waiting: list[tuple[str, tuple[str, ...]]] = []
+        self._written = time.monotonic()
 
     def close(self) -> None:
-        """Close the database."""
-        self.database.close()
+        """Write what is waiting, and close the database."""
+        try:
+            self._write()
+        finally:
+            self.database.close()
 
     def get(self, job: CheckJob, options: CheckOptions) -> CheckResult | None:
         """Return the stored result of a job, None where there is none for the present files."""
@@ -84,24 +92,28 @@ class CheckCache:
         return replace(result, id=job.row.id)
 
     def put(self, job: CheckJob, options: CheckOptions, result: CheckResult) -> None:
-        """Store the result of a job, and the hashes of its files."""
+        """Store the result of a job, and the hashes of its files, at the latest by `close`."""
         hashes = {job.row.location(column): digest for column, digest in result.sha256.items()}
         hashes |= result.region_sha256
         if set(hashes) != set(job.file_names()):
             return  # a missing file may be added later
         paths = _local_paths(job)
+        for name, digest in hashes.items():
+            state = _file_state(paths[name])
+            if state is not None and _is_stable(paths[name]):
+                self._waiting.append(("hashes", (paths[name], state, digest)))
+        self._waiting.append(("results", (_key(job, options, hashes), result.to_json())))
+        if time.monotonic() - self._written > _WRITE_SECONDS:
+            self._write()
+
+    def _write(self) -> None:
+        """Write all waiting entries in one transaction."""
         with self.database:
-            for name, digest in hashes.items():
-                state = _file_state(paths[name])
-                if state is not None and _is_stable(paths[name]):
-                    self.database.execute(
-                        "insert or replace into hashes values (?, ?, ?)",
-                        (paths[name], state, digest),
-                    )
-            self.database.execute(
-                "insert or replace into results values (?, ?)",
-                (_key(job, options, hashes), result.to_json()),
-            )
+            for table, values in self._waiting:
+                places = ", ".join("?" * len(values))
+                self.database.execute(f"insert or replace into {table} values ({places})", values)
+        self._waiting.clear()
+        self._written = time.monotonic()
 
     def _known_hash(self, path: str) -> str | None:
         """Return the stored hash of a file, None where the file has changed or is unknown."""

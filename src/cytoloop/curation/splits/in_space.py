@@ -6,7 +6,7 @@ Each part is a row of the same files that excludes everything outside its box, b
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import cc3d
@@ -46,27 +46,40 @@ def cut_row(row: Row, parts: Sequence[Part]) -> list[Row]:
     return found
 
 
-def parts_of_previous_rows(row: Row, previous: Sequence[Row]) -> list[Part]:
+Stacks = Mapping[tuple[object, str], Row]
+"""A row of an earlier round for each stack and split into which it cut planes."""
+
+
+def stacks_of_previous_rows(previous: Mapping[str, Row]) -> Stacks:
+    """Return the stacks whose planes an earlier round cut; `previous` are its rows by id."""
+    return {
+        (stack_of(row), split): row
+        for row in previous.values()
+        if row["plane"] and box_rules(row["exclude"])
+        for split in SPLITS
+        if row.id.endswith(f"_{split}")
+    }
+
+
+def parts_of_previous_rows(
+    row: Row, previous: Mapping[str, Row], stacks: Stacks | None = None
+) -> list[Part]:
     """Return the parts into which an earlier round cut the image of a row; empty if it did not.
+
+    `previous` are the rows of the earlier round by id, `stacks` see `stacks_of_previous_rows`.
 
     An image is cut at the same places in all rounds: else the model of an earlier round would have
     seen voxels of the test part.
     """
     parts = []
     for split in SPLITS:
-        for before in previous:
-            boxes = box_rules(before["exclude"])
-            is_part = before.id == f"{row.id}_{split}" or _is_part_of_stack(before, row, split)
-            if is_part and boxes:
-                parts.append(Part(split, boxes[0]))
-                break
+        before = previous.get(f"{row.id}_{split}")
+        if before is None and row["plane"] and stacks:
+            before = stacks.get((stack_of(row), split))
+        boxes = box_rules(before["exclude"]) if before else []
+        if boxes:
+            parts.append(Part(split, boxes[0]))
     return parts
-
-
-def _is_part_of_stack(before: Row, row: Row, split: str) -> bool:
-    """Return whether an earlier row is this part of another plane of the stack of a row."""
-    is_other = bool(row["plane"] and before["plane"]) and stack_of(before) == stack_of(row)
-    return is_other and before.id.endswith(f"_{split}")
 
 
 def plan_parts(

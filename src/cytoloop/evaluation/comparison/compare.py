@@ -128,7 +128,7 @@ def compare(
             "was not measured (in one unit) by both evaluations",
             f"Expected one of {', '.join(names)}.",
         )
-    rows = [{"id": image, "group": first.rows[image]["group"]} for image in shared.images]
+    rows = [{"group": "", **first.rows[image].values, "id": image} for image in shared.images]
     units, unit = sampling_units(rows)
     values = np.array(
         [[[one.value(i, n) for n in names] for one in (first, second)] for i in shared.images]

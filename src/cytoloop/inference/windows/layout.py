@@ -14,6 +14,9 @@ SIGMA = 0.125
 _GRADIENT_FRACTION = 0.5
 """Fraction of the gradient that lies within the receptive radius."""
 
+_TINY = np.float32(1e-12)
+"""Smallest sum of weights along an axis; 0 in a halo at the side of the mirrored image."""
+
 
 class WindowLayout:
     """Windows that cover an image evenly, blended by Gaussian weights.
@@ -33,6 +36,9 @@ class WindowLayout:
         Total stride of the network. Windows start at its multiples: a network that halves its
         input gives other results for an image shifted by a voxel. The image is mirrored at its
         end up to a multiple.
+    halo : sequence of int, optional
+        Voxels at each side of a window that the network does not predict: they have no weight, and
+        the image is mirrored at its sides by as many.
 
     Attributes
     ----------
@@ -50,19 +56,24 @@ class WindowLayout:
         size: Sequence[int],
         overlap: Sequence[int],
         stride: Sequence[int] | None = None,
+        halo: Sequence[int] | None = None,
     ) -> None:
         self.size = tuple(int(s) for s in size)
         stride = stride or (1,) * len(self.size)
-        self.before = tuple(max(s - n, 0) // 2 for n, s in zip(shape, self.size, strict=True))
+        halo = halo or (0,) * len(self.size)
+        whole = [n + 2 * margin for n, margin in zip(shape, halo, strict=True)]
+        self.before = tuple(
+            margin + max(s - n, 0) // 2 for n, s, margin in zip(whole, self.size, halo, strict=True)
+        )
         self.shape = tuple(
             max(math.ceil(n / step) * step, s)
-            for n, s, step in zip(shape, self.size, stride, strict=True)
+            for n, s, step in zip(whole, self.size, stride, strict=True)
         )
         self.starts = [
             _starts(n, s, o, step)
             for n, s, o, step in zip(self.shape, self.size, overlap, stride, strict=True)
         ]
-        self._profiles = [_gaussian(s) for s in self.size]
+        self._profiles = [_gaussian(s, margin) for s, margin in zip(self.size, halo, strict=True)]
         self._totals = []
         for n, side, starts, profile in zip(
             self.shape, self.size, self.starts, self._profiles, strict=True
@@ -70,7 +81,7 @@ class WindowLayout:
             total = np.zeros(n, np.float32)
             for start in starts:
                 total[start : start + side] += profile
-            self._totals.append(total)
+            self._totals.append(np.maximum(total, _TINY))
 
     def weight(self) -> np.ndarray:
         """Return the weights of a window, float32."""
@@ -103,8 +114,16 @@ def receptive_radius(network: nn.Module, channels: int, size: Sequence[int]) -> 
     channels : int
     size : sequence of int
         Of a window.
+
+    Returns
+    -------
+    tuple of int
+        A quarter of the window for a network without gradients (ONNX).
     """
-    device = next(network.parameters()).device
+    weight = next(network.parameters(), None)
+    if weight is None:
+        return tuple(s // 4 for s in size)
+    device = weight.device
     noise = torch.randn(1, channels, *size, generator=torch.Generator().manual_seed(0))
     image = noise.to(device).requires_grad_()
     centre = tuple(s // 2 for s in size)
@@ -124,7 +143,10 @@ def receptive_radius(network: nn.Module, channels: int, size: Sequence[int]) -> 
 
 
 def overlap_voxels(
-    overlap: float | str, size: Sequence[int], radius: Sequence[int]
+    overlap: float | str,
+    size: Sequence[int],
+    radius: Sequence[int],
+    halo: Sequence[int] | None = None,
 ) -> tuple[int, ...]:
     """Return the overlap of neighbouring windows in voxels.
 
@@ -137,10 +159,15 @@ def overlap_voxels(
         Of a window.
     radius : sequence of int
         See `receptive_radius`.
+    halo : sequence of int, optional
+        Windows overlap at least by two halos, so that they cover the image without them.
     """
+    least = [2 * margin for margin in halo or (0,) * len(size)]
     if overlap == "auto":
-        return tuple(min(max(2 * r, s // 8), s // 2) for s, r in zip(size, radius, strict=True))
-    return tuple(int(s * float(overlap)) for s in size)
+        wanted = [min(max(2 * r, s // 8), s // 2) for s, r in zip(size, radius, strict=True)]
+    else:
+        wanted = [int(s * float(overlap)) for s in size]
+    return tuple(map(max, wanted, least))
 
 
 def _starts(length: int, size: int, overlap: int, stride: int) -> list[int]:
@@ -150,9 +177,11 @@ def _starts(length: int, size: int, overlap: int, stride: int) -> list[int]:
     return [i * room // max(steps, 1) * stride for i in range(steps + 1)]
 
 
-def _gaussian(size: int) -> np.ndarray:
-    centre = (size - 1) / 2
-    return np.exp(-0.5 * ((np.arange(size) - centre) / (SIGMA * size)) ** 2).astype(np.float32)
+def _gaussian(size: int, halo: int) -> np.ndarray:
+    """Return the weights along an axis of a window, 0 in its halo."""
+    inner = size - 2 * halo
+    place = (np.arange(inner) - (inner - 1) / 2) / (SIGMA * inner)
+    return np.pad(np.exp(-0.5 * place**2), halo).astype(np.float32)
 
 
 def _outer_product(profiles: Sequence[np.ndarray]) -> np.ndarray:

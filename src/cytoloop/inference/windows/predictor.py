@@ -22,7 +22,7 @@ from cytoloop.inference.windows.map_names import SKELETONS, map_dtype, map_names
 from cytoloop.inference.windows.object_scale import ObjectScale
 from cytoloop.inference.windows.test_time_augmentation import views
 from cytoloop.intensity.filtered import Measured
-from cytoloop.intensity.normalization import IntensityStats, normalize
+from cytoloop.intensity.normalization import STEPS, IntensityStats, normalize
 from cytoloop.io.pixels import MemoryPixels, Pixels
 from cytoloop.io.voxel_size import Spacing
 from cytoloop.model.checkpoint import Checkpoint, build_network
@@ -75,6 +75,7 @@ class Predictor:
             str(self.checkpoints[0].path), self.image.get("preparation")
         )
         self.size = tuple(int(s) for s in self.image["patch_size"])
+        self.halo = [int(margin) for margin in self.image.get("halo") or (0,) * len(self.size)]
         for network in self.networks:
             if is_channels_last_faster(network, self.device.type):
                 use_channels_last(network, len(self.size))
@@ -83,6 +84,9 @@ class Predictor:
         self.shrinkage = total_stride(strides, len(self.size))
         fits = zip(self.shrinkage or (1,) * len(self.size), self.size, strict=True)
         self.stride = tuple(t if s % t == 0 else 1 for t, s in fits)
+        if any(s - 2 * h < t for s, h, t in zip(self.size, self.halo, self.stride, strict=True)):
+            found = f"has a halo of {self.halo} voxels in windows of {list(self.size)}"
+            raise ModelError(str(self.checkpoints[0].path), found, "Take a model with less halo.")
         self.views = views(self.settings.tta, self.size)
         if self.image.get("output") == SKELETONS and len(self.views) > 1:
             raise ConfigError(
@@ -134,12 +138,13 @@ class Predictor:
     def layout(self, shape: Sequence[int]) -> WindowLayout:
         """Return the windows that cover an image of a shape."""
         size = self.size
-        if self.settings.window == "auto":
-            size = largest_window(shape, self.size, self.shrinkage and self.stride)
+        if self.settings.window == "auto" and self.image.get("window") != "patch":
+            whole = [n + 2 * margin for n, margin in zip(shape, self.halo, strict=True)]
+            size = largest_window(whole, self.size, self.shrinkage and self.stride)
         if any(view.turns for view in self.views):  # a rotated window must have the same shape
             size = (*size[:-2], min(size[-2:]), min(size[-2:]))
-        overlap = overlap_voxels(self.settings.overlap, size, self.radius)
-        return WindowLayout(shape, size, overlap, self.stride)
+        overlap = overlap_voxels(self.settings.overlap, size, self.radius, self.halo)
+        return WindowLayout(shape, size, overlap, self.stride, self.halo)
 
     def batch_size(self, layout: WindowLayout) -> int:
         """Return the number of windows per batch, at least 1.
@@ -254,7 +259,8 @@ class Predictor:
     def predict_batch(self, windows: np.ndarray, levels: Sequence[IntensityStats]) -> np.ndarray:
         """Return the maps of one batch; parameters and result are those of `predict`."""
         total: Tensor | None = None
-        for network, (offset, scale) in zip(self.networks, levels, strict=True):
+        for network, stats in zip(self.networks, levels, strict=True):
+            offset, scale = stats[:2]
             image = torch.from_numpy(windows).to(self.device)
             if network is not self.networks[0]:  # from the first network's units to its own
                 spread = (-1, *[1] * (windows.ndim - 2))
@@ -290,8 +296,10 @@ class Predictor:
 def _check_same_windows(one: Checkpoint, other: Checkpoint) -> None:
     """Refuse an ensemble whose networks take different windows."""
     keys = ["spatial_dims", "channels", "patch_size", "heads", "output", "zoom", "preparation"]
-    if one.image.get("preparation"):
-        keys.append("normalization")  # a preparation follows it
+    keys += ["halo", "window"]
+    rules = [each.image["normalization"] for each in (one, other)]
+    if one.image.get("preparation") or any(rule["method"] == STEPS for rule in rules):
+        keys.append("normalization")  # a preparation or a clipping follows it
     different = [
         f"{key} is {other.image.get(key)}, but {one.image.get(key)} in {one.path.name}"
         for key in keys

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from cytoloop.errors import ConfigError, ModelError, OutputError
+from cytoloop.intensity.normalization import STEPS
 from cytoloop.io.atomic import replacing_folder
 from cytoloop.model.checkpoint import Checkpoint
 from cytoloop.model.exporters import bioimage, cytodl, graphs, weights_and_config
@@ -35,6 +36,9 @@ EXPORTERS: Mapping[str, Exporter] = {
     "torchscript": graphs.write_torchscript,
     "pt2": graphs.write_program,
 }
+
+_ANY_STEPS = ("onnx", "torchscript", "pt2")
+"""Formats beside which `model.json` describes the grey levels, whatever they are."""
 
 
 def export_model(
@@ -88,6 +92,12 @@ def export_model(
             str(checkpoint.path),
             f"predicts {output_kind}, not a probability, which no format states",
             "Give its users the checkpoint itself.",
+        )
+    if checkpoint.image["normalization"]["method"] == STEPS and format_name not in _ANY_STEPS:
+        raise ModelError(
+            str(checkpoint.path),
+            "has grey-level steps of another program, which this format does not state",
+            f"Give its users the package itself, or take {', '.join(_ANY_STEPS)}, pyfunc.",
         )
     check_output(output, overwrite)
     try:

@@ -1,4 +1,6 @@
-"""Exporter of BioImage Model Zoo packages: a zip with TorchScript weights, tests and description.
+"""Exporter of BioImage Model Zoo packages: a zip with weights, tests and a description.
+
+The weights are TorchScript, and a state dict for a network of MONAI, from which training can start.
 
 Grey levels are normalized by preprocessing steps of the package, which are equal to
 `cytoloop.intensity.normalization`. The zoo's own validator and runner (extra ``bioimageio``) check
@@ -28,6 +30,7 @@ from cytoloop.model.exporters.bioimage_description import (
     INPUT,
     OUTPUT,
     README,
+    STATE_DICT,
     WEIGHTS,
     describe_model,
     has_probability_output,
@@ -69,6 +72,8 @@ def write(checkpoint: Checkpoint, folder: Path, about: About) -> float:
     parts = folder / "parts"
     parts.mkdir()
     trace(network, images[0], parts / WEIGHTS)
+    if str(checkpoint.backbone["_target_"]).startswith("monai.networks.nets."):
+        torch.save(network.state_dict(), parts / STATE_DICT)
     image = _make_test_image(checkpoint)
     expected = _compute_output(checkpoint, network, image)
     np.save(parts / INPUT, image)

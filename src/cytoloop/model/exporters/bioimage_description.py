@@ -15,6 +15,7 @@ from cytoloop.model.exporters.parity import side_multiples
 from cytoloop.truth.classes import class_heads, class_names, describe_classes
 from cytoloop.version import __version__
 
+STATE_DICT = "weights.pth"
 WEIGHTS, INPUT, OUTPUT, README = "model.ts.pt", "test_input.npy", "test_output.npy", "README.md"
 _HALO = 8
 """The runner discards 1/8 of a window at each side, where the network lacks context."""
@@ -40,7 +41,7 @@ def describe_model(
     checkpoint : Checkpoint
     about : About
     folder : Path
-        Holds `WEIGHTS`, `INPUT`, `OUTPUT` and `README`.
+        Holds `WEIGHTS`, `INPUT`, `OUTPUT` and `README`; also `STATE_DICT` of a network of MONAI.
     tolerance : float
         Largest absolute and relative difference of a reproduced output.
     any_size : bool
@@ -89,13 +90,37 @@ def describe_model(
         documentation=v0_5.FileDescr(source=folder / README),
         tags=["segmentation", "microscopy", f"{checkpoint.image['spatial_dims']}d", "cytoloop"],
         **tensors,
-        weights=v0_5.WeightsDescr(
-            torchscript=v0_5.TorchscriptWeightsDescr(
-                source=folder / WEIGHTS, pytorch_version=torch.__version__.split("+")[0]
-            )
-        ),
-        config=v0_5.Config(bioimageio=config),
+        weights=_weights(v0_5, checkpoint, folder),
+        config=v0_5.Config(bioimageio=config, cytoloop={"image": _plain(checkpoint.image)}),
     )
+
+
+def _weights(v0_5: Any, checkpoint: Checkpoint, folder: Path) -> Any:
+    """Return the description of the weights that lie in a folder."""
+    version = torch.__version__.split("+")[0]
+    if not (folder / STATE_DICT).is_file():
+        script = v0_5.TorchscriptWeightsDescr(source=folder / WEIGHTS, pytorch_version=version)
+        return v0_5.WeightsDescr(torchscript=script)
+    module, _, name = str(checkpoint.backbone["_target_"]).rpartition(".")
+    arguments = {k: _plain(v) for k, v in checkpoint.backbone.items() if not k.startswith("_")}
+    architecture = v0_5.ArchitectureFromLibraryDescr(
+        import_from=module, callable=name, kwargs=arguments
+    )
+    return v0_5.WeightsDescr(
+        pytorch_state_dict=v0_5.PytorchStateDictWeightsDescr(
+            source=folder / STATE_DICT, pytorch_version=version, architecture=architecture
+        ),
+        torchscript=v0_5.TorchscriptWeightsDescr(
+            source=folder / WEIGHTS, pytorch_version=version, parent="pytorch_state_dict"
+        ),
+    )
+
+
+def _plain(value: Any) -> Any:
+    """Return a value with plain lists and mappings, as YAML holds them."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 def readme_text(checkpoint: Checkpoint, about: About) -> str:

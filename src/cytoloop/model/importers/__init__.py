@@ -12,10 +12,17 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from cytoloop.errors import ModelError
-from cytoloop.model.importers import cytodl, weights_and_config
+from cytoloop.model.importers import bioimage, cytodl, weights_and_config
 from cytoloop.model.importers.imported_model import ImportedModel
 
-__all__ = ["IMPORTERS", "ImportedModel", "Importer", "find_checkpoint", "import_model"]
+__all__ = [
+    "IMPORTERS",
+    "ImportedModel",
+    "Importer",
+    "find_checkpoint",
+    "import_model",
+    "is_package",
+]
 
 log = logging.getLogger(__name__)
 
@@ -42,10 +49,16 @@ class Importer(Protocol):
 
 
 IMPORTERS: Mapping[str, Importer] = {
+    "bioimageio": bioimage,
     "weights_and_config": weights_and_config,
     "cytodl": cytodl,
 }
 """Importers by name. The first one that recognizes a file reads it."""
+
+
+def is_package(path: Path) -> bool:
+    """Return whether a file describes a package, whose weights are in other files."""
+    return bioimage.is_description(path)
 
 
 def find_checkpoint(folder: Path) -> Path:
@@ -75,7 +88,7 @@ def import_model(path: Path, content: Any) -> ImportedModel:
     path : Path
         The file.
     content : Any
-        Its content, from `load_tensors`.
+        Its content, from `load_tensors`; None of a package.
 
     Raises
     ------

@@ -25,6 +25,8 @@ class ImportedModel:
         Progress of the training; 0 if it is not known.
     summary : str
         What was read from where, for the log.
+    digest : str
+        Hash of the weights, if they are in another file than the one that was given.
     """
 
     weights: dict[str, Tensor]
@@ -33,6 +35,7 @@ class ImportedModel:
     epoch: int
     step: int
     summary: str
+    digest: str = ""
 
 
 def image_settings(

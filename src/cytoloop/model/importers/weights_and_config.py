@@ -8,7 +8,6 @@ change the prediction. What is missing is taken from the weights, or a default w
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -33,6 +32,7 @@ from cytoloop.model.importers.networks import (
 from cytoloop.model.importers.outputs import to_logits
 from cytoloop.model.safe_load import check_weights, load_tensors, read_config
 from cytoloop.truth.classes import class_heads, parse_class_names
+from cytoloop.truth.plain_names import plain_name
 
 log = logging.getLogger(__name__)
 
@@ -151,20 +151,10 @@ def _parse_outputs(
     if not names:
         names = list(parse_class_names(count))
         log.warning("%s: names no classes; they are called %s", where, ", ".join(names))
-    plain = [_plain_name(name) for name in names]
+    plain = [plain_name(name) for name in names]
     if plain != names:
         log.warning("%s: its classes are called %s here", where, ", ".join(plain))
     return backbone, weights, {"heads": class_heads(parse_class_names(plain, str(where)))}
-
-
-def _plain_name(name: str) -> str:
-    """Return a class name of letters, digits and underscores: it becomes the name of columns.
-
-    >>> _plain_name("cell wall"), _plain_name("2nd")
-    ('cell_wall', 'c2nd')
-    """
-    plain = re.sub(r"[^A-Za-z0-9_]+", "_", name).strip("_")[:39]
-    return plain if plain[:1].isalpha() else f"c{plain}"
 
 
 def _network_weights(path: Path, content: Mapping[Any, Any]) -> dict[str, Tensor]:

@@ -10,6 +10,7 @@ from typing import Any
 from lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
+from cytoloop.intensity.normalization import STEPS
 from cytoloop.intensity.preparation import complete_steps, step_names
 from cytoloop.model.architecture import describe
 from cytoloop.model.checkpoint import Checkpoint, read_checkpoint
@@ -59,7 +60,15 @@ class WarmStart(Callback):
         pl_module.load_state_dict({**pl_module.state_dict(), **found.state})
         here = dict(pl_module.hparams.get("image") or {}).get("normalization")
         there = checkpoint.image.get("normalization")
-        if here and there and dict(here) != dict(there):
+        if here and there and there.get("method") == STEPS:
+            names = ", ".join(str(step["name"]) for step in there[STEPS])
+            log.warning(
+                "%s was trained with its own grey-level steps (%s), this training uses %s",
+                checkpoint.path,
+                names,
+                " ".join(map(str, dict(here).values())),
+            )
+        elif here and there and dict(here) != dict(there):
             log.warning(
                 "%s was trained with normalization %s, this training uses %s; "
                 "set normalization=%s to use the same",

@@ -13,6 +13,7 @@ from cytoloop.errors import ConfigError
 from cytoloop.model.architecture import describe
 from cytoloop.model.checkpoint import Checkpoint, build_network, read_checkpoint
 from cytoloop.model.networks import DYNUNET, planned_values
+from cytoloop.model.transfer import require_weights
 from cytoloop.training.prepare.config import value_of, with_values, without
 from cytoloop.training.prepare.plan.choice import FEATURES, LAYERS, PATCH
 from cytoloop.training.prepare.plan.file import is_valid
@@ -24,8 +25,16 @@ _OF_DATA = ("spatial_dims", "in_channels", "out_channels")
 
 
 def read_parent(path: Path) -> Checkpoint:
-    """Return the checkpoint to start from; it is read once."""
-    return _read(path, path.stat().st_mtime_ns)
+    """Return the checkpoint to start from; it is read once.
+
+    Raises
+    ------
+    ModelError
+        It cannot be read, or is a graph without weights to train.
+    """
+    found = _read(path, path.stat().st_mtime_ns)
+    require_weights(str(path), found.backbone)
+    return found
 
 
 @lru_cache(maxsize=1)
@@ -83,9 +92,9 @@ def take_network_of_parent(cfg: DictConfig, path: Path) -> DictConfig:
     own = value_of(cfg, "model.backbone") or {}
     target = str(own.get("_target_"))
     stated = [k for k, v in own.items() if k not in ("_target_", *_OF_DATA) and v != AUTO]
+    parent = read_parent(path)
     if not cfg.strict or stated:
         return cfg
-    parent = read_parent(path)
     if str(parent.backbone.get("_target_")).rpartition(".")[2] == target.rpartition(".")[2]:
         return _with_sizes_of(cfg, parent, target)
     if target != DYNUNET:
