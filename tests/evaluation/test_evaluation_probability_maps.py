@@ -94,6 +94,15 @@ def test_predictions_are_overrules_the_content_of_a_file(maps: Path) -> None:
     assert evaluate(maps / "truth", maps / "truth", as_labels).rows[0]["n_predicted"] == 1
 
 
+def test_maps_in_the_cells_of_other_tools_are_refused(maps: Path) -> None:
+    """A table of another program may name its maps, or blurred masks, as labels."""
+    write_manifest(maps / "p.csv", [{"id": "a", "labels": "u8/a.tif"}])
+    with pytest.raises(ManifestError, match="a probability map or a photograph"):
+        evaluate(maps / "p.csv", maps / "truth")
+    stated = EvaluationSettings(predictions_are="labels", resamples=0)
+    assert len(evaluate(maps / "p.csv", maps / "truth", stated).rows) == 1
+
+
 def test_invalid_settings_and_cells_are_named(maps: Path) -> None:
     with pytest.raises(
         ConfigError, match="2 problems(.|\n)*threshold=1(.|\n)*expected one of auto, labels"

@@ -188,6 +188,51 @@ def test_file_of_an_image_whose_metadata_are_elsewhere_is_refused(tmp_path: Path
         read_image(tmp_path / "a.ome.tif")
 
 
+def write_companion(folder: Path, own_uuids: bool) -> Path:
+    """Write two channels of 3 planes, a file each, and a companion file with the metadata."""
+    schema = 'xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06"'
+    data = ""
+    for number in range(2):
+        binary = (
+            f'<?xml version="1.0"?><OME {schema} UUID="urn:uuid:{number}"><BinaryOnly '
+            'MetadataFile="a.companion.ome" UUID="urn:uuid:9"/></OME>'
+        )
+        name, planes = f"a_{number}.ome.tif", np.full((3, 16, 20), 5 + number, np.uint16)
+        tifffile.imwrite(
+            folder / name, planes, metadata=None, description=binary if own_uuids else None
+        )
+        data += (
+            f'<TiffData FirstC="{number}" PlaneCount="3"><UUID FileName="{name}">'
+            f"urn:uuid:{number}</UUID></TiffData>"
+        )
+    (folder / "a.companion.ome").write_text(
+        f'<?xml version="1.0"?><OME {schema} UUID="urn:uuid:9"><Image ID="Image:0" Name="a">'
+        '<Pixels ID="Pixels:0" DimensionOrder="XYZCT" Type="uint16" SizeX="20" SizeY="16" '
+        'SizeZ="3" SizeC="2" SizeT="1" PhysicalSizeX="200" PhysicalSizeXUnit="nm" '
+        'PhysicalSizeY="0.2" PhysicalSizeZ="1"><Channel ID="C:0" Name="DAPI"/>'
+        f'<Channel ID="C:1" Name="GFP"/>{data}</Pixels></Image></OME>'
+    )
+    return folder / "a.companion.ome"
+
+
+@pytest.mark.parametrize("own_uuids", [True, False])
+def test_companion_file(tmp_path: Path, own_uuids: bool) -> None:
+    path = write_companion(tmp_path, own_uuids)
+    image = read_image(path)
+    assert image.channels == ("DAPI", "GFP") and image.spacing_um == (1.0, 0.2, 0.2)
+    assert image.data.shape == (2, 3, 16, 20) and image.data[:, 0, 0, 0].tolist() == [5, 6]
+    assert list_images(tmp_path) == [path]  # one image, not two
+    (tmp_path / "a_1.ome.tif").unlink()
+    with pytest.raises(ImageError, match=r"a_1.ome.tif is missing"):
+        read_image(path)
+    (tmp_path / "a_0.ome.tif").unlink()
+    with pytest.raises(ImageError, match=r"a_0.ome.tif is missing"):
+        read_image(path)
+    path.write_text("<OME")
+    with pytest.raises(ImageError, match="is not OME-XML"):
+        read_image(path)
+
+
 def test_planes_that_are_promised_and_missing_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.ome.tif"
     stack = np.ones((6, 64, 64), np.uint8)

@@ -18,6 +18,12 @@ from cytoloop.tracking.output_folder import RUN_ID, RUN_ID_FILE, read_run_id
 from cytoloop.tracking.run import CHECKPOINTS
 from cytoloop.tracking.store import connect
 
+_OTHER_MODELS = (
+    *("best_model.pth", f"{CHECKPOINTS}/*.ckpt"),
+    *("rdf.y*ml", "bioimageio.y*ml", "model.y*ml", "*.bioimageio.y*ml", "*.rdf.yaml"),
+    "*.bioimageio.zip",
+)
+"""Files of which one lies in the folder of another tool's model."""
 _RUN_URI = re.compile(rf"runs:/(?P<id>{RUN_ID})(?:/(?P<which>best|last))?/?")
 _VERSION_URI = re.compile(r"models:/(?P<name>[^/@]+)(?:/(?P<version>\d+)|@(?P<alias>[\w-]+))")
 
@@ -102,11 +108,7 @@ def _is_from_other_tool(folder: Path) -> bool:
     """Return whether a folder holds the model of another tool."""
     if (folder / RUN_ID_FILE).is_file():  # ours, stopped before its first validation
         return False
-    try:
-        find_checkpoint(folder)
-    except ModelError:
-        return False
-    return True
+    return any(any(folder.glob(pattern)) for pattern in _OTHER_MODELS)
 
 
 def _locate_in_run(uri: str, tracking_uri: str | None) -> LocatedCheckpoint:

@@ -29,6 +29,12 @@ PREDICTION_COLUMNS = ("labels", "mask", UNKNOWN_COLUMN)
 THRESHOLD_COLUMN = "above"
 """Column of the threshold (0 to 1): where filled, objects are cut from ``probability``."""
 
+STATED_COLUMN = "predictions_are"
+"""Column of what the user says that predictions are; it overrules their content."""
+
+_OWN_COLUMN = "model_sha256"
+"""Filled in the tables of `cytoloop predict`, whose labels and masks need no check."""
+
 _SAME_SPACING = 0.01
 """Voxel sizes that differ by less, relative to each other, are the same."""
 
@@ -75,6 +81,8 @@ def read_prediction(row: Row) -> tuple[np.ndarray, bool]:
         labels = _read_unknown(path, part, ignore)
     else:
         labels = read_labels(path, None, part.scene, part.time, part.axes, ignore, part.plane)
+        if not row[_OWN_COLUMN] and row[STATED_COLUMN] in ("", "auto"):
+            _refuse_implausible(path, labels)
     from_mask = column == "mask" or (
         column == UNKNOWN_COLUMN and bool(labels.any()) and is_mask(labels)
     )
@@ -86,13 +94,18 @@ def _read_unknown(path: Path, part: Part, ignore: Sequence[int]) -> np.ndarray:
     if read_header(path, part.scene, part.axes).channels == ("probability",):
         raise ImageError(str(path), "is a probability map, expected labels", _REPAIR)
     data = read_plane_or_stack(path, None, part.scene, part.time, part.axes, part.plane)
+    _refuse_implausible(path, data)
+    return as_labels(path, data, ignore)
+
+
+def _refuse_implausible(path: Path, data: np.ndarray) -> None:
+    """Refuse an image that looks like a probability map, a photograph or a blurred mask."""
     if reason := why_not_labels(data):
         raise ImageError(
             str(path),
             f"{reason}: a probability map or a photograph, expected labels (one number an object)",
             _REPAIR,
         )
-    return as_labels(path, data, ignore)
 
 
 def _threshold(row: Row) -> float:

@@ -11,6 +11,7 @@ from pathlib import Path
 from cytoloop.errors import ManifestError, join_names
 from cytoloop.evaluation.inputs.images import (
     PREDICTION_COLUMNS,
+    STATED_COLUMN,
     THRESHOLD_COLUMN,
     UNKNOWN_COLUMN,
     prediction_column,
@@ -117,7 +118,7 @@ def pair_rows(
         cut = str(threshold) if predictions_are == "probability" else ""
         for row in predicted.values():
             kept = {name: cell for name, cell in row.values.items() if name not in dropped}
-            row.values = {**kept, THRESHOLD_COLUMN: cut}
+            row.values = {**kept, THRESHOLD_COLUMN: cut, STATED_COLUMN: predictions_are}
     return pair_tables(predicted, str(predictions), str(truth), key, series)
 
 

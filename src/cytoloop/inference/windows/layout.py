@@ -130,6 +130,8 @@ def receptive_radius(network: nn.Module, channels: int, size: Sequence[int]) -> 
     with torch.enable_grad():
         output = network(image)
         output = output[0] if isinstance(output, (tuple, list)) else output
+        if not output.requires_grad:  # a graph that was frozen
+            return tuple(s // 4 for s in size)
         (gradient,) = torch.autograd.grad(output[(0, 0, *centre)], image)
     strength = gradient[0].abs().sum(0).double().cpu().numpy()
     radii = []

@@ -41,7 +41,7 @@ class Format:
 
 
 FORMATS = (
-    Format("TIFF", (".ome.tiff", ".ome.tif", ".tiff", ".tif"), _HERE + "tiff"),
+    Format("TIFF", (".companion.ome", ".ome.tiff", ".ome.tif", ".tiff", ".tif"), _HERE + "tiff"),
     Format(
         "OME-Zarr", (".ome.zarr", ".zarr", ".ome.zarr.zip", ".zarr.zip", ".ozx"), _HERE + "zarr"
     ),

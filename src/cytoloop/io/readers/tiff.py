@@ -15,6 +15,7 @@ import tifffile
 from cytoloop.errors import ImageError
 from cytoloop.io.notes import library_messages, note
 from cytoloop.io.readers.scene import Scene, check_memory
+from cytoloop.io.readers.tiff_companion import is_companion, read_companion
 from cytoloop.io.readers.tiff_ome import check_members, ome_images
 from cytoloop.io.readers.tiff_photometric import read_photometry
 from cytoloop.io.voxel_size import StatedSize
@@ -54,7 +55,8 @@ class Reader:
     def __init__(self, path: str | Path) -> None:
         self._path = path
         with library_messages() as messages:
-            self._file = tifffile.TiffFile(path)  # stays open as long as the reader
+            file, metadata = read_companion(path) if is_companion(path) else (path, None)
+            self._file = tifffile.TiffFile(file, omexml=metadata)  # open as long as the reader
             if self._file.is_ome:
                 check_members(path, self._file)
             self._series: Sequence[Any] = self._file.series

@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 import tifffile
 
 from cytoloop.errors import ImageError
+from cytoloop.io.readers.tiff_companion import companion_files, is_companion
 from cytoloop.io.voxel_size import StatedSize
 
 _COPY_ALL = "Put all files of the image into one folder, with the names that they had."
@@ -109,7 +110,7 @@ def check_members(path: str | Path, file: tifffile.TiffFile) -> None:
         raise ImageError(
             str(path),
             f"is a part of an image; its metadata are in {members.master}",
-            "Name an OME-TIFF of the image that holds the metadata. A .companion.ome is not read.",
+            "Name that file instead. If you do not have it, copy it from where the image was made.",
         )
     folder, problems = Path(path).parent, []
     for name, uuid in members.files.items():
@@ -118,7 +119,7 @@ def check_members(path: str | Path, file: tifffile.TiffFile) -> None:
         member = folder / name
         if not member.is_file():
             problems.append(f"the image is in several files, and {name} is missing")
-        elif (found := _uuid_of(member)) != uuid:
+        elif (found := _uuid_of(member)) != uuid and (found or not is_companion(path)):
             problems.append(
                 f"{name} beside it is another file: its UUID is {found or 'not stated'}, "
                 f"expected {uuid}"
@@ -135,7 +136,9 @@ def drop_members(files: Iterable[Path]) -> list[Path]:
         if path in taken:
             continue
         kept.append(path)
-        if path.name.lower().endswith((".tif", ".tiff")) and path.is_file():
+        if is_companion(path):
+            taken |= {path.parent / name for name in companion_files(path)}
+        elif path.name.lower().endswith((".tif", ".tiff")) and path.is_file():
             taken |= {path.parent / name for name in _other_names(path)}
     # the file with the metadata may come after its parts
     return [path for path in kept if path not in taken]

@@ -49,9 +49,9 @@ class Importer(Protocol):
 
 
 IMPORTERS: Mapping[str, Importer] = {
-    "bioimageio": bioimage,
     "weights_and_config": weights_and_config,
     "cytodl": cytodl,
+    "bioimageio": bioimage,
 }
 """Importers by name. The first one that recognizes a file reads it."""
 

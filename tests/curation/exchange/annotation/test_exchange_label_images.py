@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.ndimage
 import tifffile
 from bioio_ome_zarr.writers import OMEZarrWriter
 from hypothesis import given, settings
@@ -107,6 +108,16 @@ def test_all_faulty_files_are_reported_before_the_first_picture(tmp_path: Path) 
     ]
     assert caught.value.problems[:-1] == expected
     assert caught.value.problems[-1].startswith("labels/h.tif: cannot be read")
+
+
+def test_blurred_mask_is_refused(tmp_path: Path) -> None:
+    """A mask that was saved as JPEG, or resized with interpolation, comes back with grey rims."""
+    mask = np.zeros((40, 40))
+    mask[8:30, 10:28] = 255
+    blurred = scipy.ndimage.gaussian_filter(mask, 1).round().astype(np.uint8)
+    folder = write_labels(tmp_path, a=blurred)
+    with pytest.raises(ManifestError, match=r"a.tif: holds .* values, .*: a blurred mask"):
+        read(folder)
 
 
 def test_file_that_claims_a_huge_size_is_refused(tmp_path: Path) -> None:

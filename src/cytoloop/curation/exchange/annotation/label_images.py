@@ -21,6 +21,7 @@ from cytoloop.io.listing import list_images
 from cytoloop.io.names import stem
 from cytoloop.io.read import read_header
 from cytoloop.io.writers.tiff import write_image
+from cytoloop.truth.plausible_labels import why_not_labels
 
 _LABELS, _IMAGES = "labels", "images"
 
@@ -106,6 +107,8 @@ def _read_picture(file: Path, images: dict[str, Path]) -> Picture:
         labels = read_labels(file)
         if int(labels.max(initial=0)) > LARGEST_NUMBER:
             raise ValueError(f"has label {labels.max()}, expected at most {LARGEST_NUMBER}")
+        if reason := why_not_labels(labels):
+            raise ValueError(f"{reason}; expected labels (one number an object) or a mask")
     except ImageError as error:
         raise ImageError(where, error.problems) from error
     except ValueError as error:
