@@ -199,7 +199,12 @@ def write_companion(folder: Path, own_uuids: bool) -> Path:
         )
         name, planes = f"a_{number}.ome.tif", np.full((3, 16, 20), 5 + number, np.uint16)
         tifffile.imwrite(
-            folder / name, planes, metadata=None, description=binary if own_uuids else None
+            folder / name,
+            planes,
+            photometric="minisblack",
+            ome=False,
+            metadata=None,
+            description=binary if own_uuids else None,
         )
         data += (
             f'<TiffData FirstC="{number}" PlaneCount="3"><UUID FileName="{name}">'
