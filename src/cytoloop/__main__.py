@@ -22,6 +22,8 @@ VERBS = {
     "evaluate": "score predictions against truth: writes metrics.csv, objects.csv and report.html",
     "compare": "test whether one evaluation is better than another: writes comparison.json",
     "models": "list, register, promote, import and export models (MLflow registry)",
+    "study": "train many models that differ in chosen factors, and report what is better",
+    "report": "write the report of a study again",
     "history": "show the rounds that led to a model: data, scores, changes",
     "status": "show running and recent trainings; watch=true follows one",
     "cancel": "stop a training and keep its checkpoints",
@@ -30,7 +32,7 @@ VERBS = {
     "ui": "open the MLflow UI with the runs of this project",
 }
 ALIASES = {"eval": "evaluate"}
-WITHOUT_HYDRA = ("sync", "demo", "ui")
+WITHOUT_HYDRA = ("report", "sync", "demo", "ui")
 
 
 def usage() -> str:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from cytoloop.composition import separate_hydra
 from cytoloop.terminal import LIBRARY_LOGGERS, FileFormatter, TerminalHandler
 
 _LOGGERS = ("", "cytoloop", *LIBRARY_LOGGERS)
@@ -123,20 +124,17 @@ def log_file(job_logging: Any) -> Iterator[None]:
 @contextmanager
 def _hydra() -> Iterator[None]:
     """Hide the user's own state of Hydra in the block, and restore it afterwards."""
-    from hydra.core.global_hydra import GlobalHydra
     from hydra.core.hydra_config import HydraConfig
     from hydra.core.utils import JobRuntime
     from hydra.version import VersionBase
 
-    former = GlobalHydra.instance().hydra
     config = HydraConfig.instance().cfg
     job = copy.copy(JobRuntime.instance().conf)
     version = VersionBase.instance().version_base
-    GlobalHydra.instance().clear()
     try:
-        yield
+        with separate_hydra():
+            yield
     finally:
-        GlobalHydra.instance().hydra = former
         HydraConfig.instance().cfg = config
         JobRuntime.instance().conf = job
         VersionBase.instance().version_base = version

@@ -47,6 +47,7 @@ _SWITCHES = {
     "synthesize": ("overwrite",),
     "classic": ("overwrite", "preview"),
     "status": ("watch",),
+    "study": ("lock",),
 }
 """Keys that are true or false and that no settings class checks. ``no`` is text, hence true."""
 

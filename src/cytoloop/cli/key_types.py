@@ -20,6 +20,8 @@ class KeyType(Enum):
         ``true``, ``false`` or a text.
     TEXTS
         One text, or a list of texts in square brackets.
+    TEXTS_OR_MAPPING
+        Texts, or a mapping in curly brackets.
     NUMBER_OR_TEXTS
         A number, or texts.
     VALUE
@@ -29,6 +31,7 @@ class KeyType(Enum):
     TEXT = "text"
     FLAG_OR_TEXT = "flag or text"
     TEXTS = "texts"
+    TEXTS_OR_MAPPING = "texts or mapping"
     NUMBER_OR_TEXTS = "number or texts"
     VALUE = "value"
 
@@ -39,6 +42,8 @@ def key_type(verb: str, key: str) -> KeyType:
     >>> key_type("curate", "raw").value
     'text'
     """
+    if verb == "study" and key.startswith("factors.") and key.count(".") == 2:
+        return KeyType.TEXTS_OR_MAPPING  # factors.NAME.LEVEL
     return _TYPES.get(verb, {}).get(key) or _OF_EVERY_VERB.get(key) or KeyType.VALUE
 
 
@@ -87,6 +92,7 @@ _TYPES = {
         text="checkpoint name a b truth input score about.description about.license",
         texts="about.authors",
     ),
+    "study": _types(text="data.path score experiment_name", texts="base"),
     "history": _types(text="checkpoint"),
     "status": _types(text="run"),
     "cancel": _types(text="run"),

@@ -34,6 +34,9 @@ def add_action(verb: str, words: list[str]) -> list[str]:
     return words
 
 
+_LISTS = (KeyType.TEXTS, KeyType.TEXTS_OR_MAPPING, KeyType.NUMBER_OR_TEXTS)
+
+
 def quote_overrides(verb: str, words: list[str]) -> list[str]:
     """Return the words with text values in quotes.
 
@@ -69,7 +72,9 @@ def _quote_value(value: str, kind: KeyType, is_sweep: bool) -> str:
     is_number = kind is KeyType.NUMBER_OR_TEXTS and _NUMBER.fullmatch(text)
     if is_flag or is_number:
         return value
-    if kind in (KeyType.TEXTS, KeyType.NUMBER_OR_TEXTS) and is_list(text):
+    if kind is KeyType.TEXTS_OR_MAPPING and text.startswith("{"):
+        return value
+    if kind in _LISTS and is_list(text):
         return f"[{','.join(map(_as_text, split_list(text[1:-1])))}]"
     return _as_text(value)
 

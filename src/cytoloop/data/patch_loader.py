@@ -6,7 +6,6 @@ torch release Python's global lock.
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,6 +14,8 @@ from typing import Any, Protocol
 import torch
 from threadpoolctl import threadpool_limits
 from torch.utils.data import default_collate
+
+from cytoloop.workers.cores import usable_cores
 
 _AHEAD = 2
 """Batches that each thread prepares ahead."""
@@ -139,8 +140,7 @@ class PatchLoader:
 
 def default_workers(on_accelerator: bool) -> int:
     """Return the default number of threads: 1 if the CPU trains, else cores - 1, at most 8."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return max(min((cores or 1) - 1, 8), 1) if on_accelerator else 1
+    return max(min(usable_cores() - 1, 8), 1) if on_accelerator else 1
 
 
 def _limit_threads() -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from cytoloop.errors import ConfigError, ImageError
 from cytoloop.extras import import_extra
+from cytoloop.workers.cores import usable_cores
 
 log = logging.getLogger(__name__)
 
@@ -51,8 +51,7 @@ def connect(workers: int, scheduler: str | None) -> Iterator[Any]:
                 )
             yield client
         return
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    threads = str(max((cores or 1) // workers, 1))
+    threads = str(max(usable_cores() // workers, 1))
     with (
         distributed.LocalCluster(
             n_workers=workers,

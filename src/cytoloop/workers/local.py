@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import (
@@ -16,6 +15,8 @@ from concurrent.futures import (
 )
 from pathlib import Path
 from typing import TypeVar
+
+from cytoloop.workers.cores import usable_cores
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -45,7 +46,7 @@ def run_parallel(
     threads : bool
         Use threads instead of processes: for large images, whose libraries release the GIL.
     """
-    count = min(workers or os.cpu_count() or 1, len(jobs))
+    count = min(workers or usable_cores(), len(jobs))
     if count <= 1 or (len(jobs) < MIN_JOBS_FOR_PROCESSES and not threads):
         for number, job in enumerate(jobs):
             yield number, function(job)

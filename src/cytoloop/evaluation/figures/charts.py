@@ -50,7 +50,7 @@ def write_charts(evaluation: Evaluation, folder: str | Path) -> list[Path]:
 
 def f1_against_iou(points: Sequence[Mapping[str, float]]) -> Figure:
     """Return a chart of pooled F1 and AP against the IoU of a match."""
-    figure, axis = _chart("IoU of a match", "pooled score")
+    figure, axis = new_chart("IoU of a match", "pooled score")
     iou = [point["iou"] for point in points]
     for key, label, colour in (("f1", "F1", _BLUE), ("ap", "AP", _ORANGE)):
         axis.plot(iou, [p[key] for p in points], "o-", color=colour, label=label, markersize=4)
@@ -69,7 +69,7 @@ def scores_by_group(rows: Sequence[Mapping[str, Any]]) -> Figure:
     names = sorted(groups, key=lambda n: float(np.mean([r[OBJECT_SCORE] for r in groups[n]])))
     shown = names[:_MAX_GROUPS]
     series = ((VOXEL_SCORE, _ORANGE, 0.18), (OBJECT_SCORE, _BLUE, -0.18))
-    figure, axis = _chart("score of an image", "", height=1.4 + 0.32 * len(shown))
+    figure, axis = new_chart("score of an image", "", height=1.4 + 0.32 * len(shown))
     for place, name in enumerate(reversed(shown)):
         own = groups[name]
         spread = np.linspace(-0.12, 0.12, len(own)) if len(own) > 1 else np.zeros(1)
@@ -90,7 +90,7 @@ def scores_by_group(rows: Sequence[Mapping[str, Any]]) -> Figure:
 
 def reliability_diagram(calibration: Mapping[str, Any]) -> Figure:
     """Return a chart of the fraction of true foreground against the predicted probability."""
-    figure, axis = _chart("predicted probability", "fraction of true foreground")
+    figure, axis = new_chart("predicted probability", "fraction of true foreground")
     bins = calibration["bins"]
     axis.plot([0, 1], [0, 1], color=_GREY, linewidth=1, linestyle="--")
     voxels = np.array([one["voxels"] for one in bins], float)
@@ -117,7 +117,7 @@ def reliability_diagram(calibration: Mapping[str, Any]) -> Figure:
 
 def dice_against_threshold(calibration: Mapping[str, Any]) -> Figure:
     """Return a chart of the pooled Dice of the voxels above a threshold, against the threshold."""
-    figure, axis = _chart("threshold of the probability", "pooled Dice")
+    figure, axis = new_chart("threshold of the probability", "pooled Dice")
     curve = calibration["dice_by_threshold"]
     axis.plot([p["threshold"] for p in curve], [p["dice"] for p in curve], "o-", color=_BLUE)
     best, dice = calibration["best_threshold"], calibration["best_dice"]
@@ -127,7 +127,8 @@ def dice_against_threshold(calibration: Mapping[str, Any]) -> Figure:
     return figure
 
 
-def _chart(x: str, y: str, height: float = 3.4) -> tuple[Figure, Axes]:
+def new_chart(x: str, y: str, height: float = 3.4) -> tuple[Figure, Axes]:
+    """Return a figure and its axis with the labels and the look of all charts."""
     from matplotlib.figure import Figure  # not pyplot, which would change the caller's backend
 
     figure = Figure(figsize=(5.2, height), facecolor="white", layout="constrained")

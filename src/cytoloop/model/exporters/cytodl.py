@@ -17,6 +17,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf, open_dict
 from torch import Tensor, nn
 
+from cytoloop.composition import separate_hydra
 from cytoloop.errors import ModelError
 from cytoloop.extras import INSTALL_CYTODL
 from cytoloop.model.checkpoint import Checkpoint, build_network
@@ -125,15 +126,9 @@ def _find_cytodl_configs() -> Path:
 def _hydra_configs(configs: Path) -> Iterator[None]:
     """Let Hydra compose from another config folder in the block; restore its state afterwards."""
     from hydra import initialize_config_dir
-    from hydra.core.global_hydra import GlobalHydra
 
-    former = GlobalHydra.instance().hydra
-    GlobalHydra.instance().clear()
-    try:
-        with initialize_config_dir(str(configs), version_base="1.3"):
-            yield
-    finally:
-        GlobalHydra.instance().hydra = former
+    with separate_hydra(), initialize_config_dir(str(configs), version_base="1.3"):
+        yield
 
 
 def _replace_normalization(chain: DictConfig, rule: Mapping[str, Any]) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 
 import torch
 
 from cytoloop.io.memory import free_memory
 from cytoloop.model.hardware import choose_precision
+from cytoloop.workers.cores import usable_cores
 
 _CPU_SPEED = {"bf16-mixed": 100e9, "32": 40e9}
 """Multiply-adds that training reaches in a second on one core, by precision (measured)."""
@@ -59,9 +59,7 @@ def find_machine(accelerator: str, precision: str, budget_minutes: float | None 
     free = torch.cuda.mem_get_info()[0] if kind == "cuda" else free_memory()
     speed = _GPU_SPEED
     if kind != "cuda":
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0
-        cores = min(cores or os.cpu_count() or 1, _MAX_CORES)
-        speed = cores * _CPU_SPEED.get(precision, _CPU_SPEED["32"])
+        speed = min(usable_cores(), _MAX_CORES) * _CPU_SPEED.get(precision, _CPU_SPEED["32"])
     longer = min(max((budget_minutes or 0) / 60, 1), 4)
     return Machine(kind, precision, speed * _STEP_S[kind] * longer, free * _MEMORY_FRACTION[kind])
 

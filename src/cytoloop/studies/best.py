@@ -1,0 +1,69 @@
+"""The best combination of a study as an experiment, ready to train."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from cytoloop.io.atomic import replacing
+
+BEST_FILE = "best.yaml"
+
+
+def write_best(overrides: Sequence[str], title: str, conclusion: str, folder: Path) -> Path:
+    """Write ``best.yaml``, an experiment with these overrides of `cytoloop train`; return its path.
+
+    Parameters
+    ----------
+    overrides : sequence of str
+    title : str
+        The combination of levels, for people.
+    conclusion : str
+        What the study says about differences.
+    folder : Path
+    """
+    path = folder / BEST_FILE
+    head = (
+        "# @package _global_\n"
+        f"# The best combination of a study: {title}.\n"
+        f"# {conclusion}\n"
+        "# Copy it to experiments/experiment/NAME.yaml, then: cytoloop train experiment=NAME "
+        "data.path=dataset/\n"
+    )
+    body = yaml.safe_dump(as_experiment(overrides), sort_keys=False)
+    with replacing(path) as temporary:
+        temporary.write_text(head + body, encoding="utf-8")
+    return path
+
+
+def as_experiment(overrides: Sequence[str]) -> dict[str, Any]:
+    """Return the content of an experiment: its defaults (config groups) and its values.
+
+    >>> as_experiment(["augmentation=none", "optimizer.lr=0.001"])
+    {'defaults': [{'override /augmentation': 'none'}], 'optimizer': {'lr': 0.001}}
+    """
+    defaults: dict[str, str] = {}
+    parents: list[str] = []
+    values: dict[str, Any] = {}
+    for override in overrides:
+        key, _, text = override.lstrip("+").partition("=")
+        if key == "experiment":
+            parents = [text]
+        elif files("cytoloop.configs").joinpath(key).is_dir():
+            defaults[key] = text
+        else:
+            _set(values, key.split("."), yaml.safe_load(text))
+    groups = [{f"override /{group}": option} for group, option in defaults.items()]
+    entries: list[Any] = [*parents, *groups]
+    return {"defaults": entries, **values} if entries else values
+
+
+def _set(values: dict[str, Any], path: Sequence[str], value: Any) -> None:
+    """Set a nested value."""
+    for name in path[:-1]:
+        values = values.setdefault(name, {})
+    values[path[-1]] = value

@@ -1,0 +1,113 @@
+"""Figures of a study: score by level, F1 against IoU, cost against score, the learning curve."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cytoloop.evaluation.figures.charts import new_chart
+from cytoloop.evaluation.metrics import METRICS, label_of
+from cytoloop.io.writers.png import write_png
+from cytoloop.studies.effects import LevelScore, Ranked, f1_curves
+from cytoloop.studies.learning_curve import LearningCurve, power_law
+from cytoloop.studies.tables import IOUS, StudyScores
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+_STYLES = ("-", "--", ":", "-.")
+
+
+def write_figures(
+    study: StudyScores,
+    levels: Sequence[LevelScore],
+    ranked: Sequence[Ranked],
+    curves: Sequence[LearningCurve],
+    folder: Path,
+) -> list[tuple[str, Path]]:
+    """Draw the figures; return the title and the PNG file of each."""
+    score = label_of(study.score)
+    figures: list[tuple[str, str, Figure]] = []
+    for factor in study.factors:
+        own = [one for one in levels if one.factor == factor]
+        if len(own) > 1:
+            figures.append((f"{score} by {factor}", f"score_{factor}", _by_level(study, own)))
+            title = f"F1 against IoU, by {factor}"
+            figures.append((title, f"f1_{factor}", _f1(study, factor)))
+    figures += [
+        (f"Learning curve: {one.factor}", f"learning_{one.factor}", _learning(study, one))
+        for one in curves
+    ]
+    if len(ranked) > 1:
+        figures.append((f"Cost against {score}", "cost", _cost(study, ranked)))
+    written = []
+    for title, name, figure in figures:
+        path = folder / f"{name.replace(' ', '_')}.png"
+        write_png(path, figure)
+        written.append((title, path))
+    return written
+
+
+def _by_level(study: StudyScores, levels: Sequence[LevelScore]) -> Figure:
+    """Return a chart of the mean of each level with its interval, and of each run."""
+    figure, axis = new_chart(label_of(study.score), "", height=1.2 + 0.42 * len(levels))
+    for place, one in enumerate(reversed(levels)):
+        runs = [
+            float(np.nanmean(values))
+            for row, values in zip(study.done, study.values, strict=True)
+            if row[one.factor] == one.level
+        ]
+        axis.plot(runs, [place - 0.18] * len(runs), "o", color="#999999", markersize=3)
+        if one.interval:
+            axis.plot(one.interval, [place, place], "-", color=_COLOURS[0], linewidth=2)
+        axis.plot([one.mean], [place], "o", color=_COLOURS[0], markersize=7)
+    axis.set_yticks(range(len(levels)), [f"{one.level} ({one.runs})" for one in reversed(levels)])
+    axis.set_ylim(-0.6, len(levels) - 0.4)
+    axis.plot([], [], "o-", color=_COLOURS[0], label="mean, 95 %")
+    axis.plot([], [], "o", color="#999999", markersize=3, label="a run")
+    axis.legend(frameon=False, ncols=2, loc="lower left", bbox_to_anchor=(0, 1))
+    return figure
+
+
+def _f1(study: StudyScores, factor: str) -> Figure:
+    figure, axis = new_chart("IoU of a match", "pooled F1")
+    for number, (level, values) in enumerate(f1_curves(study, factor).items()):
+        style = _STYLES[number // len(_COLOURS) % len(_STYLES)]
+        colour = _COLOURS[number % len(_COLOURS)]
+        axis.plot(np.array(IOUS) / 100, values, style, color=colour, marker=".", label=level)
+    axis.set(ylim=(0, 1.02), xticks=[0.5, 0.6, 0.7, 0.8, 0.9])
+    axis.legend(frameon=False, fontsize="small", loc="lower left")
+    return figure
+
+
+def _learning(study: StudyScores, curve: LearningCurve) -> Figure:
+    """Return a chart of the scores, the fitted power law and its band; beyond the data dashed."""
+    figure, axis = new_chart("training images", label_of(study.score))
+    axis.fill_between(curve.at, *curve.band.T, color=_COLOURS[0], alpha=0.15, linewidth=0)
+    fitted = power_law(curve.at, curve.best, curve.loss, curve.rate)
+    inside = curve.at <= curve.sizes.max()
+    axis.plot(curve.at[inside], fitted[inside], "-", color=_COLOURS[0], label="power law, 95 %")
+    axis.plot(curve.at[~inside], fitted[~inside], "--", color=_COLOURS[0], label="forecast")
+    axis.plot(curve.sizes, curve.means, "o", color=_COLOURS[1], label="mean of the runs")
+    axis.set_xscale("log", base=2)
+    shown = [int(size) for size in curve.sizes] + [int(4 * curve.sizes.max())]
+    axis.set_xticks(shown, list(map(str, shown)))
+    axis.minorticks_off()
+    axis.legend(frameon=False, loc="lower right")
+    return figure
+
+
+def _cost(study: StudyScores, ranked: Sequence[Ranked]) -> Figure:
+    figure, axis = new_chart("minutes of a run", label_of(study.score))
+    for number, one in enumerate(ranked):
+        colour = _COLOURS[number % len(_COLOURS)]
+        label = ", ".join(one.levels.values()) if number < len(_COLOURS) else None
+        axis.plot([one.minutes], [one.mean], "o", color=colour, label=label)
+    better = METRICS[study.score].better
+    axis.set_title(f"{better} is better", fontsize="small", loc="left")
+    axis.legend(frameon=False, fontsize="x-small", title="best first", title_fontsize="x-small")
+    return figure

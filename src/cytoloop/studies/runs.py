@@ -1,0 +1,135 @@
+"""The runs of a study on disk: what is finished, what goes on, what has failed.
+
+Each run has a folder ``runs/KEY``, whose name is a hash of its config and data: a run is the same
+run in every later call of the study, also after factors, levels or seeds were added.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cytoloop.io.atomic import replacing
+from cytoloop.studies.design import Combination
+from cytoloop.tracking.output_folder import (
+    CONFIG_FILE,
+    FINISHED_FILE,
+    can_resume,
+    read_final_scores,
+)
+
+SCORES = "test/evaluation/metrics.csv"
+SUMMARY = "test/evaluation/summary.json"
+_RUN_FILE = "study_run.json"
+LOG_FILE = "run.log"
+MAX_ATTEMPTS = 2
+"""A run that fails is tried once more."""
+
+DONE, FAILED, STARTED, OPEN = "done", "failed", "started", "open"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training of a study, or the predictions of another tool.
+
+    Attributes
+    ----------
+    combination : Combination
+    seed : int
+    key : str
+        Hash of config and data.
+    folder : Path
+    words : tuple of str
+        Overrides of `cytoloop train`, without output folder.
+    dataset : Path
+        Its data set.
+    images : int
+        Number of training images.
+    """
+
+    combination: Combination
+    seed: int
+    key: str
+    folder: Path
+    words: tuple[str, ...]
+    dataset: Path
+    images: int
+
+    @property
+    def title(self) -> str:
+        """Its levels and its seed, for people."""
+        levels = self.combination.title
+        return levels if self.combination.predictions else f"{levels}, seed {self.seed}"
+
+    @property
+    def status(self) -> str:
+        """`DONE`, `FAILED` (for good), `STARTED` (can be resumed) or `OPEN`."""
+        is_finished = self.combination.predictions or read_final_scores(self.folder)
+        if is_finished and (self.folder / SCORES).is_file():
+            return DONE
+        if self.attempts >= MAX_ATTEMPTS:
+            return FAILED
+        return STARTED if can_resume(self.folder) else OPEN
+
+    @property
+    def attempts(self) -> int:
+        """How often the run has failed."""
+        found = self._notes().get("failures", [])
+        return len(found) if isinstance(found, list) else 0
+
+    @property
+    def minutes(self) -> float | None:
+        """Wall time of all its parts, in minutes; None before its end."""
+        found = self._notes().get("seconds")
+        return float(found) / 60 if isinstance(found, (int, float)) else None
+
+    @property
+    def problem(self) -> str:
+        """The last lines of its last failure."""
+        found = self._notes().get("failures") or [""]
+        return str(found[-1])
+
+    def note(self, seconds: float, failure: str | None = None) -> None:
+        """Add the time of a part of the run, and its failure."""
+        known = self._notes()
+        failures = known.get("failures", []) + ([failure] if failure else [])
+        notes = {
+            "levels": self.combination.names,
+            "seed": self.seed,
+            "seconds": float(known.get("seconds", 0)) + seconds,
+            "failures": failures,
+        }
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with replacing(self.folder / _RUN_FILE) as temporary:
+            temporary.write_text(json.dumps(notes, indent=1) + "\n", encoding="utf-8")
+
+    def adopt(self) -> bool:
+        """Note a run that ended after its study was killed; return whether it was not noted."""
+        if self.combination.predictions or self.minutes is not None or self.status != DONE:
+            return False
+        times = [(self.folder / name).stat().st_mtime for name in (CONFIG_FILE, FINISHED_FILE)]
+        self.note(max(times[1] - times[0], 0))
+        return True
+
+    def _notes(self) -> dict[str, Any]:
+        try:
+            found = json.loads((self.folder / _RUN_FILE).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return found if isinstance(found, dict) else {}
+
+
+def run_key(config: Mapping[str, Any], digest: str, predictions: str | None = None) -> str:
+    """Return the name of a run: a hash of its config, its data and another tool's predictions."""
+    text = json.dumps([config, digest, predictions], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def open_runs(runs: Sequence[Run]) -> list[Run]:
+    """Return the runs that are neither finished nor failed for good, those that started first."""
+    left = [run for run in runs if run.status in (STARTED, OPEN)]
+    return sorted(left, key=lambda run: run.status != STARTED)

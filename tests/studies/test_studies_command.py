@@ -1,0 +1,124 @@
+"""`cytoloop study` and `report` without a training: plans, faults, outside predictions."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import make_images, write_tiff
+from mlflow import MlflowClient
+from tifffile import imread
+
+from cytoloop.__main__ import main
+
+BASE = "base=[experiment=nuclei_2d,model/size=small,trainer.max_steps=2]"
+
+
+@pytest.fixture
+def dataset(project: Path) -> Path:
+    images = make_images(project / "images", 12, (40, 40))
+    words = [f"raw={images}/raw", f"seg1={images}/seg", "output=dataset", "test=0.5", "valid=0.1"]
+    assert main(["curate", *words]) == 0
+    return project / "dataset"
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def predict_by_hand(dataset: Path, folder: Path, shift: int) -> Path:
+    """Write the truth of the test images, moved, as another tool's predictions."""
+    for row in read_rows(dataset / "test.csv"):
+        labels = imread(dataset / row["seg1"])
+        write_tiff(folder / f"{row['id']}.tif", np.roll(labels, shift, 1))
+    return folder
+
+
+def test_outside_predictions_are_scored_ranked_and_reported(
+    dataset: Path, project: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    good, bad = (
+        predict_by_hand(dataset, project / name, s) for name, s in (("good", 0), ("bad", 2))
+    )
+    (project / "experiments/study").mkdir(parents=True)
+    (project / "experiments/study/tools.yaml").write_text(
+        "# @package _global_\nfactors:\n  tool:\n"
+        f"    good: {{predictions: {good}}}\n    bad: {{predictions: {bad}}}\n"
+    )
+    words = ["study", "study=tools", f"data.path={dataset}", "output=out", "score=seg"]
+    assert main(words) == 0
+    text = capfd.readouterr()
+    assert "2 runs: 2 to do, 2 now" in text.err and "2 of 2 runs finished" in text.out
+    out = project / "out"
+    rows = read_rows(out / "runs.csv")
+    assert [(row["tool"], row["status"], row["seed"]) for row in rows] == [
+        ("good", "done", ""),
+        ("bad", "done", ""),
+    ]
+    assert float(rows[0]["seg"]) == 1 > float(rows[1]["seg"])
+    (effect,) = read_rows(out / "effects.csv")
+    assert float(effect["difference"]) < -0.1 and effect["verdict"] == "no evidence"  # no seeds
+    assert [row["tool"] for row in read_rows(out / "ranking.csv")] == ["good", "bad"]
+    assert {path.name for path in (out / "figures").iterdir()} == {
+        *("score_tool.png", "f1_tool.png", "cost.png"),
+    }
+    page = (out / "report.html").read_text()
+    assert "No verdict" in page and "<script" not in page
+    run = MlflowClient().get_run((out / "run_id").read_text().strip())
+    assert run.info.status == "FINISHED"
+
+    assert main(words) == 0  # nothing is done again
+    assert "2 runs: 0 to do, 0 now" in capfd.readouterr().err
+    assert main(["report", f"study={out}"]) == 0
+    assert "2 of 2 runs finished" in capfd.readouterr().out
+
+
+def test_a_plan_lists_the_runs_and_trains_none(
+    dataset: Path, project: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    words = ["study", "study=images", f"data.path={dataset}", "output=out", BASE, "max_runs=0"]
+    assert main([*words, "seeds=2"]) == 0
+    assert "8 runs: 8 to do, 0 now" in capfd.readouterr().err
+    rows = read_rows(project / "out/runs.csv")
+    assert [row["seed"] for row in rows] == ["1"] * 4 + ["2"] * 4
+    assert [row["train_images"] for row in rows[:4]] == ["5", "3", "2", "1"]
+    assert len({row["run"] for row in rows}) == 8
+
+    assert main([*words, "seeds=3", "+factors.images.third={train_fraction: 0.5}"]) == 2
+    assert "images third, seed 1 is the same training as images half" in capfd.readouterr().err
+    factor = "+factors.lr={normal: [], low: ['model.optimizer.lr=1e-4']}"
+    assert main([*words, "seeds=3", factor]) == 0
+    known = {row["run"] for row in rows}
+    more = read_rows(project / "out/runs.csv")
+    assert known <= {row["run"] for row in more} and len(more) == 5 * 3
+
+
+def test_faults_are_named_before_anything_is_trained(
+    dataset: Path, project: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    words = ["study", "study=augmentation", f"data.path={dataset}", "output=out"]
+    cases = {
+        "base=[augmentation=nope,foo=1]": ["augmentation=nope: no such option", "foo: unknown key"],
+        "+factors.augmentation.odd=[augmentation=nope]": ["augmentation odd: augmentation=nope"],
+        "+factors.augmentation.same=[]": ["same, seed 1 is the same training as augmentation def"],
+        "+factors.part={all: [], c: {where: {group: c}}}": ["part c: no training image has"],
+        "seeds=0": ["seeds=0: expected a number of seeds"],
+        "workers=0": ["workers: is 0, expected 1 to 256"],
+        "study=nope": ["study=nope: no such option, expected one of architecture"],
+    }
+    for word, expected in cases.items():
+        assert main([*words, word]) == 2
+        text = capfd.readouterr().err
+        assert all(one in text for one in expected), (word, text)
+        assert "Traceback" not in text
+    assert not (project / "out/runs").exists()
+
+    main(["curate", "raw=images/raw", "seg1=images/seg", "output=whole", "test=0"])
+    capfd.readouterr()
+    assert main([*words[:2], "data.path=whole", "output=out"]) == 2
+    assert "has no test images of its own" in capfd.readouterr().err
+    assert main(["report", f"study={project}"]) == 2
+    assert "holds no study" in capfd.readouterr().err
