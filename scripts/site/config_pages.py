@@ -32,6 +32,7 @@ GROUPS = {
     "postprocess": "From probability maps to masks and objects.",
     "workflow": "The steps of `cytoloop classic`, for a kind of structure.",
     "synthesis": "What synthetic images show: ranges, from which each image draws.",
+    "study": "The factors of a study and their levels.",
     "paths": "Folders that a command uses.",
 }
 """What each group decides. A group of `configs/` that is missing here ends the build."""

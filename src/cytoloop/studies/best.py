@@ -10,6 +10,9 @@ from typing import Any
 import yaml
 
 from cytoloop.io.atomic import replacing
+from cytoloop.studies.report import StudyReport
+from cytoloop.studies.runs import Run
+from cytoloop.studies.settings import StudySettings
 
 BEST_FILE = "best.yaml"
 
@@ -38,6 +41,18 @@ def write_best(overrides: Sequence[str], title: str, conclusion: str, folder: Pa
     with replacing(path) as temporary:
         temporary.write_text(head + body, encoding="utf-8")
     return path
+
+
+def write_best_of(
+    settings: StudySettings, runs: Sequence[Run], report: StudyReport, folder: Path
+) -> None:
+    """Write the best combination that was trained here; another tool's predictions are none."""
+    by_levels = {tuple(one.combination.names.items()): one.combination for one in runs}
+    for ranked in report.ranked:
+        best = by_levels.get(tuple(ranked.levels.items()))
+        if best is not None and not best.predictions:
+            write_best(best.overrides(settings), best.title, report.conclusion, folder)
+            return
 
 
 def as_experiment(overrides: Sequence[str]) -> dict[str, Any]:
