@@ -132,3 +132,34 @@ def test_case_of_nnunet(real_data: Path) -> None:
     assert read_image(rows[0]["raw"]).channels == ("DNA", "actin")
     pairs = pair_images(folder / "imagesTr", folder / "labelsTr")
     assert [pair.id for pair in pairs] == ["x_000", "x_001", "x_002"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_nnunets_own_readers_see_the_same(tmp_path: Path, ndim: int) -> None:
+    """nnU-Net is no dependency: `pip install nnunetv2` into the environment to run this test."""
+    kinds = {
+        2: ("natural_image_reader_writer", "NaturalImage2DIO"),
+        3: ("tif_reader_writer", "Tiff3DIO"),
+    }
+    module, name = kinds[ndim]
+    reader = getattr(
+        pytest.importorskip(f"nnunetv2.imageio.{module}", reason="nnU-Net is not installed"), name
+    )()
+    rng, shape, spacing = np.random.default_rng(0), (6, 24, 30)[-ndim:], (2.0, 0.5, 0.25)
+    axes = "ZYX"[-ndim:]
+    raw = rng.integers(0, 60_000, (2, *shape)).astype(np.uint16)
+    labels = (rng.random(shape) > 0.6).astype(np.uint8)
+    labels.flat[0] = 255
+    write_image(tmp_path / "raw.ome.tif", raw, f"C{axes}", spacing, ("dapi", "gfp"))
+    write_image(tmp_path / "seg.ome.tif", labels, axes, spacing)
+    values = {"id": "im", "split": "train", "ignore_label": "255"}
+    files = {"raw": str(tmp_path / "raw.ome.tif"), "seg1": str(tmp_path / "seg.ome.tif")}
+    nnunet.write(tmp_path / "out", [Row(values | files)])
+    channels = [str(tmp_path / f"out/imagesTr/im_{number:04d}.tif") for number in range(2)]
+    image, properties = reader.read_images(channels)
+    assert np.array_equal(image.reshape(raw.shape), raw)
+    if ndim == 3:
+        assert list(properties["spacing"]) == list(spacing)
+    found, _ = reader.read_seg(str(tmp_path / "out/labelsTr/im.tif"))
+    assert np.array_equal(found.reshape(shape), np.where(labels == 255, 2, labels))
