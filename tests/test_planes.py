@@ -92,6 +92,7 @@ def test_one_annotated_plane_is_enough(stacks: Path, caplog: pytest.LogCaptureFi
     curated(stacks, "sparse", planes="annotated")
     rows = read_manifest(stacks / "ds/dataset.csv").rows
     assert [row.id for row in rows] == [f"s{n}_z002" for n in range(4)]
+    assert [row["group"] for row in rows] == [f"s{n}" for n in range(4)]
     assert not caplog.records
     curated(stacks, "sparse", planes="all", overwrite=True)
     assert "most planes have no label" in caplog.text and "s0 (5 of 6)" in caplog.text
@@ -142,13 +143,13 @@ def test_regions_of_a_stack_apply_to_its_planes(tmp_path: Path, tiff: Write) -> 
         "type": "Feature",
         "geometry": {"type": "Polygon", "coordinates": [[*square, square[0]]]},
     }
-    outline["properties"] = {"z": 2}
+    outline["properties"] = {"plane": {"z": 2}}
     (tmp_path / "o.geojson").write_text(json.dumps(outline))
     cells = {"raw": str(tiff(tmp_path / "a.tif", labels)), "seg1": str(tmp_path / "a.tif")}
     for region in (tiff(tmp_path / "m.tif", mask), tmp_path / "o.geojson"):
         row = Row({**cells, "exclude_mask": str(region)})
         whole = read_target(row)[1]
-        assert not whole.all()
+        assert not whole.all() and whole[0].all()
         for plane in range(3):
             row.values["plane"] = str(plane)
             np.testing.assert_array_equal(read_target(row)[1], whole[plane])

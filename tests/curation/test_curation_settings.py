@@ -63,3 +63,12 @@ def test_settings_record_leaves_out_what_does_not_change_the_images(tmp_path: Pa
     assert record["quality"]["focus"]["min"] == 0.2 and record["parent_images"] == "keep"
     left_out = {"output", "overwrite", "parent", "decisions", "report", "workers", "export"}
     assert not left_out & set(record)
+
+
+def test_a_data_set_as_source_is_named_by_its_table(tmp_path: Path) -> None:
+    (tmp_path / "dataset.csv").write_text("raw,seg1\n")
+    with pytest.raises(ConfigError, match="seg1 is missing") as caught:
+        CurationSettings(raw=tmp_path, output=tmp_path / "other")
+    assert caught.value.repair == (
+        f"This folder is a data set; its table is raw={(tmp_path / 'dataset.csv').as_posix()}."
+    )

@@ -154,10 +154,10 @@ def predict(input: Any = None, checkpoint: Any = None, **keys: Any) -> PredictRe
     checkpoint : str, Path or list of them
         A file, ``runs:/ID``, ``models:/NAME@ALIAS`` ...; a list is an ensemble.
     **keys
-        For an array: ``spacing_um`` (Z, Y, X), ``channel_axis``, ``resample``, ``tta``,
+        For an array: ``spacing_um`` (Z, Y, X), ``channel_axis``, ``resample``, ``planes``, ``tta``,
         ``overlap``, ``window``, ``batch_size``, ``accelerator``, ``precision``; and the keys of
         ``postprocess``: ``threshold``, ``smoothing``, ``seed_smoothing``, ``min_depth``,
-        ``min_volume_um3``, ``max_volume_um3``, ``fill_holes``, ``border``.
+        ``min_volume_um3``, ``max_volume_um3``, ``fill_holes``, ``border``, ``join_planes``.
         For files: ``output`` and the other keys of ``cytoloop predict --help``.
 
     Returns

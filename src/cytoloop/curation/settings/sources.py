@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cytoloop.curation.exchange.registry import DATASET_FORMATS, find_format
+from cytoloop.curation.file_names import DATASET_CSV
 from cytoloop.curation.settings.validation import (
     SettingProblem,
     checked_by,
@@ -94,12 +95,11 @@ class SourceSettings:
                 for name in partners
             ]
         if not self.seg1:
-            return [
-                SettingProblem(
-                    "seg1 is missing: every raw image needs a segmentation",
-                    "Give seg1=FOLDER, or raw=FILE.csv with the columns raw and seg1.",
-                )
-            ]
+            table = Path(str(self.raw), DATASET_CSV)
+            repair = "Give seg1=FOLDER, or raw=FILE.csv with the columns raw and seg1."
+            if absolute_path(str(table)).is_file():
+                repair = f"This folder is a data set; its table is raw={table.as_posix()}."
+            return [SettingProblem("seg1 is missing: every raw image needs a segmentation", repair)]
         return []
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from cytoloop.inference.volume_storage import plane_slabs
 from cytoloop.instances import segment
-from cytoloop.instances.blocks import NewVolume, Volume, plane_of
+from cytoloop.instances.blocks import BLOCK_VOXELS, Blocks, NewVolume, Volume, plane_of
 from cytoloop.instances.distance_map import full_scale
 from cytoloop.instances.join_planes import PlaneJoiner
 from cytoloop.instances.objects import ObjectMeasurements, PlaneMeasurements
@@ -43,6 +43,7 @@ def plane_objects(
             plane["probability"],
             rule,
             spacing_um,
+            block=Blocks.for_shape(plane["probability"].shape, BLOCK_VOXELS).size,
             distance=plane.get("distance"),
             contour=plane.get("contour"),
         )
