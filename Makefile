@@ -5,9 +5,15 @@ PYTHON ?= python3
 UV := $(shell command -v uv 2>/dev/null || echo .tools/uv/bin/uv)
 BIN := .venv/bin
 # What the tests need: CytoDL and the extras, in the versions of versions.txt.
-EXTRAS := annotation,bioimageio,cloud,cytodl,czi,dask,demo,onnx,postgresql,volumes
+EXTRAS := annotation,bioimageio,cloud,cytodl,czi,dask,demo,onnx,postgresql,viewer,volumes
 # Three files of tests at a time, each on one core: some wait for servers and other processes.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 3 --dist loadfile
+# Without a screen, the tests of the viewer get a virtual one; without Xvfb they are skipped.
+SCREEN := $(if $(DISPLAY),,$(shell command -v xvfb-run >/dev/null && echo xvfb-run -a -s '"-screen 0 1280x800x24"'))
+PYTEST := OMP_NUM_THREADS=1 $(SCREEN) $(BIN)/pytest -n 3 --dist loadfile
+# The Debian packages with which napari runs where there is no screen.
+SCREEN_PACKAGES := xvfb xauth libegl1 libgl1 libgl1-mesa-dri libxkbcommon-x11-0 libxcb-cursor0 \
+  libxcb-icccm4 libxcb-keysyms1 libxcb-shape0 libxcb-image0 libxcb-render-util0 libxcb-xinerama0 \
+  libdbus-1-3 libfontconfig1
 
 # Extra wheel folders that pip is told of are told to uv too (a CPU build of torch may lie there).
 WHEELS := $(or $(PIP_FIND_LINKS),$(shell $(PYTHON) -m pip config get global.find-links 2>/dev/null))
@@ -21,7 +27,7 @@ endif
 # Without bytecode files each process compiles what it imports anew; torch alone takes seconds.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup upgrade licences docs pictures demo test test-slow lint bench ui clean
+.PHONY: help setup upgrade licences docs pictures demo test test-slow lint bench ui view setup-screen clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -68,6 +74,17 @@ bench: setup ## speed and quality tables (see docs/benchmarks.md)
 ui: setup ## the MLflow UI on this folder's runs, or on the demo's
 	cd $(if $(wildcard mlflow.db),.,$(if $(wildcard demo/mlflow.db),demo,.)) && \
 	  $(CURDIR)/$(BIN)/cytoloop ui
+
+# Without a data set here: that of the demo, else the images of the demo.
+view: setup ## napari with the CytoLoop panels
+	@test -e dataset/dataset.csv -o -d demo || $(BIN)/cytoloop demo --images stacks --output demo
+	@if test -e dataset/dataset.csv; then $(BIN)/cytoloop view data.path=dataset; \
+	elif test -e demo/round1/dataset.csv; then $(BIN)/cytoloop view data.path=demo/round1; \
+	else $(BIN)/cytoloop view input=demo; fi
+
+setup-screen: ## (Debian, as root) what the tests of the viewer need where there is no screen
+	apt-get update -qq
+	DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends $(SCREEN_PACKAGES)
 
 docs: setup ## the documentation site, into build/site (open index.html)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,20 @@ import pytest
 import tifffile
 
 SPACING = (0.6, 0.3, 0.3)
+
+
+def missing_for_viewer() -> str:
+    """Return why napari cannot open a window here, "" if it can."""
+    if importlib.util.find_spec("napari") is None or importlib.util.find_spec("pytestqt") is None:
+        return "napari or pytest-qt is not installed (extra `viewer`)"
+    known = ("DISPLAY", "WAYLAND_DISPLAY")
+    if sys.platform == "linux" and not any(os.environ.get(name) for name in known):
+        return "no screen: neither DISPLAY nor WAYLAND_DISPLAY is set (make setup-screen)"
+    return ""
+
+
+if not missing_for_viewer():  # Qt's libraries may be missing where there is no screen
+    pytest_plugins = ["pytestqt.plugin"]
 
 
 def make_blobs(
@@ -53,6 +69,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=3,
         help="kills of each verb in tests/integration/test_faults.py",
     )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip the tests of the viewer without a screen; fail them if a screen is required."""
+    reason = missing_for_viewer()
+    if reason and item.get_closest_marker("viewer"):
+        if os.environ.get("CYTOLOOP_REQUIRE_SCREEN"):
+            pytest.fail(f"CYTOLOOP_REQUIRE_SCREEN is set, but {reason}")
+        pytest.skip(reason)
 
 
 @pytest.fixture(scope="session")

@@ -25,6 +25,7 @@ VERBS = {
     "study": "train many models that differ in chosen factors, and report what is better",
     "report": "write the report of a study again",
     "history": "show the rounds that led to a model: data, scores, changes",
+    "view": "open napari with panels for all of this (extra `viewer`)",
     "status": "show running and recent trainings; watch=true follows one",
     "cancel": "stop a training and keep its checkpoints",
     "sync": "send what a training could not send to its MLflow store",

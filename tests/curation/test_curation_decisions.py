@@ -168,3 +168,30 @@ def test_ids_of_a_log_are_compared_in_one_unicode_form(tmp_path: Path) -> None:
     path = tmp_path / "decisions.csv"
     path.write_text("id,decision\nZelle u\u0308,reject\n", encoding="utf-8")
     assert read_log(path)[0]["id"] == "Zelle \u00fc"
+
+
+def test_sources_takes_back_the_regions_of_decisions_only(tmp_path: Path) -> None:
+    lines = ["a,,x.npy; y.npy,m.npy", "a,,sources,", "a,,,sources; n.npy"]
+    path = log_of(tmp_path, *lines, header="id,decision,exclude,merge")
+    decision = read_decisions(path)["a"]
+    assert decision.exclude == ()
+    assert decision.merge == (str(tmp_path / "n.npy"),)
+
+
+def test_corrected_labels_are_decided_and_taken_back(tmp_path: Path) -> None:
+    path = log_of(tmp_path, "a,,c/a.tif", "b,,b.tif", "b,,none", header="id,decision,labels")
+    assert read_decisions(path)["a"].labels == str(tmp_path / "c" / "a.tif")
+    assert read_decisions(path)["b"].labels == ""
+    path = log_of(tmp_path, '"a",,"a.tif; b.tif"', header="id,decision,labels")
+    with pytest.raises(ManifestError, match="expected one label image or none"):
+        read_decisions(path)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_a_log_without_a_column_gets_it_and_loses_nothing(tmp_path: Path, encoding: str) -> None:
+    path = tmp_path / "decisions.csv"
+    path.write_bytes("id;decision;reason\r\nü;reject;ab\r\n".encode(encoding))
+    append_decision(path, {"id": "ü", "labels": "corrected/ü.ome.tif"})
+    found = read_decisions(path)["ü"]
+    assert (found.decision, found.reason) == ("reject", "ab")
+    assert found.labels == str(tmp_path / "corrected" / "ü.ome.tif")

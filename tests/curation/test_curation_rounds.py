@@ -14,7 +14,9 @@ from cytoloop.curation import CurationSettings, curate
 from cytoloop.curation.decisions.log import append_decision
 from cytoloop.errors import ConfigError, ManifestError
 from cytoloop.io.digest import file_hash
+from cytoloop.io.labels import read_labels
 from cytoloop.manifest import Row, read_manifest
+from cytoloop.truth.targets import read_target
 
 Blobs = Callable[..., tuple[np.ndarray, np.ndarray]]
 Tiff = Callable[[Path, np.ndarray], Path]
@@ -233,3 +235,29 @@ def test_rounds_a_first_round_that_was_killed_before_its_record_is_written_again
     (folder / "dataset.json").unlink()  # it is written last
     curate(settings_of(images_2d))
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == whole
+
+
+def test_corrected_labels_become_the_segmentation_and_can_be_taken_back(
+    images_2d: Path, tmp_path: Path, tiff: Tiff
+) -> None:
+    folder = tmp_path / "dataset"
+    second = tmp_path / "second"
+    for path in (images_2d / "seg").glob("*.tif"):
+        tiff(second / path.name, read_labels(path))
+    given = settings_of(images_2d, seg2=second, base_image="seg2")
+    curate(given)
+    before = (folder / "dataset.csv").read_bytes()
+    corrected = read_labels(second / "img_1.tif")
+    corrected[corrected == 2] = 0
+    tiff(folder / "corrected" / "img_1.tif", corrected)
+    log = folder / "decisions.csv"
+    append_decision(log, {"id": "img_1", "labels": "corrected/img_1.tif"})
+    for settings in (given, CurationSettings(output=folder)):  # a later round keeps them
+        curate(settings)
+        row = rows_of(folder)["img_1"]
+        assert np.array_equal(read_target(row)[0], corrected)
+        assert (row["seg1"], row["base_image"], row["seg2"]) == ("corrected/img_1.tif", "seg1", "")
+        assert rows_of(folder)["img_2"]["seg2"]
+    append_decision(log, {"id": "img_1", "labels": "none"})
+    curate(CurationSettings(output=folder))
+    assert (folder / "dataset.csv").read_bytes() == before

@@ -96,4 +96,5 @@ _TYPES = {
     "history": _types(text="checkpoint"),
     "status": _types(text="run"),
     "cancel": _types(text="run"),
+    "view": _types(text="data.path input predictions"),
 }

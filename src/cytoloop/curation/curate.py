@@ -21,6 +21,7 @@ from cytoloop.curation.checks.row import CheckOptions
 from cytoloop.curation.checks.voxel_sizes import warn_of_different_sizes
 from cytoloop.curation.cut_images import cut_images
 from cytoloop.curation.decisions.apply import (
+    apply_corrections,
     apply_decisions,
     apply_limits,
     clear_automatic_decisions,
@@ -93,6 +94,7 @@ def curate(
     clear_automatic_decisions(rows, decisions)
     splits = splits_of_table(rows, previous.splits, str(settings.raw)) | dict(previous.splits)
     regions = apply_decisions(sources, decisions, settings)
+    made_from = apply_corrections(rows, decisions, regions)
     with remove_new_images_on_failure(output):
         checked = [row for row in rows if row["status"] != "reject"]
         found = _check_images(checked, regions, splits, settings, cache, progress)
@@ -112,10 +114,9 @@ def curate(
         splits |= splits_of_renamed_images(rows, results, previous)
         assign_splits(rows, results, settings, splits, previous.folds)
         ranking = rank_rows(results, settings.limits, flags, nearest)
-        result = CurationResult(rows, results, ranking, sources.unmatched, logs=logs)
+        result = CurationResult(rows, results, ranking, sources.unmatched, made_from, logs)
         if settings.materialize:
-            merged_from = write_merged_targets(result.kept, results, output)
-            result = replace(result, merged_from=merged_from)
+            made_from |= write_merged_targets(result.kept, results, output)
         files = write_dataset(result, settings, previous)
     _log_summary(result)
     files += _write_extras(result, settings, output)  # an error here leaves the data set as it is

@@ -15,6 +15,8 @@ from cytoloop.urls import is_remote
 
 NONE = "none"
 """Clears the regions before it."""
+SOURCES = "sources"
+"""In a decisions log: clears the regions of earlier decisions, not those of the sources."""
 
 
 def parse_regions(text: str, root: Path) -> tuple[str, ...]:
@@ -49,8 +51,8 @@ def format_relative_regions(parts: Iterable[str], folder: Path) -> str:
 
 
 def is_keyword(part: str) -> bool:
-    """Return whether a part is a rule or ``none``, not a path."""
-    return part.lower() == NONE or is_rule(part)
+    """Return whether a part is a rule, ``none`` or ``sources``, not a path."""
+    return part.lower() in (NONE, SOURCES) or is_rule(part)
 
 
 def split_rules(rules: str | Sequence[str]) -> tuple[str, ...]:

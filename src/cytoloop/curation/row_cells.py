@@ -20,6 +20,30 @@ COLUMNS_FROM_SETTINGS = (
     *("merge_rule", "base_image", "ignore_label"),
 )
 """Columns whose empty cells take the setting of the same name."""
+_OF_SEGMENTATIONS = (
+    *("seg2", "merge_mask", "merge_rule", "channel_seg1", "channel_seg2"),
+    *("scene_seg1", "scene_seg2", "time_seg1", "time_seg2"),
+)
+"""Columns that describe the segmentations of the sources, not one that was made from them."""
+
+
+def replace_segmentation(row: Row, path: str) -> dict[str, str]:
+    """Make one label image the only segmentation of a row; return the cells that it replaces.
+
+    ``dataset.json`` records these cells, so that a later round starts from the sources again.
+
+    Parameters
+    ----------
+    row : Row
+        With absolute paths. It is changed.
+    path : str
+        Absolute path or URL of the labels.
+    """
+    columns = ("seg1", "merge", "base_image", "ignore_label", "axes_seg1", *_OF_SEGMENTATIONS)
+    replaced = {column: row[column] for column in columns}
+    row.values |= dict.fromkeys(("ignore_label", "axes_seg1", *_OF_SEGMENTATIONS), "")
+    row.values |= {"seg1": path, "base_image": "seg1", "merge": ""}
+    return replaced
 
 
 def fill_from_settings(

@@ -19,6 +19,7 @@ from cytoloop.curation.decisions.latest import Decision, unknown_ids
 from cytoloop.curation.decisions.log import check_columns, read_log
 from cytoloop.curation.file_names import DECISIONS_CSV
 from cytoloop.curation.region_masks import Regions
+from cytoloop.curation.row_cells import replace_segmentation
 from cytoloop.curation.settings import CurationSettings
 from cytoloop.curation.sources import Sources
 from cytoloop.errors import ManifestError, join_names, truncate_lines
@@ -110,6 +111,34 @@ def apply_decisions(
             "; ".join(truncate_lines(unknown, _MAX_LOGGED)),
         )
     return regions
+
+
+def apply_corrections(
+    rows: Sequence[Row], decisions: Mapping[str, Decision], regions: dict[str, Regions]
+) -> dict[str, dict[str, str]]:
+    """Make corrected labels the only segmentation of their rows; nothing is merged into them.
+
+    Parameters
+    ----------
+    rows : sequence of Row
+        With absolute paths. Corrected rows are changed.
+    decisions : mapping of str to Decision
+        By row id.
+    regions : dict of str to Regions
+        By row id. Those of corrected rows are changed.
+
+    Returns
+    -------
+    dict of str to dict
+        Row id to the cells that the corrected labels replace.
+    """
+    replaced = {}
+    for row in rows:
+        path = decisions.get(row.id, Decision()).labels
+        if path:
+            replaced[row.id] = replace_segmentation(row, path)
+            regions[row.id] = Regions(regions[row.id].exclude)
+    return replaced
 
 
 def reject_problems(

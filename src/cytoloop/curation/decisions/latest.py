@@ -2,7 +2,9 @@
 
 Later lines override earlier ones, so a decision is undone by one more line. Each column counts on
 its own: an empty cell changes nothing, so a line that only adds an excluding mask keeps an earlier
-``reject``. ``undecided`` withdraws a decision; ``none`` withdraws regions or a base image.
+``reject``. ``undecided`` withdraws a decision; ``none`` withdraws regions, a base image or
+corrected labels; ``sources`` withdraws the regions of earlier decisions and keeps those of the
+sources.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cytoloop.curation.decisions.log import LogLine, read_log
-from cytoloop.curation.region_cells import NONE, parse_regions
+from cytoloop.curation.region_cells import NONE, SOURCES, parse_regions
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,8 @@ class Decision:
         ``seg1``, ``seg2``, or "" where nothing is decided.
     exclude, merge : tuple of str
         Regions, as absolute paths, URLs, rules or ``none``.
+    labels : str
+        Corrected labels, as an absolute path or a URL; "" where there are none.
     reason, curator : str
         Of the decision; where there is none, the last that were given.
     """
@@ -36,6 +40,7 @@ class Decision:
     base_image: str = ""
     exclude: tuple[str, ...] = ()
     merge: tuple[str, ...] = ()
+    labels: str = ""
     reason: str = ""
     curator: str = ""
 
@@ -83,5 +88,18 @@ def _update(before: Decision, line: LogLine) -> Decision:
     base = line["base_image"].lower()
     if base:
         now = replace(now, base_image="" if base == NONE else base)
-    exclude, merge = (parse_regions(line[column], Path()) for column in ("exclude", "merge"))
-    return replace(now, exclude=exclude or now.exclude, merge=merge or now.merge)
+    labels = line["labels"]
+    if labels:
+        now = replace(now, labels="" if labels.lower() == NONE else labels)
+    return replace(
+        now,
+        exclude=_update_regions(now.exclude, line["exclude"]),
+        merge=_update_regions(now.merge, line["merge"]),
+    )
+
+
+def _update_regions(before: tuple[str, ...], cell: str) -> tuple[str, ...]:
+    """Return the regions after a cell: an empty one changes nothing."""
+    parts = parse_regions(cell, Path()) or before
+    words = [part.lower() for part in parts]
+    return parts[len(words) - words[::-1].index(SOURCES) :] if SOURCES in words else parts

@@ -19,14 +19,22 @@ from cytoloop.curation.region_cells import (
     rule_problem,
 )
 from cytoloop.errors import ManifestError, join_names
+from cytoloop.io.atomic import replacing
 from cytoloop.io.file_lock import locked_file
 from cytoloop.manifest import append_encoding, read_csv_text
+from cytoloop.manifest.cells import encoding_of
 from cytoloop.manifest.write import safe_text
 from cytoloop.truth.regions import is_rule
 
-COLUMNS = ("id", "decision", "base_image", "exclude", "merge", "reason", "curator", "time")
+COLUMNS = (
+    *("id", "decision", "base_image", "exclude", "merge", "reason", "curator", "time"),
+    "labels",
+)
 DECISIONS = ("keep", "reject", "undecided")
 _REGION_COLUMNS = ("exclude", "merge")
+_FILE_COLUMNS = (*_REGION_COLUMNS, "labels")
+_ADDED_COLUMNS = ("base_image", *_FILE_COLUMNS)
+"""Columns that are added to a log without them: a line means something else without its cell."""
 
 LogLine = dict[str, str]
 """Column to cell, with all of `COLUMNS`."""
@@ -67,8 +75,8 @@ def read_log(path: str | Path) -> list[LogLine]:
                 "comma in double quotes"
             )
         problems += [f"{where}, {text}" for text in _line_problems(line)]
-        regions = {n: format_regions(parse_regions(line[n], root)) for n in _REGION_COLUMNS}
-        lines.append(line | regions)
+        files = {n: format_regions(parse_regions(line[n], root)) for n in _FILE_COLUMNS}
+        lines.append(line | files)
     if problems:
         raise ManifestError(
             str(path), problems, "Correct these cells. An empty cell changes nothing."
@@ -80,7 +88,8 @@ def append_decision(path: str | Path, decision: Mapping[str, str]) -> None:
     """Append one line to a log; a missing log is created.
 
     The line is synced to disk, so a crash loses at most this line. An empty time is filled in.
-    Several processes may append at once.
+    Several processes may append at once. Paths start at the folder of the log. A log that lacks a
+    column for regions, a base image or corrected labels gets it in its first line.
 
     Parameters
     ----------
@@ -103,6 +112,7 @@ def append_decision(path: str | Path, decision: Mapping[str, str]) -> None:
         raise ManifestError(str(path), problems, f"The columns are {', '.join(COLUMNS)}.")
     line["time"] = line["time"] or datetime.now(UTC).isoformat(timespec="seconds")
     with locked_file(path):
+        _add_columns(path, [name for name in _ADDED_COLUMNS if line[name]])
         _append(path, [line])
 
 
@@ -121,11 +131,28 @@ def append_lines(path: Path, lines: Sequence[LogLine]) -> None:
         line
         | {
             name: format_relative_regions(parse_regions(line[name], root), root)
-            for name in _REGION_COLUMNS
+            for name in _FILE_COLUMNS
         }
         for line in lines
     ]
     _append(path, relative, whole=True)
+
+
+def _add_columns(path: Path, names: Sequence[str]) -> None:
+    """Add columns that a log lacks to its first line; the other lines stay as they are."""
+    if not names or not path.is_file():
+        return
+    text, delimiter = read_csv_text(path)
+    if not text.strip():
+        return
+    lost = [name for name in names if name not in _read_header(text, path, delimiter)]
+    if not lost:
+        return
+    first, end, others = text.partition("\n")
+    header = first.rstrip("\r" + delimiter) + "".join(delimiter + name for name in lost)
+    with replacing(path) as temporary:
+        encoding = encoding_of(path.read_bytes())
+        temporary.write_bytes((header + (end or "\n") + others).encode(encoding))
 
 
 def check_columns(path: Path, lines: Sequence[LogLine]) -> None:
@@ -245,6 +272,8 @@ def _line_problems(line: Mapping[str, str]) -> list[str]:
         problems.append(f"column 'decision': {line['decision']!r}; expected {', '.join(DECISIONS)}")
     if line["base_image"].lower() not in ("", "none", "seg1", "seg2"):
         problems.append(f"column 'base_image': {line['base_image']!r}; expected seg1, seg2 or none")
+    if is_rule(line["labels"]) or len(parse_regions(line["labels"], Path())) > 1:
+        problems.append(f"column 'labels': {line['labels']!r}; expected one label image or none")
     for column in _REGION_COLUMNS:
         for part in parse_regions(line[column], Path()):
             problem = rule_problem(part) if is_rule(part) else None

@@ -11,16 +11,12 @@ import numpy as np
 
 from cytoloop.curation.checks.result import CheckResult
 from cytoloop.curation.file_names import TARGET_FOLDER
+from cytoloop.curation.row_cells import replace_segmentation
 from cytoloop.io.digest import file_hash
 from cytoloop.io.names import safe_name
 from cytoloop.io.writers.tiff import write_image
 from cytoloop.manifest import Row
 from cytoloop.truth.targets import read_target
-
-_CLEARED_COLUMNS = (
-    *("seg2", "merge_mask", "merge_rule", "channel_seg1", "channel_seg2"),
-    *("scene_seg1", "scene_seg2", "time_seg1", "time_seg2"),
-)
 
 
 def write_merged_targets(
@@ -48,11 +44,10 @@ def write_merged_targets(
     for row in rows:
         if not row["merge_mask"]:
             continue
-        columns = ("seg1", "merge", "base_image", *_CLEARED_COLUMNS)
-        merged_from[row.id] = {column: row[column] for column in columns}
         path = _write_target(row, output.resolve() / TARGET_FOLDER)
-        row.values |= dict.fromkeys(_CLEARED_COLUMNS, "")
-        row.values |= {"seg1": str(path), "base_image": "seg1", "merge": ""}
+        ignored = row["ignore_label"]  # read_target has made these voxels background
+        merged_from[row.id] = replace_segmentation(row, str(path))
+        row.values["ignore_label"] = ignored
         result = results[row.id]
         hashes = {"raw": result.sha256["raw"], "seg1": file_hash(path)}
         results[row.id] = replace(result, sha256=hashes)

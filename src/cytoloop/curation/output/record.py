@@ -57,7 +57,7 @@ def dataset_record(
                 column: paths.path(text) if column in FILE_COLUMNS and text else text
                 for column, text in merged.items()
             }
-            for row_id, merged in result.merged_from.items()
+            for row_id, merged in result.made_from.items()
         },
         "tools": {"python": platform.python_version(), **{name: _version(name) for name in _TOOLS}},
     }

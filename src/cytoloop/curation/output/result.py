@@ -28,8 +28,8 @@ class CurationResult:
         The checked rows in the order of review.
     unmatched : list of Unmatched
         Files that are in no row.
-    merged_from : dict of str to dict
-        Row id to the cells that a written merged target was made from.
+    made_from : dict of str to dict
+        Row id to the cells that a merged target or corrected labels replace.
     logs : Logs
         The decisions logs.
     files : list of Path
@@ -40,7 +40,7 @@ class CurationResult:
     checks: dict[str, CheckResult]
     ranking: list[RankedRow] = field(default_factory=list)
     unmatched: list[Unmatched] = field(default_factory=list)
-    merged_from: dict[str, dict[str, str]] = field(default_factory=dict)
+    made_from: dict[str, dict[str, str]] = field(default_factory=dict)
     logs: Logs = field(default_factory=lambda: Logs([], [], []))
     files: list[Path] = field(default_factory=list)
 

@@ -1,0 +1,1 @@
+"""The widgets of the plugin. They read no file and compute nothing: threads do."""

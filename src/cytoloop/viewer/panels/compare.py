@@ -1,0 +1,184 @@
+"""The panel Compare: scores of predictions, worst image first, errors in the report's colours."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from qtpy.QtGui import QColor
+from qtpy.QtWidgets import QAbstractItemView, QTableWidget, QTableWidgetItem, QVBoxLayout, QWidget
+
+from cytoloop.evaluation.figures.artists import ERROR_COLOURS
+from cytoloop.viewer.panels import layers
+from cytoloop.viewer.panels.fields import Form, MessageLabel, push_button, row_of
+from cytoloop.viewer.panels.project import Project
+from cytoloop.viewer.panels.runner import Runner
+from cytoloop.viewer.session.dataset import Dataset
+from cytoloop.viewer.session.scores import (
+    SIDES,
+    Compared,
+    Scores,
+    evaluate_words,
+    load_compared,
+    read_scores,
+)
+
+_OBJECTS = ("kind", "side", "object", "iou", "z", "y", "x")
+
+
+class ComparePanel(QWidget):
+    """Evaluate predictions, and look at images and objects from the worst.
+
+    Parameters
+    ----------
+    project : Project
+    """
+
+    def __init__(self, project: Project) -> None:
+        super().__init__()
+        self.project = project
+        self.scores: Scores | None = None
+        self.shown: Compared | None = None
+        self.form = _form()
+        self.runner = Runner(
+            "evaluate",
+            "Score",
+            "Compare predictions with the truth, image by image and object by object.",
+            self.form.values,
+            evaluate_words,
+            project.background,
+        )
+        self.form.changed.connect(self.runner.show_command)
+        self.runner.finished.connect(lambda status: self.read() if status == 0 else None)
+        self.images, self.objects = _table(), _table()
+        self.images.setToolTip("Worst image first; click to see it.")
+        self.objects.setToolTip("Errors first; click to go there. Or click on an object.")
+        self.images.itemSelectionChanged.connect(self._image_chosen)
+        self.objects.itemSelectionChanged.connect(self._object_chosen)
+        self.legend = MessageLabel()
+        self.legend.setText(
+            "  ".join(
+                f'<span style="color:{c}">\u25a0</span> {n}' for n, c in ERROR_COLOURS.items()
+            )
+        )
+        again = push_button("Next worst", "Show the image with the next worse score.", self.next)
+        layout = QVBoxLayout(self)
+        layout.setSpacing(4)
+        for widget in (
+            self.form,
+            self.runner,
+            self.images,
+            row_of(again),
+            self.legend,
+            self.objects,
+        ):
+            layout.addWidget(widget)
+        layout.addStretch(1)
+        project.predicted.connect(lambda table: self.form.set_value("predictions", table))
+        project.dataset_opened.connect(self._opened)
+        project.viewer.mouse_drag_callbacks.append(self._on_click)
+        self._show_tables(False)
+
+    def read(self) -> None:
+        """Read the scores that were written."""
+        values = self.form.values()
+
+        def show(scores: Scores) -> None:
+            self.scores = scores
+            self._show_tables(True)
+            rows = [[row["id"], *(row[name] for name in scores.names)] for row in scores.images]
+            _fill(self.images, ["image", *scores.names], rows)
+            self.images.selectRow(0)
+
+        self.project.background.run(
+            lambda: read_scores(values["output"], values["predictions"], values["truth"]), show
+        )
+
+    def next(self) -> None:
+        """Show the image with the next worse score."""
+        self.images.selectRow(min(self.images.currentRow() + 1, self.images.rowCount() - 1))
+
+    def _opened(self, dataset: Dataset) -> None:
+        self.form.set_value("truth", str(Path(dataset.folder) / "dataset.csv"))
+        if not self.form.value("output"):
+            self.form.set_value("output", "scores")
+
+    def _show_tables(self, is_shown: bool) -> None:
+        for widget in (self.images, self.objects, self.legend):
+            widget.setVisible(is_shown)
+
+    def _image_chosen(self) -> None:
+        scores, row = self.scores, self.images.currentRow()
+        if scores is None or not 0 <= row < len(scores.images):
+            return
+        row_id = scores.images[row]["id"]
+        self.project.background.run(lambda: load_compared(scores, row_id), self._show)
+
+    def _show(self, compared: Compared) -> None:
+        self.shown = compared
+        layers.show_compared(self.project.viewer, compared)
+        found = self.scores.objects.get(compared.id, []) if self.scores is not None else []
+        _fill(self.objects, list(_OBJECTS), [[row.get(n, "") for n in _OBJECTS] for row in found])
+        for number, row in enumerate(found):
+            item = self.objects.item(number, 0)
+            if item is not None:
+                item.setForeground(QColor(ERROR_COLOURS[row["kind"]]))
+
+    def _object_chosen(self) -> None:
+        row = self._object_row(self.objects.currentRow())
+        if row is None or self.shown is None:
+            return
+        centre = [float(row[axis]) for axis in "zyx" if row.get(axis)]
+        layers.go_to(self.project.viewer, SIDES[row["side"]], centre)
+
+    def _object_row(self, number: int) -> dict[str, str] | None:
+        if self.scores is None or self.shown is None:
+            return None
+        rows = self.scores.objects.get(self.shown.id, [])
+        return rows[number] if 0 <= number < len(rows) else None
+
+    def _on_click(self, viewer: Any, event: Any) -> None:
+        """Select the row of a clicked object."""
+        if self.shown is None or not self.isVisible() or self.scores is None:
+            return
+        for side, name in SIDES.items():
+            number = layers.object_at(viewer, name, event.position)
+            for line, row in enumerate(self.scores.objects.get(self.shown.id, [])):
+                if number and row["side"] == side and int(row["object"]) == number:
+                    self.objects.blockSignals(True)
+                    self.objects.selectRow(line)
+                    self.objects.blockSignals(False)
+                    return
+
+
+def _form() -> Form:
+    form = Form()
+    form.add_text(
+        "predictions", "Predictions", "A predictions.csv.", "predictions/predictions.csv", "file"
+    )
+    form.add_text("truth", "Truth", "A manifest: dataset.csv, test.csv ...", "test.csv", "file")
+    form.add_text("output", "Scores", "Folder of the scores; it is replaced.", "scores", "folder")
+    return form
+
+
+def _table() -> QTableWidget:
+    table = QTableWidget()
+    table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+    table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+    table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
+    table.setFixedHeight(150)
+    return table
+
+
+def _fill(table: QTableWidget, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    table.blockSignals(True)
+    table.clear()
+    table.setColumnCount(len(columns))
+    table.setHorizontalHeaderLabels(list(columns))
+    table.setRowCount(len(rows))
+    for line, cells in enumerate(rows):
+        for column, text in enumerate(cells):
+            table.setItem(line, column, QTableWidgetItem(text))
+    table.resizeColumnsToContents()
+    table.blockSignals(False)

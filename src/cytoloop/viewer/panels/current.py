@@ -1,0 +1,230 @@
+"""The image of the queue that is shown: its loading, its layers, actions with undo and redo."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from qtpy.QtCore import Signal
+
+from cytoloop.errors import ConfigError
+from cytoloop.manifest import Row
+from cytoloop.truth.edits import Edit
+from cytoloop.viewer.panels import layers
+from cytoloop.viewer.panels.background import Background
+from cytoloop.viewer.panels.project import Project
+from cytoloop.viewer.session.corrections import Correction
+from cytoloop.viewer.session.dataset import Dataset
+from cytoloop.viewer.session.history import Action, History
+from cytoloop.viewer.session.images import (
+    ImageCache,
+    ImageState,
+    LoadedImage,
+    image_state,
+    load_image,
+    read_depth,
+)
+
+
+class CurrentImage(Background):
+    """The shown image. As a `Background` it has a thread for reading; actions have another one.
+
+    Parameters
+    ----------
+    project : Project
+    """
+
+    shown = Signal()
+    """Layers were changed to another image or another state."""
+    acted = Signal(str)
+    """An action was done, undone or done again; carries what it was."""
+
+    def __init__(self, project: Project) -> None:
+        super().__init__(project.report, project)
+        self.project = project
+        self.history = History()
+        self.id = ""
+        self.image: LoadedImage | None = None
+        self.state: ImageState | None = None
+        self.predictions: dict[str, Row] = {}
+        self._corrections: dict[str, Correction] = {}
+        self._cache: ImageCache | None = None
+
+    @property
+    def dataset(self) -> Dataset:
+        """The data set.
+
+        Raises
+        ------
+        ConfigError
+            None is open.
+        """
+        if self.project.dataset is None:
+            raise ConfigError(
+                "curate", "no data set is open", "Open or make one in the panel Data."
+            )
+        return self.project.dataset
+
+    @property
+    def plane(self) -> int:
+        """The visible slice, 0 in a 2D image."""
+        step = self.project.viewer.dims.current_step
+        return int(step[-3]) if self.image is not None and len(self.image.shape) == 3 else 0
+
+    def start(self) -> None:
+        """Begin with a data set that was just opened."""
+        if self._cache is not None:
+            self._cache.close()
+        self.history = History()
+        self._corrections = {}
+        self.id, self.image, self.state = "", None, None
+        self._cache = ImageCache(self._load)
+
+    def set_predictions(self, rows: dict[str, Row]) -> None:
+        """Show other predictions with the images."""
+        self.predictions = rows
+        if self._cache is not None:
+            self._cache.forget()
+        if self.id:
+            self.open(self.id)
+
+    def open(self, row_id: str, ahead: str = "") -> None:
+        """Show an image, and read the one that probably comes next."""
+        cache = self._cache
+        if cache is None:
+            return
+        self.id = row_id
+
+        def read() -> tuple[LoadedImage, ImageState]:
+            image = cache.request(row_id).result()
+            state = self._state(image)
+            if ahead:
+                cache.prefetch(ahead)
+            return image, state
+
+        self.run(read, lambda found: self._show(row_id, *found), self._failed)
+
+    def do(self, make: Callable[[], Action]) -> None:
+        """Do an action in the thread of actions, and show what it changed."""
+
+        def work() -> str:
+            action = make()
+            self.history.add(action)
+            return action.text
+
+        self.project.background.run(work, self._acted)
+
+    def undo(self) -> None:
+        """Undo the last action."""
+        self.project.background.run(self.history.undo, lambda a: self._moved(a, "undone"))
+
+    def redo(self) -> None:
+        """Do the last undone action again."""
+        self.project.background.run(self.history.redo, lambda a: self._moved(a, "done again"))
+
+    def edit(self, make: Callable[[Correction], Edit]) -> None:
+        """Edit the labels of the shown image."""
+        correction = self.correction()
+        self.do(lambda: correction.do(make(correction)))
+
+    def correction(self) -> Correction:
+        """Return the correction of the shown image; a new one starts from its target.
+
+        Raises
+        ------
+        ConfigError
+            No image is shown.
+        """
+        if self.image is None or self.state is None:
+            raise ConfigError("correct", "no image is shown", "Choose an image of the queue.")
+        known = self._corrections.get(self.id)
+        if known is None or known.labels is not self.state.target:
+            row = self.dataset.entry(self.id).row
+            base = self.dataset.decision(self.id).base_image or row["base_image"] or "seg1"
+            labelled = self.image.labelled.get(base)
+            known = Correction(
+                self.dataset,
+                self.id,
+                self.state.target,
+                self.image.spacing_um,
+                None if labelled is None else ~labelled,
+                self._corrected,
+            )
+            self._corrections[self.id] = known
+        return known
+
+    def depth(self) -> np.ndarray | None:
+        """Return the distance map of the model, None where there is none; reads a file."""
+        row = self.predictions.get(self.id)
+        found = None if row is None else read_depth(row)
+        fits = found is not None and self.image is not None and found.shape == self.image.shape
+        return found if fits else None
+
+    def close(self) -> None:
+        """End the threads."""
+        if self._cache is not None:
+            self._cache.close()
+        super().close()
+
+    def _load(self, row_id: str) -> LoadedImage:
+        return load_image(self.dataset.entry(row_id), self.predictions.get(row_id))
+
+    def _state(self, image: LoadedImage) -> ImageState:
+        """Return the state of an image; its target is the array of the correction, if any."""
+        decision = self.dataset.decision(image.id)
+        state = image_state(image, self.dataset.entry(image.id).row, decision, self.dataset)
+        known = self._corrections.get(image.id)
+        if known is None or not decision.labels:
+            return state
+        return ImageState(known.labels, state.excluded, state.merged)
+
+    def _corrected(self, correction: Correction) -> None:
+        self._corrections[correction.row_id] = correction
+
+    def _show(self, row_id: str, image: LoadedImage, state: ImageState) -> None:
+        if row_id != self.id:  # the user has gone on
+            return
+        is_other = self.image is None or self.image.id != row_id
+        self.image, self.state = image, state
+        if is_other:
+            layers.remove_drawing_layers(self.project.viewer)
+        layers.show_image(self.project.viewer, image, state)
+        self.shown.emit()
+
+    def _failed(self, text: str) -> None:
+        self.image, self.state = None, None
+        self.project.report(f"{self.id} cannot be shown. {text}")
+        self.shown.emit()
+
+    def _acted(self, text: str) -> None:
+        self.refresh()
+        self.acted.emit(text)
+
+    def _moved(self, action: Action | None, word: str) -> None:
+        if action is None:
+            self.acted.emit("nothing is left to undo" if word == "undone" else "nothing to redo")
+            return
+        if action.image != self.id:
+            self.open(action.image)
+        else:
+            self.refresh()
+        self.acted.emit(f"{word}: {action.text}")
+
+    def refresh(self) -> None:
+        """Show the present decisions on the shown image."""
+        image = self.image
+        if image is None:
+            return
+
+        def show(state: ImageState) -> None:
+            if self.image is not image:
+                return
+            self.state = state
+            viewer = self.project.viewer
+            layers.show_state(viewer, state, layers.scale_of(image.spacing_um, len(image.shape)))
+            target = layers.find_layer(viewer, layers.TARGET)
+            if target is not None:
+                target.refresh()
+            self.shown.emit()
+
+        self.run(lambda: self._state(image), show)

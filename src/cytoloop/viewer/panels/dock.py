@@ -1,0 +1,96 @@
+"""The dock widget: the panels as tabs, and one line for errors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QScrollArea, QTabWidget, QVBoxLayout, QWidget
+
+from cytoloop.viewer.panels.compare import ComparePanel
+from cytoloop.viewer.panels.curate import CuratePanel
+from cytoloop.viewer.panels.data import DataPanel
+from cytoloop.viewer.panels.fields import MessageLabel
+from cytoloop.viewer.panels.predict import PredictPanel
+from cytoloop.viewer.panels.project import Project
+from cytoloop.viewer.panels.train import TrainPanel
+
+if TYPE_CHECKING:
+    from napari import Viewer
+
+
+class CytoLoopPanels(QWidget):
+    """All panels; napari makes it when the plugin is opened.
+
+    Parameters
+    ----------
+    napari_viewer : napari.Viewer
+    """
+
+    def __init__(self, napari_viewer: Viewer) -> None:
+        super().__init__()
+        self.error = MessageLabel()
+        self.project = Project(napari_viewer, self.error.show_error)
+        self.data = DataPanel(self.project)
+        self.curate = CuratePanel(self.project)
+        self.tabs = QTabWidget()
+        self.train = TrainPanel(self.project)
+        self.predict = PredictPanel(self.project)
+        self.compare = ComparePanel(self.project)
+        panels = {
+            "Data": self.data,
+            "Curate": self.curate,
+            "Train": self.train,
+            "Predict": self.predict,
+            "Compare": self.compare,
+        }
+        for title, panel in panels.items():
+            self.tabs.addTab(_scrolled(panel), title)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(4, 4, 4, 4)
+        layout.addWidget(self.error)
+        layout.addWidget(self.tabs)
+        self.setMinimumWidth(380)
+        self.project.dataset_opened.connect(self._show_curate)
+        self.project.background.busy.connect(self._clear_error)
+        self.project.model_chosen.connect(lambda _: self.tabs.setCurrentIndex(3))
+
+    def open(self, data_path: str = "", images: str = "", predictions: str = "") -> None:
+        """Open what `cytoloop view` names: a data set, images, or predictions."""
+        if images:
+            self.data.choose_images(images)
+        if data_path:
+            self.project.open_dataset(data_path)
+        if predictions:
+            self.predict.show_table(predictions)
+            self.project.predicted.emit(predictions)
+            if not data_path:
+                self.tabs.setCurrentIndex(3)
+
+    def close_threads(self) -> None:
+        """End the threads; processes go on."""
+        self.project.background.close()
+        self.curate.close_threads()
+
+    def closeEvent(self, event: Any) -> None:
+        """End the threads when the dock is closed."""
+        self.close_threads()
+        super().closeEvent(event)
+
+    def _show_curate(self, dataset: Any) -> None:
+        self.error.show_note("")
+        self.data.form.set_value("output", str(Path(dataset.folder)))
+        self.tabs.setCurrentIndex(1)
+
+    def _clear_error(self, busy: bool) -> None:
+        if busy:
+            self.error.show_note("")
+
+
+def _scrolled(panel: QWidget) -> QScrollArea:
+    area = QScrollArea()
+    area.setWidgetResizable(True)
+    area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+    area.setWidget(panel)
+    return area

@@ -1,0 +1,217 @@
+"""Fields of a form: each with a sentence that explains it, and choosers of files and folders."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from qtpy.QtCore import QTimer, Signal
+from qtpy.QtWidgets import (
+    QAbstractSpinBox,
+    QApplication,
+    QComboBox,
+    QFileDialog,
+    QFormLayout,
+    QHBoxLayout,
+    QLabel,
+    QLineEdit,
+    QPushButton,
+    QSizePolicy,
+    QToolButton,
+    QWhatsThis,
+    QWidget,
+)
+
+_NARROW = 58
+"""Least width of a button or field in pixels."""
+_PAUSE_MS = 400
+"""Time without typing after which a form reports its change."""
+
+
+def help_button(text: str) -> QToolButton:
+    """Return a button "?" that shows a sentence."""
+    button = QToolButton()
+    button.setText("?")
+    button.setToolTip(text)
+    button.setWhatsThis(text)
+    button.setAutoRaise(True)
+    button.clicked.connect(
+        lambda: QWhatsThis.showText(button.mapToGlobal(button.rect().bottomLeft()), text, button)
+    )
+    return button
+
+
+def push_button(text: str, help_text: str, clicked: Callable[[], None]) -> QPushButton:
+    """Return a button with a tooltip."""
+    button = QPushButton(text)
+    button.setToolTip(help_text)
+    button.clicked.connect(lambda: clicked())
+    return button
+
+
+def row_of(*widgets: QWidget) -> QWidget:
+    """Return widgets side by side; they become narrow where the panel is."""
+    holder = QWidget()
+    layout = QHBoxLayout(holder)
+    layout.setContentsMargins(0, 0, 0, 0)
+    layout.setSpacing(4)
+    for widget in widgets:
+        if isinstance(widget, (QAbstractSpinBox, QComboBox, QPushButton)):
+            widget.setMinimumWidth(_NARROW)
+        layout.addWidget(widget)
+    return holder
+
+
+class MessageLabel(QLabel):
+    """A text that can be selected: what was done, or what is wrong and how to repair it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setWordWrap(True)
+        self.setTextInteractionFlags(self.textInteractionFlags().TextSelectableByMouse)
+        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Minimum)
+        self.hide()
+
+    def show_note(self, text: str) -> None:
+        """Show what was done."""
+        self._show(text, "")
+
+    def show_error(self, text: str) -> None:
+        """Show what is wrong."""
+        self._show(text, "color: #e0483e; font-weight: bold")
+
+    def _show(self, text: str, style: str) -> None:
+        self.setStyleSheet(style)
+        self.setText(text)
+        self.setVisible(bool(text))
+
+
+class CommandLine(QWidget):
+    """The command line that does the same, ready to copy."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._text = QLineEdit()
+        self._text.setReadOnly(True)
+        self._text.setPlaceholderText("the command line that does the same")
+        self._text.setToolTip("The command line that does the same as the button.")
+        copy = push_button("Copy", "Copy the command line.", self._copy)
+        layout = QHBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self._text)
+        layout.addWidget(copy)
+
+    @property
+    def text(self) -> str:
+        """The command line."""
+        return str(self._text.text())
+
+    def show_command(self, text: str) -> None:
+        """Show another command line."""
+        self._text.setText(text)
+        self._text.setCursorPosition(0)
+
+    def _copy(self) -> None:
+        clipboard = QApplication.clipboard()
+        if clipboard is not None:
+            clipboard.setText(self.text)
+
+
+class Form(QWidget):
+    """Labelled fields by key."""
+
+    changed = Signal()
+    """A value has changed, and nothing was typed since."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._layout = QFormLayout(self)
+        self._layout.setContentsMargins(0, 0, 0, 0)
+        self._layout.setVerticalSpacing(4)
+        grow = QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow
+        self._layout.setFieldGrowthPolicy(grow)
+        self.fields: dict[str, QLineEdit | QComboBox] = {}
+        self._timer = QTimer(self)
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(_PAUSE_MS)
+        self._timer.timeout.connect(self.changed)
+
+    def add_text(
+        self, key: str, label: str, help_text: str, hint: str = "", browse: str = ""
+    ) -> QLineEdit:
+        """Add a line of text; `browse`: ``folder``, ``file``, ``both`` or "" for no chooser."""
+        field = QLineEdit()
+        field.setPlaceholderText(hint)
+        field.setToolTip(help_text)
+        field.textChanged.connect(lambda: self._timer.start())
+        choosers = self._choosers(browse, field.setText)
+        self._add(key, label, field, row_of(field, *choosers, help_button(help_text)))
+        return field
+
+    def add_choice(
+        self,
+        key: str,
+        label: str,
+        help_text: str,
+        choices: Sequence[str],
+        editable: bool = False,
+        browse: str = "",
+    ) -> QComboBox:
+        """Add a choice; an editable one also takes a typed text, or a chosen file or folder."""
+        field = QComboBox()
+        field.setEditable(editable)
+        field.addItems(list(choices))
+        field.setToolTip(help_text)
+        field.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        field.setMinimumContentsLength(12)
+        field.currentTextChanged.connect(lambda: self._timer.start())
+        choosers = self._choosers(browse, field.setEditText)
+        self._add(key, label, field, row_of(field, *choosers, help_button(help_text)))
+        return field
+
+    def value(self, key: str) -> str:
+        """Return the text of a field, without blanks around it."""
+        field = self.fields[key]
+        text = field.currentText() if isinstance(field, QComboBox) else field.text()
+        return str(text).strip()
+
+    def set_value(self, key: str, text: str) -> None:
+        """Set the text of a field."""
+        field = self.fields[key]
+        if isinstance(field, QComboBox):
+            if field.findText(text) < 0 and not field.isEditable():
+                field.addItem(text)
+            field.setCurrentText(text)
+        else:
+            field.setText(text)
+
+    def values(self) -> dict[str, str]:
+        """Return the texts of all fields."""
+        return {key: self.value(key) for key in self.fields}
+
+    def _add(self, key: str, label: str, field: QLineEdit | QComboBox, row: QWidget) -> None:
+        field.setObjectName(key)
+        field.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        self.fields[key] = field
+        self._layout.addRow(label, row)
+
+    @staticmethod
+    def _choosers(browse: str, set_text: Callable[[str], None]) -> list[QWidget]:
+        """Return the buttons that choose a folder or a file."""
+        known = {
+            "Folder": ("folder", QFileDialog.getExistingDirectory),
+            "File": ("file", lambda: QFileDialog.getOpenFileName()[0]),
+        }
+        buttons: list[QWidget] = []
+        for text, (kind, choose) in known.items():
+            if browse not in (kind, "both"):
+                continue
+
+            def chosen(choose: Callable[[], str] = choose) -> None:
+                path = choose()
+                if path:
+                    set_text(path)
+
+            button = push_button(text, f"Choose a {kind}.", chosen)
+            button.setMaximumWidth(_NARROW)
+            buttons.append(button)
+        return buttons

@@ -1,0 +1,45 @@
+"""What the panels share: the viewer, the data set, the thread, and where errors are shown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from qtpy.QtCore import QObject, Signal
+
+from cytoloop.viewer.panels.background import Background
+from cytoloop.viewer.session.dataset import Dataset, open_dataset
+
+
+class Project(QObject):
+    """The state that panels share.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer
+    report : callable
+        Takes the text of an error.
+    """
+
+    dataset_opened = Signal(object)
+    """A data set was opened; carries the `Dataset`."""
+    model_chosen = Signal(str)
+    """A model shall be used for prediction; carries its folder, file or URI."""
+    predicted = Signal(str)
+    """Images were predicted; carries the path of ``predictions.csv``."""
+
+    def __init__(self, viewer: Any, report: Callable[[str], None]) -> None:
+        super().__init__()
+        self.viewer = viewer
+        self.report = report
+        self.background = Background(report, self)
+        self.dataset: Dataset | None = None
+
+    def open_dataset(self, folder: str) -> None:
+        """Open a data set and tell the panels."""
+
+        def opened(dataset: Dataset) -> None:
+            self.dataset = dataset
+            self.dataset_opened.emit(dataset)
+
+        self.background.run(lambda: open_dataset(folder), opened)

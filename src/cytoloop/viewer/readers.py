@@ -1,0 +1,68 @@
+"""Files that can be dropped on napari: regions, tables; and saving of labels as a region."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cytoloop.manifest import is_table, read_table
+from cytoloop.truth.regions import is_outline, read_polygons, write_region
+
+LayerData = tuple[Any, dict[str, Any], str]
+
+
+def find_reader(path: str | list[str]) -> Callable[[Any], list[LayerData]] | None:
+    """Return the reader of a file, None for a file of another kind."""
+    first = path if isinstance(path, str) else path[0]
+    if is_outline(first):
+        return read_outlines
+    if is_table(first) and {"raw"} & set(read_table(first)[1]):
+        return read_rows
+    return None
+
+
+def read_outlines(path: str | list[str]) -> list[LayerData]:
+    """Return a region file as a layer of shapes, in pixels."""
+    first = path if isinstance(path, str) else path[0]
+    polygons = read_polygons(first)
+    is_3d = any(polygon.z is not None for polygon in polygons)
+    shapes = []
+    for polygon in polygons:
+        plane = np.full((len(polygon.exterior), 1), float(polygon.z or 0))
+        shapes.append(np.hstack([plane, polygon.exterior]) if is_3d else polygon.exterior)
+    return [(shapes, {"name": Path(first).stem, "shape_type": "polygon"}, "shapes")]
+
+
+def read_rows(path: str | list[str]) -> list[LayerData]:
+    """Return the first image of a manifest or of a ``predictions.csv``, with its labels."""
+    from cytoloop.manifest import read_manifest
+    from cytoloop.truth.targets import read_partner, read_raw
+
+    first = path if isinstance(path, str) else path[0]
+    row = next(iter(read_manifest(first)))
+    image = read_raw(row)
+    ndim = image.data.ndim - 1
+    spacing = row.spacing_um or image.spacing_um
+    scale = (1.0,) * ndim if spacing is None else tuple(spacing[-ndim:])
+    common = {"scale": scale, "units": ("um",) * ndim}
+    found: list[LayerData] = [
+        (channel, {"name": f"{row.id} {name}", "blending": "additive", **common}, "image")
+        for name, channel in zip(image.channels, image.data, strict=False)
+    ]
+    for column in ("seg1", "seg2", "labels"):
+        if row[column]:
+            labels = read_partner(row, column)
+            found.append((labels, {"name": f"{row.id} {column}", **common}, "labels"))
+    return found
+
+
+def write_region_layer(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
+    """Write a labels layer as a region: 255 where a label is above 0; return the path."""
+    mask = np.asarray(data) > 0
+    scale = [float(size) for size in attributes.get("scale", (1.0,) * mask.ndim)]
+    spacing = None if set(scale) == {1.0} else (1.0, *scale)[-3:]
+    write_region(path, mask, spacing)  # type: ignore[arg-type]
+    return [path]

@@ -1,0 +1,1 @@
+"""What the panels do, without a window: images, decisions, regions, corrections, processes."""

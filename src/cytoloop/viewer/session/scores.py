@@ -1,0 +1,145 @@
+"""An evaluation as the panel Compare shows it: worst image first, objects with error colours."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from cytoloop.errors import ConfigError, ManifestError
+from cytoloop.evaluation.figures.artists import ERROR_COLOURS
+from cytoloop.evaluation.output.tables import METRICS_FILE, OBJECTS_FILE
+from cytoloop.io.labels import read_labels
+from cytoloop.io.read import read_image
+from cytoloop.io.voxel_size import Spacing
+from cytoloop.manifest import Row, read_manifest, read_table
+from cytoloop.truth.targets import read_target
+from cytoloop.viewer.session.images import contrast_limits
+
+SCORES = ("dice", "f1_50", "mean_ap")
+"""Scores in the table, if the evaluation has them; the first one sorts it."""
+SIDES = {"true": "truth", "predicted": "prediction"}
+
+
+@dataclass(frozen=True)
+class Scores:
+    """An evaluation.
+
+    Attributes
+    ----------
+    names : tuple of str
+        Columns of scores.
+    images : list of dict
+        ``id`` and the scores of each image, worst first.
+    objects : dict of str to list of dict
+        Image to its rows of ``objects.csv``: errors first.
+    predictions, truth : dict of str to Row
+        By id.
+    """
+
+    names: tuple[str, ...]
+    images: list[dict[str, str]]
+    objects: dict[str, list[dict[str, str]]]
+    predictions: dict[str, Row]
+    truth: dict[str, Row]
+
+
+@dataclass(frozen=True, eq=False)
+class Compared:
+    """The pixels of an image of an evaluation.
+
+    Attributes
+    ----------
+    id : str
+    raw : ndarray or None
+        (C, [Z,] Y, X).
+    labels : mapping of str to ndarray
+        ``truth`` and ``prediction``: ([Z,] Y, X).
+    colours : mapping of str to mapping of int to str
+        The same names to object to the colour of its error type.
+    spacing_um : tuple of float or None
+    contrast : tuple of (float, float)
+    """
+
+    id: str
+    raw: np.ndarray | None
+    labels: Mapping[str, np.ndarray]
+    colours: Mapping[str, Mapping[int, str]]
+    spacing_um: Spacing | None
+    contrast: tuple[tuple[float, float], ...]
+
+
+def evaluate_words(values: Mapping[str, str]) -> list[str]:
+    """Return the words of `cytoloop evaluate`.
+
+    Raises
+    ------
+    ConfigError
+        A field is empty; all of them at once.
+    """
+    labels = {"predictions": "Predictions", "truth": "Truth", "output": "Scores"}
+    missing = [f"{label} is empty" for key, label in labels.items() if not values.get(key)]
+    if missing:
+        raise ConfigError("compare", missing, "Fill in these fields.")
+    words = [f"{key}={values[key]}" for key in labels]
+    return [*words, "overwrite=true"]
+
+
+def read_scores(folder: str | Path, predictions: str, truth: str) -> Scores:
+    """Return an evaluation, worst image first.
+
+    Raises
+    ------
+    ManifestError
+        The folder holds no evaluation, or a table cannot be read.
+    """
+    folder = Path(folder)
+    if not (folder / METRICS_FILE).is_file():
+        raise ManifestError(str(folder), f"holds no {METRICS_FILE}", "Evaluate predictions first.")
+    columns, images = read_table(folder / METRICS_FILE)[1:]
+    names = tuple(name for name in SCORES if name in columns)
+    if names:
+        images.sort(key=lambda row: float(row[names[0]] or 2))
+    objects: dict[str, list[dict[str, str]]] = {}
+    if (folder / OBJECTS_FILE).is_file():
+        for row in read_table(folder / OBJECTS_FILE)[2]:
+            objects.setdefault(row["image"], []).append(row)
+    for rows in objects.values():
+        rows.sort(key=lambda row: (row["kind"] == "matched", float(row["iou"] or 0)))
+    return Scores(
+        names,
+        images,
+        objects,
+        {row.id: row for row in read_manifest(predictions, ("id",))},
+        {row.id: row for row in read_manifest(truth)},
+    )
+
+
+def load_compared(scores: Scores, row_id: str) -> Compared:
+    """Return the pixels of an image with the colours of its errors.
+
+    Raises
+    ------
+    ImageError, ManifestError
+        A file cannot be read.
+    """
+    prediction, truth = scores.predictions[row_id], scores.truth[row_id]
+    image = read_image(truth.file("raw") or "") if truth["raw"] else None
+    labels = {
+        "truth": read_target(truth)[0],
+        "prediction": read_labels(prediction.file("labels") or prediction.file("mask") or ""),
+    }
+    colours: dict[str, dict[int, str]] = {name: {} for name in labels}
+    for row in scores.objects.get(row_id, []):
+        colours[SIDES[row["side"]]][int(row["object"])] = ERROR_COLOURS[row["kind"]]
+    raw = None if image is None else image.data
+    return Compared(
+        row_id,
+        raw,
+        labels,
+        colours,
+        truth.spacing_um or (None if image is None else image.spacing_um),
+        () if raw is None else tuple(contrast_limits(channel) for channel in raw),
+    )

@@ -1,0 +1,90 @@
+"""Training and prediction from the panels, in a real napari: processes that go on without it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import make_images
+from test_viewer_curate import Window
+
+from cytoloop.curation import CurationSettings, curate
+from cytoloop.io.labels import read_labels
+from cytoloop.manifest import read_manifest
+
+pytestmark = [pytest.mark.viewer, pytest.mark.slow]
+
+
+def test_a_training_goes_on_without_napari_and_its_model_predicts(
+    make_napari_viewer: Any, qtbot: Any, project: Path
+) -> None:
+    images = make_images(project / "images", 5, (48, 56))
+    curate(CurationSettings(raw=images / "raw", seg1=images / "seg", output=project / "dataset"))
+    window = Window(make_napari_viewer(show=False), qtbot, project)
+    window.open(project / "dataset")
+    train = window.panels.train
+    assert train.form.value("data.path") == str(project / "dataset")
+    train.form.set_value("output", "")
+    window.press(train.runner.start_button)
+    assert "Model folder is empty" in train.runner.message.text()
+    for key, value in {
+        "data.patch_size": "30",
+        "features": "4",
+        "layers": "2",
+        "trainer.max_epochs": "40",
+        "data.batch_size": "2",
+    }.items():
+        train.advanced.set_value(key, value)
+    qtbot.waitUntil(lambda: "nearest: 32" in train.problems.text(), timeout=5000)
+    train.advanced.set_value("data.patch_size", "32")
+    train.form.set_value("output", "model0")
+    train.form.set_value("budget_minutes", "")
+    window.press(train.runner.start_button)
+    window.wait(lambda: train.runner.process is not None and not train.runner.is_running, 120)
+    assert train.runner.process.status == 0, train.runner.process.output()
+    window.panels.close_threads()
+
+    again = Window(make_napari_viewer(show=False), qtbot, project)  # finds it
+    train = again.panels.train
+    again.wait(lambda: train.view is not None)
+    assert train.view.folder == project / "model0"
+    again.wait(lambda: train.view.state != "running" or bool(train.view.curves.validation), 120)
+    if train.view.state == "running":
+        again.press(train.cancel_button)
+    again.wait(lambda: train.view.state in ("stopped", "finished"), 60)
+    assert train.curves.points > 0
+    again.press(train.use_button)
+    predict = again.panels.predict
+    assert again.panels.tabs.currentIndex() == 3
+    assert predict.form.value("checkpoint") == str(project / "model0")
+
+    raw = np.random.default_rng(0).normal(200, 20, (48, 56)).astype(np.float32)
+    again.viewer.add_image(raw, name="in memory", scale=(0.3, 0.3))
+    predict.form.set_value("input", "layer: in memory")
+    predict.form.set_value("output", "of_layer")
+    again.press(predict.runner.start_button)
+    again.wait(lambda: predict.runner.process is not None and not predict.runner.is_running, 120)
+    assert predict.runner.process.status == 0, predict.runner.process.output()
+    again.wait(lambda: len(predict.rows) == 1)
+    assert predict.rows[0].id == "in_memory" or "memory" in predict.rows[0].id
+
+    predict.form.set_value("input", str(images / "raw"))
+    predict.form.set_value("output", "preds")
+    again.press(predict.runner.start_button)
+    again.wait(lambda: len(predict.rows) == 5 and predict.stored is not None, 120)
+    shown = again.viewer.layers["prediction"]
+    assert tuple(shown.scale) == pytest.approx((0.3, 0.3))
+    predict.sliders.numbers["threshold"].setValue(0.0)
+    predict.sliders.numbers["min_depth"].setValue(0.6)
+    again.wait(lambda: "objects with these values" in predict.note.text())
+    tried = np.asarray(again.viewer.layers["other values"].data)
+    again.press(predict.apply.start_button)
+    again.wait(lambda: predict.apply.process is not None and not predict.apply.is_running, 120)
+    assert predict.apply.process.status == 0, predict.apply.process.output()
+    assert "other values" not in again.viewer.layers
+    rows = list(read_manifest(project / "preds" / "predictions.csv"))
+    stored = read_labels(rows[0].file("labels") or "")
+    assert np.array_equal(stored > 0, tried.reshape(stored.shape) > 0)
+    again.panels.close_threads()
