@@ -72,7 +72,7 @@ class Pictures:
         self.pause()
         pixels = self.viewer.screenshot(canvas_only=False, flash=False)
         picture = Image.fromarray(pixels[..., :3])
-        picture.quantize(128).save(folder / f"viewer-{name}.png", optimize=True)
+        picture.quantize(256).save(folder / f"viewer-{name}.png", optimize=True)
 
     @staticmethod
     def _find_panels() -> Any:
@@ -91,6 +91,7 @@ def draw(folder: Path, theme: str) -> None:
     window = Pictures(theme)
     panels, viewer = window.panels, window.viewer
     data, curate, predict = panels.data, panels.curate, panels.predict
+    curate.curator.setText("Ann")
     window.wait(lambda: data.table.rowCount() > 0)
     window.pause(2)
     window.save("data", 0, folder)

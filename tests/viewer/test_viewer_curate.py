@@ -52,6 +52,9 @@ class Window:
         _, self.panels = viewer.window.add_plugin_dock_widget("cytoloop", "CytoLoop")
         self.curate = self.panels.curate
         self.current = self.curate.current
+        layers = [viewer.add_image(np.zeros((9, 9))), viewer.add_labels(np.zeros((9, 9), int))]
+        for layer in layers:  # napari imports what it shows layers with when it is first used
+            viewer.layers.remove(layer)
         self.heartbeat = Heartbeat(self.panels)
 
     def wait(self, done: Callable[[], bool] = lambda: True, seconds: float = 60) -> None:

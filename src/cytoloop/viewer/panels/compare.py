@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from qtpy.QtGui import QColor
@@ -11,6 +10,7 @@ from qtpy.QtWidgets import QAbstractItemView, QTableWidget, QTableWidgetItem, QV
 
 from cytoloop.evaluation.figures.artists import ERROR_COLOURS
 from cytoloop.viewer.panels import layers
+from cytoloop.viewer.panels.data import short_path
 from cytoloop.viewer.panels.fields import Form, MessageLabel, push_button, row_of
 from cytoloop.viewer.panels.project import Project
 from cytoloop.viewer.panels.runner import Runner
@@ -49,6 +49,7 @@ class ComparePanel(QWidget):
             evaluate_words,
             project.background,
         )
+        self.runner.lines = 2
         self.form.changed.connect(self.runner.show_command)
         self.runner.finished.connect(lambda status: self.read() if status == 0 else None)
         self.images, self.objects = _table(), _table()
@@ -100,7 +101,7 @@ class ComparePanel(QWidget):
         self.images.selectRow(min(self.images.currentRow() + 1, self.images.rowCount() - 1))
 
     def _opened(self, dataset: Dataset) -> None:
-        self.form.set_value("truth", str(Path(dataset.folder) / "dataset.csv"))
+        self.form.set_value("truth", short_path(dataset.folder / "dataset.csv"))
         if not self.form.value("output"):
             self.form.set_value("output", "scores")
 

@@ -10,6 +10,7 @@ from qtpy.QtWidgets import QCheckBox, QComboBox, QLabel, QLineEdit, QVBoxLayout,
 
 from cytoloop.viewer.panels.correct import CorrectBox
 from cytoloop.viewer.panels.current import CurrentImage
+from cytoloop.viewer.panels.data import short_path
 from cytoloop.viewer.panels.fields import MessageLabel, help_button, push_button, row_of
 from cytoloop.viewer.panels.folding import Folding
 from cytoloop.viewer.panels.project import Project
@@ -57,7 +58,7 @@ class CuratePanel(QWidget):
         self.advance.setToolTip("Go to the next image after each decision.")
         self.base = QComboBox()
         self.base.addItems(["seg1", "seg2"])
-        self.base.setToolTip("The segmentation outside merging regions; kept until you change it.")
+        self.base.setToolTip("The segmentation outside merging regions, for this image.")
         self.base.activated.connect(lambda _: self._choose_base())
         self.note = MessageLabel()
         self.regions = RegionBox(self.current)
@@ -147,7 +148,8 @@ class CuratePanel(QWidget):
         layout.addWidget(self.runner)
 
     def _values(self) -> dict[str, str]:
-        return {"output": str(self.current.dataset.folder), "predictions": self.predictions}
+        folder = short_path(self.current.dataset.folder)
+        return {"output": folder, "predictions": self.predictions}
 
     def _opened(self, dataset: Dataset) -> None:
         self.current.start()
@@ -164,8 +166,7 @@ class CuratePanel(QWidget):
         row = self.current.dataset.entry(self.current.id).row
         self.base_row.setVisible(bool(row["seg2"]))
         decision = self.current.dataset.decision(self.current.id)
-        if decision.base_image:
-            self.base.setCurrentText(decision.base_image)
+        self.base.setCurrentText(decision.base_image or row["base_image"] or "seg1")
         self.queue.choose(self.current.id)
 
     def _acted(self, text: str) -> None:

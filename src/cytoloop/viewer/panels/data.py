@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,12 @@ from cytoloop.viewer.session.pairs import PairRow, describe, preview_pairs, thum
 _COLUMNS = ("image", "size", "segmentation", "problem")
 _MAX_THUMBNAILS = 60
 _RED = QColor(224, 72, 62)
+
+
+def short_path(path: str | Path) -> str:
+    """Return a path relative to the working folder, if it is below it."""
+    found = Path(os.path.abspath(path))
+    return str(found.relative_to(Path.cwd())) if found.is_relative_to(Path.cwd()) else str(path)
 
 
 class DataPanel(QWidget):
@@ -74,8 +81,8 @@ class DataPanel(QWidget):
 
         def look() -> tuple[str, str]:
             if (folder / "raw").is_dir() and (folder / "seg").is_dir():
-                return str(folder / "raw"), str(folder / "seg")
-            return text, ""
+                return short_path(folder / "raw"), short_path(folder / "seg")
+            return short_path(text), ""
 
         def fill(found: tuple[str, str]) -> None:
             self.form.set_value("raw", found[0])
@@ -243,6 +250,6 @@ def _table() -> QTableWidget:
     header.setSectionResizeMode(QHeaderView.ResizeMode.Interactive)
     header.setStretchLastSection(True)
     table.setWordWrap(False)
-    for column, width in enumerate((120, 95, 95)):
+    for column, width in enumerate((110, 115, 95)):
         table.setColumnWidth(column, width)
     return table

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QScrollArea, QTabWidget, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QPushButton, QScrollArea, QTabWidget, QVBoxLayout, QWidget
 
 from cytoloop.viewer.panels.compare import ComparePanel
 from cytoloop.viewer.panels.curate import CuratePanel
-from cytoloop.viewer.panels.data import DataPanel
+from cytoloop.viewer.panels.data import DataPanel, short_path
 from cytoloop.viewer.panels.fields import MessageLabel
+from cytoloop.viewer.panels.guide import Guide
 from cytoloop.viewer.panels.predict import PredictPanel
 from cytoloop.viewer.panels.project import Project
 from cytoloop.viewer.panels.train import TrainPanel
@@ -49,8 +49,16 @@ class CytoLoopPanels(QWidget):
             self.tabs.addTab(_scrolled(panel), title)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(4, 4, 4, 4)
-        layout.addWidget(self.error)
-        layout.addWidget(self.tabs)
+        self.guide = Guide(self)
+        self.guide_button = QPushButton("Guide me through a first analysis")
+        self.guide_button.setCheckable(True)
+        self.guide_button.setToolTip("Shows one step after the other, and what is missing.")
+        self.guide_button.toggled.connect(
+            lambda is_on: self.guide.start() if is_on else self.guide.stop()
+        )
+        layout.setSpacing(4)
+        for widget in (self.guide_button, self.guide, self.error, self.tabs):
+            layout.addWidget(widget)
         self.setMinimumWidth(380)
         self.project.dataset_opened.connect(self._show_curate)
         self.project.background.busy.connect(self._clear_error)
@@ -80,8 +88,9 @@ class CytoLoopPanels(QWidget):
 
     def _show_curate(self, dataset: Any) -> None:
         self.error.show_note("")
-        self.data.form.set_value("output", str(Path(dataset.folder)))
-        self.tabs.setCurrentIndex(1)
+        self.data.form.set_value("output", short_path(dataset.folder))
+        if not self.guide.isVisible():
+            self.tabs.setCurrentIndex(1)
 
     def _clear_error(self, busy: bool) -> None:
         if busy:

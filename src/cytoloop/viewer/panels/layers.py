@@ -251,8 +251,8 @@ def show_compared(viewer: Any, compared: Compared) -> None:
         layer.contour = 2 if name == "truth" else 0
         layer.opacity = 0.9 if name == "truth" else 0.35
         layer.visible = True
-        colours: dict[int | None, Any] = {None: "transparent", 0: "transparent"}
-        colours.update(compared.colours[name])
+        colours: dict[int | None, Any] = dict(compared.colours[name])  # type: ignore[arg-type]
+        colours |= {None: "transparent", 0: "transparent"}
         layer.colormap = DirectLabelColormap(color_dict=colours)
     if is_first:
         viewer.reset_view()

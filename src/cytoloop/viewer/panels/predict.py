@@ -195,6 +195,7 @@ class PredictPanel(QWidget):
         stored = self.stored
         if stored is None:
             return
+        self.apply.show_command()
         settings, plane = self.sliders.settings(), layers.visible_plane(self.project.viewer)
 
         def show(found: tuple[np.ndarray, slice]) -> None:

@@ -101,7 +101,8 @@ class RegionBox(QWidget):
         self.first, self.last = QSpinBox(), QSpinBox()
         for box, text in ((self.first, "First slice."), (self.last, "Last slice.")):
             box.setToolTip(text)
-        self.slices = row_of(QLabel("Covers"), self.scope, self.first, QLabel("to"), self.last)
+        self.range = row_of(self.first, QLabel("to"), self.last)
+        self.slices = row_of(QLabel("Covers"), self.scope, self.range)
         self.scope.currentTextChanged.connect(lambda _: self._show_range())
         uses = [
             push_button(
@@ -263,5 +264,4 @@ class RegionBox(QWidget):
 
     def _show_range(self) -> None:
         is_range = self.scope.currentText() == SCOPES[1]
-        self.first.setEnabled(is_range)
-        self.last.setEnabled(is_range)
+        self.range.setVisible(is_range)

@@ -38,8 +38,8 @@ class Runner(QWidget):
     finished = Signal(int)
     """The process has ended, with its exit status.
 
-    `progress` and `prepare` may be set: what counts the finished parts, and what is done to the
-    values before the start. Both run in a thread.
+    `lines` of its output are shown at the end. `progress` and `prepare` may be set: what counts the
+    finished parts, and what is done to the values before the start. Both run in a thread.
     """
 
     def __init__(
@@ -54,6 +54,7 @@ class Runner(QWidget):
         super().__init__()
         self.verb = verb
         self.process: VerbProcess | None = None
+        self.lines = 12
         self.progress: Progress | None = None
         self.prepare: Callable[[Values], Values] | None = None
         self._values, self._words = values, words
@@ -148,7 +149,7 @@ class Runner(QWidget):
         self.stop_button.setVisible(False)
         self.start_button.setEnabled(True)
         if status == 0:
-            self.message.show_note(text)
+            self.message.show_note("\n".join(text.splitlines()[-self.lines :]))
         elif status == 130 or status < 0:
             self.message.show_note(f"stopped\n{text}")
         else:

@@ -49,7 +49,7 @@ class SliderBox(QWidget):
         grid.setContentsMargins(0, 0, 0, 0)
         for line, (name, (label, low, high, text)) in enumerate(FIELDS.items()):
             number = QDoubleSpinBox()
-            number.setRange(low, high)
+            number.setRange(low, 1e6 if name == "min_volume_um3" else high)
             number.setDecimals(2)
             number.setSingleStep((high - low) / 100)
             slider = QSlider(Qt.Orientation.Horizontal)
@@ -99,7 +99,7 @@ class SliderBox(QWidget):
     def _set_slider(self, name: str, value: float, low: float, high: float) -> None:
         slider = self.sliders[name]
         slider.blockSignals(True)
-        slider.setValue(round((value - low) / (high - low) * _STEPS))
+        slider.setValue(round(min((value - low) / (high - low), 1) * _STEPS))
         slider.blockSignals(False)
 
     def _try(self) -> None:

@@ -9,6 +9,7 @@ from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QComboBox, QProgressBar, QVBoxLayout, QWidget
 
 from cytoloop.viewer.panels.curves import CurvesPlot
+from cytoloop.viewer.panels.data import short_path
 from cytoloop.viewer.panels.fields import Form, MessageLabel, push_button, row_of
 from cytoloop.viewer.panels.folding import Folding
 from cytoloop.viewer.panels.project import Project
@@ -26,6 +27,8 @@ from cytoloop.viewer.session.trainings import (
 )
 
 RECIPES = ("auto", "nuclei_3d", "nuclei_2d", "segmentation_module")
+FINAL_SCORES = ("test/dice", "test/f1_50", "test/seg", "test/mean_ap", "val/pq", "val/dice")
+"""Scores of a finished training that the panel shows; MLflow has all of them."""
 _EVERY_MS = 1000
 
 
@@ -117,7 +120,7 @@ class TrainPanel(QWidget):
         self.runner.show_command()
 
     def _opened(self, dataset: Dataset) -> None:
-        self.form.set_value("data.path", str(dataset.folder))
+        self.form.set_value("data.path", short_path(dataset.folder))
         if not self.form.value("output"):
             self.form.set_value("output", f"model{dataset.round}")
 
@@ -162,7 +165,8 @@ class TrainPanel(QWidget):
         self.use_button.setVisible(view is not None and view.state in ("finished", "stopped"))
         if view is None:
             return
-        scores = ", ".join(f"{name} {value:.3f}" for name, value in view.scores.items())
+        shown = {name: view.scores[name] for name in FINAL_SCORES if name in view.scores}
+        scores = ", ".join(f"{name} {value:.3f}" for name, value in shown.items())
         self.state.show_note(view.text + (f"\nFinal scores: {scores}" if scores else ""))
         self.bar.setValue(round(1000 * view.fraction))
         self.curves.show_curves(view.curves)

@@ -77,9 +77,9 @@ def preview_pairs(values: Mapping[str, str]) -> list[PairRow]:
         row = PairRow(pair.id, str(pair.raw), str(pair.seg1), seg2)
         rows.append(_checked(row) if number < _MAX_CHECKED else row)
     for one in unmatched:
-        files = {name: str(one.path) if name == one.source else "" for name in sources}
-        repair = "Give it a partner of the same name, or leave it out."
-        rows.append(PairRow(one.key or one.path.name, **files, problem=f"{one.why}. {repair}"))
+        raw, seg1, seg2 = (str(one.path) if name == one.source else "" for name in sources)
+        text = f"{one.why}. Give it a partner of the same name, or leave it out."
+        rows.append(PairRow(one.key or one.path.name, raw, seg1, seg2, problem=text))
     return sorted(rows, key=lambda row: (not row.problem, row.id))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from cytoloop.errors import ImageError, ManifestError
+from cytoloop.inference.postprocess.instance_rule import instance_rule
 from cytoloop.inference.postprocess.segment_maps import segment_maps
 from cytoloop.inference.postprocess.settings import PostprocessSettings
 from cytoloop.inference.postprocess.training_facts import TrainingFacts
@@ -138,7 +140,11 @@ def try_settings(
 def tuned_settings(stored: StoredMaps) -> dict[str, float]:
     """Return the settings that training chose, as the sliders start with them."""
     chosen = PostprocessSettings().resolve_tuned(stored.training.tuned)
+    ndim = stored.maps["probability"].ndim
+    rule = instance_rule(chosen, float(chosen.threshold), stored.spacing_um, stored.training, ndim)
+    voxel = math.prod(stored.spacing_um[-ndim:]) if stored.spacing_um else 1.0
     return {
+        "min_volume_um3": round(rule.min_voxels * voxel, 2),
         "threshold": float(chosen.threshold),
         "seed_smoothing": float(chosen.seed_smoothing),
         "min_depth": float(chosen.min_depth),

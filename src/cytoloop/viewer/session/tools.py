@@ -138,13 +138,14 @@ def edit_of_strokes(labels: np.ndarray, strokes: Sequence[Any]) -> Edit:
     """
     before = labels.copy()
     for stroke in reversed(strokes):
-        if isinstance(stroke, tuple):
-            indices, old_values, _ = stroke
-            before[indices] = old_values
+        if not hasattr(stroke, "slice_key"):
+            before[stroke[0]] = stroke[1]
         elif stroke.mask is None:  # all pixels of the box
-            before[stroke.slice_key] = stroke.old_values.reshape(before[stroke.slice_key].shape)
+            part = before[stroke.slice_key]
+            part[...] = np.reshape(stroke.old_values, part.shape)
         else:
-            before[stroke.slice_key][stroke.mask] = stroke.old_values
+            part = before[stroke.slice_key]
+            part[np.reshape(stroke.mask, part.shape)] = stroke.old_values
     changed = before != labels
     if not changed.any():
         raise ConfigError("paint", "nothing was changed", "")
