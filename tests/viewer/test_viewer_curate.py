@@ -59,9 +59,9 @@ class Window:
 
     def wait(self, done: Callable[[], bool] = lambda: True, seconds: float = 60) -> None:
         def is_still() -> bool:
-            return (
-                done() and not self.panels.project.background.is_busy and not self.current.is_busy
-            )
+            project = self.panels.project
+            threads = (project.background, project.actions, self.current)
+            return done() and not any(thread.is_busy for thread in threads)
 
         self.qtbot.waitUntil(is_still, timeout=int(1000 * seconds))
 

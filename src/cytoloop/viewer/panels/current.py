@@ -95,14 +95,20 @@ class CurrentImage(Background):
             return
         self.id = row_id
 
-        def read() -> tuple[LoadedImage, ImageState]:
+        def read() -> tuple[LoadedImage, ImageState] | None:
+            if row_id != self.id:  # the user has gone on
+                return None
             image = cache.request(row_id).result()
             state = self._state(image)
             if ahead:
                 cache.prefetch(ahead)
             return image, state
 
-        self.run(read, lambda found: self._show(row_id, *found), self._failed)
+        def show(found: tuple[LoadedImage, ImageState] | None) -> None:
+            if found is not None and row_id == self.id:
+                self._show(row_id, *found)
+
+        self.run(read, show, self._failed)
 
     def do(self, make: Callable[[], Action]) -> None:
         """Do an action in the thread of actions, and show what it changed."""
@@ -112,15 +118,15 @@ class CurrentImage(Background):
             self.history.add(action)
             return action.text
 
-        self.project.background.run(work, self._acted)
+        self.project.actions.run(work, self._acted)
 
     def undo(self) -> None:
         """Undo the last action."""
-        self.project.background.run(self.history.undo, lambda a: self._moved(a, "undone"))
+        self.project.actions.run(self.history.undo, lambda a: self._moved(a, "undone"))
 
     def redo(self) -> None:
         """Do the last undone action again."""
-        self.project.background.run(self.history.redo, lambda a: self._moved(a, "done again"))
+        self.project.actions.run(self.history.redo, lambda a: self._moved(a, "done again"))
 
     def edit(self, make: Callable[[Correction], Edit]) -> None:
         """Edit the labels of the shown image."""
@@ -182,8 +188,6 @@ class CurrentImage(Background):
         self._corrections[correction.row_id] = correction
 
     def _show(self, row_id: str, image: LoadedImage, state: ImageState) -> None:
-        if row_id != self.id:  # the user has gone on
-            return
         is_other = self.image is None or self.image.id != row_id
         self.image, self.state = image, state
         if is_other:

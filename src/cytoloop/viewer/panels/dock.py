@@ -78,7 +78,7 @@ class CytoLoopPanels(QWidget):
 
     def close_threads(self) -> None:
         """End the threads; processes go on."""
-        self.project.background.close()
+        self.project.close()
         self.curate.close_threads()
 
     def closeEvent(self, event: Any) -> None:

@@ -14,6 +14,9 @@ from cytoloop.viewer.session.dataset import Dataset, open_dataset
 class Project(QObject):
     """The state that panels share.
 
+    `background` reads and computes. `actions` writes decisions and edits, which then never wait
+    for an image to be read.
+
     Parameters
     ----------
     viewer : napari.Viewer
@@ -33,7 +36,13 @@ class Project(QObject):
         self.viewer = viewer
         self.report = report
         self.background = Background(report, self)
+        self.actions = Background(report, self)
         self.dataset: Dataset | None = None
+
+    def close(self) -> None:
+        """End the threads after their present work; processes go on."""
+        self.background.close()
+        self.actions.close()
 
     def open_dataset(self, folder: str) -> None:
         """Open a data set and tell the panels."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from cytoloop.cli.background import LOG_FILE
 from cytoloop.tracking.lock import list_processes
 from cytoloop.tracking.output_folder import PROGRESS_FILE
 from cytoloop.tracking.run_status import RunStatus, cancel_training, list_statuses
@@ -79,6 +80,8 @@ def view_training(folder: Path) -> TrainingView:
     fraction = 1.0 if status.state == "finished" else float(last.get("spent") or 0)
     curves = read_curves(folder / PROGRESS_FILE)
     text = _describe(status, curves)
+    if status.state == "ended":
+        text += _last_words(folder / LOG_FILE)
     return TrainingView(folder, status.state, text, fraction, scores, curves)
 
 
@@ -123,6 +126,15 @@ def read_curves(path: Path) -> Curves:
                 points = curves.validation.setdefault(name, [])
                 points.append((step, scores[f"val/{name}"]))  # type: ignore[index]
     return curves
+
+
+def _last_words(path: Path) -> str:
+    """Return the last lines that a training in the background has printed, "" without any."""
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return ""
+    return "\n" + "\n".join([line.rstrip() for line in lines if line.strip()][-8:])
 
 
 def _events(path: Path) -> Iterator[dict[str, Any]]:
