@@ -85,6 +85,8 @@ class Background(QObject):
 
     def _deliver(self, outcome: Callable[[], None], _: object) -> None:
         self._waiting -= 1
+        if self._is_closed:  # nobody is there to see it
+            return
         try:
             outcome()
         except Exception as error:

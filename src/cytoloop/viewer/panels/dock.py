@@ -61,7 +61,8 @@ class CytoLoopPanels(QWidget):
             layout.addWidget(widget)
         self.setMinimumWidth(380)
         self.project.dataset_opened.connect(self._show_curate)
-        self.project.background.busy.connect(self._clear_error)
+        for thread in (self.project.background, self.project.actions):
+            thread.busy.connect(self._clear_error)
         self.project.model_chosen.connect(lambda _: self.tabs.setCurrentIndex(3))
 
     def open(self, data_path: str = "", images: str = "", predictions: str = "") -> None:
