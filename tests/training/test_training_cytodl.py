@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from lightning import LightningModule, Trainer
 from monai.data.meta_tensor import MetaTensor
 from monai.transforms import Zoomd
 from omegaconf import DictConfig, OmegaConf
 
-from cytoloop.errors import ConfigError, ManifestError
+from cytoloop.errors import ConfigError, ManifestError, ModelError
+from cytoloop.training import cytodl
+from cytoloop.training.cytodl import ArrayData, _our_callbacks, fit_cytodl
 from cytoloop.training.cytodl_checks import (
     check_accelerator,
     check_packages,
@@ -20,6 +24,7 @@ from cytoloop.training.cytodl_checks import (
 )
 from cytoloop.training.cytodl_data import read_cytodl_data
 from cytoloop.training.cytodl_transforms import EnsureChannelFirstd, replace_transforms
+from cytoloop.training.fit import Parts
 
 CSV = {"_target_": "lightning.pytorch.loggers.csv_logs.CSVLogger"}
 WANDB = {"_target_": "lightning.pytorch.loggers.wandb.WandbLogger", "offline": False}
@@ -73,6 +78,56 @@ def test_tables_are_checked_and_described(tmp_path: Path) -> None:
         read_cytodl_data(data)
     with pytest.raises(ManifestError, match="no table, expected a CSV"):
         read_cytodl_data({"path": str(tmp_path / "none")})
+
+
+class Diverging(LightningModule):
+    """One weight, whose step or whose validation gives what the test asks for."""
+
+    def __init__(self, broken: str) -> None:
+        super().__init__()
+        self.layer = torch.nn.Linear(1, 1)
+        self.register_buffer("mask", torch.tensor([-math.inf]))  # is no fault
+        self.broken = broken
+
+    def training_step(self, batch: torch.Tensor, index: int) -> torch.Tensor:
+        loss = self.layer(batch).mean()
+        is_lost = self.broken == "weights" and self.current_epoch == 1
+        return loss * math.nan if is_lost else loss
+
+    def validation_step(self, batch: torch.Tensor, index: int) -> None:
+        value = math.nan if self.broken == "validation" else self.layer(batch).mean()
+        self.log("val/loss", value)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), 0.1)
+
+
+@pytest.mark.parametrize("broken, message", [
+    ("", ""), ("weights", "2 of 2 weights are NaN or infinite, first layer.weight"),
+    ("validation", "val/loss: was inf in the best of 3 epochs: the training diverged"),
+])  # fmt: skip
+def test_a_diverged_training_of_cytodl_says_so_and_keeps_good_weights(
+    broken: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cfg = OmegaConf.create({
+        "data": {}, "callbacks": {"model_checkpoint": {"monitor": "val/loss", "mode": "min"}},
+        "trainer": {}, "checkpoint": None,
+    })  # fmt: skip
+    loaders = {split: torch.utils.data.DataLoader(torch.ones(2, 1)) for split in ("train", "val")}
+    trainer = Trainer(
+        max_epochs=3, accelerator="cpu", logger=False, enable_progress_bar=False,
+        enable_model_summary=False, callbacks=_our_callbacks(OmegaConf.to_container(cfg), tmp_path),
+    )  # fmt: skip
+    parts = Parts(ArrayData(loaders), Diverging(broken), trainer)
+    monkeypatch.setattr(cytodl, "build_cytodl", lambda *_: parts)
+    if not broken:
+        assert math.isfinite(fit_cytodl(cfg, tmp_path, None)["val/loss"])  # type: ignore[arg-type]
+        return
+    with pytest.raises(ModelError, match=f"(?s){message}.*Lower the learning rate"):
+        fit_cytodl(cfg, tmp_path, None)  # type: ignore[arg-type]
+    if broken == "weights":
+        kept = torch.load(tmp_path / "checkpoints/best.ckpt", weights_only=True)["state_dict"]
+        assert torch.isfinite(kept["layer.weight"]).all()
 
 
 def test_an_image_without_channels_is_zoomed_along_all_axes() -> None:

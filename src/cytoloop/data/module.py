@@ -190,7 +190,7 @@ class ManifestDataModule(LightningDataModule):
 
     def first_image(self) -> CachedImage:
         """Return the first training image as it was read, before its preparation."""
-        rows = read_dataset(self.path, self.fold)["train"].rows[:1]
+        rows = read_dataset(self.path, self.fold, self.planes)["train"].rows[:1]
         return self.cache.entries(rows)[0]
 
     def train_dataloader(self) -> PatchLoader:

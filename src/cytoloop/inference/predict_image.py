@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from cytoloop.inference.model_grid import on_grid_of_model
 from cytoloop.inference.postprocess.skeleton_maps import label_skeletons
 from cytoloop.inference.results.writers import report_write_errors
 from cytoloop.inference.settings import PredictionSettings
+from cytoloop.inference.stopwatch import OBJECTS, READING, measure, slow_part, stopwatch
 from cytoloop.inference.volume_storage import VolumeStorage
 from cytoloop.inference.windows.map_names import SKELETONS
 from cytoloop.inference.windows.plane_maps import predict_image_maps
@@ -22,6 +24,8 @@ from cytoloop.inference.windows.probability_maps import (
     resample_to_image,
 )
 from cytoloop.manifest import Row
+
+log = logging.getLogger(__name__)
 
 
 def predict_image(
@@ -56,14 +60,23 @@ def predict_image(
     OutputError
         No results can be written.
     """
-    pixels = open_input(row, predictor, settings.reading)
-    resampled, training = on_grid_of_model(row.id, pixels, predictor, settings.reading)
-    largest = max(pixels.shape, resampled.shape, key=math.prod)
-    with report_write_errors(folder):
-        storage = VolumeStorage.for_image(folder, row["name"], largest, key)
-        dtype = settings.output.probability_dtype
-        maps = predict_image_maps(row.id, resampled, predictor, storage, dtype, progress)
-        if training.output == SKELETONS:
-            maps = label_skeletons(maps, settings.postprocess, training)
-        maps = resample_to_image(maps, pixels.shape, storage)
-        return finish_image(row["name"], maps, pixels.grid, training, settings, folder, storage)
+    with stopwatch() as seconds:
+        with measure(READING):
+            pixels = open_input(row, predictor, settings.reading)
+            resampled, training = on_grid_of_model(row.id, pixels, predictor, settings.reading)
+        largest = max(pixels.shape, resampled.shape, key=math.prod)
+        with report_write_errors(folder):
+            storage = VolumeStorage.for_image(folder, row["name"], largest, key)
+            dtype = settings.output.probability_dtype
+            with measure(READING):  # what the network waits for
+                maps = predict_image_maps(row.id, resampled, predictor, storage, dtype, progress)
+            with measure(OBJECTS):
+                if training.output == SKELETONS:
+                    maps = label_skeletons(maps, settings.postprocess, training)
+                maps = resample_to_image(maps, pixels.shape, storage)
+                cells = finish_image(
+                    row["name"], maps, pixels.grid, training, settings, folder, storage
+                )
+    if (found := slow_part(seconds)) is not None:
+        log.warning("%s: %s", row.id, found)
+    return cells

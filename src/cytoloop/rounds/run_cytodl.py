@@ -12,13 +12,14 @@ from omegaconf import DictConfig, OmegaConf
 
 from cytoloop.model.hardware import describe_hardware
 from cytoloop.redact import redact_url
+from cytoloop.rounds.diagnosis_record import record_diagnosis
 from cytoloop.rounds.training_record import DataRecord, open_training_run, record_run
 from cytoloop.tracking.checkpoints import LocatedCheckpoint, locate_checkpoint
 from cytoloop.tracking.logger import RunLogger
 from cytoloop.tracking.output_folder import CONFIG_FILE, clear_output_folder
 from cytoloop.tracking.run import closing_run
 from cytoloop.training.checkpoint_io import find_last_checkpoint
-from cytoloop.training.cytodl import fit_cytodl
+from cytoloop.training.cytodl import fit_cytodl, monitored
 from cytoloop.training.cytodl_checks import check_accelerator, check_packages, select_loggers
 from cytoloop.training.cytodl_data import (
     CytoDLData,
@@ -123,6 +124,7 @@ def run_cytodl(
         OmegaConf.save(cfg, output / CONFIG_FILE)
         logger = RunLogger(known.tracking_uri, str(cfg.experiment_name), tracked.run_id)
         scores = fit_cytodl(cfg, output, logger, last, known.arrays)
+        record_diagnosis(tracked, output, str(monitored(cfg)[0] or "val/loss"))
     return CytoDLResult(tracked.run_id, scores, best)
 
 

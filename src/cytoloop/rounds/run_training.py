@@ -14,6 +14,7 @@ from cytoloop.model.checkpoint import read_checkpoint
 from cytoloop.model.exporters import About, export_model
 from cytoloop.model.hardware import describe_hardware
 from cytoloop.redact import redact_url
+from cytoloop.rounds.diagnosis_record import record_diagnosis
 from cytoloop.rounds.training_record import record_training, start_training_run
 from cytoloop.tracking.output_folder import clear_output_folder
 from cytoloop.tracking.register_model import register_model
@@ -82,9 +83,12 @@ def _run_training(known: Prepared, output: Path, on_open: Callable[[str], None])
     with closing_run(tracked, best.parent):
         record_training(tracked, cfg, dict(known.dataset), known.parent, describe_hardware())
         tracked.files([output / PLAN] if known.plan.choices else [])
-        scores = {str(cfg.callbacks.best.monitor): fit(cfg)["best"]}
+        monitor = str(cfg.callbacks.best.monitor)
+        scores = {monitor: fit(cfg)["best"]}
         if best.is_file():
             scores |= _judge(known, cfg, tracked, best, number)
+        rate = value_of(cfg, "model.optimizer.lr")
+        record_diagnosis(tracked, output, monitor, rate, cfg, known.dataset)
     for form in export_formats(cfg) if best.is_file() else ():
         about = About(str(cfg.run_name or output.name), scores=scores)
         folder = output / "export" / form

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from cytoloop.errors import OutputError
@@ -24,6 +24,8 @@ RUN_ID_FILE = "run_id"
 PROGRESS_FILE = "progress.jsonl"
 LAST_CHECKPOINT = "checkpoints/last.ckpt"
 _PREVIOUS_CHECKPOINT = "checkpoints/last-1.ckpt"  # see cytoloop.training.checkpoint_io
+DIAGNOSIS_FILE = "diagnosis.json"
+"""What the curves and the data of a training say at its end, a list of findings."""
 FINISHED_FILE = "finished"
 """A finished training writes this file with its final scores as JSON."""
 
@@ -58,7 +60,7 @@ def clear_output_folder(folder: Path, resumed: bool = False) -> None:
         return
     for name in ("checkpoints", "snapshots", "export"):
         shutil.rmtree(folder / name, ignore_errors=True)
-    for name in (PROGRESS_FILE, "curves.png"):
+    for name in (PROGRESS_FILE, DIAGNOSIS_FILE, "curves.png"):
         (folder / name).unlink(missing_ok=True)
 
 
@@ -87,6 +89,24 @@ def read_final_scores(folder: Path) -> dict[str, float]:
         return {}
     scores = content.items() if isinstance(content, dict) else ()
     return {str(name): value for name, value in scores if isinstance(value, float)}
+
+
+def write_findings(folder: Path, findings: Sequence[Mapping[str, str]]) -> Path:
+    """Write the findings of a diagnosis, each with ``name``, ``text`` and ``next``."""
+    with replacing(folder / DIAGNOSIS_FILE) as temporary:
+        temporary.write_text(json.dumps(list(findings), indent=1) + "\n", encoding="utf-8")
+    return folder / DIAGNOSIS_FILE
+
+
+def read_findings(folder: Path) -> list[dict[str, str]]:
+    """Return the findings of a training's diagnosis, empty before its end."""
+    try:
+        content = json.loads((folder / DIAGNOSIS_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return []
+    keys = ("name", "text", "next")
+    found = content if isinstance(content, list) else []
+    return [one for one in found if isinstance(one, dict) and all(key in one for key in keys)]
 
 
 def read_run_id(folder: Path) -> str | None:

@@ -19,6 +19,7 @@ from cytoloop.tracking.output_folder import (
     PROGRESS_FILE,
     can_resume,
     read_final_scores,
+    read_findings,
     read_run_id,
 )
 from cytoloop.tracking.resume import list_training_folders
@@ -119,6 +120,11 @@ class RunStatus:
     def final_scores(self) -> dict[str, float]:
         """Final scores (name to value), empty before the training has finished."""
         return read_final_scores(self.folder) if self.process is None else {}
+
+    @property
+    def findings(self) -> list[dict[str, str]]:
+        """Findings of the diagnosis at its end, see `cytoloop.training.diagnosis.Finding`."""
+        return read_findings(self.folder) if self.process is None else []
 
     @property
     def last_change(self) -> float:

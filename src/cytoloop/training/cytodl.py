@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -19,12 +20,13 @@ from lightning.pytorch.tuner import Tuner
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 
-from cytoloop.errors import ConfigError
+from cytoloop.errors import ConfigError, ModelError
 from cytoloop.model.importers.cytodl import CONFIG_KEY
 from cytoloop.model.shallow_convolutions import replace_convolutions
 from cytoloop.terminal import quiet_libraries
 from cytoloop.training.callbacks.exact_resume import ExactResume
 from cytoloop.training.callbacks.progress import Progress
+from cytoloop.training.callbacks.terminate_on_nan import CYTODL_REPAIR, TerminateOnLostWeights
 from cytoloop.training.callbacks.tolerant_checkpoint import TolerantModelCheckpoint
 from cytoloop.training.checkpoint_io import AtomicCheckpointIO
 from cytoloop.training.cytodl_checks import runs_test_stage
@@ -123,6 +125,7 @@ def fit_cytodl(
             parts.trainer.fit(parts.model, datamodule=parts.data, ckpt_path=ckpt_path)
             best: Any = getattr(parts.trainer.checkpoint_callback, "best_model_score", None)
             scores = {} if best is None or monitor is None else {monitor: float(best)}
+            _check_score(scores, parts.trainer)
             if runs_test_stage(cfg):
                 path = output / "checkpoints/best.ckpt"
                 found = parts.trainer.test(
@@ -196,6 +199,7 @@ def _our_callbacks(config: dict[str, Any], output: Path) -> list[Callback]:
     monitor, mode = monitored(cfg)
     folder = output / "checkpoints"
     found: list[Callback] = [
+        TerminateOnLostWeights(),
         KeepConfig(config),
         Progress(output / "progress.jsonl", monitor or "val/loss", mode),
         ExactResume(),
@@ -273,6 +277,23 @@ def _load_weights(model: LightningModule, cfg: DictConfig, last: Path | None) ->
             "Give a checkpoint of a model with the same network and heads.",
         ) from error
     return None
+
+
+def _check_score(scores: dict[str, float], trainer: Trainer) -> None:
+    """Refuse a training whose monitored score was never a finite number.
+
+    Raises
+    ------
+    ModelError
+    """
+    for name, value in scores.items():
+        if not math.isfinite(value):
+            raise ModelError(
+                name,
+                f"was {value} in the best of {trainer.current_epoch} epochs: the training "
+                "diverged, or validation fails on its images",
+                CYTODL_REPAIR,
+            )
 
 
 def _cache_folder(cfg: DictConfig) -> Any:

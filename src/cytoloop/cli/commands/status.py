@@ -39,5 +39,8 @@ def run(cfg: Any) -> None:
         log.info("no trainings in this folder, and none running on this machine")
         return
     stdout_console.print(trainings_table(statuses))
+    if cfg.run:
+        for finding in statuses[0].findings:
+            log.info("%s\n  try: %s", finding["text"], finding["next"])
     if cfg.watch:
         log.info("no training is running, so there is nothing to watch")

@@ -103,7 +103,7 @@ def _predict_together(
         numbers.append(number)
     if levels is None:
         return found
-    predicted = predictor.predict(np.stack(windows), levels)
+    predicted = timed(NETWORK, predictor.predict)(np.stack(windows), levels)
     weight, total = layout.weight(), layout.total(whole)
     for place, number in enumerate(numbers):
         sums = np.zeros((len(predictor.maps), *layout.shape), np.float32)

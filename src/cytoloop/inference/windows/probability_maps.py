@@ -10,6 +10,7 @@ from typing import Protocol
 import numpy as np
 
 from cytoloop.errors import ConfigError
+from cytoloop.inference.stopwatch import NETWORK, timed
 from cytoloop.inference.volume_storage import VolumeStorage
 from cytoloop.inference.windows.layout import WindowLayout
 from cytoloop.inference.windows.object_scale import pixels_across, scaled_shape
@@ -73,7 +74,7 @@ def predict_maps(
     pixels, levels = predictor.prepared_pixels(pixels, levels)
     layout = predictor.layout(pixels.shape)
     prepare = partial(predictor.prepare, levels=levels)
-    network = partial(predictor.predict, levels=levels)
+    network = timed(NETWORK, partial(predictor.predict, levels=levels))
     batch_size = predictor.batch_size(layout)
     boxes = tile_image(layout, len(pixels.channels), len(maps))
     planes = layout.shape[0]

@@ -10,10 +10,49 @@ from torch import Tensor
 
 from cytoloop.errors import ModelError
 
+CYTODL_REPAIR = (
+    "Lower the learning rate (model.optimizer...lr) to a tenth, limit gradients "
+    "(trainer.gradient_clip_val=1), or set trainer.precision=32. Earlier checkpoints are kept."
+)
 _REPAIR = (
     "Check these images; lower model.optimizer.lr or trainer.gradient_clip_val, or set "
     "trainer.precision=32. init_from=FOLDER of this training starts from its best weights."
 )
+
+
+class TerminateOnLostWeights(Callback):
+    """Stop a training of CytoDL whose weights became NaN or infinite; never save such weights.
+
+    Losses are not checked: with 16-bit precision a single one may be NaN, and its step is skipped.
+    Buffers are not checked either: a mask may hold infinity.
+    """
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Check the weights.
+
+        Raises
+        ------
+        ModelError
+            A weight is NaN or infinite. Checkpoints are those of the epochs before.
+        """
+        self._check(trainer, pl_module)
+
+    def on_save_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Check the weights before they are saved; raises as `on_train_epoch_end` does."""
+        self._check(trainer, pl_module)
+
+    def _check(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        named = list(pl_module.named_parameters())
+        bad = [name for name, value in named if not bool(torch.isfinite(value).all())]
+        if bad:
+            raise ModelError(
+                f"epoch {trainer.current_epoch + 1}, step {trainer.global_step}",
+                f"the training diverged: {len(bad)} of {len(named)} weights are NaN or infinite, "
+                f"first {bad[0]}",
+                CYTODL_REPAIR,
+            )
 
 
 class TerminateOnNaN(Callback):
