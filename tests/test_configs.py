@@ -48,8 +48,8 @@ def test_experiment_composes_and_leaves_the_rest_to_the_plan(verb: str, experime
     expected = (64, 8, 4) if experiment == "segmentation_module" else ("auto", "auto", "auto")
     assert (cfg.data.patch_size, cfg.data.batch_size, cfg.layers) == expected
     assert cfg.model.backbone._target_.startswith("monai.networks.nets.")
-    features = {"auto": "auto", "nuclei_3d": 16, "nuclei_2d": 32, "segmentation_module": 64}
-    assert cfg.features == features[experiment]
+    features = {"auto": "auto", "nuclei_2d": 32, "segmentation_module": 64}
+    assert cfg.features == features.get(experiment, 16)
     OmegaConf.resolve(cfg)
 
 
@@ -72,6 +72,24 @@ def test_every_recipe_works_with_every_model_and_network(
     kind = kinds.get(network, "DeepLabV3Plus")
     assert cfg.model.backbone._target_.rpartition(".")[2] == kind
     assert ("strides" in cfg.model.backbone) == (network == "dynunet")
+
+
+@pytest.mark.parametrize("recipe, heads, losses, fill_holes", [
+    ("structures", ["foreground"], ["DiceCELoss"], True),
+    ("filaments", ["foreground"], ["DiceCELoss", "CenterlineDiceLoss"], False),
+    ("shells", ["foreground"], ["DiceCELoss", "TverskyLoss"], False),
+    ("cells", ["foreground", "distance"], ["DiceCELoss"], True),
+])  # fmt: skip
+def test_a_recipe_each_for_filled_structures_thin_structures_and_shells(
+    recipe: str, heads: list[str], losses: list[str], fill_holes: bool
+) -> None:
+    cfg = composed("train", f"experiment={recipe}", "data.path=x")
+    assert list(cfg.model.image.heads) == heads
+    loss = cfg.model.task_heads.seg.loss
+    parts = loss.losses.values() if "losses" in loss else [loss]
+    assert [part._target_.rpartition(".")[2] for part in parts] == losses
+    assert cfg.postprocess.fill_holes == fill_holes
+    check_bounds(cfg)
 
 
 @pytest.mark.parametrize("size, features", [("small", 8), ("medium", 16), ("large", 32)])

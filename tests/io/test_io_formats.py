@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import zarr
 
+from cytoloop.__main__ import main
 from cytoloop.errors import ImageError
 from cytoloop.io.labels import read_labels
 from cytoloop.io.listing import list_images
@@ -19,6 +20,8 @@ from cytoloop.io.pixels import level_spacings, open_pixels
 from cytoloop.io.read import read_header, read_image
 from cytoloop.io.writers.tiff import write_image
 from cytoloop.io.writers.zarr import write_zarr
+from cytoloop.manifest import read_manifest
+from cytoloop.truth.targets import read_target
 
 STACK = np.arange(2 * 3 * 4 * 5 * 6, dtype=np.uint16).reshape(2, 3, 4, 5, 6)  # T C Z Y X
 
@@ -332,6 +335,26 @@ def test_colours_of_a_czi_are_red_green_blue(tmp_path: Path) -> None:
     np.testing.assert_array_equal(green.read(box)[0], pixels[(*box, 1)])
     with pytest.raises(ImageError, match="3 channels"):
         read_labels(tmp_path / "a.czi")
+
+
+def test_labels_in_czi_are_curated(tmp_path: Path, blobs: Callable) -> None:
+    czi = pytest.importorskip("pylibCZIrw.czi")
+    truth = {}
+    for number in range(3):
+        raw, labels = blobs((40, 50), 4, number)
+        truth[f"a{number}"] = labels
+        for kind, pixels in (("raw", raw), ("seg", labels)):
+            (tmp_path / kind).mkdir(exist_ok=True)
+            with czi.create_czi(str(tmp_path / kind / f"a{number}.czi")) as file:
+                file.write(pixels[..., None])
+        found = read_labels(tmp_path / "seg" / f"a{number}.czi")
+        np.testing.assert_array_equal(found, labels)
+    words = [f"raw={tmp_path}/raw", f"seg1={tmp_path}/seg", f"output={tmp_path}/ds"]
+    assert main(["curate", *words]) == 0
+    for row in read_manifest(tmp_path / "ds/dataset.csv").rows:
+        target, valid = read_target(row)
+        np.testing.assert_array_equal(target, truth[row.id])
+        assert valid.all() and row.values["seg1"].endswith(".czi")
 
 
 def test_axes_that_bioio_would_drop_are_refused_or_named(tmp_path: Path) -> None:

@@ -124,7 +124,8 @@ def run_cytodl(
         OmegaConf.save(cfg, output / CONFIG_FILE)
         logger = RunLogger(known.tracking_uri, str(cfg.experiment_name), tracked.run_id)
         scores = fit_cytodl(cfg, output, logger, last, known.arrays)
-        record_diagnosis(tracked, output, str(monitored(cfg)[0] or "val/loss"))
+        if "seg" in known.task:  # losses of GANs and of variational models may rise
+            record_diagnosis(tracked, output, str(monitored(cfg)[0] or "val/loss"))
     return CytoDLResult(tracked.run_id, scores, best)
 
 

@@ -88,6 +88,8 @@ def _run_training(known: Prepared, output: Path, on_open: Callable[[str], None])
         if best.is_file():
             scores |= _judge(known, cfg, tracked, best, number)
         rate = value_of(cfg, "model.optimizer.lr")
+        if value_of(cfg, "callbacks.best.mode") == "min":
+            monitor = "val/loss"
         record_diagnosis(tracked, output, monitor, rate, cfg, known.dataset)
     for form in export_formats(cfg) if best.is_file() else ():
         about = About(str(cfg.run_name or output.name), scores=scores)

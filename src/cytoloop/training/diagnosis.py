@@ -168,11 +168,11 @@ def diagnose(
     found_all = [*_overfitting(course, has_score, again)]
     if poor or not has_score:
         found_all += _flat_loss(course, lower)
-    if poor and not found_all:
-        found_all += _course_of_score(course, monitor, best, folder, again)
     if facts is not None:
-        found_all += _patch(facts, again)
-        found_all += _data(facts, again) if poor else []
+        causes = [*_data(facts, again)] if poor else []
+        found_all = [*causes, *_patch(facts, again), *found_all]
+    if poor and not found_all:  # else the score follows from what was found
+        found_all += _course_of_score(course, monitor, best, folder, again)
     return found_all
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from cytoloop.inference.stopwatch import NETWORK, timed
 from cytoloop.inference.volume_storage import VolumeStorage, plane_slabs
 from cytoloop.inference.windows.layout import WindowLayout
 from cytoloop.inference.windows.predictor import Predictor
