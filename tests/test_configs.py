@@ -53,9 +53,24 @@ def test_experiment_composes_and_leaves_the_rest_to_the_plan(verb: str, experime
     OmegaConf.resolve(cfg)
 
 
-@pytest.mark.parametrize("network", [p.stem for p in (CONFIGS / "model/network").glob("*.yaml")])
-@pytest.mark.parametrize("model", [p.stem for p in (CONFIGS / "model").glob("*.yaml")])
-@pytest.mark.parametrize("experiment", EXPERIMENTS)
+MODELS, NETWORKS = (
+    sorted(path.stem for path in (CONFIGS / group).glob("*.yaml"))
+    for group in ("model", "model/network")
+)
+
+
+@pytest.mark.parametrize(
+    "experiment, model, network",
+    [
+        *((experiment, model, "dynunet") for experiment in EXPERIMENTS for model in MODELS),
+        *(
+            ("nuclei_3d", model, network)
+            for model in MODELS
+            for network in NETWORKS
+            if network != "dynunet"
+        ),
+    ],
+)
 def test_every_recipe_works_with_every_model_and_network(
     experiment: str, model: str, network: str
 ) -> None:
