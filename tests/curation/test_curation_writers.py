@@ -16,6 +16,7 @@ from cytoloop.curation import CurationSettings, append_decision, curate, read_de
 from cytoloop.curation.decisions.join import Logs, append_other_logs
 from cytoloop.curation.decisions.log import COLUMNS, read_log
 from cytoloop.errors import ManifestError, OutputError
+from cytoloop.io.file_lock import locked_file
 from cytoloop.manifest import read_manifest
 
 curation = importlib.import_module("cytoloop.curation.curate")  # the package has a function curate
@@ -85,6 +86,18 @@ def test_many_writers_of_a_log_lose_no_line(tmp_path: Path) -> None:
     expected = {f"{writer}_{number}" for writer in (0, 1, 2, 3, "given") for number in range(15)}
     assert set(ids) == expected
     assert [p.name for p in tmp_path.iterdir()] == ["decisions.csv"]  # no lock is left
+
+
+def test_a_writer_waits_for_another_one(tmp_path: Path) -> None:
+    """The other one may be repairing the last line, or writing the header."""
+    path = tmp_path / "decisions.csv"
+    writer = threading.Thread(target=append_decision, args=(path, {"id": "a", "decision": "keep"}))
+    with locked_file(path):
+        writer.start()
+        writer.join(0.3)
+        assert writer.is_alive() and not path.exists()
+    writer.join()
+    assert [line["id"] for line in read_log(path)] == ["a"]
 
 
 @pytest.mark.parametrize(
