@@ -88,7 +88,7 @@ def test_inference_leaves_results_inference_id_and_metadata_json(
     make_model: Callable, place: Path
 ) -> None:
     """The seed: "`results/<inference-id>/`: segmented TIFF stack, metadata JSON"."""
-    model = make_model()
+    model = shutil.copytree(make_model().parent, place / "model").relative_to(place) / "best.ckpt"
     write(place / "in/a.ome.tif", noise((8, 40, 40)))
     assert predict(f"checkpoint={model}", "input=in", "postprocess.threshold=0.4") == 0
     (folder,) = (place / "runs/predict").glob("*/predictions.csv")

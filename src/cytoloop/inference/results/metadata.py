@@ -61,7 +61,9 @@ def write_metadata(
         "results": {
             key: value
             for key, value in cells.items()
-            if isinstance(value, str) and Path(value).parts[:1] == (_folder_of(key),)
+            if key != "model"  # a checkpoint may lie in a folder of that name
+            and isinstance(value, str)
+            and Path(value).parts[:1] == (_folder_of(key),)
         },
         **{key: cells[key] for key in _NUMBERS if cells.get(key) not in (None, "")},
         "settings": asdict(settings),
