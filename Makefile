@@ -7,9 +7,10 @@ BIN := .venv/bin
 # What the tests need: CytoDL and the extras, in the versions of versions.txt.
 EXTRAS := annotation,bioimageio,cloud,cytodl,czi,dask,demo,onnx,postgresql,viewer,volumes
 # Three files of tests at a time, each on one core: some wait for servers and other processes.
-# Without a screen, the tests of the viewer get a virtual one; without Xvfb they are skipped.
+# Without a screen, the tests of the viewer get a virtual one; without Xvfb they are skipped. With a
+# screen and a Qt, matplotlib would open windows: Agg draws files only.
 SCREEN := $(if $(DISPLAY),,$(shell command -v xvfb-run >/dev/null && echo xvfb-run -a -s '"-screen 0 1280x800x24"'))
-PYTEST := OMP_NUM_THREADS=1 $(SCREEN) $(BIN)/pytest -n 3 --dist loadfile
+PYTEST := OMP_NUM_THREADS=1 MPLBACKEND=Agg $(SCREEN) $(BIN)/pytest -n 3 --dist loadfile
 # The Debian packages with which napari runs where there is no screen.
 SCREEN_PACKAGES := xvfb xauth libegl1 libgl1 libgl1-mesa-dri libxkbcommon-x11-0 libxcb-cursor0 \
   libxcb-icccm4 libxcb-keysyms1 libxcb-shape0 libxcb-image0 libxcb-render-util0 libxcb-xinerama0 \
