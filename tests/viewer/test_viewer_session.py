@@ -24,6 +24,7 @@ from cytoloop.viewer.session.commands import (
     curate_words,
     next_round_words,
     predict_words,
+    recipes,
     reprocess_words,
     train_words,
 )
@@ -259,6 +260,7 @@ def test_commands_are_those_that_a_user_types(tmp_path: Path) -> None:
     assert command_text("curate", words) == (
         "cytoloop curate 'raw=my images' seg1=labels output=dataset"
     )
+    assert recipes()[0] == "auto" and {"nuclei_2d", "nuclei_3d"} < set(recipes())
     assert next_round_words(tmp_path, "p.csv")[-1] == "predictions=p.csv"
     table = {"raw": "rows.csv", "output": "dataset"}
     assert curate_words(table) == ["raw=rows.csv", "output=dataset"]

@@ -14,7 +14,7 @@ from cytoloop.viewer.panels.fields import Form, MessageLabel, push_button, row_o
 from cytoloop.viewer.panels.folding import Folding
 from cytoloop.viewer.panels.project import Project
 from cytoloop.viewer.panels.runner import Runner
-from cytoloop.viewer.session.commands import plan_words, train_words
+from cytoloop.viewer.session.commands import plan_words, recipes, train_words
 from cytoloop.viewer.session.dataset import Dataset
 from cytoloop.viewer.session.limits import ADVANCED
 from cytoloop.viewer.session.trainings import (
@@ -26,7 +26,6 @@ from cytoloop.viewer.session.trainings import (
     who_trains,
 )
 
-RECIPES = ("auto", "nuclei_3d", "nuclei_2d", "segmentation_module")
 FINAL_SCORES = ("test/dice", "test/f1_50", "test/seg", "test/mean_ap", "val/pq", "val/dice")
 """Scores of a finished training that the panel shows; MLflow has all of them."""
 _EVERY_MS = 1000
@@ -193,9 +192,9 @@ def _form() -> Form:
     form.add_choice(
         "experiment",
         "Recipe",
-        "auto chooses every setting from the images; nuclei_3d and nuclei_2d suit nuclei; "
-        "segmentation_module has the defaults of that wizard.",
-        RECIPES,
+        "auto chooses every setting from the images; the others suit the structure that they are "
+        "named after; segmentation_module has the defaults of that wizard.",
+        recipes(),
     )
     form.add_choice(
         "init_from",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
+from importlib.resources import files
 from pathlib import Path
 
 from cytoloop.curation.exchange.registry import DATASET_FORMATS, find_format
@@ -69,6 +70,13 @@ def train_words(values: Mapping[str, str]) -> Words:
         raise ConfigError("train", problems, "Correct these fields.")
     ordered = {"experiment": values.get("experiment", "auto"), **values}
     return [*_given(ordered), "background=true"]
+
+
+def recipes() -> list[str]:
+    """Return the names of the recipes that ship with the package, ``auto`` first."""
+    folder = files("cytoloop.configs") / "experiment"
+    names = {Path(one.name).stem for one in folder.iterdir() if one.name.endswith(".yaml")}
+    return ["auto", *sorted(names - {"auto"})]
 
 
 def plan_words(values: Mapping[str, str]) -> Words:
