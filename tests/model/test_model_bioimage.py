@@ -336,14 +336,15 @@ def test_three_dimensions_voxel_size_and_float64(package: Callable) -> None:
     assert checkpoint.backbone["dtype"] == "float64"
 
 
-def test_halo_is_not_used(package: Callable) -> None:
+@pytest.mark.parametrize("window", ["auto", "patch"])
+def test_halo_is_not_used(package: Callable, window: str) -> None:
     """Within 4 voxels of the side of a window this network returns 1."""
     scale = [step("scale_linear", gain=0.01, offset=-5.0)]
     folder = package(
         Framed(), preprocessing=scale, output={"axes": reference("bcyx", ["channel0"], 4)}
     )
     image = np.random.default_rng(1).normal(500, 100, (90, 77)).astype(np.float32)
-    found = predict_array(image, [folder]).probability
+    found = predict_array(image, [folder], window=window).probability
     padded = np.pad(image, 8, mode="symmetric") * 0.01 - 5
     with torch.inference_mode():
         expected = Net()(torch.from_numpy(padded)[None, None].float()).sigmoid()
@@ -586,6 +587,8 @@ def test_zip_folder_and_description_are_the_same_model(package: Callable, tmp_pa
         assert not again.imported
         kept = predict_array(GREY[0, 0], [file]).probability
     assert np.array_equal(maps[0], kept)
+    with pytest.raises(ModelError, match="a graph of another program"):
+        export_model(again, "torchscript", tmp_path / "out", About())
     (folder / "net.pt").write_bytes(b"damaged")
     with pytest.raises(ModelError, match="is not a TorchScript file"):
         read_checkpoint(folder)

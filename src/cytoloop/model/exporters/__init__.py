@@ -93,6 +93,12 @@ def export_model(
             f"predicts {output_kind}, not a probability, which no format states",
             "Give its users the checkpoint itself.",
         )
+    if str(checkpoint.backbone["_target_"]).startswith("cytoloop.model.networks.graph."):
+        raise ModelError(
+            str(checkpoint.path),
+            "is a graph of another program, which is not written again",
+            "Give its users the package that it comes from; format=pyfunc serves it.",
+        )
     if checkpoint.image["normalization"]["method"] == STEPS and format_name not in _ANY_STEPS:
         raise ModelError(
             str(checkpoint.path),
