@@ -11,6 +11,7 @@ from mkdocs.structure.files import File, Files
 from notebook_pages import notebook_page
 
 from cytoloop.glossary import terms
+from cytoloop.pretrained.shipped import SCHEME, model_card, shipped_models
 
 ROOT = Path(__file__).parents[2]
 REPOSITORY_PAGES = {"CHANGELOG.md": "changelog.md", "CONTRIBUTING.md": "contributing.md"}
@@ -25,7 +26,9 @@ def on_config(config: Any) -> Any:
         for name in config_pages.group_names()
     ]
     notebooks = [f"notebooks/{path.stem}.md" for path in _notebooks()]
+    cards = [{name: f"reference/pretrained/{name}.md"} for name in shipped_models()]
     made: dict[str, list[Any]] = {"COMMANDS": commands, "GROUPS": groups, "NOTEBOOKS": notebooks}
+    made["SHIPPED"] = cards
     config["nav"] = _filled(config["nav"], made)
     return config
 
@@ -39,6 +42,8 @@ def on_files(files: Files, config: Any) -> Files:
     for group in config_pages.group_names():
         name = config_pages.group_file(group)
         pages[f"reference/groups/{name}"] = config_pages.group_page(group)
+    for name in shipped_models():
+        pages[f"reference/pretrained/{name}.md"] = model_card(f"{SCHEME}{name}")
     for path in _notebooks():
         pages[f"notebooks/{path.stem}.md"] = notebook_page(path)
     for source, target in REPOSITORY_PAGES.items():

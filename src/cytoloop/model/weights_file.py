@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from cytoloop.errors import ModelError
@@ -114,7 +114,7 @@ def write_weights_file(path: Path, model: WeightsFile) -> None:
     with replacing(path.with_suffix(".json")) as temporary:
         temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     with replacing(path) as temporary:
-        save_file(halves, temporary)
+        temporary.write_bytes(save(halves))
 
 
 def _aliases(where: Path, aliases: Any, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -54,6 +54,8 @@ class Round:
     changed : dict of str to (str, str)
         Config values that differ from the parent: key to (before, now).
     children : list of Round
+    start : str
+        The model that it starts from, where no run of the store made it: a file, or one that ships.
     """
 
     run_id: str
@@ -72,6 +74,7 @@ class Round:
     relabelled: bool = False
     changed: dict[str, tuple[str, str]] = field(default_factory=dict)
     children: list[Round] = field(default_factory=list)
+    start: str = ""
 
     def walk(self, depth: int = 0) -> Iterator[tuple[int, Round]]:
         """Yield (depth, round) of the tree, parents first."""
@@ -154,6 +157,7 @@ def _read_round(client: MlflowClient, run: Run) -> Round:
         images=_images(client, run_id),
         scores=_read_scores(client, run),
         versions=_read_versions(client, run_id),
+        start="" if tags.get("cytoloop.parent_run") else tags.get("cytoloop.parent_model", ""),
     )
 
 

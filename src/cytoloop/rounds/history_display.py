@@ -145,6 +145,8 @@ def _headline(one: Round, own_id: str) -> str:
 def _add_branches(tree: Tree, one: Round, own_id: str) -> None:
     versions = f" [cyan]{escape(', '.join(one.versions))}[/cyan]" if one.versions else ""
     tree.add(f"runs:/{one.run_id}{versions}")
+    if one.start:
+        tree.add(escape(f"starts from {one.start}"))
     changes = [f"+{len(one.added)}: {_images(one.added)}"] if one.added else []
     changes += [f"-{len(one.removed)}: {_images(one.removed)}"] if one.removed else []
     changes += ["same images, other labels, regions or splits"] if one.relabelled else []
@@ -172,6 +174,7 @@ def _place(one: Round, positions: dict[str, tuple[int, float]], depth: int, row:
 
 def _box_text(one: Round) -> str:
     lines = [f"round {one.number}  {_short(one.name, 24)}", f"{_date(one)}  {one.run_id[:8]}"]
+    lines += [_short(f"starts from {one.start}", 40)] if one.start else []
     lines.append(_short(_data(one), 40))
     if one.added or one.removed:
         lines[-1] += f"\n+{len(one.added)} -{len(one.removed)} images"

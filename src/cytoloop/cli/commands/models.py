@@ -41,10 +41,12 @@ def run(cfg: Any) -> ExitStatus | None:
 
 
 def _list(cfg: Any) -> None:
+    from cytoloop.pretrained.shipped import SCHEME, shipped_models
     from cytoloop.terminal import stdout_console
     from cytoloop.tracking.registry import list_versions
     from cytoloop.tracking.registry_tables import versions_table
 
+    log.info("shipped with CytoLoop: %s", ", ".join(f"{SCHEME}{n}" for n in shipped_models()))
     if versions := list_versions(cfg.name):
         stdout_console.print(versions_table(versions))
     else:
@@ -52,10 +54,16 @@ def _list(cfg: Any) -> None:
 
 
 def _show(cfg: Any) -> None:
+    from rich.markdown import Markdown
+
+    from cytoloop.pretrained.shipped import is_shipped, model_card
     from cytoloop.terminal import stdout_console
     from cytoloop.tracking.registry import find_version
     from cytoloop.tracking.registry_tables import version_details_table
 
+    if is_shipped(str(cfg.checkpoint)):
+        stdout_console.print(Markdown(model_card(str(cfg.checkpoint))))
+        return
     stdout_console.print(version_details_table(find_version(cfg.checkpoint)))
 
 
