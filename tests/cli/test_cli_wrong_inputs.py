@@ -51,7 +51,7 @@ def test_a_verb_that_does_not_exist(capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["trian"]) == 2
     assert "Did you mean `cytoloop train`?" in capfd.readouterr().err
     assert main(["zzz"]) == 2
-    assert "One of curate, annotate, check" in capfd.readouterr().err
+    assert "One of curate, synthesize, classic, annotate, check" in capfd.readouterr().err
 
 
 def test_help_and_version(capfd: pytest.CaptureFixture[str]) -> None:
@@ -189,7 +189,10 @@ def test_no_run_is_opened_for_a_mistake(
 
 def test_an_unknown_experiment_lists_the_known_ones(error_of: Callable) -> None:
     text = error_of("train", "experiment=nuclie", "data.path=.")
-    assert "experiment=nuclie: no such option, expected one of auto, nuclei_2d, nuclei_3d" in text
+    assert (
+        "experiment=nuclie: no such option, expected one of auto, cells, filaments, nuclei_2d"
+        in text
+    )
     assert "did you mean nuclei" in text
 
 

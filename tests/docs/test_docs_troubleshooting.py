@@ -20,7 +20,7 @@ CASES = [
     (f"{DATA} budget=15", "ConfigError: cytoloop train: budget: unknown key"),
     (
         f"{DATA} experiment=nucleus",
-        "experiment=nucleus: no such option, expected one of auto, nuclei_2d, nuclei_3d",
+        "experiment=nucleus: no such option, expected one of auto, cells, filaments, nuclei_2d",
     ),
     (f"{DATA} data.patch_size=[64,64", "cannot be read; check brackets and quotes"),
     (

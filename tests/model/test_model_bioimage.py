@@ -503,13 +503,17 @@ def test_torchscript_that_touches_files_is_refused(package: Callable, tmp_path: 
     folder = package(Net(), postprocessing=SIGMOID)
 
     class Writer(nn.Module):
-        def forward(self, x: Tensor) -> Tensor:
-            return x + torch.from_file("/tmp/nothing", True, 1).sum()
+        def __init__(self, file: str) -> None:
+            super().__init__()
+            self.file = file
 
-    torch.jit.script(Writer()).save(folder / "net.pt")
+        def forward(self, x: Tensor) -> Tensor:
+            return x + torch.from_file(self.file, True, 1).sum()
+
+    torch.jit.script(Writer(str(tmp_path / "written"))).save(folder / "net.pt")
     with pytest.raises(ModelError, match="uses torch.from_file"):
         read_checkpoint(folder)
-    assert not Path("/tmp/nothing").exists()
+    assert not (tmp_path / "written").exists()
 
 
 def test_another_output_than_the_test_output_is_refused(package: Callable) -> None:
