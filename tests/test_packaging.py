@@ -16,7 +16,8 @@ from cytoloop.extras import import_extra
 from cytoloop.version import __version__
 
 ROOT = Path(__file__).parents[1]
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+PROJECT = PYPROJECT["project"]
 EXTRAS = PROJECT["optional-dependencies"]
 
 
@@ -36,6 +37,22 @@ def test_a_missing_package_is_reported_with_its_extra() -> None:
         import_extra("format=coco", "annotation", "no_such_package.part")
     text = "format=coco: needs a package that is not installed (no_such_package)"
     assert str(caught.value) == f"{text}\nInstall it: pip install 'cytoloop[annotation]'"
+
+
+def test_the_wheel_holds_every_folder_and_every_file_of_data() -> None:
+    setup = PYPROJECT["tool"]["setuptools"]
+    source = ROOT / "src"
+    folders = {one.parent for one in source.rglob("__init__.py")}
+    names = {".".join(one.relative_to(source).parts) for one in folders}
+    assert names | {"cytoloop.configs"} == set(setup["packages"])
+    known = {
+        path
+        for package, patterns in setup["package-data"].items()
+        for pattern in patterns
+        for path in source.joinpath(*package.split(".")).glob(pattern)
+    }
+    files = {one for one in source.rglob("*") if one.is_file() and "__pycache__" not in one.parts}
+    assert {one for one in files if one.suffix != ".py"} == known
 
 
 def test_gpl_and_qt_packages_are_not_in_the_core() -> None:
