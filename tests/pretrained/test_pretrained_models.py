@@ -113,7 +113,7 @@ def test_a_training_starts_from_a_shipped_model(
     start = "init_from=pretrained:nuclei_2d"
     words = ["train", "experiment=nuclei_2d", "data.path=dataset", "trainer.max_epochs=1"]
     assert main([*words, *short, start, "output=run", "tune=false"]) == 0
-    (run,) = mlflow.search_runs(search_all_experiments=True, output_format="list")
+    run = mlflow.get_run((project / "run/run_id").read_text().strip())
     assert run.data.tags["cytoloop.parent_model"] == "pretrained:nuclei_2d"
     assert main(["history", f"checkpoint=runs:/{run.info.run_id}"]) == 0
     assert "starts from pretrained:nuclei_2d" in capsys.readouterr().out
