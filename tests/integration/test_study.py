@@ -54,7 +54,7 @@ def results(folder: Path) -> list[tuple[str, ...]]:
 
 @pytest.mark.slow
 def test_a_study_killed_and_shared_ends_with_the_table_of_an_unbroken_one(
-    project: Path, capfd: pytest.CaptureFixture[str]
+    project: Path, store: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     images = make_images(project / "images", 10, (40, 40))
     words = [f"raw={images}/raw", f"seg1={images}/seg", "output=dataset", "test=0.3", "valid=0.1"]
@@ -84,7 +84,7 @@ def test_a_study_killed_and_shared_ends_with_the_table_of_an_unbroken_one(
     assert results(project / "broken") == results(project / "unbroken")
     assert all(row["minutes"] for row in read_rows(project / "broken/runs.csv"))
 
-    client = MlflowClient()
+    client = MlflowClient(store)
     parent = client.get_run((project / "broken/run_id").read_text().strip())
     assert parent.info.status == "KILLED"  # a run has failed
     query = f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'"

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import cytoloop.configs
-import mlflow
 import numpy as np
 import pytest
 import tifffile
 import yaml
+from mlflow import MlflowClient
 
 import cytoloop
 from cytoloop.__main__ import main
@@ -103,7 +103,7 @@ def test_large_nuclei_are_found_when_their_size_is_measured_or_stated() -> None:
 
 @pytest.mark.slow
 def test_a_training_starts_from_a_shipped_model(
-    project: Path, capsys: pytest.CaptureFixture[str]
+    project: Path, store: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["synthesize", "synthesis=nuclei_2d", "number=4", "synthesis.shape=[64,64]"]
     assert main([*words, "synthesis.object_diameter_um=[8,10]", "output=images"]) == 0
@@ -113,7 +113,7 @@ def test_a_training_starts_from_a_shipped_model(
     start = "init_from=pretrained:nuclei_2d"
     words = ["train", "experiment=nuclei_2d", "data.path=dataset", "trainer.max_epochs=1"]
     assert main([*words, *short, start, "output=run", "tune=false"]) == 0
-    run = mlflow.get_run((project / "run/run_id").read_text().strip())
+    run = MlflowClient(store).get_run((project / "run/run_id").read_text().strip())
     assert run.data.tags["cytoloop.parent_model"] == "pretrained:nuclei_2d"
     assert main(["history", f"checkpoint=runs:/{run.info.run_id}"]) == 0
     assert "starts from pretrained:nuclei_2d" in capsys.readouterr().out

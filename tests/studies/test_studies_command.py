@@ -38,7 +38,7 @@ def predict_by_hand(dataset: Path, folder: Path, shift: int) -> Path:
 
 
 def test_outside_predictions_are_scored_ranked_and_reported(
-    dataset: Path, project: Path, capfd: pytest.CaptureFixture[str]
+    dataset: Path, project: Path, store: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     good, bad = (
         predict_by_hand(dataset, project / name, s) for name, s in (("good", 0), ("bad", 2))
@@ -67,7 +67,7 @@ def test_outside_predictions_are_scored_ranked_and_reported(
     }
     page = (out / "report.html").read_text()
     assert "No verdict" in page and "<script" not in page
-    run = MlflowClient().get_run((out / "run_id").read_text().strip())
+    run = MlflowClient(store).get_run((out / "run_id").read_text().strip())
     assert run.info.status == "FINISHED"
 
     assert main(words) == 0  # nothing is done again
