@@ -21,9 +21,9 @@ from cytoloop.io.atomic import replacing
 from cytoloop.io.digest import file_hash
 from cytoloop.model.architecture import build_architecture
 from cytoloop.model.image_settings import check_image_settings
-from cytoloop.model.importers import find_checkpoint, import_model, is_package
+from cytoloop.model.importers import ImportedModel, find_checkpoint, import_model, is_package
 from cytoloop.model.safe_load import check_weights, load_tensors, unpacked_zip
-from cytoloop.model.weights_file import SUFFIX, read_weights_file
+from cytoloop.model.weights_file import SUFFIX, WeightsFile, read_weights_file
 
 
 @dataclass(frozen=True)
@@ -88,23 +88,12 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
                 where = error.where.replace(str(folder), str(path))
                 raise type(error)(where, error.problems, error.repair) from error
     if path.suffix.lower() == SUFFIX:
-        return _read_weights_file(path)
+        return _of_other_format(path, read_weights_file(path))
     content: Any = None if is_package(path) else load_tensors(path)
     hparams = content.get("hyper_parameters") if isinstance(content, dict) else None
     if not isinstance(hparams, dict) or not {"backbone", "image"} <= set(hparams):
         model = import_model(path, content)
-        check_image_settings(str(path), model.image)
-        settings = model.digest + json.dumps([model.backbone, model.image], sort_keys=True)
-        return Checkpoint(
-            path=path,
-            sha256=hashlib.sha256((file_hash(path) + settings).encode()).hexdigest(),
-            weights=model.weights,
-            backbone=model.backbone,
-            image=model.image,
-            epoch=model.epoch,
-            step=model.step,
-            imported=True,
-        )
+        return _of_other_format(path, model, model.digest)
     state = content.get("state_dict")
     parts = {"state_dict": state, "backbone": hparams["backbone"], "image": hparams["image"]}
     if missing := [name for name, part in parts.items() if not isinstance(part, Mapping)]:
@@ -124,11 +113,18 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     )
 
 
-def _read_weights_file(path: Path) -> Checkpoint:
-    """Return the checkpoint of a weights file, such as that of a shipped model."""
-    model = read_weights_file(path)
+def _of_other_format(
+    path: Path, model: ImportedModel | WeightsFile, digest: str = ""
+) -> Checkpoint:
+    """Return the checkpoint of an imported model or of a weights file.
+
+    Raises
+    ------
+    ModelError
+        An invalid image setting.
+    """
     check_image_settings(str(path), model.image)
-    settings = json.dumps([model.backbone, model.image], sort_keys=True)
+    settings = digest + json.dumps([model.backbone, model.image], sort_keys=True)
     return Checkpoint(
         path=path,
         sha256=hashlib.sha256((file_hash(path) + settings).encode()).hexdigest(),

@@ -76,7 +76,7 @@ class Workers:
 
 
 def execute(runs: Sequence[Run], workers: Workers, on_end: Callable[[Run], None]) -> None:
-    """Do all runs that are neither finished nor failed for good.
+    """Do the runs that are left: no finished ones, and none that failed twice.
 
     A run that another process of the study does, on this machine or on another one that shares the
     folder, is left to it. A run that was killed is resumed. A run that fails is tried once more at

@@ -130,6 +130,6 @@ def run_key(config: Mapping[str, Any], digest: str, predictions: str | None = No
 
 
 def open_runs(runs: Sequence[Run]) -> list[Run]:
-    """Return the runs that are neither finished nor failed for good, those that started first."""
+    """Return the runs that are left to do; those that can be resumed come first."""
     left = [run for run in runs if run.status in (STARTED, OPEN)]
     return sorted(left, key=lambda run: run.status != STARTED)

@@ -141,7 +141,7 @@ def _activation(tensor: Any, steps: Sequence[str], axes: str, test: np.ndarray |
 
 
 def _heads(names: Sequence[str], activation: str, where: str) -> tuple[list[str], str]:
-    """Return the heads of channels; empty for one foreground. Also what cannot be honoured."""
+    """Return the heads of channels; empty for one foreground. Also what is not supported."""
     lower = [name.lower() for name in names]
     if activation in ("softmax", "class_probabilities"):
         if len(names) < 2:

@@ -20,7 +20,7 @@ _FIXED_EPS = 1e-6
 
 
 def read_preprocessing(tensor: Any, where: str) -> tuple[dict[str, Any], str, list[str]]:
-    """Return the rule of an input tensor, its dtype, and what cannot be honoured.
+    """Return the rule of an input tensor, its dtype, and the parts that are not supported.
 
     Parameters
     ----------
@@ -104,7 +104,7 @@ def _joint(axes: Any, tensor: Any) -> tuple[bool, str]:
     named = {str(axis) for axis in axes}
     spatial = {str(axis.id) for axis in tensor.axes if axis.type == "space" and axis.size != 1}
     if missing := sorted(spatial - named):
-        return False, f"measures each place along {', '.join(missing)} by itself"
+        return False, f"measures each place along {', '.join(missing)} separately"
     return bool(named & {"channel", "c"}), ""
 
 
