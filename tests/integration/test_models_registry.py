@@ -41,8 +41,12 @@ def request(url: str, content: dict | None = None) -> bytes:
 
 @pytest.mark.slow
 def test_a_trained_model_is_registered_promoted_and_served(
-    images_2d: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    images_2d: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    request: pytest.FixtureRequest,
 ) -> None:
+    request.addfinalizer(lambda: mlflow.set_tracking_uri(None))  # as it was, for later tests
     monkeypatch.chdir(images_2d)
     store = f"sqlite:///{images_2d}/mlflow.db"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", store)

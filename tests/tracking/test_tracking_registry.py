@@ -44,10 +44,9 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> str:
 def project(store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", store)
     monkeypatch.chdir(tmp_path)
-    former = mlflow.get_tracking_uri()
     mlflow.set_tracking_uri(store)
     yield tmp_path
-    mlflow.set_tracking_uri(former)
+    mlflow.set_tracking_uri(None)  # the environment variable counts again, also in later tests
 
 
 @pytest.fixture
