@@ -285,7 +285,7 @@ REFUSED = {
     ),
     "each row": (
         {"preprocessing": [step("zero_mean_unit_variance", axes=["x"])], "postprocessing": SIGMOID},
-        "measures each place along y by itself",
+        "measures each place along y separately",
     ),
 }
 
