@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 import tifffile
 
 SPACING = (0.6, 0.3, 0.3)
+HANDLERS = pytest.StashKey[dict[str, object]]()
 
 
 def missing_for_viewer() -> str:
@@ -69,6 +71,31 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=3,
         help="kills of each verb in tests/integration/test_faults.py",
     )
+
+
+def signal_handlers() -> dict[str, object]:
+    """Return the handlers of the signals that the product handles."""
+    names = [name for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1") if hasattr(signal, name)]
+    return {name: signal.getsignal(getattr(signal, name)) for name in names}
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Remember the signal handlers before a test."""
+    item.stash[HANDLERS] = signal_handlers()
+    return (yield)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
+    """Fail a test that leaves signal handlers behind: a later test would meet them."""
+    yield
+    before, after = item.stash[HANDLERS], signal_handlers()
+    changed = [name for name in before if before[name] != after[name]]
+    for name in changed:
+        signal.signal(getattr(signal, name), before[name])  # type: ignore[arg-type]
+    if changed:
+        pytest.fail(f"the test left handlers of {', '.join(changed)} behind")
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -27,7 +27,7 @@ from cytoloop.tracking.run import SpooledRun
 from cytoloop.tracking.spool import SPOOL_FILE
 from cytoloop.training.callbacks.exact_resume import ExactResume
 from cytoloop.training.callbacks.validation_budget import ValidationBudget
-from cytoloop.training.stopping import SaveOnStop
+from cytoloop.training.stopping import SaveOnStop, clean_stop
 
 BATCHES = 5  # of an epoch
 Position = tuple[int, int]
@@ -145,7 +145,7 @@ def train(
     module = Module(end and (lambda number: end(number, stop)))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        with contextlib.suppress(Killed, KeyboardInterrupt, SystemExit):
+        with clean_stop(), contextlib.suppress(Killed, KeyboardInterrupt, SystemExit):
             fit.fit(module, ckpt_path=resume)
     return module, recorder
 
