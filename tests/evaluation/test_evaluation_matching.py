@@ -14,6 +14,7 @@ from hypothesis.extra import numpy as hnp
 from cytoloop.evaluation.counts.error_types import find_error_types
 from cytoloop.evaluation.counts.matching import IOU_THRESHOLDS, find_overlaps, match_instances
 from cytoloop.evaluation.counts.objects import instance_counts
+from cytoloop.evaluation.counts.skeletons import count_skeletons
 from cytoloop.evaluation.counts.surfaces import count_surfaces
 from cytoloop.evaluation.counts.voxels import count_voxels
 from cytoloop.evaluation.metrics import METRICS, SEMANTIC, compute_scores, instance_scores
@@ -182,6 +183,7 @@ def test_pooled_scores_equal_those_of_one_large_image() -> None:
             **count_voxels(t, p),
             **count_surfaces(t, p, None, (1, 1), 1),
             **instance_counts(match_instances(t, p)),
+            **count_skeletons(t, p),
         }
         for t, p in images
     ]

@@ -19,6 +19,7 @@ from cytoloop.evaluation.metrics import (
     PROBABILITY,
     REPORT,
     SEMANTIC,
+    SKELETON,
     SURFACE,
     TERMINAL,
     TRAINING,
@@ -117,11 +118,8 @@ def test_entries_are_complete_and_documented() -> None:
     text = DOCS.read_text()
     for name, metric in METRICS.items():
         assert name == metric.name and re.fullmatch(r"[a-z0-9_]+", name)
-        assert (
-            metric.label
-            and metric.description
-            and metric.group in (*(SEMANTIC, SURFACE, INSTANCE, PROBABILITY),)
-        )
+        assert metric.label and metric.description
+        assert metric.group in (SEMANTIC, SURFACE, INSTANCE, SKELETON, PROBABILITY)
         assert f"`{name}`" in text, f"{name} is missing in docs/reference/evaluation.md"
 
 

@@ -5,6 +5,7 @@ The counts of an image are a mapping with these keys:
 - voxels: `cytoloop.evaluation.counts.voxels.COUNTS`
 - surfaces: `cytoloop.evaluation.counts.surfaces.COUNTS`, and ``surface_distance_95``
 - objects: `cytoloop.evaluation.counts.objects.COUNTS`
+- skeletons: `cytoloop.evaluation.counts.skeletons.COUNTS`
 - probabilities: ``probability_histogram``, see `cytoloop.evaluation.counts.calibration`; None
   for an image without a probability map
 
@@ -123,6 +124,35 @@ def aji(counts: Counts) -> float:
 def count_error(counts: Counts) -> float:
     """Return predicted minus true objects."""
     return counts["n_predicted"] - counts["n_truth"]
+
+
+def skeleton_recall(counts: Counts) -> float:
+    """Return the fraction of the true skeleton inside the predicted mask."""
+    return _ratio(counts["skeleton_true_found"], counts["skeleton_true"])
+
+
+def skeleton_precision(counts: Counts) -> float:
+    """Return the fraction of the predicted skeleton inside the true mask."""
+    return _ratio(counts["skeleton_predicted_right"], counts["skeleton_predicted"])
+
+
+def cldice(counts: Counts) -> float:
+    """Return the harmonic mean of skeleton precision and recall; 0 without a prediction."""
+    if not counts["skeleton_true"] or not counts["skeleton_predicted"]:
+        return 0.0 if counts["skeleton_true"] else math.nan
+    right, found = skeleton_precision(counts), skeleton_recall(counts)
+    return _ratio(2 * right * found, right + found, 0.0)
+
+
+def branch_error(counts: Counts) -> float:
+    """Return predicted minus true branch points; undefined unless the truth is thin."""
+    error = counts["branches_predicted"] - counts["branches_true"]
+    return error if counts["skeleton_true"] else math.nan
+
+
+def gaps(counts: Counts) -> float:
+    """Return the number of gaps; undefined unless the truth is thin."""
+    return counts["gaps"] if counts["skeleton_true"] else math.nan
 
 
 def ece(counts: Counts) -> float:

@@ -18,7 +18,9 @@ from cytoloop.evaluation import formulas
 from cytoloop.evaluation.formulas import Counts
 
 SEMANTIC, SURFACE, INSTANCE, PROBABILITY = "semantic", "surface", "instance", "probability"
-"""Groups of metrics. Values of the group ``surface`` depend on the voxel size."""
+SKELETON = "skeleton"
+"""Groups of metrics. Values of the group ``surface`` depend on the voxel size; those of the group
+``skeleton`` are defined for masks of thin structures."""
 
 HIGHER, LOWER, NEAR_ZERO = "higher", "lower", "near zero"
 """Which values are better."""
@@ -26,9 +28,10 @@ HIGHER, LOWER, NEAR_ZERO = "higher", "lower", "near zero"
 LENGTH = "length"
 """Unit of a metric: um, or voxels where the voxel size is unknown."""
 
-TERMINAL, REPORT, TRAINING = "terminal", "report", "training"
+TERMINAL, REPORT, TRAINING, MASKS = "terminal", "report", "training", "masks"
 """Places with room for some metrics only: columns of the terminal table, columns of the report's
-table of images, and scores logged as ``val/NAME`` while a model is trained."""
+table of images, scores logged as ``val/NAME`` while a model is trained, and columns of both tables
+where every truth is a mask, whose pieces are not objects."""
 
 OBJECT_SCORE, VOXEL_SCORE = "f1_50", "dice"
 """Main metrics of objects, and of masks and classes: a comparison rests on one of them, and images
@@ -48,7 +51,7 @@ class Metric:
     label : str
         Heading in tables and reports.
     group : str
-        `SEMANTIC`, `SURFACE`, `INSTANCE` or `PROBABILITY`.
+        `SEMANTIC`, `SURFACE`, `INSTANCE`, `SKELETON` or `PROBABILITY`.
     score : callable
         Counts to value; NaN where the metric is undefined.
     description : str
@@ -63,7 +66,7 @@ class Metric:
         Is computed for each class where images hold classes; `SEMANTIC` and `SURFACE` only, since
         classes have no counts of objects.
     shown_in : tuple of str
-        Some of `TERMINAL`, `REPORT`, `TRAINING`.
+        Some of `TERMINAL`, `REPORT`, `TRAINING`, `MASKS`.
     """
 
     name: str
@@ -102,7 +105,7 @@ _ENTRIES = (
         formulas.dice,
         "2 |T and P| / (|T| + |P|) of true (T) and predicted (P) voxels",
         per_class=True,
-        shown_in=(TERMINAL, REPORT, TRAINING),
+        shown_in=(TERMINAL, REPORT, TRAINING, MASKS),
     ),
     Metric(
         "iou",
@@ -111,7 +114,7 @@ _ENTRIES = (
         formulas.iou,
         "|T and P| / |T or P|",
         per_class=True,
-        shown_in=(TRAINING,),
+        shown_in=(TRAINING, MASKS),
     ),
     Metric(
         "precision",
@@ -120,6 +123,7 @@ _ENTRIES = (
         formulas.precision,
         "|T and P| / |P|; undefined without predicted voxels",
         per_class=True,
+        shown_in=(MASKS,),
     ),
     Metric(
         "recall",
@@ -128,6 +132,7 @@ _ENTRIES = (
         formulas.recall,
         "|T and P| / |T|; undefined without true voxels",
         per_class=True,
+        shown_in=(MASKS,),
     ),
     Metric(
         "surface_dice",
@@ -136,7 +141,7 @@ _ENTRIES = (
         formulas.surface_dice,
         "fraction of surface voxels within the tolerance of the other surface",
         per_class=True,
-        shown_in=(REPORT,),
+        shown_in=(REPORT, MASKS),
     ),
     Metric(
         "hd95",
@@ -156,6 +161,45 @@ _ENTRIES = (
         SEMANTIC,
         formulas.volume_error,
         "(|P| - |T|) / |T|; undefined without true voxels",
+        better=NEAR_ZERO,
+    ),
+    Metric(
+        "cldice",
+        "clDice",
+        SKELETON,
+        formulas.cldice,
+        "harmonic mean of skeleton precision and recall; of thin structures",
+        shown_in=(MASKS,),
+    ),
+    Metric(
+        "skeleton_precision",
+        "skeleton precision",
+        SKELETON,
+        formulas.skeleton_precision,
+        "fraction of the predicted skeleton inside the true mask",
+    ),
+    Metric(
+        "skeleton_recall",
+        "skeleton recall",
+        SKELETON,
+        formulas.skeleton_recall,
+        "fraction of the true skeleton inside the predicted mask",
+    ),
+    Metric(
+        "gaps",
+        "gaps",
+        SKELETON,
+        formulas.gaps,
+        "missed pieces of the true skeleton that interrupt a found line",
+        better=LOWER,
+        shown_in=(MASKS,),
+    ),
+    Metric(
+        "branch_error",
+        "branch error",
+        SKELETON,
+        formulas.branch_error,
+        "predicted minus true branch points of the skeletons",
         better=NEAR_ZERO,
     ),
     Metric(
@@ -251,7 +295,7 @@ METRICS: dict[str, Metric] = {metric.name: metric for metric in _ENTRIES}
 
 
 def metrics_shown_in(place: str) -> list[Metric]:
-    """Return the metrics that one of the places `TERMINAL`, `REPORT`, `TRAINING` shows."""
+    """Return the metrics that one of the places `TERMINAL`, `REPORT`, `TRAINING`, `MASKS` shows."""
     return [metric for metric in METRICS.values() if place in metric.shown_in]
 
 

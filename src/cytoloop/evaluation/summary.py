@@ -21,12 +21,17 @@ from cytoloop.evaluation.counts.matching import IOU_THRESHOLDS
 from cytoloop.evaluation.counts.objects import ERRORS, matches_name
 from cytoloop.evaluation.formulas import average_precision, f1
 from cytoloop.evaluation.metrics import (
+    MASKS,
     METRICS,
+    OBJECT_SCORE,
     PROBABILITY,
+    SKELETON,
     SURFACE,
+    VOXEL_SCORE,
     Metric,
     compute_scores,
     mean_of_defined,
+    metrics_shown_in,
     score_columns,
 )
 from cytoloop.evaluation.scoring import classes as class_scoring
@@ -126,7 +131,7 @@ def _summarise(
         "mean": means(rows, columns),
         "undefined": {name: count for name, count in undefined.items() if count},
         "groups": {name: means(own, columns) for name, own in _groups(rows).items()},
-        "pooled": _presentable(rows, pool(add_counts(rows, counts))),
+        "pooled": _presentable(rows, _known(measured, columns, pool(add_counts(rows, counts)))),
         "intervals": _intervals(rows, columns, counts, pool, resamples, seed),
     }
 
@@ -154,6 +159,34 @@ def means(rows: Rows, columns: Mapping[str, Metric] = METRICS) -> dict[str, floa
     """Return the mean of each score over the images where it is defined."""
     names = _measured(rows, columns)
     return _presentable(rows, {name: mean_of_defined(row[name] for row in rows) for name in names})
+
+
+def is_of_masks(summary: Mapping[str, Any]) -> bool:
+    """Return whether every truth is a mask, so that scores of voxels lead.
+
+    The connected pieces of a mask need not be objects: those of vessels are not.
+    """
+    return bool(summary.get("truth_is_binary") == summary["scored"])
+
+
+def main_scores(summary: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the scores that images are sorted by, the first one first."""
+    semantic = "classes" in summary or is_of_masks(summary)
+    return (VOXEL_SCORE,) if semantic else (OBJECT_SCORE, VOXEL_SCORE)
+
+
+def leading_metrics(summary: Mapping[str, Any], place: str) -> list[Metric]:
+    """Return the metrics with a column in the table of images of a place.
+
+    Parameters
+    ----------
+    summary : mapping
+        Of objects or masks.
+    place : str
+        `TERMINAL` or `REPORT`; both show the same metrics of masks.
+    """
+    shown = metrics_shown_in(MASKS if is_of_masks(summary) else place)
+    return [metric for metric in shown if metric.name in summary["mean"]]
 
 
 def unit_of(rows: Rows) -> str:
@@ -191,9 +224,24 @@ def scores_by_iou(counts: Mapping[str, float]) -> list[dict[str, float]]:
 
 
 def _measured(rows: Rows, columns: Mapping[str, Metric]) -> list[str]:
-    """Return the columns with values: scores of probability only with probability maps."""
-    has_maps = any(row.get("probability") for row in rows)
-    return [name for name, m in columns.items() if has_maps or m.group != PROBABILITY]
+    """Return the columns with values.
+
+    Scores of probability need probability maps, those of skeletons masks of thin structures.
+    """
+    missing = set()
+    if not any(row.get("probability") for row in rows):
+        missing.add(PROBABILITY)
+    if not any(row.get("skeleton_true") for row in rows):
+        missing.add(SKELETON)
+    return [name for name, metric in columns.items() if metric.group not in missing]
+
+
+def _known(
+    measured: Sequence[str], columns: Mapping[str, Metric], pooled: Mapping[str, float]
+) -> dict[str, float]:
+    """Return the pooled scores without those of columns that hold no values."""
+    hidden = set(columns).difference(measured)
+    return {name: value for name, value in pooled.items() if name not in hidden}
 
 
 def _groups(rows: Rows) -> dict[str, list[Mapping[str, Any]]]:
@@ -241,7 +289,8 @@ def _intervals(
         pool(dict(zip(counts, sums, strict=True)))
         for sums in resample_sums(table, units, resamples, seed).tolist()
     ]
-    pooled = {name: interval(np.array([s[name] for s in samples])) for name in samples[0]}
+    names = _known(_measured(rows, columns), columns, samples[0])
+    pooled = {name: interval(np.array([s[name] for s in samples])) for name in names}
     found["pooled"] = _presentable(rows, pooled)
     return found
 

@@ -22,6 +22,7 @@ from cytoloop.evaluation.inputs.images import find_spacing, read_prediction, rea
 from cytoloop.evaluation.inputs.probability_maps import read_map
 from cytoloop.evaluation.metrics import OBJECT_SCORE, VOXEL_SCORE, label_of
 from cytoloop.evaluation.scoring.image import ScoredImage
+from cytoloop.evaluation.summary import main_scores
 from cytoloop.io.names import safe_name
 from cytoloop.io.writers.png import write_png
 from cytoloop.manifest import Row
@@ -35,11 +36,11 @@ log = logging.getLogger(__name__)
 
 
 def worst_first(evaluation: Evaluation) -> list[ScoredImage]:
-    """Return the images, the worst first: by F1 at .5, then Dice; images of classes by Dice.
+    """Return the images, the worst first: by F1 at .5, then Dice; masks and classes by Dice.
 
     Images without such a score come last.
     """
-    scores = (VOXEL_SCORE,) if evaluation.classes else (OBJECT_SCORE, VOXEL_SCORE)
+    scores = main_scores(evaluation.summary)
 
     def rank(image: ScoredImage) -> list[tuple[bool, float]]:
         return [(math.isnan(image.row[score]), image.row[score]) for score in scores]

@@ -13,15 +13,13 @@ from cytoloop.evaluation.figures.charts import TITLES
 from cytoloop.evaluation.figures.overlays import worst_first
 from cytoloop.evaluation.metrics import (
     METRICS,
-    OBJECT_SCORE,
     REPORT,
-    SURFACE,
     VOXEL_SCORE,
     label_of,
-    metrics_shown_in,
 )
 from cytoloop.evaluation.output.terminal import class_rows, class_scores
 from cytoloop.evaluation.output.text import format_interval, format_score, unscored_images
+from cytoloop.evaluation.summary import is_of_masks, leading_metrics, main_scores
 from cytoloop.io.html import data_uri, write_page
 
 REPORT_FILE = "report.html"
@@ -66,6 +64,7 @@ def write_report(
         unscored=unscored_images(summary),
         undefined={label_of(name): count for name, count in summary["undefined"].items()},
         main_label=label_of(VOXEL_SCORE),
+        is_of_masks=is_of_masks(summary),
         people=summary.get("annotator2"),
         tables=tables(summary, shown),
         descriptions={
@@ -83,11 +82,12 @@ def _object_tables(
     summary: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]
 ) -> dict[str, HtmlTable]:
     """Return the tables of scores, groups, recall by size, and images."""
-    metrics = sorted(metrics_shown_in(REPORT), key=lambda metric: metric.group == SURFACE)
+    metrics = leading_metrics(summary, REPORT)
+    main = main_scores(summary)[0]
     names = [metric.name for metric in metrics]
     labels = [metric.label for metric in metrics]
-    counts = ["n_truth", "n_predicted", *ERRORS]
-    groups = sorted(summary["groups"].items(), key=lambda item: item[1][OBJECT_SCORE])
+    counts = [] if is_of_masks(summary) else ["n_truth", "n_predicted", *ERRORS]
+    groups = sorted(summary["groups"].items(), key=lambda item: item[1][main])
     tables = {"scores": _score_table(summary)}
     if groups:
         cells = [[group, *_cells(means, names)] for group, means in groups]

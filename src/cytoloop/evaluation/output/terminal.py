@@ -19,9 +19,9 @@ from cytoloop.evaluation.metrics import (
     TERMINAL,
     VOXEL_SCORE,
     label_of,
-    metrics_shown_in,
 )
 from cytoloop.evaluation.output.text import format_interval, format_score, unscored_images
+from cytoloop.evaluation.summary import is_of_masks, leading_metrics
 
 _COUNTS = {"n_truth": "truth", "n_predicted": "found", **{name: name for name in ERRORS}} | {
     "spurious": "spur."
@@ -51,12 +51,13 @@ def image_table(evaluation: Evaluation) -> Table:
         title=title, caption=caption, caption_style="yellow", box=box.SIMPLE, padding=(0, 0)
     )
     table.add_column("image", overflow="fold", min_width=11)
-    metrics = metrics_shown_in(TERMINAL)
-    for head in (*(metric.label for metric in metrics), *_COUNTS.values()):
+    metrics = leading_metrics(summary, TERMINAL)
+    counted = {} if is_of_masks(summary) else _COUNTS
+    for head in (*(metric.label for metric in metrics), *counted.values()):
         table.add_column(head, justify="right", no_wrap=True, min_width=5)
 
     def cells(row: Mapping[str, Any]) -> list[str]:
-        counts = (row.get(name) for name in _COUNTS)
+        counts = (row.get(name) for name in counted)
         return [format_score(row.get(metric.name)) for metric in metrics] + [
             "" if count is None or math.isnan(count) else f"{count:.0f}" for count in counts
         ]
@@ -82,11 +83,12 @@ def image_table(evaluation: Evaluation) -> Table:
 
 def metric_table(summary: Mapping[str, Any]) -> Table:
     """Return mean, interval and pooled value of the metrics without a column in `image_table`."""
+    leading = {metric.name for metric in leading_metrics(summary, TERMINAL)}
     table = Table(box=box.SIMPLE, padding=(0, 1))
     for head in ("score", "mean", "95 %", "pooled"):
         table.add_column(head, justify="left" if head == "score" else "right", no_wrap=True)
     for name, mean in summary["mean"].items():
-        if TERMINAL not in METRICS[name].shown_in:
+        if name not in leading:
             table.add_row(
                 METRICS[name].heading(summary["unit"]),
                 format_score(mean),
@@ -159,6 +161,8 @@ def class_scores(scores: Mapping[str, Any], classes: Sequence[str]) -> list[str]
 def _caption(summary: Mapping[str, Any]) -> str | None:
     """Return how many images were not scored and why, None where all were."""
     parts = [f"{len(ids)} {reason}" for reason, ids in unscored_images(summary).items()]
+    if is_of_masks(summary):
+        parts.append("every truth is a mask: scores of objects, below, are of connected pieces")
     if "annotator2" in summary:
         parts.append(f"annotator 2 on {len(summary['annotator2']['images'])} image(s)")
     return "; ".join(parts) or None

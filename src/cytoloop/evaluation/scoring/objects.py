@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from cytoloop.evaluation.counts import objects, surfaces, voxels
+from cytoloop.evaluation.counts import objects, skeletons, surfaces, voxels
 from cytoloop.evaluation.counts.calibration import probability_histogram
 from cytoloop.evaluation.counts.matching import match_instances
 from cytoloop.evaluation.counts.object_table import make_object_tables, voxel_volume
@@ -33,8 +33,10 @@ from cytoloop.evaluation.scoring.image import (
 from cytoloop.evaluation.settings import EvaluationSettings
 from cytoloop.manifest import Row, part_of
 
-COUNTS = (*voxels.COUNTS, *surfaces.COUNTS, *objects.COUNTS)
+COUNTS = (*voxels.COUNTS, *surfaces.COUNTS, *objects.COUNTS, *skeletons.COUNTS)
 """Columns of ``metrics.csv`` that add up over images; pooled scores are computed from the sums."""
+
+_NO_SKELETONS = dict.fromkeys(skeletons.COUNTS, 0)
 
 
 def score_objects(prediction: Row, true: Row, settings: EvaluationSettings) -> ScoredImage | None:
@@ -63,6 +65,7 @@ def score_objects(prediction: Row, true: Row, settings: EvaluationSettings) -> S
             truth, labels, counted, steps or (1.0,) * truth.ndim, settings.tolerance_um
         ),
         **objects.instance_counts(matching),
+        **(skeletons.count_skeletons(truth, labels, counted) if true_is_mask else _NO_SKELETONS),
         "probability_histogram": histogram,
     }
     row = {
