@@ -49,7 +49,7 @@ Usage: cytoloop VERB [key=value ...]      cytoloop VERB --help
 
 Example:
   cytoloop curate raw=images/ seg1=labels/ output=dataset/
-  cytoloop train experiment=nuclei_3d data.path=dataset/
+  cytoloop train experiment=auto data.path=dataset/
   cytoloop predict checkpoint=runs:/RUN_ID input=new_images/ output=preds/
   cytoloop evaluate predictions=preds/predictions.csv truth=dataset/test.csv output=eval/
   cytoloop compare a=eval_before/ b=eval/

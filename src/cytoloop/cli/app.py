@@ -26,6 +26,7 @@ from cytoloop.cli.config_errors import (
 from cytoloop.cli.launched import is_launched, run_launched
 from cytoloop.cli.output_lock import check_training_folder, lock_output
 from cytoloop.cli.overrides import add_action, is_override, quote_overrides, refuse_secrets
+from cytoloop.cli.recipe import choose_auto_recipe
 from cytoloop.cli.reports import find_user_error, report_bug, report_error
 from cytoloop.cli.signals import stopped_by_signals
 from cytoloop.cli.system_errors import system_error
@@ -162,6 +163,8 @@ def expand_words(verb: str, argv: list[str]) -> list[str]:
 
         words = expand_overrides(words)
         check_training_folder(words)
+    if verb in ("train", "check"):
+        words = choose_auto_recipe(words)
     if _is_cytodl(verb, words):
         words = cytodl_experiments.add_output_folder(words)
     if not any(word.startswith("hydra.searchpath=") for word in words):

@@ -15,11 +15,9 @@ log = logging.getLogger(__name__)
 
 def run(cfg: Any) -> None:
     """Write the data set, and log the command that trains on it."""
-    result = curate_images(cfg)
-    is_2d = any(len(check.shape or ()) == 2 for check in result.checks.values())
-    recipe = "nuclei_2d" if is_2d else "nuclei_3d"
-    path = f"data.path={shlex.quote(str(cfg.output))}"
-    log.info("next: cytoloop train experiment=%s %s", recipe, path)
+    curate_images(cfg)
+    path = shlex.quote(f"data.path={cfg.output}")
+    log.info("next: cytoloop train experiment=auto %s", path)
 
 
 def curate_images(cfg: Any) -> CurationResult:

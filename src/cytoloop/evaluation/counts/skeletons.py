@@ -52,7 +52,7 @@ def count_skeletons(
     counts = dict.fromkeys(COUNTS, 0)
     true, predicted = truth > 0, prediction > 0
     true_skeleton = _skeleton(true)
-    if not _is_thin(true, true_skeleton):
+    if not is_thin(true, true_skeleton):
         return counts
     predicted_skeleton = _skeleton(predicted)
     counts["branches_true"] = _count_branches(true_skeleton, valid)
@@ -75,12 +75,14 @@ def _skeleton(mask: np.ndarray) -> np.ndarray:
     return np.asarray(skeletonize(mask), bool)
 
 
-def _is_thin(mask: np.ndarray, skeleton: np.ndarray) -> bool:
-    """Return whether most of a mask is lines, from its skeleton.
+def is_thin(mask: np.ndarray, skeleton: np.ndarray | None = None) -> bool:
+    """Return whether most of a mask ([Z,] Y, X) is lines.
 
-    The mean width is that of a line (2D) or a square rod (3D) with the skeleton's length and the
-    mask's voxels. Long are pieces of the skeleton with `_MIN_ELONGATION` times that length.
+    The skeleton is computed where it is not given. The mean width is that of a line (2D) or a
+    square rod (3D) with the skeleton's length and the mask's voxels. Long are pieces of the
+    skeleton with `_MIN_ELONGATION` times that length.
     """
+    skeleton = _skeleton(mask) if skeleton is None else skeleton
     length = np.count_nonzero(skeleton)
     if not length:
         return False

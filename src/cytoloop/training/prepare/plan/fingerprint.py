@@ -160,7 +160,7 @@ def _measure(entry: CachedImage) -> dict[str, Any]:
         "extents": extents.tolist(),
         "voxels": int(np.count_nonzero(labels)),
         "counted": int(np.count_nonzero(entry.valid)),
-        "touching": _touching(labels),
+        "touching": count_touching(labels),
         "levels": [_percentiles(channel, LEVELS) for channel in entry.image],
         "outlines": [
             [end, *_percentiles(channel, LOWERS + UPPERS)]
@@ -169,7 +169,7 @@ def _measure(entry: CachedImage) -> dict[str, Any]:
     }
 
 
-def _touching(labels: np.ndarray) -> int:
+def count_touching(labels: np.ndarray) -> int:
     """Return the number of objects that share a face with another one."""
     found: list[np.ndarray] = []
     for axis in range(labels.ndim):
