@@ -149,17 +149,22 @@ def trained(
     minutes: tuple[float, float],
 ) -> Iterator[Found]:  # fmt: skip
     """Train warm and from scratch, with each seed, for the minutes of each; score the test."""
-    starts = {"warm start": (f"pretrained:{recipe}", minutes[0]), "scratch": ("null", minutes[1])}
+    unit = "steps" if args.steps else "min"
+    starts = {"warm start": (f"pretrained:{recipe}", minutes[0]), "scratch": ("none", minutes[1])}
     for seed in args.seeds:
         for what, (start, budget) in starts.items():
             name = f"{row}_{what.split()[0]}{seed}"
+            length = f"budget_minutes={budget}"
+            if args.steps:
+                budget = args.steps[what == "scratch"]
+                length = f"trainer.max_steps={budget}"
             quality.call(
                 "train", f"experiment={recipe}", f"data.path={data}", f"seed={seed}",
-                f"budget_minutes={budget}", f"init_from={start}", "score_test=false",
+                length, f"init_from={start}", "score_test=false",
                 f"output={folder / name}", *args.train,
             )  # fmt: skip
             found = predicted(f"{name}_predicted", str(folder / name), test, folder)
-            yield {"row": row, "method": f"{what}, {budget:g} min, seed {seed}", **found}
+            yield {"row": row, "method": f"{what}, {budget:g} {unit}, seed {seed}", **found}
 
 
 def warm(folder: Path, args: argparse.Namespace) -> Iterator[Found]:
@@ -200,6 +205,10 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     parser.add_argument("--rows", nargs="+", choices=ROWS, default=["no_label", "calibrated"])
     parser.add_argument("--minutes", type=float, default=3, help="of the warm start")
+    parser.add_argument(
+        "--steps", type=int, nargs=2, metavar=("WARM", "SCRATCH"),
+        help="of the warm start and from scratch, in place of minutes: for a busy machine",
+    )  # fmt: skip
     parser.add_argument("--seeds", type=int, nargs="+", choices=(1, 2), default=[1, 2])
     parser.add_argument("--predict", nargs="*", default=[], help="overrides of cytoloop predict")
     parser.add_argument("--train", nargs="*", default=[], help="overrides of cytoloop train")

@@ -102,7 +102,7 @@ def test_large_nuclei_are_found_when_their_size_is_measured_or_stated() -> None:
 
 
 @pytest.mark.slow
-def test_a_training_starts_from_a_shipped_model(
+def test_a_recipe_trains_from_its_shipped_model(
     project: Path, store: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["synthesize", "synthesis=nuclei_2d", "number=4", "synthesis.shape=[64,64]"]
@@ -110,9 +110,8 @@ def test_a_training_starts_from_a_shipped_model(
     words = ["curate", "raw=images/raw", "seg1=images/seg", "valid=0.25", "test=0"]
     assert main([*words, "split.leakage=allow", "output=dataset"]) == 0
     short = ["data.patch_size=[32,32]", "data.batch_size=1", "data.steps_per_epoch=1"]
-    start = "init_from=pretrained:nuclei_2d"
     words = ["train", "experiment=nuclei_2d", "data.path=dataset", "trainer.max_epochs=1"]
-    assert main([*words, *short, start, "output=run", "tune=false"]) == 0
+    assert main([*words, *short, "output=run", "tune=false"]) == 0
     run = MlflowClient(store).get_run((project / "run/run_id").read_text().strip())
     assert run.data.tags["cytoloop.parent_model"] == "pretrained:nuclei_2d"
     assert main(["history", f"checkpoint=runs:/{run.info.run_id}"]) == 0

@@ -146,3 +146,30 @@ def test_other_files_are_neither_mixed_with_nor_replaced(
     assert main(["synthesize", *small, "output=out", "overwrite=true"]) == 2
     assert "holds more than synthetic images" in capsys.readouterr().err
     assert len(files(Path("out"))) == 4
+
+
+def test_objects_that_noise_or_other_light_hides_have_no_label() -> None:
+    plain = replace(PLAIN, brightness_spread=(0, 0))
+    settings = (plain, replace(plain, background=(20, 20)), replace(plain, photons=(0.2, 0.2)))
+    clear, foggy, dark = (
+        sum(int(draw_image(one, seed).labels.max()) for seed in (3, 4, 5)) for one in settings
+    )
+    assert clear > foggy > dark == 0
+
+
+def test_an_image_of_a_series_shows_an_object() -> None:
+    rare = replace(PLAIN, shape=(8, 32, 32), crowding=(0.01, 0.01), photons=(1, 40))
+    assert all(draw_image(rare, 6, number).labels.any() for number in range(8))
+
+
+def test_tails_of_the_optics_show_an_object_above_and_below_itself() -> None:
+    one = replace(
+        PLAIN, shape=(24, 48, 48), haze=(0, 0), background=(0, 0), crowding=(1e-3, 1e-3),
+        read_noise=(0, 0), debris=(0, 0), depth_loss=(0, 0),
+    )  # fmt: skip
+    above = []
+    for tails in (0, 3):
+        images = [draw_image(replace(one, tails=(tails, tails)), 8, n) for n in range(5)]
+        outside = [image.raw[:, (image.labels > 0).any(0)] for image in images]
+        above.append(np.mean([np.median(o / o.max()) for o in outside]))
+    assert above[1] > above[0]

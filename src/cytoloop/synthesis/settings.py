@@ -19,6 +19,7 @@ _RANGES = {
     "anisotropy": (0.1, 20), "object_diameter_um": (1e-6, 1e6), "size_spread": (0, 1),
     "crowding": (0, 1), "contact": (0.3, 5), "brightness_spread": (0, 2), "texture": (0, 2),
     "spots": (0, 50), "rim": (-1, 2), "blur": (0, 2), "axial_blur": (0.1, 10), "haze": (0, 2),
+    "tails": (0, 5),
     "depth_loss": (0, 5), "background": (0, 20), "debris": (0, 10), "photons": (0.1, 1e6),
     "read_noise": (0, 1e3), "smoothing": (0, 3), "outline": (0.05, 0.9),
 }  # fmt: skip
@@ -59,6 +60,9 @@ class SynthesisSettings:
         Lateral sigma of the point spread function, in mean radii of the image's objects.
     axial_blur : range
         Axial sigma divided by lateral sigma.
+    tails : range
+        Light in the axial tails of the point spread function, which show a bright object above and
+        below itself: in brightnesses of the object. Of stacks only.
     haze : range
         Light from out of focus, in brightnesses of an object.
     depth_loss : range
@@ -75,7 +79,8 @@ class SynthesisSettings:
         Sigma in voxels of a smoothing after the noise, as by resampling or denoising.
     outline : range
         A voxel belongs to an object where the object's blurred body exceeds this fraction of its
-        maximum: annotators draw what they see, not the border before the optics.
+        maximum: annotators draw what they see, not the border before the optics. An object
+        that noise or other light hides has no label.
     """
 
     shape: tuple[int, ...] = (32, 128, 128)
@@ -93,6 +98,7 @@ class SynthesisSettings:
     rim: Range = (-0.4, 0.5)
     blur: Range = (0.05, 0.2)
     axial_blur: Range = (1.5, 3.5)
+    tails: Range = (0, 0.5)
     haze: Range = (0, 0.3)
     depth_loss: Range = (0, 1)
     background: Range = (0, 1)

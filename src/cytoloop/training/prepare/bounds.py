@@ -79,7 +79,7 @@ def _normalization_faults(cfg: DictConfig) -> Iterator[tuple[str, str]]:
 
 
 def _start_faults(cfg: DictConfig) -> Iterator[tuple[str, str]]:
-    if cfg.get("encoder_weights") and cfg.get("init_from"):
+    if cfg.get("encoder_weights") and cfg.get("init_from") not in (None, AUTO, "none"):
         yield "encoder_weights", "is given with init_from; a network has one start"
 
 

@@ -28,6 +28,7 @@ from cytoloop.training.prepare.own_parts import (
 )
 from cytoloop.training.prepare.parent import check_dimensions, take_network_of_parent
 from cytoloop.training.prepare.plan.plan import Plan, plan_training_run
+from cytoloop.training.prepare.start import with_start
 
 if TYPE_CHECKING:
     from cytoloop.tracking.checkpoints import LocatedCheckpoint
@@ -119,6 +120,7 @@ def truth(known: Prepared) -> Prepared:
 
 def parent_model(known: Prepared) -> Prepared:
     """Find the checkpoint to start from, and take its network."""
+    known = replace(known, cfg=with_start(known.cfg, known.known_facts))
     start = known.cfg.init_from
     if not start:
         return known
