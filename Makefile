@@ -55,7 +55,7 @@ upgrade: ## make versions.txt anew from the latest releases, and run the tests w
 	$(PYTHON) -m venv .tools/uv
 	.tools/uv/bin/python -m pip install --quiet --disable-pip-version-check uv
 
-demo: setup ## the whole loop on a real stack, about 7 minutes on 2 CPU cores; leaves demo/
+demo: setup ## the loop on a real stack, first without a label, about 2 minutes on 2 CPU cores; leaves demo/
 	$(BIN)/cytoloop demo --output demo
 
 test: setup lint ## lint, types, fast and integration tests

@@ -17,7 +17,7 @@ from PIL import Image
 
 ROOT = Path(__file__).parents[1]
 ASSETS = ROOT / "docs" / "assets"
-FROM_DEMO = {"demo.png": "result.png", "curves.png": "model0/curves.png"}
+FROM_DEMO = {"demo.png": "result.png", "curves.png": "model1/curves.png"}
 """Picture to its file in the folder of the demo."""
 MAX_WIDTH = 1600
 TILE, SAMPLES = 200, 7

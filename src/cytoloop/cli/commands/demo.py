@@ -1,4 +1,4 @@
-"""`cytoloop demo`: two rounds of the loop on a real confocal stack, in about 10 minutes."""
+"""`cytoloop demo`: two rounds of the loop on a real confocal stack, in about 3 minutes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def main(argv: list[str]) -> int:
     """Run the demo; return the exit status."""
     parser = argparse.ArgumentParser(
         prog="cytoloop demo",
-        description="Curate, train, predict, evaluate and fine-tune on a real confocal stack of "
+        description="Predict without a label, curate, train, evaluate on a real confocal stack of "
         "nuclei. The output folder then holds images, data sets, models, predictions, scores and "
         "an MLflow store.",
         epilog="Examples: cytoloop demo --output demo; "
@@ -21,10 +21,10 @@ def main(argv: list[str]) -> int:
     )
     parser.add_argument("--output", default="demo", help="folder to create (default: demo)")
     parser.add_argument(
-        "--epochs",
+        "--steps",
         type=int,
-        default=15,
-        help="epochs of the first round (default: 15, about 3 minutes on 2 CPU cores)",
+        default=100,
+        help="steps of the training (default: 100, about a minute on 2 CPU cores)",
     )
     parser.add_argument(
         "--images",
@@ -41,7 +41,7 @@ def main(argv: list[str]) -> int:
         if options.images:
             write_images(Path(options.output), options.images)
             return 0
-        run_demo(Path(options.output).resolve(), options.epochs)
+        run_demo(Path(options.output).resolve(), options.steps)
     except CytoloopError as error:
         return report_error(error)
     except DemoError as error:
