@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 import warnings
 from collections.abc import Iterator
@@ -217,6 +218,30 @@ def test_a_resumed_training_is_the_whole_one(
             assert before.values | after.values == logged.values, step
 
 
+class InterruptedClient(MlflowClient):
+    """A client whose store does not answer until `is_back` is set."""
+
+    def __init__(self, uri: str) -> None:
+        super().__init__(uri)
+        self.is_back = threading.Event()
+
+    def _check(self) -> None:
+        if not self.is_back.is_set():
+            raise ConnectionError("the store does not answer")
+
+    def log_batch(self, *args: Any, **kwargs: Any) -> Any:
+        self._check()
+        return super().log_batch(*args, **kwargs)
+
+    def get_run(self, run_id: str) -> Any:
+        self._check()
+        return super().get_run(run_id)
+
+    def search_experiments(self, *args: Any, **kwargs: Any) -> Any:
+        self._check()
+        return super().search_experiments(*args, **kwargs)
+
+
 @pytest.mark.parametrize("away", [False, True], ids=["sent", "still in the spool"])
 def test_mlflow_holds_each_step_once(tmp_path: Path, away: bool) -> None:
     """In a store of its own: the steps of a killed training and of its resumption, twice."""
@@ -230,7 +255,8 @@ def test_mlflow_holds_each_step_once(tmp_path: Path, away: bool) -> None:
         return open_training_run(OmegaConf.create(config), output, "name", uri)
 
     run = open_run(None)
-    first = SpooledRun(MlflowClient("http://127.0.0.1:9"), run.run_id, output) if away else run
+    client = InterruptedClient(uri)
+    killed = SpooledRun(client, run.run_id, output) if away else run
     for step, ends in ((8, kill_at(8)), (6, kill_at(6)), (0, None)):
         last = output / "last.ckpt"
         store = RunLogger(uri, "exp", run.run_id)
@@ -239,8 +265,11 @@ def test_mlflow_holds_each_step_once(tmp_path: Path, away: bool) -> None:
             break
         while not (away and step == 8) and (output / SPOOL_FILE).exists():
             time.sleep(0.01)  # the spool sends
-        first = run = open_run("true")
-    first.end("FINISHED")
+        run = open_run("true")
+    run.end("FINISHED")
+    client.is_back.set()  # had the first process lived on, it would send its steps again
+    killed.end("FINISHED")
+    assert not (output / SPOOL_FILE).exists()
     names = {name for name, _ in logged.values}
     for name in names:
         history = run.client.get_metric_history(run.run_id, name)

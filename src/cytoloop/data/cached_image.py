@@ -15,6 +15,7 @@ from cytoloop.data.target_maps import TARGET_MAPS, fill_excluded
 from cytoloop.intensity.normalization import IntensityStats, intensity_statistics, normalize
 from cytoloop.intensity.preparation import Preparation
 from cytoloop.io.atomic import replacing
+from cytoloop.io.npy import open_npy
 from cytoloop.io.pixels import MemoryPixels, read_whole
 from cytoloop.truth.regions import instance_labels
 from cytoloop.workers.local import run_parallel
@@ -159,7 +160,7 @@ class CachedImage:
             computed = compute()
             with replacing(path) as temporary, temporary.open("wb") as file:
                 np.save(file, computed)
-        return np.load(path, mmap_mode="r")
+        return open_npy(path)
 
     def target_map(self, name: str) -> np.ndarray:
         """Return the target of a head, computed once and stored beside the image.
@@ -182,7 +183,7 @@ class CachedImage:
                 return computed
             with replacing(path) as temporary, temporary.open("wb") as file:
                 np.save(file, computed)
-        return np.load(path, mmap_mode="r")
+        return open_npy(path)
 
 
 def filtered_images(
@@ -215,7 +216,7 @@ def open_cached_image(folder: Path, row_id: str) -> CachedImage:
     metadata = json.loads((folder / METADATA).read_text())
 
     def array(name: str) -> np.ndarray:
-        return np.load(folder / f"{name}.npy", mmap_mode="r")
+        return open_npy(folder / f"{name}.npy")
 
     labels = array("labels")
     has_excluded = all((folder / f"{name}.npy").is_file() for name in OPTIONAL_ARRAYS)
