@@ -128,6 +128,7 @@ def checks(folder: Path, workers: int = 1, metrics: bool = True) -> dict[str, fl
     from cytoloop.curation.checks.row import CheckOptions, check_row
     from cytoloop.curation.region_masks import Regions
     from cytoloop.manifest import Row
+    from cytoloop.workers.engine import Engine
 
     rows = [
         Row({"id": p.stem, "raw": str(p), "seg1": str(folder / "seg" / p.name)})
@@ -136,7 +137,9 @@ def checks(folder: Path, workers: int = 1, metrics: bool = True) -> dict[str, fl
     check_row(rows[0], options=CheckOptions())  # imports are not timed
     if metrics:
         jobs = [CheckJob(row, Regions()) for row in rows]
-        seconds, found = timed(lambda: check_in_parallel(jobs, CheckOptions(), workers))
+        seconds, found = timed(
+            lambda: check_in_parallel(jobs, CheckOptions(), Engine(workers=workers))
+        )
     else:
         seconds, found = timed(lambda: [check_row(row) for row in rows])
     if any(one.problems for one in found):

@@ -22,6 +22,7 @@ from cytoloop.curation.checks.row import CheckOptions
 from cytoloop.curation.region_masks import Regions
 from cytoloop.manifest import Row
 from cytoloop.workers import local
+from cytoloop.workers.engine import Engine
 
 Blobs = Callable[..., tuple[np.ndarray, np.ndarray]]
 Tiff = Callable[[Path, np.ndarray], Path]
@@ -70,16 +71,16 @@ def test_processes_give_the_same_results(images_2d: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(local, "MIN_JOBS_FOR_PROCESSES", 2)
     jobs = jobs_of(images_2d)
     (images_2d / "seg" / "img_3.tif").write_bytes(b"no image")
-    alone = check_in_parallel(jobs, CheckOptions(), workers=1)
-    assert check_in_parallel(jobs, CheckOptions(), workers=2) == alone
+    alone = check_in_parallel(jobs, CheckOptions(), engine=Engine(workers=1))
+    assert check_in_parallel(jobs, CheckOptions(), engine=Engine(workers=2)) == alone
     assert [bool(one.problems) for one in alone] == [False, False, False, True, False]
 
 
 def test_threads_give_the_same_results(images_2d: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(local, "LARGE_FILE_BYTES", 0)
     jobs = jobs_of(images_2d)
-    assert check_in_parallel(jobs, CheckOptions(), workers=3) == check_in_parallel(
-        jobs, CheckOptions(), workers=1
+    assert check_in_parallel(jobs, CheckOptions(), engine=Engine(workers=3)) == check_in_parallel(
+        jobs, CheckOptions(), engine=Engine(workers=1)
     )
 
 

@@ -25,6 +25,7 @@ from cytoloop.data.image_cache import ImageCache
 from cytoloop.data.patch_centres import object_points, valid_points
 from cytoloop.errors import ImageError, ManifestError, OutputError
 from cytoloop.manifest import Row, write_manifest
+from cytoloop.workers.engine import Engine
 
 SHAPE = (6, 24, 24)
 
@@ -302,14 +303,14 @@ def test_many_small_images_are_built_in_parallel(
         tiff(tmp_path / f"seg{number}.tif", labels)
         cells = {"id": f"{number}", "raw": f"raw{number}.tif", "seg1": f"seg{number}.tif"}
         rows.append(Row(cells, tmp_path, number + 1))
-    entries = ImageCache(tmp_path / "store", workers=2).entries(rows)
+    entries = ImageCache(tmp_path / "store", engine=Engine(workers=2)).entries(rows)
     for row, cached in zip(rows, entries, strict=True):
         np.testing.assert_array_equal(cached.image, read_row(row)[0])
     assert "read 50 image(s) into the image cache" in caplog.text
     tiff(tmp_path / "seg3.tif", np.ones((5, 5), np.uint8))
     tiff(tmp_path / "seg7.tif", np.ones((6, 5), np.uint8))
     with pytest.raises(ManifestError, match=r"(?s)shape \(5, 5\).*shape \(6, 5\)"):
-        ImageCache(tmp_path / "store", workers=2).entries(rows)
+        ImageCache(tmp_path / "store", engine=Engine(workers=2)).entries(rows)
 
 
 def test_a_merge_mask_is_applied_when_a_row_is_read(

@@ -17,8 +17,8 @@ from cytoloop.inference.settings import (
     PredictionSettings,
     ReadingSettings,
     WindowSettings,
-    WorkerSettings,
 )
+from cytoloop.workers.engine import Engine
 
 
 def config(**values: Any) -> dict[str, Any]:
@@ -31,7 +31,7 @@ def config(**values: Any) -> dict[str, Any]:
 
 
 def test_the_defaults_in_python_are_those_of_the_config() -> None:
-    assert read_settings(config()) == (PredictionSettings(), WorkerSettings())
+    assert read_settings(config()) == (PredictionSettings(), Engine())
     assert array_settings(None, {}) == PredictionSettings()
 
 
@@ -56,9 +56,9 @@ def test_the_defaults_in_python_are_those_of_the_config() -> None:
         (OutputSettings, "save", ("logits",)),
         (OutputSettings, "format", "png"),
         (OutputSettings, "probability_dtype", "float64"),
-        (WorkerSettings, "engine", "slurm"),
-        (WorkerSettings, "workers", 0),
-        (WorkerSettings, "scheduler", "tcp://host:8786"),
+        (Engine, "engine", "slurm"),
+        (Engine, "workers", -1),
+        (Engine, "scheduler", "tcp://host:8786"),
         (PostprocessSettings, "threshold", "high"),
         (PostprocessSettings, "threshold", 1.0),
         (PostprocessSettings, "min_depth", None),
@@ -79,7 +79,7 @@ def test_volumes_must_leave_an_object() -> None:
 
 
 def test_faults_of_all_stages_are_reported_at_once() -> None:
-    values = config(tta="all", save="logits", workers=0, spacing_um=[1, 2], pyramid_level="x")
+    values = config(tta="all", save="logits", workers=-1, spacing_um=[1, 2], pyramid_level="x")
     values["postprocess"] = {"border": "left", "threshold": 2}
     with pytest.raises(ConfigError) as caught:
         read_settings(values, ["output=... is missing"])

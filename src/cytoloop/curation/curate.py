@@ -139,7 +139,7 @@ def _check_images(
     options = CheckOptions(absolute_path(str(settings.output)) / MASK_FOLDER, settings.instances)
     jobs = [CheckJob(row, regions[row.id]) for row in rows]
     path = Path(cache) if cache else None
-    results = check_in_parallel(jobs, options, settings.workers, path, progress)
+    results = check_in_parallel(jobs, options, settings.processes, path, progress)
     results = add_problems(results, find_inconsistent_rows(results))
     if settings.leakage == "allow":
         return results

@@ -30,7 +30,8 @@ from cytoloop.errors import CytoloopError, ManifestError, OutputError
 from cytoloop.io.voxel_size import Spacing
 from cytoloop.manifest import Row
 from cytoloop.terminal import progress_bar
-from cytoloop.workers.local import has_large_files, run_parallel
+from cytoloop.workers.engine import Engine
+from cytoloop.workers.local import has_large_files
 
 log = logging.getLogger(__name__)
 
@@ -48,25 +49,25 @@ class ImageCache:
     folder : str or Path
     limit_gib : float, optional
         Maximum size of the cache in GiB; None for no limit.
-    workers : int
-        Images that are read in parallel; 0 for the number of CPU cores.
     classes : bool
         The labels are classes.
     spacing_um : tuple of float, optional
         Voxel size (Z, Y, X) that all images are resampled to.
+    engine : Engine, optional
+        Which processes read images; default: one per core.
     """
 
     def __init__(
         self,
         folder: str | Path,
         limit_gib: float | None = None,
-        workers: int = 0,
         classes: bool = False,
         spacing_um: Spacing | None = None,
+        engine: Engine | None = None,
     ) -> None:
         self.folder = Path(folder)
         self.limit_gib = limit_gib
-        self.workers = workers
+        self.engine = engine or Engine(workers=0)
         self.classes = classes
         self.spacing_um = spacing_um
 
@@ -90,7 +91,7 @@ class ImageCache:
         new = {f: r for f, r in zip(folders, rows, strict=True) if not (f / METADATA).is_file()}
         if new:
             self._make_room(list(new.values()), set(folders))
-            self._build_all(list(new.items()), progress)
+            self._build_all([(f.absolute(), r) for f, r in new.items()], progress)
         images = []
         for folder, row in zip(folders, rows, strict=True):
             try:
@@ -110,10 +111,13 @@ class ImageCache:
         size = 0
         large = has_large_files([row.file("raw") for _, row in jobs])
         build_one = partial(
-            build_or_error, cache=self.folder, classes=self.classes, spacing_um=self.spacing_um
+            build_or_error,
+            cache=self.folder.absolute(),
+            classes=self.classes,
+            spacing_um=self.spacing_um,
         )
         with progress_bar("reading images", len(jobs), progress) as advance:
-            for _, result in run_parallel(build_one, jobs, self.workers, large):
+            for _, result in self.engine.run(build_one, jobs, large):
                 if isinstance(result, OutputError):
                     raise result  # the disk is full for all images
                 if isinstance(result, CytoloopError):

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.progress import track
 
 from cytoloop.errors import ConfigError, CytoloopError, ManifestError, join_names
 from cytoloop.evaluation.bootstrap import is_one_file
@@ -39,12 +38,21 @@ from cytoloop.evaluation.size_recall import summarise_size_recall
 from cytoloop.evaluation.summary import MIXED, means, summarise_classes, summarise_objects
 from cytoloop.io.notes import collect_notes
 from cytoloop.manifest import Row
-from cytoloop.terminal import can_show_progress, stderr_console
+from cytoloop.terminal import progress_bar
 from cytoloop.truth.regions import box_rules
+from cytoloop.workers.engine import Engine
 
 log = logging.getLogger(__name__)
 
 ScoreImage = Callable[[Row, Row, EvaluationSettings], "ScoredImage | None"]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why an image could not be scored, and how to repair it."""
+
+    problems: list[str]
+    repair: str = ""
 
 
 @dataclass(frozen=True)
@@ -78,6 +86,7 @@ def evaluate(
     settings: EvaluationSettings | None = None,
     annotator2: str | Path | None = None,
     classes: Sequence[str] = (),
+    engine: Engine | None = None,
 ) -> Evaluation:
     """Score every prediction that has a truth.
 
@@ -91,6 +100,8 @@ def evaluate(
         like predictions, which shows how well people agree.
     classes : sequence of str
         Names of the values 1, 2, ... where images hold classes; empty: they hold objects or masks.
+    engine : Engine, optional
+        Which processes score the images; default: this one.
 
     Raises
     ------
@@ -119,7 +130,9 @@ def evaluate(
     for _, true in [*paired.pairs, *(second.pairs if second else [])]:
         true.values["ignore_label"] = true["ignore_label"] or settings.ignore_cell
     score: ScoreImage = partial(score_classes, names=classes) if classes else score_objects
-    images, excluded = _score_images(paired, str(predictions), settings, score)
+    engine = engine or Engine()
+    score_one = partial(_score_image, settings=settings, score=score)
+    images, excluded = _score_images(paired, str(predictions), score_one, engine)
     if not images:
         raise ManifestError(
             str(truth), "all images are completely excluded", "Check the column 'exclude_mask'."
@@ -146,7 +159,7 @@ def evaluate(
             len(counted),
         )
     if second is not None:
-        summary["annotator2"] = _score_second(counted, second, str(annotator2), settings)
+        summary["annotator2"] = _score_second(counted, second, str(annotator2), settings, engine)
     if summary["unit"] == MIXED:
         labels = " and ".join(m.label for m in METRICS.values() if m.group == SURFACE)
         log.warning(
@@ -158,7 +171,10 @@ def evaluate(
 
 
 def _score_images(
-    paired: PairedRows, source: str, settings: EvaluationSettings, score: ScoreImage
+    paired: PairedRows,
+    source: str,
+    score: Callable[[tuple[Row, Row]], ScoredImage | Failure | None],
+    engine: Engine,
 ) -> tuple[list[ScoredImage], list[str]]:
     """Return the scored images, and the ids of completely excluded images.
 
@@ -167,46 +183,50 @@ def _score_images(
     paired : PairedRows
     source : str
         Source of the predictions, for messages.
-    settings : EvaluationSettings
     score : callable
-        Scores one image; returns None for a completely excluded image.
+        See `_score_image`.
+    engine : Engine
 
     Raises
     ------
     ManifestError
         Images that cannot be scored, all of them.
     """
-    images, excluded, problems = [], [], []
-    repairs: dict[str, None] = {}
-    progress = track(
-        paired.pairs,
-        "scoring",
-        console=stderr_console,
-        transient=True,
-        disable=not can_show_progress(),
-    )
-    for prediction, true in progress:
-        try:
-            with collect_notes() as notes:
-                image = score(prediction, true, settings)
-        except CytoloopError as error:
-            problems += [f"{prediction.id}: {error.where}: {text}" for text in error.problems]
-            repairs[error.repair] = None
-            continue
-        except Exception as error:  # of one image: the others are still checked
-            log.exception("unexpected error, a bug of CytoLoop")
-            problems.append(f"{prediction.id}: unexpected {type(error).__name__}: {error}")
-            continue
-        if image is None:
-            excluded.append(prediction.id)
-        else:
-            if notes:
-                image.row["warnings"] = "; ".join(notes)
-            images.append(image)
-    if problems:
+    pairs = paired.pairs
+    found: dict[int, ScoredImage | Failure | None] = {}
+    with progress_bar("scoring", len(pairs), True) as advance:
+        for number, result in engine.run(score, pairs):
+            found[number] = result
+            advance()
+    results = [found[number] for number in range(len(pairs))]
+    failures = [one for one in results if isinstance(one, Failure)]
+    if failures:
+        repairs = dict.fromkeys(one.repair for one in failures if one.repair)
         repair = "Repair these files, or remove the images from both tables."
-        raise ManifestError(source, problems, " ".join([*filter(None, repairs), repair]))
+        problems = [text for one in failures for text in one.problems]
+        raise ManifestError(source, problems, " ".join([*repairs, repair]))
+    images = [one for one in results if isinstance(one, ScoredImage)]
+    excluded = [pair[0].id for pair, one in zip(pairs, results, strict=True) if one is None]
     return images, excluded
+
+
+def _score_image(
+    pair: tuple[Row, Row], settings: EvaluationSettings, score: ScoreImage
+) -> ScoredImage | Failure | None:
+    """Return the scores of one prediction; None for a completely excluded image."""
+    prediction, true = pair
+    try:
+        with collect_notes() as notes:
+            image = score(prediction, true, settings)
+    except CytoloopError as error:
+        problems = [f"{prediction.id}: {error.where}: {text}" for text in error.problems]
+        return Failure(problems, error.repair)
+    except Exception as error:  # of one image: the others are still checked
+        log.exception("unexpected error, a bug of CytoLoop")
+        return Failure([f"{prediction.id}: unexpected {type(error).__name__}: {error}"])
+    if image is not None and notes:
+        image.row["warnings"] = "; ".join(notes)
+    return image
 
 
 def _without_duplicates(images: list[ScoredImage]) -> tuple[list[ScoredImage], list[str]]:
@@ -267,12 +287,17 @@ def _summarise(
 
 
 def _score_second(
-    images: Sequence[ScoredImage], second: PairedRows, source: str, settings: EvaluationSettings
+    images: Sequence[ScoredImage],
+    second: PairedRows,
+    source: str,
+    settings: EvaluationSettings,
+    engine: Engine,
 ) -> dict[str, Any]:
     """Return the scores of the second annotator, beside those of the model on the same images."""
     wanted = {image.prediction.id for image in images}
     second = replace(second, pairs=[pair for pair in second.pairs if pair[0].id in wanted])
-    scored, _ = _score_images(second, source, settings, score_objects)
+    score = partial(_score_image, settings=settings, score=score_objects)
+    scored, _ = _score_images(second, source, score, engine)
     if not scored:
         raise ManifestError(
             source, "holds none of the scored images", "Pass segmentations of the same images."

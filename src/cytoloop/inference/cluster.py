@@ -20,7 +20,7 @@ from cytoloop.inference.inputs.open_input import open_input
 from cytoloop.inference.model_source import ModelSource
 from cytoloop.inference.postprocess.skeleton_maps import label_skeletons
 from cytoloop.inference.results.writers import report_write_errors
-from cytoloop.inference.settings import PredictionSettings, WorkerSettings
+from cytoloop.inference.settings import PredictionSettings
 from cytoloop.inference.volume_storage import CHUNK, VolumeStorage, is_large
 from cytoloop.inference.windows.map_names import SKELETONS
 from cytoloop.inference.windows.probability_maps import Progress, write_box
@@ -31,6 +31,7 @@ from cytoloop.intensity.normalization import IntensityStats
 from cytoloop.io.read import read_header
 from cytoloop.manifest import stated_axes
 from cytoloop.workers.cluster import connect, result_of, submit, submit_all
+from cytoloop.workers.engine import Engine
 
 BLOCK = (64, 512, 512)
 """Voxels of a block: whole chunks, so that no two workers write the same chunk."""
@@ -41,7 +42,7 @@ def predict_on_cluster(
     model: ModelSource,
     settings: PredictionSettings,
     folder: Path,
-    workers: WorkerSettings,
+    engine: Engine,
     progress: Callable[[int, float], None],
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield the row number and table cells of each image, in order of completion.
@@ -51,7 +52,7 @@ def predict_on_cluster(
     tasks : sequence of ImageTask
     model, settings, folder
         Paths must mean the same on every worker.
-    workers : WorkerSettings
+    engine : Engine
     progress : callable
         Called with an image's row number and the fraction that is done.
 
@@ -60,7 +61,7 @@ def predict_on_cluster(
     ConfigError
         There is no scheduler at the address.
     """
-    with connect(workers.workers, workers.scheduler) as client:
+    with connect(engine.count, engine.scheduler) as client:
         large = images_in_blocks(tasks, model, settings)
         calls = {t.number: (t, model, settings, folder) for t in tasks if t.number not in large}
         names = {task.number: task.row.id for task in tasks}

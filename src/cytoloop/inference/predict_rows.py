@@ -18,9 +18,10 @@ from cytoloop.inference.model_grid import facts_of_model
 from cytoloop.inference.model_source import ModelSource
 from cytoloop.inference.results.predictions_csv import PredictionsTable
 from cytoloop.inference.results.writers import report_write_errors
-from cytoloop.inference.settings import PredictionSettings, WorkerSettings
+from cytoloop.inference.settings import PredictionSettings
 from cytoloop.manifest import Row
 from cytoloop.terminal import can_show_progress, stderr_console
+from cytoloop.workers.engine import Engine
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +31,7 @@ def predict_rows(
     model: ModelSource,
     folder: str | Path,
     settings: PredictionSettings,
-    workers: WorkerSettings | None = None,
+    engine: Engine | None = None,
     overwrite: bool = False,
 ) -> PredictionsTable:
     """Predict each row, write its results, and keep ``predictions.csv`` up to date.
@@ -46,12 +47,12 @@ def predict_rows(
     folder : str or Path
         Of the results.
     settings : PredictionSettings
-    workers : WorkerSettings, optional
+    engine : Engine, optional
         Default: this process.
     overwrite : bool
         Predict every row anew, and remove the results that the folder holds.
     """
-    workers = workers or WorkerSettings()
+    engine = engine or Engine()
     folder = Path(folder).absolute()
     predictor = model.load(settings.windows)
     check_outputs(settings.output.save, predictor.training)
@@ -85,7 +86,7 @@ def predict_rows(
         log.info("%d image(s) are done: same model, input and settings", len(rows) - len(tasks))
     try:
         with _progress_bar(len(tasks)) as progress:
-            for number, cells in _run(tasks, model, settings, folder, workers, progress):
+            for number, cells in _run(tasks, model, settings, folder, engine, progress):
                 table.finish(number, rows[number]["name"], cells, settings)
                 progress(number, 1.0)
     finally:
@@ -98,12 +99,12 @@ def _run(
     model: ModelSource,
     settings: PredictionSettings,
     folder: Path,
-    workers: WorkerSettings,
+    engine: Engine,
     progress: Callable[[int, float], None],
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield the row number and cells of each task when it has finished."""
-    if tasks and not workers.is_this_process:
-        yield from predict_on_cluster(tasks, model, settings, folder, workers, progress)
+    if tasks and not engine.is_this_process:
+        yield from predict_on_cluster(tasks, model, settings, folder, engine, progress)
         return
     for task in tasks:
         of_image = partial(progress, task.number)

@@ -13,14 +13,14 @@ from cytoloop.inference.settings import (
     PredictionSettings,
     ReadingSettings,
     WindowSettings,
-    WorkerSettings,
 )
 from cytoloop.manifest import series_cells
+from cytoloop.workers.engine import Engine
 
 
 def read_settings(
     values: Mapping[str, Any], problems: Sequence[str] = ()
-) -> tuple[PredictionSettings, WorkerSettings]:
+) -> tuple[PredictionSettings, Engine]:
     """Return the settings in the config of `cytoloop predict`.
 
     Parameters
@@ -50,11 +50,11 @@ def read_settings(
                 {**values["postprocess"], "join_planes": values["join_planes"]}
             ),
             "output": lambda: OutputSettings(**_own(OutputSettings, values)),
-            "workers": lambda: WorkerSettings(**_own(WorkerSettings, values)),
+            "engine": lambda: Engine.from_config(values),
         },
         problems,
     )
-    return PredictionSettings(**{k: v for k, v in made.items() if k != "workers"}), made["workers"]
+    return PredictionSettings(**{k: v for k, v in made.items() if k != "engine"}), made["engine"]
 
 
 def series_choices(values: Mapping[str, Any]) -> dict[str, str]:

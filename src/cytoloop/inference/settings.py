@@ -28,7 +28,6 @@ WINDOWS = ("auto", "patch")
 TEST_TIME_AUGMENTATIONS = ("none", "flips", "full")
 ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
 PRECISIONS = ("auto", "32", "bf16", "16", "bf16-mixed", "16-mixed")
-ENGINES = ("local", "dask")
 
 
 @dataclass(frozen=True)
@@ -160,39 +159,6 @@ class OutputSettings:
         if not self.save:
             problems.append("save=[]: nothing would be written")
         _raise_if(problems)
-
-
-@dataclass(frozen=True)
-class WorkerSettings:
-    """Which processes predict the images.
-
-    Attributes
-    ----------
-    engine : str
-        ``local``: processes of this machine. ``dask``: the cluster at `scheduler`, or one of
-        `workers` processes on this machine.
-    workers : int
-        Processes; 1 with ``local``: this process.
-    scheduler : str or None
-        Address of a Dask scheduler, ``tcp://HOST:8786``.
-    """
-
-    engine: str = "local"
-    workers: int = 1
-    scheduler: str | None = None
-
-    def __post_init__(self) -> None:
-        problems = _choice_problems("engine", self.engine, ENGINES)
-        if not _is_whole(self.workers, 1):
-            problems.append(f"workers={self.workers}: expected a whole number above 0")
-        if self.scheduler is not None and self.engine != "dask":
-            problems.append(f"scheduler={self.scheduler}: needs engine=dask")
-        _raise_if(problems)
-
-    @property
-    def is_this_process(self) -> bool:
-        """Whether no other process is needed."""
-        return self.engine == "local" and self.workers == 1
 
 
 @dataclass(frozen=True)

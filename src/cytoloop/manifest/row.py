@@ -36,6 +36,10 @@ class Row:
     root: Path = field(default_factory=Path)
     number: int = 0
 
+    def __getstate__(self) -> dict[str, object]:
+        """Return what another process gets: its working folder may be another one."""
+        return self.__dict__ | {"root": self.root.absolute()}
+
     def __getitem__(self, column: str) -> str:
         return self.values.get(column, "")
 

@@ -17,6 +17,7 @@ from cytoloop.evaluation import (
     write_evaluation,
 )
 from cytoloop.truth.classes import parse_class_names
+from cytoloop.workers.engine import Engine
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +36,8 @@ def evaluate_predictions(cfg: Any, print_scores: bool = False) -> Evaluation:
     settings = EvaluationSettings.from_config(config)
     given = config["classes"]
     classes = stated_classes(cfg.predictions) if given is None else parse_class_names(given)
-    evaluation = evaluate(cfg.predictions, cfg.truth, settings, cfg.annotator2, classes)
+    engine = Engine.from_config(config)
+    evaluation = evaluate(cfg.predictions, cfg.truth, settings, cfg.annotator2, classes, engine)
     output = Path(cfg.output)
     if settings.overwrite:
         remove_evaluation(output)

@@ -34,7 +34,7 @@ def predict_images(cfg: Any) -> Path:
     from cytoloop.training.calibrate import calibrate
 
     values = config_to_dict(cfg)
-    settings, workers = read_settings(values, _key_problems(values))
+    settings, engine = read_settings(values, _key_problems(values))
     folder = _output_folder(values)
     overwrite = bool(cfg.overwrite)
     if values["reprocess"] is not None:
@@ -50,7 +50,7 @@ def predict_images(cfg: Any) -> Path:
         if values["calibrate"] is not None:
             settings = calibrate(str(cfg.calibrate), model, settings)
         log.info("predicting %d image(s) with %s", len(rows), model.uri)
-        table = predict_rows(rows, model, folder, settings, workers, overwrite)
+        table = predict_rows(rows, model, folder, settings, engine, overwrite)
     log.info("wrote %s", folder / "predictions.csv")
     error = table.failures()
     if error is not None:

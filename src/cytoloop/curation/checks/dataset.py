@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 from cytoloop.curation.checks.duplicates import find_duplicates
 from cytoloop.curation.checks.result import CheckResult, Problem
@@ -13,13 +14,17 @@ from cytoloop.errors import ManifestError, join_names
 from cytoloop.io.remote import fetch_all
 from cytoloop.manifest import FILE_COLUMNS, Manifest, Row
 from cytoloop.terminal import progress_bar
+from cytoloop.workers.engine import Engine
 
 _MAX_NAMED = 8
 """Largest number of rows that are named in one line of an error."""
 
 
 def check_rows(
-    rows: Sequence[Row], channel: str | None = None, progress: bool = False
+    rows: Sequence[Row],
+    channel: str | None = None,
+    progress: bool = False,
+    engine: Engine | None = None,
 ) -> list[CheckResult]:
     """Return the check result of each row; no problem is raised.
 
@@ -33,14 +38,18 @@ def check_rows(
         Raw channel where a row names none.
     progress : bool
         Show a progress bar on the terminal.
+    engine : Engine, optional
+        Which processes check; default: this one.
     """
+    engine = engine or Engine()
     fetch_all((row.location(column) for row in rows for column in FILE_COLUMNS), progress)
-    results = []
+    results: dict[int, CheckResult] = {}
     with progress_bar("checking images", len(rows), progress) as advance:
-        for row in rows:
-            results.append(check_row(row, channel))
+        for number, result in engine.run(partial(check_row, channel=channel), rows):
+            results[number] = result
             advance()
-    return add_problems(results, find_inconsistent_rows(results))
+    found = [results[number] for number in range(len(rows))]
+    return add_problems(found, find_inconsistent_rows(found))
 
 
 def validate_rows(
@@ -78,6 +87,7 @@ def validate_dataset(
     channel: str | None = None,
     progress: bool = False,
     replayed: Manifest | None = None,
+    engine: Engine | None = None,
 ) -> dict[str, list[CheckResult]]:
     """Return the check results of each split of a data set without problems.
 
@@ -85,7 +95,7 @@ def validate_dataset(
     ----------
     dataset : mapping of str to Manifest
         All or some splits, as `cytoloop.manifest.read_dataset` returns them.
-    channel, progress
+    channel, progress, engine
         See `check_rows`.
     replayed : Manifest, optional
         Rows of another data set that are added for training. Their results are under
@@ -100,7 +110,7 @@ def validate_dataset(
     rows = [row for manifest in parts.values() for row in manifest]
     parts_of_rows = [part for part, manifest in parts.items() for _ in manifest]
     splits = ["train" if part == "replayed" else part for part in parts_of_rows]
-    results = check_rows(rows, channel, progress)
+    results = check_rows(rows, channel, progress, engine)
     results = add_problems(
         results, find_duplicates(rows, results, splits) + _find_shared_groups(rows, splits)
     )

@@ -16,13 +16,14 @@ from cytoloop.curation.checks.row import CheckOptions, check_row
 from cytoloop.errors import CytoloopError
 from cytoloop.io.remote import fetch_all
 from cytoloop.terminal import progress_bar
-from cytoloop.workers.local import has_large_files, run_parallel
+from cytoloop.workers.engine import Engine
+from cytoloop.workers.local import has_large_files
 
 
 def check_in_parallel(
     jobs: Sequence[CheckJob],
     options: CheckOptions,
-    workers: int = 0,
+    engine: Engine | None = None,
     cache: Path | None = None,
     progress: bool = False,
 ) -> list[CheckResult]:
@@ -32,13 +33,14 @@ def check_in_parallel(
     ----------
     jobs : sequence of CheckJob
     options : CheckOptions
-    workers : int
-        Processes, each with one image in memory at a time; 0: one per core.
+    engine : Engine, optional
+        Which processes check; default: one per core.
     cache : Path, optional
         Database of results; None stores nothing.
     progress : bool
         Show a progress bar on the terminal.
     """
+    engine = engine or Engine(workers=0)
     results: dict[int, CheckResult] = {}
     fetch_all((name for job in jobs for name in job.file_names()), progress)
     with (
@@ -56,7 +58,7 @@ def check_in_parallel(
         to_check = [jobs[number] for number in pending]
         large = has_large_files([_raw_file(job) for job in to_check])
         check = partial(_check, options=options)
-        for position, result in run_parallel(check, to_check, workers, large):
+        for position, result in engine.run(check, to_check, large):
             results[pending[position]] = result
             cached.put(to_check[position], options, result)
             advance()

@@ -18,6 +18,7 @@ from cytoloop.curation.settings.validation import (
     whole_number,
 )
 from cytoloop.truth.regions import MERGE_RULES
+from cytoloop.workers.engine import ENGINES, LOCAL, Engine
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +68,10 @@ class CheckSettings:
     workers : int
         Processes that check images; 0: one per core. With several, a script needs the usual
         ``if __name__ == "__main__":``.
+    engine : str
+        ``local`` or ``dask``, see `cytoloop.workers.engine.Engine`.
+    scheduler : str or None
+        Address of a Dask scheduler.
     """
 
     instances: bool = field(default=False, metadata=checked_by(true_or_false))
@@ -76,6 +81,13 @@ class CheckSettings:
     workers: int = field(
         default=1, metadata=checked_by(whole_number("0 (all cores), 1, 2 ...", minimum=0))
     )
+    engine: str = field(default=LOCAL, metadata=checked_by(one_of(*ENGINES)))
+    scheduler: str | None = None
+
+    @property
+    def processes(self) -> Engine:
+        """Which processes check the images."""
+        return Engine(self.engine, self.workers, self.scheduler)
 
     @property
     def limits(self) -> dict[str, Limit]:

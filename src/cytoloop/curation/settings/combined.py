@@ -16,10 +16,11 @@ from cytoloop.curation.settings.validation import SettingProblem, check_values
 from cytoloop.curation.splits.requests import parse_request
 from cytoloop.errors import ConfigError
 from cytoloop.manifest import absolute_path
+from cytoloop.workers.engine import LOCAL
 
 _NOT_RECORDED = (
     *("output", "overwrite", "parent", "decisions", "predictions"),
-    *("report", "export", "workers"),
+    *("report", "export", "workers", "engine", "scheduler"),
 )
 """Settings that do not change what the manifests say about the images."""
 
@@ -50,10 +51,17 @@ class CurationSettings(
             *self.split_problems(),
             *self.source_problems(),
             *self._round_problems(),
+            *self._engine_problems(),
         ]
         if problems:
             repairs = dict.fromkeys(problem.repair for problem in problems if problem.repair)
             raise ConfigError("curation", [problem.text for problem in problems], " ".join(repairs))
+
+    def _engine_problems(self) -> list[SettingProblem]:
+        """Return what is wrong with the keys of the engine together."""
+        if self.scheduler is None or self.engine != LOCAL:
+            return []
+        return [SettingProblem(f"scheduler={self.scheduler}: needs engine=dask")]
 
     def _round_problems(self) -> list[SettingProblem]:
         """Return what is wrong with the parent data set: there is none, or it would be removed."""

@@ -16,6 +16,7 @@ from cytoloop.manifest import Manifest
 from cytoloop.training.prepare.config import value_of, with_values
 from cytoloop.training.prepare.dataset import DatasetFacts
 from cytoloop.truth.classes import class_heads, class_names, parse_class_names
+from cytoloop.workers.engine import Engine
 
 _COVERED = 0.999
 """Fraction of foreground from which an image has no background to learn."""
@@ -72,6 +73,11 @@ def set_class_heads(cfg: DictConfig) -> DictConfig:
     )
 
 
+def engine_of(cfg: DictConfig) -> Engine | None:
+    """Return the engine that the config of `cytoloop check` names; a training has no such key."""
+    return Engine.from_config(cfg) if "engine" in cfg else None
+
+
 def image_cache_of(cfg: DictConfig) -> ImageCache:
     """Return the image cache of a config, once the data set is read.
 
@@ -84,6 +90,7 @@ def image_cache_of(cfg: DictConfig) -> ImageCache:
         cfg.data.cache_limit_gib,
         classes=classes,
         spacing_um=None if wanted is None else full_spacing(wanted),
+        engine=engine_of(cfg),
     )
 
 

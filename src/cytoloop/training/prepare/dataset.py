@@ -17,6 +17,7 @@ from cytoloop.intensity.resample import resampled_shape
 from cytoloop.io.read import read_header
 from cytoloop.io.voxel_size import Spacing
 from cytoloop.manifest import Manifest, Row, read_dataset, stated_axes
+from cytoloop.workers.engine import Engine
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,7 @@ def read_checked_dataset(
     replayed: str | Path | None = None,
     resample: str | Sequence[float] | None = None,
     planes: bool | str | None = None,
+    engine: Engine | None = None,
 ) -> tuple[dict[str, Manifest], DatasetFacts]:
     """Read a data set and check everything that training needs of it.
 
@@ -75,6 +77,8 @@ def read_checked_dataset(
         Voxel size ([Z,] Y, X) in um that training resamples to, or ``median``.
     planes : bool, str or None
         Which planes of stacks are pictures, see `cytoloop.manifest.read_dataset`.
+    engine : Engine, optional
+        Which processes check the images; default: this one.
 
     Returns
     -------
@@ -97,7 +101,7 @@ def read_checked_dataset(
     earlier = None if replayed is None else replay_rows(replayed, dataset, planes)
     # Segmenter ML writes the same rows for validation and test: test rows are not checked here
     splits = {split: manifest for split, manifest in dataset.items() if split != "test"}
-    checked = validate_dataset(splits, progress=True, replayed=earlier)
+    checked = validate_dataset(splits, progress=True, replayed=earlier, engine=engine)
     used = [(split, one) for split, rows in checked.items() for one in rows]
     spacing = median_spacing([one.spacing_um for _, one in used if one.spacing_um])
     if resample is None:

@@ -15,7 +15,12 @@ from omegaconf import DictConfig
 
 from cytoloop.manifest import Manifest
 from cytoloop.training.prepare.bounds import check_bounds
-from cytoloop.training.prepare.classes import check_background, check_truth, set_class_heads
+from cytoloop.training.prepare.classes import (
+    check_background,
+    check_truth,
+    engine_of,
+    set_class_heads,
+)
 from cytoloop.training.prepare.complete import complete
 from cytoloop.training.prepare.config import value_of, with_values
 from cytoloop.training.prepare.dataset import DatasetFacts, read_checked_dataset
@@ -99,7 +104,7 @@ def data_set(known: Prepared) -> Prepared:
     if planes is None and known.cfg.spatial_dims == 2:
         planes = True
     dataset, facts = read_checked_dataset(
-        data.path, data.fold, data.get("replay_path"), resample, planes
+        data.path, data.fold, data.get("replay_path"), resample, planes, engine_of(known.cfg)
     )
     counts = ", ".join(f"{len(rows)} {split}" for split, rows in dataset.items())
     log.info("%s: %s", data.path, counts)
