@@ -5,7 +5,7 @@ PYTHON ?= python3
 UV := $(shell command -v uv 2>/dev/null || echo .tools/uv/bin/uv)
 BIN := .venv/bin
 # What the tests need: CytoDL and the extras, in the versions of versions.txt.
-EXTRAS := annotation,bioimageio,cloud,cytodl,czi,dask,demo,onnx,postgresql,viewer,volumes
+EXTRAS := annotation,bioimageio,cloud,cytodl,czi,dask,demo,onnx,postgresql,study,viewer,volumes
 # Three files of tests at a time, each on one core: some wait for servers and other processes.
 # Without a screen, the tests of the viewer get a virtual one; without Xvfb they are skipped. With a
 # screen and a Qt, matplotlib would open windows: Agg draws files only.

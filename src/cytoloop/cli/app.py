@@ -29,6 +29,7 @@ from cytoloop.cli.overrides import add_action, is_override, quote_overrides, ref
 from cytoloop.cli.recipe import choose_auto_recipe
 from cytoloop.cli.reports import find_user_error, report_bug, report_error
 from cytoloop.cli.signals import stopped_by_signals
+from cytoloop.cli.sweeps import refuse_sweeper
 from cytoloop.cli.system_errors import system_error
 from cytoloop.errors import DONE, STOPPED, ConfigError, CytoloopError, OutputError
 from cytoloop.io.notes import forget_notes
@@ -157,6 +158,8 @@ def expand_words(verb: str, argv: list[str]) -> list[str]:
     """
     check_flags(verb, argv)
     refuse_secrets(verb, argv)
+    if verb == "train":
+        refuse_sweeper(argv)
     words = quote_overrides(verb, add_action(verb, argv))
     if verb == "train":
         from cytoloop.cli.rerun import expand_overrides

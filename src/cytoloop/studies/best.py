@@ -12,7 +12,7 @@ import yaml
 from cytoloop.io.atomic import replacing
 from cytoloop.studies.report import StudyReport
 from cytoloop.studies.runs import Run
-from cytoloop.studies.settings import StudySettings
+from cytoloop.studies.settings import ENSEMBLE, StudySettings
 
 BEST_FILE = "best.yaml"
 
@@ -49,7 +49,8 @@ def write_best_of(
     """Write the best combination that was trained here; another tool's predictions are none."""
     by_levels = {tuple(one.combination.names.items()): one.combination for one in runs}
     for ranked in report.ranked:
-        best = by_levels.get(tuple(ranked.levels.items()))
+        levels = {f: level for f, level in ranked.levels.items() if f != ENSEMBLE}
+        best = by_levels.get(tuple(levels.items()))
         if best is not None and not best.predictions:
             write_best(best.overrides(settings), best.title, report.conclusion, folder)
             return

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cytoloop.studies.settings import Level, StudySettings
+from cytoloop.studies.settings import OPTUNA, Level, StudySettings
 
 
 @dataclass(frozen=True)
@@ -82,6 +82,8 @@ def _choices(settings: StudySettings, base: Mapping[str, Level]) -> Iterator[dic
     if settings.design == "grid":
         yield from every
         return
+    if settings.design == OPTUNA:
+        return  # the search asks for the others
     rng = np.random.default_rng(0)  # the same combinations again, and those of fewer samples first
     for _ in range(settings.samples - 1):
         yield {name: own[rng.integers(len(own))] for name, own in settings.factors.items()}

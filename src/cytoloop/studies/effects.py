@@ -170,7 +170,8 @@ def effects(study: StudyScores, resamples: int = RESAMPLES, seed: int = 0) -> li
 def _pairs(study: StudyScores, factor: str, level: str, base: str) -> list[tuple[int, int]]:
     """Return pairs of runs of a level and of the base that differ in this factor alone.
 
-    Predictions of another tool have no seed: they are paired with every run of the base.
+    Predictions of another tool have no seed, and ensembles no fold: they are paired with every run
+    of the base.
     """
     bases = [number for number, row in enumerate(study.done) if row[factor] == base]
     return [
@@ -180,6 +181,7 @@ def _pairs(study: StudyScores, factor: str, level: str, base: str) -> list[tuple
         for other in bases
         if _others(study, factor, row) == _others(study, factor, study.done[other])
         and row["seed"] in ("", study.done[other]["seed"])
+        and row.get("fold", "") in ("", study.done[other].get("fold", ""))
     ]
 
 

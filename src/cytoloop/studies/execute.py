@@ -20,7 +20,8 @@ from filelock import Timeout
 from cytoloop.errors import STOPPED, CytoloopError
 from cytoloop.evaluation import evaluate, write_evaluation
 from cytoloop.io.file_lock import held_lock
-from cytoloop.studies.runs import DONE, FAILED, LOG_FILE, OPEN, STARTED, Run
+from cytoloop.studies.launchers import STOP_FILE, Launch, Task
+from cytoloop.studies.runs import DONE, FAILED, LOG_FILE, OPEN, PRUNED, STARTED, Run
 from cytoloop.tracking.lock import find_process
 from cytoloop.tracking.output_folder import can_resume
 
@@ -31,6 +32,7 @@ _PATIENCE_SECONDS = 120
 """How long a training may take to save its checkpoint when the study is stopped."""
 _TAIL_LINES = 12
 CLAIM_FILE = ".study.lock"
+_ENDED = (DONE, FAILED, PRUNED)
 
 
 @dataclass
@@ -49,6 +51,10 @@ class Workers:
         GPUs of the machine; runs share them in turn. 0: the runs use the CPU.
     max_seconds : float or None
         No run is started later than this after the start of the study.
+    launch : callable or None
+        Starts commands elsewhere, see `cytoloop.studies.launchers`; None: processes here.
+    is_hopeless : callable
+        Whether a running training shall be ended, because others were better.
     """
 
     count: int
@@ -56,14 +62,21 @@ class Workers:
     cores: Sequence[int] = ()
     gpus: int = 0
     max_seconds: float | None = None
+    launch: Launch | None = None
+    is_hopeless: Callable[[Run], bool] = lambda run: False
     stopping: threading.Event = field(default_factory=threading.Event)
 
     def environment(self, slot: int) -> dict[str, str]:
-        """Return the environment of the process in a slot."""
+        """Return what the environment of the process in a slot has beside that of the study.
+
+        Elsewhere, the launcher decides about cores and GPUs.
+        """
+        if self.launch is not None:
+            return {}
         own = {name: str(self.cores_each) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
         if self.gpus:
             own["CUDA_VISIBLE_DEVICES"] = str(slot % self.gpus)
-        return os.environ | own
+        return own
 
     def place(self, process: subprocess.Popen[bytes], slot: int) -> None:
         """Keep the process of a slot on cores of its own; the plan of its training sees these."""
@@ -135,10 +148,12 @@ def execute(runs: Sequence[Run], workers: Workers, on_end: Callable[[Run], None]
 
 def _do(run: Run, slot: int, workers: Workers) -> bool | None:
     """Do a run; return whether it succeeded, None if it was left to another process or stopped."""
-    if run.status in (DONE, FAILED):
+    if run.status in _ENDED:
         return None
+    if run.members and not all(one.status == DONE for one in run.members):
+        return None  # a member has failed, or another process trains it
     with _claim(run) as is_ours:
-        if not is_ours or run.status in (DONE, FAILED):
+        if not is_ours or run.status in _ENDED:
             return None
         _wait_for_orphan(run, workers.stopping)
         if run.adopt():  # its process outlived the study
@@ -151,10 +166,10 @@ def _do(run: Run, slot: int, workers: Workers) -> bool | None:
         if run.combination.predictions:
             failure = _score_predictions(run)
         else:
-            failure = _train(run, slot, workers)
+            failure = _run_commands(run, slot, workers)
         if failure == "":  # stopped
-            run.note(time.monotonic() - start)
-            return None
+            run.note(time.monotonic() - start, pruned=(run.folder / PRUNED).exists())
+            return True if run.status == PRUNED else None
         if failure is None and run.status != DONE:
             failure = f"it ended without scores of test images; see {run.folder / LOG_FILE}"
         run.note(time.monotonic() - start, failure)
@@ -184,44 +199,82 @@ def _wait_for_orphan(run: Run, stopping: threading.Event) -> None:
         time.sleep(_POLL_SECONDS)
 
 
-def _train(run: Run, slot: int, workers: Workers) -> str | None:
-    """Train in a process of its own; return its failure, "" if it was stopped, None if it ended."""
-    words = (
-        [f"resume={run.folder}"]
-        if can_resume(run.folder)
-        else [
-            *run.words,
-            f"output={run.folder}",
-            "overwrite=true",
+def _run_commands(run: Run, slot: int, workers: Workers) -> str | None:
+    """Run the commands of a run; return a failure, "" if it was stopped, None if it ended."""
+    for words in _commands(run):
+        failure = _run_verb(words, run, slot, workers)
+        if failure is not None:
+            return failure
+    return None
+
+
+def _commands(run: Run) -> list[list[str]]:
+    """Return the words of the verbs: a training, or prediction and scores of an ensemble."""
+    if run.members:
+        checkpoints = ",".join(str(one.folder) for one in run.members)
+        found, truth = run.folder / "test", run.dataset / "test.csv"
+        return [
+            ["predict", f"checkpoint=[{checkpoints}]", f"input={truth}", f"output={found}"],
+            [
+                *("evaluate", f"predictions={found / 'predictions.csv'}", f"truth={truth}"),
+                *(f"output={found / 'evaluation'}", "overwrite=true", "log_to_mlflow=false"),
+            ],
         ]
-    )
-    command = [sys.executable, "-m", "cytoloop", "train", *words, "lock=false"]
+    if can_resume(run.folder):
+        return [["train", f"resume={run.folder}", "lock=false"]]
+    return [["train", *run.words, f"output={run.folder}", "overwrite=true", "lock=false"]]
+
+
+def _run_verb(words: Sequence[str], run: Run, slot: int, workers: Workers) -> str | None:
+    """Run a verb in a process of its own; return its failure, "" if stopped, None if it ended."""
+    command = [sys.executable, "-m", "cytoloop", *words]
+    for name in (STOP_FILE, PRUNED):
+        (run.folder / name).unlink(missing_ok=True)
+    if workers.launch is not None:
+        task: Task = workers.launch(command, run.folder, workers.environment(slot))
+    else:
+        task = _start(command, run, slot, workers)
+    asked: float | None = None
+    while (status := task.poll()) is None:
+        time.sleep(_POLL_SECONDS)
+        is_hopeless = asked is None and workers.is_hopeless(run)
+        if is_hopeless:
+            (run.folder / PRUNED).touch()
+        if (workers.stopping.is_set() or is_hopeless) and asked is None:
+            asked = time.monotonic()
+            (run.folder / STOP_FILE).touch()
+            if isinstance(task, subprocess.Popen):
+                task.terminate()
+        if asked is not None and time.monotonic() - asked > _PATIENCE_SECONDS:
+            if not isinstance(task, subprocess.Popen):
+                break  # its launcher ends it
+            task.kill()
+    if asked is not None or status == STOPPED:
+        return ""
+    return None if status == 0 else _tail(run.folder / LOG_FILE, status or 1)
+
+
+def _start(
+    command: Sequence[str], run: Run, slot: int, workers: Workers
+) -> subprocess.Popen[bytes]:
+    """Start a process of this machine on the cores of a slot."""
     with (run.folder / LOG_FILE).open("ab") as output:
         process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
-            env=workers.environment(slot),
+            env=os.environ | workers.environment(slot),
             start_new_session=True,  # Ctrl-C reaches the study, which stops its trainings itself
         )
         workers.place(process, slot)
-    asked: float | None = None
-    while process.poll() is None:
-        time.sleep(_POLL_SECONDS)
-        if workers.stopping.is_set() and asked is None:
-            asked = time.monotonic()
-            process.terminate()
-        if asked is not None and time.monotonic() - asked > _PATIENCE_SECONDS:
-            process.kill()
-    if asked is not None or process.returncode == STOPPED:
-        return ""
-    return None if process.returncode == 0 else _tail(run.folder / LOG_FILE, process.returncode)
+    return process
 
 
 def _tail(path: Path, status: int) -> str:
     """Return the last lines of a log."""
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()[-_TAIL_LINES:]
+    text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+    lines = text.splitlines()[-_TAIL_LINES:]
     return "\n".join([f"exit status {status}; the last lines of {path}:", *lines])
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 from cytoloop.errors import ConfigError, CytoloopError, ManifestError
 from cytoloop.manifest import Manifest, dataset_hash, read_dataset
 from cytoloop.studies.design import Combination, combinations
+from cytoloop.studies.folds import fold_datasets
 from cytoloop.studies.runs import Run, run_key
 from cytoloop.studies.settings import StudySettings
 from cytoloop.studies.subsets import choose_rows, write_subset
@@ -18,7 +21,12 @@ Compose = Callable[[list[str]], dict[str, Any]]
 
 
 def plan_runs(
-    settings: StudySettings, data: Path, output: Path, experiment_name: str, compose: Compose
+    settings: StudySettings,
+    data: Path,
+    output: Path,
+    experiment_name: str,
+    compose: Compose,
+    chosen: Sequence[Combination] | None = None,
 ) -> list[Run]:
     """Return the runs of a study, those of the first seed first.
 
@@ -33,6 +41,8 @@ def plan_runs(
         MLflow experiment of the trainings.
     compose : callable
         See `Compose`.
+    chosen : sequence of Combination, optional
+        Default: those of the design.
 
     Raises
     ------
@@ -41,17 +51,23 @@ def plan_runs(
     ManifestError
         The data set cannot be read, or has no test images of its own.
     """
-    dataset = _read_data(data)
+    datasets = dict(_datasets(data, settings.folds))
+    shared_test = _have_one_test(datasets)
     compose([*settings.base, f"data.path={data}"])  # its faults once, not for each level
     problems: list[str] = []
     found: list[Run] = []
     digests: dict[Path, str] = {}
-    for combination in combinations(settings):
+    for combination, (fold, dataset) in product(chosen or combinations(settings), datasets.items()):
+        if combination.predictions and fold is not None and shared_test:
+            if fold > 1:
+                continue  # the same test images with each fold
+            fold = None
         try:
             rows = choose_rows(dataset["train"].rows, combination.train_fraction, combination.where)
             folder = data.absolute()
-            if len(rows) < len(dataset["train"]):
-                folder = write_subset(dataset, rows, output / "data")
+            if len(rows) < len(dataset["train"]) or settings.folds:
+                parts = dict(dataset) | {"train": Manifest(dataset["train"].path, rows)}
+                folder = write_subset(parts, output / "data")
             if folder not in digests:
                 digests[folder] = dataset_hash(read_dataset(folder))
             words = [*combination.overrides(settings), f"data.path={folder}"]
@@ -61,14 +77,50 @@ def plan_runs(
                 key = run_key(own, digests[folder], combination.predictions)
                 more = (f"seed={seed}", f"experiment_name={experiment_name}")
                 place = output / "runs" / key
-                found.append(Run(combination, seed, key, place, (*words, *more), folder, len(rows)))
+                all_words = (*words, *more)
+                found.append(Run(combination, seed, key, place, all_words, folder, len(rows), fold))
         except CytoloopError as error:
             problems += [f"{combination.title}: {fault}" for fault in error.problems]
     if problems:
         raise ConfigError("cytoloop study", problems, "Repair base= or the levels of factors.")
     _refuse_equal(found)
+    if settings.folds and shared_test:
+        found += list(_ensembles(found, output))
     order = {seed: number for number, seed in enumerate(settings.seeds)}
-    return sorted(found, key=lambda one: order[one.seed])
+    return sorted(found, key=lambda one: (bool(one.members), order[one.seed]))
+
+
+def _datasets(data: Path, folds: int | None) -> Iterator[tuple[int | None, dict[str, Manifest]]]:
+    """Yield the data set of each fold, or the data set as it is under None."""
+    if folds is None:
+        yield None, _read_data(data)
+    else:
+        yield from fold_datasets(read_dataset(data), folds)
+
+
+def _have_one_test(datasets: Mapping[Any, Mapping[str, Manifest]]) -> bool:
+    """Return whether the folds share their test images."""
+    return len({frozenset(row.id for row in one["test"]) for one in datasets.values()}) == 1
+
+
+def _ensembles(runs: Sequence[Run], output: Path) -> Iterator[Run]:
+    """Yield the ensemble of the folds of each combination and seed."""
+    members: dict[tuple[str, int], list[Run]] = {}
+    for one in runs:
+        if one.is_training:
+            members.setdefault((one.combination.title, one.seed), []).append(one)
+    for own in members.values():
+        first = own[0]
+        key = run_key({"members": [one.key for one in own]}, "")
+        images = max(one.images for one in own)
+        yield replace(
+            first,
+            key=key,
+            folder=output / "runs" / key,
+            images=images,
+            fold=None,
+            members=tuple(own),
+        )
 
 
 def _read_data(data: Path) -> dict[str, Manifest]:
@@ -95,7 +147,7 @@ def _refuse_equal(runs: Sequence[Run]) -> None:
     problems = []
     for one in runs:
         other = by_key.setdefault(one.key, one)
-        if other is not one and one.seed == runs[0].seed:
+        if other is not one and one.seed == runs[0].seed and one.fold == runs[0].fold:
             problems.append(f"{one.title} is the same training as {other.title}")
     if problems:
         raise ConfigError(

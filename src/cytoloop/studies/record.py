@@ -9,7 +9,7 @@ from pathlib import Path
 from mlflow.exceptions import MlflowException
 
 from cytoloop.errors import CytoloopError
-from cytoloop.studies.runs import DONE, Run
+from cytoloop.studies.runs import DONE, PRUNED, Run
 from cytoloop.tracking.output_folder import RUN_ID_FILE, read_run_id
 from cytoloop.tracking.run import open_run, start_run
 
@@ -37,6 +37,7 @@ class StudyRecord:
     """
 
     def __init__(self, folder: Path, experiment: str, facts: Mapping[str, object]) -> None:
+        self.folder = folder
         known = read_run_id(folder)
         try:
             self.run = start_run(experiment, folder.name, None, known)
@@ -64,7 +65,7 @@ class StudyRecord:
         """Store the report; the run is finished if no training is missing."""
         try:
             self.run.files(files)
-            is_finished = all(one.status == DONE for one in runs)
+            is_finished = all(one.status in (DONE, PRUNED) for one in runs)
             self.run.end("FINISHED" if is_finished else "KILLED")
         except MlflowException as error:
             log.warning("the report is not in MLflow: %s", error)

@@ -30,7 +30,7 @@ from cytoloop.studies.effects import (
 )
 from cytoloop.studies.figures import write_figures
 from cytoloop.studies.learning_curve import MORE_IMAGES, LearningCurve, learning_curves
-from cytoloop.studies.runs import DONE, FAILED
+from cytoloop.studies.runs import DONE, FAILED, PRUNED
 from cytoloop.studies.tables import StudyScores, read_study
 
 PAGE, LEVELS_FILE, EFFECTS_FILE, RANKING_FILE = (
@@ -69,7 +69,9 @@ class StudyReport:
         done, failed = statuses.count(DONE), statuses.count(FAILED)
         text = f"{done} of {len(rows)} runs finished"
         text += f", {failed} failed" if failed else ""
-        missing = len(rows) - done - failed
+        pruned = statuses.count(PRUNED)
+        text += f", {pruned} ended early by the search" if pruned else ""
+        missing = len(rows) - done - failed - pruned
         return text + (f", {missing} missing: run the study again" if missing else "")
 
     @property

@@ -30,6 +30,8 @@ MAX_ATTEMPTS = 2
 """A run that fails is tried once more."""
 
 DONE, FAILED, STARTED, OPEN = "done", "failed", "started", "open"
+PRUNED = "pruned"
+"""A search ended the training early, because others were better after as many steps."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,10 @@ class Run:
         Its data set.
     images : int
         Number of training images.
+    fold : int or None
+        From 1; None without folds.
+    members : tuple of Run
+        The trainings of an ensemble; empty for a training.
     """
 
     combination: Combination
@@ -58,19 +64,30 @@ class Run:
     words: tuple[str, ...]
     dataset: Path
     images: int
+    fold: int | None = None
+    members: tuple[Run, ...] = ()
 
     @property
     def title(self) -> str:
         """Its levels and its seed, for people."""
-        levels = self.combination.title
-        return levels if self.combination.predictions else f"{levels}, seed {self.seed}"
+        parts = [self.combination.title]
+        parts += [] if self.combination.predictions else [f"seed {self.seed}"]
+        parts += [f"fold {self.fold}"] if self.fold else []
+        return ", ".join([*parts, *(["ensemble"] if self.members else [])])
+
+    @property
+    def is_training(self) -> bool:
+        """Whether a model is trained: neither another tool's predictions nor an ensemble."""
+        return not self.combination.predictions and not self.members
 
     @property
     def status(self) -> str:
-        """`DONE`, `FAILED` (for good), `STARTED` (can be resumed) or `OPEN`."""
-        is_finished = self.combination.predictions or read_final_scores(self.folder)
+        """`DONE`, `FAILED` (for good), `PRUNED`, `STARTED` (can be resumed) or `OPEN`."""
+        is_finished = not self.is_training or read_final_scores(self.folder)
         if is_finished and (self.folder / SCORES).is_file():
             return DONE
+        if self._notes().get("pruned"):
+            return PRUNED
         if self.attempts >= MAX_ATTEMPTS:
             return FAILED
         return STARTED if can_resume(self.folder) else OPEN
@@ -93,8 +110,8 @@ class Run:
         found = self._notes().get("failures") or [""]
         return str(found[-1])
 
-    def note(self, seconds: float, failure: str | None = None) -> None:
-        """Add the time of a part of the run, and its failure."""
+    def note(self, seconds: float, failure: str | None = None, pruned: bool = False) -> None:
+        """Add the time of a part of the run, its failure, and whether a search ended it."""
         known = self._notes()
         failures = known.get("failures", []) + ([failure] if failure else [])
         notes = {
@@ -102,6 +119,7 @@ class Run:
             "seed": self.seed,
             "seconds": float(known.get("seconds", 0)) + seconds,
             "failures": failures,
+            "pruned": pruned,
         }
         self.folder.mkdir(parents=True, exist_ok=True)
         with replacing(self.folder / _RUN_FILE) as temporary:
@@ -109,7 +127,7 @@ class Run:
 
     def adopt(self) -> bool:
         """Note a run that ended after its study was killed; return whether it was not noted."""
-        if self.combination.predictions or self.minutes is not None or self.status != DONE:
+        if not self.is_training or self.minutes is not None or self.status != DONE:
             return False
         times = [(self.folder / name).stat().st_mtime for name in (CONFIG_FILE, FINISHED_FILE)]
         self.note(max(times[1] - times[0], 0))
@@ -130,6 +148,9 @@ def run_key(config: Mapping[str, Any], digest: str, predictions: str | None = No
 
 
 def open_runs(runs: Sequence[Run]) -> list[Run]:
-    """Return the runs that are left to do; those that can be resumed come first."""
+    """Return the runs that are left to do; those that can be resumed come first.
+
+    Ensembles come last: they need their trainings.
+    """
     left = [run for run in runs if run.status in (STARTED, OPEN)]
-    return sorted(left, key=lambda run: run.status != STARTED)
+    return sorted(left, key=lambda run: (bool(run.members), run.status != STARTED))

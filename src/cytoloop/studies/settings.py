@@ -9,13 +9,18 @@ from typing import Any
 
 from cytoloop.errors import ConfigError
 from cytoloop.evaluation.metrics import METRICS
+from cytoloop.studies.folds import MAX_FOLDS, MIN_FOLDS
 
-DESIGNS = ("one_factor", "grid", "random")
+OPTUNA = "optuna"
+DESIGNS = ("one_factor", "grid", "random", OPTUNA)
 _NAME = re.compile(r"[A-Za-z0-9][\w +\-]{0,59}")
 _LEVEL_KEYS = ("overrides", "train_fraction", "where", "predictions")
+ENSEMBLE = "ensemble"
+ONE, OF_FOLDS = "one", "folds"
+"""The factor of a study with folds, and its levels: one model, or those of all folds together."""
 RESERVED = {
     *("run", "seed", "status", "train_images", "minutes", "folder", "mlflow_run", "problem"),
-    *("runs", "mean", "first", *METRICS),
+    *("runs", "mean", "first", "fold", ENSEMBLE, *METRICS),
 }
 """Columns of the tables of a study, which no factor may have as its name."""
 _OWN_KEYS = {"output", "data.path", "seed", "lock", "background", "resume", "rerun", "overwrite"}
@@ -55,14 +60,16 @@ class StudySettings:
         The first level of each factor is the base that others are compared with.
     design : str
         ``one_factor``: from the base, one factor at a time; ``grid``: all combinations;
-        ``random``: combinations drawn at random.
+        ``random``: combinations drawn at random; ``optuna``: chosen by the results so far.
     base : tuple of str
         Overrides of every run.
     seeds : tuple of int
     score : str
         The main score.
     samples : int
-        Combinations of the random design.
+        Combinations of the designs ``random`` and ``optuna``.
+    folds : int or None
+        See `cytoloop.studies.folds`.
     """
 
     factors: Mapping[str, tuple[Level, ...]]
@@ -71,6 +78,7 @@ class StudySettings:
     seeds: tuple[int, ...]
     score: str
     samples: int
+    folds: int | None = None
 
 
 def read_settings(config: Mapping[str, Any]) -> StudySettings:
@@ -96,12 +104,14 @@ def read_settings(config: Mapping[str, Any]) -> StudySettings:
         problems.append(f"score={config['score']}: expected one of {', '.join(METRICS)}")
     if not _is_whole(config["samples"]) or not 1 <= config["samples"] <= 10_000:
         problems.append(f"samples={config['samples']}: expected a whole number, 1 to 10000")
+    folds = config.get("folds")
+    if folds is not None and not (_is_whole(folds) and MIN_FOLDS <= folds <= MAX_FOLDS):
+        problems.append(f"folds={folds}: expected null, or {MIN_FOLDS} to {MAX_FOLDS}")
     base = _read_overrides("base", config["base"], problems)
     if problems:
         raise ConfigError("cytoloop study", problems, "See `cytoloop study --help`.")
-    return StudySettings(
-        factors, config["design"], base, tuple(seeds), config["score"], config["samples"]
-    )
+    score, samples = config["score"], config["samples"]
+    return StudySettings(factors, config["design"], base, tuple(seeds), score, samples, folds)
 
 
 def _read_factors(given: Any, problems: list[str]) -> Iterator[tuple[str, tuple[Level, ...]]]:

@@ -46,12 +46,11 @@ def choose_rows(
     return [row for row in kept if row.id in chosen]
 
 
-def write_subset(dataset: Mapping[str, Manifest], rows: Sequence[Row], folder: Path) -> Path:
-    """Write a data set with these training rows, and return its folder.
+def write_subset(parts: Mapping[str, Manifest], folder: Path) -> Path:
+    """Write a data set of some rows of another one, and return its folder.
 
     The folder's name is made of a hash of rows and files, so that equal subsets share one.
     """
-    parts = dict(dataset) | {"train": Manifest(dataset["train"].path, list(rows))}
     target = folder / f"data_{dataset_hash(parts)[:12]}"
     target.mkdir(parents=True, exist_ok=True)
     for split, manifest in parts.items():

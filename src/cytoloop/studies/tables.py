@@ -15,7 +15,7 @@ from cytoloop.errors import ManifestError
 from cytoloop.evaluation.metrics import METRICS
 from cytoloop.evaluation.output.tables import write_json, write_rows
 from cytoloop.studies.runs import DONE, SCORES, SUMMARY, Run
-from cytoloop.studies.settings import StudySettings
+from cytoloop.studies.settings import ENSEMBLE, OF_FOLDS, ONE, StudySettings
 from cytoloop.tracking.output_folder import read_run_id
 
 STUDY_FILE, RUNS_FILE = "study.json", "runs.csv"
@@ -60,10 +60,13 @@ class StudyScores:
     counts: np.ndarray
 
 
-def write_study(settings: StudySettings, folder: Path) -> None:
-    """Write ``study.json``."""
+def write_study(settings: StudySettings, folder: Path, runs: Sequence[Run] = ()) -> None:
+    """Write ``study.json``; ensembles among the runs make a factor."""
     content = {
-        "factors": {f: [level.name for level in levels] for f, levels in settings.factors.items()},
+        "factors": {
+            **{f: [level.name for level in levels] for f, levels in settings.factors.items()},
+            **({ENSEMBLE: [ONE, OF_FOLDS]} if any(run.members for run in runs) else {}),
+        },
         "levels": {
             factor: {level.name: list(level.overrides) for level in levels}
             for factor, levels in settings.factors.items()
@@ -78,17 +81,30 @@ def write_study(settings: StudySettings, folder: Path) -> None:
 
 def write_runs(runs: Sequence[Run], factors: Sequence[str], folder: Path) -> Path:
     """Write ``runs.csv``: levels, seed, status, cost and pooled scores of each run."""
-    rows = [_row(run, folder) for run in runs]
-    first = ("run", *factors, "seed", "status", "train_images", "minutes", *METRICS)
+    ensembles = any(run.members for run in runs)
+    rows = [_row(run, folder, ensembles) for run in runs]
+    first = (
+        "run",
+        *factors,
+        *([ENSEMBLE] if ensembles else []),
+        "seed",
+        "fold",
+        "status",
+        "train_images",
+        "minutes",
+        *METRICS,
+    )
     return write_rows(rows, folder / RUNS_FILE, first)
 
 
-def _row(run: Run, folder: Path) -> dict[str, Any]:
-    """Return the row of a run."""
+def _row(run: Run, folder: Path, ensembles: bool) -> dict[str, Any]:
+    """Return the row of a run, of a study with or without ensembles."""
     known: dict[str, Any] = {
         "run": run.key,
         **run.combination.names,
+        **({ENSEMBLE: OF_FOLDS if run.members else ONE} if ensembles else {}),
         "seed": "" if run.combination.predictions else run.seed,
+        "fold": run.fold or "",
         "status": run.status,
         "train_images": run.images,
         "minutes": "" if run.minutes is None else round(run.minutes, 3),

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import logging
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +16,9 @@ from cytoloop.composition import separate_hydra
 
 if TYPE_CHECKING:
     from cytoloop.studies.execute import Workers
+    from cytoloop.studies.record import StudyRecord
+    from cytoloop.studies.runs import Run
+    from cytoloop.studies.search import Search
 
 log = logging.getLogger(__name__)
 
@@ -26,43 +33,40 @@ def run(cfg: Any) -> None:
     """Do the runs that are missing, and write the report."""
     from cytoloop.model.hardware import device_names
     from cytoloop.studies.best import write_best_of
-    from cytoloop.studies.execute import execute
+    from cytoloop.studies.launchers import LOCAL, launching
     from cytoloop.studies.plan import plan_runs
     from cytoloop.studies.record import StudyRecord
     from cytoloop.studies.report import PAGE, make_report, report_tables
-    from cytoloop.studies.runs import DONE, Run, open_runs
-    from cytoloop.studies.settings import read_settings
-    from cytoloop.studies.tables import RUNS_FILE, write_runs, write_study
+    from cytoloop.studies.runs import DONE, LOG_FILE
+    from cytoloop.studies.search import Search
+    from cytoloop.studies.settings import OPTUNA, read_settings
+    from cytoloop.studies.tables import RUNS_FILE, write_study
     from cytoloop.terminal import stdout_console
     from cytoloop.tracking.lock import lock_devices
 
-    settings = read_settings(config_to_dict(cfg))
+    config = config_to_dict(cfg)
+    settings = read_settings(config)
     workers = _workers(cfg)
     output, name = Path(str(cfg.output)).expanduser().absolute(), str(cfg.experiment_name)
-    runs = plan_runs(settings, Path(str(cfg.data.path)), output, name, _compose)
-    write_study(settings, output)
+    plan = partial(plan_runs, settings, Path(str(cfg.data.path)), output, name, _compose)
+    runs = plan()
+    write_study(settings, output, runs)
     facts = {"design": settings.design, "base": list(settings.base), "seeds": list(settings.seeds)}
     record = StudyRecord(output, name, facts)
-    for one in runs:
-        if one.adopt():
-            record.add(one)
-    left = open_runs(runs)
-    chosen = left[: cfg.max_runs] if cfg.max_runs is not None else left
-    log.info("%d runs: %d to do, %d now", len(runs), len(left), len(chosen))
-
-    def ended(one: Run) -> None:
-        record.add(one)
-        write_runs(runs, list(settings.factors), output)
-        log.info("%s: %s; %d runs to do", one.status, one.title, len(open_runs(runs)))
-
+    search = Search(settings, output) if settings.design == OPTUNA else None
+    is_here = cfg.launcher == LOCAL  # elsewhere, the launcher gives the devices
+    devices = device_names("auto", "auto") if cfg.lock and is_here and cfg.max_runs != 0 else ()
+    more = (config["launcher_options"], config["scheduler"], output)
     try:
-        with lock_devices(output, device_names("auto", "auto") if chosen and cfg.lock else ()):
-            execute(chosen, workers, ended)
+        with (
+            lock_devices(output, devices),
+            launching(str(cfg.launcher), LOG_FILE, *more) as launch,
+        ):
+            workers = replace(workers, launch=launch)
+            runs = _execute(plan, search, workers, record, list(settings.factors), cfg.max_runs)
     except KeyboardInterrupt as stop:
         text = "stopped; go on with the same command: finished runs are kept, others are resumed"
         raise StoppedError(text) from stop
-    finally:
-        write_runs(runs, list(settings.factors), output)
     if not any(one.status == DONE for one in runs):
         log.info("no run is finished yet, so there is no report; the runs are in %s", RUNS_FILE)
         return
@@ -71,6 +75,50 @@ def run(cfg: Any) -> None:
     record.end(runs, [output / RUNS_FILE, output / PAGE])
     stdout_console.print(report_tables(report))
     log.info("wrote %s", output / PAGE)
+
+
+def _execute(
+    plan: Callable[..., list[Run]],
+    search: Search | None,
+    workers: Workers,
+    record: StudyRecord,
+    factors: list[str],
+    max_runs: int | None,
+) -> list[Run]:
+    """Do the runs that are left, or those that a search suggests; return all runs."""
+    from cytoloop.studies.execute import execute
+    from cytoloop.studies.runs import OPEN, STARTED, open_runs
+    from cytoloop.studies.tables import write_runs
+
+    folder = record.folder
+    left = math.inf if max_runs is None else max_runs
+    if search is not None:
+        workers = replace(workers, is_hopeless=search.is_hopeless)
+    while True:
+        asked = search.ask(workers.count if left else 0) if search else []
+        runs = plan(chosen=search.known if search else None)
+        for one in runs:
+            if one.adopt():
+                record.add(one)
+        to_do = open_runs(runs)
+        now = to_do[: int(min(left, len(to_do)))]
+        log.info("%d runs: %d to do, %d now", len(runs), len(to_do), len(now))
+
+        def ended(one: Run, runs: list[Run] = runs) -> None:
+            record.add(one)
+            write_runs(runs, factors, folder)
+            log.info("%s: %s; %d runs to do", one.status, one.title, len(open_runs(runs)))
+
+        try:
+            execute(now, workers, ended)
+        finally:
+            write_runs(runs, factors, folder)
+        left -= len(now)
+        if search is None:
+            return runs
+        search.tell(runs)
+        if not asked or any(one.status in (OPEN, STARTED) for one in now):
+            return runs
 
 
 def _compose(words: list[str]) -> dict[str, Any]:
@@ -92,6 +140,7 @@ def _workers(cfg: Any) -> Workers:
     import torch
 
     from cytoloop.studies.execute import Workers
+    from cytoloop.studies.launchers import LAUNCHERS
     from cytoloop.workers.cores import list_cores, usable_cores
 
     bounds = (
@@ -100,6 +149,8 @@ def _workers(cfg: Any) -> Workers:
         Bounds("max_hours", 0, 10_000, whole=False, also=(None,)),
     )
     faults = [(one.key, fault) for one in bounds if (fault := one.fault(cfg[one.key]))]
+    if cfg.launcher not in LAUNCHERS:
+        faults.append(("launcher", f"is {cfg.launcher}, expected {', '.join(LAUNCHERS)}"))
     raise_faults(faults, "Take a value that is allowed.")
     seconds = None if cfg.max_hours is None else float(cfg.max_hours) * 3600
     each = max(1, usable_cores() // int(cfg.workers))
