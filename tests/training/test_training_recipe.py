@@ -91,6 +91,7 @@ def test_planes_of_stacks_are_pictures(dataset: Callable) -> None:
         (["experiment=auto"], "experiment=nuclei_3d"),
         (["experiment=auto", "data.planes=annotated"], "experiment=nuclei_2d"),
         (["experiment=auto", "model/size=small"], "experiment=nuclei_3d"),
+        (["experiment=auto", "init_from=none"], "experiment=nuclei_3d"),
         (["experiment=structures"], "experiment=structures"),
         (["experiment=auto", "model=unet"], "experiment=auto"),
         (["experiment=auto", "model=semantic", "classes=[a,b]"], "experiment=auto"),

@@ -14,6 +14,8 @@ log = logging.getLogger(__name__)
 _AUTO = "auto"
 _DECIDED_BY = ("model", "classes", "init_from")
 """Keys that say themselves what is trained."""
+_UNDECIDED = ("null", "none", "auto", "")
+"""Values of these keys that say nothing about it."""
 
 
 def choose_auto_recipe(words: Sequence[str]) -> list[str]:
@@ -31,7 +33,7 @@ def choose_auto_recipe(words: Sequence[str]) -> list[str]:
     path = values.get("data.path", "")
     if values.get("experiment") != _AUTO or not Path(path).exists() or not path:
         return list(words)
-    if any(values.get(key, "null") != "null" for key in _DECIDED_BY):
+    if any(values.get(key, "null") not in _UNDECIDED for key in _DECIDED_BY):
         return list(words)
     from cytoloop.training.recipe import choose_recipe
 
