@@ -3,22 +3,13 @@
 from __future__ import annotations
 
 import logging
-import math
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from cytoloop.bounds import Bounds, raise_faults
 from cytoloop.cli.app import StoppedError, composition_errors, config_to_dict, expand_words
 from cytoloop.composition import separate_hydra
-
-if TYPE_CHECKING:
-    from cytoloop.studies.execute import Workers
-    from cytoloop.studies.record import StudyRecord
-    from cytoloop.studies.runs import Run
-    from cytoloop.studies.search import Search
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +24,7 @@ def run(cfg: Any) -> None:
     """Do the runs that are missing, and write the report."""
     from cytoloop.model.hardware import device_names
     from cytoloop.studies.best import write_best_of
+    from cytoloop.studies.conduct import conduct, read_workers
     from cytoloop.studies.launchers import LOCAL, launching
     from cytoloop.studies.plan import plan_runs
     from cytoloop.studies.record import StudyRecord
@@ -46,7 +38,7 @@ def run(cfg: Any) -> None:
 
     config = config_to_dict(cfg)
     settings = read_settings(config)
-    workers = _workers(cfg)
+    workers = read_workers(config)
     output, name = Path(str(cfg.output)).expanduser().absolute(), str(cfg.experiment_name)
     plan = partial(plan_runs, settings, Path(str(cfg.data.path)), output, name, _compose)
     runs = plan()
@@ -63,7 +55,7 @@ def run(cfg: Any) -> None:
             launching(str(cfg.launcher), LOG_FILE, *more) as launch,
         ):
             workers = replace(workers, launch=launch)
-            runs = _execute(plan, search, workers, record, list(settings.factors), cfg.max_runs)
+            runs = conduct(runs, plan, search, workers, record, cfg.max_runs)
     except KeyboardInterrupt as stop:
         text = "stopped; go on with the same command: finished runs are kept, others are resumed"
         raise StoppedError(text) from stop
@@ -75,50 +67,6 @@ def run(cfg: Any) -> None:
     record.end(runs, [output / RUNS_FILE, output / PAGE])
     stdout_console.print(report_tables(report))
     log.info("wrote %s", output / PAGE)
-
-
-def _execute(
-    plan: Callable[..., list[Run]],
-    search: Search | None,
-    workers: Workers,
-    record: StudyRecord,
-    factors: list[str],
-    max_runs: int | None,
-) -> list[Run]:
-    """Do the runs that are left, or those that a search suggests; return all runs."""
-    from cytoloop.studies.execute import execute
-    from cytoloop.studies.runs import OPEN, STARTED, open_runs
-    from cytoloop.studies.tables import write_runs
-
-    folder = record.folder
-    left = math.inf if max_runs is None else max_runs
-    if search is not None:
-        workers = replace(workers, is_hopeless=search.is_hopeless)
-    while True:
-        asked = search.ask(workers.count if left else 0) if search else []
-        runs = plan(chosen=search.known if search else None)
-        for one in runs:
-            if one.adopt():
-                record.add(one)
-        to_do = open_runs(runs)
-        now = to_do[: int(min(left, len(to_do)))]
-        log.info("%d runs: %d to do, %d now", len(runs), len(to_do), len(now))
-
-        def ended(one: Run, runs: list[Run] = runs) -> None:
-            record.add(one)
-            write_runs(runs, factors, folder)
-            log.info("%s: %s; %d runs to do", one.status, one.title, len(open_runs(runs)))
-
-        try:
-            execute(now, workers, ended)
-        finally:
-            write_runs(runs, factors, folder)
-        left -= len(now)
-        if search is None:
-            return runs
-        search.tell(runs)
-        if not asked or any(one.status in (OPEN, STARTED) for one in now):
-            return runs
 
 
 def _compose(words: list[str]) -> dict[str, Any]:
@@ -133,25 +81,3 @@ def _compose(words: list[str]) -> dict[str, Any]:
     config: Any = OmegaConf.to_container(cfg, resolve=False)
     config["data"].pop("path")  # the hash of its rows and files stands for it
     return {key: value for key, value in config.items() if key not in _NOT_OF_THE_RUN}
-
-
-def _workers(cfg: Any) -> Workers:
-    """Return the slots of this machine."""
-    import torch
-
-    from cytoloop.studies.execute import Workers
-    from cytoloop.studies.launchers import LAUNCHERS
-    from cytoloop.workers.cores import list_cores, usable_cores
-
-    bounds = (
-        Bounds("workers", 1, 256),
-        Bounds("max_runs", 0, 1_000_000, also=(None,)),
-        Bounds("max_hours", 0, 10_000, whole=False, also=(None,)),
-    )
-    faults = [(one.key, fault) for one in bounds if (fault := one.fault(cfg[one.key]))]
-    if cfg.launcher not in LAUNCHERS:
-        faults.append(("launcher", f"is {cfg.launcher}, expected {', '.join(LAUNCHERS)}"))
-    raise_faults(faults, "Take a value that is allowed.")
-    seconds = None if cfg.max_hours is None else float(cfg.max_hours) * 3600
-    each = max(1, usable_cores() // int(cfg.workers))
-    return Workers(int(cfg.workers), each, list_cores(), torch.cuda.device_count(), seconds)
