@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -97,6 +98,34 @@ def test_holes_are_filled_with_the_enclosing_object_only() -> None:
     assert labels[20, 65] not in (0, labels[20, 55])
     assert labels[18, 63] == labels[20, 55]
     assert labels_of(mask, min_voxels=1, fill_holes=False)[20, 20] == 0
+
+
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_holes_of_many_objects_are_those_of_the_whole_volume(ndim: int) -> None:
+    """Rings, rings in rings, and rings that are larger than a block."""
+    shape = (13, 60, 64)[-ndim:]
+    mask = np.zeros(shape, bool)
+    planes = (slice(2, 11),) * (ndim - 2)
+    closed = (slice(3, 10),) * (ndim - 2)
+    for y, x, size in [(1, 1, 40), (6, 7, 26), (12, 12, 9), (45, 3, 12), (45, 30, 12), (2, 48, 14)]:
+        inner = slice(y + 2, y + size - 2), slice(x + 2, x + size - 2)
+        mask[(*planes, slice(y, y + size), slice(x, x + size))] = True
+        mask[(*closed, *inner)] = False
+    options = InstanceSettings(seed_smoothing=0.5, min_depth=0.99)
+    image = mask.astype(np.uint8) * 255
+    found = np.asarray(segment(image, replace(options, fill_holes=False))[0])
+    expected = found.copy()
+    for number in range(found.max(), 0, -1):  # the smallest number wins
+        expected[ndimage.binary_fill_holes(found == number) & (found == 0)] = number
+    whole, sums = segment(image, options)
+    np.testing.assert_array_equal(whole, expected)
+    assert (expected != found).any()
+    assert sums.voxels[1:].tolist() == np.bincount(expected.ravel())[1:].tolist()
+    for block in ((5, 9, 70), (13, 16, 16), (4, 64, 11)):
+        parts, added = segment(image, options, block=block[-ndim:])
+        np.testing.assert_array_equal(parts, expected)
+        for name, column in sums.table(None).items():
+            np.testing.assert_allclose(added.table(None)[name], column, atol=1e-3)
 
 
 @pytest.mark.parametrize("border, left", [("none", 3), ("xy", 2), ("all", 1)])

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import fill_voids
 import numpy as np
 
-from cytoloop.instances.blocks import Blocks, NewVolume, Volume, box_shape
+from cytoloop.instances.blocks import Blocks, NewVolume, Volume
 from cytoloop.instances.distance_map import full_scale
+from cytoloop.instances.holes import fill_holes
 from cytoloop.instances.objects import ObjectMeasurements
 from cytoloop.instances.settings import InstanceSettings
 
@@ -45,7 +45,11 @@ def finish_objects(
         filled = new_volume("filled", shape, np.uint32, blocks.size)
         for box in blocks:
             filled[box] = number[np.asarray(regions[box])].astype(np.uint32)
-        _fill_holes(filled, measurements, probability)
+        fill_holes(filled, regions, number, measurements, blocks)
+        for box in blocks:
+            holes = np.where(number[np.asarray(regions[box])] == 0, np.asarray(filled[box]), 0)
+            if holes.any():
+                measurements.add(holes, _as_unit(probability[box]), box)
         regions, number = filled, np.arange(count + 1)
     kept = _kept_objects(measurements, settings)
     measurements.select(kept)
@@ -55,20 +59,6 @@ def finish_objects(
     for box in blocks:
         labels[box] = number[np.asarray(regions[box])].astype(dtype)
     return labels, measurements
-
-
-def _fill_holes(labels: Volume, measurements: ObjectMeasurements, probability: Volume) -> None:
-    """Fill background that is enclosed by one object, in place."""
-    for number in range(1, len(measurements.voxels)):
-        box = measurements.bounding_box(number)
-        if min(box_shape(box)) < 3:
-            continue  # too thin to enclose a voxel
-        window = np.asarray(labels[box])
-        filled = fill_voids.fill(window == number)
-        holes = filled & (window == 0)
-        if holes.any():
-            labels[box] = np.where(holes, number, window).astype(np.uint32)
-            measurements.add(holes * number, _as_unit(probability[box]), box)
 
 
 def _kept_objects(measurements: ObjectMeasurements, settings: InstanceSettings) -> np.ndarray:
