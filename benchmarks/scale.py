@@ -123,8 +123,7 @@ def predict_volume(folder: Path, factor: float) -> dict[str, dict[str, float]]:
     group.attrs["multiscales"] = [{"version": "0.4", "axes": axes, "datasets": datasets}]
     make_model(folder / "model.ckpt", 3)
     words = ("checkpoint=model.ckpt", "input=a.zarr", "output=preds", "accelerator=cpu")
-    words = (*words, "skip_empty=true")
-    return {"predict": run(folder, "predict", *words)}
+    return {"predict": run(folder, "predict", *words, "skip_empty=true")}
 
 
 def make_model(path: Path, ndim: int = 2) -> None:

@@ -90,20 +90,20 @@ def test_every_recipe_works_with_every_model_and_network(
 
 
 @pytest.mark.parametrize("recipe, heads, losses, fill_holes", [
-    ("structures", ["foreground"], ["DiceCELoss"], True),
+    ("structures", ["foreground"], ["DiceCELoss"], "auto"),
     ("filaments", ["foreground"], ["DiceCELoss", "CenterlineDiceLoss"], False),
     ("shells", ["foreground"], ["DiceCELoss", "TverskyLoss"], False),
-    ("cells", ["foreground", "distance"], ["DiceCELoss"], True),
+    ("cells", ["foreground", "distance"], ["DiceCELoss"], "auto"),
 ])  # fmt: skip
 def test_a_recipe_each_for_filled_structures_thin_structures_and_shells(
-    recipe: str, heads: list[str], losses: list[str], fill_holes: bool
+    recipe: str, heads: list[str], losses: list[str], fill_holes: bool | str
 ) -> None:
     cfg = composed("train", f"experiment={recipe}", "data.path=x")
     assert list(cfg.model.image.heads) == heads
     loss = cfg.model.task_heads.seg.loss
     parts = loss.losses.values() if "losses" in loss else [loss]
     assert [part._target_.rpartition(".")[2] for part in parts] == losses
-    assert cfg.postprocess.fill_holes == fill_holes
+    assert cfg.model.image.fill_holes == cfg.postprocess.fill_holes == fill_holes
     check_bounds(cfg)
 
 

@@ -129,7 +129,10 @@ def test_checks_find_a_truncated_file_with_a_valid_header(
         (lambda x: x[:, :20], r"seg1: shape \(6, 20, 28\) but raw is \(6, 24, 28\)"),
         (lambda x: x[3], r"seg1: shape \(24, 28\) but raw is \(6, 24, 28\)"),
         (lambda x: x * 0, r"seg1: holds no object \(all background\)"),
-        (lambda x: x.astype(np.float32) / 3, r"seg1: .*holds fractions or NaN.*Threshold it"),
+        (
+            lambda x: x.astype(np.float32) / 3,
+            r"seg1: .*holds fractions, infinity or NaN.*Threshold it",
+        ),
         (lambda x: x.astype(np.int16) - 1, r"seg1: .*holds negative labels \(down to -1\)"),
         (lambda x: np.stack([x, x]), r"seg1: has channels 0: .*, 1: .*'channel_seg1'"),
     ],

@@ -90,6 +90,24 @@ def test_merged_truth_is_kept_in_the_metrics_and_two_masks_stay_a_mask(
     assert evaluate(metrics, metrics).rows[0]["dice"] == 1
 
 
+@pytest.mark.parametrize("side", ["truth", "prediction"])
+@pytest.mark.parametrize("kind", ["inverted", "ignore"])
+def test_inverted_masks_and_ignore_values_are_warned_of(
+    squares: np.ndarray, tmp_path: Path, tiff: Callable, side: str, kind: str
+) -> None:
+    wrong = (squares == 0).astype(np.uint8) * 255
+    if kind == "ignore":
+        wrong = np.where(np.arange(len(squares))[:, None] < 3, 255, squares).astype(np.uint8)
+    images = {"truth": squares, "prediction": squares, side: wrong}
+    for name, labels in images.items():
+        tiff(tmp_path / name / "a.tif", labels)
+    found = evaluate(tmp_path / "prediction", tmp_path / "truth")
+    warnings = str(found.images[0].row["warnings"])
+    right = "prediction" if side == "truth" else "truth"
+    assert f"its {side} " in warnings and f"its {right} " not in warnings
+    assert {"inverted": "looks inverted", "ignore": "ignore_label=255"}[kind] in warnings
+
+
 def test_components_connect_through_faces_only() -> None:
     corner = np.zeros((2, 2, 2), bool)
     corner[0, 0, 0] = corner[1, 1, 1] = corner[0, 1, 1] = True

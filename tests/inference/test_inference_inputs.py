@@ -13,8 +13,10 @@ from cytoloop.errors import ManifestError
 from cytoloop.inference.inputs.list_inputs import list_inputs, unique_names
 from cytoloop.inference.inputs.open_input import _channels_by_name
 from cytoloop.inference.postprocess.instance_rule import instance_rule
+from cytoloop.inference.postprocess.segment_maps import segment_maps
 from cytoloop.inference.postprocess.settings import TUNED, PostprocessSettings
 from cytoloop.inference.postprocess.training_facts import TrainingFacts
+from cytoloop.instances.blocks import in_memory
 from cytoloop.manifest import Row, write_manifest
 
 SETTINGS = PostprocessSettings(min_depth=0.3)
@@ -88,6 +90,28 @@ def test_tuned_settings_take_the_values_of_training_unless_these_are_out_of_rang
     for odd in (None, {}, {"threshold": 7.0}, {"threshold": "high"}, "yes"):
         training = TrainingFacts.from_checkpoint({"tuned": odd})
         assert SETTINGS.resolve_tuned(training.tuned).threshold == TUNED["threshold"]
+
+
+@pytest.mark.parametrize(
+    "trained, typed, hole",
+    [
+        (None, "auto", 1),
+        ("auto", "auto", 1),
+        (False, "auto", 0),
+        (False, True, 1),
+        (True, False, 0),
+    ],
+)
+def test_holes_are_filled_as_in_training_unless_typed(
+    tmp_path: Path, trained: bool | str | None, typed: bool | str, hole: int
+) -> None:
+    ring = np.pad(np.full((11, 11), 255, np.uint8), 4)
+    ring[7:12, 7:12] = 0
+    TrainingFacts.from_checkpoint({"spatial_dims": 2, "fill_holes": trained}).write(tmp_path)
+    training = TrainingFacts.read(tmp_path)  # as reprocess= does
+    settings = replace(SETTINGS, fill_holes=typed, min_depth=0.9)
+    found = segment_maps({"probability": ring}, None, settings, training, in_memory)
+    assert np.asarray(found.volumes["labels"])[9, 9] == hole
 
 
 @pytest.mark.realdata

@@ -10,7 +10,7 @@ import pytest
 import tifffile
 
 from cytoloop.errors import ImageError
-from cytoloop.io.labels import read_labels
+from cytoloop.io.labels import as_labels, read_labels
 from cytoloop.io.listing import list_images
 from cytoloop.io.names import stem
 from cytoloop.io.pixels import open_pixels
@@ -87,7 +87,7 @@ def test_error_for_an_unreadable_file_names_file_and_reason(
 
 @pytest.mark.parametrize(
     "values, reason",
-    [([0.5, 1], "fractions or NaN"), ([np.nan, 1], "fractions or NaN"), ([-1, 1], "negative")],
+    [([0.5, 1], "fractions"), ([np.nan, 1], "or NaN"), ([np.inf, 0], "infinity"), ([-1, 1], "neg")],
 )
 def test_fractional_and_negative_labels_are_refused(
     tmp_path: Path, values: list[float], reason: str
@@ -95,6 +95,12 @@ def test_fractional_and_negative_labels_are_refused(
     tifffile.imwrite(tmp_path / "s.tif", np.array([values] * 4, np.float32))
     with pytest.raises(ImageError, match=reason):
         read_labels(tmp_path / "s.tif")
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.float64])
+def test_numbers_above_32_bits_stay_different(tmp_path: Path, dtype: type) -> None:
+    large = np.array([[0, 1, 2**32 + 1]] * 4, dtype)
+    np.testing.assert_array_equal(as_labels(tmp_path / "a", large), large)
 
 
 def test_whole_numbers_in_float_are_labels(tmp_path: Path) -> None:

@@ -48,6 +48,36 @@ def test_white_is_zero_is_inverted(tmp_path: Path, dtype: type, ome: bool) -> No
     np.testing.assert_array_equal(open_pixels(path, in_memory=0).read(box)[0], data[box])
 
 
+def test_bool_of_tifffile_and_scikit_image_is_warned_of(tmp_path: Path) -> None:
+    """They mark the zeros of bool as white, whatever True means."""
+    path = tmp_path / "mask.tif"
+    tifffile.imwrite(path, GREY > 80)
+    with collect_notes() as notes:
+        np.testing.assert_array_equal(read_image(path).data[0], GREY <= 80)
+    assert "save it as uint8" in notes[0]
+
+
+def test_signed_numbers_of_imagej_keep_their_sign(tmp_path: Path) -> None:
+    """ImageJ saves int16 as uint16 with a calibration."""
+    path, text = tmp_path / "a.tif", "ImageJ=1.53c\ncf=0\nc0=-32768\nc1=1\nvunit=gray value\n"
+    signed = GREY.astype(np.int16) - 20
+    tifffile.imwrite(path, signed.view(np.uint16) ^ 0x8000, description=text, metadata=None)
+    image = read_image(path)
+    assert image.data.dtype == np.int16
+    np.testing.assert_array_equal(image.data[0], signed)
+    box = (slice(2, 5), slice(3, 9))
+    np.testing.assert_array_equal(open_pixels(path, in_memory=0).read(box)[0], signed[box])
+
+
+def test_samples_that_are_planes_are_no_transparency(tmp_path: Path) -> None:
+    """tifffile marks 3 or 4 planes as RGB where nothing else is said."""
+    data = np.stack([GREY, GREY + 1, GREY + 2, GREY + 3]).astype(np.uint8)
+    tifffile.imwrite(tmp_path / "a.tif", data, photometric="rgb", metadata={"axes": "CYX"})
+    with collect_notes() as notes:
+        np.testing.assert_array_equal(read_image(tmp_path / "a.tif").data, data)
+    assert notes == []
+
+
 def test_white_is_zero_of_floats_is_refused_and_of_imagej_is_kept(tmp_path: Path) -> None:
     path = tmp_path / "a.tif"
     tifffile.imwrite(path, GREY.astype(np.float32), photometric="miniswhite")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import sys
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -22,6 +23,7 @@ from cytoloop.model.checkpoint import build_network, read_checkpoint
 from cytoloop.model.convert import converted_checkpoint
 from cytoloop.model.exporters import About, export_model
 from cytoloop.model.transfer import require_weights
+from cytoloop.model.trust import VARIABLE, trusting
 from cytoloop.tracking.checkpoints import locate_checkpoint
 from cytoloop.training.callbacks.warm_start import WarmStart
 
@@ -480,6 +482,36 @@ def test_state_dict_of_a_network_of_monai(package: Callable) -> None:
     checkpoint = read_checkpoint(state_dict_package(package, source, network))
     assert checkpoint.backbone["out_channels"] == 1  # the logit of the softmax
     require_weights("model", checkpoint.backbone)
+
+
+def test_network_of_a_trusted_package_is_built(
+    package: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab = f"lab_{tmp_path.name}"
+    (tmp_path / lab).mkdir()
+    (tmp_path / lab / "__init__.py").write_text(
+        "from torch import nn\n\nclass Net(nn.Module):\n    def __init__(self, features):\n"
+        "        super().__init__()\n        self.conv = nn.Conv2d(features, 1, 3, padding=1)\n\n"
+        "    def forward(self, x):\n        return self.conv(x)\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delenv(VARIABLE, raising=False)
+    folder: Path = package(Net().eval(), postprocessing=[step("sigmoid")])
+    torch.save(Net().state_dict(), folder / "weights.pth")
+    content = yaml.safe_load((folder / "rdf.yaml").read_text())
+    source = {"callable": "Net", "import_from": lab, "kwargs": {"features": 1}}
+    entry = {"source": "weights.pth", "pytorch_version": "2.0.0", "architecture": source}
+    content["weights"] = {"pytorch_state_dict": entry}
+    (folder / "rdf.yaml").write_text(yaml.safe_dump(content))
+    with pytest.raises(ModelError, match=rf"trust=\[{lab}\]"):
+        read_checkpoint(folder)
+    assert lab not in sys.modules
+    with trusting([lab]):  # runs the package's test
+        checkpoint = read_checkpoint(folder)
+        found = build_network(checkpoint)(torch.from_numpy(GREY))
+    assert checkpoint.backbone == {"_target_": f"{lab}.Net", "features": 1}
+    np.testing.assert_allclose(found.sigmoid().detach(), np.load(folder / "out.npy"), atol=1e-5)
+    del sys.modules[lab]
 
 
 def test_code_of_a_package_is_never_run(package: Callable, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import make_images
+from conftest import make_blobs, make_images
 
 from cytoloop.curation import CurationSettings, curate, read_decisions
 from cytoloop.curation.decisions.latest import Decision
@@ -157,6 +157,47 @@ def test_the_preview_of_base_and_merging_is_what_curate_writes(
     target, valid = read_target(row)
     assert np.array_equal(state.target, target) and valid.all() and not state.excluded.any()
     assert not np.array_equal(target, labels)
+
+
+def test_czi_is_sorted_merged_excluded_and_corrected(tmp_path: Path) -> None:
+    """Raw and two segmentations in CZI, as 3D stacks: the panels' whole way of an image."""
+    czi = pytest.importorskip("pylibCZIrw.czi")
+    truth = {}
+    for number in range(5):
+        raw, labels = make_blobs((6, 40, 40), 5, number)
+        truth[f"a{number}"] = labels
+        other = np.where(labels == 2, 0, labels)
+        for kind, pixels in (("raw", raw), ("seg1", labels), ("seg2", other)):
+            (tmp_path / kind).mkdir(exist_ok=True)
+            with czi.create_czi(str(tmp_path / kind / f"a{number}.czi")) as file:
+                for z, plane in enumerate(pixels):
+                    file.write(plane[..., None], plane={"Z": z})
+    folders = {kind: tmp_path / kind for kind in ("raw", "seg1", "seg2")}
+    pairs = preview_pairs({kind: str(folder) for kind, folder in folders.items()})
+    assert [row.problem for row in pairs] == [""] * 5
+    curate(CurationSettings(**folders, output=tmp_path / "ds"))
+    dataset = open_dataset(tmp_path / "ds")
+    first, second, third = (entry.id for entry in dataset.filtered("train"))
+    image = load_image(dataset.entry(first))
+    assert np.array_equal(image.segmentations["seg1"], truth[first])
+    choose_base(dataset, first, "seg2")
+    merged, excluded = np.zeros((2, *image.shape), bool)
+    merged[:, 5:30, 5:15], excluded[2, 20:30, 20:30] = True, True
+    nothing = np.zeros(image.shape, bool)
+    add_region(dataset, first, "merge", merged, image.spacing_um, nothing)
+    add_region(dataset, first, "exclude", excluded, image.spacing_um, nothing)
+    keep_or_reject(dataset, second, "reject", "blurred")
+    state = image_state(image, dataset.entry(first).row, dataset.decision(first), dataset)
+    other_image = load_image(dataset.entry(third))
+    correction = Correction(dataset, third, truth[third], other_image.spacing_um)
+    correction.do(delete_objects(correction.labels, [3]))
+    curate(CurationSettings(output=dataset.folder))
+    rows = {row.id: row for row in read_manifest(dataset.folder / "dataset.csv")}
+    assert [rows[one]["status"] for one in (first, second, third)] == ["keep", "reject", "keep"]
+    assert rows[first]["raw"].endswith(".czi")
+    target, valid = read_target(rows[first])
+    assert np.array_equal(target, state.target) and np.array_equal(~valid, excluded)
+    assert np.array_equal(read_target(rows[third])[0], correction.labels)
 
 
 def test_corrections_are_saved_at_once_and_leave_the_original(dataset: Dataset) -> None:

@@ -48,10 +48,10 @@ def as_labels(path: str | Path, labels: np.ndarray, ignore: Sequence[int] = ()) 
         labels = np.where(np.isin(labels, ignore), labels.dtype.type(0), labels)
     if labels.dtype.kind == "b":
         return labels.astype(np.uint8)
-    if labels.dtype.kind == "f" and not (labels == np.round(labels)).all():  # also NaN
+    if labels.dtype.kind == "f" and not (np.isfinite(labels) & (labels == np.round(labels))).all():
         raise ImageError(
             str(path),
-            "holds fractions or NaN, expected whole numbers (0 = background)",
+            "holds fractions, infinity or NaN, expected whole numbers (0 = background)",
             "Is this a probability map? Threshold it first.",
         )
     if labels.dtype.kind in "if":
@@ -62,5 +62,6 @@ def as_labels(path: str | Path, labels: np.ndarray, ignore: Sequence[int] = ()) 
                 f"If {labels.min():g} marks voxels that nobody labelled, set "
                 f"ignore_label={labels.min():g}. Labels start at 0.",
             )
-        return labels.astype(np.uint32)
+        is_large = labels.size and labels.max() >= 2**32
+        return labels.astype(np.uint64 if is_large else np.uint32)
     return labels

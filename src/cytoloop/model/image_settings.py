@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from cytoloop.bounds import AUTO
 from cytoloop.errors import ModelError, truncate_lines
 from cytoloop.intensity.normalization import DEFAULT_LOWER, DEFAULT_UPPER, rule_problems
 from cytoloop.intensity.preparation import step_faults
@@ -75,13 +76,13 @@ def require_image_settings(where: str, image: Mapping[str, Any]) -> None:
 
 
 def facts_problems(facts: Mapping[str, Any]) -> list[str]:
-    """Return what is wrong with voxel size and object size of the training images.
+    """Return what is wrong with voxel size, object size and holes of the training images.
 
     Parameters
     ----------
     facts : mapping
-        ``spacing_um``: (Z, Y, X) in um; ``object_voxels``: mean size of an object. Both may be
-        missing, which means unknown.
+        ``spacing_um``: (Z, Y, X) in um; ``object_voxels``: mean size of an object;
+        ``fill_holes``. Each may be missing, which means unknown.
     """
     problems = []
     spacing = facts.get("spacing_um")
@@ -92,6 +93,8 @@ def facts_problems(facts: Mapping[str, Any]) -> list[str]:
     size = facts.get("object_voxels")
     if size is not None and size != 0 and not _is_number(size, 0, _MAX_OBJECT_VOXELS):
         problems.append(f"object_voxels is {_shown(size)}, expected a number of voxels, 0 or more")
+    if (fill := facts.get("fill_holes", True)) not in (True, False, AUTO):
+        problems.append(f"fill_holes is {_shown(fill)}, expected true, false or auto")
     return problems
 
 

@@ -16,7 +16,7 @@ from cytoloop.errors import ModelError
 from cytoloop.model.checkpoint import build_network, read_checkpoint
 from cytoloop.model.networks.classes_unet import ClassesUNet
 from cytoloop.model.transfer import transfer
-from cytoloop.training.prepare.parent import take_network_of_parent
+from cytoloop.training.prepare.parent import take_holes_of_parent, take_network_of_parent
 
 CLASSES = ["background", "nucleus", "spindle"]
 NETWORKS: list[tuple[str, dict[str, Any]]] = [
@@ -103,6 +103,16 @@ def test_a_network_that_the_config_states_stays(tmp_path: Path, words: list[str]
     path = save_pair(tmp_path / "pair", *("BasicUNet", arguments))
     cfg = config(*words)
     assert take_network_of_parent(cfg, path) == cfg
+
+
+def test_holes_are_kept_if_the_model_keeps_them(tmp_path: Path) -> None:
+    arguments = dict(NETWORKS[0][1], spatial_dims=2, in_channels=1, out_channels=1)
+    thin = save_pair(tmp_path / "thin", "UNet", arguments, fill_holes=False)
+    filled = save_pair(tmp_path / "filled", "UNet", arguments)
+    assert take_holes_of_parent(config(), thin).model.image.fill_holes is False
+    assert take_holes_of_parent(config(), filled).model.image.fill_holes == "auto"
+    typed = take_holes_of_parent(config("postprocess.fill_holes=true"), thin)
+    assert typed.model.image.fill_holes is True
 
 
 def test_a_class_that_a_file_names_is_not_trusted(

@@ -6,15 +6,14 @@ import cc3d
 import fastremap
 import numpy as np
 
+from cytoloop.truth.mistaken_labels import fraction_of_ignore_value, looks_inverted
+
 _MAX_SIDE = 1024
 """Longest side, in pixels, of the plane in which bright objects are looked for."""
-_BORDER = 0.75
-"""Fraction of the image border that an inverted mask covers at least."""
 _MARGIN = 3
 """Pixels around labels that count as labelled: outlines are drawn tightly."""
 _MIN_CONTRAST = 2.0
 """Contrast, in robust standard deviations, above which objects differ from the background."""
-_LIMITS_OF_TYPES = (255, 65535, 2**32 - 1)
 
 
 def annotation_metrics(
@@ -40,8 +39,8 @@ def annotation_metrics(
         for each labelled object; missing where brightness does not tell objects from background.
     """
     metrics = {
-        "inverted": float(_looks_inverted(labels)),
-        "ignore_value": _fraction_of_ignore_value(labels),
+        "inverted": float(looks_inverted(labels)),
+        "ignore_value": fraction_of_ignore_value(labels),
     }
     plane = int(np.argmax(np.count_nonzero(labels, axis=(1, 2)))) if labels.ndim == 3 else None
     drawn = labels if plane is None else labels[plane]
@@ -57,28 +56,6 @@ def annotation_metrics(
     if measured:
         metrics["unlabelled"] = min(measured)  # a channel of other structures has more of them
     return metrics
-
-
-def _looks_inverted(labels: np.ndarray) -> bool:
-    """Return whether a mask covers the border and encloses separate pieces of background."""
-    from scipy import ndimage
-
-    inside = labels > 0
-    if int(np.count_nonzero(fastremap.unique(labels))) != 1 or inside.mean() <= 0.5:
-        return False
-    plane = inside if inside.ndim == 2 else inside[len(inside) // 2]
-    border = np.concatenate([plane[0], plane[-1], plane[:, 0], plane[:, -1]])
-    holes = ndimage.label(~plane)[1]
-    return bool(border.mean() >= _BORDER and holes >= 2)
-
-
-def _fraction_of_ignore_value(labels: np.ndarray) -> float:
-    """Return the fraction of voxels with 255 (or the like), if the other labels are small."""
-    top = int(labels.max())
-    others = labels[(labels > 0) & (labels < top)]
-    if top not in _LIMITS_OF_TYPES or not others.size or int(others.max()) > top // 2:
-        return 0.0
-    return float(np.mean(labels == top))
 
 
 def _unlabelled_objects(image: np.ndarray, labels: np.ndarray, valid: np.ndarray) -> float | None:

@@ -16,6 +16,7 @@ from cytoloop.io.notes import note
 from cytoloop.io.read import read_header, read_plane_or_stack
 from cytoloop.io.voxel_size import Spacing
 from cytoloop.manifest import Part, Row, format_spacing, part_of, stated_axes
+from cytoloop.truth.mistaken_labels import suspicion
 from cytoloop.truth.plausible_labels import why_not_labels
 from cytoloop.truth.targets import read_segmentation, read_target
 from cytoloop.urls import is_remote
@@ -83,6 +84,8 @@ def read_prediction(row: Row) -> tuple[np.ndarray, bool]:
         labels = read_labels(path, None, part.scene, part.time, part.axes, ignore, part.plane)
         if not row[_OWN_COLUMN] and row[STATED_COLUMN] in ("", "auto"):
             _refuse_implausible(path, labels)
+    if not row[_OWN_COLUMN]:
+        _note_suspicion(row, "prediction", labels)
     from_mask = column == "mask" or (
         column == UNKNOWN_COLUMN and bool(labels.any()) and is_mask(labels)
     )
@@ -96,6 +99,12 @@ def _read_unknown(path: Path, part: Part, ignore: Sequence[int]) -> np.ndarray:
     data = read_plane_or_stack(path, None, part.scene, part.time, part.axes, part.plane)
     _refuse_implausible(path, data)
     return as_labels(path, data, ignore)
+
+
+def _note_suspicion(row: Row, what: str, labels: np.ndarray) -> None:
+    """Warn of a mask that looks inverted, and of an ignore value that counts as an object."""
+    if text := suspicion(labels):
+        note(row.id, f"its {what} {text}")
 
 
 def _refuse_implausible(path: Path, data: np.ndarray) -> None:
@@ -143,6 +152,7 @@ def read_truth(row: Row) -> tuple[np.ndarray, np.ndarray, bool]:
             f"its truth {reason}; expected labels (one number an object) or a mask",
             "Threshold it, and save it without compression.",
         )
+    _note_suspicion(row, "truth", np.where(valid, truth, 0))
     from_mask = is_mask(np.where(valid, truth, 0))
     if row["merge_mask"] and not from_mask:
         # two merged masks get different numbers, and then look like labels

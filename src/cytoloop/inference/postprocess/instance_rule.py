@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from cytoloop.bounds import AUTO
 from cytoloop.inference.postprocess.settings import PostprocessSettings
 from cytoloop.inference.postprocess.training_facts import TrainingFacts
 from cytoloop.instances.settings import InstanceSettings
@@ -41,6 +42,7 @@ def instance_rule(
     """
     voxel = math.prod(spacing_um[-ndim:]) if spacing_um else 1.0
     least, most = settings.min_volume_um3, settings.max_volume_um3
+    fill_holes = settings.fill_holes
     if least is None:
         known = training.spacing_um if spacing_um else None
         ratio = math.prod(known[-ndim:]) / voxel if known else 1.0
@@ -54,7 +56,7 @@ def instance_rule(
         min_depth=float(settings.min_depth),
         min_voxels=max(min_voxels, _MIN_VOXELS[ndim]),
         max_voxels=math.inf if most is None else float(most) / voxel,
-        fill_holes=settings.fill_holes,
+        fill_holes=training.fill_holes if fill_holes == AUTO else bool(fill_holes),
         border=settings.border,
         method=settings.method,
         seed_threshold=float(settings.seed_threshold),

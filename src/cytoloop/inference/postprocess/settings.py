@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
+from cytoloop.bounds import AUTO
 from cytoloop.errors import ConfigError
 from cytoloop.instances.settings import BORDERS, METHODS
 from cytoloop.instances.thresholds import THRESHOLD_METHODS
@@ -51,8 +52,9 @@ class PostprocessSettings:
     min_volume_um3, max_volume_um3 : float or None
         Smaller and larger objects are dropped (um2 in 2D). Without a minimum it is 5 % of the
         mean training object.
-    fill_holes : bool
-        Background that an object encloses becomes part of the object.
+    fill_holes : bool or ``auto``
+        Background that an object encloses becomes part of the object. ``auto``: as in the
+        training of the model, see `TrainingFacts.fill_holes`.
     border : str
         One of `cytoloop.instances.settings.BORDERS`.
     method : str
@@ -76,7 +78,7 @@ class PostprocessSettings:
     min_depth: float | str = "tuned"
     min_volume_um3: float | None = None
     max_volume_um3: float | None = None
-    fill_holes: bool = True
+    fill_holes: bool | str = AUTO
     border: str = "none"
     method: str = "watershed"
     seed_threshold: float = 0.67
@@ -93,11 +95,12 @@ class PostprocessSettings:
             )
             if value not in known
         ]
-        problems += [
-            f"postprocess.{name}={value}: expected true or false"
-            for name, value in (("instances", self.instances), ("fill_holes", self.fill_holes))
-            if not isinstance(value, bool)
-        ]
+        if not isinstance(self.instances, bool):
+            problems.append(f"postprocess.instances={self.instances}: expected true or false")
+        if self.fill_holes != AUTO and not isinstance(self.fill_holes, bool):
+            problems.append(
+                f"postprocess.fill_holes={self.fill_holes}: expected auto, true or false"
+            )
         least, most = self.min_volume_um3, self.max_volume_um3
         if not problems and least is not None and most is not None and most < least:
             problems.append(

@@ -41,6 +41,8 @@ class TrainingFacts:
         Arguments of `cytoloop.instances.skeletons.SkeletonRule`.
     spatial_dims : int or None
         2 or 3, of the model; None where it is unknown.
+    fill_holes : bool
+        False: the background that an object encloses is not part of it (filaments, shells).
     """
 
     spacing_um: Sequence[float] | None = None
@@ -50,6 +52,7 @@ class TrainingFacts:
     output: str | None = None
     skeleton_rule: Mapping[str, float] = field(default_factory=dict)
     spatial_dims: int | None = None
+    fill_holes: bool = True
 
     def goes_by_plane(self, shape: Sequence[int]) -> bool:
         """Return whether an image of a shape is a stack that a 2D model takes plane by plane."""
@@ -74,6 +77,7 @@ class TrainingFacts:
             facts.get("output"),
             dict(facts.get("skeleton_rule") or {}),
             facts.get("spatial_dims"),
+            facts.get("fill_holes") is not False,
         )
 
     @classmethod

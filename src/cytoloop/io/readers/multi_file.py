@@ -64,6 +64,7 @@ class Reader:
             sizes=first.sizes,
             origin=first.origin,
             white=first.white,
+            is_signed=first.is_signed,
             mirrored=first.mirrored,
             cautions=first.cautions,
         )

@@ -35,6 +35,8 @@ class Scene:
         Axis to the stated length and its unit.
     white : int or None
         The value that stands for 0, in an image whose zeros are white.
+    is_signed : bool
+        Whether int16 is stored as uint16 plus 32768.
     mirrored : str
         Axes that the file stores in reverse.
     colours : int or None
@@ -51,6 +53,7 @@ class Scene:
     sizes: Mapping[str, StatedSize] = field(default_factory=dict)
     origin: Mapping[str, StatedSize] = field(default_factory=dict)
     white: int | None = None
+    is_signed: bool = False
     mirrored: str = ""
     colours: int | None = None
     read_all: Callable[[], np.ndarray] | None = None
@@ -133,7 +136,7 @@ class OpenScene:
             raise ImageError(
                 str(path), f"has no pixels: {self._native} ({scene.axes})", "Export it again."
             )
-        self.dtype = np.dtype(scene.array.dtype)
+        self.dtype = np.dtype(np.int16 if scene.is_signed else scene.array.dtype)
         if self.dtype.kind not in "biuf":
             raise ImageError(
                 str(path),
@@ -200,6 +203,8 @@ class OpenScene:
         if self._scene.white is not None:
             white = np.asarray(self._scene.white, data.dtype)
             data = ~data if data.dtype == bool else white - data
+        if self._scene.is_signed:
+            data = (data ^ np.uint16(0x8000)).view(np.int16)
         return data if data.flags.writeable else data.copy()
 
     def _is_everything(self, ranges: Sequence[range]) -> bool:

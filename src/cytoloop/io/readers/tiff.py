@@ -95,7 +95,9 @@ class Reader:
         page = series.keyframe
         part = page.tile if page.is_tiled else page.shape
         check_memory(self._path, math.prod(part) * np.dtype(page.dtype).itemsize)
-        photometry = read_photometry(self._path, page, bool(self._file.is_imagej))
+        photometry = read_photometry(
+            self._path, page, bool(self._file.is_imagej), "S" in series.axes
+        )
         mirrored, swapped = self._orientation(page)
         axes = str(series.axes)
         if swapped:
@@ -114,6 +116,7 @@ class Reader:
             channels=self._channels(scene, series),
             sizes=sizes,
             white=photometry.white,
+            is_signed=_is_signed(self._file, page),
             mirrored=mirrored,
             read_all=lambda: np.asarray(series.asarray(level=0)),
             cautions=photometry.cautions,
@@ -206,6 +209,13 @@ class _Array:
         # tiles are read one by one; strips of a plane together, which is faster
         mode = None if self._series.keyframe.is_tiled else "page"
         return zarr.open_array(self._series.aszarr(level=0, chunkmode=mode), mode="r")
+
+
+def _is_signed(file: tifffile.TiffFile, page: Any) -> bool:
+    """Return whether ImageJ calls the numbers signed: it keeps int16 as uint16 plus 32768."""
+    stated = (file.imagej_metadata or {}) if file.is_imagej else {}
+    calibration = tuple(stated.get(key) for key in ("cf", "c0", "c1"))
+    return np.dtype(page.dtype) == np.uint16 and calibration == (0, -32768, 1)
 
 
 def _imagej_sizes(file: tifffile.TiffFile) -> dict[str, StatedSize]:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from cytoloop.errors import ImageError
+from cytoloop.io.notes import note
 
 _JPEGS = (6, 7, 33007, 34892)
 _GREY = ("MINISBLACK", "MASK", "LINEAR_RAW", "DEPTH_MAP", "SEMANTIC_MASK")
@@ -34,8 +35,20 @@ class Photometry:
     cautions: tuple[str, ...] = ()
 
 
-def read_photometry(path: str | Path, page: Any, is_imagej: bool) -> Photometry:
+def read_photometry(
+    path: str | Path, page: Any, is_imagej: bool, has_samples: bool = True
+) -> Photometry:
     """Return what the numbers of a page mean.
+
+    Parameters
+    ----------
+    path : str or Path
+        For messages.
+    page : tifffile.TiffPage
+    is_imagej : bool
+        Whether ImageJ wrote the file.
+    has_samples : bool
+        Whether the samples of a pixel are an axis of their own; only then some are transparency.
 
     Raises
     ------
@@ -46,13 +59,20 @@ def read_photometry(path: str | Path, page: Any, is_imagej: bool) -> Photometry:
     colours: int | None = None
     cautions: tuple[str, ...] = ()
     alpha = sum(int(kind) in (1, 2) for kind in page.extrasamples)
-    if alpha and page.samplesperpixel > alpha:
+    if has_samples and alpha and page.samplesperpixel > alpha:
         colours = page.samplesperpixel - alpha
         cautions = ("its transparency (alpha) is left out",)
     if name == "MINISWHITE":
         if is_imagej:
             text = "has an inverting LUT of ImageJ: the numbers are kept, as ImageJ keeps them"
             return Photometry(None, colours, (*cautions, text))
+        if page.bitspersample == 1 and str(page.software) == "tifffile.py":
+            note(
+                path,
+                "its zeros are white, as tifffile and scikit-image mark every array of bool: "
+                "False is read as 1, as in Fiji. If True were the objects, save it as uint8",
+                once_for_all="bool of tifffile",
+            )
         return Photometry(_white(path, page), colours, cautions)
     if name == "PALETTE":
         if not _is_ramp(page.colormap):

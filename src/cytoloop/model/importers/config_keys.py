@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from cytoloop.bounds import AUTO
 from cytoloop.errors import ModelError
 from cytoloop.intensity.normalization import METHODS, rule_problems
 from cytoloop.model.importers.networks import NETWORKS
@@ -16,7 +17,10 @@ _KEYS = (
     *("normalization", "patch_size"),
 )
 DEFAULT_NORMALIZATION = "minmax"
-IMAGE_KEYS = ("channel_names", "spacing_um", "planes", "resample", "object_voxels", "tuned")
+IMAGE_KEYS = (
+    *("channel_names", "spacing_um", "planes", "resample"),
+    *("object_voxels", "fill_holes", "tuned"),
+)
 """Optional image settings of a config."""
 _SIZES = ("spatial_dims", "in_channels", "out_channels", "num_features", "num_layers")
 _IGNORED = {
@@ -101,6 +105,8 @@ def _image_faults(config: Mapping[str, Any]) -> list[str]:
         for key in ("planes", "resample")
         if not isinstance(config.get(key, False), bool)
     ]
+    if config.get("fill_holes", AUTO) not in (True, False, AUTO):
+        problems.append("fill_holes: expected true, false or auto")
     tuned = config.get("tuned", {})
     if not isinstance(tuned, Mapping) or not all(_is_number(n) for n in tuned.values()):
         problems.append("tuned: expected a mapping of names to numbers")

@@ -109,6 +109,18 @@ def take_network_of_parent(cfg: DictConfig, path: Path) -> DictConfig:
     return cfg
 
 
+def take_holes_of_parent(cfg: DictConfig, path: Path) -> DictConfig:
+    """Return a config that keeps the holes of objects if the model to start from does.
+
+    A value that the config states stays.
+    """
+    key = "postprocess.fill_holes"
+    if value_of(cfg, key) != AUTO or read_parent(path).image.get("fill_holes") is not False:
+        return cfg
+    log.info("%s=false: as in the training of %s", key, path)
+    return with_values(cfg, {key: False})
+
+
 def _with_sizes_of(cfg: DictConfig, parent: Checkpoint, target: str) -> DictConfig:
     """Return a config with the features and layers of a model of the same class."""
     found = planned_values({**parent.backbone, "_target_": target})

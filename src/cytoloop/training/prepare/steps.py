@@ -31,7 +31,11 @@ from cytoloop.training.prepare.own_parts import (
     has_excluded_voxels,
     trusting_config,
 )
-from cytoloop.training.prepare.parent import check_dimensions, take_network_of_parent
+from cytoloop.training.prepare.parent import (
+    check_dimensions,
+    take_holes_of_parent,
+    take_network_of_parent,
+)
 from cytoloop.training.prepare.plan.plan import Plan, plan_training_run
 from cytoloop.training.prepare.start import with_start
 
@@ -133,7 +137,8 @@ def parent_model(known: Prepared) -> Prepared:
 
     found = locate_checkpoint(start)
     check_dimensions(known.cfg, known.known_facts.spatial_dims, found.path)
-    return replace(known, cfg=take_network_of_parent(known.cfg, found.path), parent=found)
+    cfg = take_holes_of_parent(known.cfg, found.path)
+    return replace(known, cfg=take_network_of_parent(cfg, found.path), parent=found)
 
 
 def plan(known: Prepared) -> Prepared:

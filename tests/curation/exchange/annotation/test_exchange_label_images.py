@@ -100,7 +100,7 @@ def test_all_faulty_files_are_reported_before_the_first_picture(tmp_path: Path) 
     expected = [
         "labels/a.tiff: is a second picture 'a', after labels/a.tif",
         "labels/b.tif: holds negative labels (down to -1)",
-        "labels/c.tif: holds fractions or NaN, expected whole numbers (0 = background)",
+        "labels/c.tif: holds fractions, infinity or NaN, expected whole numbers (0 = background)",
         "labels/d.tif: (T, C, Z) is (1, 3, 1), expected a 2D label image: (1, 1, 1)",
         "labels/e.tif: has label 4294967296, expected at most 4294967295",
         "labels/f.tif: (T, C, Z) is (1, 3, 1), expected a 2D label image: (1, 1, 1)",
