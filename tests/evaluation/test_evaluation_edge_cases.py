@@ -91,13 +91,15 @@ def test_merged_truth_is_kept_in_the_metrics_and_two_masks_stay_a_mask(
 
 
 @pytest.mark.parametrize("side", ["truth", "prediction"])
-@pytest.mark.parametrize("kind", ["inverted", "ignore"])
+@pytest.mark.parametrize("kind", ["inverted", "ignore", "numbered background"])
 def test_inverted_masks_and_ignore_values_are_warned_of(
     squares: np.ndarray, tmp_path: Path, tiff: Callable, side: str, kind: str
 ) -> None:
     wrong = (squares == 0).astype(np.uint8) * 255
     if kind == "ignore":
         wrong = np.where(np.arange(len(squares))[:, None] < 3, 255, squares).astype(np.uint8)
+    if kind == "numbered background":
+        wrong = squares + 1
     images = {"truth": squares, "prediction": squares, side: wrong}
     for name, labels in images.items():
         tiff(tmp_path / name / "a.tif", labels)
@@ -105,7 +107,8 @@ def test_inverted_masks_and_ignore_values_are_warned_of(
     warnings = str(found.images[0].row["warnings"])
     right = "prediction" if side == "truth" else "truth"
     assert f"its {side} " in warnings and f"its {right} " not in warnings
-    assert {"inverted": "looks inverted", "ignore": "ignore_label=255"}[kind] in warnings
+    texts = {"inverted": "looks inverted", "ignore": "ignore_label=255"}
+    assert texts.get(kind, "label 1 seems to be the background") in warnings
 
 
 def test_components_connect_through_faces_only() -> None:

@@ -13,6 +13,8 @@ import psutil
 import torch
 from torch import nn
 
+from cytoloop.errors import ConfigError
+
 CHANNELS_LAST = {2: torch.channels_last, 3: torch.channels_last_3d}
 """Memory formats by the number of spatial dimensions."""
 _BATCH_NORM = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
@@ -24,6 +26,32 @@ _MIN_CHANNELS = 16
 """Fewest channels of a 2D batch norm that torch computes in channels-last on a CPU."""
 _CPU_INFO = Path("/proc/cpuinfo")  # Linux
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD of malloc.h
+
+
+def choose_device(accelerator: str) -> torch.device:
+    """Return the device of an accelerator.
+
+    Parameters
+    ----------
+    accelerator : str
+        auto, cpu, gpu, cuda or mps.
+
+    Raises
+    ------
+    ConfigError
+        This machine does not have it.
+    """
+    if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
+        return torch.device("cuda")
+    if accelerator in ("gpu", "mps") and torch.backends.mps.is_available():
+        return torch.device("mps")
+    if accelerator in ("auto", "cpu"):
+        return torch.device("cpu")
+    raise ConfigError(
+        f"accelerator={accelerator}",
+        "this machine has no such device",
+        "Use accelerator=cpu or accelerator=auto.",
+    )
 
 
 def choose_precision(accelerator: str = "auto") -> str:

@@ -1,4 +1,4 @@
-"""Recognises masks that are inverted, and labels with an ignore value."""
+"""Recognises masks that are inverted, and labels with an ignore value or a numbered background."""
 
 from __future__ import annotations
 
@@ -24,9 +24,30 @@ def looks_inverted(labels: np.ndarray) -> bool:
     if int(np.count_nonzero(fastremap.unique(labels))) != 1 or inside.mean() <= 0.5:
         return False
     plane = inside if inside.ndim == 2 else inside[len(inside) // 2]
+    return bool(_covers_border(inside) and ndimage.label(~plane)[1] >= 2)
+
+
+def background_number(labels: np.ndarray) -> int | None:
+    """Return the label that seems to be the background where nothing is 0; None if none is.
+
+    Parameters
+    ----------
+    labels : ndarray of unsigned integers
+        ([Z,] Y, X), not empty.
+    """
+    if not labels.all():
+        return None
+    values, counts = fastremap.unique(labels, return_counts=True)
+    largest = int(values[np.argmax(counts)])
+    is_large = len(values) > 1 and 2 * int(counts.max()) > labels.size
+    return largest if is_large and _covers_border(labels == largest) else None
+
+
+def _covers_border(inside: np.ndarray) -> bool:
+    """Return whether a mask covers most of the border of the image or of its middle plane."""
+    plane = inside if inside.ndim == 2 else inside[len(inside) // 2]
     border = np.concatenate([plane[0], plane[-1], plane[:, 0], plane[:, -1]])
-    holes = ndimage.label(~plane)[1]
-    return bool(border.mean() >= _BORDER and holes >= 2)
+    return bool(border.mean() >= _BORDER)
 
 
 def fraction_of_ignore_value(labels: np.ndarray) -> float:
@@ -56,6 +77,8 @@ def suspicion(labels: np.ndarray) -> str | None:
         return None
     if looks_inverted(labels):
         return "looks inverted: it covers the border and encloses pieces of background"
+    if number := background_number(labels):
+        return f"has no 0: label {number} seems to be the background; subtract it, or set it to 0"
     if fraction := fraction_of_ignore_value(labels):
         top = int(labels.max())
         return (

@@ -16,17 +16,23 @@ from torch import Tensor
 from cytoloop.errors import ConfigError, ModelError
 from cytoloop.inference.postprocess.training_facts import TrainingFacts
 from cytoloop.inference.settings import WindowSettings
+from cytoloop.inference.windows.ensemble import check_same_windows
 from cytoloop.inference.windows.intensity import measure_intensity
 from cytoloop.inference.windows.layout import WindowLayout, overlap_voxels, receptive_radius
 from cytoloop.inference.windows.map_names import SKELETONS, map_dtype, map_names
 from cytoloop.inference.windows.object_scale import ObjectScale
 from cytoloop.inference.windows.test_time_augmentation import views
 from cytoloop.intensity.filtered import Measured
-from cytoloop.intensity.normalization import STEPS, IntensityStats, normalize
+from cytoloop.intensity.normalization import IntensityStats, normalize
 from cytoloop.io.pixels import MemoryPixels, Pixels
 from cytoloop.io.voxel_size import Spacing
 from cytoloop.model.checkpoint import Checkpoint, build_network
-from cytoloop.model.hardware import choose_precision, is_channels_last_faster, use_channels_last
+from cytoloop.model.hardware import (
+    choose_device,
+    choose_precision,
+    is_channels_last_faster,
+    use_channels_last,
+)
 from cytoloop.model.image_settings import require_image_settings
 from cytoloop.model.trust import build_preparation, is_library
 from cytoloop.model.windows import largest_window, total_stride
@@ -64,8 +70,8 @@ class Predictor:
             require_image_settings(str(one.path), one.image)
         self.image: Mapping[str, Any] = self.checkpoints[0].image
         for other in self.checkpoints[1:]:
-            _check_same_windows(self.checkpoints[0], other)
-        self.device = _choose_device(self.settings.accelerator)
+            check_same_windows(self.checkpoints[0], other)
+        self.device = choose_device(self.settings.accelerator)
         precision = self.settings.precision
         if precision == "auto":
             precision = choose_precision(self.device.type)
@@ -291,44 +297,3 @@ class Predictor:
             number = names.index("probability")
             logits[:, number] = logits[:, number].sigmoid()
         return logits
-
-
-def _check_same_windows(one: Checkpoint, other: Checkpoint) -> None:
-    """Refuse an ensemble whose networks take different windows."""
-    keys = ["spatial_dims", "channels", "patch_size", "heads", "output", "zoom", "preparation"]
-    keys += ["halo", "window"]
-    rules = [each.image["normalization"] for each in (one, other)]
-    if one.image.get("preparation") or any(rule["method"] == STEPS for rule in rules):
-        keys.append("normalization")  # a preparation or a clipping follows it
-    different = [
-        f"{key} is {other.image.get(key)}, but {one.image.get(key)} in {one.path.name}"
-        for key in keys
-        if str(other.image.get(key) or None) != str(one.image.get(key) or None)
-    ]
-    if different:
-        raise ModelError(
-            str(other.path),
-            different,
-            f"The models of an ensemble must agree in {', '.join(keys)}.",
-        )
-
-
-def _choose_device(accelerator: str) -> torch.device:
-    """Return the device of an accelerator.
-
-    Raises
-    ------
-    ConfigError
-        This machine does not have it.
-    """
-    if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
-        return torch.device("cuda")
-    if accelerator in ("gpu", "mps") and torch.backends.mps.is_available():
-        return torch.device("mps")
-    if accelerator in ("auto", "cpu"):
-        return torch.device("cpu")
-    raise ConfigError(
-        f"accelerator={accelerator}",
-        "this machine has no such device",
-        "Use accelerator=cpu or accelerator=auto.",
-    )
