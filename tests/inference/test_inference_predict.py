@@ -129,6 +129,8 @@ def test_infinities_are_background(make_model: Callable, place: Path) -> None:
     assert predict(f"checkpoint={make_model(2)}", "input=in", "output=p") == 0
     one, *others = (read_image(place / f"p/probability/{n}.ome.tif").data for n in "abc")
     assert one.std() > 0
+    for row in rows_of(place / "p").values():
+        assert row["warnings"].startswith("20 of 2000 values are NaN, infinite or huge")
     for other in others:
         np.testing.assert_array_equal(other, one)
 

@@ -9,9 +9,11 @@ import numpy as np
 
 from cytoloop.errors import ImageError
 from cytoloop.intensity.normalization import MAX_SAMPLE_VOXELS
+from cytoloop.io.notes import note
 from cytoloop.io.pixels import Pixels, split_into_slabs
 
 _SLAB_VOXELS = 2**23
+_LARGEST = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,7 @@ class GreyLevels:
     Attributes
     ----------
     sample : ndarray
-        (C, N), of a large image every k-th voxel. Infinite values are NaN.
+        (C, N), of a large image every k-th voxel. NaN: no number that float32 holds.
     lowest, highest : ndarray of float64
         (C,), finite values of all voxels.
     """
@@ -43,10 +45,10 @@ def sample_grey_levels(name: str, pixels: Pixels) -> GreyLevels:
     Raises
     ------
     ImageError
-        All voxels are NaN or infinite.
+        All voxels are NaN, infinite, or beyond float32.
     """
     step = math.prod(pixels.shape) // MAX_SAMPLE_VOXELS + 1
-    samples, count = [], 0
+    samples, count, unknown = [], 0, 0
     low = np.full(len(pixels.channels), np.inf)
     high, any_finite = -low, False
     for slab in split_into_slabs(pixels.shape, _SLAB_VOXELS):
@@ -54,8 +56,10 @@ def sample_grey_levels(name: str, pixels: Pixels) -> GreyLevels:
         flat = pixels.read((slab, *rest)).reshape(len(pixels.channels), -1)
         finite = True
         if flat.dtype.kind == "f":
-            flat = np.where(np.isfinite(flat), flat, np.nan)
-            finite = not np.isnan(flat).all()
+            is_known = np.abs(flat) <= _LARGEST  # false for NaN
+            flat = np.where(is_known, flat, np.nan)
+            finite = bool(is_known.any())
+            unknown += is_known.size - np.count_nonzero(is_known)
         samples.append(flat[:, -count % step :: step].copy())
         count += flat.shape[1]
         any_finite |= finite
@@ -64,5 +68,8 @@ def sample_grey_levels(name: str, pixels: Pixels) -> GreyLevels:
         low = np.fmin(low, np.fmin.reduce(flat, axis=1))
         high = np.fmax(high, np.fmax.reduce(flat, axis=1))
     if not any_finite:
-        raise ImageError(name, "holds no number (all NaN or infinite)", "Export it again.")
+        raise ImageError(name, "holds no number (all NaN, infinite or huge)", "Export it again.")
+    if unknown:
+        total = count * len(pixels.channels)
+        note(name, f"{unknown} of {total} values are NaN, infinite or huge, and do not count")
     return GreyLevels(np.concatenate(samples, axis=1), low, high)
