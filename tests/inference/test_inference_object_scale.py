@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from cytoloop.errors import ConfigError
+from cytoloop.inference.model_grid import stated_diameter
+from cytoloop.inference.postprocess.training_facts import TrainingFacts
 from cytoloop.inference.settings import ReadingSettings
 from cytoloop.inference.windows.object_scale import (
     ObjectScale,
     diameter_of,
+    facts_of_objects,
     pixels_across,
     scaled_shape,
     size_of,
@@ -65,10 +69,39 @@ def test_a_diameter_is_in_pixels_without_a_voxel_size() -> None:
 
 @pytest.mark.parametrize("given", [0, -1, "large", True])
 def test_a_diameter_that_is_none_is_refused(given: Any) -> None:
-    with pytest.raises(ConfigError, match="expected auto, or um above 0"):
+    with pytest.raises(ConfigError, match="expected auto, none, or um above 0"):
         ReadingSettings(object_diameter_um=given)
 
 
 def test_resample_and_a_diameter_exclude_each_other() -> None:
     with pytest.raises(ConfigError, match="exclude each other"):
         ReadingSettings(object_diameter_um=5.0, resample=True)
+
+
+def test_seeds_are_smoothed_by_the_size_of_the_objects() -> None:
+    facts = TrainingFacts(tuned={"threshold": 0.3})
+    large, small = (facts_of_objects(facts, d, 3, finest=0.25) for d in (10.0, 1.0))
+    assert large.tuned == {"threshold": 0.3, "seed_smoothing": 4.0}
+    assert small.tuned == {"threshold": 0.3, "seed_smoothing": 1.0}
+    tuned = replace(facts, tuned={"seed_smoothing": 2.0})
+    assert facts_of_objects(tuned, 10.0, 3, finest=0.25).tuned == {"seed_smoothing": 2.0}
+    assert facts_of_objects(facts, 10.0, 3).tuned == {"threshold": 0.3}
+
+
+@pytest.mark.parametrize(
+    ("given", "resample", "image", "expected"),
+    [
+        (None, "auto", {"object_diameter_px": [10, 40]}, "auto"),
+        (None, True, {"object_diameter_px": [10, 40]}, None),
+        ("none", "auto", {"object_diameter_px": [10, 40]}, None),
+        (None, "auto", {"object_voxels": 500}, None),
+        ("auto", "auto", {"object_voxels": 500}, "auto"),
+        (8.0, "auto", {"object_diameter_px": [10, 40]}, 8.0),
+    ],
+)
+def test_models_of_many_sizes_measure_the_objects(
+    given: Any, resample: Any, image: dict[str, Any], expected: Any
+) -> None:
+    predictor: Any = SimpleNamespace(image=image)
+    settings = ReadingSettings(object_diameter_um=given, resample=resample)
+    assert stated_diameter(predictor, settings) == expected

@@ -94,11 +94,11 @@ def test_large_nuclei_are_found_when_their_size_is_measured_or_stated() -> None:
                 picture.raw, "pretrained:nuclei_2d", object_diameter_um=size
             ).labels,
         )
-        for size in (None, "auto", 90)
+        for size in (None, "none", 90)
     }  # fmt: skip
-    assert scores["auto"] > 0.7
+    assert scores[None] > 0.7  # measured
     assert scores[90] > 0.7
-    assert scores["auto"] > scores[None]
+    assert scores[None] > scores["none"]
 
 
 @pytest.mark.slow
@@ -125,3 +125,10 @@ def test_a_recipe_trains_from_its_shipped_model(
     words = ["models", "export", "checkpoint=pretrained:nuclei_2d", "output=exported"]
     assert main(words) == 0
     assert Path("exported/best_model.pth").is_file()
+
+
+def test_noise_has_no_size(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    noise = np.random.default_rng(1).poisson(20, (96, 96)).astype(np.uint16)
+    cytoloop.predict(noise, "pretrained:nuclei_2d")
+    assert "could not be measured" in caplog.text

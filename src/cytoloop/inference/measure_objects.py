@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 
 _STEPS = (0.5, 1.0, 2.0, 4.0)
 """Diameters that are tried, in typical diameters of the model: a factor of 8, and its own range."""
+_LEAST_CONFIDENCE = 0.5
+"""Of objects that count: at some scale a network takes the noise of an empty image for objects."""
 _CROP = 8.0
 """Side of the part that is looked at, in diameters that are tried."""
 
@@ -44,7 +46,7 @@ class _Found:
 
 
 def measure_diameter(name: str, pixels: Pixels, predictor: Predictor) -> float | None:
-    """Return the typical diameter of an image's objects; None where the model finds none.
+    """Return the typical diameter of an image's objects; None where it is not sure.
 
     The model predicts the part of the image in the middle at several scales. The objects
     of which it is most confident count.
@@ -76,7 +78,8 @@ def measure_diameter(name: str, pixels: Pixels, predictor: Predictor) -> float |
     tried = [_look(pixels, predictor, step * scale.typical) for step in _STEPS]
     best = max(tried, key=lambda one: one.confidence)
     log.debug("%s: objects at several scales: %s", name, tried)
-    if best.diameter == 0:
+    if best.diameter == 0 or best.confidence < _LEAST_CONFIDENCE:
+        log.info("%s: the size of objects could not be measured", name)
         return None
     size = pixels.spacing_um[1] if pixels.spacing_um else 1.0
     log.info(

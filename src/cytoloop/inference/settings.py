@@ -18,6 +18,8 @@ from cytoloop.errors import ConfigError
 from cytoloop.inference.postprocess.settings import PostprocessSettings
 from cytoloop.io.voxel_size import Spacing
 
+NO_DIAMETER = "none"
+"""Value of ``object_diameter_um`` for images that stay as they are."""
 MAPS = ("probability", "distance", "contour")
 """Maps that a network predicts: foreground, and what other heads add for objects."""
 OUTPUTS = ("probability", "mask", "labels", "objects")
@@ -51,7 +53,8 @@ class ReadingSettings:
     object_diameter_um : float, ``auto`` or None
         Typical diameter of the objects, in pixels where no voxel size is known: the image is
         predicted on a grid on which they are as large as the model knows them. ``auto``: measured
-        in each image. None: the grid follows `resample`.
+        in each image. None: ``auto`` for a model of objects of many sizes, such as a shipped one.
+        ``none``, and None for other models: the grid follows `resample`.
     """
 
     channel: Any = None
@@ -65,9 +68,9 @@ class ReadingSettings:
         problems = [] if self.resample == "auto" else _bool_problems("resample", self.resample)
         problems += [] if self.planes == "auto" else _bool_problems("planes", self.planes)
         diameter = self.object_diameter_um
-        if diameter is not None and diameter != "auto" and not _is_positive(diameter):
-            problems.append(f"object_diameter_um={diameter}: expected auto, or um above 0")
-        if diameter is not None and self.resample is True:
+        if diameter not in (None, "auto", NO_DIAMETER) and not _is_positive(diameter):
+            problems.append(f"object_diameter_um={diameter}: expected auto, none, or um above 0")
+        if diameter not in (None, NO_DIAMETER) and self.resample is True:
             problems.append("resample=true and object_diameter_um exclude each other")
         level, spacing = self.pyramid_level, self.spacing_um
         if level != "auto" and not _is_whole(level, 0):

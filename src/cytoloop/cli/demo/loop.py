@@ -102,7 +102,7 @@ def run_demo(folder: Path, steps: int) -> None:
     )
     cut_fields(folder / "images", list(FIELDS))
     print_headline("Round 0: no label. The model that ships with CytoLoop predicts all fields")
-    words = ["predict", f"checkpoint={_SHIPPED}", "input=images/raw", "object_diameter_um=auto"]
+    words = ["predict", f"checkpoint={_SHIPPED}", "input=images/raw"]
     _run_command(folder, [*words, "output=predictions0"], "Predict at the scale of the nuclei")
     print_headline("Round 1: keep what can be trusted, correct one field, and train for a minute")
     _collect_labels(folder)

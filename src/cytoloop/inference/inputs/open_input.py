@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cytoloop.errors import ImageError, ManifestError
-from cytoloop.inference.settings import ReadingSettings
+from cytoloop.inference.settings import NO_DIAMETER, ReadingSettings
 from cytoloop.inference.windows.predictor import Predictor
 from cytoloop.io.digest import file_hash
 from cytoloop.io.multi_file import image_exists
@@ -118,7 +118,7 @@ def check_spacing(
     """
     trained = predictor.spacing_um
     requested, resample = settings.resample, predictor.resamples(settings.resample)
-    if settings.object_diameter_um is not None or trained is None:
+    if settings.object_diameter_um not in (None, NO_DIAMETER) or trained is None:
         return
     if spacing_um is not None and resample:
         return
@@ -166,7 +166,7 @@ def _pyramid_level(
 def _wanted_spacing(predictor: Predictor, settings: ReadingSettings) -> Spacing | None:
     """Return the voxel size (Z, Y, X) at which an image is predicted; None for its own."""
     diameter = settings.object_diameter_um
-    if diameter is None:
+    if diameter in (None, NO_DIAMETER):
         return predictor.spacing_um if predictor.resamples(settings.resample) else None
     if isinstance(diameter, str) or predictor.scale is None:
         return None

@@ -16,6 +16,10 @@ _WITHIN = 0.6
 """Part of the logarithmic range of a model that is used: at its ends it saw few objects."""
 
 
+_SEED_SMOOTHING = 0.1
+"""Sigma of the smoothing of seeds, in diameters of objects."""
+
+
 @dataclass(frozen=True)
 class ObjectScale:
     """The objects that a model knows.
@@ -76,8 +80,13 @@ def pixels_across(diameter_um: float, pixels: Pixels) -> float:
     return diameter_um / pixels.spacing_um[1] if pixels.spacing_um else diameter_um
 
 
-def facts_of_objects(training: TrainingFacts, diameter: float, dims: int) -> TrainingFacts:
+def facts_of_objects(
+    training: TrainingFacts, diameter: float, dims: int, finest: float | None = None
+) -> TrainingFacts:
     """Return the facts for post-processing of images whose objects have this diameter.
+
+    A model without a tuned ``seed_smoothing`` gets a tenth of the diameter: objects of 40 pixels
+    need more smoothing than those of 10.
 
     Parameters
     ----------
@@ -86,8 +95,18 @@ def facts_of_objects(training: TrainingFacts, diameter: float, dims: int) -> Tra
         In um; in pixels where no voxel size is known.
     dims : int
         2 or 3.
+    finest : float, optional
+        Shortest side of a voxel, in the unit of the diameter. None: ``seed_smoothing`` stays.
     """
-    return replace(training, spacing_um=(1.0, 1.0, 1.0), object_voxels=size_of(diameter, dims))
+    tuned = dict(training.tuned or {})
+    if finest:
+        tuned.setdefault("seed_smoothing", round(max(_SEED_SMOOTHING * diameter / finest, 1.0), 3))
+    return replace(
+        training,
+        spacing_um=(1.0, 1.0, 1.0),
+        object_voxels=size_of(diameter, dims),
+        tuned=tuned or None,
+    )
 
 
 def scaled_shape(
