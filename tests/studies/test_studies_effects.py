@@ -14,6 +14,7 @@ from cytoloop.studies.effects import (
     level_scores,
     ranking,
 )
+from cytoloop.studies.interactions import interactions, level_means
 from cytoloop.studies.learning_curve import learning_curves, power_law
 from cytoloop.studies.tables import IOUS, StudyScores
 
@@ -132,3 +133,44 @@ def test_two_sizes_or_other_scores_have_no_curve() -> None:
         row["train_images"] = row["factor"]
     assert learning_curves(made) == []
     assert learning_curves(study({"a": 0, "b": 0, "c": 0}, score="hd95")) == []
+
+
+def grid(together: float) -> StudyScores:
+    """Return a grid of two factors; the levels add .05 and .1, and `together` if both are set."""
+    image = RNG.uniform(0.4, 0.6, 12)
+    facts = [(a, b, str(s)) for s in range(4) for a in ("a0", "a1") for b in ("b0", "b1")]
+    done = [
+        {"a": a, "b": b, "seed": s, "minutes": "2", "train_images": "8", "status": "done"}
+        for a, b, s in facts
+    ]
+    levels = [
+        0.05 * (a == "a1") + 0.1 * (b == "b1") + together * (a == "a1" and b == "b1")
+        for a, b, _ in facts
+    ]
+    values = np.array([image + level + RNG.normal(0, 0.005, 12) for level in levels])
+    units = [f"image {number}" for number in range(12)]
+    counts = np.ones((len(done), len(IOUS), 3))
+    factors = {"a": ["a0", "a1"], "b": ["b0", "b1"]}
+    return StudyScores(factors, "f1_50", done, done, units, units, "image", values, counts)
+
+
+def test_interactions_are_found_where_they_are() -> None:
+    (found,) = interactions(grid(0.08))
+    assert found.is_found and found.runs == 4 and found.levels == ("a1", "b1")
+    assert found.difference == pytest.approx(0.08, abs=0.01)
+    low, high = found.interval or (1, 0)
+    assert low < 0.08 < high
+    (none,) = interactions(grid(0))
+    assert not none.is_found and none.difference == pytest.approx(0, abs=0.01)
+    means = level_means(grid(0.08), ("a", "b"))
+    assert means[1] - means[0] == pytest.approx([0.05, 0.13], abs=0.01)
+
+
+def test_one_factor_at_a_time_shows_no_interaction() -> None:
+    made = grid(0.08)
+    kept = [n for n, row in enumerate(made.done) if (row["a"], row["b"]) != ("a1", "b1")]
+    rows = [made.done[n] for n in kept]
+    some = StudyScores(
+        **vars(made) | {"done": rows, "values": made.values[kept], "counts": made.counts[kept]}
+    )
+    assert interactions(some) == []

@@ -113,9 +113,9 @@ def level_scores(study: StudyScores, resamples: int = RESAMPLES, seed: int = 0) 
             if not runs:
                 continue
             values = study.values[runs]
-            samples = _resampled_means(values, study.units, resamples, seed)
+            samples = resampled_means(values, study.units, resamples, seed)
             minutes = _mean_minutes(study, runs)
-            mean = _mean(values)
+            mean = mean_of(values)
             found.append(LevelScore(factor, level, len(runs), mean, interval(samples), minutes))
     return found
 
@@ -147,10 +147,10 @@ def effects(study: StudyScores, resamples: int = RESAMPLES, seed: int = 0) -> li
         for level in levels:
             if pairs := _pairs(study, factor, level, base):
                 differences = np.array([turned[one] - turned[other] for one, other in pairs])
-                samples = _resampled_means(differences, study.units, resamples, seed)
+                samples = resampled_means(differences, study.units, resamples, seed)
                 seeds = len({study.done[other]["seed"] for _, other in pairs})
                 found.append(
-                    ((factor, level, base, len(pairs), _mean(differences)), samples, seeds)
+                    ((factor, level, base, len(pairs), mean_of(differences)), samples, seeds)
                 )
     p_values = [p_value(samples) for _, samples, _ in found]
     adjusted = false_discovery_control(p_values) if p_values else []
@@ -212,7 +212,7 @@ def ranking(study: StudyScores, resamples: int = RESAMPLES, seed: int = 0) -> li
         Ranked(
             dict(zip(study.factors, levels, strict=True)),
             len(runs),
-            _mean(study.values[runs]),
+            mean_of(study.values[runs]),
             float(first / resamples),
             _mean_minutes(study, runs),
         )
@@ -234,7 +234,7 @@ def f1_curves(study: StudyScores, factor: str) -> dict[str, np.ndarray]:
     return found
 
 
-def _resampled_means(
+def resampled_means(
     values: np.ndarray, units: Sequence[str], resamples: int, seed: int
 ) -> np.ndarray:
     """Return means (B,) of values (R, N) with runs and units drawn with replacement."""
@@ -251,7 +251,8 @@ def _resampled_means(
     return np.concatenate(found)
 
 
-def _mean(values: np.ndarray) -> float:
+def mean_of(values: np.ndarray) -> float:
+    """Return the mean of all values that are known, NaN without one."""
     known = values[~np.isnan(values)]
     return float(known.mean()) if known.size else float("nan")
 

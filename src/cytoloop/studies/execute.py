@@ -20,6 +20,7 @@ from filelock import Timeout
 from cytoloop.errors import STOPPED, CytoloopError
 from cytoloop.evaluation import evaluate, write_evaluation
 from cytoloop.io.file_lock import held_lock
+from cytoloop.studies.energy import read_counters, watt_hours
 from cytoloop.studies.launchers import STOP_FILE, Launch, Task
 from cytoloop.studies.runs import DONE, FAILED, LOG_FILE, OPEN, PRUNED, STARTED, Run
 from cytoloop.tracking.lock import find_process
@@ -161,18 +162,21 @@ def _do(run: Run, slot: int, workers: Workers) -> bool | None:
         if workers.stopping.is_set():
             return None
         log.info("%s %s (%s)", "resumed:" if can_resume(run.folder) else "run:", run.title, run.key)
-        start = time.monotonic()
+        start, counters = time.monotonic(), {} if workers.launch else read_counters()
         failure: str | None
         if run.combination.predictions:
             failure = _score_predictions(run)
         else:
             failure = _run_commands(run, slot, workers)
+        taken = watt_hours(counters, read_counters())  # of the machine: shared by its trainings
+        energy = None if taken is None else taken / workers.count
         if failure == "":  # stopped
-            run.note(time.monotonic() - start, pruned=(run.folder / PRUNED).exists())
+            is_pruned = (run.folder / PRUNED).exists()
+            run.note(time.monotonic() - start, pruned=is_pruned, energy=energy)
             return True if run.status == PRUNED else None
         if failure is None and run.status != DONE:
             failure = f"it ended without scores of test images; see {run.folder / LOG_FILE}"
-        run.note(time.monotonic() - start, failure)
+        run.note(time.monotonic() - start, failure, energy=energy)
         if failure:
             log.warning("failed: %s\n%s", run.title, failure)
         return failure is None

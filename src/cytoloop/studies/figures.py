@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from cytoloop.evaluation.figures.charts import new_chart
 from cytoloop.evaluation.metrics import METRICS, label_of
 from cytoloop.io.writers.png import write_png
 from cytoloop.studies.effects import LevelScore, Ranked, f1_curves
+from cytoloop.studies.interactions import level_means
 from cytoloop.studies.learning_curve import LearningCurve, power_law
 from cytoloop.studies.tables import IOUS, StudyScores
 
@@ -38,6 +40,14 @@ def write_figures(
             figures.append((f"{score} by {factor}", f"score_{factor}", _by_level(study, own)))
             title = f"F1 against IoU, by {factor}"
             figures.append((title, f"f1_{factor}", _f1(study, factor)))
+    for one, other in combinations(study.factors, 2):
+        if (
+            np.isfinite(level_means(study, (one, other))).sum()
+            > sum(len(study.factors[factor]) - 1 for factor in (one, other)) + 1
+        ):  # more than one factor at a time
+            title = f"{score} by {one} and {other}"
+            figure = _interaction(study, (one, other))
+            figures.append((title, f"interaction_{one}_{other}", figure))
     figures += [
         (f"Learning curve: {one.factor}", f"learning_{one.factor}", _learning(study, one))
         for one in curves
@@ -70,6 +80,22 @@ def _by_level(study: StudyScores, levels: Sequence[LevelScore]) -> Figure:
     axis.plot([], [], "o-", color=_COLOURS[0], label="mean, 95 %")
     axis.plot([], [], "o", color="#999999", markersize=3, label="a run")
     axis.legend(frameon=False, ncols=2, loc="lower left", bbox_to_anchor=(0, 1))
+    return figure
+
+
+def _interaction(study: StudyScores, factors: tuple[str, str]) -> Figure:
+    """Return an interaction plot: parallel lines are two factors that do not interact."""
+    first, second = factors
+    figure, axis = new_chart(first, label_of(study.score))
+    names = study.factors[first]
+    for number, (level, means) in enumerate(
+        zip(study.factors[second], level_means(study, factors).T, strict=True)
+    ):
+        colour = _COLOURS[number % len(_COLOURS)]
+        axis.plot(range(len(names)), means, "o-", color=colour, label=level)
+    axis.set_xticks(range(len(names)), names)
+    axis.set_xlim(-0.3, len(names) - 0.7)
+    axis.legend(frameon=False, fontsize="small", title=second, title_fontsize="small")
     return figure
 
 

@@ -28,7 +28,9 @@ from cytoloop.studies.effects import (
     level_scores,
     ranking,
 )
+from cytoloop.studies.energy import NOT_MEASURED
 from cytoloop.studies.figures import write_figures
+from cytoloop.studies.interactions import Interaction, interactions
 from cytoloop.studies.learning_curve import MORE_IMAGES, LearningCurve, learning_curves
 from cytoloop.studies.runs import DONE, FAILED, PRUNED
 from cytoloop.studies.tables import StudyScores, read_study
@@ -39,6 +41,7 @@ PAGE, LEVELS_FILE, EFFECTS_FILE, RANKING_FILE = (
     "effects.csv",
     "ranking.csv",
 )
+INTERACTIONS_FILE = "interactions.csv"
 _STYLES = {BETTER: "green", WORSE: "red"}
 
 
@@ -53,6 +56,7 @@ class StudyReport:
     effects : list of Effect
     ranked : list of Ranked
     curves : list of LearningCurve
+    interactions : list of Interaction
     """
 
     study: StudyScores
@@ -60,6 +64,7 @@ class StudyReport:
     effects: list[Effect]
     ranked: list[Ranked]
     curves: list[LearningCurve]
+    interactions: list[Interaction]
 
     @property
     def count(self) -> str:
@@ -73,6 +78,15 @@ class StudyReport:
         text += f", {pruned} ended early by the search" if pruned else ""
         missing = len(rows) - done - failed - pruned
         return text + (f", {missing} missing: run the study again" if missing else "")
+
+    @property
+    def energy(self) -> str:
+        """Mean energy of a run, or that it is not known."""
+        known = [float(row["watt_hours"]) for row in self.study.done if row.get("watt_hours")]
+        if not known:
+            return NOT_MEASURED
+        text = f"A run took {sum(known) / len(known):.2f} Wh of the processors on average"
+        return f"{text} ({len(known)} of {len(self.study.done)} runs were measured; no GPU)."
 
     @property
     def images(self) -> str:
@@ -112,7 +126,12 @@ def make_report(folder: Path) -> StudyReport:
     """
     study = read_study(folder)
     found = StudyReport(
-        study, level_scores(study), effects(study), ranking(study), learning_curves(study)
+        study,
+        level_scores(study),
+        effects(study),
+        ranking(study),
+        learning_curves(study),
+        interactions(study),
     )
     figures = write_figures(study, found.levels, found.ranked, found.curves, folder / "figures")
     _write_tables(found, folder)
@@ -162,6 +181,22 @@ def _write_tables(report: StudyReport, folder: Path) -> None:
     ]
     first = ("factor", "level", "base", "pairs", "difference", "low", "high", "p", "p_adjusted")
     write_rows(differences, folder / EFFECTS_FILE, first)
+    both: list[dict[str, Any]] = [
+        {
+            **dict(zip(("factor", "other_factor"), one.factors, strict=True)),
+            **dict(zip(("level", "other_level"), one.levels, strict=True)),
+            "runs": one.runs,
+            "difference": one.difference,
+            **dict(zip(("low", "high"), one.interval or ("", ""), strict=True)),
+            "p": one.p,
+            "p_adjusted": one.adjusted,
+            "found": one.is_found,
+        }
+        for one in report.interactions
+    ]
+    if both:
+        of_both = ("factor", "level", "other_factor", "other_level", "runs", "difference", "low")
+        write_rows(both, folder / INTERACTIONS_FILE, of_both)
     ranked: list[dict[str, Any]] = [
         {
             **one.levels,

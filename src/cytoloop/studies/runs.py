@@ -105,13 +105,25 @@ class Run:
         return float(found) / 60 if isinstance(found, (int, float)) else None
 
     @property
+    def watt_hours(self) -> float | None:
+        """Energy of all its parts; None if one of them was not measured."""
+        found = self._notes().get("watt_hours")
+        return float(found) if isinstance(found, (int, float)) else None
+
+    @property
     def problem(self) -> str:
         """The last lines of its last failure."""
         found = self._notes().get("failures") or [""]
         return str(found[-1])
 
-    def note(self, seconds: float, failure: str | None = None, pruned: bool = False) -> None:
-        """Add the time of a part of the run, its failure, and whether a search ended it."""
+    def note(
+        self,
+        seconds: float,
+        failure: str | None = None,
+        pruned: bool = False,
+        energy: float | None = None,
+    ) -> None:
+        """Add the time of a part of the run, its failure, whether a search ended it, and its Wh."""
         known = self._notes()
         failures = known.get("failures", []) + ([failure] if failure else [])
         notes = {
@@ -120,6 +132,7 @@ class Run:
             "seconds": float(known.get("seconds", 0)) + seconds,
             "failures": failures,
             "pruned": pruned,
+            "watt_hours": _sum(known.get("watt_hours"), energy, first="seconds" not in known),
         }
         self.folder.mkdir(parents=True, exist_ok=True)
         with replacing(self.folder / _RUN_FILE) as temporary:
@@ -139,6 +152,13 @@ class Run:
         except (OSError, ValueError):
             return {}
         return found if isinstance(found, dict) else {}
+
+
+def _sum(known: object, more: float | None, first: bool) -> float | None:
+    """Return a sum whose parts must all be known."""
+    if more is None or not (first or isinstance(known, (int, float))):
+        return None
+    return more + (float(known) if isinstance(known, (int, float)) else 0.0)
 
 
 def run_key(config: Mapping[str, Any], digest: str, predictions: str | None = None) -> str:

@@ -108,6 +108,7 @@ def _row(run: Run, folder: Path, ensembles: bool) -> dict[str, Any]:
         "status": run.status,
         "train_images": run.images,
         "minutes": "" if run.minutes is None else round(run.minutes, 3),
+        "watt_hours": "" if run.watt_hours is None else round(run.watt_hours, 3),
         "folder": run.folder.relative_to(folder).as_posix(),
         "mlflow_run": read_run_id(run.folder) or "",
         "problem": run.problem.splitlines()[-1] if run.problem else "",
