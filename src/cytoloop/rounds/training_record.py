@@ -25,6 +25,7 @@ from cytoloop.tracking.output_folder import CONFIG_FILE, OVERRIDES_FILE, RUN_ID_
 from cytoloop.tracking.resume import add_training_folder
 from cytoloop.tracking.run import SpooledRun, TrackedRun, last_logged_steps, start_run
 from cytoloop.tracking.store import check_no_password
+from cytoloop.tracking.study_store import study_folder
 from cytoloop.tracking.sync import send_spooled
 
 log = logging.getLogger(__name__)
@@ -92,7 +93,7 @@ def open_training_run(cfg: DictConfig, output: Path, name: str, uri: str | None)
         Tracking URI.
     """
     check_no_password(uri)
-    if output.is_dir():
+    if output.is_dir() and study_folder() is None:  # a study has sent them
         send_spooled(output, uri)
     resumed = read_run_id(output) if cfg.resume else None
     run = start_run(cfg.experiment_name, name, uri, resumed)

@@ -46,6 +46,7 @@ def conduct(
     """
     folder, factors = record.folder, list(runs[0].combination.levels)
     left = math.inf if max_runs is None else max_runs
+    workers = replace(workers, before=record.send)
     if search is not None:
         workers = replace(workers, is_hopeless=search.is_hopeless)
     while True:

@@ -1,7 +1,7 @@
 """The energy that the processors of this machine took, by the counters of Linux (RAPL).
 
-Intel and AMD processors count micro-joules in ``/sys/class/powercap``. On many systems only root may
-read them. A GPU is not among them.
+Intel and AMD processors count micro-joules in ``/sys/class/powercap``. On many systems only root
+may read them. A GPU is not among them.
 """
 
 from __future__ import annotations

@@ -25,6 +25,7 @@ from cytoloop.studies.launchers import STOP_FILE, Launch, Task
 from cytoloop.studies.runs import DONE, FAILED, LOG_FILE, OPEN, PRUNED, STARTED, Run
 from cytoloop.tracking.lock import find_process
 from cytoloop.tracking.output_folder import can_resume
+from cytoloop.tracking.study_store import STUDY_VARIABLE
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +55,8 @@ class Workers:
         No run is started later than this after the start of the study.
     launch : callable or None
         Starts commands elsewhere, see `cytoloop.studies.launchers`; None: processes here.
+    before : callable
+        Called with a training before it starts or goes on.
     is_hopeless : callable
         Whether a running training shall be ended, because others were better.
     """
@@ -64,6 +67,7 @@ class Workers:
     gpus: int = 0
     max_seconds: float | None = None
     launch: Launch | None = None
+    before: Callable[[Run], None] = lambda run: None
     is_hopeless: Callable[[Run], bool] = lambda run: False
     stopping: threading.Event = field(default_factory=threading.Event)
 
@@ -162,6 +166,7 @@ def _do(run: Run, slot: int, workers: Workers) -> bool | None:
         if workers.stopping.is_set():
             return None
         log.info("%s %s (%s)", "resumed:" if can_resume(run.folder) else "run:", run.title, run.key)
+        workers.before(run)
         start, counters = time.monotonic(), {} if workers.launch else read_counters()
         failure: str | None
         if run.combination.predictions:
@@ -235,7 +240,7 @@ def _run_verb(words: Sequence[str], run: Run, slot: int, workers: Workers) -> st
     for name in (STOP_FILE, PRUNED):
         (run.folder / name).unlink(missing_ok=True)
     if workers.launch is not None:
-        task: Task = workers.launch(command, run.folder, workers.environment(slot))
+        task: Task = workers.launch(command, run.folder, _environment(run, slot, workers))
     else:
         task = _start(command, run, slot, workers)
     asked: float | None = None
@@ -258,6 +263,11 @@ def _run_verb(words: Sequence[str], run: Run, slot: int, workers: Workers) -> st
     return None if status == 0 else _tail(run.folder / LOG_FILE, status or 1)
 
 
+def _environment(run: Run, slot: int, workers: Workers) -> dict[str, str]:
+    """Return the variables of a run: its slot, and the study, which sends its MLflow entries."""
+    return workers.environment(slot) | {STUDY_VARIABLE: str(run.folder.parents[1])}
+
+
 def _start(
     command: Sequence[str], run: Run, slot: int, workers: Workers
 ) -> subprocess.Popen[bytes]:
@@ -268,7 +278,7 @@ def _start(
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
-            env=os.environ | workers.environment(slot),
+            env=os.environ | _environment(run, slot, workers),
             start_new_session=True,  # Ctrl-C reaches the study, which stops its trainings itself
         )
         workers.place(process, slot)

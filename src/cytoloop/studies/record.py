@@ -12,6 +12,8 @@ from cytoloop.errors import CytoloopError
 from cytoloop.studies.runs import DONE, PRUNED, Run
 from cytoloop.tracking.output_folder import RUN_ID_FILE, read_run_id
 from cytoloop.tracking.run import open_run, start_run
+from cytoloop.tracking.study_store import only_writer
+from cytoloop.tracking.sync import send_spooled
 
 log = logging.getLogger(__name__)
 
@@ -54,18 +56,29 @@ class StudyRecord:
         """Make a training a child of the study's run, with its levels as tags."""
         if (run_id := read_run_id(one.folder)) is None:
             return
+        self.send(one)
         levels = {f"study.{factor}": level for factor, level in one.combination.names.items()}
         try:
             child = open_run(run_id, client=self.run.client)
-            child.tags({PARENT_TAG: self.run.run_id, "study.seed": one.seed, **levels})
+            with only_writer(self.folder):
+                child.tags({PARENT_TAG: self.run.run_id, "study.seed": one.seed, **levels})
         except (CytoloopError, MlflowException) as error:
             log.warning("MLflow does not know that %s belongs to this study: %s", run_id, error)
+
+    def send(self, one: Run) -> None:
+        """Send what a training has left in its spool; one process of the study sends at a time."""
+        try:
+            with only_writer(self.folder):
+                send_spooled(one.folder)
+        except CytoloopError as error:
+            log.warning("MLflow has not got all of %s: %s", one.title, error)
 
     def end(self, runs: Sequence[Run], files: Sequence[Path]) -> None:
         """Store the report; the run is finished if no training is missing."""
         try:
-            self.run.files(files)
             is_finished = all(one.status in (DONE, PRUNED) for one in runs)
-            self.run.end("FINISHED" if is_finished else "KILLED")
+            with only_writer(self.folder):
+                self.run.files(files)
+                self.run.end("FINISHED" if is_finished else "KILLED")
         except MlflowException as error:
             log.warning("the report is not in MLflow: %s", error)

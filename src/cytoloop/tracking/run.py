@@ -25,6 +25,7 @@ from cytoloop.tracking.log_entries import (
 )
 from cytoloop.tracking.spool import SPOOL_FILE, Spool
 from cytoloop.tracking.store import connect, ensure_experiment
+from cytoloop.tracking.study_store import only_writer, study_folder
 
 log = logging.getLogger(__name__)
 
@@ -104,7 +105,8 @@ class TrackedRun:
 class SpooledRun(TrackedRun):
     """A run that is written through a spool, so that its store may be unavailable for a while.
 
-    Calls return at once; the spool sends their data and loses none of it.
+    Calls return at once; the spool sends their data and loses none of it. In a study, entries stay
+    in the spool, and the study sends them.
 
     Parameters
     ----------
@@ -126,7 +128,7 @@ class SpooledRun(TrackedRun):
         super().__init__(client, run_id)
         self.folder = folder
         self.last_steps = dict(last_steps or {})
-        self._spool = Spool(client, run_id, folder / SPOOL_FILE)
+        self._spool = Spool(client, run_id, folder / SPOOL_FILE, sends=study_folder() is None)
         _ACTIVE[run_id] = self
 
     def _put(self, entry: LogEntry) -> None:
@@ -179,12 +181,13 @@ def start_run(
     ModelError
         The store has no run with that id.
     """
-    client = connect(uri)
-    if run_id is not None:
-        run = open_run(run_id, uri, client)
-        client.update_run(run_id, status="RUNNING")
-        return run
-    created = client.create_run(ensure_experiment(client, experiment), run_name=name)
+    with only_writer(study_folder()):
+        client = connect(uri)
+        if run_id is not None:
+            run = open_run(run_id, uri, client)
+            client.update_run(run_id, status="RUNNING")
+            return run
+        created = client.create_run(ensure_experiment(client, experiment), run_name=name)
     return TrackedRun(client, created.info.run_id)
 
 

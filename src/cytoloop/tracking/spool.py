@@ -45,6 +45,8 @@ class Spool:
     run_id : str
     path : Path
         The file.
+    sends : bool
+        False: entries stay in the file, and another process sends them later.
 
     Attributes
     ----------
@@ -54,10 +56,11 @@ class Spool:
         Whether the run is deleted in the store.
     """
 
-    def __init__(self, client: MlflowClient, run_id: str, path: Path) -> None:
+    def __init__(self, client: MlflowClient, run_id: str, path: Path, sends: bool = True) -> None:
         self.client = client
         self.run_id = run_id
         self.path = path
+        self.sends = sends
         self.unavailable = False
         self.deleted = False
         self._queue: deque[LogEntry] = deque()
@@ -67,12 +70,13 @@ class Spool:
         self._thread = threading.Thread(target=self._send_all, name="mlflow-spool", daemon=True)
         self._reported: set[str] = set()
         if path.is_file():
-            self._queue.extend(read_spool(path)[1])
+            self._queue.extend(read_spool(path)[1] if sends else [])
             with path.open("a", encoding="utf-8") as file:
                 file.write("\n")  # a crash may have cut the last line off
         else:
             self._create_file()
-        self._thread.start()
+        if sends:
+            self._thread.start()
 
     def put(self, entry: LogEntry) -> None:
         """Add an entry. It does not block or raise; the thread sends the entry."""
@@ -84,8 +88,9 @@ class Spool:
                     file.write(to_json_line(entry))
             except OSError as error:  # for example a full disk; the entry is sent all the same
                 log.warning("%s: %s", self.path, error.strerror)
-            self._queue.append(entry)
-            self._changed.notify_all()
+            if self.sends:
+                self._queue.append(entry)
+                self._changed.notify_all()
 
     def close(self, patience: float = 30.0) -> int:
         """Wait until all entries are sent; return the number of entries that are not.
@@ -105,7 +110,7 @@ class Spool:
             ):
                 self._changed.wait(0.2)
             left = len(self._queue)
-        if not left:
+        if not left and self.sends:
             self._thread.join(1)
         return left
 
