@@ -128,8 +128,10 @@ def keep(study: Path) -> int:
         own = {name: run[name] for name in (*FACTORS, "seed", "minutes")}
         scores = read(study / run["folder"] / "test/evaluation/metrics.csv")
         rows += [own | {name: short(image[name]) for name in COLUMNS} for image in scores]
+    known = {identity(run) for run in done}
+    rows += [row for row in read(FINISHED) if identity(row) not in known]  # nothing is lost
     write(FINISHED, (*FACTORS, "seed", "minutes", *COLUMNS), rows)
-    return len(done)
+    return len({identity(row) for row in rows})
 
 
 def short(text: str) -> str:
