@@ -34,7 +34,7 @@ def main() -> None:
         if picture.width > MAX_WIDTH:
             height = round(picture.height * MAX_WIDTH / picture.width)
             picture = picture.resize((MAX_WIDTH, height))
-        picture.quantize(128).save(ASSETS / name, optimize=True)
+        picture.quantize(256, kmeans=2).save(ASSETS / name, optimize=True)
     with tempfile.TemporaryDirectory() as folder:
         draw_synthetic(Path(folder))
         draw_samples(Path(folder))
