@@ -1,11 +1,13 @@
 """Draw the pictures of `cytoloop view` for the documentation, from the images of the demo.
 
 `python scripts/viewer_pictures.py` runs it; without a screen under `xvfb-run`. It trains a small
-model for about two minutes.
+model for about two minutes. `--theme light --size 2560x1440 --to FOLDER` draws others to look at;
+`--work FOLDER` keeps the data set and the model for the next time.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import subprocess
 import sys
@@ -20,7 +22,6 @@ import numpy as np
 from PIL import Image
 
 ASSETS = Path(__file__).parents[1] / "docs" / "assets"
-SIZE = (1280, 800)
 _TRAIN = (
     *("experiment=nuclei_3d", "data.path=dataset", "output=model0", "layers=3"),
     *("data.patch_size=[16,64,64]", "data.batch_size=4", "trainer.max_epochs=6"),
@@ -34,15 +35,17 @@ class Pictures:
     ----------
     theme : str
         ``dark`` or ``light``.
+    size : tuple of int
+        Width and height of the window.
     """
 
-    def __init__(self, theme: str) -> None:
+    def __init__(self, theme: str, size: tuple[int, int]) -> None:
         from cytoloop.cli.commands.view import open_viewer
 
         named = {"data": SimpleNamespace(path=None), "input": "demo", "predictions": None}
         self.viewer = open_viewer(SimpleNamespace(**named))
         self.viewer.theme = theme
-        self.viewer.window.resize(*SIZE)
+        self.viewer.window.resize(*size)
         self.panels: Any = self._find_panels()
 
     def wait(self, done: Callable[[], bool], seconds: float = 120) -> None:
@@ -84,20 +87,23 @@ class Pictures:
         return found[-1]
 
 
-def draw(folder: Path, theme: str) -> None:
+def draw(folder: Path, theme: str, size: tuple[int, int]) -> None:
     """Draw the five panels; the working folder holds the images of the demo."""
     from cytoloop.viewer.panels.folding import Folding
 
-    window = Pictures(theme)
+    window = Pictures(theme, size)
     panels, viewer = window.panels, window.viewer
     data, curate, predict = panels.data, panels.curate, panels.predict
     curate.curator.setText("Ann")
     window.wait(lambda: data.table.rowCount() > 0)
     window.pause(2)
     window.save("data", 0, folder)
-    data.runner.start()
+    if Path("dataset").is_dir():
+        panels.project.open_dataset("dataset")
+    else:
+        data.runner.start()
     window.wait(lambda: curate.current.image is not None)
-    for part in curate.findChildren(Folding):
+    for part in curate.findChildren(Folding)[:2]:
         part.button.setChecked(True)
     curate.queue.choose("field_d")
     window.wait(lambda: curate.current.image.id == "field_d")
@@ -108,11 +114,13 @@ def draw(folder: Path, theme: str) -> None:
     curate.regions.exclude()
     window.pause(1.5)
     window.save("curate", 1, folder)
-    _cytoloop("train", *_TRAIN)
+    if not Path("model0").is_dir():
+        _cytoloop("train", *_TRAIN)
     panels.train.refresh()
     window.wait(lambda: panels.train.view is not None)
     window.save("train", 2, folder)
-    _cytoloop("predict", "checkpoint=model0", "input=demo/raw", "output=predictions")
+    if not Path("predictions").is_dir():
+        _cytoloop("predict", "checkpoint=model0", "input=demo/raw", "output=predictions")
     predict.use_model("model0")
     predict.form.set_value("input", "demo/raw")
     predict.show_table("predictions/predictions.csv")
@@ -136,12 +144,22 @@ def draw(folder: Path, theme: str) -> None:
 
 def main() -> None:
     """Draw all pictures, dark by default."""
-    theme = sys.argv[1] if len(sys.argv) > 1 else "dark"
-    folder = Path(sys.argv[2]).absolute() if len(sys.argv) > 2 else ASSETS
-    with tempfile.TemporaryDirectory() as work:
+    parser = argparse.ArgumentParser(description="Draw the pictures of `cytoloop view`.")
+    parser.add_argument("--theme", default="dark", choices=("dark", "light"))
+    parser.add_argument("--size", default="1280x800", help="of the window, WIDTHxHEIGHT")
+    parser.add_argument("--to", type=Path, default=ASSETS, help="folder of the pictures")
+    parser.add_argument("--work", type=Path, help="folder to keep data set and model in")
+    options = parser.parse_args()
+    width, height = map(int, options.size.split("x"))
+    folder = options.to.absolute()
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as temporary:
+        work = options.work or Path(temporary)
+        work.mkdir(parents=True, exist_ok=True)
         os.chdir(work)
-        _cytoloop("demo", "--images", "stacks", "--output", "demo")
-        draw(folder, theme)
+        if not Path("demo").is_dir():
+            _cytoloop("demo", "--images", "stacks", "--output", "demo")
+        draw(folder, options.theme, (width, height))
         os.chdir("/")
 
 

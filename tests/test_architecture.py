@@ -49,7 +49,7 @@ def test_help_loads_only_the_standard_library() -> None:
 @pytest.mark.parametrize(
     "verb",
     [
-        *("curate", "annotate", "check", "train", "predict", "evaluate", "compare"),
+        *("curate", "annotate", "combine", "check", "train", "predict", "evaluate", "compare"),
         *("models", "history", "status", "cancel", "view"),
     ],
 )

@@ -19,7 +19,7 @@ from cytoloop.training.prepare.dataset import DatasetFacts
 ROOT = Path(__file__).parents[1]
 CONFIGS = Path(cytoloop.configs.__file__).parent
 VERBS = (
-    *("curate", "annotate", "check", "train", "predict", "evaluate", "compare"),
+    *("curate", "annotate", "combine", "check", "train", "predict", "evaluate", "compare"),
     *("models", "history", "status", "cancel", "synthesize", "classic", "study", "view"),
 )
 EXPERIMENTS = sorted(path.stem for path in (CONFIGS / "experiment").glob("*.yaml"))

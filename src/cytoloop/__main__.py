@@ -16,6 +16,7 @@ VERBS = {
     "synthesize": "draw synthetic images of nuclei with labels, 2D and 3D",
     "classic": "segment images by filters, thresholds and watersheds, without a label",
     "annotate": "cut images into crops for an annotation tool, and collect the labels",
+    "combine": "take the decisions of other curators into a data set, and list conflicts",
     "check": "report every problem of a data set before training",
     "train": "train or fine-tune a model, or resume a run: writes best.ckpt and last.ckpt",
     "predict": "apply a model to images: writes probability, mask, labels and predictions.csv",

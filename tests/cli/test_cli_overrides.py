@@ -16,7 +16,7 @@ from cytoloop.cli.key_types import KeyType, key_type
 from cytoloop.cli.overrides import quote, quote_overrides, text_of
 
 VERBS = (
-    *("curate", "annotate", "check", "train", "predict", "evaluate"),
+    *("curate", "annotate", "combine", "check", "train", "predict", "evaluate"),
     *("compare", "models", "history", "status", "cancel", "synthesize", "classic", "view"),
 )
 PRINTABLE = "".join(chr(code) for code in range(32, sys.maxunicode) if chr(code).isprintable())

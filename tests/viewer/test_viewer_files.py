@@ -197,3 +197,47 @@ def test_view_says_what_is_wrong_before_it_opens_a_window(
     monkeypatch.setenv("DISPLAY", display)
     assert main(["view", *words]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_large_prediction_stays_on_disk_and_its_slice_is_tried(
+    predictions: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import cytoloop.viewer.session.lazy as lazy
+    import cytoloop.viewer.session.thresholds as thresholds
+
+    whole = load_maps(read_rows(predictions)[0])
+    monkeypatch.setattr(lazy, "LIMIT_BYTES", 100)
+    monkeypatch.setattr(thresholds, "_BLOCK_VOXELS", 100)
+    stored = load_maps(read_rows(predictions)[0])
+    image = stored.maps["probability"]
+    expected = np.asarray(whole.maps["probability"])
+    assert isinstance(image, lazy.LazyImage) and isinstance(stored.labels, lazy.LazyImage)
+    assert stored.raw is not None and isinstance(stored.raw[0], lazy.LazyImage)
+    assert (image.shape, image.ndim, image.dtype) == ((6, 20, 40), 3, np.uint8)
+    indices: list[object] = [2, (2, slice(3, 9)), (slice(None), 4), (..., 5), -1, slice(1, 5, 2)]
+    for index in indices:
+        assert np.array_equal(image[index], expected[index])  # type: ignore[index]
+    assert np.array_equal(np.asarray(image), expected) and len(image) == 6
+    labels, planes = try_settings(stored, {"threshold": 0.9, "min_volume_um3": 50.0}, plane=2)
+    assert planes == slice(2, 3) and len(np.unique(labels)) == 3
+
+
+def test_a_decisions_log_opens_its_last_image_and_the_sample_has_a_voxel_size(
+    tmp_path: Path,
+) -> None:
+    from cytoloop.curation import append_decision
+    from cytoloop.viewer.readers import make_sample
+
+    images = make_images(tmp_path, 3)
+    dataset = tmp_path / "dataset"
+    curate(CurationSettings(raw=images / "raw", seg1=images / "seg", output=dataset))
+    log = dataset / "decisions.csv"
+    append_decision(log, {"id": "img_1", "decision": "reject", "exclude": "saturated"})
+    reader = find_reader(str(log))
+    assert reader is not None
+    names = [data[1]["name"] for data in reader(str(log))]
+    assert [name.startswith("img_1 ") for name in names] == [True] * 3
+    assert "img_1 target (reject)" in names
+    sample = make_sample()
+    assert [kind for _, _, kind in sample] == ["image", "labels"]
+    assert sample[0][1]["units"] == ("um",) * 3 and sample[1][0].max() > 3

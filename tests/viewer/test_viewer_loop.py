@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from test_viewer_curate import Window
 from cytoloop.curation import CurationSettings, curate
 from cytoloop.io.labels import read_labels
 from cytoloop.manifest import read_manifest
+from cytoloop.tracking.run_status import RunStatus, cancel_training
 
 pytestmark = [pytest.mark.viewer, pytest.mark.slow]
 
@@ -44,6 +47,7 @@ def test_a_training_goes_on_without_napari_and_its_model_predicts(
     window.press(train.runner.start_button)
     window.wait(lambda: train.runner.process is not None and not train.runner.is_running, 120)
     assert train.runner.process.status == 0, train.runner.process.output()
+    clicked = train.runner.command.text
     window.panels.close_threads()
 
     again = Window(make_napari_viewer(show=False), qtbot, project)  # finds it
@@ -55,7 +59,7 @@ def test_a_training_goes_on_without_napari_and_its_model_predicts(
         again.press(train.cancel_button)
     again.wait(lambda: train.view.state in ("stopped", "finished"), 60)
     assert train.curves.points > 0
-    again.press(train.use_button)
+    again.press(train.finish.use_button)
     predict = again.panels.predict
     assert again.panels.tabs.currentIndex() == 3
     assert predict.form.value("checkpoint") == str(project / "model0")
@@ -87,4 +91,45 @@ def test_a_training_goes_on_without_napari_and_its_model_predicts(
     rows = list(read_manifest(project / "preds" / "predictions.csv"))
     stored = read_labels(rows[0].file("labels") or "")
     assert np.array_equal(stored > 0, tried.reshape(stored.shape) > 0)
+    compare = again.panels.compare
+    for key, value in {"truth": "dataset/dataset.csv", "output": "scores"}.items():
+        compare.form.set_value(key, value)
+    assert Path(compare.form.value("predictions")).samefile("preds/predictions.csv")
+    again.press(compare.runner.start_button)
+    again.wait(lambda: compare.shown is not None, 120)
+    worst = compare.scores.images[0]["id"]
+    assert compare.shown.id == worst
+
+    again.open(project / "dataset")  # the second round: the worst image is rejected
+    assert again.curate.predictions
+    again.curate.queue.choose(worst)
+    again.wait(lambda: again.current.id == worst and again.current.image is not None)
+    assert "prediction" in again.viewer.layers
+    again.press(again.curate.buttons["reject"])
+    again.press(again.curate.runner.start_button)
+    again.wait(lambda: not again.curate.runner.is_running, 120)
+    assert again.curate.runner.process.status == 0, again.curate.runner.process.output()
+    rows = {row.id: row for row in read_manifest(project / "dataset" / "dataset.csv")}
+    assert rows[worst]["status"] == "reject"
     again.panels.close_threads()
+    _typed_gives_the_same_config(project, clicked)
+
+
+def _typed_gives_the_same_config(project: Path, clicked: str) -> None:
+    """Type the command that the panel showed; the completed config has the same bytes."""
+    from cytoloop.__main__ import main
+
+    before = (project / "model0" / "config.yaml").read_bytes()
+    (project / "model0").rename(project / "clicked")
+    (project / "dataset").rename(project / "round1")
+    images = project / "images"
+    curate(CurationSettings(raw=images / "raw", seg1=images / "seg", output=project / "dataset"))
+    words = shlex.split(clicked)
+    assert words[0] == "cytoloop" and main(words[1:]) == 0
+    status = RunStatus(project / "model0")
+    while status.update().state == "running" and not status.validations:
+        time.sleep(0.2)
+    if status.state == "running":
+        for _ in cancel_training(status):
+            pass
+    assert (project / "model0" / "config.yaml").read_bytes() == before

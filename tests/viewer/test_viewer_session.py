@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 from conftest import make_blobs, make_images
 
 from cytoloop.curation import CurationSettings, curate, read_decisions
+from cytoloop.curation.decisions.combine_files import combine_logs
 from cytoloop.curation.decisions.latest import Decision
 from cytoloop.errors import ConfigError, ImageError, ManifestError
 from cytoloop.io.labels import read_labels
@@ -20,6 +22,7 @@ from cytoloop.manifest import read_manifest
 from cytoloop.truth.edits import delete_objects, merge_objects
 from cytoloop.truth.targets import read_target
 from cytoloop.viewer.session.commands import (
+    combine_words,
     command_text,
     curate_words,
     next_round_words,
@@ -36,6 +39,7 @@ from cytoloop.viewer.session.images import ImageCache, image_state, load_image
 from cytoloop.viewer.session.limits import ADVANCED
 from cytoloop.viewer.session.pairs import describe, preview_pairs, thumbnail
 from cytoloop.viewer.session.process import VerbProcess
+from cytoloop.viewer.session.promotion import promote_words, register_words
 from cytoloop.viewer.session.regions import (
     Shape,
     add_region,
@@ -386,3 +390,33 @@ def test_pairs_are_shown_with_problems_first(tmp_path: Path) -> None:
     assert picture.dtype == np.uint8 and picture.shape == (40, 40) and picture.max() == 255
     only = preview_pairs({"raw": str(images / "raw"), "seg1": ""})
     assert [bool(row.problem) for row in only] == [False, False, True]
+
+
+def test_conflicts_are_in_the_queue_until_the_decision_changes(
+    dataset: Dataset, tmp_path: Path
+) -> None:
+    other = tmp_path / "ben"
+    shutil.copytree(dataset.folder, other)
+    keep_or_reject(dataset, "img_2", "reject", "blurred", "Ann")
+    keep_or_reject(open_dataset(other), "img_2", "keep", "", "Ben")
+    combine_logs(dataset.folder, [other])
+    reopened = open_dataset(dataset.folder)
+    assert [entry.id for entry in reopened.filtered("conflict")] == ["img_2"]
+    assert reopened.conflict("img_2") == "decision: reject (blurred) here, keep by Ben"
+    keep_or_reject(reopened, "img_2", "keep", "", "Ann")
+    assert reopened.filtered("conflict") == []
+    assert combine_words({"data.path": "d", "logs": "ben", "prefer": ""}) == [
+        *("data.path=d", "logs=ben")
+    ]
+
+
+def test_a_trained_model_is_promoted_by_scores_on_its_test_images(
+    dataset: Dataset, tmp_path: Path
+) -> None:
+    model = tmp_path / "model"
+    values = {"model": str(model), "name": "nuclei"}
+    assert promote_words(values) == ["promote", "checkpoint=nuclei"]
+    model.mkdir()
+    (model / "config.yaml").write_text(f"data:\n  path: {dataset.folder}\n")
+    assert promote_words(values)[2] == f"truth={dataset.folder / 'test.csv'}"
+    assert register_words(values) == ["register", f"checkpoint={model}", "name=nuclei"]

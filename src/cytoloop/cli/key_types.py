@@ -71,6 +71,7 @@ _TYPES = {
         number_or_texts="valid test",
     ),
     "annotate": _types(text="data.path project title format split"),
+    "combine": _types(text="data.path prefer", texts="logs"),
     "check": _types(**_TRAINING, flag_or_text="plan preview"),
     "train": _types(
         text=_TRAINING["text"] + " task_name experiment_name run_name encoder_weights register "

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from cytoloop.curation.file_names import DATASET_CSV, DECISIONS_CSV
 from cytoloop.manifest import is_table, read_table
 from cytoloop.truth.regions import is_outline, read_polygons, write_region
 
@@ -19,6 +20,8 @@ def find_reader(path: str | list[str]) -> Callable[[Any], list[LayerData]] | Non
     first = path if isinstance(path, str) else path[0]
     if is_outline(first):
         return read_outlines
+    if Path(first).name == DECISIONS_CSV and (Path(first).parent / DATASET_CSV).is_file():
+        return read_decided
     if is_table(first) and {"raw"} & set(read_table(first)[1]):
         return read_rows
     return None
@@ -34,6 +37,46 @@ def read_outlines(path: str | list[str]) -> list[LayerData]:
         plane = np.full((len(polygon.exterior), 1), float(polygon.z or 0))
         shapes.append(np.hstack([plane, polygon.exterior]) if is_3d else polygon.exterior)
     return [(shapes, {"name": Path(first).stem, "shape_type": "polygon"}, "shapes")]
+
+
+def read_decided(path: str | list[str]) -> list[LayerData]:
+    """Return the image of the last line of a decisions log: raw, target, what is excluded."""
+    from cytoloop.curation.decisions.log import read_log
+    from cytoloop.viewer.session.dataset import open_dataset
+    from cytoloop.viewer.session.images import image_state, load_image
+
+    first = Path(path if isinstance(path, str) else path[0])
+    dataset = open_dataset(first.parent)
+    known = {entry.id: entry for entry in dataset.entries}
+    decided = [line["id"] for line in read_log(first) if line["id"] in known]
+    entry = known[decided[-1]] if decided else dataset.entries[0]
+    image = load_image(entry)
+    state = image_state(image, entry.row, dataset.decision(entry.id), dataset)
+    ndim = len(image.shape)
+    scale = (1.0,) * ndim if image.spacing_um is None else tuple(image.spacing_um[-ndim:])
+    unit = "pixel" if image.spacing_um is None else "um"
+    common = {"scale": scale, "units": (unit,) * ndim}
+    text = dataset.decision(entry.id).decision
+    found: list[LayerData] = [
+        (channel, {"name": f"{entry.id} {name}", "blending": "additive", **common}, "image")
+        for name, channel in zip(image.channels, image.raw, strict=False)
+    ]
+    parts = {f"target ({text})": state.target, "excluded": state.excluded.astype(np.uint8)}
+    named = {f"{entry.id} {name}": labels for name, labels in parts.items()}
+    return [*found, *((labels, {"name": n, **common}, "labels") for n, labels in named.items())]
+
+
+def make_sample() -> list[LayerData]:
+    """Return a synthetic stack of nuclei with its labels."""
+    from cytoloop.synthesis.image import draw_image
+    from cytoloop.synthesis.settings import SynthesisSettings
+
+    image = draw_image(SynthesisSettings(), seed=0)
+    common = {"scale": image.spacing_um, "units": ("um",) * 3}
+    return [
+        (image.raw, {"name": "synthetic nuclei", **common}, "image"),
+        (image.labels, {"name": "synthetic nuclei, truth", **common}, "labels"),
+    ]
 
 
 def read_rows(path: str | list[str]) -> list[LayerData]:

@@ -12,18 +12,24 @@ from cytoloop.evaluation.figures.artists import ERROR_COLOURS
 from cytoloop.viewer.panels import layers
 from cytoloop.viewer.panels.data import short_path
 from cytoloop.viewer.panels.fields import Form, MessageLabel, push_button, row_of
+from cytoloop.viewer.panels.folding import Folding
 from cytoloop.viewer.panels.project import Project
 from cytoloop.viewer.panels.runner import Runner
 from cytoloop.viewer.session.dataset import Dataset
+from cytoloop.viewer.session.docs import PAGES
 from cytoloop.viewer.session.scores import (
     SIDES,
     Compared,
     Scores,
+    compare_words,
     evaluate_words,
     load_compared,
     read_scores,
+    read_verdict,
 )
 
+VERDICTS = (0, 3, 4)
+"""Exit statuses of `cytoloop compare` that are a verdict."""
 _OBJECTS = ("kind", "side", "object", "iou", "z", "y", "x")
 
 
@@ -52,6 +58,20 @@ class ComparePanel(QWidget):
         self.runner.lines = 2
         self.form.changed.connect(self.runner.show_command)
         self.runner.finished.connect(lambda status: self.read() if status == 0 else None)
+        self.other = _other_form()
+        self.against = Runner(
+            "compare",
+            "Better than the others?",
+            "Test whether these scores are better, image by image, with an interval.",
+            lambda: self.form.values() | self.other.values(),
+            compare_words,
+            project.background,
+        )
+        self.against.answers = VERDICTS
+        self.against.lines = 0
+        self.other.changed.connect(self.against.show_command)
+        self.against.finished.connect(self._compared)
+        self.verdict = MessageLabel()
         self.images, self.objects = _table(), _table()
         self.images.setToolTip("Worst image first; click to see it.")
         self.objects.setToolTip("Errors first; click to go there. Or click on an object.")
@@ -73,6 +93,7 @@ class ComparePanel(QWidget):
             row_of(again),
             self.legend,
             self.objects,
+            Folding("A against B", self._versus()),
         ):
             layout.addWidget(widget)
         layout.addStretch(1)
@@ -80,6 +101,21 @@ class ComparePanel(QWidget):
         project.dataset_opened.connect(self._opened)
         project.viewer.mouse_drag_callbacks.append(self._on_click)
         self._show_tables(False)
+
+    def _versus(self) -> QWidget:
+        """Return the part that compares these scores with others."""
+        part = QWidget()
+        layout = QVBoxLayout(part)
+        layout.setContentsMargins(8, 0, 0, 4)
+        for widget in (self.other, self.against, self.verdict):
+            layout.addWidget(widget)
+        return part
+
+    def _compared(self, status: int) -> None:
+        """Show the verdict."""
+        folder = self.form.value("output")
+        if status in VERDICTS:
+            self.project.background.run(lambda: read_verdict(folder), self.verdict.show_note)
 
     def read(self) -> None:
         """Read the scores that were written."""
@@ -154,12 +190,24 @@ class ComparePanel(QWidget):
 
 
 def _form() -> Form:
-    form = Form()
+    form = Form(PAGES["compare"])
     form.add_text(
         "predictions", "Predictions", "A predictions.csv.", "predictions/predictions.csv", "file"
     )
     form.add_text("truth", "Truth", "A manifest: dataset.csv, test.csv ...", "test.csv", "file")
     form.add_text("output", "Scores", "Folder of the scores; it is replaced.", "scores", "folder")
+    return form
+
+
+def _other_form() -> Form:
+    form = Form(PAGES["compare"])
+    form.add_text(
+        "a",
+        "Other scores",
+        "Scores of another model on the same images: a folder, or runs:/ID.",
+        "scores_before",
+        "folder",
+    )
     return form
 
 

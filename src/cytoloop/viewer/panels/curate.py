@@ -9,9 +9,10 @@ from typing import Any
 from qtpy.QtWidgets import QCheckBox, QComboBox, QLabel, QLineEdit, QVBoxLayout, QWidget
 
 from cytoloop.viewer.panels.correct import CorrectBox
+from cytoloop.viewer.panels.curators import CuratorsBox
 from cytoloop.viewer.panels.current import CurrentImage
 from cytoloop.viewer.panels.data import short_path
-from cytoloop.viewer.panels.fields import MessageLabel, help_button, push_button, row_of
+from cytoloop.viewer.panels.fields import HelpButton, MessageLabel, push_button, row_of
 from cytoloop.viewer.panels.folding import Folding
 from cytoloop.viewer.panels.project import Project
 from cytoloop.viewer.panels.queue import QueueList
@@ -20,6 +21,7 @@ from cytoloop.viewer.panels.runner import Runner
 from cytoloop.viewer.session.commands import next_round_words
 from cytoloop.viewer.session.dataset import Dataset
 from cytoloop.viewer.session.decide import choose_base, keep_or_reject
+from cytoloop.viewer.session.docs import PAGES
 from cytoloop.viewer.session.images import find_predictions
 
 KEYS = {
@@ -73,6 +75,8 @@ class CuratePanel(QWidget):
             project.background,
         )
         self.runner.finished.connect(self._written)
+        self.curators = CuratorsBox(project, lambda: short_path(self.current.dataset.folder))
+        self.curators.combined.connect(self._combined)
         self._fill_layout()
         project.dataset_opened.connect(self._opened)
         project.predicted.connect(self.show_predictions)
@@ -137,14 +141,16 @@ class CuratePanel(QWidget):
         layout.addWidget(row_of(self.reason, self.curator, self.advance))
         moves = ("previous", "next", "undo", "redo")
         layout.addWidget(row_of(*(self.buttons[name] for name in moves)))
-        base_help = help_button(
-            "With two segmentations: the one that training learns outside merging regions."
+        base_help = HelpButton(
+            "With two segmentations: the one that training learns outside merging regions.",
+            PAGES["regions"],
         )
         self.base_row = row_of(QLabel("Base image"), self.base, base_help)
         layout.addWidget(self.base_row)
         layout.addWidget(self.note)
         layout.addWidget(Folding("Regions: exclude, merge, finished", self.regions))
         layout.addWidget(Folding("Correct objects", self.correct))
+        layout.addWidget(Folding("Decisions of other curators", self.curators))
         layout.addWidget(self.runner)
 
     def _values(self) -> dict[str, str]:
@@ -168,6 +174,9 @@ class CuratePanel(QWidget):
         decision = self.current.dataset.decision(self.current.id)
         self.base.setCurrentText(decision.base_image or row["base_image"] or "seg1")
         self.queue.choose(self.current.id)
+        conflict = self.current.dataset.conflict(self.current.id)
+        if conflict:
+            self.note.show_error(f"In conflict: {conflict}")
 
     def _acted(self, text: str) -> None:
         self.queue.update_list()
@@ -189,6 +198,16 @@ class CuratePanel(QWidget):
         row_id, dataset = self.current.id, self.current.dataset
         base, curator = self.base.currentText(), self.curator.text()
         self.current.do(lambda: choose_base(dataset, row_id, base, curator))
+
+    def _combined(self) -> None:
+        """Read the decisions again, and show the conflicts."""
+
+        def show() -> None:
+            if self.current.dataset.filtered("conflict"):
+                self.queue.filter.setCurrentText("conflict")
+                self.queue.step(0)
+
+        self.project.open_dataset(str(self.current.dataset.folder), show)
 
     def _written(self, status: int) -> None:
         if status == 0:

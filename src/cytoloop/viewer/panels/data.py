@@ -21,11 +21,14 @@ from qtpy.QtWidgets import (
 
 from cytoloop.manifest import Row
 from cytoloop.viewer.panels.fields import Form, MessageLabel, push_button
+from cytoloop.viewer.panels.first import FirstBox
+from cytoloop.viewer.panels.folding import Folding
 from cytoloop.viewer.panels.layers import show_pair
 from cytoloop.viewer.panels.project import Project
 from cytoloop.viewer.panels.runner import Runner
 from cytoloop.viewer.session.commands import curate_words
 from cytoloop.viewer.session.dataset import QueueEntry
+from cytoloop.viewer.session.docs import PAGES
 from cytoloop.viewer.session.images import load_image
 from cytoloop.viewer.session.pairs import PairRow, describe, preview_pairs, thumbnail
 
@@ -70,7 +73,14 @@ class DataPanel(QWidget):
             "Open a data set ...", "Open the folder of an existing data set.", self._choose_dataset
         )
         layout = QVBoxLayout(self)
-        for widget in (self.form, self.summary, self.table, self.runner, open_button):
+        self.first = FirstBox(project, self.form.values)
+        self.first.made.connect(self._use_first)
+        parts = (
+            *(self.form, self.summary, self.table),
+            Folding("No labels yet: a first segmentation", self.first),
+            *(self.runner, open_button),
+        )
+        for widget in parts:
             layout.addWidget(widget)
         layout.setStretchFactor(self.table, 1)
         self.setAcceptDrops(True)
@@ -113,6 +123,7 @@ class DataPanel(QWidget):
             lambda: preview_pairs(values), self._show_pairs, self._show_no_pairs
         )
         self.runner.show_command()
+        self.first.show_command()
 
     def _show_no_pairs(self, text: str) -> None:
         self.table.setRowCount(0)
@@ -170,6 +181,10 @@ class DataPanel(QWidget):
             lambda: load_image(entry), lambda found: show_pair(self.project.viewer, found)
         )
 
+    def _use_first(self, folder: str) -> None:
+        """Take the first segmentation as the segmentation of the images."""
+        self.form.set_value("seg1", short_path(folder))
+
     def _made(self, status: int) -> None:
         if status == 0:
             self.project.open_dataset(self.form.value("output"))
@@ -181,7 +196,7 @@ class DataPanel(QWidget):
 
 
 def _form() -> Form:
-    form = Form()
+    form = Form(PAGES["data"])
     form.add_text(
         "raw",
         "Images",

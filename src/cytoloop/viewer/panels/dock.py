@@ -81,6 +81,7 @@ class CytoLoopPanels(QWidget):
         """End the threads; processes go on."""
         self.project.close()
         self.curate.close_threads()
+        self.train.close_threads()
 
     def closeEvent(self, event: Any) -> None:
         """End the threads when the dock is closed."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Callable, Sequence
+from typing import Any
 
-from qtpy.QtCore import QTimer, Signal
+from qtpy.QtCore import QEvent, QTimer, QUrl, Signal
+from qtpy.QtGui import QDesktopServices
 from qtpy.QtWidgets import (
     QAbstractSpinBox,
     QApplication,
@@ -21,23 +24,47 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from cytoloop.viewer.session.docs import docs_link
+
 _NARROW = 58
 """Least width of a button or field in pixels."""
 _PAUSE_MS = 400
 """Time without typing after which a form reports its change."""
 
 
-def help_button(text: str) -> QToolButton:
-    """Return a button "?" that shows a sentence."""
-    button = QToolButton()
-    button.setText("?")
-    button.setToolTip(text)
-    button.setWhatsThis(text)
-    button.setAutoRaise(True)
-    button.clicked.connect(
-        lambda: QWhatsThis.showText(button.mapToGlobal(button.rect().bottomLeft()), text, button)
-    )
-    return button
+class HelpButton(QToolButton):
+    """A button "?" that shows a sentence, with a link to a page of the documentation.
+
+    Parameters
+    ----------
+    text : str
+    page : str
+        Of the documentation, for example ``reference/curation``; "" for no link.
+    """
+
+    def __init__(self, text: str, page: str = "") -> None:
+        super().__init__()
+        self.link = docs_link(page)
+        self.text_shown = html.escape(text)
+        if self.link:
+            self.text_shown += f'<br><a href="{self.link}">More in the documentation</a>'
+        self.setText("?")
+        self.setToolTip(text)
+        self.setWhatsThis(self.text_shown)
+        self.setAutoRaise(True)
+        self.clicked.connect(self.show_text)
+
+    def show_text(self) -> None:
+        """Show the sentence below the button."""
+        place = self.mapToGlobal(self.rect().bottomLeft())
+        QWhatsThis.showText(place, self.text_shown, self)
+
+    def event(self, event: Any) -> bool:
+        """Open the link of the shown text."""
+        if event.type() == QEvent.Type.WhatsThisClicked:
+            QDesktopServices.openUrl(QUrl(event.href()))
+            return True
+        return bool(super().event(event))
 
 
 def push_button(text: str, help_text: str, clicked: Callable[[], None]) -> QPushButton:
@@ -117,13 +144,20 @@ class CommandLine(QWidget):
 
 
 class Form(QWidget):
-    """Labelled fields by key."""
+    """Labelled fields by key.
+
+    Parameters
+    ----------
+    page : str
+        Page of the documentation about these fields.
+    """
 
     changed = Signal()
     """A value has changed, and nothing was typed since."""
 
-    def __init__(self) -> None:
+    def __init__(self, page: str) -> None:
         super().__init__()
+        self.page = page
         self._layout = QFormLayout(self)
         self._layout.setContentsMargins(0, 0, 0, 0)
         self._layout.setVerticalSpacing(4)
@@ -144,7 +178,7 @@ class Form(QWidget):
         field.setToolTip(help_text)
         field.textChanged.connect(lambda: self._timer.start())
         choosers = self._choosers(browse, field.setText)
-        self._add(key, label, field, row_of(field, *choosers, help_button(help_text)))
+        self._add(key, label, field, row_of(field, *choosers, HelpButton(help_text, self.page)))
         return field
 
     def add_choice(
@@ -165,7 +199,7 @@ class Form(QWidget):
         field.setMinimumContentsLength(12)
         field.currentTextChanged.connect(lambda: self._timer.start())
         choosers = self._choosers(browse, field.setEditText)
-        self._add(key, label, field, row_of(field, *choosers, help_button(help_text)))
+        self._add(key, label, field, row_of(field, *choosers, HelpButton(help_text, self.page)))
         return field
 
     def value(self, key: str) -> str:

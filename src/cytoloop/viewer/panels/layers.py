@@ -12,6 +12,7 @@ import numpy as np
 
 from cytoloop.io.voxel_size import Spacing
 from cytoloop.viewer.session.images import ImageState, LoadedImage
+from cytoloop.viewer.session.lazy import Voxels
 from cytoloop.viewer.session.scores import Compared
 from cytoloop.viewer.session.thresholds import StoredMaps
 
@@ -95,7 +96,7 @@ def remove_drawing_layers(viewer: Any) -> None:
 
 
 def _put(
-    viewer: Any, name: str, data: np.ndarray, kind: str, scale: tuple[float, ...], **extra: Any
+    viewer: Any, name: str, data: Voxels, kind: str, scale: tuple[float, ...], **extra: Any
 ) -> Any:
     """Return the layer of a name with new data; it is made if it is missing."""
     layer = find_layer(viewer, name)
@@ -115,7 +116,7 @@ def _put(
 def _put_raw(
     viewer: Any,
     names: Sequence[str],
-    raw: np.ndarray,
+    raw: Sequence[Voxels] | np.ndarray,
     contrast: Sequence[tuple[float, float]],
     scale: tuple[float, ...],
 ) -> None:
@@ -142,7 +143,7 @@ def _units(scale: tuple[float, ...]) -> tuple[str, ...]:
     return ("pixel" if all(size == 1 for size in scale) else "um",) * len(scale)
 
 
-def _wide(limits: tuple[float, float], channel: np.ndarray) -> tuple[float, float]:
+def _wide(limits: tuple[float, float], channel: Voxels) -> tuple[float, float]:
     """Return the range of the contrast sliders."""
     if channel.dtype.kind in "iu" and channel.dtype.itemsize == 1:
         return (0, 255)
@@ -173,7 +174,7 @@ def show_prediction(viewer: Any, stored: StoredMaps) -> None:
     wanted = {*names, *_OF_PREDICTION}
     is_first = _keep_only(viewer, wanted - {TRIAL}, len(shape))
     if stored.raw is not None:
-        _put_raw(viewer, names, stored.raw, stored.contrast, scale)
+        _put_raw(viewer, names, raw, stored.contrast, scale)
     probability = stored.maps["probability"]
     full = 255.0 if probability.dtype == np.uint8 else 1.0
     layer = _put(

@@ -17,6 +17,7 @@ from cytoloop.viewer.panels.project import Project
 from cytoloop.viewer.panels.runner import Runner
 from cytoloop.viewer.panels.sliders import SliderBox
 from cytoloop.viewer.session.commands import predict_words, reprocess_words
+from cytoloop.viewer.session.docs import PAGES
 from cytoloop.viewer.session.layer_files import LAYER, predicted_count, save_layer
 from cytoloop.viewer.session.thresholds import StoredMaps, load_maps, read_rows, try_settings
 from cytoloop.viewer.session.trainings import finished_models
@@ -243,7 +244,7 @@ def _apply_words(values: Mapping[str, str]) -> list[str]:
 
 
 def _form() -> Form:
-    form = Form()
+    form = Form(PAGES["predict"])
     form.add_choice(
         "checkpoint",
         "Model",
@@ -255,7 +256,8 @@ def _form() -> Form:
     form.add_choice(
         "input",
         "Images",
-        "A folder, pattern, image or table; or a layer of napari, which is saved as a file first.",
+        "A folder, pattern, image, table or OME-Zarr plate; or a layer of napari, which is saved "
+        "as a file first.",
         [""],
         editable=True,
         browse="both",

@@ -15,7 +15,7 @@ class Project(QObject):
     """The state that panels share.
 
     `background` reads and computes. `actions` writes decisions and edits, which then never wait
-    for an image to be read.
+    for an image to be read. `services` waits for servers.
 
     Parameters
     ----------
@@ -37,18 +37,22 @@ class Project(QObject):
         self.report = report
         self.background = Background(report, self)
         self.actions = Background(report, self)
+        self.services = Background(report, self)
         self.dataset: Dataset | None = None
 
     def close(self) -> None:
         """End the threads after their present work; processes go on."""
         self.background.close()
         self.actions.close()
+        self.services.close()
 
-    def open_dataset(self, folder: str) -> None:
-        """Open a data set and tell the panels."""
+    def open_dataset(self, folder: str, then: Callable[[], None] | None = None) -> None:
+        """Open a data set and tell the panels; then call `then`."""
 
         def opened(dataset: Dataset) -> None:
             self.dataset = dataset
             self.dataset_opened.emit(dataset)
+            if then is not None:
+                then()
 
         self.background.run(lambda: open_dataset(folder), opened)

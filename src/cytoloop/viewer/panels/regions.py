@@ -155,6 +155,10 @@ class RegionBox(QWidget):
         """Exclude the drawn region."""
         self._add("exclude")()
 
+    def merge(self) -> None:
+        """Merge the other segmentation in the drawn region."""
+        self._add("merge")()
+
     def finish_slice(self) -> None:
         """Mark the visible slice as finished."""
         image, plane = self._image(), self.current.plane

@@ -38,8 +38,9 @@ class Runner(QWidget):
     finished = Signal(int)
     """The process has ended, with its exit status.
 
-    `lines` of its output are shown at the end. `progress` and `prepare` may be set: what counts the
-    finished parts, and what is done to the values before the start. Both run in a thread.
+    `lines` of its output are shown at the end. `answers` are exit statuses that are an answer, not
+    an error. `progress` and `prepare` may be set: what counts the finished parts, and what is done
+    to the values before the start. Both run in a thread.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class Runner(QWidget):
         self.verb = verb
         self.process: VerbProcess | None = None
         self.lines = 12
+        self.answers: tuple[int, ...] = (0,)
         self.progress: Progress | None = None
         self.prepare: Callable[[Values], Values] | None = None
         self._values, self._words = values, words
@@ -148,8 +150,9 @@ class Runner(QWidget):
         self.bar.setVisible(False)
         self.stop_button.setVisible(False)
         self.start_button.setEnabled(True)
-        if status == 0:
-            self.message.show_note("\n".join(text.splitlines()[-self.lines :]))
+        if status in self.answers:
+            lines = text.splitlines()
+            self.message.show_note("\n".join(lines[len(lines) - min(self.lines, len(lines)) :]))
         elif status == 130 or status < 0:
             self.message.show_note(f"stopped\n{text}")
         else:

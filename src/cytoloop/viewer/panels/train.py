@@ -11,11 +11,14 @@ from qtpy.QtWidgets import QComboBox, QProgressBar, QVBoxLayout, QWidget
 from cytoloop.viewer.panels.curves import CurvesPlot
 from cytoloop.viewer.panels.data import short_path
 from cytoloop.viewer.panels.fields import Form, MessageLabel, push_button, row_of
+from cytoloop.viewer.panels.finish import FinishBox
 from cytoloop.viewer.panels.folding import Folding
 from cytoloop.viewer.panels.project import Project
 from cytoloop.viewer.panels.runner import Runner
+from cytoloop.viewer.panels.sheet import SheetLabel
 from cytoloop.viewer.session.commands import plan_words, recipes, train_words
 from cytoloop.viewer.session.dataset import Dataset
+from cytoloop.viewer.session.docs import PAGES
 from cytoloop.viewer.session.limits import ADVANCED
 from cytoloop.viewer.session.trainings import (
     TrainingView,
@@ -76,9 +79,10 @@ class TrainPanel(QWidget):
             "Stop after the present step; what was learned stays.",
             self._cancel,
         )
-        self.use_button = push_button(
-            "Use it to predict", "Take this model to the panel Predict.", self._use
-        )
+        self.holder = MessageLabel()
+        self.sheet = SheetLabel(project.background)
+        self.finish = FinishBox(project)
+        self.finish.used.connect(project.model_chosen)
         layout = QVBoxLayout(self)
         layout.setSpacing(4)
         for widget in (
@@ -87,11 +91,14 @@ class TrainPanel(QWidget):
             self.problems,
             self.plan,
             self.runner,
+            self.holder,
             row_of(self.trainings),
             self.state,
             self.bar,
+            self.cancel_button,
+            self.finish,
             self.curves,
-            row_of(self.cancel_button, self.use_button),
+            self.sheet,
         ):
             layout.addWidget(widget)
         layout.addStretch(1)
@@ -140,8 +147,7 @@ class TrainPanel(QWidget):
         start.clear()
         start.addItems(["", *map(str, models)])
         start.setCurrentText(chosen)
-        if text and not folders:
-            self.state.show_note(text)
+        self.holder.show_note(text)
         self._look()
 
     def _poll(self) -> None:
@@ -161,12 +167,15 @@ class TrainPanel(QWidget):
         self.curves.setVisible(has_one)
         self.trainings.setVisible(has_one)
         self.cancel_button.setVisible(view is not None and view.state == "running")
-        self.use_button.setVisible(view is not None and view.state in ("finished", "stopped"))
+        self.finish.setVisible(view is not None and view.state in ("finished", "stopped"))
         if view is None:
             return
         shown = {name: view.scores[name] for name in FINAL_SCORES if name in view.scores}
         scores = ", ".join(f"{name} {value:.3f}" for name, value in shown.items())
-        self.state.show_note(view.text + (f"\nFinal scores: {scores}" if scores else ""))
+        what = "test images" if any(name.startswith("test/") for name in shown) else "validation"
+        self.state.show_note(view.text + (f"\nScores on {what}: {scores}" if scores else ""))
+        self.finish.show_model(view.folder)
+        self.sheet.show_file(view.sheet)
         self.bar.setValue(round(1000 * view.fraction))
         self.curves.show_curves(view.curves)
         if before is not None and before.state == "running" and view.state != "running":
@@ -179,13 +188,13 @@ class TrainPanel(QWidget):
         self.state.show_note("stopping after the present step")
         self.project.background.run(lambda: cancel(folder), lambda _: self._look())
 
-    def _use(self) -> None:
-        if self.view is not None:
-            self.project.model_chosen.emit(str(self.view.folder))
+    def close_threads(self) -> None:
+        """End the server of MLflow; trainings go on."""
+        self.finish.close_server()
 
 
 def _form() -> Form:
-    form = Form()
+    form = Form(PAGES["train"])
     form.add_text(
         "data.path", "Data set", "Folder of the data set to learn from.", "dataset", "folder"
     )
@@ -222,7 +231,7 @@ def _form() -> Form:
 
 
 def _advanced() -> Form:
-    form = Form()
+    form = Form(PAGES["train"])
     for key, limits in ADVANCED.items():
         what = f"{limits.help[0].upper()}{limits.help[1:]}, {limits.low:g} to {limits.high:g}."
         form.add_text(key, limits.label, f"{what} Empty: the plan chooses.", "chosen by the plan")

@@ -51,6 +51,18 @@ def next_round_words(folder: str | Path, predictions: str = "") -> Words:
     return [*words, f"predictions={predictions}"] if predictions else words
 
 
+def combine_words(values: Mapping[str, str]) -> Words:
+    """Return the words of `cytoloop combine`.
+
+    Raises
+    ------
+    ConfigError
+        A field is empty; all of them at once.
+    """
+    _require("combine", values, {"data.path": "Data set", "logs": "Other log"})
+    return _given(values)
+
+
 def train_words(values: Mapping[str, str]) -> Words:
     """Return the words of `cytoloop train` for the fields of the panel Train.
 

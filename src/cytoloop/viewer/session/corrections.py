@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cytoloop.curation.decisions.drawn import write_drawn
 from cytoloop.io.names import safe_name
 from cytoloop.io.voxel_size import Spacing
 from cytoloop.io.writers.tiff import write_image
@@ -15,7 +16,6 @@ from cytoloop.truth.edits import Edit
 from cytoloop.viewer.session.dataset import Dataset
 from cytoloop.viewer.session.decide import decide
 from cytoloop.viewer.session.history import Action
-from cytoloop.viewer.session.regions import write_drawn
 
 FOLDER = "corrected"
 """Folder of the data set for corrected labels."""

@@ -7,14 +7,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cytoloop.curation import CurationSettings
+from cytoloop.curation.decisions.combine import cell_text
 from cytoloop.curation.decisions.latest import Decision, latest_decisions
 from cytoloop.curation.decisions.log import read_log
-from cytoloop.curation.file_names import DATASET_CSV, DECISIONS_CSV, QUALITY_CSV
+from cytoloop.curation.file_names import CONFLICTS_CSV, DATASET_CSV, DECISIONS_CSV, QUALITY_CSV
 from cytoloop.curation.previous.read import read_previous_round
 from cytoloop.errors import ManifestError
 from cytoloop.manifest import Row, absolute_path, read_table
 
-FILTERS = ("all", "undecided", "kept", "rejected", "flagged", "corrected", "train", "valid", "test")
+FILTERS = (
+    *("all", "undecided", "kept", "rejected", "flagged", "corrected", "conflict"),
+    *("train", "valid", "test"),
+)
 """What the queue can be narrowed to."""
 
 
@@ -59,6 +63,8 @@ class Dataset:
     merge_rule : str
     round : int
         Number of this round, from 0.
+    conflicts : list of dict
+        Rows of ``conflicts.csv``.
     """
 
     folder: Path
@@ -67,6 +73,7 @@ class Dataset:
     rules: tuple[str, ...] = ()
     merge_rule: str = "clip"
     round: int = 0
+    conflicts: list[dict[str, str]] = field(default_factory=list)
 
     @property
     def log(self) -> Path:
@@ -95,6 +102,16 @@ class Dataset:
         """Return ``keep``, ``reject`` or ``undecided``."""
         return self.decision(entry.id).decision
 
+    def conflict(self, row_id: str) -> str:
+        """Return what another curator decided differently, "" if nothing or if it was changed."""
+        now = self.decision(row_id)
+        return "\n".join(
+            f"{row['column']}: {row['mine'] or 'nothing'} here, "
+            f"{row['theirs'] or 'nothing'} by {row['their_curator'] or row['log']}"
+            for row in self.conflicts
+            if row["id"] == row_id and cell_text(now, row["column"]) == row[row["used"]]
+        )
+
     def filtered(self, name: str, text: str = "") -> list[QueueEntry]:
         """Return the images of a filter whose id contains a text."""
         words = {"kept": "keep", "rejected": "reject", "undecided": "undecided"}
@@ -106,6 +123,8 @@ class Dataset:
                 return bool(entry.flags)
             if name == "corrected":
                 return bool(self.decision(entry.id).labels)
+            if name == "conflict":
+                return bool(self.conflict(entry.id))
             return name == "all" or entry.row["split"] == name
 
         return [e for e in self.entries if is_in(e) and text.lower() in e.id.lower()]
@@ -154,6 +173,7 @@ def open_dataset(folder: str | Path) -> Dataset:
         rules=_texts(settings.get("exclude_rules")),
         merge_rule=str(settings.get("merge_rule") or "clip"),
         round=int(parent.get("round", -1)) + 1,
+        conflicts=read_table(path / CONFLICTS_CSV)[2] if (path / CONFLICTS_CSV).is_file() else [],
     )
     dataset.read_decisions()
     return dataset

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from cytoloop.curation import append_decision
+from cytoloop.curation.decisions.changes import changed_cells
 from cytoloop.curation.decisions.latest import Decision
-from cytoloop.curation.region_cells import NONE, SOURCES, format_relative_regions
 from cytoloop.viewer.session.dataset import Dataset
 from cytoloop.viewer.session.history import Action
 
@@ -59,25 +57,3 @@ def choose_base(dataset: Dataset, row_id: str, base: str, curator: str = "") -> 
     if new.decision == "undecided":
         new = replace(new, curator=curator)
     return decide(dataset, row_id, new, f"base image {base}")
-
-
-def changed_cells(now: Decision, target: Decision, folder: Path) -> dict[str, str]:
-    """Return the cells of a line that leads from one decision to another; {} if both are equal."""
-    cells: dict[str, str] = {}
-    about = (now.decision, now.reason, now.curator)
-    if about != (target.decision, target.reason, target.curator):
-        cells |= {"reason": target.reason, "curator": target.curator}
-        cells["decision"] = target.decision
-    if now.base_image != target.base_image:
-        cells["base_image"] = target.base_image or NONE
-    for kind in ("exclude", "merge"):
-        if getattr(now, kind) != getattr(target, kind):
-            cells[kind] = _cell(getattr(target, kind), folder)
-    if now.labels != target.labels:
-        cells["labels"] = format_relative_regions([target.labels or NONE], folder)
-    return cells
-
-
-def _cell(parts: Sequence[str], folder: Path) -> str:
-    """Return the cell after which exactly these regions count, beside those of the sources."""
-    return format_relative_regions(parts or [SOURCES], folder)

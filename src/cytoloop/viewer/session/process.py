@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from cytoloop.errors import OutputError
 from cytoloop.viewer.session.commands import Words, command_text
@@ -81,8 +84,13 @@ class VerbProcess:
 
     def stop(self) -> None:
         """Ask the process to stop, as Ctrl-C does; it keeps what it has finished."""
-        if self.status is None:
-            self._process.terminate()
+        if self.status is not None:
+            return
+        children = _children(self._process.pid) if self.verb == "ui" else []
+        self._process.terminate()
+        for child in children:  # a server does not end with the verb that started it
+            with contextlib.suppress(psutil.Error):
+                child.terminate()
 
     def wait(self, seconds: float) -> int:
         """Wait for the end and return the exit status.
@@ -93,3 +101,10 @@ class VerbProcess:
             The process runs longer.
         """
         return self._process.wait(seconds)
+
+
+def _children(pid: int) -> list[psutil.Process]:
+    try:
+        return psutil.Process(pid).children(recursive=True)
+    except psutil.Error:
+        return []

@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 
+from cytoloop.curation.decisions.drawn import UNFINISHED, is_unfinished, write_drawn
 from cytoloop.curation.decisions.latest import Decision
 from cytoloop.errors import ConfigError
-from cytoloop.io.names import safe_name
 from cytoloop.io.voxel_size import Spacing
 from cytoloop.truth.edits import interpolate_masks
-from cytoloop.truth.regions import Polygon, polygons_to_mask, read_region, write_region
+from cytoloop.truth.regions import Polygon, polygons_to_mask, read_region
 from cytoloop.viewer.session.dataset import Dataset
 from cytoloop.viewer.session.decide import decide
 from cytoloop.viewer.session.history import Action
 
-FOLDER = "drawn"
-"""Folder of the data set for drawn regions."""
 SCOPES = ("this slice", "slices from - to", "all slices")
-UNFINISHED = "unfinished"
-"""Part of the name of a region of everything that is not marked as finished."""
 
 
 @dataclass(frozen=True)
@@ -151,17 +145,6 @@ def region_mask(
     return np.asarray(mask)
 
 
-def write_drawn(
-    folder: Path, row_id: str, kind: str, mask: np.ndarray, spacing_um: Spacing | None
-) -> str:
-    """Write a mask into the data set and return its absolute path; equal masks are one file."""
-    digest = hashlib.sha256(repr(mask.shape).encode() + np.packbits(mask).tobytes()).hexdigest()
-    path = folder / FOLDER / f"{safe_name(row_id)}_{kind}_{digest[:12]}.ome.tif"
-    if not path.is_file():
-        write_region(path, mask, spacing_um)
-    return str(path)
-
-
 def add_region(
     dataset: Dataset,
     row_id: str,
@@ -265,8 +248,3 @@ def finish(
         path = write_drawn(dataset.folder, row_id, UNFINISHED, unfinished, spacing_um)
         parts = (*others, path)
     return decide(dataset, row_id, replace(now, exclude=parts), "mark as finished")
-
-
-def is_unfinished(part: str) -> bool:
-    """Return whether a region holds what is not finished."""
-    return f"_{UNFINISHED}_" in Path(part).name

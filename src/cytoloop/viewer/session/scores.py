@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from cytoloop.errors import ConfigError, ManifestError
+from cytoloop.evaluation.comparison.output import JSON_FILE
 from cytoloop.evaluation.figures.artists import ERROR_COLOURS
 from cytoloop.evaluation.output.tables import METRICS_FILE, OBJECTS_FILE
 from cytoloop.io.labels import read_labels
@@ -20,6 +22,8 @@ from cytoloop.viewer.session.images import contrast_limits
 
 SCORES = ("dice", "f1_50", "mean_ap")
 """Scores in the table, if the evaluation has them; the first one sorts it."""
+COMPARISON = "comparison"
+"""Sub-folder of the scores for a comparison with others."""
 SIDES = {"true": "truth", "predicted": "prediction"}
 
 
@@ -85,6 +89,38 @@ def evaluate_words(values: Mapping[str, str]) -> list[str]:
         raise ConfigError("compare", missing, "Fill in these fields.")
     words = [f"{key}={values[key]}" for key in labels]
     return [*words, "overwrite=true"]
+
+
+def compare_words(values: Mapping[str, str]) -> list[str]:
+    """Return the words of `cytoloop compare`, which tests whether these scores are better.
+
+    Raises
+    ------
+    ConfigError
+        A field is empty; all of them at once.
+    """
+    labels = {"a": "Other scores", "output": "Scores"}
+    missing = [f"{label} is empty" for key, label in labels.items() if not values.get(key)]
+    if missing:
+        raise ConfigError("compare", missing, "Fill in these fields.")
+    output = Path(values["output"])
+    words = [f"a={values['a']}", f"b={output}", f"output={output / COMPARISON}"]
+    return [*words, "overwrite=true"]
+
+
+def read_verdict(folder: str | Path) -> str:
+    """Return the verdict of a comparison in a sentence.
+
+    Raises
+    ------
+    ManifestError
+        The folder holds no comparison.
+    """
+    path = Path(folder) / COMPARISON / JSON_FILE
+    if not path.is_file():
+        raise ManifestError(str(path), "no such comparison", "Compare two evaluations first.")
+    found = json.loads(path.read_text(encoding="utf-8"))[0]
+    return f"These scores against the others: {found['verdict']}. {found['reason']}"
 
 
 def read_scores(folder: str | Path, predictions: str, truth: str) -> Scores:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,11 +16,12 @@ from cytoloop.inference.postprocess.settings import PostprocessSettings
 from cytoloop.inference.postprocess.training_facts import TrainingFacts
 from cytoloop.inference.settings import MAPS
 from cytoloop.instances.blocks import in_memory
-from cytoloop.io.read import read_image
+from cytoloop.io.read import read_header
 from cytoloop.io.voxel_size import Spacing
 from cytoloop.manifest import Row, read_manifest
 from cytoloop.truth.targets import read_raw
 from cytoloop.viewer.session.images import contrast_limits
+from cytoloop.viewer.session.lazy import LazyImage, Voxels, open_image
 
 _BLOCK_VOXELS = 2_000_000
 """Up to so many voxels, the whole image is segmented; of a larger one the visible slice."""
@@ -36,9 +37,9 @@ class StoredMaps:
     maps : mapping of str to ndarray
         ``probability``, and ``distance`` and ``contour`` where the model predicts them:
         ([Z,] Y, X), 0..255 (uint8) or 0..1 (float).
-    raw : ndarray or None
-        (C, [Z,] Y, X).
-    labels : ndarray or None
+    raw : sequence or None
+        Channels ([Z,] Y, X).
+    labels : ndarray or LazyImage or None
         ([Z,] Y, X): the objects as they are stored.
     spacing_um : tuple of float or None
     training : TrainingFacts
@@ -47,9 +48,9 @@ class StoredMaps:
     """
 
     id: str
-    maps: Mapping[str, np.ndarray]
-    raw: np.ndarray | None
-    labels: np.ndarray | None
+    maps: Mapping[str, Voxels]
+    raw: Sequence[Voxels] | None
+    labels: Voxels | None
     spacing_um: Spacing | None
     training: TrainingFacts
     contrast: tuple[tuple[float, float], ...] = ()
@@ -85,18 +86,29 @@ def load_maps(row: Row) -> StoredMaps:
         raise ImageError(
             row.id, "has no probability map", "Predict with save=[probability,labels]."
         )
-    images = {name: read_image(row.file(name) or "") for name in MAPS if row[name]}
+    probability = row.file("probability") or Path()
+    maps = {name: open_image(row.file(name) or Path())[0] for name in MAPS if row[name]}
     labels = row.file("labels")
     raw = row.file("raw") if row["raw"] else None
-    pixels = read_raw(row).data if raw is not None and raw.exists() else None
+    pixels: Sequence[Voxels] | None = None
+    if raw is not None and raw.exists():
+        is_large = isinstance(maps["probability"], LazyImage)
+        pixels = open_image(raw, row["channel"] or None) if is_large else read_raw(row).data
     return StoredMaps(
         row.id,
-        {name: image.data[0] for name, image in images.items()},
+        maps,
         pixels,
-        None if labels is None else read_image(labels).data[0],
-        row.spacing_um or images["probability"].spacing_um,
+        None if labels is None else open_image(labels)[0],
+        row.spacing_um or read_header(probability).spacing_um,
         TrainingFacts.read(row.root),
-        () if pixels is None else tuple(contrast_limits(channel) for channel in pixels),
+        () if pixels is None else tuple(_contrast(channel) for channel in pixels),
+    )
+
+
+def _contrast(channel: Voxels) -> tuple[float, float]:
+    """Return the grey levels to show as black and white; of a large image from its middle plane."""
+    return contrast_limits(
+        channel[channel.shape[0] // 2] if isinstance(channel, LazyImage) else channel
     )
 
 
@@ -125,7 +137,7 @@ def try_settings(
     spacing = stored.spacing_um
     if probability.ndim == 2 or probability.size <= _BLOCK_VOXELS:
         planes = slice(0, len(probability) if probability.ndim == 3 else 1)
-        maps = stored.maps
+        maps = {name: np.asarray(one) for name, one in stored.maps.items()}
     else:
         planes = slice(plane, plane + 1)
         maps = {name: stored_map[plane] for name, stored_map in stored.maps.items()}

@@ -14,6 +14,8 @@ from cytoloop.tracking.output_folder import PROGRESS_FILE
 from cytoloop.tracking.run_status import RunStatus, cancel_training, list_statuses
 
 BEST_CHECKPOINT = "checkpoints/best.ckpt"
+SHEETS = "snapshots"
+"""Folder of sheets of sample fields."""
 STATES = {
     "running": "is training",
     "finished": "has finished",
@@ -52,6 +54,8 @@ class TrainingView:
     scores : dict of str to float
         Final scores, empty before the end.
     curves : Curves
+    sheet : Path or None
+        The newest sheet of sample fields: image, truth, prediction.
     """
 
     folder: Path
@@ -60,6 +64,7 @@ class TrainingView:
     fraction: float
     scores: dict[str, float]
     curves: Curves
+    sheet: Path | None = None
 
 
 def find_trainings(runs_dir: str | Path = "runs") -> list[Path]:
@@ -82,7 +87,9 @@ def view_training(folder: Path) -> TrainingView:
     text = _describe(status, curves)
     if status.state == "ended":
         text += _last_words(folder / LOG_FILE)
-    return TrainingView(folder, status.state, text, fraction, scores, curves)
+    sheets = sorted((folder / SHEETS).glob("epoch_*.png"))
+    sheet = sheets[-1] if sheets else None
+    return TrainingView(folder, status.state, text, fraction, scores, curves, sheet)
 
 
 def who_trains() -> str:
