@@ -314,14 +314,14 @@ def test_commands_are_those_that_a_user_types(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"Model is empty\n.*Results is empty"):
         predict_words({"input": "x"})
     with pytest.raises(ConfigError) as caught:
-        train_words({"data.path": "d", "data.patch_size": "70", "budget_minutes": "soon"})
+        train_words({"data.path": "s3://d", "data.patch_size": "70", "budget_minutes": "soon"})
     assert caught.value.problems == [
         "Model folder is empty",
         "Patch size: 70, expected a multiple of 4; nearest: 68 or 72",
         "Minutes: 'soon' is not a number",
     ]
-    assert train_words({"data.path": "d", "output": "m", "layers": "3"}) == [
-        *("experiment=auto", "data.path=d", "output=m", "layers=3", "background=true")
+    assert train_words({"data.path": "s3://d", "output": "m", "layers": "3"}) == [
+        *("experiment=auto", "data.path=s3://d", "output=m", "layers=3", "background=true")
     ]
     assert reprocess_words(Path("p.csv"), {"threshold": 0.25}) == [
         *("reprocess=p.csv", "postprocess=value", "postprocess.threshold=0.25")

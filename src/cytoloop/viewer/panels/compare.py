@@ -124,7 +124,10 @@ class ComparePanel(QWidget):
         def show(scores: Scores) -> None:
             self.scores = scores
             self._show_tables(True)
-            rows = [[row["id"], *(row[name] for name in scores.names)] for row in scores.images]
+            rows = [
+                [row["id"], *(_rounded(row[name]) for name in scores.names)]
+                for row in scores.images
+            ]
             _fill(self.images, ["image", *scores.names], rows)
             self.images.selectRow(0)
 
@@ -209,6 +212,11 @@ def _other_form() -> Form:
         "folder",
     )
     return form
+
+
+def _rounded(text: str) -> str:
+    """Return a score with three decimals; "" where there is none."""
+    return f"{float(text):.3f}" if text else ""
 
 
 def _table() -> QTableWidget:

@@ -8,7 +8,9 @@ from qtpy.QtCore import QUrl, Signal
 from qtpy.QtGui import QDesktopServices
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
+from cytoloop.viewer.panels.data import short_path
 from cytoloop.viewer.panels.fields import Form, MessageLabel, push_button, row_of
+from cytoloop.viewer.panels.folding import Folding
 from cytoloop.viewer.panels.project import Project
 from cytoloop.viewer.panels.runner import Runner
 from cytoloop.viewer.session.docs import PAGES
@@ -79,8 +81,13 @@ class FinishBox(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(4)
+        registry = QWidget()
+        inner = QVBoxLayout(registry)
+        inner.setContentsMargins(8, 0, 0, 4)
+        for widget in (self.form, self.register, self.promote):
+            inner.addWidget(widget)
         buttons = row_of(self.use_button, self.mlflow_button)
-        for widget in (buttons, self.note, self.form, self.register, self.promote):
+        for widget in (buttons, self.note, Folding("Register and promote", registry)):
             layout.addWidget(widget)
 
     def show_model(self, folder: Path) -> None:
@@ -97,7 +104,7 @@ class FinishBox(QWidget):
             self._server.stop()
 
     def _values(self) -> dict[str, str]:
-        return {"model": str(self._folder), **self.form.values()}
+        return {"model": short_path(self._folder), **self.form.values()}
 
     def _show_commands(self) -> None:
         self._update_promote()

@@ -12,6 +12,7 @@ from qtpy.QtWidgets import QFileDialog, QListWidget, QListWidgetItem, QVBoxLayou
 from cytoloop.errors import ConfigError
 from cytoloop.manifest import Row
 from cytoloop.viewer.panels import layers
+from cytoloop.viewer.panels.data import short_path
 from cytoloop.viewer.panels.fields import Form, MessageLabel, push_button, row_of
 from cytoloop.viewer.panels.project import Project
 from cytoloop.viewer.panels.runner import Runner
@@ -214,7 +215,7 @@ class PredictPanel(QWidget):
 
     def _slider_values(self) -> dict[str, str]:
         numbers = {name: f"{value:g}" for name, value in self.sliders.settings().items()}
-        return {"table": self.table, **numbers}
+        return {"table": self.table and short_path(self.table), **numbers}
 
     def _predicted(self, status: int) -> None:
         table = Path(self.form.value("output")) / "predictions.csv"

@@ -123,6 +123,7 @@ class TrainPanel(QWidget):
         values = self._values()
         problems = [p for k, lim in ADVANCED.items() if values[k] for p in lim.problems(values[k])]
         self.problems.show_error("\n".join(problems))
+        self.plan.show_command()
         self.runner.show_command()
 
     def _opened(self, dataset: Dataset) -> None:

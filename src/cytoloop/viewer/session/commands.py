@@ -9,6 +9,7 @@ from pathlib import Path
 
 from cytoloop.curation.exchange.registry import DATASET_FORMATS, find_format
 from cytoloop.errors import ConfigError
+from cytoloop.urls import is_remote
 from cytoloop.viewer.session.limits import ADVANCED
 
 Words = list[str]
@@ -73,6 +74,7 @@ def train_words(values: Mapping[str, str]) -> Words:
     """
     required = {"data.path": "Data set", "output": "Model folder"}
     problems = [f"{label} is empty" for key, label in required.items() if not values.get(key)]
+    problems += _path_problems("Data set", values.get("data.path", ""))
     for key, limits in ADVANCED.items():
         if values.get(key):
             problems += limits.problems(values[key])
@@ -133,6 +135,13 @@ def _require(where: str, values: Mapping[str, str], required: Mapping[str, str])
     missing = [f"{label} is empty" for key, label in required.items() if not values.get(key)]
     if missing:
         raise ConfigError(where, missing, "Fill in these fields.")
+
+
+def _path_problems(label: str, text: str) -> list[str]:
+    """Return what is wrong with a path: a training in the background would say it too late."""
+    if not text or is_remote(text) or Path(text).exists():
+        return []
+    return [f"{label}: {text}: no such file or folder"]
 
 
 def _number_problems(label: str, text: str) -> list[str]:
