@@ -157,9 +157,8 @@ def _train_and_predict(panels: Any, clock: Clock, folder: Path) -> dict[str, flo
     clock.pause(1)
     watched = clock.blocks("while a training is watched")
     panels.tabs.setCurrentIndex(3)
-    values = {"checkpoint": folder / "model", "input": folder / "raw", "output": folder / "p"}
-    for key, value in values.items():
-        predict.form.set_value(key, str(value))
+    for key, name in {"checkpoint": "model", "input": "raw", "output": "p"}.items():
+        predict.form.set_value(key, str(folder / name))
     clock.pause(1)
     clock.start()
     predict.runner.start()

@@ -84,8 +84,8 @@ class FinishBox(QWidget):
         registry = QWidget()
         inner = QVBoxLayout(registry)
         inner.setContentsMargins(8, 0, 0, 4)
-        for widget in (self.form, self.register, self.promote):
-            inner.addWidget(widget)
+        for part in (self.form, self.register, self.promote):
+            inner.addWidget(part)
         buttons = row_of(self.use_button, self.mlflow_button)
         for widget in (buttons, self.note, Folding("Register and promote", registry)):
             layout.addWidget(widget)

@@ -74,7 +74,8 @@ class LazyImage:
             missing = self.ndim - len(parts) + 1
             parts = (*parts[:place], *[slice(None)] * missing, *parts[place + 1 :])
         parts = (*parts, *[slice(None)] * (self.ndim - len(parts)))
-        ranges, within = [], []
+        ranges: list[tuple[int, int]] = []
+        within: list[int | slice] = []
         for part, size in zip(parts, self.shape, strict=True):
             if isinstance(part, slice):
                 first, last, step = part.indices(size)

@@ -93,7 +93,7 @@ def load_maps(row: Row) -> StoredMaps:
     pixels: Sequence[Voxels] | None = None
     if raw is not None and raw.exists():
         is_large = isinstance(maps["probability"], LazyImage)
-        pixels = open_image(raw, row["channel"] or None) if is_large else read_raw(row).data
+        pixels = open_image(raw, row["channel"] or None) if is_large else list(read_raw(row).data)
     return StoredMaps(
         row.id,
         maps,
