@@ -139,6 +139,9 @@ def test_no_mistake_in_the_window_ends_in_a_traceback(
         window.press(button)
     window.press(curate.buttons["keep"])
     assert "No image is shown" in window.error()
+    curate.base.activated.emit(1)
+    window.wait()
+    assert "No image is shown" in window.error()
     regions = {one.text(): one for one in curate.regions.findChildren(QPushButton)}
     for button in regions.values():
         window.press(button)

@@ -33,6 +33,7 @@ KEYS = {
     "Control-Z": ("undo", "undo"),
     "Control-Shift-Z": ("redo", "redo"),
 }
+_NO_IMAGE = "No image is shown. Open a data set in the panel Data."
 _REASONS = ("", "blurred", "saturated", "wrong segmentation", "debris", "duplicate")
 
 
@@ -185,7 +186,7 @@ class CuratePanel(QWidget):
     def _decide(self, decision: str) -> None:
         row_id = self.current.id
         if not row_id:
-            self.project.report("No image is shown. Open a data set in the panel Data.")
+            self.project.report(_NO_IMAGE)
             return
         dataset = self.current.dataset
         reason = self.reason.currentText() if decision == "reject" else ""
@@ -195,6 +196,9 @@ class CuratePanel(QWidget):
             self.next()
 
     def _choose_base(self) -> None:
+        if not self.current.id:
+            self.project.report(_NO_IMAGE)
+            return
         row_id, dataset = self.current.id, self.current.dataset
         base, curator = self.base.currentText(), self.curator.text()
         self.current.do(lambda: choose_base(dataset, row_id, base, curator))

@@ -8,6 +8,7 @@ from pathlib import Path
 from qtpy.QtCore import QTimer, Signal
 from qtpy.QtWidgets import QHBoxLayout, QProgressBar, QVBoxLayout, QWidget
 
+from cytoloop.errors import CytoloopError
 from cytoloop.viewer.panels.background import Background
 from cytoloop.viewer.panels.fields import CommandLine, MessageLabel, push_button
 from cytoloop.viewer.session.commands import Words, command_text
@@ -87,7 +88,11 @@ class Runner(QWidget):
 
     def show_command(self) -> None:
         """Show the command line for the present fields; an incomplete form shows none."""
-        values = self._values()
+        try:
+            values = self._values()
+        except CytoloopError:  # for example, no data set is open
+            self.command.show_command("")
+            return
         self._background.run(
             lambda: command_text(self.verb, self._words(values)),
             self.command.show_command,
@@ -98,9 +103,13 @@ class Runner(QWidget):
         """Start the process, or show what is wrong with the fields."""
         if self.is_running:
             return
+        try:
+            values, prepare = self._values(), self.prepare
+        except CytoloopError as error:
+            self.message.show_error(error.render())
+            return
         self.start_button.setEnabled(False)
         self.message.show_note("starting")
-        values, prepare = self._values(), self.prepare
 
         def launch() -> VerbProcess:
             ready = values if prepare is None else prepare(values)
