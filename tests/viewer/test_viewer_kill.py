@@ -27,7 +27,7 @@ SCRIPT = Path(__file__).with_name("curate_until_killed.py")
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="Windows has no SIGKILL")
 def test_a_killed_napari_loses_nothing(project: Path) -> None:
-    images = make_images(project / "images", 3)
+    images = make_images(project / "images", 6)
     folder = project / "dataset"
     curate(CurationSettings(raw=images / "raw", seg1=images / "seg", output=folder))
     originals = {p.name: p.read_bytes() for p in (images / "seg").glob("*.tif")}
