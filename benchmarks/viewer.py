@@ -153,7 +153,9 @@ def _train_and_predict(panels: Any, clock: Clock, folder: Path) -> dict[str, flo
     clock.pause(1)
     clock.start()
     train.runner.start()
-    clock.wait(lambda: train.view is not None and train.view.state == "finished", 600)
+    clock.wait(lambda: train.view is not None and train.view.state in ("finished", "ended"), 600)
+    if train.view.state == "ended":
+        raise RuntimeError(train.view.text)
     clock.pause(1)
     watched = clock.blocks("while a training is watched")
     panels.tabs.setCurrentIndex(3)
@@ -230,6 +232,7 @@ def main() -> None:
     json_path = options.json and options.json.absolute()
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)  # runs and the store of MLflow go there
+        os.environ["CYTOLOOP_STATE"] = folder  # another training does not refuse this one
         figures = measure(Path(folder))
         os.chdir("/")
     table = Table("what", "measured", "wanted")
