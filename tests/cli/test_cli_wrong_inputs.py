@@ -51,7 +51,7 @@ def test_a_verb_that_does_not_exist(capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["trian"]) == 2
     assert "Did you mean `cytoloop train`?" in capfd.readouterr().err
     assert main(["zzz"]) == 2
-    assert "One of curate, synthesize, classic, annotate, check" in capfd.readouterr().err
+    assert "One of curate, synthesize, classic, annotate, combine, check" in capfd.readouterr().err
 
 
 def test_help_and_version(capfd: pytest.CaptureFixture[str]) -> None:

@@ -434,7 +434,7 @@ def test_wrong_keys_and_values_are_refused_all_at_once(
         "output=z",
         "tta=all",
         "format=png",
-        "workers=0",
+        "workers=-1",
         "overlap=1",
     )
     assert predict(*words, "postprocess.border=left", "postprocess.threshold=high") == 2
@@ -442,7 +442,7 @@ def test_wrong_keys_and_values_are_refused_all_at_once(
     for part in (
         "tta=all",
         "format=png",
-        "workers=0",
+        "workers=-1",
         "overlap=1",
         "border=left",
         "threshold=high",

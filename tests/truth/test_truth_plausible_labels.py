@@ -66,6 +66,14 @@ def test_labels_and_classes_are_labels() -> None:
         assert why_not_labels(np.asarray(good)) is None
 
 
+def test_neighbours_of_a_large_object_are_no_rim() -> None:
+    """A small field of labels: one object fills it, and slivers of others lie around."""
+    field = np.full((12, 14), 137)
+    field[0], field[-1], field[1:-1, 0], field[1:-1, -1] = 12, 37, 5, 91
+    assert why_not_labels(field) is None
+    assert "blurred mask" in str(why_not_labels(np.where(field == 137, 255, field)))
+
+
 def test_a_jpeg_mask_is_refused_by_curate_training_and_evaluate(
     tmp_path: Path, tiff: Callable
 ) -> None:

@@ -67,12 +67,17 @@ _TYPES = {
     "curate": _types(
         text="raw seg1 seg2 merge exclude parent decisions key group predictions "
         "exclude_rules channel channel_seg1 channel_seg2 scene scene_seg1 scene_seg2 "
-        "axes axes_seg1 axes_seg2 base_image merge_rule export",
+        "axes axes_seg1 axes_seg2 base_image merge_rule export scheduler",
         number_or_texts="valid test",
     ),
     "annotate": _types(text="data.path project title format split"),
     "combine": _types(text="data.path prefer", texts="logs"),
-    "check": _types(**_TRAINING, flag_or_text="plan preview"),
+    "check": _types(
+        text=_TRAINING["text"] + " scheduler",
+        texts=_TRAINING["texts"],
+        number_or_texts=_TRAINING["number_or_texts"],
+        flag_or_text="plan preview",
+    ),
     "train": _types(
         text=_TRAINING["text"] + " task_name experiment_name run_name encoder_weights register "
         "task checkpoint.ckpt_path logger.mlflow.tracking_uri logger.mlflow.experiment_name "
@@ -85,7 +90,8 @@ _TYPES = {
         text="checkpoint input calibrate reprocess scheduler scene axes", texts="channel"
     ),
     "evaluate": _types(
-        text="predictions truth annotator2 key scene axes axes_truth", number_or_texts="classes"
+        text="predictions truth annotator2 key scene axes axes_truth scheduler",
+        number_or_texts="classes",
     ),
     "classic": _types(text="input scene axes", texts="channel"),
     "compare": _types(text="a b score", texts="more"),
@@ -93,7 +99,7 @@ _TYPES = {
         text="checkpoint name a b truth input score about.description about.license",
         texts="about.authors",
     ),
-    "study": _types(text="data.path score experiment_name", texts="base"),
+    "study": _types(text="data.path score experiment_name scheduler", texts="base"),
     "history": _types(text="checkpoint"),
     "status": _types(text="run"),
     "cancel": _types(text="run"),

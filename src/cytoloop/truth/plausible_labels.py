@@ -15,6 +15,11 @@ _SPECK = 2
 
 _MIN_GREY = 100
 """A largest value from here up may be white; class numbers are smaller."""
+_WHITE = ((250, 255), (65_000, 65_535))
+"""Usual white, also where JPEG changed it."""
+_MIN_VALUES_OF_RIMS = (3, 12)
+"""Fewest values of a blurred mask whose white is usual, and of another: labels of a small field can
+lie around a large object like a rim."""
 _RIM = 3
 """Widest rim of a blurred object, in voxels."""
 
@@ -29,8 +34,9 @@ def why_not_labels(data: np.ndarray) -> str | None:
       with stray voxels around it. Objects of 1 or 2 voxels pass: each has its own number and place.
     - *steps*: at least 75 % of different neighbours above 0 differ by 1, as in a wide blurred
       blob. Objects in a row may be numbered so too, but they also border on background.
-    - *rims*: the largest value is 100 or more, and 60 % of its neighbours have two or more values
-      in between, which lie nowhere else. A mask that was resized or blurred has such rims.
+    - *rims*: the largest value is a usual white (255, 65535), or 100 or more and there are many
+      values; 60 % of its neighbours have two or more values in between, which lie nowhere else. A
+      mask that was resized or blurred has such rims.
 
     Parameters
     ----------
@@ -46,7 +52,8 @@ def why_not_labels(data: np.ndarray) -> str | None:
     if data.dtype == bool:
         return None
     values = int(np.count_nonzero(fastremap.unique(data)))
-    if values >= 3 and _has_rims(data):
+    is_usual = any(low <= int(data.max()) <= high for low, high in _WHITE)
+    if values >= _MIN_VALUES_OF_RIMS[not is_usual] and _has_rims(data):
         return f"holds {values} values, the smaller ones as rims of the largest: a blurred mask"
     if values < _MIN_VALUES:
         return None

@@ -48,7 +48,7 @@ def run(cfg: Any) -> None:
     search = Search(settings, output) if settings.design == OPTUNA else None
     is_here = cfg.launcher == LOCAL  # elsewhere, the launcher gives the devices
     devices = device_names("auto", "auto") if cfg.lock and is_here and cfg.max_runs != 0 else ()
-    more = (config["launcher_options"], config["scheduler"], output)
+    more = (config["launcher_options"] or {}, config["scheduler"], output)
     try:
         with (
             lock_devices(output, devices),
