@@ -11,7 +11,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import mlflow
@@ -39,14 +39,20 @@ def request(url: str, content: dict | None = None) -> bytes:
         return answer.read()
 
 
+@pytest.fixture
+def global_store() -> Iterator[None]:
+    """Leave MLflow's global store as it was, for later tests."""
+    yield
+    mlflow.set_tracking_uri(None)
+
+
 @pytest.mark.slow
 def test_a_trained_model_is_registered_promoted_and_served(
     images_2d: Path,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
-    request: pytest.FixtureRequest,
+    global_store: None,
 ) -> None:
-    request.addfinalizer(lambda: mlflow.set_tracking_uri(None))  # as it was, for later tests
     monkeypatch.chdir(images_2d)
     store = f"sqlite:///{images_2d}/mlflow.db"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", store)
