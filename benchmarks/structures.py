@@ -33,8 +33,8 @@ from cytoloop.io.writers.tiff import write_image
 
 ROOT = Path(__file__).parents[1]
 DATA = Path(os.environ.get("CYTOLOOP_TEST_DATA", ROOT.parent / "shared" / "data"))
-SCORES = {"structures": ("dice",), "filaments": ("dice",), "shells": ("dice",),
-          "cells": ("dice", "seg", "ap_50", "mean_ap")}  # fmt: skip
+SCORES = {"structures": ("dice",), "filaments": ("dice", "cldice", "gaps"),
+          "shells": ("dice", "cldice"), "cells": ("dice", "seg", "ap_50", "mean_ap")}  # fmt: skip
 """Of masks, objects are connected pieces, whose scores say nothing."""
 IMAGES, VALID, TEST = 16, 3, 3
 """Synthetic images, and how many of them validate and test."""
@@ -120,7 +120,7 @@ def measure(recipe: str, folder: Path, args: argparse.Namespace) -> list[dict[st
         table = f"predictions={out}/predictions.csv"
         call("evaluate", table, f"truth={truth}", f"output={scores}", "overlays=0")
         pooled = json.loads((scores / "summary.json").read_text())["pooled"]
-        found = {name: round(pooled[name], 3) for name in SCORES[recipe]}
+        found = {name: round(pooled[name], 3) for name in SCORES[recipe] if pooled.get(name)}
         rows.append({"data": recipe, "recipe": trained, **found, "minutes": round(minutes, 1)})
     return rows
 
