@@ -12,9 +12,9 @@ from rich.console import Console
 
 from cytoloop.evaluation import EvaluationSettings, evaluate
 from cytoloop.evaluation.counts.skeletons import COUNTS, count_skeletons
+from cytoloop.evaluation.leading import main_scores
 from cytoloop.evaluation.metrics import METRICS, SKELETON, compute_scores
 from cytoloop.evaluation.output.terminal import terminal_tables
-from cytoloop.evaluation.summary import main_scores
 
 OF_SKELETONS = [metric for metric in METRICS.values() if metric.group == SKELETON]
 

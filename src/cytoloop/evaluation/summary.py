@@ -21,17 +21,13 @@ from cytoloop.evaluation.counts.matching import IOU_THRESHOLDS
 from cytoloop.evaluation.counts.objects import ERRORS, matches_name
 from cytoloop.evaluation.formulas import average_precision, f1
 from cytoloop.evaluation.metrics import (
-    MASKS,
     METRICS,
-    OBJECT_SCORE,
     PROBABILITY,
     SKELETON,
     SURFACE,
-    VOXEL_SCORE,
     Metric,
     compute_scores,
     mean_of_defined,
-    metrics_shown_in,
     score_columns,
 )
 from cytoloop.evaluation.scoring import classes as class_scoring
@@ -159,34 +155,6 @@ def means(rows: Rows, columns: Mapping[str, Metric] = METRICS) -> dict[str, floa
     """Return the mean of each score over the images where it is defined."""
     names = _measured(rows, columns)
     return _presentable(rows, {name: mean_of_defined(row[name] for row in rows) for name in names})
-
-
-def is_of_masks(summary: Mapping[str, Any]) -> bool:
-    """Return whether every truth is a mask, so that scores of voxels lead.
-
-    The connected pieces of a mask need not be objects: those of vessels are not.
-    """
-    return bool(summary.get("truth_is_binary") == summary["scored"])
-
-
-def main_scores(summary: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the scores that images are sorted by, the first one first."""
-    semantic = "classes" in summary or is_of_masks(summary)
-    return (VOXEL_SCORE,) if semantic else (OBJECT_SCORE, VOXEL_SCORE)
-
-
-def leading_metrics(summary: Mapping[str, Any], place: str) -> list[Metric]:
-    """Return the metrics with a column in the table of images of a place.
-
-    Parameters
-    ----------
-    summary : mapping
-        Of objects or masks.
-    place : str
-        `TERMINAL` or `REPORT`; both show the same metrics of masks.
-    """
-    shown = metrics_shown_in(MASKS if is_of_masks(summary) else place)
-    return [metric for metric in shown if metric.name in summary["mean"]]
 
 
 def unit_of(rows: Rows) -> str:

@@ -20,9 +20,9 @@ from cytoloop.evaluation.figures.image_figures import (
 from cytoloop.evaluation.inputs.classes import read_class_image
 from cytoloop.evaluation.inputs.images import find_spacing, read_prediction, read_truth
 from cytoloop.evaluation.inputs.probability_maps import read_map
+from cytoloop.evaluation.leading import main_scores
 from cytoloop.evaluation.metrics import OBJECT_SCORE, VOXEL_SCORE, label_of
 from cytoloop.evaluation.scoring.image import ScoredImage
-from cytoloop.evaluation.summary import main_scores
 from cytoloop.io.names import safe_name
 from cytoloop.io.writers.png import write_png
 from cytoloop.manifest import Row

@@ -11,6 +11,7 @@ from cytoloop.evaluation.counts.objects import ERRORS
 from cytoloop.evaluation.evaluate import Evaluation
 from cytoloop.evaluation.figures.charts import TITLES
 from cytoloop.evaluation.figures.overlays import worst_first
+from cytoloop.evaluation.leading import is_of_masks, leading_metrics, main_scores
 from cytoloop.evaluation.metrics import (
     METRICS,
     REPORT,
@@ -19,7 +20,6 @@ from cytoloop.evaluation.metrics import (
 )
 from cytoloop.evaluation.output.terminal import class_rows, class_scores
 from cytoloop.evaluation.output.text import format_interval, format_score, unscored_images
-from cytoloop.evaluation.summary import is_of_masks, leading_metrics, main_scores
 from cytoloop.io.html import data_uri, write_page
 
 REPORT_FILE = "report.html"

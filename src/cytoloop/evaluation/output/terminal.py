@@ -14,6 +14,7 @@ from rich.table import Table
 from cytoloop.evaluation.counts.objects import ERRORS
 from cytoloop.evaluation.evaluate import Evaluation
 from cytoloop.evaluation.figures.overlays import worst_first
+from cytoloop.evaluation.leading import is_of_masks, leading_metrics
 from cytoloop.evaluation.metrics import (
     METRICS,
     TERMINAL,
@@ -21,7 +22,6 @@ from cytoloop.evaluation.metrics import (
     label_of,
 )
 from cytoloop.evaluation.output.text import format_interval, format_score, unscored_images
-from cytoloop.evaluation.summary import is_of_masks, leading_metrics
 
 _COUNTS = {"n_truth": "truth", "n_predicted": "found", **{name: name for name in ERRORS}} | {
     "spurious": "spur."
