@@ -122,3 +122,13 @@ def test_faults_are_named_before_anything_is_trained(
     assert "has no test images of its own" in capfd.readouterr().err
     assert main(["report", f"study={project}"]) == 2
     assert "holds no study" in capfd.readouterr().err
+
+
+def test_faults_of_design_and_workers_are_named_at_once(
+    project: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    words = ["study=augmentation", "data.path=nowhere", "output=s"]
+    assert main(["study", *words, "design=magic", "launcher=moon", "workers=0"]) == 2
+    text = capfd.readouterr().err
+    assert all(part in text for part in ("design=magic", "launcher is moon", "workers is 0"))
+    assert not (project / "s" / "runs.csv").exists()

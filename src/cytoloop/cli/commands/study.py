@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 from cytoloop.cli.app import StoppedError, composition_errors, config_to_dict, expand_words
 from cytoloop.composition import separate_hydra
+from cytoloop.errors import ConfigError
 
 log = logging.getLogger(__name__)
 
@@ -18,6 +20,20 @@ _NOT_OF_THE_RUN = (
     *("background", "register", "overwrite", "resume", "rerun"),
 )
 """Keys of a training that do not change its result: a run is known by all others."""
+
+
+def _read_all(config: Mapping[str, Any], *readers: Callable[[Mapping[str, Any]], Any]) -> list[Any]:
+    """Return what each reader makes of a config; raise the faults of all readers at once."""
+    found, problems = [], []
+    for read in readers:
+        try:
+            found.append(read(config))
+        except ConfigError as error:
+            is_key = error.where not in ("cytoloop study", "settings")
+            problems += [f"{error.where}: {one}" if is_key else one for one in error.problems]
+    if problems:
+        raise ConfigError("cytoloop study", problems, "See `cytoloop study --help`.")
+    return found
 
 
 def run(cfg: Any) -> None:
@@ -37,8 +53,7 @@ def run(cfg: Any) -> None:
     from cytoloop.tracking.lock import lock_devices
 
     config = config_to_dict(cfg)
-    settings = read_settings(config)
-    workers = read_workers(config)
+    settings, workers = _read_all(config, read_settings, read_workers)
     output, name = Path(str(cfg.output)).expanduser().absolute(), str(cfg.experiment_name)
     plan = partial(plan_runs, settings, Path(str(cfg.data.path)), output, name, _compose)
     runs = plan()
