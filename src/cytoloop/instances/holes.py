@@ -21,7 +21,7 @@ def fill_holes(
     """Fill background that is enclosed by one object, in place.
 
     A hole inside several objects gets the smallest of their numbers. So the result does not
-    depend on the order of the objects, nor on the blocks.
+    depend on the order of the objects or on the blocks.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The model that a recipe starts from by itself, where it fits images and network."""
+"""The model that a recipe starts from by default, where it fits images and network."""
 
 from __future__ import annotations
 
