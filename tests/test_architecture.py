@@ -50,7 +50,7 @@ def test_help_loads_only_the_standard_library() -> None:
     "verb",
     [
         *("curate", "annotate", "combine", "check", "train", "predict", "evaluate", "compare"),
-        *("models", "history", "status", "cancel", "view"),
+        *("models", "history", "status", "cancel", "rank", "view"),
     ],
 )
 @pytest.mark.parametrize("flags", [["--help"], ["--cfg", "job"]])

@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[1]
 CONFIGS = Path(cytoloop.configs.__file__).parent
 VERBS = (
     *("curate", "annotate", "combine", "check", "train", "predict", "evaluate", "compare"),
-    *("models", "history", "status", "cancel", "synthesize", "classic", "study", "view"),
+    *("models", "history", "status", "cancel", "synthesize", "classic", "study", "rank", "view"),
 )
 EXPERIMENTS = sorted(path.stem for path in (CONFIGS / "experiment").glob("*.yaml"))
 

@@ -24,6 +24,7 @@ VERBS = {
     "compare": "test whether one evaluation is better than another: writes comparison.json",
     "models": "list, register, promote, import and export models (MLflow registry)",
     "study": "train many models that differ in chosen factors, and report what is better",
+    "rank": "rank unlabelled images: which to label next, by what models say of them",
     "report": "write the report of a study again",
     "history": "show the rounds that led to a model: data, scores, changes",
     "view": "open napari with panels for all of this (extra `viewer`)",

@@ -17,7 +17,7 @@ from cytoloop.cli.overrides import quote, quote_overrides, text_of
 
 VERBS = (
     *("curate", "annotate", "combine", "check", "train", "predict", "evaluate"),
-    *("compare", "models", "history", "status", "cancel", "synthesize", "classic", "view"),
+    *("compare", "models", "history", "status", "cancel", "synthesize", "classic", "rank", "view"),
 )
 PRINTABLE = "".join(chr(code) for code in range(32, sys.maxunicode) if chr(code).isprintable())
 NAMES = st.text(st.sampled_from(PRINTABLE[:95]) | st.sampled_from(PRINTABLE), min_size=1)

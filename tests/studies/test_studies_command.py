@@ -72,7 +72,13 @@ def test_outside_predictions_are_scored_ranked_and_reported(
 
     assert main(words) == 0  # nothing is done again
     assert "2 runs: 0 to do, 0 now" in capfd.readouterr().err
+    assert "Images to label next" not in page
+    (out / "next").mkdir()
+    columns = "review_rank,id,order,disagreement,uncertainty,novelty"
+    (out / "next/next.csv").write_text(f"{columns}\n1,pool <7>,mixed,0.42,0.1,2.5\n")
     assert main(["report", f"study={out}"]) == 0
+    page = (out / "report.html").read_text()
+    assert "Images to label next" in page and "pool &lt;7&gt;" in page and "<td>0.42" in page
     assert "2 of 2 runs finished" in capfd.readouterr().out
 
 

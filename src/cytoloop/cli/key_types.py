@@ -100,6 +100,7 @@ _TYPES = {
         texts="about.authors",
     ),
     "study": _types(text="data.path score experiment_name scheduler", texts="base"),
+    "rank": _types(text="models_of input labelled", texts="predictions"),
     "history": _types(text="checkpoint"),
     "status": _types(text="run"),
     "cancel": _types(text="run"),

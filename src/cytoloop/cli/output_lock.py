@@ -12,7 +12,7 @@ from cytoloop.io.folder_lock import lock_folder
 
 _LOCKED = (
     *("curate", "annotate", "synthesize", "classic"),
-    *("predict", "evaluate", "compare", "models"),
+    *("predict", "evaluate", "compare", "models", "rank"),
 )
 """Verbs whose output folder one process writes. `train` locks its folder itself."""
 
@@ -78,6 +78,8 @@ def _output_folder(verb: str, cfg: Any) -> Path | None:
     if verb == "predict" and not cfg.output and cfg.reprocess:
         folder = Path(str(cfg.reprocess)).parent
         return folder if folder.is_dir() else None
+    if verb == "rank" and not cfg.output and cfg.models_of:
+        return Path(str(cfg.models_of), "next")
     if verb == "models" and cfg.action not in ("export", "promote"):
         return None
     return Path(str(cfg.output)) if cfg.output else None

@@ -15,7 +15,7 @@ from cytoloop.curation.checks.duplicates import add_similarity, find_duplicates,
 from cytoloop.curation.checks.empty_planes import report_empty_planes
 from cytoloop.curation.checks.parallel import check_in_parallel
 from cytoloop.curation.checks.predictions import measure_predictions
-from cytoloop.curation.checks.ranking import rank_rows
+from cytoloop.curation.checks.ranking import rank_rows, stated_ranks
 from cytoloop.curation.checks.result import CheckResult
 from cytoloop.curation.checks.row import CheckOptions
 from cytoloop.curation.checks.voxel_sizes import warn_of_different_sizes
@@ -89,6 +89,7 @@ def curate(
     warn_changed_settings(settings, previous)
     inherit_cells(sources, settings, previous)
     add_previous_rows(sources, settings, previous)
+    stated = stated_ranks(rows)
     logs = read_logs(settings, previous.folder)
     decisions = latest_decisions(logs.lines)
     clear_automatic_decisions(rows, decisions)
@@ -113,7 +114,7 @@ def curate(
         warn_changed_images(results, previous)
         splits |= splits_of_renamed_images(rows, results, previous)
         assign_splits(rows, results, settings, splits, previous.folds)
-        ranking = rank_rows(results, settings.limits, flags, nearest)
+        ranking = rank_rows(results, settings.limits, flags, nearest, stated)
         result = CurationResult(rows, results, ranking, sources.unmatched, made_from, logs)
         if settings.materialize:
             made_from |= write_merged_targets(result.kept, results, output)

@@ -11,11 +11,18 @@ from rich.console import Group
 from rich.markup import escape
 from rich.table import Table
 
+from cytoloop.curation.pool.rank import NEXT_FILE
 from cytoloop.evaluation.metrics import label_of
 from cytoloop.evaluation.output.report import embed_image
 from cytoloop.evaluation.output.tables import write_rows
-from cytoloop.evaluation.output.text import format_difference, format_interval, format_score
+from cytoloop.evaluation.output.text import (
+    format_difference,
+    format_interval,
+    format_p,
+    format_score,
+)
 from cytoloop.io.html import write_page
+from cytoloop.manifest import read_table
 from cytoloop.studies.effects import (
     BETTER,
     MIN_SEEDS,
@@ -33,7 +40,7 @@ from cytoloop.studies.figures import write_figures
 from cytoloop.studies.interactions import Interaction, interactions
 from cytoloop.studies.learning_curve import MORE_IMAGES, LearningCurve, learning_curves
 from cytoloop.studies.runs import DONE, FAILED, PRUNED
-from cytoloop.studies.tables import StudyScores, read_study
+from cytoloop.studies.tables import POOL_FOLDER, StudyScores, read_study
 
 PAGE, LEVELS_FILE, EFFECTS_FILE, RANKING_FILE = (
     "report.html",
@@ -57,6 +64,8 @@ class StudyReport:
     ranked : list of Ranked
     curves : list of LearningCurve
     interactions : list of Interaction
+    to_label : list of dict
+        The first rows of the pool's ranking, see `cytoloop.studies.pool`; empty without one.
     """
 
     study: StudyScores
@@ -65,6 +74,7 @@ class StudyReport:
     ranked: list[Ranked]
     curves: list[LearningCurve]
     interactions: list[Interaction]
+    to_label: list[dict[str, str]]
 
     @property
     def count(self) -> str:
@@ -132,6 +142,7 @@ def make_report(folder: Path) -> StudyReport:
         ranking(study),
         learning_curves(study),
         interactions(study),
+        _read_ranking(folder),
     )
     figures = write_figures(study, found.levels, found.ranked, found.curves, folder / "figures")
     _write_tables(found, folder)
@@ -145,10 +156,17 @@ def make_report(folder: Path) -> StudyReport:
         format_score=format_score,
         format_difference=format_difference,
         format_interval=format_interval,
+        format_p=format_p,
         more_images=MORE_IMAGES,
         problems=[row for row in study.rows if row["status"] == FAILED],
     )
     return found
+
+
+def _read_ranking(folder: Path) -> list[dict[str, str]]:
+    """Return the images of the pool that come next, if `cytoloop rank` has ranked them."""
+    path = folder / POOL_FOLDER / NEXT_FILE
+    return read_table(path)[2] if path.is_file() else []
 
 
 def _write_tables(report: StudyReport, folder: Path) -> None:
@@ -237,7 +255,7 @@ def report_tables(report: StudyReport) -> Group:
             format_score(one.mean),
             format_interval(one.interval),
             "base" if effect is None else format_difference(effect.difference),
-            "" if effect is None else f"{effect.adjusted:.3f}",
+            "" if effect is None else format_p(effect.adjusted),
             f"{one.minutes:.1f}",
             style=_STYLES.get(effect.verdict, "") if effect else "",
         )

@@ -19,6 +19,8 @@ from cytoloop.studies.settings import ENSEMBLE, OF_FOLDS, ONE, StudySettings
 from cytoloop.tracking.output_folder import read_run_id
 
 STUDY_FILE, RUNS_FILE = "study.json", "runs.csv"
+POOL_FOLDER = "next"
+"""Folder with the ranking of a pool, see `cytoloop rank`; the report shows it."""
 IOUS = tuple(range(50, 100, 5))
 """IoU in percent at which matches are counted in ``metrics.csv``."""
 

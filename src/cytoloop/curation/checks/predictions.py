@@ -39,7 +39,7 @@ def measure_predictions(
         No such table, no prediction of any row, or predictions that do not fit their images; all
         of them.
     """
-    predicted = _read_predictions(predictions)
+    predicted = read_predictions(predictions)
     chosen = [row for row in rows if row.id in predicted and not results[row.id].problems]
     if not chosen:
         raise ManifestError(
@@ -117,7 +117,14 @@ def uncertainty(probability: np.ndarray, foreground: np.ndarray) -> float:
     return min(total / size, 1.0) if size else 0.0
 
 
-def _read_predictions(path: str | Path) -> dict[str, Row]:
+def read_predictions(path: str | Path) -> dict[str, Row]:
+    """Return the rows of a ``predictions.csv`` by id.
+
+    Raises
+    ------
+    ManifestError
+        No such table, or it names no results.
+    """
     manifest = read_manifest(path, ("id",))
     if not any(row[name] for row in manifest for name in ("probability", "mask", "labels")):
         raise ManifestError(
@@ -126,6 +133,26 @@ def _read_predictions(path: str | Path) -> dict[str, Row]:
             "Expected the predictions.csv of `cytoloop predict`.",
         )
     return {part.id: part for row in manifest for part in _with_planes(row)}
+
+
+def read_probability(row: Row) -> np.ndarray:
+    """Return the predicted probability of a row, 0 to 1; of several classes the highest.
+
+    Parameters
+    ----------
+    row : Row
+        Of a ``predictions.csv``.
+
+    Returns
+    -------
+    ndarray of float32
+        ([Z,] Y, X).
+    """
+    path = row_file(row, "probability")
+    part = part_of(row, "probability", path)
+    stored = read_image(path, None, part.scene, part.time, plane=part.plane).data.max(axis=0)
+    scale = np.iinfo(stored.dtype).max if stored.dtype.kind == "u" else 1.0
+    return np.asarray(stored.astype(np.float32) / scale)
 
 
 def _with_planes(row: Row) -> list[Row]:
@@ -147,13 +174,8 @@ def _compare(row: Row, predicted: Row) -> dict[str, float]:
             *(instance_labels(np.where(valid, one, 0)) for one in (labels, found))
         )
     if predicted["probability"]:
-        # with several classes: the highest probability of any class
-        path = row_file(predicted, "probability")
-        part = part_of(predicted, "probability", path)
-        stored = read_image(path, None, part.scene, part.time, plane=part.plane).data.max(axis=0)
-        _require_shape(stored, labels)
-        scale = np.iinfo(stored.dtype).max if stored.dtype.kind == "u" else 1.0
-        probability = stored.astype(np.float32) / scale
+        probability = read_probability(predicted)
+        _require_shape(probability, labels)
         metrics["uncertainty"] = uncertainty(
             np.where(valid, probability, 0), np.where(valid, labels > 0, False)
         )

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from cytoloop.curation.checks.duplicates import Nearest
 from cytoloop.curation.checks.quality_limits import DEFAULT_LIMITS, Limit, priority
 from cytoloop.curation.checks.result import CheckResult
+from cytoloop.errors import ManifestError
 from cytoloop.manifest import Row
+
+REVIEW_RANK = "review_rank"
+"""Column of a table of sources, such as that of `cytoloop rank`: the place in the order of review.
+"""
 
 QUALITY_COLUMNS = (
     *("rank", "id", "priority", "status", "split", "flags", "problems", "to_do", "nearest"),
@@ -51,15 +57,28 @@ def rank_rows(
     limits: Mapping[str, Limit],
     flags: Mapping[str, Sequence[str]],
     nearest: Nearest,
+    stated: Mapping[str, int] | None = None,
 ) -> list[RankedRow]:
     """Return the checked rows in the order of review.
 
-    The highest priority comes first; of equal priorities, the lowest contrast; then the id decides.
+    Rows with problems come first, then those whose sources state a place, then the others. The
+    highest priority comes first; of equal priorities, the lowest contrast; then the id decides.
+
+    Parameters
+    ----------
+    results : mapping of str to CheckResult
+    limits : mapping of str to Limit
+    flags : mapping of str to sequence of str
+    nearest : Nearest
+    stated : mapping of str to int, optional
+        See `stated_ranks`.
     """
+    stated = stated or {}
     scored = []
     for row_id, result in results.items():
         value = priority(result.metrics, limits, len(result.problems))
-        scored.append((-value, result.metrics.get("contrast", 0.0), row_id))
+        place = -1 if stated and result.problems else stated.get(row_id, math.inf)
+        scored.append((place, -value, result.metrics.get("contrast", 0.0), row_id))
     return [
         RankedRow(
             id=row_id,
@@ -69,8 +88,27 @@ def rank_rows(
             problems=tuple(f"{p.column}: {p.text}" for p in results[row_id].problems),
             nearest=nearest[row_id][0] if row_id in nearest else "",
         )
-        for rank, (value, _, row_id) in enumerate(sorted(scored), start=1)
+        for rank, (_, value, _, row_id) in enumerate(sorted(scored), start=1)
     ]
+
+
+def stated_ranks(rows: Sequence[Row]) -> dict[str, int]:
+    """Return the places in the order of review that rows state in the column ``review_rank``.
+
+    Raises
+    ------
+    ManifestError
+        Cells that are no whole number.
+    """
+    given = [row for row in rows if row[REVIEW_RANK]]
+    wrong = [
+        f"{row.where(REVIEW_RANK)}: {row[REVIEW_RANK]!r}, expected 1, 2, 3 ..."
+        for row in given
+        if not row[REVIEW_RANK].isdecimal()
+    ]
+    if wrong:
+        raise ManifestError("order of review", wrong, "Correct or empty these cells.")
+    return {row.id: int(row[REVIEW_RANK]) for row in given}
 
 
 def quality_table(

@@ -15,7 +15,7 @@ from cytoloop.evaluation.metrics import label_of
 from cytoloop.evaluation.output.files import OVERLAYS, remove_files
 from cytoloop.evaluation.output.report import REPORT_FILE, embed_image
 from cytoloop.evaluation.output.tables import write_json, write_rows
-from cytoloop.evaluation.output.text import format_difference, format_score
+from cytoloop.evaluation.output.text import format_difference, format_p, format_score
 from cytoloop.io.html import write_page
 
 JSON_FILE, TABLE_FILE = "comparison.json", "comparison.csv"
@@ -60,7 +60,7 @@ def write_comparison(
             format_score=format_score,
             format_difference=format_difference,
             interval=_interval,
-            p_value=_p_value,
+            p_value=format_p,
         ),
     ]
 
@@ -153,7 +153,7 @@ def comparison_table(comparison: Comparison) -> Table:
             format_score(score["second"]),
             format_difference(score["difference"]),
             _interval(score["interval"]),
-            _p_value(score["p_value"]),
+            format_p(score["p_value"]),
             str(score["images"]),
             style="bold" if name == main else "",
         )
@@ -181,7 +181,3 @@ def _caption(comparison: Comparison) -> str:
 
 def _interval(bounds: Sequence[float] | None) -> str:
     return " to ".join(map(format_difference, bounds)) if bounds else ""
-
-
-def _p_value(value: float | None) -> str:
-    return "" if value is None else f"{value:.4f}"

@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+SMALLEST_P = 0.001
+
 
 def format_score(value: float | None) -> str:
     """Return a score with three decimals, a count as it is; "" where undefined.
@@ -21,6 +23,17 @@ def format_score(value: float | None) -> str:
 def format_difference(value: float | None) -> str:
     """Return a difference of scores with sign and three decimals; "" where undefined."""
     return "" if value is None else f"{value:+.3f}"
+
+
+def format_p(value: float | None) -> str:
+    """Return a p-value with three decimals, small ones as a bound; "" where undefined.
+
+    >>> format_p(0.0312), format_p(0.0004999), format_p(None)
+    ('0.031', '< 0.001', '')
+    """
+    if value is None or math.isnan(value):
+        return ""
+    return "< 0.001" if value < SMALLEST_P else f"{value:.3f}"
 
 
 def format_interval(bounds: Sequence[float] | None) -> str:

@@ -1,0 +1,1 @@
+"""Images without labels: which of them to label next."""
