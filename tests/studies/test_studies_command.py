@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
 
 import numpy as np
@@ -130,11 +131,83 @@ def test_faults_are_named_before_anything_is_trained(
     assert "holds no study" in capfd.readouterr().err
 
 
-def test_faults_of_design_and_workers_are_named_at_once(
-    project: Path, capfd: pytest.CaptureFixture[str]
+def test_faults_of_keys_launcher_data_and_levels_are_named_at_once(
+    dataset: Path, project: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    words = ["study=augmentation", "data.path=nowhere", "output=s"]
-    assert main(["study", *words, "design=magic", "launcher=moon", "workers=0"]) == 2
-    text = capfd.readouterr().err
-    assert all(part in text for part in ("design=magic", "launcher is moon", "workers is 0"))
+    monkeypatch.setenv("PATH", str(project))  # without sbatch
+    of_data = ["study=augmentation", "data.path=nowhere", "output=s"]
+    of_levels = ["study=augmentation", f"data.path={dataset}", "output=s", "base=[foo=1]"]
+    cases: list[tuple[list[str], list[str]]] = [
+        (
+            [*of_data, "design=magic", "launcher=moon", "workers=0"],
+            ["design=magic", "launcher is moon", "workers is 0", "nowhere"],
+        ),
+        ([*of_levels, "launcher=dask"], ["foo: unknown key", "scheduler= is missing"]),
+        ([*of_levels, "launcher=slurm"], ["foo: unknown key", "sbatch was not found"]),
+    ]
+    for words, expected in cases:
+        assert main(["study", *words]) == 2
+        text = capfd.readouterr().err
+        assert all(part in text for part in expected), text
     assert not (project / "s" / "runs.csv").exists()
+
+
+def test_a_finished_run_is_known_by_what_was_asked(
+    dataset: Path, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def planned(base: str, seeds: str = "1") -> dict[str, dict[str, str]]:
+        common = ["study=augmentation", f"data.path={dataset}", "output=out", "max_runs=0"]
+        assert main(["study", *common, f"seeds=[{seeds}]", base]) == 0
+        return {row["augmentation"]: row for row in read_rows(project / "out/runs.csv")}
+
+    first = planned(BASE)
+    place = project / "out" / first["none"]["folder"]
+    for name in ("test/evaluation", ""):
+        (place / name).mkdir(parents=True, exist_ok=True)
+    (place / "test/evaluation/metrics.csv").write_text("id,group,f1_50\na,,0.5\n")
+    (place / "test/evaluation/summary.json").write_text('{"mean": {}, "pooled": {"f1_50": 0.5}}')
+    (place / "finished").write_text('{"val/pq": 0.5}')
+    (place / "study_run.json").write_text('{"seconds": 1}')
+    folders = place.parent.iterdir
+    assert planned(BASE)["none"]["status"] == "done" and len(list(folders())) == 1
+    keys = json.loads((place / "study_key.json").read_text())
+
+    # a key of the package that nobody set is new: the config is another one, the request the same
+    monkeypatch.setattr("cytoloop.cli.commands.study._NOT_OF_THE_RUN", ())
+    assert planned(BASE)["none"]["status"] == "done"
+    reordered = BASE.replace(
+        "model/size=small,trainer.max_steps=2", "trainer.max_steps=2,model/size=small"
+    )
+    assert planned(reordered)["none"]["status"] == "done"
+    assert planned(BASE.replace("max_steps=2", "max_steps=3"))["none"]["status"] == "open"
+    assert planned(BASE, "2")["none"]["status"] == "open"
+    monkeypatch.undo()
+    monkeypatch.chdir(project)
+    monkeypatch.setattr("cytoloop.studies.identity.RESULTS_VERSION", 2)
+    assert planned(BASE)["none"]["status"] == "open"  # trainings score otherwise
+    monkeypatch.setattr("cytoloop.studies.identity.RESULTS_VERSION", 1)
+
+    # a folder of an older version is named by its config and has no note
+    (place / "study_key.json").unlink()
+    place = place.rename(place.with_name(keys["config"]))
+    assert planned(BASE)["none"]["folder"] == f"runs/{keys['config']}"
+    assert json.loads((place / "study_key.json").read_text()) == keys
+
+
+def test_the_content_of_the_sites_own_recipe_makes_another_run(
+    dataset: Path, project: Path
+) -> None:
+    def keys(steps: int, comment: str = "") -> set[str]:
+        folder = project / "experiments/experiment"
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in (
+            ("mine", f"# @package _global_\n{comment}\ndefaults: [parent]\n"),
+            ("parent", f"# @package _global_\ndefaults: [nuclei_2d]\nbudget_minutes: {steps}\n"),
+        ):
+            (folder / f"{name}.yaml").write_text(text)
+        words = [f"data.path={dataset}", "output=out", "max_runs=0", "base=[experiment=mine]"]
+        assert main(["study", "study=images", "seeds=1", *words]) == 0
+        return {row["run"] for row in read_rows(project / "out/runs.csv")}
+
+    assert keys(1) == keys(1, "# a comment")
+    assert not keys(1) & keys(2)

@@ -95,6 +95,16 @@ def test_a_second_training_is_refused_and_the_first_is_named(
     assert not (project / "m0" / NOTE_FILE).exists()
 
 
+def test_a_study_that_holds_the_lock_is_named(
+    project: Path, other: Callable[[], subprocess.Popen[bytes]]
+) -> None:
+    process = other()
+    (project / "m0/study.json").write_text("{}")
+    repair = f"in use by a study: process {process.pid}.*\n.*lock=false"
+    with pytest.raises(ConfigError, match=repair), lock_devices("s2", ["cpu"]):
+        pass
+
+
 def test_a_process_with_a_reused_id_is_not_the_holder(project: Path) -> None:
     with lock_training("m0", ["cpu"]):
         note = json.loads((project / "m0" / NOTE_FILE).read_text())

@@ -297,11 +297,11 @@ def _is_cytodl(verb: str, words: Sequence[str]) -> bool:
     """Return whether the words train an experiment of CytoDL."""
     if verb != "train" or cytodl_experiments.is_help(words):
         return False
-    ours = [Path(str(file)) for file in (files("cytoloop.configs"), _overlay())]
+    ours = [Path(str(file)) for file in (files("cytoloop.configs"), overlay_folder())]
     return cytodl_experiments.find_experiment(words, ours) is not None
 
 
-def _overlay() -> Path:
+def overlay_folder() -> Path:
     """Return the folder of the site's own configs, which may not exist."""
     return Path(os.environ.get("CYTOLOOP_EXPERIMENTS", "experiments")).absolute()
 
@@ -313,7 +313,7 @@ def _search_path(verb: str, words: Sequence[str]) -> list[str]:
     options, and CytoDL's configs can be selected but replace no config of CytoLoop. An experiment
     of CytoDL takes CytoDL's groups only.
     """
-    overlay = _overlay()
+    overlay = overlay_folder()
     cytodl = None
     if verb == "train" and not cytodl_experiments.is_help(words):
         cytodl = cytodl_experiments.config_folder()

@@ -12,7 +12,7 @@ import torch
 
 from cytoloop.bounds import Bounds, raise_faults
 from cytoloop.studies.execute import Workers, execute
-from cytoloop.studies.launchers import LAUNCHERS
+from cytoloop.studies.launchers import LAUNCHERS, launcher_fault
 from cytoloop.studies.record import StudyRecord
 from cytoloop.studies.runs import OPEN, STARTED, Run, open_runs
 from cytoloop.studies.search import Search
@@ -53,6 +53,7 @@ def conduct(
         asked = search.ask(workers.count if left else 0) if search else []
         runs = plan(chosen=search.known or None) if search else runs
         for one in runs:
+            one.note_keys()
             if one.adopt():
                 record.add(one)
         to_do = open_runs(runs)
@@ -92,6 +93,8 @@ def read_workers(config: Mapping[str, Any]) -> Workers:
     faults = [(one.key, fault) for one in bounds if (fault := one.fault(config[one.key]))]
     if (launcher := config["launcher"]) not in LAUNCHERS:
         faults.append(("launcher", f"is {launcher}, expected {', '.join(LAUNCHERS)}"))
+    elif fault := launcher_fault(launcher, config["scheduler"]):
+        faults.append((f"launcher={launcher}", fault))
     raise_faults(faults, "Take a value that is allowed.")
     seconds = None if config["max_hours"] is None else float(config["max_hours"]) * 3600
     each = max(1, usable_cores() // int(config["workers"]))

@@ -160,6 +160,7 @@ def _do(run: Run, slot: int, workers: Workers) -> bool | None:
     with _claim(run) as is_ours:
         if not is_ours or run.status in _ENDED:
             return None
+        run.note_keys()
         _wait_for_orphan(run, workers.stopping)
         if run.adopt():  # its process outlived the study
             return True

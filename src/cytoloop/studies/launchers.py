@@ -7,6 +7,7 @@ the only thing that all launchers share.
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -85,6 +86,15 @@ class _DaskTask:
         if not self.future.done():
             return None
         return 1 if self.future.exception() is not None else int(self.future.result())
+
+
+def launcher_fault(launcher: str, scheduler: str | None) -> str | None:
+    """Return what a launcher lacks, as far as it is known before anything starts."""
+    if launcher == DASK and scheduler is None:
+        return "scheduler= is missing; give scheduler=tcp://HOST:8786"
+    if launcher == SLURM and shutil.which("sbatch") is None:
+        return "sbatch was not found; start the study on a machine of the cluster"
+    return None
 
 
 @contextmanager

@@ -12,12 +12,13 @@ from cytoloop.errors import ConfigError, CytoloopError, ManifestError
 from cytoloop.manifest import Manifest, dataset_hash, read_dataset
 from cytoloop.studies.design import Combination, combinations
 from cytoloop.studies.folds import fold_datasets
-from cytoloop.studies.runs import Run, run_key
+from cytoloop.studies.identity import Composed, asked_key, known_folders, run_key
+from cytoloop.studies.runs import Run
 from cytoloop.studies.settings import StudySettings
 from cytoloop.studies.subsets import choose_rows, write_subset
 
-Compose = Callable[[list[str]], dict[str, Any]]
-"""Overrides of `cytoloop train` to what identifies the training: its composed config."""
+Compose = Callable[[list[str]], Composed]
+"""Overrides of `cytoloop train` to what identifies the training."""
 
 
 def plan_runs(
@@ -57,6 +58,7 @@ def plan_runs(
     problems: list[str] = []
     found: list[Run] = []
     digests: dict[Path, str] = {}
+    folders = known_folders(output)
     for combination, (fold, dataset) in product(chosen or combinations(settings), datasets.items()):
         if combination.predictions and fold is not None and shared_test:
             if fold > 1:
@@ -70,24 +72,31 @@ def plan_runs(
                 folder = write_subset(parts, output / "data")
             if folder not in digests:
                 digests[folder] = dataset_hash(read_dataset(folder))
-            words = [*combination.overrides(settings), f"data.path={folder}"]
-            config = {} if combination.predictions else compose(words)
+            overrides, tool = combination.overrides(settings), combination.predictions
+            words = [*overrides, f"data.path={folder}"]
+            composed = Composed({}, {}) if tool else compose(words)
             for seed in _seeds(combination, settings):
-                own = {**config, "seed": seed} if config else {}
-                key = run_key(own, digests[folder], combination.predictions)
-                more = (f"seed={seed}", f"experiment_name={experiment_name}")
-                place = output / "runs" / key
-                all_words = (*words, *more)
-                found.append(Run(combination, seed, key, place, all_words, folder, len(rows), fold))
+                own = {} if tool else {**composed.config, "seed": seed}
+                asked = asked_key(overrides, composed.site, digests[folder], seed, tool)
+                config = run_key(own, digests[folder], tool)
+                place = _folder_of(asked, config, folders, output)
+                all_words = (*words, f"seed={seed}", f"experiment_name={experiment_name}")
+                one = Run(combination, seed, place.name, place, all_words, folder, len(rows), fold)
+                found.append(replace(one, asked=asked, config=config))
         except CytoloopError as error:
             problems += [f"{combination.title}: {fault}" for fault in error.problems]
     if problems:
         raise ConfigError("cytoloop study", problems, "Repair base= or the levels of factors.")
     _refuse_equal(found)
     if settings.folds and shared_test:
-        found += list(_ensembles(found, output))
+        found += list(_ensembles(found, output, folders))
     order = {seed: number for number, seed in enumerate(settings.seeds)}
     return sorted(found, key=lambda one: (bool(one.members), order[one.seed]))
+
+
+def _folder_of(asked: str, config: str, folders: Mapping[str, Path], output: Path) -> Path:
+    """Return the folder of a run: a known one of the same request or config, else a new one."""
+    return folders.get(asked) or folders.get(config) or output / "runs" / asked
 
 
 def _datasets(data: Path, folds: int | None) -> Iterator[tuple[int | None, dict[str, Manifest]]]:
@@ -103,7 +112,7 @@ def _have_one_test(datasets: Mapping[Any, Mapping[str, Manifest]]) -> bool:
     return len({frozenset(row.id for row in one["test"]) for one in datasets.values()}) == 1
 
 
-def _ensembles(runs: Sequence[Run], output: Path) -> Iterator[Run]:
+def _ensembles(runs: Sequence[Run], output: Path, folders: Mapping[str, Path]) -> Iterator[Run]:
     """Yield the ensemble of the folds of each combination and seed."""
     members: dict[tuple[str, int], list[Run]] = {}
     for one in runs:
@@ -111,12 +120,18 @@ def _ensembles(runs: Sequence[Run], output: Path) -> Iterator[Run]:
             members.setdefault((one.combination.title, one.seed), []).append(one)
     for own in members.values():
         first = own[0]
-        key = run_key({"members": [one.key for one in own]}, "")
+        asked, config = (
+            run_key({"members": members}, "")
+            for members in ([one.asked for one in own], [one.config for one in own])
+        )
+        place = _folder_of(asked, config, folders, output)
         images = max(one.images for one in own)
         yield replace(
             first,
-            key=key,
-            folder=output / "runs" / key,
+            key=place.name,
+            folder=place,
+            asked=asked,
+            config=config,
             images=images,
             fold=None,
             members=tuple(own),
@@ -146,7 +161,7 @@ def _refuse_equal(runs: Sequence[Run]) -> None:
     by_key: dict[str, Run] = {}
     problems = []
     for one in runs:
-        other = by_key.setdefault(one.key, one)
+        other = by_key.setdefault(one.config, one)
         if other is not one and one.seed == runs[0].seed and one.fold == runs[0].fold:
             problems.append(f"{one.title} is the same training as {other.title}")
     if problems:

@@ -1,20 +1,21 @@
 """The runs of a study on disk: what is finished, what goes on, what has failed.
 
-Each run has a folder ``runs/KEY``, whose name is a hash of its config and data: a run is the same
-run in every later call of the study, also after factors, levels or seeds were added.
+Each run has a folder ``runs/KEY``, whose name is a hash of what was asked of it: a run is the same
+run in every later call of the study, also after factors, levels or seeds were added
+(`cytoloop.studies.identity`).
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from cytoloop.io.atomic import replacing
 from cytoloop.studies.design import Combination
+from cytoloop.studies.identity import note_keys
 from cytoloop.tracking.output_folder import (
     CONFIG_FILE,
     FINISHED_FILE,
@@ -43,7 +44,7 @@ class Run:
     combination : Combination
     seed : int
     key : str
-        Hash of config and data.
+        Name of its folder.
     folder : Path
     words : tuple of str
         Overrides of `cytoloop train`, without output folder.
@@ -55,6 +56,8 @@ class Run:
         From 1; None without folds.
     members : tuple of Run
         The trainings of an ensemble; empty for a training.
+    asked, config : str
+        Hashes of what was asked, and of the composed config, see `cytoloop.studies.identity`.
     """
 
     combination: Combination
@@ -66,6 +69,8 @@ class Run:
     images: int
     fold: int | None = None
     members: tuple[Run, ...] = ()
+    asked: str = ""
+    config: str = ""
 
     @property
     def title(self) -> str:
@@ -116,6 +121,11 @@ class Run:
         found = self._notes().get("failures") or [""]
         return str(found[-1])
 
+    def note_keys(self) -> None:
+        """Note in its folder by what the run is known; nothing where it has no folder yet."""
+        if self.asked and self.folder.is_dir():
+            note_keys(self.folder, self.asked, self.config)
+
     def note(
         self,
         seconds: float,
@@ -159,12 +169,6 @@ def _sum(known: object, more: float | None, first: bool) -> float | None:
     if more is None or not (first or isinstance(known, (int, float))):
         return None
     return more + (float(known) if isinstance(known, (int, float)) else 0.0)
-
-
-def run_key(config: Mapping[str, Any], digest: str, predictions: str | None = None) -> str:
-    """Return the name of a run: a hash of its config, its data and another tool's predictions."""
-    text = json.dumps([config, digest, predictions], sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def open_runs(runs: Sequence[Run]) -> list[Run]:

@@ -17,8 +17,9 @@ from cytoloop.evaluation.output.tables import write_json, write_rows
 from cytoloop.studies.runs import DONE, SCORES, SUMMARY, Run
 from cytoloop.studies.settings import ENSEMBLE, OF_FOLDS, ONE, StudySettings
 from cytoloop.tracking.output_folder import read_run_id
+from cytoloop.tracking.study_store import STUDY_FILE
 
-STUDY_FILE, RUNS_FILE = "study.json", "runs.csv"
+RUNS_FILE = "runs.csv"
 POOL_FOLDER = "next"
 """Folder with the ranking of a pool, see `cytoloop rank`; the report shows it."""
 IOUS = tuple(range(50, 100, 5))

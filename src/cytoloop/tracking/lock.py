@@ -23,6 +23,7 @@ from filelock import FileLock, Timeout
 from cytoloop.errors import ConfigError
 from cytoloop.io.atomic import replacing
 from cytoloop.io.folder_lock import lock_folder
+from cytoloop.tracking.study_store import STUDY_FILE
 
 NOTE_FILE = "training.json"
 """Name of the note in the output folder of a training, as long as it runs."""
@@ -224,6 +225,13 @@ def _in_use_error(what: str, process: TrainingProcess | None) -> ConfigError:
     if process is None:  # the other process has the lock and has not written its note yet
         return ConfigError(
             what, "in use by a training that is just starting", "Try again, or set lock=false."
+        )
+    if (Path(process.folder) / STUDY_FILE).is_file():
+        return ConfigError(
+            what,
+            f"in use by a study: process {process.pid}, in {process.folder}",
+            f"Wait for its end, stop it with `kill {process.pid}` (the same `cytoloop study` goes "
+            "on later), or work beside it with lock=false: the two then share the cores.",
         )
     known = f"run={shlex.quote(str(process.run_id or process.folder))}"
     run = f"run {process.run_id} in {process.folder}" if process.run_id else f"in {process.folder}"

@@ -14,6 +14,8 @@ from pathlib import Path
 from filelock import FileLock
 
 STUDY_VARIABLE = "CYTOLOOP_STUDY"
+STUDY_FILE = "study.json"
+"""Settings of a study, in its folder."""
 _LOCK_FILE = ".mlflow.lock"
 
 
