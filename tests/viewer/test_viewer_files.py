@@ -17,7 +17,13 @@ from cytoloop.manifest import read_manifest, write_manifest
 from cytoloop.truth.regions import read_region, write_polygons_npy
 from cytoloop.viewer.readers import find_reader, write_region_layer
 from cytoloop.viewer.session.layer_files import predicted_count, save_layer
-from cytoloop.viewer.session.scores import evaluate_words, load_compared, read_scores
+from cytoloop.viewer.session.scores import (
+    OTHER,
+    evaluate_words,
+    load_compared,
+    read_other,
+    read_scores,
+)
 from cytoloop.viewer.session.thresholds import (
     load_maps,
     read_rows,
@@ -131,6 +137,15 @@ def test_scores_are_shown_from_the_worst_image_with_error_colours(tmp_path: Path
     assert compared.colours["truth"][2] == "#56B4E9"
     assert set(compared.colours["prediction"].values()) == {"#009E73"}
     assert compared.raw is not None and compared.labels["truth"].shape == compared.raw.shape[1:]
+    with pytest.raises(ManifestError, match="Objects can be shown from a folder"):
+        read_other("runs:/1", values["truth"])
+    with pytest.raises(ManifestError, match=r"holds no metrics\.csv"):
+        read_other(tmp_path, values["truth"])
+    found = read_labels(tmp_path / "preds" / "img_1.tif")
+    other = read_other(values["output"], values["truth"])  # its table names the predicted labels
+    both = load_compared(scores, "img_1", other)
+    assert np.array_equal(both.labels[OTHER], found)
+    assert set(both.colours[OTHER]) == set(np.unique(found)) - {0}
 
 
 def test_region_files_and_tables_open_and_labels_are_saved_as_a_region(

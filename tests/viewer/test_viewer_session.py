@@ -370,7 +370,7 @@ def test_curves_and_state_are_read_from_the_files_of_a_training(tmp_path: Path) 
     assert curves.validation == {"loss": [(12, 0.8)], "dice": [(12, 0.4)]}
     view = view_training(tmp_path)
     assert (view.state, view.fraction) == ("ended", 0.5)
-    assert "loss 0.500 / 0.800" in view.text
+    assert "loss 0.500, validation loss 0.800" in view.text
     (tmp_path / "background.log").write_text("a line\nConfigError: cpu: in use by a training\n")
     assert "in use by a training" in view_training(tmp_path).text
     assert read_curves(tmp_path / "missing").training == {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from qtpy.QtCore import Qt
 from qtpy.QtGui import QColor
 from qtpy.QtWidgets import QAbstractItemView, QTableWidget, QTableWidgetItem, QVBoxLayout, QWidget
 
@@ -24,13 +25,15 @@ from cytoloop.viewer.session.scores import (
     compare_words,
     evaluate_words,
     load_compared,
+    read_other,
     read_scores,
     read_verdict,
 )
 
 VERDICTS = (0, 3, 4)
 """Exit statuses of `cytoloop compare` that are a verdict."""
-_OBJECTS = ("kind", "side", "object", "iou", "z", "y", "x")
+_OBJECTS = {"kind": "", "side": "", "object": "", "iou": ".2f", "z": ".0f", "y": ".0f", "x": ".0f"}
+"""Columns of the table of objects, with the format of numbers."""
 
 
 class ComparePanel(QWidget):
@@ -45,6 +48,7 @@ class ComparePanel(QWidget):
         super().__init__()
         self.project = project
         self.scores: Scores | None = None
+        self.others: Scores | None = None
         self.shown: Compared | None = None
         self.form = _form()
         self.runner = Runner(
@@ -79,8 +83,9 @@ class ComparePanel(QWidget):
         self.objects.itemSelectionChanged.connect(self._object_chosen)
         self.legend = MessageLabel()
         self.legend.setText(
-            "  ".join(
-                f'<span style="color:{c}">\u25a0</span> {n}' for n, c in ERROR_COLOURS.items()
+            " ".join(
+                f'<span style="background:{c};color:black">&nbsp;{n}&nbsp;</span>'
+                for n, c in ERROR_COLOURS.items()
             )
         )
         again = push_button("Next worst", "Show the image with the next worse score.", self.next)
@@ -96,7 +101,9 @@ class ComparePanel(QWidget):
             Folding("A against B", self._versus()),
         ):
             layout.addWidget(widget)
-        layout.addStretch(1)
+        layout.setStretchFactor(self.images, 1)
+        layout.setStretchFactor(self.objects, 2)
+        layout.addStretch(0)
         project.predicted.connect(lambda table: self.form.set_value("predictions", table))
         project.dataset_opened.connect(self._opened)
         project.viewer.mouse_drag_callbacks.append(self._on_click)
@@ -107,7 +114,12 @@ class ComparePanel(QWidget):
         part = QWidget()
         layout = QVBoxLayout(part)
         layout.setContentsMargins(8, 0, 0, 4)
-        for widget in (self.other, self.against, self.verdict):
+        self.show_other = push_button(
+            "Show its objects",
+            "Show the objects of the other model as thin outlines, in the colours of its errors.",
+            self._read_other,
+        )
+        for widget in (self.other, row_of(self.show_other), self.against, self.verdict):
             layout.addWidget(widget)
         return part
 
@@ -122,18 +134,47 @@ class ComparePanel(QWidget):
         values = self.form.values()
 
         def show(scores: Scores) -> None:
-            self.scores = scores
+            self.scores, self.others = scores, None
             self._show_tables(True)
-            rows = [
-                [row["id"], *(_rounded(row[name]) for name in scores.names)]
-                for row in scores.images
-            ]
-            _fill(self.images, ["image", *scores.names], rows)
-            self.images.selectRow(0)
+            self._fill_images(0)
 
         self.project.background.run(
             lambda: read_scores(values["output"], values["predictions"], values["truth"]), show
         )
+
+    def _read_other(self) -> None:
+        """Show the scores and objects of the other model beside these."""
+        folder, truth = self.other.value("a"), self.form.value("truth")
+        if self.scores is None or not folder:
+            missing = "press Score first" if self.scores is None else "Other scores is empty"
+            self.verdict.show_error(missing)
+            return
+
+        def show(others: Scores) -> None:
+            self.others = others
+            self.verdict.show_note("Layer: other prediction")
+            self._fill_images(max(self.images.currentRow(), 0))
+
+        self.project.background.run(
+            lambda: read_other(folder, truth), show, self.verdict.show_error
+        )
+
+    def _fill_images(self, chosen: int) -> None:
+        """Fill the table of images and choose a row."""
+        scores, others = self.scores, self.others
+        if scores is None:
+            return
+        columns = ["image", *scores.names]
+        rows = [
+            [row["id"], *(_number(row[n], ".3f") for n in scores.names)] for row in scores.images
+        ]
+        if others is not None and scores.names:
+            name = scores.names[0]
+            theirs = {row["id"]: row.get(name, "") for row in others.images}
+            columns.append(f"other {name}")
+            rows = [[*row, _number(theirs.get(row[0], ""), ".3f")] for row in rows]
+        _fill(self.images, columns, rows)
+        self.images.selectRow(chosen)
 
     def next(self) -> None:
         """Show the image with the next worse score."""
@@ -153,17 +194,21 @@ class ComparePanel(QWidget):
         if scores is None or not 0 <= row < len(scores.images):
             return
         row_id = scores.images[row]["id"]
-        self.project.background.run(lambda: load_compared(scores, row_id), self._show)
+        others = self.others
+        self.project.background.run(lambda: load_compared(scores, row_id, others), self._show)
 
     def _show(self, compared: Compared) -> None:
         self.shown = compared
         layers.show_compared(self.project.viewer, compared)
         found = self.scores.objects.get(compared.id, []) if self.scores is not None else []
-        _fill(self.objects, list(_OBJECTS), [[row.get(n, "") for n in _OBJECTS] for row in found])
+        rows = [[_number(row.get(n, ""), form) for n, form in _OBJECTS.items()] for row in found]
+        _fill(self.objects, list(_OBJECTS), rows)
         for number, row in enumerate(found):
             item = self.objects.item(number, 0)
             if item is not None:
-                item.setForeground(QColor(ERROR_COLOURS[row["kind"]]))
+                colour = QColor(ERROR_COLOURS[row["kind"]])
+                item.setData(Qt.ItemDataRole.DecorationRole, colour)  # a square before the text
+        self.objects.resizeColumnToContents(0)
 
     def _object_chosen(self) -> None:
         row = self._object_row(self.objects.currentRow())
@@ -214,9 +259,9 @@ def _other_form() -> Form:
     return form
 
 
-def _rounded(text: str) -> str:
-    """Return a score with three decimals; "" where there is none."""
-    return f"{float(text):.3f}" if text else ""
+def _number(text: str, form: str) -> str:
+    """Return a number of a table in a format; a text without a format, and "", as they are."""
+    return format(float(text), form) if text and form else text
 
 
 def _table() -> QTableWidget:
@@ -224,7 +269,7 @@ def _table() -> QTableWidget:
     table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
     table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
     table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
-    table.setFixedHeight(150)
+    table.setMinimumHeight(130)
     return table
 
 

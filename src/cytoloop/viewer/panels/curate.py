@@ -53,8 +53,10 @@ class CuratePanel(QWidget):
         self.reason = QComboBox()
         self.reason.setEditable(True)
         self.reason.addItems(list(_REASONS))
+        self.reason.lineEdit().setPlaceholderText("reason")  # type: ignore[union-attr]
         self.reason.setToolTip("The reason is kept with the decision.")
         self.curator = QLineEdit(_user())
+        self.curator.setPlaceholderText("curator")
         self.curator.setToolTip("Who decides; kept with each decision.")
         self.advance = QCheckBox("then next")
         self.advance.setChecked(True)

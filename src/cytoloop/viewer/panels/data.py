@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from qtpy.QtCore import QSize, Qt
-from qtpy.QtGui import QColor, QIcon, QImage, QPixmap
+from qtpy.QtCore import QSize
+from qtpy.QtGui import QIcon, QImage, QPixmap
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QFileDialog,
@@ -20,7 +20,7 @@ from qtpy.QtWidgets import (
 )
 
 from cytoloop.manifest import Row
-from cytoloop.viewer.panels.fields import Form, MessageLabel, push_button
+from cytoloop.viewer.panels.fields import Form, MessageLabel, push_button, warning_colour
 from cytoloop.viewer.panels.first import FirstBox
 from cytoloop.viewer.panels.folding import Folding
 from cytoloop.viewer.panels.layers import show_pair
@@ -34,7 +34,8 @@ from cytoloop.viewer.session.pairs import PairRow, describe, preview_pairs, thum
 
 _COLUMNS = ("image", "size", "segmentation", "problem")
 _MAX_THUMBNAILS = 60
-_RED = QColor(224, 72, 62)
+_PROBLEM = 3
+"""Column of the problem. It stands behind the image, and is hidden if there is none."""
 
 
 def short_path(path: str | Path) -> str:
@@ -133,6 +134,8 @@ class DataPanel(QWidget):
         self.rows = rows
         self.summary.show_note(describe(rows) if rows else "")
         self.table.setRowCount(len(rows))
+        self.table.setColumnHidden(_PROBLEM, not any(row.problem for row in rows))
+        red = warning_colour(self.table)
         for number, row in enumerate(rows):
             size = " x ".join(map(str, row.shape))
             segmentation = Path(row.seg1).name if row.seg1 else "none"
@@ -140,7 +143,7 @@ class DataPanel(QWidget):
                 item = QTableWidgetItem(text)
                 item.setToolTip(row.problem or f"{row.raw}\n{row.seg1}")
                 if row.problem:
-                    item.setForeground(_RED)
+                    item.setForeground(red)
                 self.table.setItem(number, column, item)
         self._fill_channels(rows)
         shown = [(number, row) for number, row in enumerate(rows[:_MAX_THUMBNAILS]) if row.raw]
@@ -256,7 +259,6 @@ def _table() -> QTableWidget:
     table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
     table.setIconSize(QSize(40, 40))
     table.setMinimumHeight(170)
-    table.setTextElideMode(Qt.TextElideMode.ElideMiddle)
     table.setToolTip("Double-click a row to look at its image.")
     lines: Any = table.verticalHeader()
     lines.setVisible(False)
@@ -264,7 +266,7 @@ def _table() -> QTableWidget:
     header: Any = table.horizontalHeader()
     header.setSectionResizeMode(QHeaderView.ResizeMode.Interactive)
     header.setStretchLastSection(True)
-    table.setWordWrap(False)
-    for column, width in enumerate((110, 115, 95)):
+    header.moveSection(_PROBLEM, 1)
+    for column, width in enumerate((110, 110, 95, 230)):
         table.setColumnWidth(column, width)
     return table

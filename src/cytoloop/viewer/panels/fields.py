@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from qtpy.QtCore import QEvent, QTimer, QUrl, Signal
-from qtpy.QtGui import QDesktopServices
+from qtpy.QtGui import QColor, QDesktopServices
 from qtpy.QtWidgets import (
     QAbstractSpinBox,
     QApplication,
@@ -88,6 +88,11 @@ def row_of(*widgets: QWidget) -> QWidget:
     return holder
 
 
+def warning_colour(widget: QWidget) -> QColor:
+    """Return a red that is legible on the background of a widget, dark or light."""
+    return QColor("#ff7a70" if widget.palette().window().color().lightness() < 128 else "#b3261e")
+
+
 class MessageLabel(QLabel):
     """A text that can be selected: what was done, or what is wrong and how to repair it."""
 
@@ -104,7 +109,7 @@ class MessageLabel(QLabel):
 
     def show_error(self, text: str) -> None:
         """Show what is wrong."""
-        self._show(text, "color: #e0483e; font-weight: bold")
+        self._show(text, f"color: {warning_colour(self).name()}; font-weight: bold")
 
     def _show(self, text: str, style: str) -> None:
         self.setStyleSheet(style)

@@ -13,7 +13,7 @@ import numpy as np
 from cytoloop.io.voxel_size import Spacing
 from cytoloop.viewer.session.images import ImageState, LoadedImage
 from cytoloop.viewer.session.lazy import Voxels
-from cytoloop.viewer.session.scores import Compared
+from cytoloop.viewer.session.scores import OTHER, Compared
 from cytoloop.viewer.session.thresholds import StoredMaps
 
 TARGET, EXCLUDED, MERGED = "target", "excluded", "merged"
@@ -23,6 +23,8 @@ _COLOURS = ("gray", "green", "magenta", "cyan", "yellow")
 _MASKS = {EXCLUDED: "#ff9628", MERGED: "#3fa7ff"}
 TRIAL = "other values"
 _OF_PREDICTION = ("probability", PREDICTION, TRIAL)
+_COMPARED = {"truth": (2, 0.9), "prediction": (0, 0.35), OTHER: (1, 1.0)}
+"""Width of outlines (0: filled) and opacity of the layers of the panel Compare."""
 
 
 def show_image(viewer: Any, image: LoadedImage, state: ImageState) -> None:
@@ -248,9 +250,8 @@ def show_compared(viewer: Any, compared: Compared) -> None:
     if compared.raw is not None:
         _put_raw(viewer, names, compared.raw, compared.contrast, scale)
     for name, labels in compared.labels.items():
-        layer = _put(viewer, name, labels, "labels", scale, opacity=0.8)
-        layer.contour = 2 if name == "truth" else 0
-        layer.opacity = 0.9 if name == "truth" else 0.35
+        layer = _put(viewer, name, labels, "labels", scale)
+        layer.contour, layer.opacity = _COMPARED[name]
         layer.visible = True
         colours: dict[int | None, Any] = dict(compared.colours[name])  # type: ignore[arg-type]
         colours |= {None: "transparent", 0: "transparent"}

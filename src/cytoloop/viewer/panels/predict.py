@@ -53,7 +53,7 @@ class PredictPanel(QWidget):
         self.runner.prepare = self._with_layer_as_file
         self.form.changed.connect(self.runner.show_command)
         self.results = QListWidget()
-        self.results.setFixedHeight(120)
+        self.results.setMinimumHeight(120)
         self.results.setToolTip("Predicted images; choose one to see it.")
         self.results.currentRowChanged.connect(self._chosen)
         self.note = MessageLabel()
@@ -84,7 +84,8 @@ class PredictPanel(QWidget):
             open_button,
         ):
             layout.addWidget(widget)
-        layout.addStretch(1)
+        layout.setStretchFactor(self.results, 1)
+        layout.addStretch(0)
         self._show_tools(False)
         project.model_chosen.connect(self.use_model)
         self._wanted = -1

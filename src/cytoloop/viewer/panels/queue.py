@@ -13,7 +13,11 @@ from cytoloop.viewer.session.dataset import FILTERS, Dataset, QueueEntry
 
 Index = QModelIndex | QPersistentModelIndex
 _MARKS = {"keep": "\u2713", "reject": "\u2717", "undecided": "\u2013"}
-_COLOURS = {"keep": QColor("#3fae5a"), "reject": QColor("#e0483e")}
+_COLOURS = {
+    "keep": QColor("#3fae5a"),
+    "reject": QColor("#e0483e"),
+    "undecided": QColor("transparent"),
+}
 
 
 class QueueModel(QAbstractListModel):
@@ -44,8 +48,8 @@ class QueueModel(QAbstractListModel):
             corrected = "  corrected" if self.dataset.decision(entry.id).labels else ""
             flags = f"  [{entry.flags}]" if entry.flags else ""
             return f"{_MARKS[state]}  {entry.id}{corrected}{flags}"
-        if role == Qt.ItemDataRole.ForegroundRole:
-            return _COLOURS.get(state)
+        if role == Qt.ItemDataRole.DecorationRole:  # a square: legible on dark and light themes
+            return _COLOURS[state]
         if role == Qt.ItemDataRole.ToolTipRole:
             reason = self.dataset.decision(entry.id).reason
             return "\n".join(filter(None, (entry.id, reason, entry.to_do)))

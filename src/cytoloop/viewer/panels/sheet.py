@@ -1,12 +1,12 @@
-"""A picture from a file, as wide as the panel."""
+"""A picture from a file, as wide as the panel; a click opens it in full size."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-from qtpy.QtCore import Qt
-from qtpy.QtGui import QImage, QPixmap
+from qtpy.QtCore import Qt, QUrl
+from qtpy.QtGui import QDesktopServices, QImage, QPixmap
 from qtpy.QtWidgets import QLabel, QSizePolicy
 
 from cytoloop.viewer.panels.background import Background
@@ -25,7 +25,9 @@ class SheetLabel(QLabel):
         self._background = background
         self._path: Path | None = None
         self._picture = QPixmap()
-        self.setToolTip("Sample fields of validation images: image, truth, prediction.")
+        self.setToolTip(
+            "Sample fields of validation images: image, truth, prediction. Click to see it larger."
+        )
         self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         self.setVisible(False)
 
@@ -43,6 +45,12 @@ class SheetLabel(QLabel):
         """Fit the picture to the width."""
         super().resizeEvent(event)
         self._fit()
+
+    def mousePressEvent(self, event: Any) -> None:
+        """Open the file with the program for pictures."""
+        if self._path is not None:
+            QDesktopServices.openUrl(QUrl.fromLocalFile(str(self._path.absolute())))
+        super().mousePressEvent(event)
 
     def _show(self, image: QImage) -> None:
         if image.isNull():

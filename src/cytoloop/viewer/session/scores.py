@@ -25,6 +25,8 @@ SCORES = ("dice", "f1_50", "mean_ap")
 COMPARISON = "comparison"
 """Sub-folder of the scores for a comparison with others."""
 SIDES = {"true": "truth", "predicted": "prediction"}
+OTHER = "other prediction"
+"""Layer of another model."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ class Compared:
     raw : ndarray or None
         (C, [Z,] Y, X).
     labels : mapping of str to ndarray
-        ``truth`` and ``prediction``: ([Z,] Y, X).
+        ``truth``, ``prediction`` and, of another model, `OTHER`: ([Z,] Y, X).
     colours : mapping of str to mapping of int to str
         The same names to object to the colour of its error type.
     spacing_um : tuple of float or None
@@ -153,8 +155,30 @@ def read_scores(folder: str | Path, predictions: str, truth: str) -> Scores:
     )
 
 
-def load_compared(scores: Scores, row_id: str) -> Compared:
+def read_other(folder: str | Path, truth: str) -> Scores:
+    """Return an evaluation of another model; its table also names the predicted labels.
+
+    Raises
+    ------
+    ManifestError
+        It is not a folder with an evaluation.
+    """
+    if str(folder).startswith("runs:/"):
+        raise ManifestError(
+            str(folder), "is no folder", "Objects can be shown from a folder of scores only."
+        )
+    return read_scores(folder, str(Path(folder) / METRICS_FILE), truth)
+
+
+def load_compared(scores: Scores, row_id: str, other: Scores | None = None) -> Compared:
     """Return the pixels of an image with the colours of its errors.
+
+    Parameters
+    ----------
+    scores : Scores
+    row_id : str
+    other : Scores, optional
+        Of another model; its objects become one more set of labels if it has this image.
 
     Raises
     ------
@@ -165,11 +189,16 @@ def load_compared(scores: Scores, row_id: str) -> Compared:
     image = read_image(truth.file("raw") or "") if truth["raw"] else None
     labels = {
         "truth": read_target(truth)[0],
-        "prediction": read_labels(prediction.file("labels") or prediction.file("mask") or ""),
+        "prediction": _predicted_labels(prediction),
     }
+    if other is not None and row_id in other.predictions:
+        labels[OTHER] = _predicted_labels(other.predictions[row_id])
     colours: dict[str, dict[int, str]] = {name: {} for name in labels}
     for row in scores.objects.get(row_id, []):
         colours[SIDES[row["side"]]][int(row["object"])] = ERROR_COLOURS[row["kind"]]
+    if OTHER in labels and other is not None:
+        rows = [row for row in other.objects.get(row_id, []) if row["side"] == "predicted"]
+        colours[OTHER] = {int(row["object"]): ERROR_COLOURS[row["kind"]] for row in rows}
     raw = None if image is None else image.data
     return Compared(
         row_id,
@@ -179,3 +208,8 @@ def load_compared(scores: Scores, row_id: str) -> Compared:
         truth.spacing_um or (None if image is None else image.spacing_um),
         () if raw is None else tuple(contrast_limits(channel) for channel in raw),
     )
+
+
+def _predicted_labels(row: Row) -> np.ndarray:
+    """Return the predicted objects ([Z,] Y, X), or the mask of a model without objects."""
+    return read_labels(row.file("labels") or row.file("mask") or "")

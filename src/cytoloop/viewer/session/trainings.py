@@ -165,14 +165,12 @@ def _describe(status: RunStatus, curves: Curves) -> str:
     if status.epoch_text:
         parts.append(f"epoch {status.epoch_text}, step {status.last_event.get('step', 0)}")
     for name in ("loss", "dice"):
-        values = [points[name][-1][1] for points in _both(curves) if points.get(name)]
-        if values:
-            parts.append(f"{name} {' / '.join(f'{value:.3f}' for value in values)}")
+        lines = {"": curves.training, "validation ": curves.validation}
+        found = [
+            f"{of}{name} {line[name][-1][1]:.3f}" for of, line in lines.items() if line.get(name)
+        ]
+        parts.extend(found)
     left = status.last_event.get("seconds_left")
     if status.state == "running" and isinstance(left, (int, float)):
         parts.append(f"{max(left, 0) / 60:.0f} min left")
     return ", ".join(parts)
-
-
-def _both(curves: Curves) -> list[dict[str, list[tuple[float, float]]]]:
-    return [curves.training, curves.validation]
