@@ -6,7 +6,10 @@ the log file. Any other exception is a bug in CytoLoop and is printed with its t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
+
+Result = TypeVar("Result")
 
 DONE, BUG, USER_ERROR, STOPPED = 0, 1, 2, 130
 """Exit statuses of verbs; 130 is what shells use after Ctrl-C."""
@@ -95,3 +98,43 @@ class OutputError(CytoloopError, ValueError):
 
 class MissingPackageError(CytoloopError, ImportError):
     """An optional package that is not installed."""
+
+
+class Faults:
+    """Errors of several steps, raised as one: a user repairs all of them at once."""
+
+    def __init__(self) -> None:
+        self.errors: list[CytoloopError] = []
+
+    def attempt(self, call: Callable[[], Result]) -> Result | None:
+        """Return the result of a call; None if it raises an error that the user can repair."""
+        try:
+            return call()
+        except CytoloopError as error:
+            self.errors.append(error)
+            return None
+
+    def raise_all(self, where: str, general: Sequence[str] = ()) -> None:
+        """Raise the errors, if there are any: a single one as it is.
+
+        Parameters
+        ----------
+        where : str
+            The verb.
+        general : sequence of str
+            Places of errors that say no more than `where`; they are left out.
+
+        Raises
+        ------
+        CytoloopError
+        """
+        if len(self.errors) == 1:
+            raise self.errors[0]
+        if self.errors:
+            problems = [
+                one if error.where in (where, *general) else f"{error.where}: {one}"
+                for error in self.errors
+                for one in error.problems
+            ]
+            repairs = dict.fromkeys(error.repair for error in self.errors if error.repair)
+            raise ConfigError(where, problems, " ".join(repairs))

@@ -244,6 +244,13 @@ def test_an_unknown_checkpoint(error_of: Callable, dataset: Path, uri: str, reas
         )
 
 
+def test_predict_names_wrong_keys_models_and_images_at_once(error_of: Callable) -> None:
+    words = ["checkpoint='[pretrained:nuclei_9d,gone.ckpt]'", "input=nowhere", "output=p"]
+    text = error_of("predict", *words, "overlap=7", "save=[everything]")
+    for part in ("5 problems", "nuclei_9d", "gone.ckpt", "nowhere", "overlap", "everything"):
+        assert part in text
+
+
 def test_a_store_that_is_not_there(
     error_of: Callable, dataset: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -310,7 +317,14 @@ def test_values_of_predict_are_checked_before_a_model_is_loaded(error_of: Callab
     words = ["predict", "checkpoint=none.ckpt", "input=raw", "output=p"]
     bad = ["postprocess.min_depth=1.5", "postprocess.threshold=abc", "batch_size=0", "save=logits"]
     text = error_of(*words, *bad)
-    for part in ("4 problems", "min_depth=1.5", "threshold=abc", "batch_size=0", "save=['logits']"):
+    for part in (
+        "5 problems",
+        "min_depth=1.5",
+        "threshold=abc",
+        "batch_size=0",
+        "save=['logits']",
+        "none.ckpt",
+    ):
         assert part in text
 
 

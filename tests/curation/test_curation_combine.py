@@ -148,3 +148,10 @@ def test_the_command_shows_conflicts_in_a_table(
     assert "Conflicts" in capsys.readouterr().out
     assert main(["combine", f"data.path={mine}", f"logs=[{ben},{ben.parent / 'x'}]"]) == 2
     assert "no such decisions log" in capsys.readouterr().err
+    before = read_log(mine / "decisions.csv")
+    words = ["data.path=nowhere", f"logs=[{ben},gone.csv,lost.csv]", "prefer=hers"]
+    assert main(["combine", *words]) == 2
+    text = capsys.readouterr().err
+    for part in ("4 problems", "nowhere", "gone.csv", "lost.csv", "prefer=hers", "data.path=DIR"):
+        assert part in text
+    assert read_log(mine / "decisions.csv") == before

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
-from cytoloop.errors import CytoloopError, ManifestError
+from cytoloop.errors import CytoloopError, Faults, ManifestError
 from cytoloop.inference.inputs.list_inputs import list_inputs
 from cytoloop.inference.model_source import ModelSource
 from cytoloop.inference.predict_rows import predict_rows
@@ -39,21 +40,10 @@ def predict_pool(study: Path, pool: str, output: Path) -> list[Path]:
     CytoloopError
         No study or no model of it, and no images: all at once. Or images that cannot be predicted.
     """
-    problems: list[str] = []
-    models: dict[str, LocatedCheckpoint] = {}
-    rows = []
-    try:
-        models = best_models(study)
-    except CytoloopError as error:
-        problems += [f"models_of={error.where}: {one}" for one in error.problems]
-    try:
-        rows = list_inputs(pool)
-    except CytoloopError as error:
-        problems += [f"input={error.where}: {one}" for one in error.problems]
-    if problems:
-        raise ManifestError(
-            "cytoloop rank", problems, "Name a folder of `cytoloop study`, and images."
-        )
+    faults = Faults()
+    models = faults.attempt(partial(best_models, study)) or {}
+    rows = faults.attempt(partial(list_inputs, pool)) or []
+    faults.raise_all("cytoloop rank")
     tables = []
     for name, model in models.items():
         source = ModelSource((str(model.path),), model.uri, model.run_id)

@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from cytoloop.errors import ConfigError, CytoloopError
+from cytoloop.errors import Faults
 from cytoloop.manifest import read_dataset
 from cytoloop.studies.conduct import read_workers
 from cytoloop.studies.execute import Workers
@@ -16,7 +16,7 @@ from cytoloop.studies.plan import Compose, plan_runs
 from cytoloop.studies.runs import Run
 from cytoloop.studies.settings import StudySettings, read_settings
 
-_GENERAL = ("cytoloop study", "settings")
+_GENERAL = ("settings",)
 """Places that say nothing: the problem names the key."""
 
 
@@ -56,29 +56,17 @@ def prepare_study(config: Mapping[str, Any], output: Path, compose: Compose) -> 
     ConfigError
         All faults of the keys, the launcher, the data set and the levels.
     """
-    errors: list[CytoloopError] = []
-
-    def attempt(call: Callable[[], Any]) -> Any:
-        try:
-            return call()
-        except CytoloopError as error:
-            errors.append(error)
-            return None
-
+    faults = Faults()
     data = Path(str(config["data"]["path"]))
-    settings = attempt(partial(read_settings, config))
-    workers = attempt(partial(read_workers, config))
+    settings = faults.attempt(partial(read_settings, config))
+    workers = faults.attempt(partial(read_workers, config))
     if settings is None:  # without factors there are no runs, but the data set can be read
-        attempt(partial(read_dataset, data))
-    plan = partial(plan_runs, settings, data, output, str(config["experiment_name"]), compose)
-    runs: list[Run] = [] if settings is None else attempt(plan)
-    if len(errors) == 1:
-        raise errors[0]
-    if errors:
-        problems = [
-            one if error.where in _GENERAL else f"{error.where}: {one}"
-            for error in errors
-            for one in error.problems
-        ]
-        raise ConfigError("cytoloop study", problems, "See `cytoloop study --help`.")
-    return Prepared(settings, workers, plan, runs)
+        faults.attempt(partial(read_dataset, data))
+        faults.raise_all("cytoloop study", _GENERAL)
+    experiment = str(config["experiment_name"])
+    plan = partial(plan_runs, cast(StudySettings, settings), data, output, experiment, compose)
+    runs = faults.attempt(plan)
+    faults.raise_all("cytoloop study", _GENERAL)
+    return Prepared(
+        cast(StudySettings, settings), cast(Workers, workers), plan, cast(list[Run], runs)
+    )

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import logging
 from datetime import datetime
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from cytoloop.cli.app import config_to_dict
+from cytoloop.errors import Faults
+from cytoloop.urls import is_remote
+
+if TYPE_CHECKING:
+    from cytoloop.inference.settings import PredictionSettings
+    from cytoloop.workers.engine import Engine
 
 log = logging.getLogger(__name__)
 
@@ -34,14 +41,24 @@ def predict_images(cfg: Any) -> Path:
     from cytoloop.training.calibrate import calibrate
 
     values = config_to_dict(cfg)
-    settings, engine = read_settings(values, _key_problems(values))
+    faults = Faults()
+    read = faults.attempt(partial(read_settings, values, _key_problems(values)))
+    rows, located = [], []
+    if values["reprocess"] is None:
+        uris = _checkpoints(values["checkpoint"]) if values["checkpoint"] is not None else []
+        found = [faults.attempt(partial(locate_checkpoint, uri)) for uri in uris]
+        located = [one for one in found if one is not None]
+        # images of another machine are fetched only for a prediction that can start
+        if values["input"] is not None and not (faults.errors and is_remote(str(cfg.input))):
+            choices = partial(series_choices, values)
+            rows = faults.attempt(lambda: list_inputs(cfg.input, choices())) or []
+    faults.raise_all("cytoloop predict", ("predict", "config"))
+    settings, engine = cast("tuple[PredictionSettings, Engine]", read)
     folder = _output_folder(values)
     overwrite = bool(cfg.overwrite)
     if values["reprocess"] is not None:
         table = reprocess_table(cfg.reprocess, folder, settings, overwrite)
     else:
-        rows = list_inputs(cfg.input, series_choices(values))
-        located = [locate_checkpoint(uri) for uri in _checkpoints(values["checkpoint"])]
         model = ModelSource(
             tuple(str(one.path) for one in located),
             "; ".join(one.uri for one in located),

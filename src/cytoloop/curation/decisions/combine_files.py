@@ -13,7 +13,7 @@ from cytoloop.curation.decisions.drawn import unfinished_by_both
 from cytoloop.curation.decisions.log import LogLine, append_lines, check_columns, read_log
 from cytoloop.curation.file_names import CONFLICTS_CSV, DATASET_CSV, DECISIONS_CSV
 from cytoloop.curation.region_cells import format_regions, is_keyword, parse_regions
-from cytoloop.errors import ConfigError, ManifestError
+from cytoloop.errors import ConfigError, Faults, ManifestError
 from cytoloop.io.atomic import replacing
 from cytoloop.io.digest import file_hash
 from cytoloop.io.file_lock import locked_file
@@ -54,16 +54,17 @@ def combine_logs(
         There is no data set; a log cannot be read, or a file that it names is missing. Nothing is
         written.
     """
-    if prefer is not None and prefer not in PREFER:
-        raise ConfigError("combine", f"prefer={prefer}", f"Expected {', '.join(PREFER)}, or null.")
     target = absolute_path(str(folder))
-    if not (target / DATASET_CSV).is_file():
-        raise ManifestError(
-            str(target), f"holds no {DATASET_CSV}", "Name the folder of a data set: data.path=DIR."
-        )
     own = target / DECISIONS_CSV
-    others = [_find_log(log, own) for log in logs]
-    moves = {path: _Moves(path.parent, target, read_log(path)) for path in others}
+    faults = Faults()
+    faults.attempt(partial(_check_prefer, prefer))
+    faults.attempt(partial(_check_target, target))
+    moves = {}
+    for log in logs:
+        if found_log := faults.attempt(partial(_read_other, log, own)):
+            path, lines = found_log
+            moves[path] = _Moves(path.parent, target, lines)
+    faults.raise_all("cytoloop combine", ("combine",))
     missing = [line for one in moves.values() for line in one.missing]
     if missing:
         raise ManifestError(
@@ -135,6 +136,26 @@ class _Moves:
                 self._copies[path] = new
             self._new_paths[part] = str(new)
         return self._new_paths[part]
+
+
+def _check_target(target: Path) -> None:
+    """Refuse a folder without a data set."""
+    if not (target / DATASET_CSV).is_file():
+        raise ManifestError(
+            str(target), f"holds no {DATASET_CSV}", "Name the folder of a data set: data.path=DIR."
+        )
+
+
+def _check_prefer(prefer: str | None) -> None:
+    """Refuse an unknown preference."""
+    if prefer is not None and prefer not in PREFER:
+        raise ConfigError("combine", f"prefer={prefer}", f"Expected {', '.join(PREFER)}, or null.")
+
+
+def _read_other(log: str | Path, own: Path) -> tuple[Path, list[LogLine]]:
+    """Return the path and the lines of another curator's log."""
+    path = _find_log(log, own)
+    return path, read_log(path)
 
 
 def _find_log(text: str | Path, own: Path) -> Path:
