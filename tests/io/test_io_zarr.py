@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from pathlib import Path
 from typing import Any
@@ -152,3 +153,28 @@ def test_store_that_declares_more_than_the_memory_is_refused_at_once(tmp_path: P
     assert read_header(path).shape == (1, 1, 10**5, 10**6, 10**6)
     with pytest.raises(ImageError, match=r"declares 186264514\.9 GiB of pixels"):
         read_image(path)
+
+
+class _Deep:
+    """A wide stack whose voxels are the number of their plane; notes how much is read at once."""
+
+    shape, dtype = (64, 1100, 1100), np.dtype(np.uint8)
+
+    def __init__(self) -> None:
+        self.read: list[int] = []
+
+    def __getitem__(self, box: tuple[slice, ...]) -> np.ndarray:
+        size = [s.stop - s.start for s in box]
+        self.read.append(math.prod(size))
+        planes = np.arange(box[0].start, box[0].stop, dtype=np.uint8)
+        return np.broadcast_to(planes[:, None, None], size)
+
+
+def test_a_wide_stack_is_written_in_small_parts(tmp_path: Path) -> None:
+    deep = _Deep()
+    write_zarr(tmp_path / "a.ome.zarr", deep, "ZYX")
+    assert max(deep.read) <= 2**25
+    assert sum(deep.read) == math.prod(deep.shape)
+    written = read_image(tmp_path / "a.ome.zarr").data[0]
+    assert written.shape == deep.shape
+    assert (written == np.arange(64, dtype=np.uint8)[:, None, None]).all()

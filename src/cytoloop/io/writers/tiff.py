@@ -19,6 +19,9 @@ from cytoloop.io.voxel_size import Spacing
 _MAX_CLASSIC_BYTES = 2**32 - 2**25
 """Largest image in a classic TIFF; a larger image becomes a BigTIFF."""
 _PLANES_PER_READ = 16
+"""Of an image on disk: the depth of its chunks."""
+_VOXELS_PER_READ = 2**25
+"""Fewer planes are read at once if they are larger."""
 _COMPRESSION_THREADS = min(os.cpu_count() or 1, 8)
 """tifffile's default is half the cores."""
 
@@ -87,7 +90,8 @@ def _planes(data: Any, shape: tuple[int, ...], dtype: np.dtype) -> Iterator[np.n
     if len(shape) == 2:
         yield np.ascontiguousarray(data[:], dtype)
         return
-    count = 1 if isinstance(data, np.ndarray) else _PLANES_PER_READ
+    most = max(_VOXELS_PER_READ // math.prod(shape[-2:]), 1)
+    count = 1 if isinstance(data, np.ndarray) else min(_PLANES_PER_READ, most)
     for index in np.ndindex(*shape[:-3]):
         for start in range(0, shape[-3], count):
             planes = data[(*index, slice(start, start + count))]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from cytoloop.io.voxel_size import Spacing
 CHUNK = {"C": 1, "Z": 16, "Y": 256, "X": 256}
 _MIN_HALVED = 512
 """Only axes with more voxels are halved in the next level."""
+_BOX_VOXELS = 2**25
+"""Most voxels that are read and written at once."""
 
 
 def write_zarr(
@@ -86,7 +89,7 @@ def write_zarr(
             axes_units=["micrometer" if a in spacing else None for a in axes],
             physical_pixel_size=sizes,
         )
-        for box in _slabs(shape, axes.index("Y" if "Z" not in axes else "Z")):
+        for box in _boxes(shape, chunk):
             writer.write_region(np.asarray(data[box]).astype(dtype, copy=False), box)
         _add_levels(temporary, _pyramid(shape), chunk, sizes)
         if any(origin.values()):
@@ -127,13 +130,21 @@ def _pyramid(shape: Sequence[int]) -> list[tuple[int, ...]]:
     return levels
 
 
-def _slabs(shape: Sequence[int], axis: int) -> Iterator[tuple[slice, ...]]:
-    """Yield boxes of 64 along an axis; axes before it are split into single indices."""
-    rest = tuple(slice(0, n) for n in shape[axis + 1 :])
-    for index in itertools.product(*(range(n) for n in shape[:axis])):
-        for start in range(0, shape[axis], 64):
-            before = (slice(n, n + 1) for n in index)
-            yield (*before, slice(start, min(start + 64, shape[axis])), *rest)
+def _boxes(shape: Sequence[int], chunk: Sequence[int]) -> Iterator[tuple[slice, ...]]:
+    """Yield boxes of whole chunks that tile an image; each holds at most `_BOX_VOXELS`.
+
+    Long rows of chunks come first. Every box is read into memory, so no axis may be taken whole
+    without a limit: 64 planes of a wide stack are 8 GiB of labels.
+    """
+    sides = list(chunk)
+    for axis in reversed(range(len(shape))):
+        others = math.prod(sides) // sides[axis]
+        fits = _BOX_VOXELS // others // chunk[axis] * chunk[axis]
+        sides[axis] = min(max(fits, chunk[axis]), shape[axis])
+    starts = (range(0, n, side) for n, side in zip(shape, sides, strict=True))
+    for corner in itertools.product(*starts):
+        ends = (min(a + side, n) for a, side, n in zip(corner, sides, shape, strict=True))
+        yield tuple(map(slice, corner, ends))
 
 
 def _add_levels(
