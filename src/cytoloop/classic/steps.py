@@ -14,6 +14,7 @@ import numpy as np
 from scipy import ndimage
 from skimage import filters, measure, morphology
 
+from cytoloop.classic.bodies import find_bodies
 from cytoloop.instances import InstanceSettings, segment
 
 _TRUNCATE = 3.0
@@ -153,6 +154,22 @@ def threshold_objects(field: Field, method: str = "triangle", scale: float = 1.0
     return replace(field, data=kept)
 
 
+def bodies(field: Field, least_um: float = 4.0, outline: float = 0.25) -> Field:
+    """Find bright bodies by their form at many thresholds, each with an outline of its own.
+
+    An outline of 0 would be at the background, one of 1 at the brightness of the body; `least_um`
+    is the diameter of the smallest body.
+    """
+    least = _ball(field) * least_um**field.data.ndim
+    return replace(field, data=find_bodies(field.data, field.spacing_um, least, outline))
+
+
+def _ball(field: Field) -> float:
+    """Return the voxels of a ball (2D: a disc) with a diameter of 1 um."""
+    unit = math.pi / 6 if field.data.ndim == 3 else math.pi / 4
+    return unit / math.prod(field.spacing_um)
+
+
 def fill(field: Field) -> Field:
     """Fill holes of the mask that background does not reach."""
     return replace(field, data=ndimage.binary_fill_holes(field.data))
@@ -186,10 +203,9 @@ def size(field: Field, least_um: float = 0.0, most_um: float | None = None) -> F
     """Drop parts or objects smaller than a ball of diameter `least_um`, larger than `most_um`."""
     labels = field.data if field.data.dtype != bool else measure.label(field.data, connectivity=1)
     voxels = np.bincount(labels.ravel())
-    voxel = math.prod(field.spacing_um)
-    ball = math.pi / 6 if labels.ndim == 3 else math.pi / 4
-    low = ball * least_um**labels.ndim / voxel
-    high = math.inf if most_um is None else ball * most_um**labels.ndim / voxel
+    ball = _ball(field)
+    low = ball * least_um**labels.ndim
+    high = math.inf if most_um is None else ball * most_um**labels.ndim
     good = (voxels >= low) & (voxels <= high)
     good[0] = False
     kept = good[labels]
@@ -199,7 +215,7 @@ def size(field: Field, least_um: float = 0.0, most_um: float | None = None) -> F
 
 
 def watershed(field: Field, seed_um: float = 1.0, min_depth: float = 0.2) -> Field:
-    """Separate touching objects at the necks of the mask.
+    """Separate touching objects at the necks of the mask, or of each object.
 
     The rule of `cytoloop predict`: seeds are the maxima of the distance to the border, smoothed
     with `seed_um`; two seeds are one object unless the distance falls by `min_depth` between them.
@@ -208,8 +224,19 @@ def watershed(field: Field, seed_um: float = 1.0, min_depth: float = 0.2) -> Fie
         seed_smoothing=seed_um / min(field.spacing_um), min_depth=min_depth, min_voxels=1
     )
     spacing = field.spacing_um if len(field.spacing_um) == 3 else (1.0, *field.spacing_um)
-    labels, _ = segment(field.data.astype(np.float32), rule, spacing)
-    return replace(field, data=np.asarray(labels).astype(np.int32))
+    if field.data.dtype.kind != "i":
+        labels, _ = segment(field.data.astype(np.float32), rule, spacing)
+        return replace(field, data=np.asarray(labels).astype(np.int32))
+    cut, count = np.zeros(field.data.shape, np.int32), 0
+    for number, box in enumerate(ndimage.find_objects(field.data), 1):
+        if box is None:
+            continue
+        inside = np.pad(field.data[box] == number, 1)
+        found, _ = segment(inside.astype(np.float32), rule, spacing)
+        parts = np.asarray(found)[tuple(slice(1, -1) for _ in box)].astype(np.int32)
+        cut[box] += np.where(parts > 0, parts + count, 0)
+        count += int(parts.max(initial=0))
+    return replace(field, data=cut)
 
 
 def watershed_grey(field: Field, seed_um: float = 2.0) -> Field:
@@ -231,7 +258,7 @@ STEPS: dict[str, Step] = {
     one.__name__: one
     for one in (
         *(normalize, log, smooth, background, dots, filaments, shells),
-        *(threshold, threshold_local, threshold_objects),
+        *(threshold, threshold_local, threshold_objects, bodies),
         *(fill, close, thin, size, watershed, watershed_grey),
     )
 }

@@ -35,6 +35,10 @@ from cytoloop.training.tuning_images import count_objects, evenly, true_objects
 
 log = logging.getLogger(__name__)
 
+_WATERSHED_IMAGES = 3
+"""Labelled images from which the watershed is chosen, too. Measured on BBBC050, calibrated by one
+stack of each of nine embryos: the watershed of one stack costs the others 0.015 SEG."""
+
 
 @dataclass(frozen=True)
 class _Labelled:
@@ -59,9 +63,9 @@ def calibrate(
 ) -> PredictionSettings:
     """Return the settings with the values that fit the labelled images best.
 
-    The threshold has the highest Dice, the watershed the highest mean of AP at IoU 0.5 and SEG.
-    Values that the user states stay. A model that knows a range of sizes also gets the size of the
-    labelled objects, if no size is stated.
+    The threshold has the highest Dice, the watershed the highest mean of AP at IoU 0.5 and SEG;
+    with fewer than three images the watershed stays. Values that the user states stay. A model that
+    knows a range of sizes also gets the size of the labelled objects, if no size is stated.
 
     Parameters
     ----------
@@ -92,11 +96,14 @@ def calibrate(
     plain = settings.postprocess
     threshold, dice = best_threshold([np.asarray(one["probability"]) for one in maps], examples)
     chosen: dict[str, float] = {"threshold": threshold, "dice": dice}
-    if max(count_objects(one) for one in examples) > 1:
+    is_enough = len(examples) >= _WATERSHED_IMAGES
+    if is_enough and max(count_objects(one) for one in examples) > 1:
         facts = facts_of_model(predictor, reading)
         chosen |= best_watershed(maps, examples, plain, facts, threshold, len(examples))
     listed = ", ".join(f"{name} {value:.4g}" for name, value in chosen.items())
     log.info("calibrated on %d labelled image(s): %s", len(examples), listed)
+    if not is_enough:
+        log.info("the watershed stays: it is chosen from %d images on", _WATERSHED_IMAGES)
     tuned = {
         name: round(chosen.get(name, default), 4)
         for name, default in {**TUNED, **(predictor.training.tuned or {})}.items()
