@@ -39,12 +39,14 @@ WANTED = {
 _TINY = {
     "data.patch_size": "64",
     "data.batch_size": "2",
+    "data.patches_per_image": "4",
     "features": "4",
     "layers": "2",
-    "trainer.max_epochs": "10",
+    "trainer.max_epochs": "3",
     "budget_minutes": "",
 }
 """A training of seconds."""
+_ENDED = ("finished", "ended")
 
 
 def write_images(folder: Path, count: int) -> None:
@@ -153,7 +155,11 @@ def _train_and_predict(panels: Any, clock: Clock, folder: Path) -> dict[str, flo
     clock.pause(1)
     clock.start()
     train.runner.start()
-    clock.wait(lambda: train.view is not None and train.view.state in ("finished", "ended"), 600)
+    try:
+        clock.wait(lambda: train.view is not None and train.view.state in _ENDED, 600)
+    except TimeoutError:
+        train.runner.stop()
+        raise
     if train.view.state == "ended":
         raise RuntimeError(train.view.text)
     clock.pause(1)
