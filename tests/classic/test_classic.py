@@ -97,6 +97,17 @@ def test_an_image_of_one_grey_level_has_no_object() -> None:
         assert labels.max() <= (path.stem == "cells"), path.stem
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("shape", [(1, 50), (2, 3, 4), (40, 40)])
+@pytest.mark.parametrize("voxel", [0.01, 1.0, 50.0])
+def test_tiny_images_and_odd_voxels_do_not_end_the_workflow(
+    shape: tuple[int, ...], voxel: float
+) -> None:
+    data = np.random.default_rng(0).random(shape).astype(np.float32)
+    labels = objects("nuclei", data, (voxel,) * len(shape))
+    assert labels.shape == shape
+
+
 def test_a_part_of_nearly_one_grey_level_does_not_end_the_workflow() -> None:
     data = np.full((40, 40), 100.0, np.float32)
     data[5:15, 5:15] = 1000

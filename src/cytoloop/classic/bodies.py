@@ -66,7 +66,8 @@ def find_bodies(
     levels = np.log1p(np.maximum(grey, 0) * 20)
     if levels.max() - levels.min() <= 1e-6:
         return np.zeros(grey.shape, np.int32)
-    cut = float(threshold_otsu(levels))
+    # scikit-image makes no histogram of a tiny float32 range, and takes 3 columns for RGB
+    cut = float(threshold_otsu(levels.ravel().astype(np.float64)))
     is_dark = levels <= cut
     dark = float(np.median(levels[is_dark]))
     cuts = np.linspace(cut, float(levels.max()), _LEVELS, endpoint=False)

@@ -125,7 +125,8 @@ def threshold(field: Field, method: str = "otsu", scale: float = 1.0) -> Field:
 
 
 def _cut(values: np.ndarray, method: str) -> float:
-    values = values.astype(np.float64)  # scikit-image makes no histogram of a tiny float32 range
+    # scikit-image makes no histogram of a tiny float32 range, and takes 3 columns for RGB
+    values = values.ravel().astype(np.float64)
     if values.max() - values.min() <= 1e-6 * max(abs(values.max()), 1e-6):
         return float(values.max())
     return float(getattr(filters, f"threshold_{method}")(values))
