@@ -39,7 +39,7 @@ class FilamentScores(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Compare the centrelines of an image with the true ones."""
-        counts = float(batch.get("counts", True))  # 0: another process scores this image
+        counts: Any = float(batch.get("counts", True))  # 0: another process scores this image
         scores = dict.fromkeys(self.logs, 0.0)
         if counts:
             kinds = list(pl_module.hparams["image"]["heads"])
