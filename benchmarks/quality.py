@@ -6,7 +6,12 @@ training nor tuning saw, and scores it with `cytoloop evaluate`: embryo 09 as it
 microscope would show it (grey levels x 3 + 1800, noise, blur, planes 2 um apart). `--score valid`
 scores the validation images in their place: decide on them, not on the test images. What follows
 the options goes to `cytoloop train`: `benchmarks/quality.py --seeds 1 2 augmentation=strong`.
-The classical method beside it is a Gaussian, Otsu's threshold and the same watershed on distances.
+The classical method beside it is a Gaussian, Otsu's threshold and the same watershed on distances;
+for what is not a nucleus it is the classic workflow of that structure.
+
+`--data` also takes `salivary` (cells that fill space; stacks of other days are scored), `vessels`
+(a mask of thin structures; another laboratory is scored) and `phase` (whole cells in phase
+contrast; other pictures are scored).
 """
 
 from __future__ import annotations
@@ -36,8 +41,8 @@ ROOT = Path(__file__).parents[1]
 DATA = Path(os.environ.get("CYTOLOOP_TEST_DATA", ROOT.parent / "shared" / "data"))
 SPACING = (1.75, 0.8, 0.8)
 PLANES_UM = 2.0
-SCORES = ("dice", "seg", "ap_50", "mean_ap", "f1_50")
-ERRORS = ("merges", "splits", "missed", "spurious")
+SCORES = ("dice", "cldice", "seg", "ap_50", "mean_ap", "f1_50")
+ERRORS = ("merges", "splits", "missed", "spurious", "gaps")
 
 
 def call(*words: str) -> None:
@@ -74,6 +79,51 @@ def curate_dsb2018(folder: Path) -> dict[str, Path]:
             writer.writerow([row["id"], data / "images" / name, data / "masks" / name, group])
     call("curate", f"raw={table}", "valid=0.12", "test=0.15", "seed=1", f"output={folder}")
     return {split: folder / f"{split}.csv" for split in ("valid", "test")}
+
+
+def curate_by_name(folder: Path, name: str, splits: dict[str, str], *words: str) -> dict[str, Path]:
+    """Make a data set of `images`, `labels` and `index.csv`; parts of names tell valid and test."""
+    folder.mkdir(parents=True)
+    table = folder.parent / f"{name}.csv"
+    with (DATA / name / "index.csv").open(newline="") as file, table.open("w", newline="") as out:
+        writer = csv.writer(out)
+        writer.writerow(["id", "raw", "seg1", "group", "split"])
+        for row in csv.DictReader(file):
+            stem = row["name"].removesuffix(".tif")
+            split = next((kind for part, kind in splits.items() if part in stem), "train")
+            files = (DATA / name / kind / row["name"] for kind in ("images", "labels"))
+            writer.writerow([stem, *files, stem, split])
+    call("curate", f"raw={table}", "split.leakage=allow", f"output={folder}", *words)
+    return {split: folder / f"{split}.csv" for split in ("valid", "test")}
+
+
+def curate_salivary(folder: Path) -> dict[str, Path]:
+    """Make the data set of salivary glands: stacks of other days are tested."""
+    splits = {"2017-12-04_4a": "valid", "2019": "test"}
+    return curate_by_name(folder, "salivary_gland_cells3d", splits, "spacing_um=[0.55,1,1]")
+
+
+def curate_vessels(folder: Path) -> dict[str, Path]:
+    """Make the data set of brain vessels: the stacks of one laboratory are tested."""
+    splits = {"poon2015_plaqueVessels": "valid", "santos2015": "test"}
+    return curate_by_name(folder, "brain_vessels3d", splits)
+
+
+def curate_phase(folder: Path) -> dict[str, Path]:
+    """Make the data set of whole cells in phase contrast."""
+    kinds = {"valid": ("08", "14", "20"), "test": ("10", "26", "28", "29")}
+    splits = {f"set{one}": kind for kind, numbers in kinds.items() for one in numbers}
+    return curate_by_name(folder, "usiigaci_phase2d", splits)
+
+
+DATA_SETS = {
+    "bbbc050": (curate_bbbc050, "nuclei_3d", ""),
+    "dsb2018": (curate_dsb2018, "nuclei_2d", ""),
+    "salivary": (curate_salivary, "auto", "cells"),
+    "vessels": (curate_vessels, "auto", "filaments"),
+    "phase": (curate_phase, "auto", ""),
+}
+"""How to make a data set, its recipe, and the classic workflow beside it; "" is `classical`."""
 
 
 def change_microscope(manifest: Path, folder: Path) -> Path:
@@ -130,28 +180,30 @@ def score(table: Path, truth: Path, folder: Path) -> dict[str, Any]:
     call("evaluate", f"predictions={table}", f"truth={truth}", f"output={folder}", "overlays=0")
     summary = json.loads((folder / "summary.json").read_text())
     pooled, mean = summary["pooled"], summary["mean"]
-    return {
-        **{name: round(pooled[name], 3) for name in (*SCORES, *ERRORS)},
-        **{f"{name}_by_image": round(mean[name], 3) for name in ("seg", "ap_50", "mean_ap")},
-    }
+    by_image = {f"{name}_by_image": mean.get(name) for name in ("dice", "seg", "ap_50", "mean_ap")}
+    found = {**{name: pooled.get(name) for name in (*SCORES, *ERRORS)}, **by_image}
+    return {name: round(value, 3) for name, value in found.items() if value is not None}
 
 
 def measure(name: str, folder: Path, args: argparse.Namespace) -> list[dict[str, Any]]:
     """Train with each seed and score; return the rows of the table."""
     data = folder / name / "dataset"
-    manifests = (curate_bbbc050 if name == "bbbc050" else curate_dsb2018)(data)
+    curate, experiment, workflow = DATA_SETS[name]
+    manifests = curate(data)
     scored = {args.score: manifests[args.score]}
     if name == "bbbc050":
         scored["changed"] = change_microscope(manifests[args.score], folder / name / "changed")
     found = []
     for what, manifest in scored.items():
-        classical(manifest, folder / name / f"classical_{what}")
-        table = folder / name / f"classical_{what}" / "predictions.csv"
-        scores = score(table, manifest, folder / name / f"classical_{what}_eval")
+        out = folder / name / f"classical_{what}"
+        if workflow:
+            call("classic", f"workflow={workflow}", f"input={manifest}", f"output={out}")
+        else:
+            classical(manifest, out)
+        scores = score(out / "predictions.csv", manifest, Path(f"{out}_eval"))
         found.append({"data": name, "method": "classical", "images": what, **scores})
     for seed in args.seeds:
         run = folder / name / f"seed{seed}"
-        experiment = "nuclei_3d" if name == "bbbc050" else "nuclei_2d"
         started = time.perf_counter()
         call(
             "train", f"experiment={experiment}", f"data.path={data}", f"seed={seed}",
@@ -175,7 +227,9 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", type=Path)
-    parser.add_argument("--data", nargs="+", default=["bbbc050", "dsb2018"])
+    parser.add_argument(
+        "--data", nargs="+", choices=sorted(DATA_SETS), default=["bbbc050", "dsb2018"]
+    )
     parser.add_argument("--minutes", type=float, default=15)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1])
     parser.add_argument("--score", choices=("valid", "test"), default="test")

@@ -13,40 +13,26 @@ on the same data as well. What follows the options goes to `cytoloop train`.
 from __future__ import annotations
 
 import argparse
-import csv
 import json
-import os
 import shutil
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from quality import call, curate_salivary, curate_vessels
 from scipy import ndimage
 
 from cytoloop.io.labels import read_labels
 from cytoloop.io.read import read_image
 from cytoloop.io.writers.tiff import write_image
 
-ROOT = Path(__file__).parents[1]
-DATA = Path(os.environ.get("CYTOLOOP_TEST_DATA", ROOT.parent / "shared" / "data"))
 SCORES = {"structures": ("dice",), "filaments": ("dice", "cldice", "gaps"),
           "shells": ("dice", "cldice"), "cells": ("dice", "seg", "ap_50", "mean_ap")}  # fmt: skip
 """Of masks, objects are connected pieces, whose scores say nothing."""
 IMAGES, VALID, TEST = 16, 3, 3
 """Synthetic images, and how many of them validate and test."""
-
-
-def call(*words: str) -> None:
-    """Run a verb; its output goes to the terminal's error stream."""
-    done = subprocess.run(
-        [sys.executable, "-m", "cytoloop", *words], stdout=sys.stderr, check=False
-    )
-    if done.returncode:
-        raise SystemExit(f"cytoloop {' '.join(words)}: exit status {done.returncode}")
 
 
 def envelope(labels: np.ndarray) -> np.ndarray:
@@ -81,25 +67,7 @@ def curate(recipe: str, folder: Path) -> Path:
         shares = (f"valid={VALID / IMAGES}", f"test={TEST / IMAGES}")
         call("curate", f"raw={folder}/raw", f"seg1={folder}/seg", *shares, f"output={out}")
         return out / "test.csv"
-    name = {"filaments": "brain_vessels3d", "cells": "salivary_gland_cells3d"}[recipe]
-    splits = {
-        "filaments": ("valid=[poon2015_plaqueVessels]", "test=[santos2015]"),
-        "cells": ("valid=[Wildtype_2017-12-04_4a]", "test=[2019]"),
-    }[recipe]
-    table = folder / "all.csv"
-    with (DATA / name / "index.csv").open(newline="") as file, table.open("w", newline="") as new:
-        writer = csv.writer(new)
-        writer.writerow(["id", "raw", "seg1", "group", "split"])
-        for row in csv.DictReader(file):
-            stem = row["name"].removesuffix(".tif")
-            split = next(
-                (part.split("=")[0] for part in splits if part.split("[")[1][:-1] in stem), "train"
-            )
-            files = (DATA / name / kind / row["name"] for kind in ("images", "labels"))
-            writer.writerow([stem, *files, stem, split])
-    spacing = ("spacing_um=[0.55,1,1]",) if recipe == "cells" else ()
-    call("curate", f"raw={table}", *spacing, "split.leakage=allow", f"output={out}")
-    return out / "test.csv"
+    return {"filaments": curate_vessels, "cells": curate_salivary}[recipe](out)["test"]
 
 
 def measure(recipe: str, folder: Path, args: argparse.Namespace) -> list[dict[str, Any]]:

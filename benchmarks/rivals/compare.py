@@ -26,13 +26,11 @@ import numpy as np
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
-from quality import DATA, curate_bbbc050, curate_dsb2018, score  # noqa: E402
+from quality import DATA, DATA_SETS, score  # noqa: E402
 
 from cytoloop.io.labels import read_labels  # noqa: E402
 from cytoloop.io.read import read_image  # noqa: E402
 from cytoloop.io.writers.tiff import write_image  # noqa: E402
-
-DATA_SETS = {"bbbc050": curate_bbbc050, "dsb2018": curate_dsb2018}
 
 
 def find_uv() -> str:
@@ -53,10 +51,14 @@ def write_images(dataset: Path, scored: Path, folder: Path) -> None:
             for row in csv.DictReader(file):
                 image = read_image(table.parent / row["raw"])
                 axes = "ZYX"[-image.data[0].ndim :]
+                stated = [float(side) for side in row["spacing_um"].split()]
+                spacing = image.spacing_um or (
+                    (stated[0], stated[1], stated[2]) if stated else None
+                )
                 one = {"split": split, "id": row["id"], "labels": ""}
-                one["spacing_um"] = " ".join(map(str, image.spacing_um or ()))
+                one["spacing_um"] = " ".join(map(str, spacing or ()))
                 one["image"] = f"{split}/{row['id']}.tif"
-                write_image(folder / one["image"], image.data[0], axes, image.spacing_um)
+                write_image(folder / one["image"], image.data[0], axes, spacing)
                 if split != "score":  # the truth of what is scored stays here
                     labels = read_labels(table.parent / row["seg1"])
                     one["labels"] = f"{split}_labels/{row['id']}.tif"
@@ -73,7 +75,7 @@ def measure(method: str, name: str, folder: Path, args: argparse.Namespace) -> l
     dataset = folder / name / "dataset"
     scored = dataset / f"{args.score}.csv"
     if not dataset.exists():
-        DATA_SETS[name](dataset)
+        DATA_SETS[name][0](dataset)
     found = []
     for seed in args.seeds:
         work = folder / name / f"{method}_{seed}"
@@ -101,7 +103,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("methods", nargs="+", choices=methods)
     parser.add_argument("--json", type=Path)
-    parser.add_argument("--data", nargs="+", choices=sorted(DATA_SETS), default=sorted(DATA_SETS))
+    parser.add_argument(
+        "--data", nargs="+", choices=sorted(DATA_SETS), default=["bbbc050", "dsb2018"]
+    )
     parser.add_argument("--minutes", type=float, default=15)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1])
     parser.add_argument("--score", choices=("valid", "test"), default="test")

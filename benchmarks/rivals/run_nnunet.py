@@ -22,7 +22,7 @@ from pathlib import Path
 os.environ.update(nnUNet_compile="f", nnUNet_n_proc_DA="1", nnUNet_def_n_proc="1")
 FOLDER, MINUTES, SEED = Path(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3])
 for name in ("raw", "preprocessed", "results"):
-    (FOLDER / name).mkdir()
+    (FOLDER / name).mkdir(exist_ok=True)  # processes of nnU-Net come here again
     os.environ[f"nnUNet_{name}"] = str(FOLDER / name)
 
 import numpy as np  # noqa: E402
@@ -91,7 +91,7 @@ def prepare(rows: list[dict[str, str]]) -> str:
 def train(configuration: str, seconds: float) -> Path:
     """Train for a time; return the folder of the model."""
     end = time.monotonic() + seconds
-    trainer = get_trainer_from_args("1", configuration, "0", device=torch.device("cpu"))
+    trainer = get_trainer_from_args("1", configuration, 0, device=torch.device("cpu"))
     trainer.num_iterations_per_epoch, trainer.num_val_iterations_per_epoch = STEPS, VALIDATION_STEPS
     trainer.on_train_start()
     epoch = 0
