@@ -15,6 +15,8 @@ import tifffile
 from cytoloop.errors import ConfigError, ManifestError
 from cytoloop.evaluation import EvaluationSettings, evaluate
 from cytoloop.evaluation.inputs.pairing import pair_rows
+from cytoloop.inference.inputs.list_inputs import list_inputs
+from cytoloop.manifest import read_manifest
 
 
 def write(folder: Path, *names: str) -> Path:
@@ -117,3 +119,26 @@ def test_predictions_that_all_failed_give_their_reasons(tmp_path: Path) -> None:
     with pytest.raises(ManifestError, match="a: is empty") as refused:
         pair_rows(table, truth)
     assert refused.value.repair == "Predict these images again."
+
+
+def test_a_folder_that_cytoloop_wrote_stands_for_its_table(tmp_path: Path) -> None:
+    write(tmp_path / "preds/labels", "a.tif", "b.tif")
+    write(tmp_path / "preds", "steps.png")  # a picture of the workflow, no result
+    write(tmp_path / "data/seg", "a.tif", "b.tif")
+    rows = "id,labels,status\na,labels/a.tif,done\nb,labels/b.tif,done\n"
+    (tmp_path / "preds/predictions.csv").write_text(rows)
+    (tmp_path / "data/dataset.csv").write_text(
+        "id,raw,seg1\na,x.tif,seg/a.tif\nb,y.tif,seg/b.tif\n"
+    )
+    paired = pair_rows(tmp_path / "preds", tmp_path / "data")
+    assert [(one.id, two.id) for one, two in paired.pairs] == [("a", "a"), ("b", "b")]
+    assert paired.pairs[0][0].file("labels") == tmp_path / "preds/labels/a.tif"
+    assert len(read_manifest(tmp_path / "data").rows) == 2
+
+
+def test_images_beside_a_table_are_what_is_predicted(tmp_path: Path) -> None:
+    write(tmp_path / "raw", "a.tif", "b.tif")
+    (tmp_path / "dataset.csv").write_text("id,raw\nfirst,raw/a.tif\n")
+    assert [row.id for row in list_inputs(tmp_path)] == ["first"]
+    write(tmp_path, "new.tif")
+    assert [row.id for row in list_inputs(tmp_path)] == ["new"]

@@ -27,7 +27,7 @@ from cytoloop.instances.blocks import Box, Volume
 from cytoloop.io.digest import file_hash
 from cytoloop.io.pixels import Pixels, open_pixels
 from cytoloop.io.voxel_size import Grid
-from cytoloop.manifest import Row, is_table, read_manifest, stated_axes
+from cytoloop.manifest import Row, is_table, read_manifest, stated_axes, table_in
 from cytoloop.truth.classes import class_heads
 
 _FULL = {np.dtype(np.uint8): 255, np.dtype(np.uint16): 65535}
@@ -71,6 +71,7 @@ def reprocess_table(
             "Ask for a mask, labels or objects, and use a postprocess= other than none.",
         )
     folder = Path(folder).absolute()
+    table = table_in(table)
     training = TrainingFacts.read(Path(table).parent) if is_table(table) else TrainingFacts()
     if training.output is not None:
         raise ConfigError(

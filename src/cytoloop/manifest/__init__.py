@@ -15,6 +15,7 @@ from cytoloop.manifest.columns import (
 )
 from cytoloop.manifest.dataset import dataset_hash, read_dataset
 from cytoloop.manifest.find_files import find_files
+from cytoloop.manifest.own_folder import table_in
 from cytoloop.manifest.parts import Part, part_of, stated_axes
 from cytoloop.manifest.paths import absolute_location, absolute_path
 from cytoloop.manifest.planes import annotated_planes, plane_cell, stack_of
@@ -53,5 +54,6 @@ __all__ = [
     "series_cells",
     "stack_of",
     "stated_axes",
+    "table_in",
     "write_manifest",
 ]

@@ -11,6 +11,7 @@ from cytoloop.errors import ManifestError
 from cytoloop.manifest.cells import read_cells
 from cytoloop.manifest.columns import COLUMNS, FILE_COLUMNS, PREFIXES, known_columns
 from cytoloop.manifest.find_files import find_files
+from cytoloop.manifest.own_folder import table_in
 from cytoloop.manifest.row import Manifest, Row
 from cytoloop.redact import redact_url
 from cytoloop.urls import is_remote, refusal_reason
@@ -18,6 +19,8 @@ from cytoloop.urls import is_remote, refusal_reason
 
 def read_table(path: str | Path) -> tuple[Path, list[str], list[dict[str, str]]]:
     """Return the path, the columns and the cells of a table; see `read_cells` for its forms.
+
+    A folder that CytoLoop wrote stands for its table.
 
     Capitals and blanks in the name of a known column do not matter: `` Raw `` is ``raw``.
 
@@ -30,7 +33,7 @@ def read_table(path: str | Path) -> tuple[Path, list[str], list[dict[str, str]]]
         raise ManifestError(
             redact_url(str(path)), "is a URL", "Download the table; its cells may hold URLs."
         )
-    path = Path(path).expanduser()
+    path = Path(table_in(path)).expanduser()
     if not path.is_file():
         raise ManifestError(str(path), "no such manifest", "Create one with `cytoloop curate`.")
     header, *rows = read_cells(path) or [[]]

@@ -19,7 +19,7 @@ from cytoloop.evaluation.comparison import (
 )
 from cytoloop.io.folder_lock import lock_folder
 from cytoloop.io.names import safe_name
-from cytoloop.manifest import is_table, read_manifest
+from cytoloop.manifest import is_table, read_manifest, table_in
 from cytoloop.rounds.history import training_image_hashes
 from cytoloop.terminal import stdout_console
 from cytoloop.tracking.checkpoints import locate_checkpoint
@@ -73,7 +73,7 @@ class ScoreSources:
         problems = []
         if self.images and not self.truth:
             problems.append("input=... needs truth=...")
-        if self.truth and not self.images and not is_table(self.truth):
+        if self.truth and not self.images and not is_table(table_in(self.truth)):
             problems.append("truth=... is not a .csv table, so it needs input=...")
         if self.truth:
             given = {"a": self.a, "b": self.b}
@@ -175,7 +175,7 @@ def _score_now(name: str, version: Version, sources: ScoreSources) -> Evaluation
 
 def _warn_of_training_images(version: Version, truth: str) -> None:
     """Warn if a version was trained on images of the truth table, compared by hash."""
-    if not is_table(truth) or version.run_id is None:
+    if not is_table(table_in(truth)) or version.run_id is None:
         return
     hashes = training_image_hashes(version.run_id)
     if known := [row.id for row in read_manifest(truth, ()) if row["sha256"] in hashes]:

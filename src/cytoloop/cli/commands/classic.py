@@ -15,13 +15,13 @@ log = logging.getLogger(__name__)
 
 def run(cfg: Any) -> None:
     """Segment every image, and log the commands that go on from there."""
-    from cytoloop.manifest import is_table
+    from cytoloop.manifest import is_table, table_in
 
     folder = segment_images(cfg)
     if cfg.sweep:
         log.info("next: type the values that you like behind workflow.steps.")
         return
-    if is_table(cfg.input):
+    if is_table(table_in(cfg.input, unless_images=True)):
         return
     words = shlex.join([f"raw={cfg.input}", f"seg1={folder / 'labels'}"])
     log.info("next: cytoloop curate %s output=dataset/ report=true", words)

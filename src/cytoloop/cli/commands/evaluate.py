@@ -16,6 +16,7 @@ from cytoloop.evaluation import (
     terminal_tables,
     write_evaluation,
 )
+from cytoloop.manifest import table_in
 from cytoloop.truth.classes import parse_class_names
 from cytoloop.workers.engine import Engine
 
@@ -35,9 +36,10 @@ def evaluate_predictions(cfg: Any, print_scores: bool = False) -> Evaluation:
     config = config_to_dict(cfg)
     settings = EvaluationSettings.from_config(config)
     given = config["classes"]
-    classes = stated_classes(cfg.predictions) if given is None else parse_class_names(given)
+    predictions = table_in(cfg.predictions)
+    classes = stated_classes(predictions) if given is None else parse_class_names(given)
     engine = Engine.from_config(config)
-    evaluation = evaluate(cfg.predictions, cfg.truth, settings, cfg.annotator2, classes, engine)
+    evaluation = evaluate(predictions, cfg.truth, settings, cfg.annotator2, classes, engine)
     output = Path(cfg.output)
     if settings.overwrite:
         remove_evaluation(output)

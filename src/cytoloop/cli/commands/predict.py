@@ -77,12 +77,12 @@ def predict_images(cfg: Any) -> Path:
 
 def _output_folder(values: dict[str, Any]) -> Path:
     """Return the folder of the results: ``output``, or one that is named by the time."""
-    from cytoloop.manifest import is_table
+    from cytoloop.manifest import is_table, table_in
 
     if values["output"]:
         return Path(values["output"])
-    if values["reprocess"] is not None and is_table(values["reprocess"]):
-        return Path(values["reprocess"]).parent
+    if values["reprocess"] is not None and is_table(table := table_in(values["reprocess"])):
+        return Path(table).parent
     return Path(values["paths"]["runs_dir"], "predict", f"{datetime.now():%Y-%m-%d_%H-%M-%S-%f}")
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from cytoloop.errors import ImageError, ManifestError
 from cytoloop.evaluation.inputs.images import UNKNOWN_COLUMN
 from cytoloop.io.labels import read_labels
-from cytoloop.manifest import Row, is_table, part_of, read_manifest
+from cytoloop.manifest import Row, is_table, part_of, read_manifest, table_in
 from cytoloop.truth.classes import parse_class_names
 
 _COLUMNS = ("mask", UNKNOWN_COLUMN, "labels")
@@ -22,13 +22,14 @@ def stated_classes(predictions: str | Path) -> tuple[str, ...]:
     Parameters
     ----------
     predictions : str or Path
-        ``predictions.csv``; a folder, glob or file names no classes.
+        ``predictions.csv`` or its folder; a folder of images, glob or file names no classes.
 
     Raises
     ------
     ManifestError
         Rows with different classes.
     """
+    predictions = table_in(predictions)
     if not is_table(predictions):
         return ()
     stated = {row["classes"] for row in read_manifest(predictions, ()) if row["classes"]}

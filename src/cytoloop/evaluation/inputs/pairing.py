@@ -20,7 +20,7 @@ from cytoloop.evaluation.inputs.planes import choose_planes, drop_other_planes
 from cytoloop.io.file_keys import STEM, compile_pattern, key_of, suggest_key
 from cytoloop.io.listing import list_images
 from cytoloop.io.names import stem
-from cytoloop.manifest import Row, expand_row, is_table, read_manifest
+from cytoloop.manifest import Row, expand_row, is_table, read_manifest, table_in
 from cytoloop.urls import is_remote
 
 log = logging.getLogger(__name__)
@@ -270,6 +270,7 @@ def _file_names(rows: Mapping[str, Row]) -> list[str]:
 def _rows_by_id(source: str, column: str, key: str) -> dict[str, Row]:
     """Return the rows of a table, or a row with this column for each file."""
     pattern = None if key == STEM else compile_pattern(key, "id", "key")
+    source = str(table_in(source))
     if is_table(source):
         rows = read_manifest(source, ()).rows
     elif is_remote(source):

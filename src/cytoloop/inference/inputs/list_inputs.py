@@ -22,6 +22,7 @@ from cytoloop.manifest import (
     is_table,
     read_manifest,
     read_table,
+    table_in,
 )
 from cytoloop.urls import is_remote
 
@@ -49,6 +50,7 @@ def list_inputs(source: str | Path, choices: Mapping[str, str] | None = None) ->
     ImageError, ManifestError
         There is no image, or the CSV is faulty.
     """
+    source = table_in(source, unless_images=True)
     if is_table(source):
         rows = _rows_of_csv(source)
     elif is_remote(source):

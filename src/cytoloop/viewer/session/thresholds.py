@@ -64,11 +64,9 @@ def read_rows(table: str | Path) -> list[Row]:
     ManifestError
         It is no table of predictions.
     """
-    path = Path(table)
-    path = path / "predictions.csv" if path.is_dir() else path
-    rows = list(read_manifest(path, ("id",)))
+    rows = list(read_manifest(table, ("id",)))
     if not rows:
-        raise ManifestError(str(path), "has no predictions", "Predict images first.")
+        raise ManifestError(str(table), "has no predictions", "Predict images first.")
     return rows
 
 

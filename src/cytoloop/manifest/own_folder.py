@@ -1,0 +1,37 @@
+"""Folders that CytoLoop wrote: each stands for the table in it."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from cytoloop.io.readers.formats import IMAGE_SUFFIXES
+from cytoloop.urls import is_remote
+
+log = logging.getLogger(__name__)
+
+OWN_TABLES = ("predictions.csv", "dataset.csv")
+"""What `cytoloop predict` and `classic`, and what `cytoloop curate` writes."""
+
+
+def table_in(source: str | Path, unless_images: bool = False) -> str | Path:
+    """Return the table in a folder that CytoLoop wrote; any other source as it is.
+
+    Parameters
+    ----------
+    source : str or Path
+        A folder, or anything else that a verb reads.
+    unless_images : bool
+        A folder with images beside the table stands for these images.
+    """
+    if is_remote(source):
+        return source
+    folder = Path(source).expanduser()
+    table = next((folder / name for name in OWN_TABLES if (folder / name).is_file()), None)
+    if table is None:
+        return source
+    names = (one.name.lower() for one in folder.iterdir())
+    if unless_images and any(name.endswith(IMAGE_SUFFIXES) for name in names):
+        return source
+    log.info("%s: its table %s is read", source, table.name)
+    return table
