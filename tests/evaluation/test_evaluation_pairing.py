@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 import tifffile
 
+from cytoloop.curation.crops.cut import rows_to_annotate
 from cytoloop.errors import ConfigError, ManifestError
 from cytoloop.evaluation import EvaluationSettings, evaluate
 from cytoloop.evaluation.inputs.pairing import pair_rows
 from cytoloop.inference.inputs.list_inputs import list_inputs
-from cytoloop.manifest import read_manifest
+from cytoloop.manifest import read_dataset, read_manifest
 
 
 def write(folder: Path, *names: str) -> Path:
@@ -142,3 +143,12 @@ def test_images_beside_a_table_are_what_is_predicted(tmp_path: Path) -> None:
     assert [row.id for row in list_inputs(tmp_path)] == ["first"]
     write(tmp_path, "new.tif")
     assert [row.id for row in list_inputs(tmp_path)] == ["new"]
+
+
+def test_a_folder_of_predictions_is_cut_for_correction_but_no_data_set(tmp_path: Path) -> None:
+    write(tmp_path / "labels", "a.tif")
+    table = "id,raw,labels,status\na,labels/a.tif,labels/a.tif,done\nb,b.tif,,failed\n"
+    (tmp_path / "predictions.csv").write_text(table)
+    assert [row.id for row in rows_to_annotate(tmp_path)] == ["a"]
+    with pytest.raises(ManifestError, match=r"holds predictions .predictions.csv.(.|\n)*curate"):
+        read_dataset(tmp_path)

@@ -10,6 +10,7 @@ from cytoloop.errors import ImageError, ManifestError
 from cytoloop.io.digest import file_hash
 from cytoloop.io.multi_file import image_exists
 from cytoloop.manifest.columns import FILE_COLUMNS
+from cytoloop.manifest.own_folder import PREDICTIONS_TABLE
 from cytoloop.manifest.planes import expand_planes, plane_cell
 from cytoloop.manifest.read import read_manifest
 from cytoloop.manifest.row import Manifest, Row
@@ -70,6 +71,13 @@ def read_dataset(
         manifest.rows = [row for row in manifest if row["status"] != "reject"]
     _expand_planes(found, plane_cell(planes))
     if not len(found["train"]):
+        if (path / PREDICTIONS_TABLE).is_file():
+            raise ManifestError(
+                str(path),
+                f"holds predictions ({PREDICTIONS_TABLE}), not a curated data set",
+                "Make one of their images and labels: cytoloop curate raw=IMAGES "
+                f"seg1={path / 'labels'} output=dataset/ report=true",
+            )
         raise ManifestError(
             str(path), "no training image (train.csv is missing or empty)", "Curate more images."
         )

@@ -10,8 +10,9 @@ from cytoloop.urls import is_remote
 
 log = logging.getLogger(__name__)
 
-OWN_TABLES = ("predictions.csv", "dataset.csv")
-"""What `cytoloop predict` and `classic`, and what `cytoloop curate` writes."""
+PREDICTIONS_TABLE = "predictions.csv"
+"""What `cytoloop predict` and `cytoloop classic` write."""
+_TABLES = (PREDICTIONS_TABLE, "dataset.csv")
 
 
 def table_in(source: str | Path, unless_images: bool = False) -> str | Path:
@@ -27,7 +28,7 @@ def table_in(source: str | Path, unless_images: bool = False) -> str | Path:
     if is_remote(source):
         return source
     folder = Path(source).expanduser()
-    table = next((folder / name for name in OWN_TABLES if (folder / name).is_file()), None)
+    table = next((folder / name for name in _TABLES if (folder / name).is_file()), None)
     if table is None:
         return source
     names = (one.name.lower() for one in folder.iterdir())

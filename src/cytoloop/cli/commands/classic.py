@@ -17,11 +17,12 @@ def run(cfg: Any) -> None:
     """Segment every image, and log the commands that go on from there."""
     from cytoloop.manifest import is_table, table_in
 
+    cfg.input = str(table_in(cfg.input, unless_images=True))
     folder = segment_images(cfg)
     if cfg.sweep:
         log.info("next: type the values that you like behind workflow.steps.")
         return
-    if is_table(table_in(cfg.input, unless_images=True)):
+    if is_table(cfg.input):
         return
     words = shlex.join([f"raw={cfg.input}", f"seg1={folder / 'labels'}"])
     log.info("next: cytoloop curate %s output=dataset/ report=true", words)

@@ -27,6 +27,7 @@ from cytoloop.io.digest import file_hash
 from cytoloop.io.names import safe_name
 from cytoloop.io.voxel_size import Spacing
 from cytoloop.manifest import Row, read_dataset, read_manifest
+from cytoloop.manifest.own_folder import PREDICTIONS_TABLE
 from cytoloop.truth.targets import read_partner, read_raw, read_target, row_file
 from cytoloop.urls import is_remote
 
@@ -65,7 +66,7 @@ def rows_to_annotate(path: str | Path, split: str | None = None) -> list[Row]:
     Parameters
     ----------
     path : str or Path
-        Folder or CSV of `cytoloop curate`, or the ``predictions.csv`` of `cytoloop predict`.
+        Folder or CSV of `cytoloop curate`, or that of `cytoloop predict` or `classic`.
     split : str, optional
         Return only rows of this split.
 
@@ -74,7 +75,8 @@ def rows_to_annotate(path: str | Path, split: str | None = None) -> list[Row]:
     ManifestError
         No such data set, rows without labels, or no row of this split.
     """
-    if Path(path).expanduser().is_dir():
+    folder = Path(path).expanduser()
+    if folder.is_dir() and not (folder / PREDICTIONS_TABLE).is_file():
         parts = read_dataset(path)
         rows = [row for name, part in parts.items() if split in (None, name) for row in part]
     else:

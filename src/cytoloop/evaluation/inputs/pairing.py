@@ -238,7 +238,7 @@ def _with_id_of_only_truth(
     One file on each side is a pair, whatever the names. Two tables have ids that were stated.
     """
     is_single = len(predicted) == len(known) == 1 and set(predicted) != set(known)
-    if not is_single or all(map(is_table, sources)):
+    if not is_single or all(is_table(table_in(source)) for source in sources):
         return predicted
     (old, row), (new, _) = next(iter(predicted.items())), next(iter(known.items()))
     log.warning("the only prediction, %s, is scored against the only truth, %s", old, new)
