@@ -8,7 +8,8 @@
 has no objects: it learns background, border (the outermost voxel of an object) and core, as is
 usual for nuclei. Cores flood the foreground. Its schedule of the learning rate is fitted to the
 time: the first epoch is measured. It is planned for a GPU of 1 GB: the default plan of 8 GB, eight
-times as many voxels in a step, would make some 60 steps in the time.
+times as many voxels in a step, would make some 60 steps in the time. It predicts without mirrored
+images, as the others do.
 """
 
 from __future__ import annotations
@@ -119,7 +120,9 @@ def train(configuration: str, seconds: float) -> Path:
 
 def predict(model: Path, rows: list[dict[str, str]]) -> None:
     """Predict the images to score, and write their objects."""
-    predictor = nnUNetPredictor(device=torch.device("cpu"), perform_everything_on_device=False)
+    predictor = nnUNetPredictor(
+        device=torch.device("cpu"), perform_everything_on_device=False, use_mirroring=False
+    )
     predictor.initialize_from_trained_model_folder(str(model), (0,), "checkpoint_final.pth")
     folder = FOLDER / "classes"
     predictor.predict_from_files(

@@ -13,6 +13,7 @@ import pytest
 import tifffile
 
 from cytoloop.curation.crops.cut import rows_to_annotate
+from cytoloop.curation.pairing.source_files import list_sources
 from cytoloop.errors import ConfigError, ManifestError
 from cytoloop.evaluation import EvaluationSettings, evaluate
 from cytoloop.evaluation.inputs.pairing import pair_rows
@@ -150,5 +151,7 @@ def test_a_folder_of_predictions_is_cut_for_correction_but_no_data_set(tmp_path:
     table = "id,raw,labels,status\na,labels/a.tif,labels/a.tif,done\nb,b.tif,,failed\n"
     (tmp_path / "predictions.csv").write_text(table)
     assert [row.id for row in rows_to_annotate(tmp_path)] == ["a"]
+    listed = list_sources({"seg1": str(tmp_path), "raw": str(write(tmp_path / "x", "a.tif"))})
+    assert listed["seg1"] == [tmp_path / "labels/a.tif"]
     with pytest.raises(ManifestError, match=r"holds predictions .predictions.csv.(.|\n)*curate"):
         read_dataset(tmp_path)

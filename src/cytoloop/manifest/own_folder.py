@@ -12,6 +12,7 @@ log = logging.getLogger(__name__)
 
 PREDICTIONS_TABLE = "predictions.csv"
 """What `cytoloop predict` and `cytoloop classic` write."""
+_LABELS = "labels"
 _TABLES = (PREDICTIONS_TABLE, "dataset.csv")
 
 
@@ -36,3 +37,12 @@ def table_in(source: str | Path, unless_images: bool = False) -> str | Path:
         return source
     log.info("%s: its table %s is read", source, table.name)
     return table
+
+
+def labels_in(source: str) -> str:
+    """Return the folder of labels in a folder of predictions; any other source as it is."""
+    folder = Path(source).expanduser()
+    if not (folder / PREDICTIONS_TABLE).is_file() or not (folder / _LABELS).is_dir():
+        return source
+    log.info("%s: its labels are read", source)
+    return str(folder / _LABELS)

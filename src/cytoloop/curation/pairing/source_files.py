@@ -10,6 +10,7 @@ from cytoloop.errors import ConfigError, ImageError
 from cytoloop.io.listing import list_images
 from cytoloop.io.readers.formats import IMAGE_SUFFIXES
 from cytoloop.manifest import absolute_path
+from cytoloop.manifest.own_folder import labels_in
 from cytoloop.truth.regions import OUTLINE_SUFFIXES
 
 
@@ -28,7 +29,8 @@ def list_sources(sources: Mapping[str, str]) -> dict[str, list[Path]]:
     """
     files: dict[str, list[Path]] = {}
     problems, repairs = [], []
-    for name, source in sources.items():
+    for name, given in sources.items():
+        source = labels_in(given) if name in ("seg1", "seg2") else given
         try:
             regions = _list_regions(source) if name in ("merge", "exclude") else []
             files[name] = [Path(os.path.abspath(p)) for p in regions or list_images(source)]
