@@ -170,7 +170,11 @@ def _train_and_predict(panels: Any, clock: Clock, folder: Path) -> dict[str, flo
     clock.pause(1)
     clock.start()
     predict.runner.start()
-    clock.wait(lambda: predict.stored is not None, 600)
+    background = panels.project.background
+    clock.wait(lambda: predict.runner.is_running, 600)
+    clock.wait(lambda: not predict.runner.is_running and not background.is_busy, 600)
+    if predict.runner.process.status != 0 or predict.stored is None:
+        raise RuntimeError(predict.runner.process.output())
     clock.pause(1)
     predict.stored = None
     return watched | clock.blocks("while it predicts")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import sys
@@ -62,6 +63,7 @@ def open_viewer(cfg: Any) -> Any:
     _, panels = viewer.window.add_plugin_dock_widget(PLUGIN, WIDGET)
     texts = ["" if path is None else os.path.abspath(str(path)) for path in named.values()]
     panels.open(*texts)
+    gc.freeze()  # napari collects garbage for each removed layer: modules need no look each time
     return viewer
 
 

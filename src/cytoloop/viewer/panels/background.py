@@ -27,8 +27,8 @@ class Background(QObject):
     """
 
     _done = Signal(object, object)
-    busy = Signal(bool)
-    """Whether work is under way."""
+    started = Signal()
+    """Work was begun that the user asked for."""
 
     def __init__(self, report: Report, parent: QObject | None = None) -> None:
         super().__init__(parent)
@@ -58,11 +58,20 @@ class Background(QObject):
         failed : callable, optional
             Takes the text of an error instead of `report`.
         """
-        if self._is_closed:
-            return
-        self._waiting += 1
-        self.busy.emit(True)
-        self._thread.submit(self._call, work, then, failed)
+        if not self._is_closed:
+            self.started.emit()
+            self.run_unasked(work, then, failed)
+
+    def run_unasked(
+        self,
+        work: Callable[[], Any],
+        then: Callable[[Any], None] | None = None,
+        failed: Report | None = None,
+    ) -> None:
+        """Call `work` as `run` does, for what the panels do by themselves: errors stay shown."""
+        if not self._is_closed:
+            self._waiting += 1
+            self._thread.submit(self._call, work, then, failed)
 
     def close(self) -> None:
         """End the thread after its present work."""
@@ -91,7 +100,6 @@ class Background(QObject):
             outcome()
         except Exception as error:
             self._report(error_text(error))
-        self.busy.emit(self.is_busy)
 
 
 def error_text(error: Exception) -> str:

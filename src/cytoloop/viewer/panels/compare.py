@@ -197,9 +197,18 @@ class ComparePanel(QWidget):
         others = self.others
         self.project.background.run(lambda: load_compared(scores, row_id, others), self._show)
 
+    def show_again(self) -> None:
+        """Show the layers of this panel, if another panel has replaced them."""
+        if self.shown is not None and self.project.stage != "compare":
+            self._show_layers(self.shown)
+
+    def _show_layers(self, compared: Compared) -> None:
+        layers.show_compared(self.project.viewer, compared)
+        self.project.stage = "compare"
+
     def _show(self, compared: Compared) -> None:
         self.shown = compared
-        layers.show_compared(self.project.viewer, compared)
+        self._show_layers(compared)
         found = self.scores.objects.get(compared.id, []) if self.scores is not None else []
         rows = [[_number(row.get(n, ""), form) for n, form in _OBJECTS.items()] for row in found]
         _fill(self.objects, list(_OBJECTS), rows)

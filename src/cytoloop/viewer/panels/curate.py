@@ -190,6 +190,8 @@ class CuratePanel(QWidget):
         if not row_id:
             self.project.report(_NO_IMAGE)
             return
+        if not self.current.is_in_view():
+            return
         dataset = self.current.dataset
         reason = self.reason.currentText() if decision == "reject" else ""
         curator = "" if decision == "undecided" else self.curator.text()

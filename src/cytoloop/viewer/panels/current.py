@@ -85,7 +85,7 @@ class CurrentImage(Background):
         self.predictions = rows
         if self._cache is not None:
             self._cache.forget()
-        if self.id:
+        if self.id and self.project.stage in ("", "curate"):
             self.open(self.id)
 
     def open(self, row_id: str, ahead: str = "") -> None:
@@ -110,8 +110,26 @@ class CurrentImage(Background):
 
         self.run(read, show, self._failed)
 
+    def show_again(self) -> None:
+        """Show the image, if another panel has replaced its layers."""
+        if self.id and self.project.stage != "curate" and not self.is_busy:
+            self.open(self.id)
+
+    def is_in_view(self) -> bool:
+        """Return whether actions meet the image that the user sees; say so if they do not."""
+        if self.project.stage in ("", "curate"):
+            return True
+        self.show_again()
+        self.project.report(
+            "Nothing was done: the image of another panel was shown. "
+            f"Look at {self.id}, then repeat."
+        )
+        return False
+
     def do(self, make: Callable[[], Action]) -> None:
         """Do an action in the thread of actions, and show what it changed."""
+        if not self.is_in_view():
+            return
 
         def work() -> str:
             action = make()
@@ -193,6 +211,7 @@ class CurrentImage(Background):
         if is_other:
             layers.remove_drawing_layers(self.project.viewer)
         layers.show_image(self.project.viewer, image, state)
+        self.project.stage = "curate"
         self.shown.emit()
 
     def _failed(self, text: str) -> None:
@@ -208,7 +227,7 @@ class CurrentImage(Background):
         if action is None:
             self.acted.emit("nothing is left to undo" if word == "undone" else "nothing to redo")
             return
-        if action.image != self.id:
+        if action.image != self.id or self.project.stage != "curate":
             self.open(action.image)
         else:
             self.refresh()
@@ -224,6 +243,8 @@ class CurrentImage(Background):
             if self.image is not image:
                 return
             self.state = state
+            if self.project.stage != "curate":
+                return
             viewer = self.project.viewer
             layers.show_state(viewer, state, layers.scale_of(image.spacing_um, len(image.shape)))
             target = layers.find_layer(viewer, layers.TARGET)

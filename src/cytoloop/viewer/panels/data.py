@@ -29,7 +29,7 @@ from cytoloop.viewer.panels.runner import Runner
 from cytoloop.viewer.session.commands import curate_words
 from cytoloop.viewer.session.dataset import QueueEntry
 from cytoloop.viewer.session.docs import PAGES
-from cytoloop.viewer.session.images import load_image
+from cytoloop.viewer.session.images import LoadedImage, load_image
 from cytoloop.viewer.session.pairs import PairRow, describe, preview_pairs, thumbnail
 
 _COLUMNS = ("image", "size", "segmentation", "problem")
@@ -180,9 +180,12 @@ class DataPanel(QWidget):
         pair = self.rows[row]
         values = {"raw": pair.raw, "seg1": pair.seg1, "id": pair.id}
         entry = QueueEntry(pair.id, Row(values), 1)
-        self.project.background.run(
-            lambda: load_image(entry), lambda found: show_pair(self.project.viewer, found)
-        )
+
+        def show(found: LoadedImage) -> None:
+            show_pair(self.project.viewer, found)
+            self.project.stage = "data"
+
+        self.project.background.run(lambda: load_image(entry), show)
 
     def _use_first(self, folder: str) -> None:
         """Take the first segmentation as the segmentation of the images."""

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QPushButton, QScrollArea, QTabWidget, QVBoxLayout, QWidget
 
+from cytoloop.viewer.panels.canvas import CanvasContext
 from cytoloop.viewer.panels.compare import ComparePanel
 from cytoloop.viewer.panels.curate import CuratePanel
 from cytoloop.viewer.panels.data import DataPanel, short_path
 from cytoloop.viewer.panels.fields import MessageLabel
 from cytoloop.viewer.panels.guide import Guide
+from cytoloop.viewer.panels.layers import has_drawing
 from cytoloop.viewer.panels.predict import PredictPanel
 from cytoloop.viewer.panels.project import Project
 from cytoloop.viewer.panels.train import TrainPanel
@@ -32,6 +34,7 @@ class CytoLoopPanels(QWidget):
         super().__init__()
         self.error = MessageLabel()
         self.project = Project(napari_viewer, self.error.show_error)
+        self.canvas = CanvasContext(napari_viewer, self)
         self.data = DataPanel(self.project)
         self.curate = CuratePanel(self.project)
         self.tabs = QTabWidget()
@@ -60,9 +63,10 @@ class CytoLoopPanels(QWidget):
         for widget in (self.guide_button, self.guide, self.error, self.tabs):
             layout.addWidget(widget)
         self.setMinimumWidth(380)
+        self.tabs.currentChanged.connect(self._show_layers)
         self.project.dataset_opened.connect(self._show_curate)
         for thread in (self.project.background, self.project.actions):
-            thread.busy.connect(self._clear_error)
+            thread.started.connect(lambda: self.error.show_note(""))
         self.project.model_chosen.connect(lambda _: self.tabs.setCurrentIndex(3))
 
     def open(self, data_path: str = "", images: str = "", predictions: str = "") -> None:
@@ -88,15 +92,21 @@ class CytoLoopPanels(QWidget):
         self.close_threads()
         super().closeEvent(event)
 
+    def _show_layers(self, number: int) -> None:
+        """Show what a panel is about, unless a drawn region would be lost."""
+        show = {
+            1: self.curate.current.show_again,
+            3: self.predict.show_again,
+            4: self.compare.show_again,
+        }.get(number)
+        if show is not None and not has_drawing(self.project.viewer):
+            show()
+
     def _show_curate(self, dataset: Any) -> None:
         self.error.show_note("")
         self.data.form.set_value("output", short_path(dataset.folder))
         if not self.guide.isVisible():
             self.tabs.setCurrentIndex(1)
-
-    def _clear_error(self, busy: bool) -> None:
-        if busy:
-            self.error.show_note("")
 
 
 def _scrolled(panel: QWidget) -> QScrollArea:

@@ -31,7 +31,7 @@ def show_image(viewer: Any, image: LoadedImage, state: ImageState) -> None:
     """Show an image of the queue; layers of the one before are used again."""
     scale = scale_of(image.spacing_um, len(image.shape))
     names = raw_names(image.channels)
-    wanted = {*names, *image.segmentations, TARGET, EXCLUDED, MERGED}
+    wanted = {*names, *image.segmentations, TARGET, EXCLUDED, MERGED, DRAW, PAINT}
     wanted |= {PREDICTION} if image.predicted is not None else set()
     is_first = _keep_only(viewer, wanted, len(image.shape))
     _put_raw(viewer, names, image.raw, image.contrast, scale)
@@ -89,6 +89,14 @@ def drawing_layer(viewer: Any, name: str, shape: tuple[int, ...], scale: tuple[f
     return layer
 
 
+def has_drawing(viewer: Any) -> bool:
+    """Return whether something was drawn or painted that is not used yet."""
+    shapes, painted = find_layer(viewer, DRAW), find_layer(viewer, PAINT)
+    return bool(shapes is not None and len(shapes.data)) or bool(
+        painted is not None and painted.data.any()
+    )
+
+
 def remove_drawing_layers(viewer: Any) -> None:
     """Remove what was drawn and not used."""
     for name in (DRAW, PAINT):
@@ -131,11 +139,15 @@ def _put_raw(
         layer.contrast_limits = limits
 
 
-def _keep_only(viewer: Any, wanted: Collection[str], ndim: int) -> bool:
-    """Remove other layers of ours; return whether there was none before."""
+def _keep_only(viewer: Any, wanted: Collection[str], ndim: int, compared: bool = False) -> bool:
+    """Remove other layers of ours; return whether there was none before.
+
+    Compare colours a prediction by its errors: the other panels do not use that layer again.
+    """
     own = [layer for layer in viewer.layers if layer.metadata.get("cytoloop")]
     for layer in own:
-        if layer.name not in wanted or layer.ndim != ndim:
+        is_other = layer.name == PREDICTION and layer.metadata.get("compared", False) != compared
+        if layer.name not in wanted or layer.ndim != ndim or is_other:
             viewer.layers.remove(layer)
     return not own
 
@@ -192,7 +204,8 @@ def show_prediction(viewer: Any, stored: StoredMaps) -> None:
     )
     layer.contrast_limits_range = layer.contrast_limits = (0, full)
     if stored.labels is not None:
-        _put(viewer, PREDICTION, stored.labels, "labels", scale, opacity=0.5)
+        layer = _put(viewer, PREDICTION, stored.labels, "labels", scale, opacity=0.5)
+        layer.visible = find_layer(viewer, TRIAL) is None
     if is_first:
         viewer.reset_view()
 
@@ -246,11 +259,12 @@ def show_compared(viewer: Any, compared: Compared) -> None:
     shape = next(iter(compared.labels.values())).shape
     scale = scale_of(compared.spacing_um, len(shape))
     names = [] if compared.raw is None else raw_names(tuple(map(str, range(len(compared.raw)))))
-    is_first = _keep_only(viewer, {*names, *compared.labels}, len(shape))
+    is_first = _keep_only(viewer, {*names, *compared.labels}, len(shape), compared=True)
     if compared.raw is not None:
         _put_raw(viewer, names, compared.raw, compared.contrast, scale)
     for name, labels in compared.labels.items():
         layer = _put(viewer, name, labels, "labels", scale)
+        layer.metadata["compared"] = True
         layer.contour, layer.opacity = _COMPARED[name]
         layer.visible = True
         colours: dict[int | None, Any] = dict(compared.colours[name])  # type: ignore[arg-type]

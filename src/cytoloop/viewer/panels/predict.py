@@ -104,7 +104,7 @@ class PredictPanel(QWidget):
         box.clear()
         box.addItems(["", *names])
         box.setCurrentText(chosen)
-        self.project.background.run(finished_models, self._show_models)
+        self.project.background.run_unasked(finished_models, self._show_models)
 
     def use_model(self, model: str) -> None:
         """Fill in a model."""
@@ -184,12 +184,21 @@ class PredictPanel(QWidget):
         self.stored = None
         self.note.show_error(text)
 
+    def show_again(self) -> None:
+        """Show the layers of this panel, if another panel has replaced them."""
+        if self.stored is not None and self.project.stage != "predict":
+            self._show_layers(self.stored)
+
+    def _show_layers(self, stored: StoredMaps) -> None:
+        layers.show_prediction(self.project.viewer, stored)
+        self.project.stage = "predict"
+
     def _show_maps(self, number: int, stored: StoredMaps) -> None:
         if number != self._wanted:
             return
         is_first = self.stored is None
         self.stored = stored
-        layers.show_prediction(self.project.viewer, stored)
+        self._show_layers(stored)
         self.note.show_note(f"{stored.id}: move a slider to try other values on it")
         if is_first:
             self.sliders.start(stored)
@@ -203,6 +212,7 @@ class PredictPanel(QWidget):
 
         def show(found: tuple[np.ndarray, slice]) -> None:
             if self.stored is stored:
+                self.show_again()
                 layers.show_trial(self.project.viewer, stored, *found)
                 count = len(np.unique(found[0])) - 1
                 self.note.show_note(f"{count} objects with these values")

@@ -17,6 +17,8 @@ class Project(QObject):
     `background` reads and computes. `actions` writes decisions and edits, which then never wait
     for an image to be read. `services` waits for servers.
 
+    `stage` names the panel whose layers are shown, "" for none.
+
     Parameters
     ----------
     viewer : napari.Viewer
@@ -39,6 +41,7 @@ class Project(QObject):
         self.actions = Background(report, self)
         self.services = Background(report, self)
         self.dataset: Dataset | None = None
+        self.stage = ""
 
     def close(self) -> None:
         """End the threads after their present work; processes go on."""

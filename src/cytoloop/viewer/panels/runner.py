@@ -93,7 +93,7 @@ class Runner(QWidget):
         except CytoloopError:  # for example, no data set is open
             self.command.show_command("")
             return
-        self._background.run(
+        self._background.run_unasked(
             lambda: command_text(self.verb, self._words(values)),
             self.command.show_command,
             lambda _: self.command.show_command(""),
@@ -137,7 +137,7 @@ class Runner(QWidget):
 
     def _poll(self) -> None:
         if not self._background.is_busy:
-            self._background.run(self._look, self._show)
+            self._background.run_unasked(self._look, self._show)
 
     def _look(self) -> tuple[int | None, str, tuple[int, int]]:
         process = self.process

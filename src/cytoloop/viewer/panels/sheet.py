@@ -39,7 +39,7 @@ class SheetLabel(QLabel):
         if path is None:
             self.setVisible(False)
             return
-        self._background.run(lambda: QImage(str(path)), self._show, lambda _: None)
+        self._background.run_unasked(lambda: QImage(str(path)), self._show, lambda _: None)
 
     def resizeEvent(self, event: Any) -> None:
         """Fit the picture to the width."""

@@ -112,7 +112,7 @@ class TrainPanel(QWidget):
 
     def refresh(self) -> None:
         """Look for trainings: also those that an earlier napari started."""
-        self.project.background.run(
+        self.project.background.run_unasked(
             lambda: (find_trainings(), finished_models(), who_trains()), self._show_trainings
         )
 
@@ -159,7 +159,7 @@ class TrainPanel(QWidget):
     def _look(self) -> None:
         folder = self.trainings.currentData()
         if folder:
-            self.project.background.run(lambda: view_training(Path(folder)), self._show)
+            self.project.background.run_unasked(lambda: view_training(Path(folder)), self._show)
 
     def _show(self, view: TrainingView | None) -> None:
         before, self.view = self.view, view
