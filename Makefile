@@ -90,7 +90,7 @@ setup-screen: ## (Debian, as root) what the tests of the viewer need where there
 docs: setup ## the documentation site, into build/site (open index.html)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
-pictures: setup ## the pictures of the documentation, from demo/ and synthetic images
+pictures: setup ## the pictures of the documentation, from demo/, synthetic images and DSB 2018
 	$(BIN)/python scripts/pictures.py
 
 licences: setup ## write docs/reference/licences.md from the installed packages

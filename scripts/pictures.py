@@ -1,11 +1,14 @@
-"""Draw the pictures of the documentation, from `cytoloop demo` and from synthetic images.
+"""Draw the pictures of the documentation, from `cytoloop demo`, synthetic images and DSB 2018.
 
-`make pictures` runs it. It takes the results of `demo/`, which `make demo` leaves.
+`make pictures` runs it. It takes the results of `demo/`, which `make demo` leaves, and the DSB 2018
+pictures of $CYTOLOOP_TEST_DATA (../shared/data); without them, `no-labels.png` stays as it is.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
+import logging
 import subprocess
 import sys
 import tempfile
@@ -16,11 +19,21 @@ import tifffile
 from PIL import Image
 
 ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "benchmarks"))
+
+from quality import DATA, curate_dsb2018  # noqa: E402
+
+log = logging.getLogger(__name__)
+
 ASSETS = ROOT / "docs" / "assets"
 FROM_DEMO = {"demo.png": "result.png", "curves.png": "model1/curves.png"}
 """Picture to its file in the folder of the demo."""
 MAX_WIDTH = 1600
 TILE, SAMPLES = 200, 7
+QUANTILES = (0.9, 0.7, 0.5, 0.2, 0.0)
+"""Of AP at IoU 0.5 among the test pictures of DSB 2018: which of them are shown."""
+_DSB_FOLDERS = ("images", "masks")
+TRUE, FOUND = (90, 220, 90), (255, 90, 60)
 COLOURS = np.random.default_rng(3).uniform(60, 255, (256, 3)).astype(np.uint8)
 
 
@@ -38,6 +51,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         draw_synthetic(Path(folder))
         draw_samples(Path(folder))
+        if (DATA / "dsb2018").is_dir():
+            draw_without_labels(Path(folder))
+        else:
+            log.warning("no pictures of DSB 2018 in %s: no-labels.png stays as it is", DATA)
 
 
 def draw_synthetic(folder: Path) -> None:
@@ -79,7 +96,32 @@ def draw_samples(folder: Path) -> None:
     sheet.quantize(128).save(ASSETS / "synthetic.png", optimize=True)
 
 
-def _tile(raw: np.ndarray, labels: np.ndarray) -> np.ndarray:
+def draw_without_labels(folder: Path) -> None:
+    """Draw what the shipped model finds in test pictures of DSB 2018, from good to bad.
+
+    The upper row is the truth, the lower row the model's objects.
+    """
+    truth = curate_dsb2018(folder / "nuclei/dataset")["test"]
+    words = ("checkpoint=pretrained:nuclei_2d", f"input={truth}", "output=preds")
+    _cytoloop(folder, "predict", *words)
+    _cytoloop(folder, "evaluate", "predictions=preds", f"truth={truth}", "output=eval")
+    with (folder / "eval/metrics.csv").open(newline="") as file:
+        scored = sorted((float(row["ap_50"]), row["id"]) for row in csv.DictReader(file))
+    columns = []
+    for quantile in QUANTILES:
+        name = scored[round(quantile * (len(scored) - 1))][1]
+        raw, solid = (tifffile.imread(DATA / "dsb2018" / k / f"{name}.tif") for k in _DSB_FOLDERS)
+        side = min(*raw.shape, 256)
+        found = tifffile.imread(next((folder / "preds/labels").glob(f"{name}.*")))
+        cut = (slice(side), slice(side))
+        columns.append(
+            np.concatenate([_tile(raw[cut], solid[cut], TRUE), _tile(raw[cut], found[cut], FOUND)])
+        )
+    sheet = Image.fromarray(np.concatenate(columns, axis=1))
+    sheet.quantize(128).save(ASSETS / "no-labels.png", optimize=True)
+
+
+def _tile(raw: np.ndarray, labels: np.ndarray, outline: tuple[int, int, int] = FOUND) -> np.ndarray:
     """Return grey levels (Y, X) with outlines of labels, (Y, X, 3) uint8, `TILE` pixels wide."""
     low, high = np.percentile(raw, (0.5, 99.8))
     grey = (255 * ((raw - low) / max(high - low, 1)).clip(0, 1)).astype(np.uint8)
@@ -92,7 +134,7 @@ def _tile(raw: np.ndarray, labels: np.ndarray) -> np.ndarray:
     edge = np.zeros(both[1].shape, bool)
     edge[1:] |= both[1][1:] != both[1][:-1]
     edge[:, 1:] |= both[1][:, 1:] != both[1][:, :-1]
-    colours[edge] = (255, 90, 60)
+    colours[edge] = outline
     colours[:, -2:] = colours[-2:] = 255
     return colours
 
