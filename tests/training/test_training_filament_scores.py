@@ -106,7 +106,7 @@ def test_whole_lines_are_kept_although_broken_ones_have_more_dice(
     assert kept(tmp_path, "val/dice", heads)[0] == 0
 
 
-def test_the_recipe_selects_its_checkpoint_by_the_centrelines(
+def test_the_recipe_selects_by_centrelines_and_keeps_small_pieces(
     tmp_path: Path, tiff: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -131,3 +131,5 @@ def test_the_recipe_selects_its_checkpoint_by_the_centrelines(
     assert run.params["callbacks.best.monitor"] == "val/filaments"
     dice, cldice, both = (run.metrics[f"val/{name}"] for name in ("dice", "cldice", "filaments"))
     assert both == pytest.approx((dice + cldice) / 2) and cldice != dice
+    image = torch.load("run/checkpoints/best.ckpt", weights_only=True)["hyper_parameters"]["image"]
+    assert image["object_voxels"] == 0  # prediction keeps all pieces that are no noise
