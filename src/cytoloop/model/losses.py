@@ -156,11 +156,12 @@ class CenterlineDiceLoss(nn.Module):
 
     def _skeleton(self, mask: Tensor) -> Tensor:
         """Return the soft skeleton: what an opening removes, summed over the erosions."""
-        skeleton = functional.relu(mask - _dilate(_erode(mask)))
-        for _ in range(self.iterations):
-            mask = _erode(mask)
-            removed = functional.relu(mask - _dilate(_erode(mask)))
+        skeleton = torch.zeros_like(mask)
+        for _ in range(self.iterations + 1):
+            eroded = _erode(mask)
+            removed = functional.relu(mask - _dilate(eroded))
             skeleton = skeleton + functional.relu(removed - skeleton * removed)
+            mask = eroded
         return skeleton
 
 
@@ -273,13 +274,15 @@ class SumLoss(nn.Module):
 
 def _erode(mask: Tensor) -> Tensor:
     """Return the minimum over each voxel and its neighbours along the axes."""
-    pool = functional.max_pool2d if mask.ndim == 4 else functional.max_pool3d
-    axes = mask.ndim - 2
-    eroded = mask
-    for axis in range(axes):
-        size = [3 if a == axis else 1 for a in range(axes)]
-        eroded = torch.minimum(eroded, -pool(-mask, size, 1, [n // 2 for n in size]))
-    return eroded
+    padded = _pad(mask, 1)  # shifted views: several times as fast as pooling on a CPU
+    shifted = [mask]
+    for axis in range(2, mask.ndim):
+        line = padded
+        for other in range(2, mask.ndim):
+            if other != axis:
+                line = line.narrow(other, 1, mask.shape[other])
+        shifted += [line.narrow(axis, start, mask.shape[axis]) for start in (0, 2)]
+    return reduce(torch.minimum, shifted)
 
 
 def _dilate(mask: Tensor) -> Tensor:
