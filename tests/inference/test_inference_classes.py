@@ -138,6 +138,18 @@ def test_the_threshold_of_each_class_is_tuned_and_stored(model: Path) -> None:
     assert kept == {n: found[n] for n in ("threshold_nucleus", "threshold_spindle")}
 
 
+def test_training_images_help_few_validation_images_to_choose_the_threshold(model: Path) -> None:
+    image = np.random.default_rng(1).normal(500, 100, (1, 40, 48)).astype(np.float32)
+    some, all_of_it = np.zeros((40, 48), np.uint8), np.ones((40, 48), np.uint8)
+    some[10:20] = 1
+
+    def threshold(valid: int, train: int) -> float:
+        examples, more = [Example(image, all_of_it)] * valid, [Example(image, some)] * train
+        return float(tune(model, examples, PostprocessSettings(), more)["threshold_nucleus"])
+
+    assert threshold(4, 12) == threshold(1, 0) != threshold(1, 12)
+
+
 def test_the_threshold_of_a_class_has_the_best_dice() -> None:
     labels = np.repeat([0, 1, 2, 2], 25).reshape(10, 10)
     levels = np.repeat([20, 60, 200, 220], 25).astype(np.uint8).reshape(10, 10)

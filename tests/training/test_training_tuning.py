@@ -54,6 +54,18 @@ def test_a_low_threshold_is_raised_as_far_as_dice_hardly_falls() -> None:
     assert 60 / 255 < chosen(20) < 80 / 255 + 0.01  # would cost .01
 
 
+def test_the_dice_is_that_of_the_first_images_all_choose_the_threshold() -> None:
+    truth = np.zeros((40, 50), np.uint8)
+    truth[:20] = 1
+    dim = np.where(truth > 0, 120, 10).astype(np.uint8)
+    hazy = np.where(truth > 0, 250, 10).astype(np.uint8)
+    hazy[20:30] = 180
+    alone, dice = tuning.best_threshold([dim], [example(truth)])
+    assert alone < 120 / 255 and dice == 1
+    together = tuning.best_threshold([dim, *[hazy] * 3], [example(truth)] * 4, scored=1)
+    assert together[0] > 180 / 255 and together[1] == 0
+
+
 def test_objects_that_only_contours_part_are_found_apart() -> None:
     truth = np.zeros((20, 60), np.uint8)
     truth[5:15, 5:30], truth[5:15, 30:55] = 1, 2

@@ -30,6 +30,8 @@ from cytoloop.instances.thresholds import BINS
 from cytoloop.io.pixels import MemoryPixels
 from cytoloop.model.checkpoint import read_checkpoint, write_tuned
 from cytoloop.training.tuning_images import (
+    ENOUGH_IMAGES,
+    ENOUGH_OBJECTS,
     AnnotatedImage,
     count_objects,
     select_training,
@@ -58,9 +60,9 @@ def tune(
 
     The threshold maximizes Dice over all voxels that are not excluded. The watershed maximizes the
     mean of AP at IoU 0.5 and SEG over all objects; it is not tuned if no image has two objects.
-    With few validation objects the training images are used too, see
-    `cytoloop.training.tuning_images`. A network that overfits scores the same on training images
-    for most settings, so the validation images still decide.
+    With few validation objects (watershed) or images (threshold) the training images are used too,
+    see `cytoloop.training.tuning_images`. A network that overfits scores the same on training
+    images for most settings, so the validation images still decide.
 
     Parameters
     ----------
@@ -82,20 +84,24 @@ def tune(
     """
     predictor = Predictor([read_checkpoint(checkpoint)])
     trained = predictor.training
-    found = _maps(examples, predictor)
-    images = f"{len(examples)} validation"
+    scored = len(examples)
+    objects = sum(count_objects(one) for one in examples)
+    few_images = scored < ENOUGH_IMAGES
+    used = [*examples, *select_training(0 if few_images else objects, trained_on)]
+    found = _maps(used, predictor)
+    images = f"{scored} validation"
+    images += f" and {len(used) - scored} training" if used[scored:] else ""
+    for_threshold = len(used) if few_images else scored
+    for_watershed = len(used) if objects < ENOUGH_OBJECTS else scored
     if trained.classes:
-        return _write(checkpoint, _best_classes(found, examples, trained.classes), images)
-    maps = [np.asarray(one["probability"]) for one in found]
-    threshold, dice = best_threshold(maps, examples)
+        chosen = _best_classes(found, used[:for_threshold], trained.classes, scored)
+        return _write(checkpoint, chosen, images)
+    maps = [np.asarray(one["probability"]) for one in found[:for_threshold]]
+    threshold, dice = best_threshold(maps, used[:for_threshold], scored=scored)
     chosen = {"threshold": threshold, "dice": dice}
-    objects = [count_objects(one) for one in examples]
-    more = select_training(sum(objects), trained_on)
-    if max([*objects, *(count_objects(one) for one in more)], default=0) > 1:
-        found += _maps(more, predictor)
-        used = [*examples, *more]
-        chosen |= best_watershed(found, used, settings, trained, threshold, len(examples))
-        images += f" and {len(more)} training" if more else ""
+    found, used = found[:for_watershed], used[:for_watershed]
+    if max((count_objects(one) for one in used), default=0) > 1:
+        chosen |= best_watershed(found, used, settings, trained, threshold, scored)
     return _write(checkpoint, chosen, images)
 
 
@@ -117,23 +123,27 @@ def _write(checkpoint: str | Path, found: dict[str, float], images: str) -> dict
 
 
 def _best_classes(
-    found: Sequence[ProbabilityMaps], examples: Sequence[AnnotatedImage], names: Sequence[str]
+    found: Sequence[ProbabilityMaps],
+    examples: Sequence[AnnotatedImage],
+    names: Sequence[str],
+    scored: int,
 ) -> dict[str, float]:
-    """Return the threshold of each class, and the Dice of each in the resulting class image.
+    """Return the threshold of each class, and the Dice of each in the resulting class images.
 
-    A class without voxels in all images keeps the default threshold.
+    All images choose the thresholds, the first `scored` have the Dice. A class without voxels in
+    all images keeps the default threshold.
     """
     chosen = {}
     for value, (name, head) in enumerate(zip(names, class_heads(names), strict=True), 1):
         is_present = any(
             (np.asarray(one.labels) == value)[np.asarray(one.valid)].any() for one in examples
         )
-        maps = [np.asarray(one[head]) for one in found]
+        maps = [np.asarray(one[head]) for one in found[: len(examples)]]
         best = best_threshold(maps, examples, value)[0] if is_present else TUNED["threshold"]
         chosen[class_threshold_key(name)] = best
     cuts = [chosen[class_threshold_key(name)] * (BINS - 1) for name in names]
     counts = np.zeros((len(names), 3), np.int64)
-    for maps_of_one, one in zip(found, examples, strict=True):
+    for maps_of_one, one in zip(found[:scored], examples[:scored], strict=True):
         decided = class_image([np.asarray(v) for v in maps_of_one.values()], cuts)
         true, valid = np.asarray(one.labels), np.asarray(one.valid)
         for number in range(len(names)):
@@ -146,9 +156,12 @@ def _best_classes(
 
 
 def best_threshold(
-    maps: Sequence[np.ndarray], examples: Sequence[AnnotatedImage], value: int | None = None
+    maps: Sequence[np.ndarray],
+    examples: Sequence[AnnotatedImage],
+    value: int | None = None,
+    scored: int | None = None,
 ) -> tuple[float, float]:
-    """Return the threshold with the highest Dice over all voxels not excluded, and its Dice.
+    """Return the threshold with the highest Dice over all voxels not excluded, and a Dice.
 
     A threshold below 0.5 is raised towards 0.5 while it costs less than `_CAUTION` Dice.
 
@@ -159,14 +172,30 @@ def best_threshold(
     examples : sequence of AnnotatedImage
     value : int, optional
         Label of the class; default all labels above 0.
+    scored : int, optional
+        Images, from the first on, that have the returned Dice; default all.
 
     Returns
     -------
     threshold : float
         Probability, 0.1 to 0.9: voxels above it are foreground.
     dice : float
-        Dice at the threshold, 0 to 1.
+        Dice of the first `scored` images at the threshold, 0 to 1.
     """
+    dice = _dice_of_levels(maps, examples, value)
+    good = np.flatnonzero(dice >= dice.max() - _FLAT)
+    level = float(np.clip(np.median(good), 0.1 * (BINS - 1), 0.9 * (BINS - 1)))
+    higher = np.flatnonzero(dice[: BINS // 2] >= dice.max() - _CAUTION)
+    level = float(max([level, *higher[-1:]]))
+    if scored is not None and scored < len(maps):
+        dice = _dice_of_levels(maps[:scored], examples[:scored], value)
+    return (level + 0.5) / (BINS - 1), float(dice[int(level)])
+
+
+def _dice_of_levels(
+    maps: Sequence[np.ndarray], examples: Sequence[AnnotatedImage], value: int | None
+) -> np.ndarray:
+    """Return the Dice of the voxels above each level of probability but the highest, (255,)."""
     inside, outside = np.zeros(BINS, np.int64), np.zeros(BINS, np.int64)
     for levels, one in zip(maps, examples, strict=True):
         labels = np.asarray(one.labels)
@@ -174,16 +203,10 @@ def best_threshold(
         valid = np.asarray(one.valid)
         inside += np.bincount(levels[true & valid], minlength=BINS)
         outside += np.bincount(levels[~true & valid], minlength=BINS)
-    # voxels above each level
     hits = inside.sum() - inside.cumsum()
     false = outside.sum() - outside.cumsum()
     total = hits + false + inside.sum()
-    dice = np.where(total > 0, 2 * hits / np.maximum(total, 1), 1.0)[:-1]
-    good = np.flatnonzero(dice >= dice.max() - _FLAT)
-    level = float(np.clip(np.median(good), 0.1 * (BINS - 1), 0.9 * (BINS - 1)))
-    higher = np.flatnonzero(dice[: BINS // 2] >= dice.max() - _CAUTION)
-    level = float(max([level, *higher[-1:]]))
-    return (level + 0.5) / (BINS - 1), float(dice[int(level)])
+    return np.asarray(np.where(total > 0, 2 * hits / np.maximum(total, 1), 1.0)[:-1])
 
 
 def best_watershed(
