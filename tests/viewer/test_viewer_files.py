@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -235,6 +236,9 @@ def test_a_large_prediction_stays_on_disk_and_its_slice_is_tried(
     assert np.array_equal(np.asarray(image), expected) and len(image) == 6
     labels, planes = try_settings(stored, {"threshold": 0.9, "min_volume_um3": 50.0}, plane=2)
     assert planes == slice(2, 3) and len(np.unique(labels)) == 3
+    wide = replace(stored, maps={"probability": lazy.lazy_zeros((300, 300), np.uint8)})
+    with pytest.raises(ConfigError, match="too many to try values on"):
+        try_settings(wide, {"threshold": 0.9}, plane=0)
 
 
 def test_a_decisions_log_opens_its_last_image_and_the_sample_has_a_voxel_size(

@@ -44,6 +44,7 @@ def read_decided(path: str | list[str]) -> list[LayerData]:
     from cytoloop.curation.decisions.log import read_log
     from cytoloop.viewer.session.dataset import open_dataset
     from cytoloop.viewer.session.images import image_state, load_image
+    from cytoloop.viewer.session.lazy import as_uint8
 
     first = Path(path if isinstance(path, str) else path[0])
     dataset = open_dataset(first.parent)
@@ -58,12 +59,20 @@ def read_decided(path: str | list[str]) -> list[LayerData]:
     common = {"scale": scale, "units": (unit,) * ndim}
     text = dataset.decision(entry.id).decision
     found: list[LayerData] = [
-        (channel, {"name": f"{entry.id} {name}", "blending": "additive", **common}, "image")
+        _layer(channel, "image", name=f"{entry.id} {name}", blending="additive", **common)
         for name, channel in zip(image.channels, image.raw, strict=False)
     ]
-    parts = {f"target ({text})": state.target, "excluded": state.excluded.astype(np.uint8)}
+    parts = {f"target ({text})": state.target, "excluded": as_uint8(state.excluded)}
     named = {f"{entry.id} {name}": labels for name, labels in parts.items()}
-    return [*found, *((labels, {"name": n, **common}, "labels") for n, labels in named.items())]
+    return [*found, *(_layer(labels, "labels", name=n, **common) for n, labels in named.items())]
+
+
+def _layer(data: Any, kind: str, **options: Any) -> LayerData:
+    """Return a layer; wide planes of an image on disk are shown reduced."""
+    levels = getattr(data, "levels", [])
+    if len(levels) > 1:
+        return levels, {"multiscale": True, **options}, kind
+    return data, options, kind
 
 
 def make_sample() -> list[LayerData]:
@@ -81,24 +90,29 @@ def make_sample() -> list[LayerData]:
 
 def read_rows(path: str | list[str]) -> list[LayerData]:
     """Return the first image of a manifest or of a ``predictions.csv``, with its labels."""
+    from cytoloop.io.pixels import Pixels
     from cytoloop.manifest import read_manifest
     from cytoloop.truth.targets import read_partner, read_raw
+    from cytoloop.viewer.session.large import is_large, open_labels, open_raw
+    from cytoloop.viewer.session.lazy import lazy_channels
 
     first = path if isinstance(path, str) else path[0]
     row = next(iter(read_manifest(first)))
-    image = read_raw(row)
-    ndim = image.data.ndim - 1
+    large = is_large(row)
+    image = open_raw(row) if large else read_raw(row)
+    raw = lazy_channels(image) if isinstance(image, Pixels) else list(image.data)
+    ndim = len(raw[0].shape)
     spacing = row.spacing_um or image.spacing_um
     scale = (1.0,) * ndim if spacing is None else tuple(spacing[-ndim:])
     common = {"scale": scale, "units": ("um",) * ndim}
     found: list[LayerData] = [
-        (channel, {"name": f"{row.id} {name}", "blending": "additive", **common}, "image")
-        for name, channel in zip(image.channels, image.data, strict=False)
+        _layer(channel, "image", name=f"{row.id} {name}", blending="additive", **common)
+        for name, channel in zip(image.channels, raw, strict=False)
     ]
     for column in ("seg1", "seg2", "labels"):
         if row[column]:
-            labels = read_partner(row, column)
-            found.append((labels, {"name": f"{row.id} {column}", **common}, "labels"))
+            labels = open_labels(row, column) if large else read_partner(row, column)
+            found.append(_layer(labels, "labels", name=f"{row.id} {column}", **common))
     return found
 
 

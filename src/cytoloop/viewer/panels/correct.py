@@ -121,12 +121,13 @@ class CorrectBox(QWidget):
     def _edit(self, name: str, points: list[Point]) -> Callable[[Correction], Edit]:
         """Return the function that makes the edit, in a thread."""
         image = self.current.image
+        predicted = None if image is None else image.predicted
         settings = ToolSettings(
             self.sigma.value(),
             self.radius.value(),
             self.first.value(),
             self.last.value(),
-            None if image is None else image.predicted,
+            predicted if isinstance(predicted, np.ndarray) else None,
             self.current.depth,
         )
         return lambda correction: make_edit(name, points, correction, settings)

@@ -161,15 +161,23 @@ class CurrentImage(Background):
         """
         if self.image is None or self.state is None:
             raise ConfigError("correct", "no image is shown", "Choose an image of the queue.")
+        target = self.state.target
+        if not isinstance(target, np.ndarray):
+            raise ConfigError(
+                self.id,
+                f"its {self.image.raw[0].nbytes / 2**30:.1f} GiB stay on disk; objects can be "
+                "corrected in smaller images",
+                "Cut crops of it and correct these: cytoloop annotate.",
+            )
         known = self._corrections.get(self.id)
-        if known is None or known.labels is not self.state.target:
+        if known is None or known.labels is not target:
             row = self.dataset.entry(self.id).row
             base = self.dataset.decision(self.id).base_image or row["base_image"] or "seg1"
             labelled = self.image.labelled.get(base)
             known = Correction(
                 self.dataset,
                 self.id,
-                self.state.target,
+                target,
                 self.image.spacing_um,
                 None if labelled is None else ~labelled,
                 self._corrected,

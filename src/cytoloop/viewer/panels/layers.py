@@ -12,7 +12,7 @@ import numpy as np
 
 from cytoloop.io.voxel_size import Spacing
 from cytoloop.viewer.session.images import ImageState, LoadedImage
-from cytoloop.viewer.session.lazy import Voxels
+from cytoloop.viewer.session.lazy import LazyImage, Voxels, as_uint8, lazy_zeros
 from cytoloop.viewer.session.scores import OTHER, Compared
 from cytoloop.viewer.session.thresholds import StoredMaps
 
@@ -49,7 +49,7 @@ def show_state(viewer: Any, state: ImageState, scale: tuple[float, ...]) -> None
     """Show target and regions."""
     _put(viewer, TARGET, state.target, "labels", scale, opacity=0.5)
     for name, mask in ((EXCLUDED, state.excluded), (MERGED, state.merged)):
-        layer = _put(viewer, name, mask.view(np.uint8), "labels", scale, opacity=0.4)
+        layer = _put(viewer, name, as_uint8(mask), "labels", scale, opacity=0.4)
         layer.colormap = _mask_colour(name)
 
 
@@ -110,17 +110,32 @@ def _put(
 ) -> Any:
     """Return the layer of a name with new data; it is made if it is missing."""
     layer = find_layer(viewer, name)
+    levels = _levels(data)
+    if layer is not None and layer.multiscale != (levels is not None):
+        viewer.layers.remove(layer)  # napari cannot change it
+        layer = None
     if layer is None:
         add = viewer.add_image if kind == "image" else viewer.add_labels
         if kind == "image":
             extra = {"contrast_limits": (0, 1), **extra}
         known: Mapping[str, Any] = {"name": name, "scale": scale, "units": _units(scale)}
-        return add(data, metadata={"cytoloop": True}, **known, **extra)
-    if layer.data is not data:
-        layer.data = data
+        if levels is not None:
+            extra = {"multiscale": True, **extra}
+        layer = add(levels or data, metadata={"cytoloop": True}, **known, **extra)
+        layer.editable = not isinstance(data, LazyImage)  # what stays on disk cannot be painted
+        return layer
+    if (layer.data[0] if levels else layer.data) is not data:
+        layer.data = levels or data
+        layer.editable = not isinstance(data, LazyImage)
     if tuple(layer.scale) != tuple(scale):
         layer.scale, layer.units = scale, _units(scale)
     return layer
+
+
+def _levels(data: Voxels) -> list[LazyImage] | None:
+    """Return the levels of an image on disk with wide planes, None for others."""
+    levels = data.levels if isinstance(data, LazyImage) else []
+    return levels if len(levels) > 1 else None
 
 
 def _put_raw(
@@ -173,9 +188,10 @@ def _mask_colour(name: str) -> Any:
 
 def show_pair(viewer: Any, found: LoadedImage) -> None:
     """Show the files of a row of the panel Data."""
-    nothing = np.zeros(found.shape, bool)
+    zeros = lazy_zeros if found.is_large else np.zeros
+    nothing = zeros(found.shape, bool)
     labels = found.segmentations.get("seg1")
-    target = np.zeros(found.shape, np.uint32) if labels is None else labels
+    target = zeros(found.shape, np.uint32) if labels is None else labels
     show_image(viewer, found, ImageState(target, nothing, nothing))
 
 
@@ -287,4 +303,6 @@ def go_to(viewer: Any, name: str, centre: Sequence[float]) -> None:
 def object_at(viewer: Any, name: str, position: Sequence[float]) -> int:
     """Return the object of a labels layer at a position of the world, 0 for none."""
     layer = find_layer(viewer, name)
-    return 0 if layer is None else int(layer.get_value(position, world=True) or 0)
+    value = None if layer is None else layer.get_value(position, world=True)
+    number = value[1] if isinstance(value, tuple) else value  # (level, value) of wide planes
+    return int(number or 0)

@@ -185,6 +185,10 @@ class RegionBox(QWidget):
     def _tool(self, name: str) -> Callable[[], None]:
         def choose() -> None:
             image = self._image()
+            if name == "Brush" and image.is_large:
+                raise ConfigError(
+                    "brush", "this image stays on disk", "Draw a polygon, rectangle or ellipse."
+                )
             viewer = self.current.project.viewer
             scale = layers.scale_of(image.spacing_um, len(image.shape))
             layer = layers.drawing_layer(
@@ -203,7 +207,9 @@ class RegionBox(QWidget):
             shape: tuple[int, ...] = image.shape
             spacing: Spacing | None = image.spacing_um
             self._do(
-                lambda: add_region(dataset, row_id, kind, drawn.mask(shape), spacing, opposite),
+                lambda: add_region(
+                    dataset, row_id, kind, drawn.mask(shape), spacing, np.asarray(opposite)
+                ),
                 uses_drawing=True,
             )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,6 +21,8 @@ from cytoloop.manifest import Row, read_manifest
 from cytoloop.truth.regions import merge_segmentations
 from cytoloop.truth.targets import read_labelled, read_raw
 from cytoloop.viewer.session.dataset import Dataset, QueueEntry
+from cytoloop.viewer.session.large import LargeTarget, is_large, open_labels, open_raw
+from cytoloop.viewer.session.lazy import LazyImage, Voxels, lazy_channels
 
 _LIMIT_BYTES = 2 << 30
 """Images that are kept in memory, at most; at least the present one and its neighbour."""
@@ -33,40 +35,45 @@ class LoadedImage:
     Attributes
     ----------
     id : str
-    raw : ndarray
-        (C, [Z,] Y, X).
+    raw : sequence of ndarray or LazyImage
+        Channels ([Z,] Y, X).
     channels : tuple of str
     spacing_um : tuple of float or None
         (Z, Y, X).
     contrast : tuple of (float, float)
         Grey levels to show as black and as white, of each channel.
-    segmentations : mapping of str to ndarray
+    segmentations : mapping of str to ndarray or LazyImage
         ``seg1``, ``seg2``: ([Z,] Y, X) unsigned integers.
     labelled : mapping of str to ndarray of bool
-        Same keys: where somebody labelled.
-    predicted : ndarray or None
+        Same keys: where somebody labelled; empty of a large image.
+    predicted : ndarray, LazyImage or None
         ([Z,] Y, X): labels of a model.
     """
 
     id: str
-    raw: np.ndarray
+    raw: Sequence[Voxels] | np.ndarray
     channels: tuple[str, ...]
     spacing_um: Spacing | None
     contrast: tuple[tuple[float, float], ...]
-    segmentations: Mapping[str, np.ndarray]
+    segmentations: Mapping[str, Voxels]
     labelled: Mapping[str, np.ndarray]
-    predicted: np.ndarray | None = None
+    predicted: Voxels | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape ([Z,] Y, X)."""
-        return self.raw.shape[1:]
+        return tuple(self.raw[0].shape)
+
+    @property
+    def is_large(self) -> bool:
+        """Whether the voxels stay on disk."""
+        return isinstance(self.raw[0], LazyImage)
 
     @property
     def nbytes(self) -> int:
         """Memory of all pixels."""
-        parts = [*self.segmentations.values(), *self.labelled.values(), self.raw, self.predicted]
-        return sum(part.nbytes for part in parts if part is not None)
+        parts = [*self.segmentations.values(), *self.labelled.values(), *self.raw, self.predicted]
+        return sum(part.nbytes for part in parts if isinstance(part, np.ndarray))
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,15 +82,15 @@ class ImageState:
 
     Attributes
     ----------
-    target : ndarray of uint32
+    target : ndarray or LazyImage of uint32
         ([Z,] Y, X).
-    excluded, merged : ndarray of bool
+    excluded, merged : ndarray or LazyImage of bool
         Same shape.
     """
 
-    target: np.ndarray
-    excluded: np.ndarray
-    merged: np.ndarray
+    target: Voxels
+    excluded: Voxels
+    merged: Voxels
 
 
 def load_image(entry: QueueEntry, predicted: Row | None = None) -> LoadedImage:
@@ -95,15 +102,12 @@ def load_image(entry: QueueEntry, predicted: Row | None = None) -> LoadedImage:
         A file cannot be read, or shapes differ.
     """
     row = entry.row
+    if is_large(row):
+        return _load_large(entry.id, row, predicted)
     image = read_raw(row)
     found = {name: read_labelled(row, name) for name in ("seg1", "seg2") if row[name]}
     for name, (labels, _) in found.items():
-        if labels.shape != image.data.shape[1:]:
-            raise ImageError(
-                row.where(name),
-                f"shape {labels.shape} but the raw image is {image.data.shape[1:]}",
-                "Reject this image, or give the segmentation of this image.",
-            )
+        _check_shape(row, name, labels.shape, image.data.shape[1:])
     prediction = None
     if predicted is not None:
         prediction = _read_prediction(predicted, image.data.shape[1:])
@@ -119,8 +123,39 @@ def load_image(entry: QueueEntry, predicted: Row | None = None) -> LoadedImage:
     )
 
 
-def contrast_limits(channel: np.ndarray) -> tuple[float, float]:
-    """Return the grey levels to show as black and white: percentiles 0.5 and 99.8 of a sample."""
+def _load_large(row_id: str, row: Row, predicted: Row | None) -> LoadedImage:
+    """Return an image whose voxels stay on disk; what napari shows first is read."""
+    pixels = open_raw(row)
+    raw = lazy_channels(pixels)
+    shape = raw[0].shape
+    found = {name: open_labels(row, name) for name in ("seg1", "seg2") if row[name]}
+    for name, labels in found.items():
+        _check_shape(row, name, labels.shape, shape)
+    prediction = None
+    if predicted is not None:
+        prediction = open_labels(predicted, "labels" if predicted["labels"] else "mask")
+        prediction = prediction if prediction.shape == shape else None
+    contrast = tuple(contrast_limits(channel) for channel in raw)
+    spacing = row.spacing_um or pixels.spacing_um
+    return LoadedImage(row_id, raw, pixels.channels, spacing, contrast, found, {}, prediction)
+
+
+def _check_shape(row: Row, name: str, found: tuple[int, ...], raw: tuple[int, ...]) -> None:
+    if found != raw:
+        raise ImageError(
+            row.where(name),
+            f"shape {found} but the raw image is {raw}",
+            "Reject this image, or give the segmentation of this image.",
+        )
+
+
+def contrast_limits(channel: Voxels) -> tuple[float, float]:
+    """Return the grey levels to show as black and white: percentiles 0.5 and 99.8 of a sample.
+
+    Of an image on disk, the sample is its middle plane.
+    """
+    if isinstance(channel, LazyImage):
+        channel = channel.middle_plane()
     step = max(1, round((channel.size / 1e6) ** (1 / channel.ndim)))
     sample = channel[(slice(None, None, step),) * channel.ndim]
     low, high = (float(value) for value in np.percentile(sample, (0.5, 99.8)))
@@ -135,21 +170,28 @@ def image_state(image: LoadedImage, row: Row, decision: Decision, dataset: Datas
     ImageError, ConfigError
         A region or corrected labels cannot be read.
     """
+    if image.is_large:
+        large = LargeTarget(row, decision, image.shape, image.spacing_um)
+        parts = (large.target, large.excluded, large.merged)
+        for part in parts:
+            part.middle_plane()  # napari shows it first
+        return ImageState(*parts)
     row = replace(row, values=dict(row.values))
     stated = regions_of_row(row)
     regions = Regions(
         (*stated.exclude, *dataset.rules, *decision.exclude), (*stated.merge, *decision.merge)
     ).effective()
     base = decision.base_image or row["base_image"] or "seg1"
-    labels, labelled = image.segmentations.get(base), image.labelled.get(base)
+    arrays = {name: np.asarray(one) for name, one in image.segmentations.items()}
+    labels, labelled = arrays.get(base), image.labelled.get(base)
     if decision.labels:
         replace_segmentation(row, decision.labels)
         labels, labelled = read_labelled(row, "seg1")
         regions = Regions(regions.exclude)
     if labels is None or labelled is None:
         raise ImageError(f"{row.id}, {base}", "there is no such segmentation", "Choose the other.")
-    other = image.segmentations.get("seg2" if base == "seg1" else "seg1")
-    masks = draw_masks(regions, image.raw, labels, image.shape, image.spacing_um)
+    other = arrays.get("seg2" if base == "seg1" else "seg1")
+    masks = draw_masks(regions, np.asarray(image.raw), labels, image.shape, image.spacing_um)
     nothing = np.zeros(image.shape, bool)
     merged = nothing if masks.merge is None or other is None else masks.merge
     target = labels.astype(np.uint32)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from cytoloop.curation.decisions.latest import Decision
 from cytoloop.errors import ConfigError, ManifestError
 from cytoloop.evaluation.comparison.output import JSON_FILE
 from cytoloop.evaluation.figures.artists import ERROR_COLOURS
@@ -19,6 +20,8 @@ from cytoloop.io.voxel_size import Spacing
 from cytoloop.manifest import Row, read_manifest, read_table
 from cytoloop.truth.targets import read_target
 from cytoloop.viewer.session.images import contrast_limits
+from cytoloop.viewer.session.large import LargeTarget, is_large, open_labels, open_raw
+from cytoloop.viewer.session.lazy import Voxels, lazy_channels
 
 SCORES = ("dice", "f1_50", "mean_ap")
 """Scores in the table, if the evaluation has them; the first one sorts it."""
@@ -59,9 +62,9 @@ class Compared:
     Attributes
     ----------
     id : str
-    raw : ndarray or None
-        (C, [Z,] Y, X).
-    labels : mapping of str to ndarray
+    raw : sequence of ndarray or LazyImage, or None
+        Channels ([Z,] Y, X).
+    labels : mapping of str to ndarray or LazyImage
         ``truth``, ``prediction`` and, of another model, `OTHER`: ([Z,] Y, X).
     colours : mapping of str to mapping of int to str
         The same names to object to the colour of its error type.
@@ -70,8 +73,8 @@ class Compared:
     """
 
     id: str
-    raw: np.ndarray | None
-    labels: Mapping[str, np.ndarray]
+    raw: Sequence[Voxels] | np.ndarray | None
+    labels: Mapping[str, Voxels]
     colours: Mapping[str, Mapping[int, str]]
     spacing_um: Spacing | None
     contrast: tuple[tuple[float, float], ...]
@@ -186,30 +189,50 @@ def load_compared(scores: Scores, row_id: str, other: Scores | None = None) -> C
         A file cannot be read.
     """
     prediction, truth = scores.predictions[row_id], scores.truth[row_id]
-    image = read_image(truth.file("raw") or "") if truth["raw"] else None
+    large = is_large(truth, "raw" if truth["raw"] else truth["base_image"] or "seg1")
+    raw, spacing = _read_raw(truth, large)
     labels = {
-        "truth": read_target(truth)[0],
-        "prediction": _predicted_labels(prediction),
+        "truth": _true_labels(truth, large),
+        "prediction": _predicted_labels(prediction, large),
     }
     if other is not None and row_id in other.predictions:
-        labels[OTHER] = _predicted_labels(other.predictions[row_id])
+        labels[OTHER] = _predicted_labels(other.predictions[row_id], large)
     colours: dict[str, dict[int, str]] = {name: {} for name in labels}
     for row in scores.objects.get(row_id, []):
         colours[SIDES[row["side"]]][int(row["object"])] = ERROR_COLOURS[row["kind"]]
     if OTHER in labels and other is not None:
         rows = [row for row in other.objects.get(row_id, []) if row["side"] == "predicted"]
         colours[OTHER] = {int(row["object"]): ERROR_COLOURS[row["kind"]] for row in rows}
-    raw = None if image is None else image.data
     return Compared(
         row_id,
         raw,
         labels,
         colours,
-        truth.spacing_um or (None if image is None else image.spacing_um),
+        truth.spacing_um or spacing,
         () if raw is None else tuple(contrast_limits(channel) for channel in raw),
     )
 
 
-def _predicted_labels(row: Row) -> np.ndarray:
+def _read_raw(row: Row, large: bool) -> tuple[Sequence[Voxels] | np.ndarray | None, Spacing | None]:
+    """Return the channels ([Z,] Y, X) of a row and their voxel size."""
+    if not row["raw"]:
+        return None, None
+    if large:
+        pixels = open_raw(row)
+        return lazy_channels(pixels), pixels.spacing_um
+    image = read_image(row.file("raw") or "")
+    return image.data, image.spacing_um
+
+
+def _true_labels(row: Row, large: bool) -> Voxels:
+    if not large:
+        return read_target(row)[0]
+    shape = open_labels(row, row["base_image"] or "seg1").shape
+    return LargeTarget(row, Decision(), shape, row.spacing_um).target
+
+
+def _predicted_labels(row: Row, large: bool) -> Voxels:
     """Return the predicted objects ([Z,] Y, X), or the mask of a model without objects."""
+    if large:
+        return open_labels(row, "labels" if row["labels"] else "mask")
     return read_labels(row.file("labels") or row.file("mask") or "")

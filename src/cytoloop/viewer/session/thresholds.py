@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cytoloop.errors import ImageError, ManifestError
+from cytoloop.errors import ConfigError, ImageError, ManifestError
 from cytoloop.inference.postprocess.instance_rule import instance_rule
 from cytoloop.inference.postprocess.segment_maps import segment_maps
 from cytoloop.inference.postprocess.settings import PostprocessSettings
@@ -99,14 +99,7 @@ def load_maps(row: Row) -> StoredMaps:
         None if labels is None else open_image(labels)[0],
         row.spacing_um or read_header(probability).spacing_um,
         TrainingFacts.read(row.root),
-        () if pixels is None else tuple(_contrast(channel) for channel in pixels),
-    )
-
-
-def _contrast(channel: Voxels) -> tuple[float, float]:
-    """Return the grey levels to show as black and white; of a large image from its middle plane."""
-    return contrast_limits(
-        channel[channel.shape[0] // 2] if isinstance(channel, LazyImage) else channel
+        () if pixels is None else tuple(contrast_limits(channel) for channel in pixels),
     )
 
 
@@ -132,6 +125,12 @@ def try_settings(
     """
     chosen = PostprocessSettings.from_config(dict(settings))
     probability = stored.maps["probability"]
+    if probability.ndim == 2 and isinstance(probability, LazyImage):
+        raise ConfigError(
+            stored.id,
+            f"{probability.size / 1e6:.0f} million pixels are too many to try values on",
+            "Choose a smaller image, or press Apply to all images.",
+        )
     spacing = stored.spacing_um
     if probability.ndim == 2 or probability.size <= _BLOCK_VOXELS:
         planes = slice(0, len(probability) if probability.ndim == 3 else 1)
