@@ -4,7 +4,9 @@
 # ///
 """StarDist, trained from scratch with the settings of its example notebooks.
 
-`compare.py` starts it in an environment of its own: `run_stardist.py FOLDER MINUTES SEED`.
+`compare.py` starts it in an environment of its own: `run_stardist.py FOLDER MINUTES SEED`. Patches
+in 3D are smaller than in the notebook: with 48 x 96 x 96 voxels it makes 450 steps in 15 minutes of
+two cores, and finds nothing (the highest probability is 0.09).
 """
 
 from __future__ import annotations
@@ -66,7 +68,7 @@ def main() -> None:
     smallest = np.min([one.shape for one in images], axis=0)
     patch = tuple(
         int(min(side, wanted) // 16 * 16 or side)
-        for side, wanted in zip(smallest, (48, 96, 96) if dims == 3 else (256, 256), strict=True)
+        for side, wanted in zip(smallest, (32, 64, 64) if dims == 3 else (256, 256), strict=True)
     )
     if dims == 3:
         rays = Rays_GoldenSpiral(96, anisotropy=anisotropy)
