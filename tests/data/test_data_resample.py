@@ -141,5 +141,5 @@ def test_a_model_that_resamples_needs_the_voxel_size(
 @pytest.mark.parametrize("wrong", ["mean", 0.3, [0.3], [0, 1, 1], [1, 1, 1, 1], ["a", 1], True])
 def test_a_wrong_size_is_refused(wrong: Any) -> None:
     ((key, fault),) = setting_faults({"resample": wrong})
-    assert key == "data.resample" and "expected median, or a voxel size" in fault
+    assert key == "data.resample" and "expected median, auto, or a voxel size" in fault
     assert not list(setting_faults({"resample": None})) and full_spacing([2, 3]) == (1, 2, 3)

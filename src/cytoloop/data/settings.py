@@ -112,11 +112,11 @@ def setting_faults(settings: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _resample_faults(wanted: Any) -> Iterator[str]:
-    if wanted is None or wanted == MEDIAN:
+    if wanted is None or wanted in (MEDIAN, AUTO):
         return
     is_size = _is_sequence(wanted) and len(wanted) in (2, 3)
     if not is_size or not all(_is_number(one) and 0 < one < math.inf for one in wanted):
-        yield f"is {wanted}, expected {MEDIAN}, or a voxel size in um: [z,y,x] or [y,x]"
+        yield f"is {wanted}, expected {MEDIAN}, {AUTO}, or a voxel size in um: [z,y,x] or [y,x]"
 
 
 def full_spacing(sizes: Sequence[float]) -> Spacing:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from cytoloop.bounds import AUTO
 from cytoloop.curation import validate_dataset
 from cytoloop.curation.checks.empty_planes import report_empty_planes
 from cytoloop.curation.checks.result import CheckResult
@@ -17,6 +18,7 @@ from cytoloop.intensity.resample import resampled_shape
 from cytoloop.io.read import read_header
 from cytoloop.io.voxel_size import Spacing
 from cytoloop.manifest import Manifest, Row, read_dataset, stated_axes
+from cytoloop.training.prepare.working_size import coarser_spacing
 from cytoloop.workers.engine import Engine
 
 
@@ -36,6 +38,8 @@ class DatasetFacts:
         Smallest fraction of foreground among the training images, outside excluded regions.
     planes : bool
         The training images are planes of stacks.
+    resampled : bool
+        Images are resampled to `spacing_um`.
     """
 
     channels: tuple[str, ...]
@@ -43,6 +47,7 @@ class DatasetFacts:
     spacing_um: Spacing | None
     least_foreground: float = 0.0
     planes: bool = False
+    resampled: bool = False
 
     @property
     def spatial_dims(self) -> int:
@@ -74,7 +79,8 @@ def read_checked_dataset(
     replayed : str or Path, optional
         An earlier data set, see `cytoloop.data.replay.earlier_rows`.
     resample : str or sequence of float, optional
-        Voxel size ([Z,] Y, X) in um that training resamples to, or ``median``.
+        Voxel size ([Z,] Y, X) in um that training resamples to, or ``median``; ``auto``: see
+        `cytoloop.training.prepare.working_size`.
     planes : bool, str or None
         Which planes of stacks are pictures, see `cytoloop.manifest.read_dataset`.
     engine : Engine, optional
@@ -103,6 +109,8 @@ def read_checked_dataset(
     splits = {split: manifest for split, manifest in dataset.items() if split != "test"}
     checked = validate_dataset(splits, progress=True, replayed=earlier, engine=engine)
     used = [(split, one) for split, rows in checked.items() for one in rows]
+    if resample == AUTO:
+        resample = coarser_spacing([one for _, one in used])
     spacing = median_spacing([one.spacing_um for _, one in used if one.spacing_um])
     if resample is None:
         warn_of_different_sizes([one for _, one in used], str(path))
@@ -123,6 +131,7 @@ def read_checked_dataset(
         spacing_um=spacing,
         least_foreground=min(one.foreground for one in checked["train"]),
         planes=any(row["plane"] for row in dataset["train"]),
+        resampled=resample is not None,
     )
     return dataset, facts
 

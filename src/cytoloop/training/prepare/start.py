@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from cytoloop.bounds import AUTO
 from cytoloop.model.checkpoint import Checkpoint
 from cytoloop.model.networks import planned_values
-from cytoloop.pretrained.shipped import find_shipped
+from cytoloop.pretrained.shipped import SCHEME, find_shipped
 from cytoloop.training.prepare.config import value_of, with_values
 from cytoloop.training.prepare.dataset import DatasetFacts
 from cytoloop.training.prepare.parent import read_parent
@@ -51,6 +51,23 @@ def with_start(cfg: DictConfig, facts: DatasetFacts) -> DictConfig:
         return with_values(cfg, {"init_from": None})
     log.info("starting from %s; init_from=none trains from scratch", uri)
     return with_values(cfg, {"init_from": str(uri)})
+
+
+def stated_voxel_size(cfg: DictConfig) -> Any:
+    """Return ``data.resample``; ``auto`` stays open only for objects, and for a model of no parent.
+
+    A model to start from keeps the voxel size that it knows.
+    """
+    size = value_of(cfg, "data.resample")
+    if size != AUTO:
+        return size
+    start = str(cfg.get("init_from") or NONE)
+    if start not in (NONE, AUTO) and not start.startswith(SCHEME):
+        from cytoloop.tracking.checkpoints import locate_checkpoint  # imports mlflow
+
+        image = read_parent(locate_checkpoint(start).path).image
+        return image.get("spacing_um") if image.get("resample") else None
+    return AUTO if "distance" in (value_of(cfg, "data.heads") or ()) else None
 
 
 def _reasons(

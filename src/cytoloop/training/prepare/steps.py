@@ -37,7 +37,7 @@ from cytoloop.training.prepare.parent import (
     take_network_of_parent,
 )
 from cytoloop.training.prepare.plan.plan import Plan, plan_training_run
-from cytoloop.training.prepare.start import with_start
+from cytoloop.training.prepare.start import stated_voxel_size, with_start
 
 if TYPE_CHECKING:
     from cytoloop.tracking.checkpoints import LocatedCheckpoint
@@ -103,7 +103,7 @@ def own_parts(known: Prepared) -> Prepared:
 def data_set(known: Prepared) -> Prepared:
     """Read the manifests, check every row, and collect what the images have in common."""
     data = known.cfg.data
-    resample = value_of(known.cfg, "data.resample")
+    resample = stated_voxel_size(known.cfg)
     planes = data.get("planes")
     if planes is None and known.cfg.spatial_dims == 2:
         planes = True
@@ -115,8 +115,9 @@ def data_set(known: Prepared) -> Prepared:
     cfg = known.cfg
     if planes is not None and "planes" in data:
         cfg = with_values(cfg, {"data.planes": planes})
-    if resample is not None:  # `median` becomes the size
-        cfg = with_values(cfg, {"data.resample": list(facts.spacing_um or ())})
+    if value_of(cfg, "data.resample") is not None:  # `median` and `auto` become the size, or null
+        size = list(facts.spacing_um or ()) if facts.resampled else None
+        cfg = with_values(cfg, {"data.resample": size})
     return replace(known, cfg=cfg, dataset=dataset, facts=facts)
 
 
