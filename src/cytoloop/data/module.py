@@ -19,7 +19,7 @@ from cytoloop.data.image_cache import ImageCache
 from cytoloop.data.patch_loader import PatchLoader, default_workers
 from cytoloop.data.patch_schedule import PatchSchedule
 from cytoloop.data.replay import replay_rows
-from cytoloop.data.settings import SamplingSettings, check_settings, full_spacing
+from cytoloop.data.settings import SamplingSettings, check_settings, resampled_spacing
 from cytoloop.data.target_maps import TARGET_MAPS
 from cytoloop.errors import ConfigError, ManifestError
 from cytoloop.intensity.normalization import check_rule
@@ -64,8 +64,9 @@ class ManifestDataModule(LightningDataModule):
         that data set.
     replay_path : str or Path, optional
         Earlier data set, see `cytoloop.data.replay`.
-    resample : sequence of float, optional
-        Voxel size ([Z,] Y, X) in um that all images are resampled to. None: as they are.
+    resample : sequence of float or str, optional
+        Voxel size ([Z,] Y, X) in um that all images are resampled to. None: as they are, also for
+        ``auto``, which `cytoloop train` has replaced by its choice.
     planes : bool, str or None
         Which planes of stacks are 2D pictures, see `cytoloop.manifest.plane_cell`.
 
@@ -95,7 +96,7 @@ class ManifestDataModule(LightningDataModule):
         heads: Sequence[str] = ("foreground",),
         replay_fraction: float = 0.0,
         replay_path: str | Path | None = None,
-        resample: Sequence[float] | None = None,
+        resample: Sequence[float] | str | None = None,
         planes: bool | str | None = None,
     ) -> None:
         super().__init__()
@@ -121,7 +122,7 @@ class ManifestDataModule(LightningDataModule):
             cache_dir,
             cache_limit_gib,
             classes=bool(classes),
-            spacing_um=None if resample is None else full_spacing(resample),
+            spacing_um=resampled_spacing(resample),
         )
         self.normalization = dict(normalization)
         self.augmentation = augmentation

@@ -119,6 +119,14 @@ def _resample_faults(wanted: Any) -> Iterator[str]:
         yield f"is {wanted}, expected {MEDIAN}, {AUTO}, or a voxel size in um: [z,y,x] or [y,x]"
 
 
+def resampled_spacing(resample: Any) -> Spacing | None:
+    """Return the voxel size (Z, Y, X) that ``data.resample`` states; None: images as they are.
+
+    ``auto`` that no data set has decided leaves images as they are.
+    """
+    return None if resample is None or resample == AUTO else full_spacing(resample)
+
+
 def full_spacing(sizes: Sequence[float]) -> Spacing:
     """Return a voxel size ([Z,] Y, X) as (Z, Y, X); the thickness of a plane is 1 um."""
     z, y, x = (1.0,) * (3 - len(sizes)) + tuple(float(size) for size in sizes)

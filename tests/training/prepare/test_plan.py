@@ -74,8 +74,7 @@ def dataset(images_3d: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def settled(*words: str, file: Path | None = None, **kwargs: Any) -> tuple[DictConfig, Any]:
     """Return the config of `train` with its plan filled in, and the plan."""
     with initialize_config_module("cytoloop.configs", version_base="1.3"):
-        known = ["data.path=.", "paths.output_dir=out", "data.resample=null"]
-        cfg = compose("train", [*known, *words])
+        cfg = compose("train", ["data.path=.", "paths.output_dir=out", *words])
     rows, facts = read_checked_dataset(".")
     plan_file = PlanFile(file, str(file)) if file else None
     return resolve_auto(cfg, rows, facts, plan_file, **kwargs)

@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from cytoloop.data.class_values import check_class_values, warn_if_classes
 from cytoloop.data.image_cache import ImageCache
 from cytoloop.data.replay import replay_rows
-from cytoloop.data.settings import full_spacing
+from cytoloop.data.settings import resampled_spacing
 from cytoloop.errors import ConfigError, ManifestError
 from cytoloop.manifest import Manifest
 from cytoloop.training.prepare.config import value_of, with_values
@@ -89,7 +89,7 @@ def image_cache_of(cfg: DictConfig) -> ImageCache:
         cfg.data.cache_dir,
         cfg.data.cache_limit_gib,
         classes=classes,
-        spacing_um=None if wanted is None else full_spacing(wanted),
+        spacing_um=resampled_spacing(wanted),
         engine=engine_of(cfg),
     )
 
