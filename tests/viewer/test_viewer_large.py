@@ -124,6 +124,12 @@ def test_a_plane_of_a_stack_of_ome_zarr_is_read_once(
         assert np.array_equal(image[4], raw[4])
     assert reads == [(slice(4, 5), slice(0, 80), slice(0, 70))]
     assert np.array_equal(image.middle_plane(), raw[4][::3, ::3])
+    reads.clear()
+    part = image[:, 5:30, 8:60]  # napari cuts out what is in view, then takes a plane
+    assert isinstance(part, LazyImage) and reads == []
+    assert np.array_equal(part[6], raw[6, 5:30, 8:60])
+    assert reads == [(slice(6, 7), slice(5, 30), slice(8, 60))]
+    assert np.array_equal(np.asarray(part), raw[:, 5:30, 8:60])
 
 
 @pytest.mark.viewer

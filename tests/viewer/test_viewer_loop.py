@@ -64,6 +64,7 @@ def test_a_training_goes_on_without_napari_and_its_model_predicts(
     predict = again.panels.predict
     assert again.panels.tabs.currentIndex() == 3
     assert predict.form.value("checkpoint") == str(project / "model0")
+    _register_and_promote(again)
 
     raw = np.random.default_rng(0).normal(200, 20, (48, 56)).astype(np.float32)
     again.viewer.add_image(raw, name="in memory", scale=(0.3, 0.3))
@@ -114,6 +115,22 @@ def test_a_training_goes_on_without_napari_and_its_model_predicts(
     assert rows[worst]["status"] == "reject"
     again.panels.close_threads()
     _typed_gives_the_same_config(project, clicked)
+
+
+def _register_and_promote(window: Window) -> None:
+    from cytoloop.viewer.panels.folding import Folding
+
+    finish = window.panels.train.finish
+    for folding in finish.findChildren(Folding):
+        window.press(folding.button)
+    assert not finish.promote.isVisibleTo(finish)  # nothing is registered yet
+    finish.form.set_value("name", "clicked")
+    for runner in (finish.register, finish.promote):
+        assert runner.isVisibleTo(finish)
+        window.press(runner.start_button)
+        window.wait(lambda runner=runner: runner.process is not None and not runner.is_running, 120)
+        assert runner.process.status == 0, runner.process.output()
+    assert "champion" in finish.promote.message.text()
 
 
 def _typed_gives_the_same_config(project: Path, clicked: str) -> None:

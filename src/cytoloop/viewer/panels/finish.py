@@ -40,7 +40,7 @@ class FinishBox(QWidget):
         self._folder = Path()
         self._registered: set[tuple[str, str]] = set()
         self._server: VerbProcess | None = None
-        self._address = ""
+        self._address, self._is_closed = "", False
         self.form = Form(PAGES["models"])
         self.form.add_text(
             "name",
@@ -100,8 +100,15 @@ class FinishBox(QWidget):
 
     def close_server(self) -> None:
         """End the server of MLflow, if it was started here."""
+        self._is_closed = True
         if self._server is not None:
             self._server.stop()
+
+    def _started(self, server: VerbProcess) -> None:
+        """Keep the server, in the thread that starts it; end it if the window was closed."""
+        self._server = server
+        if self._is_closed:
+            server.stop()
 
     def _values(self) -> dict[str, str]:
         return {"model": short_path(self._folder), **self.form.values()}
@@ -125,14 +132,14 @@ class FinishBox(QWidget):
         self.used.emit(str(self._folder))
 
     def _open_mlflow(self) -> None:
-        if self._server is not None and self._server.status is None:
+        if self._address and self._server is not None and self._server.status is None:
             QDesktopServices.openUrl(QUrl(self._address))
             return
         self.note.show_note("starting MLflow")
 
-        def show(found: tuple[VerbProcess, str]) -> None:
-            self._server, self._address = found
+        def show(address: str) -> None:
+            self._address = address
             self.note.show_note(f"MLflow: {self._address}")
             QDesktopServices.openUrl(QUrl(self._address))
 
-        self._project.services.run(serve_mlflow, show, self.note.show_error)
+        self._project.services.run(lambda: serve_mlflow(self._started), show, self.note.show_error)

@@ -164,9 +164,9 @@ class LargeTarget:
         return LazyImage(self.shape, bool, read)
 
     def _target(self, box: Box) -> np.ndarray:
-        labels = self._labels[box].astype(np.uint32)
+        labels = np.asarray(self._labels[box], np.uint32)
         mask = self._masks.merge
         if self._other is None or mask is None:
             return labels
-        other = self._other[box].astype(np.uint32)
+        other = np.asarray(self._other[box], np.uint32)
         return np.where(mask[box], np.where(other > 0, other + _OTHER, 0), labels).astype(np.uint32)

@@ -108,7 +108,7 @@ class LazyImage:
 
     def as_type(self, dtype: Any) -> LazyImage:
         """Return the same voxels with another type; what was read is not read again."""
-        found = LazyImage(self.shape, dtype, lambda box: self[box].astype(dtype))
+        found = LazyImage(self.shape, dtype, lambda box: np.asarray(self[box], dtype))
         found.levels = [found, *(level.as_type(dtype) for level in self.levels[1:])]
         return found
 
@@ -120,8 +120,11 @@ class LazyImage:
     def __len__(self) -> int:
         return self.shape[0]
 
-    def __getitem__(self, index: Any) -> np.ndarray:
-        """Return the voxels of an index of integers and slices; they are read from disk."""
+    def __getitem__(self, index: Any) -> Any:
+        """Return the voxels of an index of integers and slices; they are read from disk.
+
+        A part of several planes stays on disk, too: napari cuts it out before it takes a plane.
+        """
         parts = index if isinstance(index, tuple) else (index,)
         if Ellipsis in [part for part in parts if part is Ellipsis]:
             place = next(n for n, part in enumerate(parts) if part is Ellipsis)
@@ -139,11 +142,23 @@ class LazyImage:
                 number = int(part) % size
                 ranges.append((number, number + 1))
                 within.append(0)
+        is_part = all(isinstance(one, slice) and one.step == 1 for one in within)
+        if is_part and ranges[0][1] - ranges[0][0] > 1 and self.ndim == 3:
+            return self._part(ranges)
         return self._read(tuple(ranges))[tuple(within)]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         """Return all voxels."""
-        return np.asarray(self[...], dtype)
+        return np.asarray(self._read(tuple((0, size) for size in self.shape)), dtype)
+
+    def _part(self, ranges: Sequence[tuple[int, int]]) -> LazyImage:
+        """Return a part as an image of its own, which reads by way of this one."""
+
+        def read(box: Box) -> np.ndarray:
+            pairs = zip(box, ranges, strict=True)
+            return self._read(tuple((one.start + n, one.stop + n) for one, (n, _) in pairs))
+
+        return LazyImage([last - first for first, last in ranges], self.dtype, read)
 
     def _read(self, ranges: tuple[tuple[int, int], ...]) -> np.ndarray:
         if ranges in self._boxes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from omegaconf import OmegaConf
@@ -18,7 +18,7 @@ from cytoloop.viewer.session.process import VerbProcess
 VERDICTS = (0, 3, 4)
 """Exit statuses of `cytoloop models promote` that are a verdict."""
 _ADDRESS = re.compile(r"https?://\S+")
-_PATIENCE = 60.0
+_PATIENCE = 180.0
 """Seconds to wait for the server of MLflow."""
 
 
@@ -71,8 +71,13 @@ def find_address(text: str) -> str:
     return found.group().rstrip(".,;)") if found else ""
 
 
-def serve_mlflow() -> tuple[VerbProcess, str]:
-    """Start the pages of MLflow on a free port; return the process and the address.
+def serve_mlflow(started: Callable[[VerbProcess], None]) -> str:
+    """Start the pages of MLflow on a free port; return the address.
+
+    Parameters
+    ----------
+    started : callable
+        Takes the process at once: the window may be closed before the server answers.
 
     Raises
     ------
@@ -83,11 +88,12 @@ def serve_mlflow() -> tuple[VerbProcess, str]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     process = VerbProcess("ui", ["--port", str(port)])
+    started(process)
     end = time.monotonic() + _PATIENCE
     while time.monotonic() < end and process.status in (None, 0):
         address = find_address(process.output())
         if address and (process.status == 0 or _answers(port)):
-            return process, address
+            return address
         time.sleep(0.2)
     process.stop()
     raise ConfigError("cytoloop ui", process.message() or "does not answer", "Run it yourself.")

@@ -21,7 +21,8 @@ from cytoloop.io.voxel_size import Spacing
 from cytoloop.manifest import Row, read_manifest
 from cytoloop.truth.targets import read_raw
 from cytoloop.viewer.session.images import contrast_limits
-from cytoloop.viewer.session.lazy import LazyImage, Voxels, open_image
+from cytoloop.viewer.session.large import open_raw
+from cytoloop.viewer.session.lazy import LazyImage, Voxels, lazy_channels, open_image
 
 _BLOCK_VOXELS = 2_000_000
 """Up to so many voxels, the whole image is segmented; of a larger one the visible slice."""
@@ -91,7 +92,7 @@ def load_maps(row: Row) -> StoredMaps:
     pixels: Sequence[Voxels] | None = None
     if raw is not None and raw.exists():
         is_large = isinstance(maps["probability"], LazyImage)
-        pixels = open_image(raw, row["channel"] or None) if is_large else list(read_raw(row).data)
+        pixels = lazy_channels(open_raw(row)) if is_large else list(read_raw(row).data)
     return StoredMaps(
         row.id,
         maps,
