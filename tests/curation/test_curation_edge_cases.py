@@ -15,6 +15,7 @@ import tifffile
 
 from cytoloop.curation import CurationSettings, append_decision, curate, validate_dataset
 from cytoloop.errors import ConfigError, ManifestError, OutputError
+from cytoloop.home import expand_home
 from cytoloop.manifest import Row, read_dataset, read_manifest, write_manifest
 from cytoloop.truth.targets import read_target
 
@@ -308,6 +309,9 @@ def test_unusual_names_of_files_and_folders(images_2d: Path, tmp_path: Path) -> 
     assert "ex/img_1.npy" in rows["img_1"]["exclude"]
     with pytest.raises(ConfigError, match="no such file or folder"):
         curate(CurationSettings(raw="~someone/x", seg1="~someone/x", output=tmp_path / "d"))
+    with pytest.raises(ManifestError, match="no such data set"):
+        read_dataset("~someone/dataset")
+    assert expand_home("~") == Path.home() and expand_home("~/a") == Path.home() / "a"
 
 
 def test_the_record_does_not_depend_on_where_the_command_was_started(

@@ -18,6 +18,7 @@ import psutil
 from filelock import Timeout
 
 from cytoloop.errors import OutputError
+from cytoloop.home import expand_home
 from cytoloop.io.atomic import remove_temporaries
 from cytoloop.io.file_lock import held_lock
 
@@ -62,7 +63,7 @@ def lock_folder(folder: str | Path, command: str, beside: bool = False) -> Itera
     OutputError
         Another process writes into the folder, or the lock cannot be written.
     """
-    folder = Path(os.path.abspath(Path(folder).expanduser()))
+    folder = Path(os.path.abspath(expand_home(folder)))
     place, prefix = (folder.parent, f".{folder.name}.") if beside else (folder, ".cytoloop.")
     lock_file, note = place / f"{prefix}lock", place / f"{prefix}writer.json"
     created = [path for path in (place, *place.parents) if not path.exists()]

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cytoloop.errors import ImageError
+from cytoloop.home import expand_home
 from cytoloop.io.multi_file import join_channel_files
 from cytoloop.io.names import is_in_zarr
 from cytoloop.io.readers.formats import COMPANION_SUFFIXES, IMAGE_SUFFIXES
@@ -41,7 +42,7 @@ def list_images(source: str | Path) -> list[Path]:
             "is a URL, and folders on servers are not listed",
             "List each image in a CSV.",
         )
-    path = Path(text).expanduser() if text == "~" or text.startswith("~/") else Path(text)
+    path = expand_home(text)
     if path.is_dir() and not is_in_zarr(path):
         found = [p for p in path.iterdir() if p.name.lower().endswith(IMAGE_SUFFIXES)]
         found = join_channel_files(path, _without_previews(text, found))

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from cytoloop.errors import ImageError, ManifestError
+from cytoloop.home import expand_home
 from cytoloop.io.digest import file_hash
 from cytoloop.io.multi_file import image_exists
 from cytoloop.manifest.columns import FILE_COLUMNS
@@ -56,7 +57,7 @@ def read_dataset(
         No such data set or fold, no training image, an invalid manifest, or stacks whose labels
         have other planes.
     """
-    path = Path(path).expanduser()
+    path = expand_home(path)
     if fold is not None and path.is_dir():
         path = path / "dataset.csv"
     if path.is_file():

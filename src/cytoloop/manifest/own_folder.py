@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+from cytoloop.home import expand_home
 from cytoloop.io.readers.formats import IMAGE_SUFFIXES
 from cytoloop.urls import is_remote
 
@@ -28,7 +29,7 @@ def table_in(source: str | Path, unless_images: bool = False) -> str | Path:
     """
     if is_remote(source):
         return source
-    folder = Path(source).expanduser()
+    folder = expand_home(source)
     table = next((folder / name for name in _TABLES if (folder / name).is_file()), None)
     if table is None:
         return source
@@ -41,7 +42,7 @@ def table_in(source: str | Path, unless_images: bool = False) -> str | Path:
 
 def labels_in(source: str) -> str:
     """Return the folder of labels in a folder of predictions; any other source as it is."""
-    folder = Path(source).expanduser()
+    folder = expand_home(source)
     if not (folder / PREDICTIONS_TABLE).is_file() or not (folder / _LABELS).is_dir():
         return source
     log.info("%s: its labels are read", source)

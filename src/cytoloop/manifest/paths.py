@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path
 
 from cytoloop.errors import ManifestError
+from cytoloop.home import expand_home
 from cytoloop.redact import redact_url
 from cytoloop.urls import is_remote
 
@@ -23,8 +23,7 @@ def absolute_path(text: str, root: str | Path = "") -> Path:
     """
     if is_remote(text):
         raise ManifestError(redact_url(text), "is a URL", "Expected a path on this machine.")
-    path = Path(text).expanduser() if re.match(r"~([/\\]|$)", str(text)) else Path(text)
-    return Path(os.path.abspath(Path(root) / path))
+    return Path(os.path.abspath(Path(root) / expand_home(text)))
 
 
 def absolute_location(text: str, root: str | Path = "") -> str:

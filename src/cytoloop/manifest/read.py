@@ -8,6 +8,7 @@ from itertools import zip_longest
 from pathlib import Path
 
 from cytoloop.errors import ManifestError
+from cytoloop.home import expand_home
 from cytoloop.manifest.cells import read_cells
 from cytoloop.manifest.columns import COLUMNS, FILE_COLUMNS, PREFIXES, known_columns
 from cytoloop.manifest.find_files import find_files
@@ -33,7 +34,7 @@ def read_table(path: str | Path) -> tuple[Path, list[str], list[dict[str, str]]]
         raise ManifestError(
             redact_url(str(path)), "is a URL", "Download the table; its cells may hold URLs."
         )
-    path = Path(table_in(path)).expanduser()
+    path = expand_home(table_in(path))
     if not path.is_file():
         raise ManifestError(str(path), "no such manifest", "Create one with `cytoloop curate`.")
     header, *rows = read_cells(path) or [[]]

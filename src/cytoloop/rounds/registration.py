@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from cytoloop.errors import ConfigError
+from cytoloop.home import expand_home
 from cytoloop.inference.pyfunc import served_model
 from cytoloop.io.atomic import replacing_folder
 from cytoloop.model.checkpoint import read_checkpoint
@@ -66,7 +67,7 @@ def import_checkpoint(uri: str, name: str) -> Version:
     """
     check_model_name(name)
     is_zip = uri.lower().endswith(".zip")
-    path = Path(uri).expanduser() if is_zip else locate_checkpoint(uri).path
+    path = expand_home(uri) if is_zip else locate_checkpoint(uri).path
     with converted_checkpoint(path) as file:
         return register_model(name, served_model(file), None, uri)
 

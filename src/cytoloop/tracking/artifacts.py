@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 
 from cytoloop.errors import ModelError
+from cytoloop.home import expand_home
 from cytoloop.tracking.output_folder import OVERRIDES_FILE, RUN_ID
 
 
@@ -33,7 +34,7 @@ def find_artifact(source: str, name: str) -> Path:
         There is no such run, or the run has no such file.
     """
     if not source.startswith("runs:"):
-        folder = Path(source).expanduser()
+        folder = expand_home(source)
         return (folder / ".hydra" if name == OVERRIDES_FILE else folder) / name
     match = re.fullmatch(f"runs:/({RUN_ID})/?", source)
     if match is None:

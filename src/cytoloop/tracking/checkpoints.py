@@ -12,6 +12,7 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
 from cytoloop.errors import ModelError
+from cytoloop.home import expand_home
 from cytoloop.pretrained.shipped import find_shipped, is_shipped
 from cytoloop.tracking.artifacts import fetch_artifact
 from cytoloop.tracking.output_folder import RUN_ID, RUN_ID_FILE, read_run_id
@@ -81,7 +82,7 @@ def locate_checkpoint(uri: str, tracking_uri: str | None = None) -> LocatedCheck
 
 
 def _locate_on_disk(uri: str) -> LocatedCheckpoint:
-    path = Path(uri).expanduser()
+    path = expand_home(uri)
     if path.is_dir():
         best = [p for p in (path / "best.ckpt", path / CHECKPOINTS / "best.ckpt") if p.is_file()]
         if not best and _is_from_other_tool(path):

@@ -21,6 +21,7 @@ import psutil
 from filelock import FileLock, Timeout
 
 from cytoloop.errors import ConfigError
+from cytoloop.home import expand_home
 from cytoloop.io.atomic import replacing
 from cytoloop.io.folder_lock import lock_folder
 from cytoloop.tracking.study_store import STUDY_FILE
@@ -79,7 +80,7 @@ def state_folder() -> Path:
     if given:
         return Path(given)
     home = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
-    folder = Path(home).expanduser() / "cytoloop"
+    folder = expand_home(home) / "cytoloop"
     present = next(parent for parent in (folder, *folder.parents) if parent.exists())
     if present.is_dir() and os.access(present, os.W_OK):
         return folder

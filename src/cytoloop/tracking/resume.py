@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from cytoloop.errors import ModelError
+from cytoloop.home import expand_home
 from cytoloop.tracking.output_folder import (
     FINISHED_FILE,
     LAST_CHECKPOINT,
@@ -40,7 +41,7 @@ def find_run_to_resume(which: str, runs_dir: str | Path = "runs") -> Path:
         run = open_run(which.removeprefix("runs:/").strip("/"))
         folder = Path(run.client.get_run(run.run_id).data.tags.get("cytoloop.output", ""))
     else:
-        folder = Path(which).expanduser()
+        folder = expand_home(which)
     if not can_resume(folder):
         raise ModelError(
             which,

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from cytoloop.errors import ConfigError, ModelError
+from cytoloop.home import expand_home
 from cytoloop.tracking.lock import NOTE_FILE, TrainingProcess, find_process, list_processes
 from cytoloop.tracking.output_folder import (
     FINISHED_FILE,
@@ -168,7 +169,7 @@ def find_status(run: str, runs_dir: str | Path) -> RunStatus:
     ModelError
         No training or several trainings match.
     """
-    folder = Path(run).expanduser()
+    folder = expand_home(run)
     if folder.is_dir():
         return RunStatus(folder.absolute())
     start = run.removeprefix("runs:/").strip("/")

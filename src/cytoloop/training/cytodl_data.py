@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from cytoloop.errors import ManifestError, truncate_lines
+from cytoloop.home import expand_home
 from cytoloop.io.digest import file_hash
 
 _SPLITS = ("train", "val", "test", "predict")
@@ -56,7 +57,7 @@ def read_cytodl_data(data: Mapping[str, Any]) -> CytoDLData:
     ManifestError
         There is no table, a column is missing, or files do not exist.
     """
-    path = Path(str(data.get("path") or "")).expanduser().absolute()
+    path = expand_home(str(data.get("path") or "")).absolute()
     found = sorted(path.iterdir()) if path.is_dir() else [path]
     tables = tuple(p for p in found if p.suffix in (".csv", ".parquet") and p.is_file())
     if not tables:
@@ -175,4 +176,4 @@ def _files(row: Mapping[str, Any], columns: list[str]) -> Iterator[tuple[str, Pa
     for column in columns:
         text = str(row.get(column) or "").strip()
         if Path(text).suffix and "://" not in text:
-            yield column, Path(text).expanduser()
+            yield column, expand_home(text)

@@ -66,6 +66,7 @@ def test_only_recipes_for_objects_leave_it_open() -> None:
     assert stated_voxel_size(config("experiment=cells", "data.resample=median")) == "median"
     assert stated_voxel_size(config("experiment=cells", "data.resample=null")) is None
     assert stated_voxel_size(config("experiment=filaments")) is None
+    assert stated_voxel_size(config("experiment=cells", "data.patch_size=64")) is None
     assert stated_voxel_size(config()) is None
 
 

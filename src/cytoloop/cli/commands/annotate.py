@@ -18,6 +18,7 @@ from cytoloop.curation.crops.cut import PROJECT, CutSettings, cut_images, rows_t
 from cytoloop.curation.crops.output import output_problems
 from cytoloop.curation.exchange.registry import ANNOTATION_FORMATS, AnnotationFormat, find_format
 from cytoloop.errors import ConfigError, ImageError
+from cytoloop.home import expand_home
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +39,7 @@ def _check(cfg: Any) -> None:
     if len(sources) != 1:
         problems.append("give either data.path= (to cut images) or project= (to collect a project)")
     for source in sources:
-        if not Path(str(source)).expanduser().exists():
+        if not expand_home(str(source)).exists():
             problems.append(f"{source}: no such file or folder")
     if cfg.format is not None and cfg.format not in ANNOTATION_FORMATS:
         problems.append(f"format={cfg.format}, expected {' or '.join(ANNOTATION_FORMATS)}")
@@ -73,7 +74,7 @@ def _cut(cfg: Any) -> None:
 
 
 def _collect(cfg: Any) -> None:
-    folder = Path(str(cfg.project)).expanduser()
+    folder = expand_home(str(cfg.project))
     was_cut = (folder / TABLE).is_file()
     project = folder / PROJECT if was_cut else folder
     form = ANNOTATION_FORMATS[cfg.format] if cfg.format else _detect_format(project)

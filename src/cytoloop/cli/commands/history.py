@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 from typing import Any
+
+from cytoloop.home import expand_home
 
 log = logging.getLogger(__name__)
 
@@ -15,7 +16,7 @@ def run(cfg: Any) -> None:
     from cytoloop.rounds.history_display import check_history_file, history_tree, write_history
     from cytoloop.terminal import stdout_console
 
-    file = Path(str(cfg.output)).expanduser() if cfg.output else None
+    file = expand_home(str(cfg.output)) if cfg.output else None
     if file is not None:
         check_history_file(file, bool(cfg.overwrite))
     root, own_id = read_history(str(cfg.checkpoint))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cytoloop.cli.app import config_to_dict
+from cytoloop.home import expand_home
 
 log = logging.getLogger(__name__)
 
@@ -25,11 +26,11 @@ def run(cfg: Any) -> None:
     values = config_to_dict(cfg)
     settings = RankSettings.from_config(values)
     engine = Engine(workers=values["workers"])
-    output = Path(str(values["output"] or Path(str(values["models_of"]), "next"))).expanduser()
+    output = expand_home(str(values["output"] or Path(str(values["models_of"]), "next")))
     if values["models_of"] is not None:
         from cytoloop.studies.pool import predict_pool
 
-        tables = predict_pool(Path(str(cfg.models_of)).expanduser(), str(cfg.input), output)
+        tables = predict_pool(expand_home(str(cfg.models_of)), str(cfg.input), output)
         settings = replace(settings, predictions=tuple(map(str, tables)))
     rows = rank_pool(settings, output, engine, can_show_progress())
     stdout_console.print(ranked_table(rows[: min(settings.count, _MAX_ROWS)]))

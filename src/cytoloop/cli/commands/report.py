@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from cytoloop.cli.reports import report_error
 from cytoloop.errors import CytoloopError
+from cytoloop.home import expand_home
 
 
 def main(argv: list[str]) -> int:
@@ -18,7 +18,7 @@ def main(argv: list[str]) -> int:
         epilog="Example: cytoloop report study=study/",
     )
     parser.add_argument("study", metavar="study=FOLDER", help="folder that `cytoloop study` wrote")
-    folder = Path(parser.parse_args(argv).study.removeprefix("study=")).expanduser()
+    folder = expand_home(parser.parse_args(argv).study.removeprefix("study="))
     from cytoloop.studies.report import PAGE, make_report, report_tables
     from cytoloop.terminal import stderr_console, stdout_console
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cytoloop.cli.app import (
@@ -15,6 +14,7 @@ from cytoloop.cli.app import (
     overlay_folder,
 )
 from cytoloop.composition import separate_hydra
+from cytoloop.home import expand_home
 
 if TYPE_CHECKING:
     from cytoloop.studies.identity import Composed
@@ -45,7 +45,7 @@ def run(cfg: Any) -> None:
     from cytoloop.tracking.lock import lock_devices
 
     config = config_to_dict(cfg)
-    output, name = Path(str(cfg.output)).expanduser().absolute(), str(cfg.experiment_name)
+    output, name = expand_home(str(cfg.output)).absolute(), str(cfg.experiment_name)
     prepared = prepare_study(config, output, _compose)
     settings, runs = prepared.settings, prepared.runs
     write_study(settings, output, runs)

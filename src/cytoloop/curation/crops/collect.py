@@ -14,6 +14,7 @@ from cytoloop.curation.crops.stitch import stitch_image
 from cytoloop.curation.exchange.annotation.picture import Picture
 from cytoloop.curation.exchange.registry import AnnotationFormat
 from cytoloop.errors import ImageError, ManifestError
+from cytoloop.home import expand_home
 from cytoloop.io.digest import file_hash
 from cytoloop.io.names import safe_name
 from cytoloop.io.writers.tiff import write_image
@@ -87,7 +88,7 @@ def collect_crops(
         The folder cannot be written.
     """
     settings = settings or CollectSettings()
-    table = Path(folder).expanduser() / TABLE
+    table = expand_home(folder) / TABLE
     images = read_crops_table(table)
     _check_images(table, images)
     expected = {plane.picture: image for image in images for plane in image.planes}

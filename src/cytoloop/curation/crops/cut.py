@@ -22,6 +22,7 @@ from cytoloop.curation.crops.tiles import plan_crops
 from cytoloop.curation.exchange.annotation.picture import Picture
 from cytoloop.curation.exchange.registry import AnnotationFormat
 from cytoloop.errors import CytoloopError, ImageError, ManifestError
+from cytoloop.home import expand_home
 from cytoloop.intensity.normalization import intensity_statistics, normalize
 from cytoloop.io.digest import file_hash
 from cytoloop.io.names import safe_name
@@ -75,7 +76,7 @@ def rows_to_annotate(path: str | Path, split: str | None = None) -> list[Row]:
     ManifestError
         No such data set, rows without labels, or no row of this split.
     """
-    folder = Path(path).expanduser()
+    folder = expand_home(path)
     if folder.is_dir() and not (folder / PREDICTIONS_TABLE).is_file():
         parts = read_dataset(path)
         rows = [row for name, part in parts.items() if split in (None, name) for row in part]
@@ -126,7 +127,7 @@ def cut_images(
         The folder cannot be written.
     """
     settings = settings or CutSettings()
-    folder = Path(output).expanduser().resolve()
+    folder = expand_home(output).resolve()
     cut: list[CutImage] = []
 
     def pictures() -> Iterator[Picture]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from cytoloop.curation.exchange.recorded_folder import replace_folder
 from cytoloop.errors import OutputError
+from cytoloop.home import expand_home
 from cytoloop.manifest import Row
 
 _RECORD = "annotate.json"
@@ -16,7 +17,7 @@ _RECORD = "annotate.json"
 
 def output_problems(output: str | Path, source: str | Path, overwrite: bool = False) -> list[str]:
     """Return why a folder cannot be the output of a source, [] if it can."""
-    folder, origin = (Path(p).expanduser().resolve() for p in (output, source))
+    folder, origin = (expand_home(p).resolve() for p in (output, source))
     if origin.is_dir() and folder.is_relative_to(origin):
         return [f"output={output} is inside its source {source}"]
     if origin.is_relative_to(folder):
@@ -51,7 +52,7 @@ def replace_output(
 
 
 def _content_problems(output: str | Path, overwrite: bool) -> list[str]:
-    folder = Path(output).expanduser()
+    folder = expand_home(output)
     if folder.exists() and not folder.is_dir():
         return [f"output={output} is a file, expected a folder"]
     if not overwrite and folder.is_dir() and any(folder.iterdir()):

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cytoloop.errors import OutputError, join_names
+from cytoloop.home import expand_home
 from cytoloop.io.digest import file_hash
 from cytoloop.manifest import FILE_COLUMNS, Row
 from cytoloop.urls import is_remote
@@ -77,7 +78,7 @@ def replace_folder(
     OutputError
         The folder holds other files or changed files, or cannot be written.
     """
-    final = Path(folder).expanduser().resolve()
+    final = expand_home(folder).resolve()
     staging = StagingFolder(final.with_name(f".{final.name}-{uuid.uuid4().hex[:8]}"), final)
     try:
         _check_replaceable(final, writer, rows, record)

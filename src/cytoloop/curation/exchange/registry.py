@@ -14,6 +14,7 @@ from cytoloop.curation.exchange.annotation import coco, imagej, label_images, su
 from cytoloop.curation.exchange.annotation.picture import Picture
 from cytoloop.curation.exchange.datasets import cytodl, nnunet, segmenter_ml
 from cytoloop.curation.exchange.recorded_folder import ExportResult
+from cytoloop.home import expand_home
 from cytoloop.manifest import Row
 
 
@@ -63,5 +64,5 @@ _Kind = TypeVar("_Kind", bound=Format)
 
 def find_format(formats: Mapping[str, _Kind], path: str | Path) -> _Kind | None:
     """Return the first of the formats whose project a path is, None if it is of none."""
-    project = Path(path).expanduser()
+    project = expand_home(path)
     return next((one for one in formats.values() if one.is_project(project)), None)

@@ -25,6 +25,7 @@ from cytoloop.curation.pool.orders import (
 )
 from cytoloop.curation.pool.settings import RankSettings
 from cytoloop.errors import CytoloopError, ManifestError, join_names, truncate_lines
+from cytoloop.home import expand_home
 from cytoloop.io.names import stem
 from cytoloop.manifest import Row, read_manifest, read_table, write_manifest
 from cytoloop.terminal import progress_bar
@@ -136,7 +137,7 @@ def _read_sources(settings: RankSettings) -> tuple[list[dict[str, Row]], _Known]
 
 def _read_labelled(folder: str) -> _Known:
     """Return what is known of the images of a curated data set."""
-    path = Path(folder).expanduser()
+    path = expand_home(folder)
     path = path.parent if path.is_file() else path
     rows = list(read_manifest(path / DATASET_CSV))
     places = {place for row in rows for place in _places(row, row["sha256"])}

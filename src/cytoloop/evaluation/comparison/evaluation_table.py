@@ -11,6 +11,7 @@ from cytoloop.errors import ManifestError, join_names
 from cytoloop.evaluation.metrics import METRICS, VOXEL_SCORE
 from cytoloop.evaluation.output.tables import METRICS_FILE
 from cytoloop.evaluation.scoring.conditions import DUPLICATE_COLUMN, SETTINGS, TRUTH_COLUMN
+from cytoloop.home import expand_home
 from cytoloop.manifest import Row, read_manifest
 
 _TRUTH_COUNTS = ("n_truth", "voxels_true")
@@ -78,7 +79,7 @@ def read_evaluation(name: str, source: str, path: str | Path) -> EvaluationTable
     ManifestError
         No evaluation there, or cells that are not numbers.
     """
-    path = Path(path).expanduser()
+    path = expand_home(path)
     table = path / METRICS_FILE if path.is_dir() else path
     if not table.is_file():
         raise ManifestError(

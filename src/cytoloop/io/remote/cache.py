@@ -25,6 +25,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from cytoloop.errors import CytoloopError, ImageError, OutputError
+from cytoloop.home import expand_home
 from cytoloop.io.digest import file_hash
 from cytoloop.io.names import path_in_url, safe_name, stem
 from cytoloop.io.remote.errors import explain
@@ -129,7 +130,7 @@ def cache_folder() -> Path:
     """Return the cache folder: ``$CYTOLOOP_CACHE``, else one in the user's cache folder."""
     given = os.environ.get("CYTOLOOP_CACHE")
     if given:
-        return Path(given).expanduser().absolute()
+        return expand_home(given).absolute()
     base = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA")
     return (Path(base) if base else Path.home() / ".cache") / "cytoloop"
 

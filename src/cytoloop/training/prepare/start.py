@@ -16,7 +16,7 @@ from cytoloop.pretrained.shipped import SCHEME, find_shipped
 from cytoloop.training.prepare.config import value_of, with_values
 from cytoloop.training.prepare.dataset import DatasetFacts
 from cytoloop.training.prepare.parent import read_parent
-from cytoloop.training.prepare.plan.choice import FEATURES, LAYERS, NORM
+from cytoloop.training.prepare.plan.choice import FEATURES, LAYERS, NORM, PATCH
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +56,8 @@ def with_start(cfg: DictConfig, facts: DatasetFacts) -> DictConfig:
 def stated_voxel_size(cfg: DictConfig) -> Any:
     """Return ``data.resample``; ``auto`` stays open only for objects, and for a model of no parent.
 
-    A model to start from keeps the voxel size that it knows.
+    A model to start from keeps the voxel size that it knows. A stated patch size is in pixels of
+    the images as they are.
     """
     size = value_of(cfg, "data.resample")
     if size != AUTO:
@@ -67,7 +68,8 @@ def stated_voxel_size(cfg: DictConfig) -> Any:
 
         image = read_parent(locate_checkpoint(start).path).image
         return image.get("spacing_um") if image.get("resample") else None
-    return AUTO if "distance" in (value_of(cfg, "data.heads") or ()) else None
+    is_open = value_of(cfg, PATCH) == AUTO and "distance" in (value_of(cfg, "data.heads") or ())
+    return AUTO if is_open else None
 
 
 def _reasons(

@@ -17,6 +17,7 @@ from cytoloop.curation.exchange.datasets.cytodl_rows import prepare_rows
 from cytoloop.curation.exchange.recorded_folder import ExportResult, list_files, replace_folder
 from cytoloop.curation.splits.names import SPLITS
 from cytoloop.errors import ManifestError
+from cytoloop.home import expand_home
 from cytoloop.io.names import stem
 from cytoloop.manifest import CYTODL_COLUMNS, Row, read_manifest, write_manifest
 
@@ -31,7 +32,7 @@ _MIN_IMAGES = 4
 
 def is_project(path: str | Path) -> bool:
     """Return whether a path is an experiment of the plugin with curated images."""
-    data = Path(path).expanduser() / "data"
+    data = expand_home(path) / "data"
     return (data / "train.csv").is_file() and any(
         (data / f"{name}.csv").is_file() for name in ("val", "test")
     )
@@ -60,7 +61,7 @@ def read(folder: str | Path) -> list[Row]:
     ManifestError
         Not an experiment, faulty tables or channels, or an image in two splits; all at once.
     """
-    folder = Path(folder).expanduser().resolve()
+    folder = expand_home(folder).resolve()
     if not is_project(folder):
         raise ManifestError(
             str(folder),
@@ -223,7 +224,7 @@ def _locate(text: str, folder: Path, masks: str | None) -> str:
     """
     if not text:
         return ""
-    written = Path(os.path.abspath(folder / "data" / Path(text).expanduser()))
+    written = Path(os.path.abspath(folder / "data" / expand_home(text)))
     if written.exists():
         return str(written)
     recorded = PureWindowsPath(text)  # accepts both kinds of slashes
