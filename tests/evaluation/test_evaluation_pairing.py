@@ -146,6 +146,13 @@ def test_images_beside_a_table_are_what_is_predicted(tmp_path: Path) -> None:
     assert [row.id for row in list_inputs(tmp_path)] == ["new"]
 
 
+def test_a_table_of_another_program_beside_label_images_is_not_read(tmp_path: Path) -> None:
+    (write(tmp_path / "found", "a.tif") / "predictions.csv").write_text("image,score\na.tif,0.9\n")
+    (write(tmp_path / "true", "a.tif") / "dataset.csv").write_text("well,dose\nA1,3\n")
+    paired = pair_rows(tmp_path / "found", tmp_path / "true")
+    assert [(one.id, two.id) for one, two in paired.pairs] == [("a", "a")]
+
+
 def test_a_folder_of_predictions_is_cut_for_correction_but_no_data_set(tmp_path: Path) -> None:
     write(tmp_path / "labels", "a.tif")
     table = "id,raw,labels,status\na,labels/a.tif,labels/a.tif,done\nb,b.tif,,failed\n"

@@ -13,19 +13,17 @@ log = logging.getLogger(__name__)
 
 PREDICTIONS_TABLE = "predictions.csv"
 """What `cytoloop predict` and `cytoloop classic` write."""
+STEPS_SHEET, SWEEP_SHEET = "steps.png", "sweep.png"
+"""Pictures that `cytoloop classic` draws: no results."""
 _LABELS = "labels"
 _TABLES = (PREDICTIONS_TABLE, "dataset.csv")
 
 
-def table_in(source: str | Path, unless_images: bool = False) -> str | Path:
+def table_in(source: str | Path) -> str | Path:
     """Return the table in a folder that CytoLoop wrote; any other source as it is.
 
-    Parameters
-    ----------
-    source : str or Path
-        A folder, or anything else that a verb reads.
-    unless_images : bool
-        A folder with images beside the table stands for these images.
+    A folder with images beside the table stands for these images: the table may be of another
+    program.
     """
     if is_remote(source):
         return source
@@ -33,8 +31,8 @@ def table_in(source: str | Path, unless_images: bool = False) -> str | Path:
     table = next((folder / name for name in _TABLES if (folder / name).is_file()), None)
     if table is None:
         return source
-    names = (one.name.lower() for one in folder.iterdir())
-    if unless_images and any(name.endswith(IMAGE_SUFFIXES) for name in names):
+    others = {one.name.lower() for one in folder.iterdir()} - {STEPS_SHEET, SWEEP_SHEET}
+    if any(name.endswith(IMAGE_SUFFIXES) for name in others):
         return source
     log.info("%s: its table %s is read", source, table.name)
     return table

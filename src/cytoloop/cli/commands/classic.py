@@ -17,7 +17,7 @@ def run(cfg: Any) -> None:
     """Segment every image, and log the commands that go on from there."""
     from cytoloop.manifest import is_table, table_in
 
-    cfg.input = str(table_in(cfg.input, unless_images=True))
+    cfg.input = str(table_in(cfg.input))
     folder = segment_images(cfg)
     if cfg.sweep:
         log.info("next: type the values that you like behind workflow.steps.")
@@ -41,6 +41,7 @@ def segment_images(cfg: Any) -> Path:
     from cytoloop.classic.workflow import Workflow
     from cytoloop.inference.inputs.list_inputs import list_inputs
     from cytoloop.manifest import series_cells
+    from cytoloop.manifest.own_folder import STEPS_SHEET, SWEEP_SHEET
 
     values = config_to_dict(cfg)
     workflow = Workflow.from_config(values["workflow"])
@@ -53,12 +54,12 @@ def segment_images(cfg: Any) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     shown = rows[len(rows) // 2]
     if grid:
-        write_sweep(shown, grid, folder / "sweep.png", reading)
-        log.info("wrote %s, of %s", folder / "sweep.png", shown.id)
+        write_sweep(shown, grid, folder / SWEEP_SHEET, reading)
+        log.info("wrote %s, of %s", folder / SWEEP_SHEET, shown.id)
         return folder
     if cfg.preview:
-        write_steps(shown, workflow, folder / "steps.png", reading)
-        log.info("wrote %s, of %s", folder / "steps.png", shown.id)
+        write_steps(shown, workflow, folder / STEPS_SHEET, reading)
+        log.info("wrote %s, of %s", folder / STEPS_SHEET, shown.id)
     table, failures = segment_rows(rows, workflow, folder, reading)
     log.info("wrote %s", table)
     if failures:

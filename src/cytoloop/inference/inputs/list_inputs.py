@@ -50,7 +50,7 @@ def list_inputs(source: str | Path, choices: Mapping[str, str] | None = None) ->
     ImageError, ManifestError
         There is no image, or the CSV is faulty.
     """
-    source = table_in(source, unless_images=True)
+    source = table_in(source)
     if is_table(source):
         rows = _rows_of_csv(source)
     elif is_remote(source):

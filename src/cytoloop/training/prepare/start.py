@@ -54,10 +54,10 @@ def with_start(cfg: DictConfig, facts: DatasetFacts) -> DictConfig:
 
 
 def stated_voxel_size(cfg: DictConfig) -> Any:
-    """Return ``data.resample``; ``auto`` stays open only for objects, and for a model of no parent.
+    """Return ``data.resample``, with ``auto`` replaced where no image is needed to decide.
 
-    A model to start from keeps the voxel size that it knows. A stated patch size is in pixels of
-    the images as they are.
+    A model to start from keeps the voxel size that it knows. Images stay as they are for a model
+    that learns no objects, and for a stated patch size, which is in pixels of the images.
     """
     size = value_of(cfg, "data.resample")
     if size != AUTO:
