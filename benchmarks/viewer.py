@@ -130,6 +130,7 @@ def measure(folder: Path) -> dict[str, float]:
     for _ in range(3):
         shown = current.image.id
         queue.step(1)
+        # `image` is the new one when its last layer is shown
         switches.append(clock.wait(lambda shown=shown: current.image.id != shown))  # type: ignore[misc]
         clock.pause(1.5)  # a person looks at the image
     blocks = clock.blocks("while images load")
@@ -172,7 +173,9 @@ def _train_and_predict(panels: Any, clock: Clock, folder: Path) -> dict[str, flo
     predict.runner.start()
     background = panels.project.background
     clock.wait(lambda: predict.runner.is_running, 600)
+    display = panels.project.display
     clock.wait(lambda: not predict.runner.is_running and not background.is_busy, 600)
+    clock.wait(lambda: predict.stored is not None and not display.is_busy)
     if predict.runner.process.status != 0 or predict.stored is None:
         raise RuntimeError(predict.runner.process.output())
     clock.pause(1)

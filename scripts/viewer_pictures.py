@@ -58,7 +58,7 @@ class Pictures:
         from qtpy.QtWidgets import QApplication
 
         end = time.monotonic() + seconds
-        while not done():
+        while not done() or self.panels.project.display.is_busy:
             if time.monotonic() > end:
                 raise TimeoutError(self.panels.error.text())
             QApplication.processEvents()

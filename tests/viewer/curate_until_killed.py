@@ -31,7 +31,8 @@ def main(folder: str) -> None:
     project = panels.project
 
     def wait(done: Callable[[], bool]) -> None:
-        while not done() or any(t.is_busy for t in (project.background, project.actions, current)):
+        working = (project.background, project.actions, current, project.display)
+        while not done() or any(one.is_busy for one in working):
             QApplication.processEvents()
             time.sleep(0.002)
 

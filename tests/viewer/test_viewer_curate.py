@@ -64,7 +64,7 @@ class Window:
     def wait(self, done: Callable[[], bool] = lambda: True, seconds: float = 60) -> None:
         def is_still() -> bool:
             project = self.panels.project
-            threads = (project.background, project.actions, self.current)
+            threads = (project.background, project.actions, self.current, project.display)
             return done() and not any(thread.is_busy for thread in threads)
 
         self.qtbot.waitUntil(is_still, timeout=int(1000 * seconds))

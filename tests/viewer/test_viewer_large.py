@@ -180,6 +180,7 @@ def test_a_wide_picture_is_compared_and_opened_from_disk(
     compare = window.panels.compare
     compare.scores = scores
     compare._show(compared)
+    window.wait()
     shown = window.viewer.layers
     assert all(shown[name].multiscale for name in ("raw", "truth", "prediction"))
     truth = np.asarray(compared.labels["truth"])

@@ -16,6 +16,7 @@ from cytoloop.viewer.panels.fields import Form, MessageLabel, push_button, row_o
 from cytoloop.viewer.panels.folding import Folding
 from cytoloop.viewer.panels.project import Project
 from cytoloop.viewer.panels.runner import Runner
+from cytoloop.viewer.panels.views import show_compared
 from cytoloop.viewer.session.dataset import Dataset
 from cytoloop.viewer.session.docs import PAGES
 from cytoloop.viewer.session.scores import (
@@ -203,12 +204,12 @@ class ComparePanel(QWidget):
             self._show_layers(self.shown)
 
     def _show_layers(self, compared: Compared) -> None:
-        layers.show_compared(self.project.viewer, compared)
-        self.project.stage = "compare"
+        self.project.show("compare", show_compared(self.project.viewer, compared))
 
     def _show(self, compared: Compared) -> None:
         self.shown = compared
-        self._show_layers(compared)
+        if self.project.may_show("compare"):
+            self._show_layers(compared)
         found = self.scores.objects.get(compared.id, []) if self.scores is not None else []
         rows = [[_number(row.get(n, ""), form) for n, form in _OBJECTS.items()] for row in found]
         _fill(self.objects, list(_OBJECTS), rows)

@@ -10,7 +10,7 @@ from qtpy.QtCore import Signal
 from cytoloop.errors import ConfigError
 from cytoloop.manifest import Row
 from cytoloop.truth.edits import Edit
-from cytoloop.viewer.panels import layers
+from cytoloop.viewer.panels import layers, views
 from cytoloop.viewer.panels.background import Background
 from cytoloop.viewer.panels.project import Project
 from cytoloop.viewer.session.corrections import Correction
@@ -43,7 +43,7 @@ class CurrentImage(Background):
         super().__init__(project.report, project)
         self.project = project
         self.history = History()
-        self.id = ""
+        self.id = self._shown_id = ""
         self.image: LoadedImage | None = None
         self.state: ImageState | None = None
         self.predictions: dict[str, Row] = {}
@@ -71,13 +71,18 @@ class CurrentImage(Background):
         step = self.project.viewer.dims.current_step
         return int(step[-3]) if self.image is not None and len(self.image.shape) == 3 else 0
 
+    @property
+    def _is_reading(self) -> bool:
+        """Whether the image that was chosen is not shown yet: actions would meet another one."""
+        return self.id != self._shown_id
+
     def start(self) -> None:
         """Begin with a data set that was just opened."""
         if self._cache is not None:
             self._cache.close()
         self.history = History()
         self._corrections = {}
-        self.id, self.image, self.state = "", None, None
+        self.id, self._shown_id, self.image, self.state = "", "", None, None
         self._cache = ImageCache(self._load)
 
     def set_predictions(self, rows: dict[str, Row]) -> None:
@@ -85,7 +90,8 @@ class CurrentImage(Background):
         self.predictions = rows
         if self._cache is not None:
             self._cache.forget()
-        if self.id and self.project.stage in ("", "curate"):
+        is_shown = self.project.stage in ("", "curate")
+        if self.id and is_shown and self.project.may_show("curate"):
             self.open(self.id)
 
     def open(self, row_id: str, ahead: str = "") -> None:
@@ -108,7 +114,7 @@ class CurrentImage(Background):
             if found is not None and row_id == self.id:
                 self._show(row_id, *found)
 
-        self.run(read, show, self._failed)
+        self.run(read, show, lambda text: self._failed(row_id, text))
 
     def show_again(self) -> None:
         """Show the image, if another panel has replaced its layers."""
@@ -118,7 +124,11 @@ class CurrentImage(Background):
     def is_in_view(self) -> bool:
         """Return whether actions meet the image that the user sees; say so if they do not."""
         if self.project.stage in ("", "curate"):
-            return True
+            if not self._is_reading:
+                return True
+            self.project.report(f"Nothing was done: {self.id} is still being read.")
+            return False
+        self.project.panel_wanted.emit("curate")
         self.show_again()
         self.project.report(
             "Nothing was done: the image of another panel was shown. "
@@ -161,6 +171,8 @@ class CurrentImage(Background):
         """
         if self.image is None or self.state is None:
             raise ConfigError("correct", "no image is shown", "Choose an image of the queue.")
+        if self._is_reading:
+            raise ConfigError(self.id, "it is still being read", "Wait until it is shown.")
         target = self.state.target
         if not isinstance(target, np.ndarray):
             raise ConfigError(
@@ -214,17 +226,23 @@ class CurrentImage(Background):
         self._corrections[correction.row_id] = correction
 
     def _show(self, row_id: str, image: LoadedImage, state: ImageState) -> None:
-        is_other = self.image is None or self.image.id != row_id
-        self.image, self.state = image, state
-        if is_other:
-            layers.remove_drawing_layers(self.project.viewer)
-        layers.show_image(self.project.viewer, image, state)
-        self.project.stage = "curate"
-        self.shown.emit()
+        if not self.project.may_show("curate"):
+            return
+        viewer = self.project.viewer
+        if self.image is None or self.image.id != row_id:
+            layers.remove_drawing_layers(viewer)
 
-    def _failed(self, text: str) -> None:
-        self.image, self.state = None, None
-        self.project.report(f"{self.id} cannot be shown. {text}")
+        def shown() -> None:
+            self.image, self.state, self._shown_id = image, state, row_id
+            self.shown.emit()
+
+        self.project.show("curate", views.show_image(viewer, image, state), shown)
+
+    def _failed(self, row_id: str, text: str) -> None:
+        if row_id != self.id:  # the user has gone on
+            return
+        self.image, self.state, self._shown_id = None, None, row_id
+        self.project.report(f"{row_id} cannot be shown. {text}")
         self.shown.emit()
 
     def _acted(self, text: str) -> None:
@@ -236,6 +254,7 @@ class CurrentImage(Background):
             self.acted.emit("nothing is left to undo" if word == "undone" else "nothing to redo")
             return
         if action.image != self.id or self.project.stage != "curate":
+            self.project.panel_wanted.emit("curate")
             self.open(action.image)
         else:
             self.refresh()
@@ -248,14 +267,17 @@ class CurrentImage(Background):
             return
 
         def show(state: ImageState) -> None:
-            if self.image is not image:
+            if self.image is not image or self._is_reading:
                 return
             self.state = state
             if self.project.stage != "curate":
                 return
             viewer = self.project.viewer
-            layers.show_state(viewer, state, layers.scale_of(image.spacing_um, len(image.shape)))
-            target = layers.find_layer(viewer, layers.TARGET)
+            scale = layers.scale_of(image.spacing_um, len(image.shape))
+            self.project.display.add(views.show_state(viewer, state, scale), shown)
+
+        def shown() -> None:
+            target = layers.find_layer(self.project.viewer, layers.TARGET)
             if target is not None:
                 target.refresh()
             self.shown.emit()

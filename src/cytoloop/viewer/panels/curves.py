@@ -2,57 +2,62 @@
 
 from __future__ import annotations
 
-from matplotlib.backends.backend_qtagg import FigureCanvasQTAgg
-from matplotlib.figure import Figure
-from qtpy.QtWidgets import QVBoxLayout, QWidget
+from typing import Any
 
+import numpy as np
+from qtpy.QtGui import QImage, QPixmap
+from qtpy.QtWidgets import QLabel, QSizePolicy
+
+from cytoloop.viewer.panels.background import Background
+from cytoloop.viewer.session.curves import Paper, count_points, draw_curves
 from cytoloop.viewer.session.trainings import Curves
 
-_COLOURS = {"training": "#3fa7ff", "validation": "#ff9628"}
+_HEIGHT = 170
 
 
-class CurvesPlot(QWidget):
-    """Two axes: loss and Dice over the steps."""
+class CurvesPlot(QLabel):
+    """Two axes: loss and Dice over the steps. They are drawn in a thread.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    background : Background
+    """
+
+    def __init__(self, background: Background) -> None:
         super().__init__()
-        self.figure = Figure(figsize=(3.6, 1.7), layout="constrained")
-        self.canvas = FigureCanvasQTAgg(self.figure)
-        self.canvas.setMinimumHeight(150)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self.canvas)
-        self.points = 0
+        self._background = background
+        self._curves = Curves()
+        self._drawn: tuple[int, Paper] | None = None
+        self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        self.setFixedHeight(_HEIGHT)
 
     def show_curves(self, curves: Curves) -> None:
-        """Draw the curves, if there are new points."""
-        both = {"training": curves.training, "validation": curves.validation}
-        points = sum(len(line) for lines in both.values() for line in lines.values())
-        if points == self.points:
+        """Draw the curves, if there are new points or the panel has another size."""
+        self._curves = curves
+        points, paper = count_points(curves), self._paper()
+        if not points or paper.width < 2 or self._drawn == (points, paper):
             return
-        self.points = points
-        ink = self.palette().windowText().color().name()
-        paper = self.palette().window().color().name()
-        self.figure.clear()
-        self.figure.set_facecolor(paper)
-        for number, name in enumerate(("loss", "dice"), start=1):
-            axes = self.figure.add_subplot(1, 2, number)
-            for kind, lines in both.items():
-                line = lines.get(name, [])
-                if line:
-                    steps, values = zip(*line, strict=True)
-                    mark = "." if len(line) < 30 else ""
-                    axes.plot(steps, values, mark + "-", color=_COLOURS[kind], label=kind)
-            _style(axes, name.capitalize() if name == "dice" else name, ink, paper)
-            if number == 1 and points:
-                axes.legend(fontsize=7, frameon=False, labelcolor=ink)
-        self.canvas.draw_idle()
+        self._drawn = (points, paper)
+        self._background.run_unasked(lambda: draw_curves(curves, paper), self._show)
 
+    def resizeEvent(self, event: Any) -> None:
+        """Draw the curves as wide as the panel."""
+        super().resizeEvent(event)
+        self.show_curves(self._curves)
 
-def _style(axes: object, title: str, ink: str, paper: str) -> None:
-    axes.set_title(title, fontsize=8, color=ink)  # type: ignore[attr-defined]
-    axes.set_xlabel("step", fontsize=7, color=ink)  # type: ignore[attr-defined]
-    axes.set_facecolor(paper)  # type: ignore[attr-defined]
-    axes.tick_params(labelsize=7, colors=ink)  # type: ignore[attr-defined]
-    for spine in axes.spines.values():  # type: ignore[attr-defined]
-        spine.set_color(ink)
+    def _paper(self) -> Paper:
+        palette = self.palette()
+        return Paper(
+            self.width(),
+            self.height(),
+            self.devicePixelRatioF(),
+            palette.windowText().color().name(),
+            palette.window().color().name(),
+        )
+
+    def _show(self, pixels: np.ndarray) -> None:
+        height, width = pixels.shape[:2]
+        image = QImage(pixels.tobytes(), width, height, 4 * width, QImage.Format.Format_RGBA8888)
+        picture = QPixmap.fromImage(image)
+        picture.setDevicePixelRatio(self.devicePixelRatioF())
+        self.setPixmap(picture)

@@ -23,9 +23,9 @@ from cytoloop.manifest import Row
 from cytoloop.viewer.panels.fields import Form, MessageLabel, push_button, warning_colour
 from cytoloop.viewer.panels.first import FirstBox
 from cytoloop.viewer.panels.folding import Folding
-from cytoloop.viewer.panels.layers import show_pair
 from cytoloop.viewer.panels.project import Project
 from cytoloop.viewer.panels.runner import Runner
+from cytoloop.viewer.panels.views import show_pair
 from cytoloop.viewer.session.commands import curate_words
 from cytoloop.viewer.session.dataset import QueueEntry
 from cytoloop.viewer.session.docs import PAGES
@@ -182,8 +182,7 @@ class DataPanel(QWidget):
         entry = QueueEntry(pair.id, Row(values), 1)
 
         def show(found: LoadedImage) -> None:
-            show_pair(self.project.viewer, found)
-            self.project.stage = "data"
+            self.project.show("data", show_pair(self.project.viewer, found))
 
         self.project.background.run(lambda: load_image(entry), show)
 

@@ -63,10 +63,15 @@ class CytoLoopPanels(QWidget):
         for widget in (self.guide_button, self.guide, self.error, self.tabs):
             layout.addWidget(widget)
         self.setMinimumWidth(380)
+        self.names = tuple(title.lower() for title in panels)
+        self.project.front = self.names[0]
         self.tabs.currentChanged.connect(self._show_layers)
         self.project.dataset_opened.connect(self._show_curate)
         for thread in (self.project.background, self.project.actions):
             thread.started.connect(lambda: self.error.show_note(""))
+        self.project.panel_wanted.connect(
+            lambda name: self.tabs.setCurrentIndex(self.names.index(name))
+        )
         self.project.model_chosen.connect(lambda _: self.tabs.setCurrentIndex(3))
 
     def open(self, data_path: str = "", images: str = "", predictions: str = "") -> None:
@@ -94,6 +99,7 @@ class CytoLoopPanels(QWidget):
 
     def _show_layers(self, number: int) -> None:
         """Show what a panel is about, unless a drawn region would be lost."""
+        self.project.front = self.names[number]
         show = {
             1: self.curate.current.show_again,
             3: self.predict.show_again,

@@ -11,7 +11,7 @@ from qtpy.QtWidgets import QFileDialog, QListWidget, QListWidgetItem, QVBoxLayou
 
 from cytoloop.errors import ConfigError
 from cytoloop.manifest import Row
-from cytoloop.viewer.panels import layers
+from cytoloop.viewer.panels import layers, views
 from cytoloop.viewer.panels.data import short_path
 from cytoloop.viewer.panels.fields import Form, MessageLabel, push_button, row_of
 from cytoloop.viewer.panels.project import Project
@@ -190,15 +190,15 @@ class PredictPanel(QWidget):
             self._show_layers(self.stored)
 
     def _show_layers(self, stored: StoredMaps) -> None:
-        layers.show_prediction(self.project.viewer, stored)
-        self.project.stage = "predict"
+        self.project.show("predict", views.show_prediction(self.project.viewer, stored))
 
     def _show_maps(self, number: int, stored: StoredMaps) -> None:
         if number != self._wanted:
             return
         is_first = self.stored is None
         self.stored = stored
-        self._show_layers(stored)
+        if self.project.may_show("predict"):
+            self._show_layers(stored)
         self.note.show_note(f"{stored.id}: move a slider to try other values on it")
         if is_first:
             self.sliders.start(stored)
@@ -213,7 +213,7 @@ class PredictPanel(QWidget):
         def show(found: tuple[np.ndarray, slice]) -> None:
             if self.stored is stored:
                 self.show_again()
-                layers.show_trial(self.project.viewer, stored, *found)
+                self.project.display.add(views.show_trial(self.project.viewer, stored, *found))
                 count = len(np.unique(found[0])) - 1
                 self.note.show_note(f"{count} objects with these values")
             self.sliders.ready()
@@ -237,7 +237,7 @@ class PredictPanel(QWidget):
 
     def _applied(self, status: int) -> None:
         if status == 0:
-            layers.remove_trial(self.project.viewer)
+            self.project.display.add(views.remove_trial(self.project.viewer))
             self.show_table(self.table)
             self.project.predicted.emit(self.table)
 

@@ -8,16 +8,21 @@ from typing import Any
 from qtpy.QtCore import QObject, Signal
 
 from cytoloop.viewer.panels.background import Background
+from cytoloop.viewer.panels.display import Display, Steps
 from cytoloop.viewer.session.dataset import Dataset, open_dataset
+
+_WITH_LAYERS = ("curate", "predict", "compare")
+"""Panels that show layers when they come to the front."""
 
 
 class Project(QObject):
     """The state that panels share.
 
     `background` reads and computes. `actions` writes decisions and edits, which then never wait
-    for an image to be read. `services` waits for servers.
+    for an image to be read. `services` waits for servers. `display` changes layers.
 
-    `stage` names the panel whose layers are shown, "" for none.
+    `front` names the panel that the user looks at, `stage` the one whose layers are shown: "" for
+    none, or for layers that are out of date.
 
     Parameters
     ----------
@@ -30,6 +35,8 @@ class Project(QObject):
     """A data set was opened; carries the `Dataset`."""
     model_chosen = Signal(str)
     """A model shall be used for prediction; carries its folder, file or URI."""
+    panel_wanted = Signal(str)
+    """A panel shall come to the front; carries its name."""
     predicted = Signal(str)
     """Images were predicted; carries the path of ``predictions.csv``."""
 
@@ -40,14 +47,32 @@ class Project(QObject):
         self.background = Background(report, self)
         self.actions = Background(report, self)
         self.services = Background(report, self)
+        self.display = Display(report, self)
         self.dataset: Dataset | None = None
-        self.stage = ""
+        self.front = self.stage = ""
 
     def close(self) -> None:
         """End the threads after their present work; processes go on."""
         self.background.close()
         self.actions.close()
         self.services.close()
+        self.display.close()
+
+    def show(self, panel: str, steps: Steps, then: Callable[[], None] | None = None) -> None:
+        """Show the layers of a panel; then call `then`."""
+        self.stage = panel
+        self.display.show(steps, then)
+
+    def may_show(self, panel: str) -> bool:
+        """Return whether a panel may show its layers: none with layers of its own is in front.
+
+        If it may not, it shows them when it comes to the front.
+        """
+        if self.front == panel or self.front not in _WITH_LAYERS:
+            return True
+        if self.stage == panel:
+            self.stage = ""
+        return False
 
     def open_dataset(self, folder: str, then: Callable[[], None] | None = None) -> None:
         """Open a data set and tell the panels; then call `then`."""

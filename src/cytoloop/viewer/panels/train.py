@@ -73,7 +73,7 @@ class TrainPanel(QWidget):
         self.state = MessageLabel()
         self.bar = QProgressBar()
         self.bar.setRange(0, 1000)
-        self.curves = CurvesPlot()
+        self.curves = CurvesPlot(project.background)
         self.cancel_button = push_button(
             "Stop and keep the model",
             "Stop after the present step; what was learned stays.",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import socket
 import time
+import urllib.request
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -92,16 +93,17 @@ def serve_mlflow(started: Callable[[VerbProcess], None]) -> str:
     end = time.monotonic() + _PATIENCE
     while time.monotonic() < end and process.status in (None, 0):
         address = find_address(process.output())
-        if address and (process.status == 0 or _answers(port)):
+        if address and (process.status == 0 or _answers(address)):
             return address
         time.sleep(0.2)
     process.stop()
     raise ConfigError("cytoloop ui", process.message() or "does not answer", "Run it yourself.")
 
 
-def _answers(port: int) -> bool:
+def _answers(address: str) -> bool:
+    """Return whether pages come from an address; a server listens before it can answer."""
     try:
-        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        urllib.request.urlopen(address, timeout=10).close()  # noqa: S310: it is ours
     except OSError:
         return False
     return True
