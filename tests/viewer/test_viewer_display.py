@@ -97,10 +97,12 @@ def test_results_do_not_replace_the_image_that_is_curated(
     window.open(dataset)
     panels, shown = window.panels, window.viewer.layers
     panels.predict.show_table(str(predictions))  # a prediction that has ended meanwhile
+    window.wait(lambda: panels.predict.stored is not None)
+    assert "target" in shown and "probability" not in shown
     panels.project.predicted.emit(str(predictions))
-    window.wait(lambda: panels.predict.stored is not None and bool(window.curate.predictions))
-    assert {"target", "prediction"} <= {layer.name for layer in shown}
-    assert "probability" not in shown
+    window.wait(lambda: bool(window.curate.predictions))
+    window.wait(lambda: "prediction" in shown)
+    assert "target" in shown and "probability" not in shown
     panels.tabs.setCurrentIndex(3)
     window.wait(lambda: "probability" in shown)
     assert "target" not in shown
