@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
+import importlib
 import logging
 import os
 import sys
@@ -59,6 +61,8 @@ def open_viewer(cfg: Any) -> Any:
         raise ConfigError(
             "cytoloop view", f"no Qt is installed ({error})", "Install one: pip install pyqt6"
         ) from error
+    with contextlib.suppress(ImportError):  # napari imports it with the first layer: a long block
+        importlib.import_module("xarray")
     viewer = napari.Viewer(title="CytoLoop")
     _, panels = viewer.window.add_plugin_dock_widget(PLUGIN, WIDGET)
     texts = ["" if path is None else os.path.abspath(str(path)) for path in named.values()]

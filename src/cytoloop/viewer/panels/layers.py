@@ -131,11 +131,16 @@ def keep_only(
     Compare colours a prediction by its errors: the other panels do not use that layer again.
     """
     own = [layer for layer in viewer.layers if layer.metadata.get("cytoloop")]
-    for layer in own:
+
+    def is_wanted(layer: Any) -> bool:
         is_other = layer.name == PREDICTION and layer.metadata.get("compared", False) != compared
-        if layer.name not in wanted or layer.ndim != ndim or is_other:
-            viewer.layers.remove(layer)
-            yield
+        return layer.name in wanted and layer.ndim == ndim and not is_other
+
+    others = [layer for layer in own if not is_wanted(layer)]
+    viewer.layers.selection.difference_update(others)  # or napari selects another one each time
+    for layer in others:
+        viewer.layers.remove(layer)
+        yield
     return not own
 
 
