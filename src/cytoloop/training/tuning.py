@@ -34,6 +34,7 @@ from cytoloop.training.tuning_images import (
     ENOUGH_OBJECTS,
     AnnotatedImage,
     count_objects,
+    has_objects,
     select_training,
     true_objects,
 )
@@ -59,7 +60,8 @@ def tune(
     A model of classes gets one threshold for each class and no watershed.
 
     The threshold maximizes Dice over all voxels that are not excluded. The watershed maximizes the
-    mean of AP at IoU 0.5 and SEG over all objects; it is not tuned if no image has two objects.
+    mean of AP at IoU 0.5 and SEG over all objects; it is not tuned if no image has two objects, nor
+    for masks of thin structures.
     With few validation objects (watershed) or images (threshold) the training images are used too,
     see `cytoloop.training.tuning_images`. A network that overfits scores the same on training
     images for most settings, so the validation images still decide.
@@ -100,7 +102,7 @@ def tune(
     threshold, dice = best_threshold(maps, used[:for_threshold], scored=scored)
     chosen = {"threshold": threshold, "dice": dice}
     found, used = found[:for_watershed], used[:for_watershed]
-    if max((count_objects(one) for one in used), default=0) > 1:
+    if has_objects(used):
         chosen |= best_watershed(found, used, settings, trained, threshold, scored)
     return _write(checkpoint, chosen, images)
 

@@ -7,6 +7,8 @@ from typing import Protocol, TypeVar
 
 import numpy as np
 
+from cytoloop.evaluation.counts.skeletons import is_thin
+from cytoloop.evaluation.inputs.images import is_mask
 from cytoloop.truth.regions import instance_labels
 
 T = TypeVar("T")
@@ -67,6 +69,17 @@ def select_training(objects: int, trained_on: Sequence[AnnotatedImage]) -> list[
 def count_objects(one: AnnotatedImage) -> int:
     """Return the number of objects in the truth of an image."""
     return int(np.count_nonzero(np.unique(true_objects(one))))
+
+
+def has_objects(examples: Sequence[AnnotatedImage]) -> bool:
+    """Return whether an image has two objects or more to separate.
+
+    Masks of thin structures have none: their pieces end where a mask has a gap.
+    """
+    if max((count_objects(one) for one in examples), default=0) < 2:
+        return False
+    masks = [np.where(one.valid, one.labels, 0) for one in examples]
+    return not all(is_mask(one) and is_thin(one > 0) for one in masks)
 
 
 def true_objects(one: AnnotatedImage) -> np.ndarray:

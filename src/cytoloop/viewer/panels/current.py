@@ -233,8 +233,9 @@ class CurrentImage(Background):
             layers.remove_drawing_layers(viewer)
 
         def shown() -> None:
-            self.image, self.state, self._shown_id = image, state, row_id
-            self.shown.emit()
+            if row_id == self.id:  # or the user has gone on
+                self.image, self.state, self._shown_id = image, state, row_id
+                self.shown.emit()
 
         self.project.show("curate", views.show_image(viewer, image, state), shown)
 
