@@ -128,17 +128,14 @@ def test_images_are_taken_evenly_and_training_images_as_far_as_there_is_room(
 
 
 def test_thin_masks_have_no_objects_to_separate() -> None:
+    has_objects = tuning_images.has_objects
     lines = np.zeros((60, 60), np.uint8)
     lines[[10, 30, 50], 2:58] = 1
     discs = np.zeros((60, 60), np.uint8)
     discs[5:25, 5:25] = discs[30:55, 30:55] = 1
     none = np.zeros((60, 60), np.uint8)
-    assert not tuning_images.has_objects([example(lines), example(lines)])
-    assert tuning_images.has_objects([example(lines), example(discs)])
-    assert tuning_images.has_objects([example(discs)]) and not tuning_images.has_objects(
-        [example(none)]
-    )
+    assert not has_objects([example(lines), example(lines)])
+    assert has_objects([example(lines), example(discs)])
+    assert has_objects([example(discs)]) and not has_objects([example(none)])
     numbered = lines * np.arange(60, dtype=np.uint8)[:, None]
-    assert tuning_images.has_objects(
-        [example(numbered)]
-    )  # filaments with a number each can be merged
+    assert has_objects([example(numbered)])  # filaments with a number each can be merged
