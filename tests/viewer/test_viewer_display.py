@@ -9,11 +9,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conftest import write_tiff
 from test_viewer_canvas import predictions  # noqa: F401
 from test_viewer_curate import Window, dataset, decisions_of, window  # noqa: F401
 
 from cytoloop.errors import ConfigError
+from cytoloop.manifest import write_manifest
 from cytoloop.viewer.session.curves import Paper, draw_curves
+from cytoloop.viewer.session.layer_files import save_layer
 from cytoloop.viewer.session.trainings import Curves
 
 
@@ -111,3 +114,40 @@ def test_results_do_not_replace_the_image_that_is_curated(
     panels.tabs.setCurrentIndex(1)
     window.wait(lambda: "target" in shown)
     assert "probability" not in shown
+
+
+@pytest.mark.viewer
+def test_results_lie_on_the_layer_that_was_predicted(
+    window: Window,  # noqa: F811
+    project: Path,
+    predictions: Path,  # noqa: F811
+) -> None:
+    window.heartbeat.stop()
+    from cytoloop.viewer.panels.layers import visible_plane
+
+    predict, shown = window.panels.predict, window.viewer.layers
+    rng = np.random.default_rng(0)
+    raw = rng.integers(0, 99, (9, 40, 40)).astype(np.uint16)
+    place = {"scale": (2, 0.5, 0.5), "translate": (10, -5, 7), "units": ("um",) * 3}
+    window.viewer.add_image(raw, name="my cells", **place)
+    window.viewer.add_image(rng.random((30, 50, 50)), name="far away", translate=(-40, 0, 0))
+    box = predict.form.fields["input"]
+    assert {"layer: my cells", "layer: far away"} <= {box.itemText(n) for n in range(box.count())}
+    cells = {"id": "my_cells", "status": "done"}
+    cells["raw"] = str(save_layer(project / "of_layer", "my cells", raw, (2, 0.5, 0.5)))
+    for name in ("probability", "labels"):
+        cells[name] = f"{name}/my_cells.tif"
+        write_tiff(project / "of_layer" / cells[name], (raw > 50).astype(np.uint8))
+    write_manifest(project / "of_layer" / "predictions.csv", [cells], tuple(cells))
+    window.panels.tabs.setCurrentIndex(3)
+    predict.show_table(str(project / "of_layer"))
+    window.wait(lambda: "probability" in shown)
+    for name in ("raw", "probability", "prediction"):
+        assert tuple(shown[name].translate) == (10, -5, 7)
+        assert tuple(shown[name].scale) == (2, 0.5, 0.5)
+    window.viewer.dims.set_point(0, 10 + 2 * 4)
+    assert visible_plane(window.viewer) == 4
+    assert "layer: raw" not in [box.itemText(n) for n in range(box.count())]
+    predict.show_table(str(predictions))
+    window.wait(lambda: predict.stored is not None and predict.stored.id == "img_0")
+    assert tuple(shown["raw"].translate) == (0, 0, 0)

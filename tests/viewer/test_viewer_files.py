@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from cytoloop.io.writers.tiff import write_image
 from cytoloop.manifest import read_manifest, write_manifest
 from cytoloop.truth.regions import read_region, write_polygons_npy
 from cytoloop.viewer.readers import find_reader, write_region_layer
-from cytoloop.viewer.session.layer_files import predicted_count, save_layer
+from cytoloop.viewer.session.layer_files import predicted_count, save_layer, saved_layer, spacing_of
 from cytoloop.viewer.session.scores import (
     OTHER,
     evaluate_words,
@@ -105,6 +106,39 @@ def test_a_layer_becomes_a_file_with_its_voxel_size(tmp_path: Path) -> None:
     image = read_image(path)
     assert np.array_equal(image.data[0], pixels)
     assert image.spacing_um == pytest.approx((2.0, 0.5, 0.5))
+    assert saved_layer(path, ["other", "my layer [1]"]) == "my layer [1]"
+    assert saved_layer(path, ["other"]) is None
+    assert saved_layer(tmp_path / path.name, ["my layer [1]"]) is None
+
+
+def test_a_layer_of_colours_becomes_channels_and_other_axes_are_refused(tmp_path: Path) -> None:
+    pixels = np.arange(4 * 5 * 4, dtype=np.uint8).reshape(4, 5, 4)
+    image = read_image(save_layer(tmp_path, "slide", pixels, None, is_colour=True))
+    assert image.channels == ("red", "green", "blue")
+    assert np.array_equal(image.data.reshape(3, 4, 5), np.moveaxis(pixels[..., :3], -1, 0))
+    with pytest.raises(ImageError, match=r"has 4 axes \(2, 3, 4, 5\)"):
+        save_layer(tmp_path, "movie", np.zeros((2, 3, 4, 5)), None)
+    assert not (tmp_path / "layers" / "movie.ome.tif").exists()
+
+
+@pytest.mark.viewer
+def test_the_voxel_size_of_a_layer_is_in_um() -> None:
+    from napari.layers import Image
+
+    from cytoloop.viewer.panels.layers import pixels_of
+
+    def stated(**options: Any) -> Any:
+        layer = Image(np.zeros((4, 5, 6)), **options)
+        return spacing_of(layer.scale, layer.units)
+
+    nanometres = stated(scale=(300, 65, 65), units=("nm",) * 3)
+    assert nanometres == pytest.approx((0.3, 0.065, 0.065))
+    assert stated(scale=(2, 0.3, 0.3)) == (2, 0.3, 0.3)
+    assert stated() is None
+    assert stated(units=("um",) * 3) == (1, 1, 1)
+    assert spacing_of((2, 0.5, 0.5), ()) == (2, 0.5, 0.5)
+    levels = Image([np.zeros((64, 64)), np.zeros((32, 32))], multiscale=True)
+    assert pixels_of(levels).shape == (64, 64)
 
 
 def test_scores_are_shown_from_the_worst_image_with_error_colours(tmp_path: Path) -> None:

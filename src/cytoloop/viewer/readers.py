@@ -11,6 +11,7 @@ import numpy as np
 from cytoloop.curation.file_names import DATASET_CSV, DECISIONS_CSV
 from cytoloop.manifest import is_table, read_table
 from cytoloop.truth.regions import is_outline, read_polygons, write_region
+from cytoloop.viewer.session.layer_files import spacing_of
 
 LayerData = tuple[Any, dict[str, Any], str]
 
@@ -119,7 +120,6 @@ def read_rows(path: str | list[str]) -> list[LayerData]:
 def write_region_layer(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
     """Write a labels layer as a region: 255 where a label is above 0; return the path."""
     mask = np.asarray(data) > 0
-    scale = [float(size) for size in attributes.get("scale", (1.0,) * mask.ndim)]
-    spacing = None if set(scale) == {1.0} else (1.0, *scale)[-3:]
-    write_region(path, mask, spacing)  # type: ignore[arg-type]
+    scale = attributes.get("scale", (1.0,) * mask.ndim)
+    write_region(path, mask, spacing_of(scale, attributes.get("units") or ()))
     return [path]

@@ -68,8 +68,7 @@ class CurrentImage(Background):
     @property
     def plane(self) -> int:
         """The visible slice, 0 in a 2D image."""
-        step = self.project.viewer.dims.current_step
-        return int(step[-3]) if self.image is not None and len(self.image.shape) == 3 else 0
+        return layers.visible_plane(self.project.viewer)
 
     @property
     def _is_reading(self) -> bool:
@@ -274,8 +273,8 @@ class CurrentImage(Background):
             if self.project.stage != "curate":
                 return
             viewer = self.project.viewer
-            scale = layers.scale_of(image.spacing_um, len(image.shape))
-            self.project.display.add(views.show_state(viewer, state, scale), shown)
+            place = layers.place_of(image.spacing_um, len(image.shape))
+            self.project.display.add(views.show_state(viewer, state, place), shown)
 
         def shown() -> None:
             target = layers.find_layer(self.project.viewer, layers.TARGET)

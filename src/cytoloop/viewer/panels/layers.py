@@ -5,7 +5,8 @@ Only the display changes here. Arrays come from threads, with their contrast.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Generator, Mapping, Sequence
+from collections.abc import Collection, Generator, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -21,9 +22,34 @@ _COLOURS = ("gray", "green", "magenta", "cyan", "yellow")
 TRIAL = "other values"
 
 
-def scale_of(spacing_um: Spacing | None, ndim: int) -> tuple[float, ...]:
-    """Return the scale of a layer: the voxel size, 1 where it is unknown."""
-    return (1.0,) * ndim if spacing_um is None else tuple(map(float, spacing_um[-ndim:]))
+@dataclass(frozen=True)
+class Place:
+    """Where an image lies in the world of napari.
+
+    Attributes
+    ----------
+    scale, translate : tuple of float
+        Size of a voxel, and position of the first one, along each axis.
+    units : tuple of str
+        Of both, by their full names.
+    """
+
+    scale: tuple[float, ...]
+    translate: tuple[float, ...]
+    units: tuple[str, ...]
+
+
+def place_of(spacing_um: Spacing | None, ndim: int) -> Place:
+    """Return the place of an image of a voxel size: at the origin, in pixels if it is unknown."""
+    sizes = (1.0,) * ndim if spacing_um is None else tuple(map(float, spacing_um[-ndim:]))
+    unit = "pixel" if all(size == 1 for size in sizes) else "micrometer"
+    return Place(sizes, (0.0,) * ndim, (unit,) * ndim)
+
+
+def place_of_layer(layer: Any) -> Place:
+    """Return the place of a layer."""
+    scale, translate = (tuple(map(float, one)) for one in (layer.scale, layer.translate))
+    return Place(scale, translate, tuple(map(str, layer.units)))
 
 
 def raw_names(channels: tuple[str, ...]) -> list[str]:
@@ -39,7 +65,7 @@ def find_layer(viewer: Any, name: str) -> Any | None:
     return None
 
 
-def drawing_layer(viewer: Any, name: str, shape: tuple[int, ...], scale: tuple[float, ...]) -> Any:
+def drawing_layer(viewer: Any, name: str, shape: tuple[int, ...], place: Place) -> Any:
     """Return the layer on which regions are drawn or painted; it is empty when it is new."""
     layer = find_layer(viewer, name)
     if layer is None and name == DRAW:
@@ -47,13 +73,14 @@ def drawing_layer(viewer: Any, name: str, shape: tuple[int, ...], scale: tuple[f
             None,
             ndim=len(shape),
             name=name,
-            scale=scale,
-            units=_units(scale),
+            scale=place.scale,
+            translate=place.translate,
+            units=place.units,
             metadata={"cytoloop": True},
         )
         layer.current_edge_color = layer.current_face_color = "#ff962866"
     elif layer is None:
-        layer = put(viewer, name, np.zeros(shape, np.uint8), "labels", scale, opacity=0.5)
+        layer = put(viewer, name, np.zeros(shape, np.uint8), "labels", place, opacity=0.5)
     return layer
 
 
@@ -73,9 +100,7 @@ def remove_drawing_layers(viewer: Any) -> None:
             viewer.layers.remove(layer)
 
 
-def put(
-    viewer: Any, name: str, data: Voxels, kind: str, scale: tuple[float, ...], **extra: Any
-) -> Any:
+def put(viewer: Any, name: str, data: Voxels, kind: str, place: Place, **extra: Any) -> Any:
     """Return the layer of a name with new data; it is made if it is missing."""
     layer = find_layer(viewer, name)
     levels = _levels(data)
@@ -86,17 +111,17 @@ def put(
         add = viewer.add_image if kind == "image" else viewer.add_labels
         if kind == "image":
             extra = {"contrast_limits": (0, 1), **extra}
-        known: Mapping[str, Any] = {"name": name, "scale": scale, "units": _units(scale)}
         if levels is not None:
             extra = {"multiscale": True, **extra}
-        layer = add(levels or data, metadata={"cytoloop": True}, **known, **extra)
+        known = {"name": name, "metadata": {"cytoloop": True}, **asdict(place)}
+        layer = add(levels or data, **known, **extra)
         layer.editable = not isinstance(data, LazyImage)  # what stays on disk cannot be painted
         return layer
     if (layer.data[0] if levels else layer.data) is not data:
         layer.data = levels or data
         layer.editable = not isinstance(data, LazyImage)
-    if tuple(layer.scale) != tuple(scale):
-        layer.scale, layer.units = scale, _units(scale)
+    if place_of_layer(layer) != place:
+        layer.scale, layer.translate, layer.units = place.scale, place.translate, place.units
     return layer
 
 
@@ -111,13 +136,13 @@ def put_raw(
     names: Sequence[str],
     raw: Sequence[Voxels] | np.ndarray,
     contrast: Sequence[tuple[float, float]],
-    scale: tuple[float, ...],
+    place: Place,
 ) -> Steps:
     """Show the channels (C, [Z,] Y, X) of a raw image."""
     for name, channel, limits, colour in zip(
         names, raw, contrast, _COLOURS * len(names), strict=False
     ):
-        layer = put(viewer, name, channel, "image", scale, colormap=colour, blending="additive")
+        layer = put(viewer, name, channel, "image", place, colormap=colour, blending="additive")
         layer.contrast_limits_range = _wide(limits, channel)
         layer.contrast_limits = limits
         yield
@@ -144,11 +169,6 @@ def keep_only(
     return not own
 
 
-def _units(scale: tuple[float, ...]) -> tuple[str, ...]:
-    """Return the units of a scale: um, or pixels where the voxel size is unknown."""
-    return ("pixel" if all(size == 1 for size in scale) else "um",) * len(scale)
-
-
 def _wide(limits: tuple[float, float], channel: Voxels) -> tuple[float, float]:
     """Return the range of the contrast sliders."""
     if channel.dtype.kind in "iu" and channel.dtype.itemsize == 1:
@@ -158,18 +178,25 @@ def _wide(limits: tuple[float, float], channel: Voxels) -> tuple[float, float]:
 
 
 def visible_plane(viewer: Any) -> int:
-    """Return the visible slice of a stack, 0 for a 2D image."""
-    step = viewer.dims.current_step
-    return int(step[-3]) if len(step) > 2 else 0
+    """Return the visible slice of our stack, 0 for a 2D image.
+
+    Other layers may begin elsewhere or have other voxels: napari's slider counts those of all.
+    """
+    stacks = (
+        layer
+        for layer in viewer.layers
+        if layer.metadata.get("cytoloop") and layer.ndim == 3 and hasattr(layer.data, "shape")
+    )
+    layer = next(stacks, None)
+    if layer is None:
+        return 0
+    plane = round(float(layer.world_to_data(viewer.dims.point)[-3]))
+    return min(max(plane, 0), pixels_of(layer).shape[0] - 1)
 
 
-def spacing_of(layer: Any) -> Spacing | None:
-    """Return the voxel size (Z, Y, X) that a layer states by its scale, None for a scale of 1."""
-    scale = tuple(map(float, layer.scale))
-    if all(size == 1 for size in scale):
-        return None
-    z, y, x = (1.0, *scale)[-3:]
-    return (z, y, x)
+def pixels_of(layer: Any) -> Any:
+    """Return the pixels of a layer, of several levels the finest."""
+    return layer.data[0] if layer.multiscale else layer.data
 
 
 def go_to(viewer: Any, name: str, centre: Sequence[float]) -> None:

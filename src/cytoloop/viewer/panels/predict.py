@@ -14,12 +14,13 @@ from cytoloop.manifest import Row
 from cytoloop.viewer.panels import layers, views
 from cytoloop.viewer.panels.data import short_path
 from cytoloop.viewer.panels.fields import Form, MessageLabel, push_button, row_of
+from cytoloop.viewer.panels.layer_input import LayerInput
 from cytoloop.viewer.panels.project import Project
 from cytoloop.viewer.panels.runner import Runner
 from cytoloop.viewer.panels.sliders import SliderBox
 from cytoloop.viewer.session.commands import predict_words, reprocess_words
 from cytoloop.viewer.session.docs import PAGES
-from cytoloop.viewer.session.layer_files import LAYER, predicted_count, save_layer
+from cytoloop.viewer.session.layer_files import predicted_count
 from cytoloop.viewer.session.thresholds import StoredMaps, load_maps, read_rows, try_settings
 from cytoloop.viewer.session.trainings import finished_models
 
@@ -50,7 +51,9 @@ class PredictPanel(QWidget):
             project.background,
         )
         self.runner.finished.connect(self._predicted)
-        self.runner.prepare = self._with_layer_as_file
+        box: Any = self.form.fields["input"]
+        self.layer_input = LayerInput(project.viewer, box)
+        self.runner.prepare = self.layer_input.as_file
         self.form.changed.connect(self.runner.show_command)
         self.results = QListWidget()
         self.results.setMinimumHeight(120)
@@ -89,21 +92,11 @@ class PredictPanel(QWidget):
         self._show_tools(False)
         project.model_chosen.connect(self.use_model)
         self._wanted = -1
-        self._layer: Any = None
         self.refresh()
 
     def refresh(self) -> None:
         """Look for trained models and for layers that can be predicted."""
-        box: Any = self.form.fields["input"]
-        chosen = box.currentText()
-        names = [
-            f"{LAYER}{layer.name}"
-            for layer in self.project.viewer.layers
-            if type(layer).__name__ == "Image"
-        ]
-        box.clear()
-        box.addItems(["", *names])
-        box.setCurrentText(chosen)
+        self.layer_input.refresh()
         self.project.background.run_unasked(finished_models, self._show_models)
 
     def use_model(self, model: str) -> None:
@@ -126,23 +119,8 @@ class PredictPanel(QWidget):
         values = self.form.values()
         folder = Path(values["output"])
         self.runner.progress = lambda: predicted_count(folder)
-        name = values["input"].removeprefix(LAYER)
-        self._layer = None
-        if name != values["input"] and name in self.project.viewer.layers:
-            self._layer = self.project.viewer.layers[name]
+        self.layer_input.choose(values["input"])
         return values
-
-    def _with_layer_as_file(self, values: Mapping[str, str]) -> Mapping[str, str]:
-        """Return the values with a file in place of a layer."""
-        if not values["input"].startswith(LAYER):
-            return values
-        layer = self._layer
-        if layer is None:
-            raise ConfigError("predict", f"there is no {values['input']}", "Choose another one.")
-        if not values["output"]:
-            raise ConfigError("predict", "Results is empty", "Fill in a folder.")
-        path = save_layer(Path(values["output"]), layer.name, layer.data, layers.spacing_of(layer))
-        return {**values, "input": str(path)}
 
     def _show_models(self, models: list[Path]) -> None:
         box: Any = self.form.fields["checkpoint"]
@@ -190,7 +168,14 @@ class PredictPanel(QWidget):
             self._show_layers(self.stored)
 
     def _show_layers(self, stored: StoredMaps) -> None:
-        self.project.show("predict", views.show_prediction(self.project.viewer, stored))
+        viewer = self.project.viewer
+        self.project.show("predict", views.show_prediction(viewer, stored, self._place(stored)))
+
+    def _place(self, stored: StoredMaps) -> layers.Place:
+        """Return where results lie: on the layer that was predicted, if it was one."""
+        raw = next((row.file("raw") for row in self.rows if row.id == stored.id), None)
+        ndim = stored.maps["probability"].ndim
+        return self.layer_input.place(raw, ndim) or layers.place_of(stored.spacing_um, ndim)
 
     def _show_maps(self, number: int, stored: StoredMaps) -> None:
         if number != self._wanted:
@@ -213,7 +198,8 @@ class PredictPanel(QWidget):
         def show(found: tuple[np.ndarray, slice]) -> None:
             if self.stored is stored:
                 self.show_again()
-                self.project.display.add(views.show_trial(self.project.viewer, stored, *found))
+                viewer, place = self.project.viewer, self._place(stored)
+                self.project.display.add(views.show_trial(viewer, stored, place, *found))
                 count = len(np.unique(found[0])) - 1
                 self.note.show_note(f"{count} objects with these values")
             self.sliders.ready()

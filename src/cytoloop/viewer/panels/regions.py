@@ -190,9 +190,9 @@ class RegionBox(QWidget):
                     "brush", "this image stays on disk", "Draw a polygon, rectangle or ellipse."
                 )
             viewer = self.current.project.viewer
-            scale = layers.scale_of(image.spacing_um, len(image.shape))
+            place = layers.place_of(image.spacing_um, len(image.shape))
             layer = layers.drawing_layer(
-                viewer, layers.PAINT if name == "Brush" else layers.DRAW, image.shape, scale
+                viewer, layers.PAINT if name == "Brush" else layers.DRAW, image.shape, place
             )
             viewer.layers.selection.active = layer
             layer.mode = _TOOLS[name]

@@ -18,12 +18,13 @@ from cytoloop.viewer.panels.layers import (
     PREDICTION,
     TARGET,
     TRIAL,
+    Place,
     find_layer,
     keep_only,
+    place_of,
     put,
     put_raw,
     raw_names,
-    scale_of,
 )
 from cytoloop.viewer.session.images import ImageState, LoadedImage
 from cytoloop.viewer.session.lazy import as_uint8, lazy_zeros
@@ -37,31 +38,31 @@ _COMPARED = {"truth": (2, 0.9), "prediction": (0, 0.35), OTHER: (1, 1.0)}
 
 def show_image(viewer: Any, image: LoadedImage, state: ImageState) -> Steps:
     """Show an image of the queue; layers of the one before are used again."""
-    scale = scale_of(image.spacing_um, len(image.shape))
+    place = place_of(image.spacing_um, len(image.shape))
     names = raw_names(image.channels)
     wanted = {*names, *image.segmentations, TARGET, EXCLUDED, MERGED, DRAW, PAINT}
     wanted |= {PREDICTION} if image.predicted is not None else set()
     is_first = yield from keep_only(viewer, wanted, len(image.shape))
-    yield from put_raw(viewer, names, image.raw, image.contrast, scale)
+    yield from put_raw(viewer, names, image.raw, image.contrast, place)
     for name, labels in image.segmentations.items():
-        put(viewer, name, labels, "labels", scale, visible=False)
+        put(viewer, name, labels, "labels", place, visible=False)
         yield
     if image.predicted is not None:
-        put(viewer, PREDICTION, image.predicted, "labels", scale, visible=False)
+        put(viewer, PREDICTION, image.predicted, "labels", place, visible=False)
         yield
-    yield from show_state(viewer, state, scale)
+    yield from show_state(viewer, state, place)
     if is_first:
         viewer.reset_view()
         viewer.layers.selection.active = find_layer(viewer, names[0])
 
 
-def show_state(viewer: Any, state: ImageState, scale: tuple[float, ...]) -> Steps:
+def show_state(viewer: Any, state: ImageState, place: Place) -> Steps:
     """Show target and regions."""
-    put(viewer, TARGET, state.target, "labels", scale, opacity=0.5)
+    put(viewer, TARGET, state.target, "labels", place, opacity=0.5)
     for name, mask in ((EXCLUDED, state.excluded), (MERGED, state.merged)):
         yield
         colours = _mask_colours(name)
-        put(viewer, name, as_uint8(mask), "labels", scale, opacity=0.4, colormap=colours)
+        put(viewer, name, as_uint8(mask), "labels", place, opacity=0.4, colormap=colours)
 
 
 def show_pair(viewer: Any, found: LoadedImage) -> Steps:
@@ -73,22 +74,21 @@ def show_pair(viewer: Any, found: LoadedImage) -> Steps:
     yield from show_image(viewer, found, ImageState(target, nothing, nothing))
 
 
-def show_prediction(viewer: Any, stored: StoredMaps) -> Steps:
+def show_prediction(viewer: Any, stored: StoredMaps, place: Place) -> Steps:
     """Show a stored prediction over its raw image."""
     probability = stored.maps["probability"]
-    scale = scale_of(stored.spacing_um, probability.ndim)
     raw = [] if stored.raw is None else list(stored.raw)
     names = raw_names(tuple(map(str, range(len(raw))))) if raw else []
     wanted = {*names, "probability", PREDICTION}
     is_first = yield from keep_only(viewer, wanted, probability.ndim)
-    yield from put_raw(viewer, names, raw, stored.contrast, scale)
+    yield from put_raw(viewer, names, raw, stored.contrast, place)
     full = 255.0 if probability.dtype == np.uint8 else 1.0
     layer = put(
         viewer,
         "probability",
         probability,
         "image",
-        scale,
+        place,
         colormap="magma",
         blending="additive",
         opacity=0.5,
@@ -97,13 +97,15 @@ def show_prediction(viewer: Any, stored: StoredMaps) -> Steps:
     layer.contrast_limits_range = layer.contrast_limits = (0, full)
     yield
     if stored.labels is not None:
-        layer = put(viewer, PREDICTION, stored.labels, "labels", scale, opacity=0.5)
+        layer = put(viewer, PREDICTION, stored.labels, "labels", place, opacity=0.5)
         layer.visible = True
     if is_first:
         viewer.reset_view()
 
 
-def show_trial(viewer: Any, stored: StoredMaps, labels: np.ndarray, planes: slice) -> Steps:
+def show_trial(
+    viewer: Any, stored: StoredMaps, place: Place, labels: np.ndarray, planes: slice
+) -> Steps:
     """Show the objects that other values give, in the planes that were tried."""
     shape = stored.maps["probability"].shape
     layer = find_layer(viewer, TRIAL)
@@ -112,8 +114,7 @@ def show_trial(viewer: Any, stored: StoredMaps, labels: np.ndarray, planes: slic
         is_same = layer is not None and layer.data.shape == shape
         whole = layer.data if layer is not None and is_same else np.zeros(shape, np.uint32)
         whole[planes] = labels
-    scale = scale_of(stored.spacing_um, len(shape))
-    layer = put(viewer, TRIAL, whole, "labels", scale, opacity=0.6)
+    layer = put(viewer, TRIAL, whole, "labels", place, opacity=0.6)
     yield
     layer.refresh()
     stored_layer = find_layer(viewer, PREDICTION)
@@ -136,13 +137,13 @@ def show_compared(viewer: Any, compared: Compared) -> Steps:
     from napari.utils.colormaps import DirectLabelColormap
 
     ndim = next(iter(compared.labels.values())).ndim
-    scale = scale_of(compared.spacing_um, ndim)
+    place = place_of(compared.spacing_um, ndim)
     raw = [] if compared.raw is None else list(compared.raw)
     names = raw_names(tuple(map(str, range(len(raw))))) if raw else []
     is_first = yield from keep_only(viewer, {*names, *compared.labels}, ndim, compared=True)
-    yield from put_raw(viewer, names, raw, compared.contrast, scale)
+    yield from put_raw(viewer, names, raw, compared.contrast, place)
     for name, labels in compared.labels.items():
-        layer = put(viewer, name, labels, "labels", scale)
+        layer = put(viewer, name, labels, "labels", place)
         layer.metadata["compared"] = True
         layer.contour, layer.opacity = _COMPARED[name]
         layer.visible = True
