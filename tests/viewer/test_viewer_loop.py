@@ -118,6 +118,7 @@ def test_a_training_goes_on_without_napari_and_its_model_predicts(
 
 
 def _register_and_promote(window: Window) -> None:
+    from cytoloop.__main__ import main
     from cytoloop.viewer.panels.folding import Folding
 
     finish = window.panels.train.finish
@@ -125,16 +126,27 @@ def _register_and_promote(window: Window) -> None:
         window.press(folding.button)
     assert not finish.promote.isVisibleTo(finish)  # nothing is registered yet
     finish.form.set_value("name", "clicked")
-    for answers in ((0,), (0, 3, 4)):  # the second version meets a champion
-        for runner in (finish.register, finish.promote):
-            assert runner.isVisibleTo(finish)
-            window.press(runner.start_button)
-            window.wait(lambda runner=runner: not runner.is_running, 120)
-            expected = (0,) if runner is finish.register else answers
-            assert runner.process.status in expected, runner.process.output()
-        assert "champion" in finish.promote.message.text()
+    _press_both(window, (0,))
+    assert "champion" in finish.promote.message.text()
+    first = finish._folder
+    tiny = ["experiment=nuclei_2d", "data.path=dataset", "data.patch_size=[32,32]"]
+    tiny += ["model/size=small", "data.steps_per_epoch=2", "trainer.max_epochs=1", "output=model1"]
+    assert main(["train", *tiny]) == 0
+    finish.show_model(Path("model1"))
+    _press_both(window, (0, 3, 4))  # the second version meets the champion
     text = finish.promote.message.text()
-    assert re.search(r"version 2|v2", text) and "95 %" in text, text
+    assert "models:/clicked/1" in text and "models:/clicked/2" in text, text
+    finish.show_model(first)
+
+
+def _press_both(window: Window, verdicts: tuple[int, ...]) -> None:
+    """Register and promote the model that is shown."""
+    finish = window.panels.train.finish
+    for runner, answers in ((finish.register, (0,)), (finish.promote, verdicts)):
+        assert runner.isVisibleTo(finish)
+        window.press(runner.start_button)
+        window.wait(lambda runner=runner: not runner.is_running, 120)
+        assert runner.process.status in answers, runner.process.output()
 
 
 def _typed_gives_the_same_config(project: Path, clicked: str) -> None:
