@@ -151,3 +151,18 @@ def test_results_lie_on_the_layer_that_was_predicted(
     predict.show_table(str(predictions))
     window.wait(lambda: predict.stored is not None and predict.stored.id == "img_0")
     assert tuple(shown["raw"].translate) == (0, 0, 0)
+
+
+@pytest.mark.viewer
+def test_the_target_is_chosen_when_a_drawn_region_was_used(
+    window: Window,  # noqa: F811
+    dataset: Path,  # noqa: F811
+) -> None:
+    window.open(dataset)
+    layers = window.viewer.layers
+    window.curate.regions.use_tool("Rectangle")
+    layers["draw region"].add_rectangles([[2, 5, 5], [2, 5, 20], [2, 20, 20], [2, 20, 5]])
+    assert layers.selection.active is layers["draw region"]
+    window.curate.regions.exclude()
+    window.wait(lambda: "draw region" not in layers)
+    assert layers.selection.active is layers["target"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from qtpy.QtCore import Qt
 from qtpy.QtGui import QImage, QPixmap
 from qtpy.QtWidgets import QLabel, QSizePolicy
 
@@ -28,6 +29,7 @@ class CurvesPlot(QLabel):
         self._background = background
         self._curves = Curves()
         self._drawn: tuple[int, Paper] | None = None
+        self._picture = QPixmap()
         self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         self.setFixedHeight(_HEIGHT)
 
@@ -43,6 +45,7 @@ class CurvesPlot(QLabel):
     def resizeEvent(self, event: Any) -> None:
         """Draw the curves as wide as the panel."""
         super().resizeEvent(event)
+        self._fit()
         self.show_curves(self._curves)
 
     def _paper(self) -> Paper:
@@ -58,6 +61,17 @@ class CurvesPlot(QLabel):
     def _show(self, pixels: np.ndarray) -> None:
         height, width = pixels.shape[:2]
         image = QImage(pixels.tobytes(), width, height, 4 * width, QImage.Format.Format_RGBA8888)
-        picture = QPixmap.fromImage(image)
-        picture.setDevicePixelRatio(self.devicePixelRatioF())
+        self._picture = QPixmap.fromImage(image)
+        self._fit()
+
+    def _fit(self) -> None:
+        """Show the picture as wide as the panel is now; a sharp one follows."""
+        if self._picture.isNull() or self.width() < 2:
+            return
+        ratio = self.devicePixelRatioF()
+        width = round(self.width() * ratio)
+        picture = self._picture
+        if picture.width() != width:
+            picture = picture.scaledToWidth(width, Qt.TransformationMode.SmoothTransformation)
+        picture.setDevicePixelRatio(ratio)
         self.setPixmap(picture)

@@ -93,11 +93,14 @@ def has_drawing(viewer: Any) -> bool:
 
 
 def remove_drawing_layers(viewer: Any) -> None:
-    """Remove what was drawn and not used."""
+    """Remove what was drawn and not used; the target is chosen in place of it."""
     for name in (DRAW, PAINT):
         layer = find_layer(viewer, name)
         if layer is not None:
+            active = viewer.layers.selection.active
             viewer.layers.remove(layer)
+            if active is not None and active.name == name:
+                viewer.layers.selection.active = find_layer(viewer, TARGET)
 
 
 def put(viewer: Any, name: str, data: Voxels, kind: str, place: Place, **extra: Any) -> Any:
