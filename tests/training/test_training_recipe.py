@@ -76,18 +76,6 @@ def test_labels_decide(name: str, dataset: Callable) -> None:
     assert recipe is not None and recipe.name == name.split()[0]
 
 
-@pytest.mark.parametrize("ndim", [2, 3])
-def test_bright_borders_make_cells(ndim: int, dataset: Callable, tiff: Callable) -> None:
-    labels = balls(ndim, 6.0)
-    folder = dataset(labels)
-    inner = ndimage.distance_transform_edt(labels > 0) > 2
-    rim = np.where((labels > 0) & ~inner, 900, 100).astype(np.uint16)
-    tiff(folder / "raw" / "0.tif", rim)
-    recipe = choose_recipe(folder)
-    assert recipe is not None and recipe.name == "cells"
-    assert "brighter at their rims" in recipe.reason
-
-
 def test_nothing_is_chosen_without_labels(dataset: Callable) -> None:
     assert choose_recipe(dataset(np.zeros((20, 20)))) is None
 

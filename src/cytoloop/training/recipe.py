@@ -13,16 +13,12 @@ from cytoloop.evaluation.counts.skeletons import is_thin
 from cytoloop.evaluation.inputs.images import is_mask
 from cytoloop.manifest import Row, read_dataset
 from cytoloop.training.prepare.plan.fingerprint import count_touching
-from cytoloop.training.rims import count_bright_rims
-from cytoloop.truth.targets import read_raw, read_target
+from cytoloop.truth.targets import read_target
 
 _IMAGES = 6
 """Training images that are looked at: spread over the table."""
 _FILLED, _TOUCHING = 0.6, 0.5
 """Cells fill space where labels cover this fraction of the image, and this fraction touches."""
-_BRIGHT = 0.5
-"""Cells have bright borders if more than this fraction of the objects has a bright rim. Measured:
-0 for nuclei in 3 data sets, 0.6 to 1 for membrane stains and phase contrast."""
 _HOLLOW = 2.0
 """A mask is a shell if its filled inside is this many times as large."""
 
@@ -45,7 +41,7 @@ class Recipe:
 
 @dataclass(frozen=True)
 class _Labels:
-    """What the labels of an image look like. Rims: objects with a bright one, and of how many."""
+    """What the labels of an image look like."""
 
     dims: int
     is_mask: bool
@@ -53,7 +49,6 @@ class _Labels:
     is_hollow: bool
     objects: int
     touching: int
-    rims: tuple[int, int]
     filled: float
 
 
@@ -91,8 +86,7 @@ def _look_at(row: Row) -> _Labels | None:
     thin = binary and is_thin(mask)
     hollow = binary and np.count_nonzero(ndimage.binary_fill_holes(mask)) > _HOLLOW * mask.sum()
     touching = 0 if binary else count_touching(labels)
-    rims = (0, 0) if binary else count_bright_rims(read_raw(row).data, labels)
-    return _Labels(labels.ndim, binary, thin, bool(hollow), len(numbers), touching, rims, filled)
+    return _Labels(labels.ndim, binary, thin, bool(hollow), len(numbers), touching, filled)
 
 
 def _decide(images: Sequence[_Labels]) -> Recipe:
@@ -109,10 +103,6 @@ def _decide(images: Sequence[_Labels]) -> Recipe:
     facts = f"{filled:.0%} of the image, {touching:.0%} touch"
     if filled > _FILLED and touching > _TOUCHING:
         return Recipe("cells", f"objects that fill space ({facts})")
-    bright, seen = (sum(one.rims[side] for one in images) for side in (0, 1))
-    if bright > _BRIGHT * seen:
-        rims = f"{bright} of {seen} are brighter at their rims than inside"
-        return Recipe("cells", f"objects with bright borders ({rims})")
     kind = "stacks" if dims == 3 else "pictures"
     return Recipe(f"nuclei_{dims}d", f"objects in {kind} ({facts})")
 
