@@ -166,3 +166,33 @@ def test_the_target_is_chosen_when_a_drawn_region_was_used(
     window.curate.regions.exclude()
     window.wait(lambda: "draw region" not in layers)
     assert layers.selection.active is layers["target"]
+
+
+@pytest.mark.viewer
+def test_late_results_wait_and_an_image_that_was_not_shown_is_read_again(
+    window: Window,  # noqa: F811
+    dataset: Path,  # noqa: F811
+    predictions: Path,  # noqa: F811
+) -> None:
+    window.heartbeat.stop()
+    window.open(dataset)
+    panels, shown = window.panels, window.viewer.layers
+    panels.tabs.setCurrentIndex(3)
+    panels.predict.show_table(str(predictions))
+    window.wait(lambda: "probability" in shown)
+    panels.predict._try()  # other values are computed while the user goes back to Curate
+    panels.tabs.setCurrentIndex(1)
+    window.wait(lambda: "target" in shown)
+    assert "other values" not in shown and "probability" not in shown
+    window.curate.regions.use_tool("Rectangle")
+    shown["draw region"].add_rectangles([[2, 5, 5], [2, 5, 20], [2, 20, 20], [2, 20, 5]])
+    window.curate.next()  # it is read while Predict is in front
+    panels.tabs.setCurrentIndex(3)
+    window.wait()
+    panels.tabs.setCurrentIndex(1)  # the drawn region keeps the layers as they are
+    window.curate.keep()
+    window.wait(lambda: window.current.image.id == window.current.id)
+    assert decisions_of(dataset) == {}
+    window.curate.keep()
+    window.wait()
+    assert len(decisions_of(dataset)) == 1

@@ -60,8 +60,8 @@ def tune(
     A model of classes gets one threshold for each class and no watershed.
 
     The threshold maximizes Dice over all voxels that are not excluded. The watershed maximizes the
-    mean of AP at IoU 0.5 and SEG over all objects; it is not tuned if no image has two objects, nor
-    for masks of thin structures.
+    mean of AP at IoU 0.5 and SEG over all objects. Only objects are tuned for: an image has two of
+    them, and the truth is no mask of thin structures.
     With few validation objects (watershed) or images (threshold) the training images are used too,
     see `cytoloop.training.tuning_images`. A network that overfits scores the same on training
     images for most settings, so the validation images still decide.

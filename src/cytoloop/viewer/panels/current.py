@@ -125,6 +125,8 @@ class CurrentImage(Background):
         if self.project.stage in ("", "curate"):
             if not self._is_reading:
                 return True
+            if not self.is_busy and not self.project.display.is_busy:
+                self.open(self.id)  # another panel was in front when it had been read
             self.project.report(f"Nothing was done: {self.id} is still being read.")
             return False
         self.project.panel_wanted.emit("curate")

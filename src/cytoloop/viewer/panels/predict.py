@@ -196,7 +196,7 @@ class PredictPanel(QWidget):
         settings, plane = self.sliders.settings(), layers.visible_plane(self.project.viewer)
 
         def show(found: tuple[np.ndarray, slice]) -> None:
-            if self.stored is stored:
+            if self.stored is stored and self.project.may_show("predict"):
                 self.show_again()
                 viewer, place = self.project.viewer, self._place(stored)
                 self.project.display.add(views.show_trial(viewer, stored, place, *found))

@@ -12,7 +12,7 @@ from cytoloop.viewer.panels.display import Display, Steps
 from cytoloop.viewer.session.dataset import Dataset, open_dataset
 
 _WITH_LAYERS = ("curate", "predict", "compare")
-"""Panels that show layers when they come to the front."""
+"""Panels that show their layers again when they are in front."""
 
 
 class Project(QObject):
@@ -36,7 +36,7 @@ class Project(QObject):
     model_chosen = Signal(str)
     """A model shall be used for prediction; carries its folder, file or URI."""
     panel_wanted = Signal(str)
-    """A panel shall come to the front; carries its name."""
+    """A panel shall be in front; carries its name."""
     predicted = Signal(str)
     """Images were predicted; carries the path of ``predictions.csv``."""
 
@@ -66,7 +66,7 @@ class Project(QObject):
     def may_show(self, panel: str) -> bool:
         """Return whether a panel may show its layers: none with layers of its own is in front.
 
-        If it may not, it shows them when it comes to the front.
+        If it may not, it shows them as soon as it is in front.
         """
         if self.front == panel or self.front not in _WITH_LAYERS:
             return True
