@@ -42,7 +42,7 @@ from cytoloop.version import __version__
 SHIPPED = Path(__file__).parents[1] / "src" / "cytoloop" / "pretrained"
 RECIPES: dict[str, dict[str, Any]] = {
     "nuclei_3d": {
-        "series": [{"number": 100}, {"number": 100}],
+        "series": [{"number": 200}, {"number": 200}],
         "train": ["experiment=nuclei_3d"],
         # what the images of the series show, in voxels: the range in which the model works
         "knows": {"object_diameter_px": [10, 34], "anisotropy": [1, 4]},

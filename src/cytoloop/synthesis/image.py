@@ -110,6 +110,7 @@ def _draw_bodies(
         draw(settings.rim, rng), rng.uniform(0.05, 0.3),
     )  # fmt: skip
     spread, outline = draw(settings.brightness_spread, rng), draw(settings.outline, rng)
+    by_plane = draw(settings.by_plane, rng) if len(shape) == 3 else 0.0
     boxes = [shape_box(body, spacing, sigma, rng) for body in bodies]
     nearest = np.full(shape, np.inf, np.float32)
     for box in boxes:  # where two bodies overlap, a voxel belongs to the one it lies deeper in
@@ -130,7 +131,7 @@ def _draw_bodies(
         seen = blurred(solid, sigma)
         top = float(seen.max())
         part = seen[own] / max(top, 1e-6)
-        visible = part > outline
+        visible = part > outline * part.max(axis=(-2, -1), keepdims=True) ** by_plane
         if top < 0.05 or not visible.any():
             continue
         labels[field][visible & (part > best[field])] = len(voxels)

@@ -21,7 +21,7 @@ _RANGES = {
     "spots": (0, 50), "rim": (-1, 2), "blur": (0, 2), "axial_blur": (0.1, 10), "haze": (0, 2),
     "tails": (0, 5),
     "depth_loss": (0, 5), "background": (0, 20), "debris": (0, 10), "photons": (0.1, 1e6),
-    "read_noise": (0, 1e3), "smoothing": (0, 3), "outline": (0.05, 0.9),
+    "read_noise": (0, 1e3), "smoothing": (0, 3), "outline": (0.05, 0.9), "by_plane": (0, 0.8),
 }  # fmt: skip
 """Bounds of the ends of each range."""
 
@@ -81,6 +81,11 @@ class SynthesisSettings:
         A voxel belongs to an object where the object's blurred body exceeds this fraction of its
         maximum: annotators draw what they see, not the border before the optics. An object
         that noise or other light hides has no label.
+    by_plane : range
+        How much annotators judge each plane of a stack for itself. In a plane whose brightest
+        voxel has the fraction m of the object's maximum, `outline` is multiplied by m to the power
+        of this: 0 = one level for the whole object; 0.5 = labels reach further above and below an
+        object than beside it. Of stacks only.
     """
 
     shape: tuple[int, ...] = (32, 128, 128)
@@ -107,6 +112,7 @@ class SynthesisSettings:
     read_noise: Range = (0, 3)
     smoothing: Range = (0, 0.8)
     outline: Range = (0.2, 0.4)
+    by_plane: Range = (0, 0)
 
     @classmethod
     def from_config(cls, values: Mapping[str, Any]) -> SynthesisSettings:
