@@ -332,10 +332,16 @@ def test_a_bad_image_among_good_ones_fails_alone(
     assert "cannot be read" in rows["broken"]["reason"]
 
 
-def test_a_run_with_a_deleted_key_is_resumed(project: Path) -> None:
+def test_a_run_with_a_deleted_key_is_resumed(
+    project: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     words = [*TINY_3D, "~model.lr_scheduler", "data.path=dataset", "output=deleted"]
     assert run("train", *words, "trainer.max_epochs=1") == 0
     assert run("train", "resume=deleted", "trainer.max_epochs=2") == 0
+    assert run("train", "resume=deleted", "trainer.max_epochs=1") == 2
+    message = capfd.readouterr().err
+    assert "trainer.max_epochs: is 1, but this training has done 2 epochs" in message
+    assert run("train", "resume=deleted", "trainer.max_epochs=2") == 0  # ends there
 
 
 @pytest.mark.slow

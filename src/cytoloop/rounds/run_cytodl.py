@@ -110,7 +110,10 @@ def run_cytodl(
         Called with the run's id when the run is open.
     """
     cfg = known.cfg
-    last = find_last_checkpoint(Path(cfg.resume) / "checkpoints") if cfg.resume else None
+    last = None
+    if cfg.resume:
+        most = cfg.trainer.get("max_epochs")
+        last = find_last_checkpoint(Path(cfg.resume) / "checkpoints", most)
     tracked = open_training_run(cfg, output, str(cfg.run_name), known.tracking_uri)
     if cfg.overwrite or cfg.resume:
         clear_output_folder(output, resumed=bool(cfg.resume))

@@ -72,7 +72,7 @@ def _of_trainer(cfg: DictConfig) -> Iterator[tuple[str, Any]]:
     trainer = cfg.trainer
     if trainer.precision == AUTO:
         yield "trainer.precision", choose_precision(str(trainer.accelerator))
-    if trainer.get("max_steps", -1) > 0 or cfg.budget_minutes is not None:
+    if _max_epochs(cfg) == -1:
         yield "trainer.max_epochs", -1
     if cfg.budget_minutes is not None:
         yield "trainer.max_time", _clock(cfg.budget_minutes)
@@ -93,10 +93,19 @@ def _of_trainer(cfg: DictConfig) -> Iterator[tuple[str, Any]]:
         )
 
 
+def _max_epochs(cfg: DictConfig) -> int | None:
+    """Return the number of epochs that end a training, -1 if steps or minutes end it."""
+    if cfg.trainer.get("max_steps", -1) > 0 or cfg.budget_minutes is not None:
+        return -1
+    most: int | None = cfg.trainer.get("max_epochs")
+    return most
+
+
 def _of_start(cfg: DictConfig, init_from: Path | None) -> Iterator[tuple[str, Any]]:
     """Yield the callbacks that load weights, or the checkpoint to resume from."""
     if cfg.resume:
-        yield "checkpoint.ckpt_path", str(find_last_checkpoint(Path(cfg.resume) / "checkpoints"))
+        last = find_last_checkpoint(Path(cfg.resume) / "checkpoints", _max_epochs(cfg))
+        yield "checkpoint.ckpt_path", str(last)
         return
     if cfg.get("encoder_weights") and init_from is None:
         target = "cytoloop.training.callbacks.pretrained_encoder.PretrainedEncoder"
