@@ -105,6 +105,22 @@ def test_labels_reach_as_far_as_the_outline_says() -> None:
     assert (wide.labels > 0).sum() > 1.3 * (tight.labels > 0).sum()
 
 
+def test_labels_of_planes_judged_each_for_itself_reach_further_along_z() -> None:
+    whole, by_plane = (
+        draw_image(replace(PLAIN, blur=(0.3, 0.3), contact=(2, 2), by_plane=(b, b)), 2)
+        for b in (0, 0.5)
+    )
+    assert np.array_equal(whole.raw, by_plane.raw)
+    sides = [
+        np.mean([(p.bbox[3] - p.bbox[0], p.bbox[4] - p.bbox[1]) for p in found], axis=0)
+        for found in (regionprops(whole.labels), regionprops(by_plane.labels))
+    ]
+    more = sides[1] - sides[0]
+    assert more[0] >= 1 and more[1] <= 0.3 * more[0], more
+    grown = by_plane.labels > 0
+    assert not (whole.labels > 0)[~grown].any()
+
+
 @pytest.mark.parametrize("dims", [2, 3])
 @pytest.mark.parametrize("kind", SHAPES)
 def test_a_shape_ends_within_its_reach(kind: str, dims: int) -> None:
