@@ -3,7 +3,8 @@
 Trains what is missing of `study/nci_hitif.yaml` for some minutes and writes the scores of the
 finished runs into `finished.csv` beside this file. The next sitting, also on another machine, goes
 on from there.
-A finished run is known by its levels and its seed: a sitting with a newer CytoLoop goes on, too.
+A finished run is known by its levels and its seed. A newer CytoLoop goes on with the runs, unless its trainings score
+otherwise (`RESULTS_VERSION`): then all are done again.
 The test images are of six groups that the shipped model `nuclei_2d` has not seen.
 """
 
@@ -20,6 +21,8 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from cytoloop.studies.identity import RESULTS_VERSION
 
 HERE = Path(__file__).parent
 DATA = Path(os.environ.get("CYTOLOOP_TEST_DATA", "../shared/data")) / "dsb2018"
@@ -87,10 +90,15 @@ def identity(row: dict[str, str]) -> tuple[str, ...]:
     return tuple(row[name] for name in (*FACTORS, "seed"))
 
 
+def finished() -> list[dict[str, str]]:
+    """Return the rows of former sittings whose trainings would score the same today."""
+    return [row for row in read(FINISHED) if row["results_version"] == str(RESULTS_VERSION)]
+
+
 def restore(study: Path) -> None:
     """Write the finished runs of former sittings into the folders of the same runs here."""
     known: dict[tuple[str, ...], list[dict[str, str]]] = defaultdict(list)
-    for row in read(FINISHED):
+    for row in finished():
         known[identity(row)].append(row)
     for run in read(study / "runs.csv"):
         images, folder = known.get(identity(run)), study / run["folder"]
@@ -126,11 +134,12 @@ def keep(study: Path) -> int:
     done = [run for run in read(study / "runs.csv") if run["status"] == "done"]
     for run in sorted(done, key=identity):
         own = {name: run[name] for name in (*FACTORS, "seed", "minutes")}
+        own["results_version"] = str(RESULTS_VERSION)
         scores = read(study / run["folder"] / "test/evaluation/metrics.csv")
         rows += [own | {name: short(image[name]) for name in COLUMNS} for image in scores]
     known = {identity(run) for run in done}
-    rows += [row for row in read(FINISHED) if identity(row) not in known]  # nothing is lost
-    write(FINISHED, (*FACTORS, "seed", "minutes", *COLUMNS), rows)
+    rows += [row for row in finished() if identity(row) not in known]  # nothing is lost
+    write(FINISHED, (*FACTORS, "seed", "minutes", "results_version", *COLUMNS), rows)
     return len({identity(row) for row in rows})
 
 

@@ -8,12 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from conftest import make_images, write_tiff
 from mlflow import MlflowClient
 from tifffile import imread
 
 from cytoloop.__main__ import main
 
+CONFIGS = Path(__file__).parents[2] / "configs"
 BASE = "base=[experiment=nuclei_2d,model/size=small,trainer.max_steps=2]"
 
 
@@ -101,6 +103,21 @@ def test_a_plan_lists_the_runs_and_trains_none(
     known = {row["run"] for row in rows}
     more = read_rows(project / "out/runs.csv")
     assert known <= {row["run"] for row in more} and len(more) == 5 * 3
+
+
+@pytest.mark.parametrize("name", ["architecture", "factors", "start"])
+def test_levels_of_the_package_are_different_trainings_with_the_same_start(
+    name: str, dataset: Path, project: Path
+) -> None:
+    """A shipped model fits one network and one normalisation: others would start from scratch."""
+    plan = ["study", f"study={name}", f"data.path={dataset}", "output=out", "max_runs=0"]
+    assert main([*plan, "base=[experiment=nuclei_2d]", "seeds=1"]) == 0
+    study = yaml.safe_load((CONFIGS / f"study/{name}.yaml").read_text())
+    changing = ("model", "normalization")
+    for factor, levels in study["factors"].items():
+        words = {level: given for level, given in levels.items() if isinstance(given, list)}
+        if any(word.startswith(changing) for own in words.values() for word in own):
+            assert all("init_from=none" in own for own in words.values()), factor
 
 
 def test_faults_are_named_before_anything_is_trained(
