@@ -3,8 +3,8 @@
 Trains what is missing of `study/nci_hitif.yaml` for some minutes and writes the scores of the
 finished runs into `finished.csv` beside this file. The next sitting, also on another machine, goes
 on from there.
-A finished run is known by its levels and its seed. A newer CytoLoop goes on with the runs, unless its trainings score
-otherwise (`RESULTS_VERSION`): then all are done again.
+A finished run is known by its levels and its seed. A newer CytoLoop goes on with the runs, unless
+its trainings score otherwise (`RESULTS_VERSION`): then all are done again.
 The test images are of six groups that the shipped model `nuclei_2d` has not seen.
 """
 

@@ -14,6 +14,7 @@ from mlflow import MlflowClient
 from tifffile import imread
 
 from cytoloop.__main__ import main
+from cytoloop.studies.identity import RESULTS_VERSION
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 BASE = "base=[experiment=nuclei_2d,model/size=small,trainer.max_steps=2]"
@@ -200,9 +201,9 @@ def test_a_finished_run_is_known_by_what_was_asked(
     assert planned(BASE, "2")["none"]["status"] == "open"
     monkeypatch.undo()
     monkeypatch.chdir(project)
-    monkeypatch.setattr("cytoloop.studies.identity.RESULTS_VERSION", 2)
+    monkeypatch.setattr("cytoloop.studies.identity.RESULTS_VERSION", RESULTS_VERSION + 1)
     assert planned(BASE)["none"]["status"] == "open"  # trainings score otherwise
-    monkeypatch.setattr("cytoloop.studies.identity.RESULTS_VERSION", 1)
+    monkeypatch.setattr("cytoloop.studies.identity.RESULTS_VERSION", RESULTS_VERSION)
 
     # a folder of an older version is named by its config and has no note
     (place / "study_key.json").unlink()

@@ -19,8 +19,9 @@ import yaml
 
 from cytoloop.io.atomic import replacing
 
-RESULTS_VERSION = 1
-"""Raise it when a change of the package makes trainings score otherwise: they are done again."""
+RESULTS_VERSION = 2
+"""Raise it when a change of the package makes trainings score otherwise, new shipped weights among
+them: they are done again."""
 
 KEY_FILE = "study_key.json"
 
@@ -43,8 +44,7 @@ class Composed:
 
 def run_key(config: Mapping[str, Any], digest: str, predictions: str | None = None) -> str:
     """Return a hash of a composed config, the data and another tool's predictions."""
-    content: list[Any] = [config, digest, predictions]
-    return _hash(content if RESULTS_VERSION == 1 else [*content, RESULTS_VERSION])
+    return _hash([config, digest, predictions, RESULTS_VERSION])
 
 
 def asked_key(
