@@ -204,6 +204,7 @@ def test_an_unknown_experiment_lists_the_known_ones(error_of: Callable) -> None:
         (["lr=0.1"], ["did you mean model.optimizer.lr"]),
         (["model/sizee=small"], ["model/sizee: unknown key; did you mean model/size"]),
         (["~data.foo"], ["data.foo: unknown key"]),
+        (["data={pth: x}"], ["data.pth: unknown key; did you mean data.path"]),
         (["data.pth=x", "sed=1", "model=nope"], ["3 problems", "data.path", "seed", "instance"]),
         (["dataset/"], ["dataset/: has no value, expected key=value"]),
         (["data.patch_size=[8,32"], ["data.patch_size=[8,32: cannot be read; check brackets"]),

@@ -130,6 +130,7 @@ def test_faults_are_named_before_anything_is_trained(
         "+factors.augmentation.odd=[augmentation=nope]": ["augmentation odd: augmentation=nope"],
         "+factors.augmentation.same=[]": ["same, seed 1 is the same training as augmentation def"],
         "+factors.part={all: [], c: {where: {group: c}}}": ["part c: no training image has"],
+        "base=[data.patch_size=[32,32]]": ["'32]' is not an override", "quote one that holds comm"],
         "seeds=0": ["seeds=0: expected a number of seeds"],
         "workers=0": ["workers: is 0, expected 1 to 256"],
         "study=nope": ["study=nope: no such option, expected one of architecture"],

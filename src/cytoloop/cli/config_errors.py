@@ -24,6 +24,7 @@ _FLAGS = (
 
 _SEVERAL_VALUES = re.compile(r"Ambiguous value for argument '(?P<override>.*)'$", re.MULTILINE)
 _UNKNOWN_KEY = re.compile(r"Could not (?:override|delete)(?: from config\.)? '(?P<key>[^']+)'")
+_FULL_KEY = re.compile(r"full_key: (?P<key>\S+)")
 
 
 @dataclass(frozen=True)
@@ -31,11 +32,13 @@ class _Fault:
     """A wrong override; `kind` is what is wrong with it.
 
     It is ``key``, ``option`` (of a group), ``syntax``, or ``several`` (values instead of one).
+    `inner` is the key that does not exist within the value of an override: ``{pth: x}``.
     """
 
     override: str
     kind: str
     options: Sequence[str] = ()
+    inner: str = ""
 
 
 def check_flags(verb: str, words: Iterable[str]) -> None:
@@ -148,7 +151,11 @@ def _find_fault(error: Exception, overrides: Sequence[str]) -> _Fault | None:
     else:
         return None
     found = [one for one in overrides if key in (bare_key(one), bare_key(one).partition("@")[0])]
-    return _Fault(found[0], kind, tuple(options or ())) if found else None
+    if not found:
+        return None
+    full = _FULL_KEY.search(str(error.__cause__)) if kind == "key" else None
+    inner = full["key"] if full and full["key"].startswith(f"{key}.") else ""
+    return _Fault(found[0], kind, tuple(options or ()), inner)
 
 
 def _describe(fault: _Fault, names: Sequence[str]) -> str:
@@ -172,10 +179,9 @@ def _describe(fault: _Fault, names: Sequence[str]) -> str:
         near = difflib.get_close_matches(value, fault.options, n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
         return f"{key}={value}: no such option, expected one of {', '.join(fault.options)}{hint}"
-    near = nearest_names(bare_key(fault.override), names)
-    return f"{bare_key(fault.override)}: unknown key" + (
-        f"; did you mean {' or '.join(near)}?" if near else ""
-    )
+    missing = fault.inner or bare_key(fault.override)
+    near = nearest_names(missing, names)
+    return f"{missing}: unknown key" + (f"; did you mean {' or '.join(near)}?" if near else "")
 
 
 def nearest_names(key: str, names: Sequence[str], most: int = 3) -> list[str]:

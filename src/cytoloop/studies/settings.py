@@ -175,10 +175,12 @@ def _read_level(where: str, name: str, given: Any, problems: list[str]) -> Level
 def _read_overrides(where: str, given: Any, problems: list[str]) -> tuple[str, ...]:
     """Return overrides of `cytoloop train` as text."""
     overrides = _texts(given)
+    is_cut = any(one.count("[") > one.count("]") for one in overrides)
+    hint = "; quote one that holds commas: [a=1,'b=[2,3]']" if is_cut else ""
     for one in overrides:
         key = one.lstrip("+~").partition("=")[0]
         if "=" not in one and not one.startswith("~"):
-            problems.append(f"{where}: {one!r} is not an override, expected key=value")
+            problems.append(f"{where}: {one!r} is not an override, expected key=value{hint}")
         elif key in _OWN_KEYS:
             problems.append(f"{where}: {key} is set by the study, leave it out")
     return overrides
