@@ -81,6 +81,34 @@ def test_one_labelled_image_moves_the_outline(folder: Path) -> None:
     assert settings_of("stated")["postprocess"]["threshold"] == 0.5
 
 
+def test_one_labelled_stack_moves_the_outline_along_z(folder: Path) -> None:
+    content = torch.load("model.ckpt", weights_only=True)
+    weights = content["state_dict"]
+    weights["backbone.weight"] = weights["backbone.weight"][..., None]
+    values = content["hyper_parameters"]
+    values["backbone"] |= {"_target_": "torch.nn.Conv3d"}
+    values["image"] |= {"spatial_dims": 3, "patch_size": [16, 32, 32]}
+    torch.save(content, "model.ckpt")
+    z, y, x = np.indices((20, 64, 64))
+    away = np.sqrt(((z - 10) * 2.0) ** 2 + (y % 32 - 16) ** 2 + (x % 32 - 16) ** 2)
+    light = np.clip(1.5 - away / 10, 0, 1) * 1000
+    labels = ndimage.label(away < 10)[0]
+    drawn = np.maximum(labels, np.maximum(np.roll(labels, 1, 0), np.roll(labels, -1, 0)))
+    for name, data in (("stack", light), ("stack_labels", drawn)):
+        tifffile.imwrite(f"{name}.tif", data.astype(np.uint16))
+    labelled = table("labelled.csv", raw="stack.tif", seg1="stack_labels.tif")
+    words = ["predict", "checkpoint=model.ckpt", "input=stack.tif", "spacing_um=[2,1,1]"]
+    assert main([*words, f"calibrate={labelled}", "output=out"]) == 0
+    chosen = settings_of("out")["postprocess"]
+    assert chosen["grow_z_um"] == 2 and chosen["grow_um"] == 0
+    found = read_labels(next(Path("out/labels").iterdir()))
+    assert np.mean((found > 0) == (drawn > 0)) > 0.995
+    # a stated growth stays
+    words += [f"calibrate={labelled}", "postprocess.grow_z_um=0", "output=stated"]
+    assert main(words) == 0
+    assert settings_of("stated")["postprocess"]["grow_z_um"] == 0
+
+
 def test_a_model_that_knows_sizes_learns_that_of_the_labels(folder: Path) -> None:
     content = torch.load("model.ckpt", weights_only=True)
     content["hyper_parameters"]["image"]["object_diameter_px"] = [30, 60]

@@ -1,4 +1,4 @@
-"""From watershed regions to final objects: measure, fill holes, filter, number."""
+"""From watershed regions to final objects: measure, fill holes, grow, filter, number."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import numpy as np
 
 from cytoloop.instances.blocks import Blocks, NewVolume, Volume
 from cytoloop.instances.distance_map import full_scale
+from cytoloop.instances.grow import grow_objects
 from cytoloop.instances.holes import fill_holes
 from cytoloop.instances.objects import ObjectMeasurements
 from cytoloop.instances.settings import InstanceSettings
@@ -21,7 +22,7 @@ def finish_objects(
     number: np.ndarray | None = None,
     blocks: Blocks | None = None,
 ) -> tuple[Volume, ObjectMeasurements]:
-    """Return labels and measurements after filling holes and removing objects.
+    """Return labels and measurements after filling holes, growing and removing objects.
 
     Parameters
     ----------
@@ -38,9 +39,7 @@ def finish_objects(
     blocks = blocks or Blocks(shape, shape)
     number = np.arange(int(np.max(regions[:], initial=0)) + 1) if number is None else number
     count = int(number.max(initial=0))
-    measurements = ObjectMeasurements(count, shape)
-    for box in blocks:
-        measurements.add(number[np.asarray(regions[box])], _as_unit(probability[box]), box)
+    measurements = _measure(regions, number, probability, blocks)
     if settings.fill_holes:
         filled = new_volume("filled", shape, np.uint32, blocks.size)
         for box in blocks:
@@ -51,6 +50,11 @@ def finish_objects(
             if holes.any():
                 measurements.add(holes, _as_unit(probability[box]), box)
         regions, number = filled, np.arange(count + 1)
+    if settings.grow or settings.grow_planes:
+        steps = settings.grow, settings.grow_planes
+        regions = grow_objects(regions, number, *steps, new_volume, blocks)
+        number = np.arange(count + 1)
+        measurements = _measure(regions, number, probability, blocks)
     kept = _kept_objects(measurements, settings)
     measurements.select(kept)
     number = np.where(kept, np.cumsum(kept) - 1, 0)[number]
@@ -61,10 +65,20 @@ def finish_objects(
     return labels, measurements
 
 
+def _measure(
+    regions: Volume, number: np.ndarray, probability: Volume, blocks: Blocks
+) -> ObjectMeasurements:
+    """Return the measurements of objects, of which each region is a part."""
+    measurements = ObjectMeasurements(int(number.max(initial=0)), blocks.shape)
+    for box in blocks:
+        measurements.add(number[np.asarray(regions[box])], _as_unit(probability[box]), box)
+    return measurements
+
+
 def _kept_objects(measurements: ObjectMeasurements, settings: InstanceSettings) -> np.ndarray:
     """Return which objects pass the size and border filters, (count + 1,) bool."""
     voxels = measurements.voxels
-    kept = (voxels >= settings.min_voxels) & (voxels <= settings.max_voxels)
+    kept = (voxels >= max(settings.min_voxels, 1)) & (voxels <= settings.max_voxels)
     if settings.border != "none":
         touches = measurements.touches_border()
         kept &= ~(touches if settings.border == "all" else touches[:, -2:]).any(axis=1)

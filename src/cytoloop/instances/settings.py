@@ -30,6 +30,8 @@ class InstanceSettings:
         Smaller and larger objects are removed.
     fill_holes : bool
         Fill background that is enclosed by one object.
+    grow, grow_planes : int
+        Voxels by which objects grow within planes and along Z, see `cytoloop.instances.grow`.
     method : str
         ``watershed``: on the distance map, see `cytoloop.instances.watershed`. ``hitif``: on the
         contour map, see `cytoloop.instances.hitif`.
@@ -49,6 +51,8 @@ class InstanceSettings:
     min_voxels: float = 0.0
     max_voxels: float = float("inf")
     fill_holes: bool = True
+    grow: int = 0
+    grow_planes: int = 0
     border: str = "none"
     method: str = "watershed"
     seed_threshold: float = 0.67

@@ -1,4 +1,4 @@
-"""Calibration: threshold and watershed of a prediction, chosen on a few labelled images.
+"""Calibration: threshold, outlines and watershed of a prediction, chosen on a few labelled images.
 
 Nothing is trained. Models that were trained on other images, such as those that ship with the
 package, so learn where an annotator draws outlines.
@@ -6,35 +6,48 @@ package, so learn where an annotator draws outlines.
 
 from __future__ import annotations
 
+import itertools
 import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from cytoloop.errors import ConfigError, ImageError, ManifestError
+from cytoloop.evaluation.counts.matching import match_instances
+from cytoloop.evaluation.counts.objects import instance_counts
 from cytoloop.evaluation.inputs.images import read_truth
 from cytoloop.inference.inputs.list_inputs import list_inputs
 from cytoloop.inference.inputs.open_input import open_input
 from cytoloop.inference.model_grid import facts_of_model, on_grid_of_model
 from cytoloop.inference.model_source import ModelSource
-from cytoloop.inference.postprocess.settings import TUNED
+from cytoloop.inference.postprocess.segment_maps import segment_maps
+from cytoloop.inference.postprocess.settings import TUNED, PostprocessSettings
+from cytoloop.inference.postprocess.training_facts import TrainingFacts
 from cytoloop.inference.settings import PredictionSettings, ReadingSettings
 from cytoloop.inference.volume_storage import VolumeStorage
 from cytoloop.inference.windows.object_scale import diameter_of
 from cytoloop.inference.windows.plane_maps import predict_image_maps
 from cytoloop.inference.windows.predictor import Predictor
 from cytoloop.inference.windows.probability_maps import ProbabilityMaps, resample_to_image
+from cytoloop.instances.grow import grow_labels
 from cytoloop.io.pixels import Pixels
 from cytoloop.io.voxel_size import Spacing
 from cytoloop.manifest import Row
-from cytoloop.training.tuning import best_threshold, best_watershed
+from cytoloop.training.tuning import best_threshold, best_watershed, pooled_scores
 from cytoloop.training.tuning_images import count_objects, evenly, true_objects
 
 log = logging.getLogger(__name__)
 
+_GROWTH, _GROWTH_Z = (-1, 0, 1), (-1, 0, 1, 2)
+"""Voxels by which objects may grow within planes and along Z: annotators draw outlines wider or
+tighter than a model that has not seen them, above all along Z."""
+_OUTLINES, _WATERSHED = ("threshold", "grow_um", "grow_z_um"), ("seed_smoothing", "min_depth")
+_LEAST_GAIN = 0.01
+"""SEG that growth must gain, or outlines stay as they are."""
 _WATERSHED_IMAGES = 3
 """Labelled images from which the watershed is chosen, too. Measured on BBBC050, calibrated by one
 stack of each of nine embryos: the watershed of one stack costs the others 0.015 SEG."""
@@ -63,9 +76,10 @@ def calibrate(
 ) -> PredictionSettings:
     """Return the settings with the values that fit the labelled images best.
 
-    The threshold has the highest Dice, the watershed the highest mean of AP at IoU 0.5 and SEG;
-    with fewer than three images the watershed stays. Values that the user states stay. A model that
-    knows a range of sizes also gets the size of the labelled objects, if no size is stated.
+    The threshold has the highest Dice or is that of the model, and objects grow or shrink: what has
+    the highest SEG. The watershed has the highest mean of AP at IoU 0.5 and SEG; with fewer than
+    three images it stays. Values that the user states stay. A model that knows a range of sizes
+    also gets the size of the labelled objects, if no size is stated.
 
     Parameters
     ----------
@@ -94,22 +108,77 @@ def calibrate(
     reading = _with_diameter(settings.reading, examples, predictor)
     maps = [_predict(one, predictor, reading) for one in examples]
     plain = settings.postprocess
-    threshold, dice = best_threshold([np.asarray(one["probability"]) for one in maps], examples)
-    chosen: dict[str, float] = {"threshold": threshold, "dice": dice}
+    threshold, _ = best_threshold([np.asarray(one["probability"]) for one in maps], examples)
+    chosen: dict[str, Any] = {"threshold": threshold}
+    facts = facts_of_model(predictor, reading)
     is_enough = len(examples) >= _WATERSHED_IMAGES
     if is_enough and max(count_objects(one) for one in examples) > 1:
-        facts = facts_of_model(predictor, reading)
-        chosen |= best_watershed(maps, examples, plain, facts, threshold, len(examples))
-    listed = ", ".join(f"{name} {value:.4g}" for name, value in chosen.items())
+        found = best_watershed(maps, examples, plain, facts, threshold, len(examples))
+        chosen |= {name: found[name] for name in _WATERSHED}
+    if plain.instances:
+        own = plain.resolve_tuned(facts.tuned).threshold
+        thresholds = dict.fromkeys((threshold, own) if plain.threshold == "tuned" else (own,))
+        given = plain.resolve_tuned({**(facts.tuned or {}), **chosen}, _WATERSHED)
+        chosen |= _best_outlines(maps, examples, given, facts, list(thresholds))
+    listed = ", ".join(
+        f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
+        for name, value in chosen.items()
+    )
     log.info("calibrated on %d labelled image(s): %s", len(examples), listed)
     if not is_enough:
         log.info("the watershed stays: it is chosen from %d images on", _WATERSHED_IMAGES)
-    tuned = {
-        name: round(chosen.get(name, default), 4)
-        for name, default in {**TUNED, **(predictor.training.tuned or {})}.items()
-        if name in TUNED
-    }
-    return replace(settings, reading=reading, postprocess=plain.resolve_tuned(tuned))
+    tuned = {n: round(v, 4) for n, v in chosen.items() if n in TUNED and not isinstance(v, str)}
+    return replace(settings, reading=reading, postprocess=plain.resolve_tuned(tuned, tuned))
+
+
+def _best_outlines(
+    maps: Sequence[ProbabilityMaps],
+    examples: Sequence[_Labelled],
+    settings: PostprocessSettings,
+    facts: TrainingFacts,
+    thresholds: Sequence[float | str],
+) -> dict[str, Any]:
+    """Return the threshold, and how far objects grow within planes and along Z, of the highest SEG.
+
+    Candidates are voxels of the first image. The result is in um, or in voxels where it has no
+    voxel size. A growth that the user states stays.
+    """
+    spacing, shape = examples[0].spacing_um or (1.0, 1.0, 1.0), examples[0].labels.shape
+    across = [float(pixels * spacing[-1]) for pixels in _GROWTH]
+    along = [float(planes * spacing[0]) for planes in _GROWTH_Z]
+    if len(shape) == 2 or facts.goes_by_plane(shape):
+        along = [0.0]
+    across = across if settings.grow_um == "tuned" else [float(settings.grow_um)]
+    along = along if settings.grow_z_um == "tuned" else [float(settings.grow_z_um)]
+    candidates = list(itertools.product(thresholds, across, along))
+    counts: list[list[dict[str, float]]] = [[] for _ in candidates]
+    for one, seen in zip(examples, maps, strict=True):
+        truth, valid = true_objects(one), np.asarray(one.valid)
+        sides = one.spacing_um or (1.0, 1.0, 1.0)
+        found = {
+            threshold: _labels(one, seen, replace(settings, threshold=threshold), facts)
+            for threshold in thresholds
+        }
+        for each, (threshold, pixels, planes) in zip(counts, candidates, strict=True):
+            steps = round(pixels / sides[-1]), round(planes / sides[0])
+            matching = match_instances(truth, grow_labels(found[threshold], *steps), valid)
+            each.append(instance_counts(matching))
+    seg = [pooled_scores(each)["seg"] for each in counts]
+    worth = [
+        round(value - _LEAST_GAIN * bool(one[1] or one[2]), 6)
+        for value, one in zip(seg, candidates, strict=True)
+    ]
+    best = max(range(len(worth)), key=worth.__getitem__)
+    return {"seg": seg[best], **dict(zip(_OUTLINES, candidates[best], strict=True))}
+
+
+def _labels(
+    one: _Labelled, maps: ProbabilityMaps, settings: PostprocessSettings, facts: TrainingFacts
+) -> np.ndarray:
+    """Return the objects before they grow."""
+    rule = replace(settings, grow_um=0.0, grow_z_um=0.0)
+    found = segment_maps(maps, one.spacing_um, rule, facts, VolumeStorage().create, with_mask=False)
+    return np.asarray(found.volumes["labels"])
 
 
 def _labelled_rows(table: str | Path) -> list[Row]:

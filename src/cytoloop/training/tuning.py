@@ -251,9 +251,11 @@ def best_watershed(
                 labels, _ = hierarchy.objects(replace(rule, min_depth=depth))
                 matching = match_instances(truth, np.asarray(labels), valid)
                 counts[smoothing, depth].append(instance_counts(matching))
-    smoothed = _average_neighbours({pair: _mean(_pooled(each)) for pair, each in counts.items()})
+    smoothed = _average_neighbours(
+        {pair: _mean(pooled_scores(each)) for pair, each in counts.items()}
+    )
     best = max(smoothed, key=lambda pair: (round(smoothed[pair], 6), -_distance_to_default(pair)))
-    scores = _pooled(counts[best][:scored])
+    scores = pooled_scores(counts[best][:scored])
     reached = {name: scores[name] for name in ("ap_50", "seg") if not math.isnan(scores[name])}
     return {"seed_smoothing": best[0], "min_depth": best[1], **reached}
 
@@ -282,7 +284,8 @@ def _distance_to_default(pair: tuple[float, float]) -> float:
     return sum(abs(math.log(one / other)) for one, other in zip(pair, defaults, strict=True))
 
 
-def _pooled(counts: Sequence[dict[str, float]]) -> dict[str, float]:
+def pooled_scores(counts: Sequence[dict[str, float]]) -> dict[str, float]:
+    """Return the scores of the objects of several images together."""
     return instance_scores({name: sum(one[name] for one in counts) for name in counts[0]})
 
 

@@ -40,6 +40,7 @@ def instance_rule(
     ndim : int
         2 or 3.
     """
+    sides = spacing_um or (1.0, 1.0, 1.0)
     voxel = math.prod(spacing_um[-ndim:]) if spacing_um else 1.0
     least, most = settings.min_volume_um3, settings.max_volume_um3
     fill_holes = settings.fill_holes
@@ -56,6 +57,8 @@ def instance_rule(
         min_depth=float(settings.min_depth),
         min_voxels=max(min_voxels, _MIN_VOXELS[ndim]),
         max_voxels=math.inf if most is None else float(most) / voxel,
+        grow=round(float(settings.grow_um) / sides[-1]),
+        grow_planes=round(float(settings.grow_z_um) / sides[0]) if ndim == 3 else 0,
         fill_holes=training.fill_holes if fill_holes == AUTO else bool(fill_holes),
         border=settings.border,
         method=settings.method,

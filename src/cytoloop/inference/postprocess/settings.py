@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -12,7 +12,9 @@ from cytoloop.errors import ConfigError
 from cytoloop.instances.settings import BORDERS, METHODS
 from cytoloop.instances.thresholds import THRESHOLD_METHODS
 
-TUNED: Mapping[str, float] = {"threshold": 0.5, "seed_smoothing": 1.0, "min_depth": 0.2}
+TUNED: Mapping[str, float] = {
+    "threshold": 0.5, "seed_smoothing": 1.0, "min_depth": 0.2, "grow_um": 0.0, "grow_z_um": 0.0,
+}  # fmt: skip
 """The values that ``tuned`` stands for, and their defaults for a model without tuned values."""
 SEED_SMOOTHING = (0.5, 1.0, 2.0, 3.0)
 """Candidates for a tuned ``seed_smoothing``."""
@@ -23,6 +25,8 @@ RANGES: Mapping[str, tuple[float, float]] = {
     "smoothing": (0.0, 100.0),
     "seed_smoothing": (0.0, 100.0),
     "min_depth": (0.0, 1.0),
+    "grow_um": (-100.0, 100.0),
+    "grow_z_um": (-100.0, 100.0),
     "min_volume_um3": (0.0, math.inf),
     "max_volume_um3": (0.0, math.inf),
     "seed_threshold": (0.0, 1.0),
@@ -49,6 +53,9 @@ class PostprocessSettings:
         Sigma of a Gaussian on the distance map whose maxima are seeds, in the same steps.
     min_depth : float or ``tuned``
         Relative fall of the distance between two seeds that separates them.
+    grow_um, grow_z_um : float or ``tuned``
+        How far objects grow within planes and along Z, rounded to voxels; below 0 they shrink.
+        Without a voxel size in voxels. Of 2D objects only the first counts.
     min_volume_um3, max_volume_um3 : float or None
         Smaller and larger objects are dropped (um2 in 2D). Without a minimum it is 5 % of the
         mean training object.
@@ -76,6 +83,8 @@ class PostprocessSettings:
     smoothing: float = 0.0
     seed_smoothing: float | str = "tuned"
     min_depth: float | str = "tuned"
+    grow_um: float | str = "tuned"
+    grow_z_um: float | str = "tuned"
     min_volume_um3: float | None = None
     max_volume_um3: float | None = None
     fill_holes: bool | str = AUTO
@@ -129,25 +138,22 @@ class PostprocessSettings:
             raise ConfigError("config", unknown, "See `cytoloop predict --help`.")
         return cls(**values)
 
-    def resolve_tuned(self, tuned: Mapping[str, float] | None) -> PostprocessSettings:
+    def resolve_tuned(
+        self, tuned: Mapping[str, float] | None, names: Collection[str] = tuple(TUNED)
+    ) -> PostprocessSettings:
         """Return the settings with numbers in place of ``tuned``.
 
         Parameters
         ----------
         tuned : mapping of str to float or None
             See `TrainingFacts.tuned`; `TUNED` stands in for what is missing.
+        names : collection of str
+            The settings to resolve; default all.
         """
         chosen = {**TUNED, **(tuned or {})}
 
-        def resolve(name: str, value: float | str) -> float | str:
-            return chosen[name] if value == "tuned" else value
-
-        return replace(
-            self,
-            threshold=resolve("threshold", self.threshold),
-            seed_smoothing=resolve("seed_smoothing", self.seed_smoothing),
-            min_depth=resolve("min_depth", self.min_depth),
-        )
+        values: dict[str, Any] = {n: chosen[n] for n in names if getattr(self, n) == "tuned"}
+        return replace(self, **values)
 
 
 def _range_problems(name: str, value: Any) -> list[str]:
