@@ -55,16 +55,21 @@ def grow_labels(labels: np.ndarray, pixels: int, planes: int = 0) -> np.ndarray:
         Steps along Z, of stacks.
     """
     for step in range(abs(pixels)):  # by turns a cross and a square: together nearly a disk
-        cross = ndimage.generate_binary_structure(2, 1 + step % 2)
-        labels = _step(labels, cross.reshape((1,) * (labels.ndim - 2) + cross.shape), pixels > 0)
+        labels = _step(labels, (-2, -1), pixels > 0, square=step % 2 == 1)
     for _ in range(abs(planes) if labels.ndim == 3 else 0):
-        labels = _step(labels, np.ones((3, 1, 1), bool), planes > 0)
+        labels = _step(labels, (0,), planes > 0)
     return labels
 
 
-def _step(labels: np.ndarray, footprint: np.ndarray, grows: bool) -> np.ndarray:
-    if grows:
-        near = ndimage.maximum_filter(labels, footprint=footprint, mode="nearest")
-        return np.where(labels == 0, near, labels)
-    inside = ndimage.minimum_filter(labels > 0, footprint=footprint, mode="nearest")
-    return np.where(inside, labels, 0)
+def _step(
+    labels: np.ndarray, axes: tuple[int, ...], grows: bool, square: bool = False
+) -> np.ndarray:
+    """Return labels after one step along some axes, with (`square`) or without diagonals."""
+    seen = labels if grows else (labels > 0).view(np.uint8)
+    filtered = ndimage.maximum_filter1d if grows else ndimage.minimum_filter1d
+    combine = np.maximum if grows else np.minimum
+    found = filtered(seen, 3, axes[0], mode="nearest")
+    for axis in axes[1:]:
+        of_axis = filtered(found if square else seen, 3, axis, mode="nearest")
+        found = of_axis if square else combine(found, of_axis)
+    return np.where(labels == 0, found, labels) if grows else np.where(found, labels, 0)

@@ -150,7 +150,9 @@ def _best_outlines(
         along = [0.0]
     across = across if settings.grow_um == "tuned" else [float(settings.grow_um)]
     along = along if settings.grow_z_um == "tuned" else [float(settings.grow_z_um)]
-    candidates = list(itertools.product(thresholds, across, along))
+    candidates = sorted(  # of equal ones, the first: what changes least
+        itertools.product(thresholds, across, along), key=lambda one: abs(one[1]) + abs(one[2])
+    )
     counts: list[list[dict[str, float]]] = [[] for _ in candidates]
     for one, seen in zip(examples, maps, strict=True):
         truth, valid = true_objects(one), np.asarray(one.valid)
@@ -163,13 +165,10 @@ def _best_outlines(
             steps = round(pixels / sides[-1]), round(planes / sides[0])
             matching = match_instances(truth, grow_labels(found[threshold], *steps), valid)
             each.append(instance_counts(matching))
-    seg = [pooled_scores(each)["seg"] for each in counts]
-    worth = [
-        round(value - _LEAST_GAIN * bool(one[1] or one[2]), 6)
-        for value, one in zip(seg, candidates, strict=True)
-    ]
-    best = max(range(len(worth)), key=worth.__getitem__)
-    return {"seg": seg[best], **dict(zip(_OUTLINES, candidates[best], strict=True))}
+    seg = np.nan_to_num([pooled_scores(each)["seg"] for each in counts])
+    grows = np.array([one[1] != 0 or one[2] != 0 for one in candidates])
+    best = int(np.argmax(np.round(seg - _LEAST_GAIN * grows, 6)))
+    return {"seg": float(seg[best]), **dict(zip(_OUTLINES, candidates[best], strict=True))}
 
 
 def _labels(
