@@ -1,9 +1,10 @@
 """What to label next, against random: `python benchmarks/label_next.py [--json PATH]`.
 
-DSB2018: 8 labelled images of a pool, drawn at random; two small networks are trained on them from
-scratch and predict the pool. `cytoloop rank` chooses 8 more images, then, with networks trained on
+8 labelled images of a pool, drawn at random; two small networks are trained on them from scratch
+and predict the pool. `cytoloop rank` chooses 8 more images, then, with networks trained on
 these 16, 16 more. Every order starts from the same 8 images and the same two networks; each is
-repeated for some seeds. Scores are those of test images of other groups, of one network.
+repeated for some seeds. Scores are those of test images of other groups, of one network. `--data`:
+pictures of DSB2018, or stacks of BBBC050 (embryos 01 to 07 are the pool, 09 is scored).
 With `--json` the file also keeps what is finished: the same command goes on with it.
 """
 
@@ -20,12 +21,12 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from quality import DATA
+from quality import DATA, SPACING
 
 from cytoloop.__main__ import main as cytoloop
 
@@ -46,8 +47,26 @@ def call(*words: str) -> None:
         raise SystemExit(f"cytoloop {' '.join(words)}: exit status {status}")
 
 
-def images() -> dict[str, list[dict[str, str]]]:
-    """Return the pictures of the pool, of validation and of test."""
+Images = dict[str, list[dict[str, str]]]
+"""Rows of the pool, of validation and of test."""
+
+
+def stacks() -> Images:
+    """Return the stacks of BBBC050."""
+    folder = DATA.absolute() / "bbbc050"
+    found: Images = {"pool": [], "valid": [], "test": []}
+    for image in sorted((folder / "images").glob("*.tif")):
+        group = image.stem.split("_")[0]
+        split = {"Emb08": "valid", "Emb09": "test"}.get(group, "pool")
+        found[split].append(
+            {"id": image.stem, "raw": str(image), "seg1": str(folder / "labels" / image.name),
+             "group": group, "spacing_um": " ".join(map(str, SPACING))}
+        )  # fmt: skip
+    return found
+
+
+def pictures() -> Images:
+    """Return pictures of DSB2018."""
     groups: dict[str, list[dict[str, str]]] = defaultdict(list)
     with (DATA / "dsb2018" / "index.csv").open(newline="") as file:
         for row in csv.DictReader(file):
@@ -58,12 +77,19 @@ def images() -> dict[str, list[dict[str, str]]]:
                     str(DATA.absolute() / "dsb2018" / k / name) for k in ("images", "masks")
                 )
                 groups[group].append({"id": row["id"], "raw": raw, "seg1": seg1, "group": group})
-    found: dict[str, list[dict[str, str]]] = defaultdict(list)
+    found: Images = defaultdict(list)
     for group, rows in groups.items():
         split = "test" if group in TEST else "valid" if group in VALID else "pool"
         order = sorted(rows, key=lambda one: hashlib.sha256(one["id"].encode()).digest())
         found[split] += order[: MOST[split]]
     return dict(found)
+
+
+SETUPS: dict[str, tuple[Callable[[], Images], list[str]]] = {
+    "dsb2018": (pictures, ["experiment=nuclei_2d", "data.patch_size=96"]),
+    "bbbc050": (stacks, ["experiment=nuclei_3d", "data.patch_size=[24,48,48]"]),
+}
+"""Images and recipe of each data set."""
 
 
 def table(path: Path, rows: Sequence[dict[str, str]]) -> Path:
@@ -79,9 +105,13 @@ def table(path: Path, rows: Sequence[dict[str, str]]) -> Path:
 class Trial:
     """One seed of the comparison."""
 
-    def __init__(self, folder: Path, seed: int, steps: int, overrides: Sequence[str]) -> None:
-        self.folder, self.seed, self.steps, self.overrides = folder, seed, steps, overrides
-        found = images()
+    def __init__(
+        self, folder: Path, data: str, seed: int, steps: int, overrides: Sequence[str]
+    ) -> None:
+        self.folder, self.seed, self.steps = folder, seed, steps
+        read, recipe = SETUPS[data]
+        self.overrides = [*recipe, *overrides]
+        found = read()
         self.pool = {row["id"]: row for row in found["pool"]}
         self.others = {split: found[split] for split in ("valid", "test")}
         chosen = np.random.default_rng(seed).permutation(sorted(self.pool))[: SIZES[0]]
@@ -98,10 +128,10 @@ class Trial:
         for model in range(models):
             output, is_scored = own / f"model{model}", str(model == 0).lower()
             call(
-                "train", "experiment=nuclei_2d", "init_from=none", f"data.path={own / 'dataset'}",
+                "train", "init_from=none", f"data.path={own / 'dataset'}",
                 f"output={output}", f"seed={100 * self.seed + model}", f"score_test={is_scored}",
                 f"trainer.max_steps={self.steps}", f"data.steps_per_epoch={self.steps}",
-                "trainer.accelerator=cpu", "data.patch_size=96", "data.batch_size=4", "features=8",
+                "trainer.accelerator=cpu", "data.batch_size=4", "features=8",
                 "tune=false", "logger=csv", "lock=false", "overwrite=true", *self.overrides,
             )  # fmt: skip
             if predict:
@@ -127,12 +157,12 @@ class Trial:
 
 
 def measure(
-    folder: Path, seeds: int, steps: int, orders: Sequence[str], known: dict[str, Any],
+    folder: Path, data: str, seeds: int, steps: int, orders: Sequence[str], known: dict[str, Any],
     keep: Any, overrides: Sequence[str],
 ) -> None:  # fmt: skip
     """Fill in the score of each seed, order and number of images that is missing."""
     for seed in range(1, seeds + 1):
-        trial = Trial(folder / f"seed{seed}", seed, steps, overrides)
+        trial = Trial(folder / f"seed{seed}", data, seed, steps, overrides)
         for order in orders:
             labelled, name = trial.first, f"start_{SIZES[0]}"
             for number, size in enumerate(SIZES):
@@ -178,12 +208,13 @@ def main() -> None:
     """Run what is missing and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--data", choices=sorted(SETUPS), default="dsb2018")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=80, help="of each training")
     parser.add_argument("--orders", default=",".join(ORDERS))
     parser.add_argument("--keep", type=Path, help="folder of models; needed to go on")
     args, overrides = parser.parse_known_args()
-    if not (DATA / "dsb2018").is_dir():
+    if not (DATA / args.data).is_dir():
         sys.stdout.write("no data: set CYTOLOOP_TEST_DATA\n")
         return
     is_known = args.json and args.json.is_file()
@@ -197,7 +228,7 @@ def main() -> None:
             args.json.write_text(json.dumps(known, indent=1) + "\n")
 
     try:
-        measure(folder, args.seeds, args.steps, orders, known, keep, overrides)
+        measure(folder, args.data, args.seeds, args.steps, orders, known, keep, overrides)
     finally:
         if not args.keep:
             shutil.rmtree(folder)
