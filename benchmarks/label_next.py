@@ -219,6 +219,8 @@ def main() -> None:
         return
     is_known = args.json and args.json.is_file()
     known: dict[str, Any] = json.loads(args.json.read_text()) if is_known else {}
+    if known.setdefault("data", args.data) != args.data:
+        raise SystemExit(f"{args.json} holds runs on {known['data']}: name another file")
     folder = (args.keep or Path(tempfile.mkdtemp(prefix="cytoloop-next-"))).absolute()
     orders = args.orders.split(",")
     os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{folder / 'mlflow.db'}"

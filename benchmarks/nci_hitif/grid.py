@@ -92,7 +92,7 @@ def identity(row: dict[str, str]) -> tuple[str, ...]:
 
 def finished() -> list[dict[str, str]]:
     """Return the rows of former sittings whose trainings would score the same today."""
-    return [row for row in read(FINISHED) if row["results_version"] == str(RESULTS_VERSION)]
+    return [row for row in read(FINISHED) if row.get("results_version") == str(RESULTS_VERSION)]
 
 
 def restore(study: Path) -> None:

@@ -81,7 +81,9 @@ def test_one_labelled_image_moves_the_outline(folder: Path) -> None:
     assert settings_of("stated")["postprocess"]["threshold"] == 0.5
 
 
-def test_one_labelled_stack_moves_the_outline_along_z(folder: Path) -> None:
+def test_one_labelled_stack_moves_the_outline_along_z(
+    folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     content = torch.load("model.ckpt", weights_only=True)
     weights = content["state_dict"]
     weights["backbone.weight"] = weights["backbone.weight"][..., None]
@@ -103,10 +105,55 @@ def test_one_labelled_stack_moves_the_outline_along_z(folder: Path) -> None:
     assert chosen["grow_z_um"] == 2 and chosen["grow_um"] == 0
     found = read_labels(next(Path("out/labels").iterdir()))
     assert np.mean((found > 0) == (drawn > 0)) > 0.995
+    mask = tifffile.imread(next(Path("out/mask").iterdir()))
+    assert np.array_equal(mask > 0, found > 0)
+    # other values on the stored maps keep the outlines
+    assert main(["predict", "reprocess=out", "postprocess.min_depth=0.3", "output=again"]) == 0
+    assert np.array_equal(read_labels(next(Path("again/labels").iterdir())), found)
     # a stated growth stays
     words += [f"calibrate={labelled}", "postprocess.grow_z_um=0", "output=stated"]
     assert main(words) == 0
     assert settings_of("stated")["postprocess"]["grow_z_um"] == 0
+    capfd.readouterr()
+    words = ["predict", "reprocess=out", "postprocess.grow_z_um=0.5", "output=less"]
+    assert main(words) == 0
+    assert "postprocess.grow_z_um: 0.5 changes nothing: a voxel is 2 wide" in capfd.readouterr().err
+
+
+def test_a_threshold_that_finds_more_than_the_labels_is_not_taken(folder: Path) -> None:
+    content = torch.load("model.ckpt", weights_only=True)
+    content["hyper_parameters"]["image"] |= {"tuned": {"threshold": 0.07}, "object_voxels": 20}
+    torch.save(content, "model.ckpt")
+    for name in ("a", "b"):
+        image = tifffile.imread(f"{name}.tif")
+        image[4:92:16, 4:92:32] = 0
+        for y in range(0, 96, 32):
+            for x in range(0, 96, 32):
+                image[y : y + 5, x : x + 5] = 250  # between the objects, probability 0.076
+        tifffile.imwrite(f"{name}.tif", image)
+        labels = ndimage.label(image > 260)[0]
+        tifffile.imwrite(f"{name}_labels.tif", labels.astype(np.uint16))
+    labelled = table("labelled.csv", raw="a.tif", seg1="a_labels.tif")
+    words = ["predict", "checkpoint=model.ckpt", "input=b.tif", f"calibrate={labelled}"]
+    assert main([*words, "output=out"]) == 0
+    found, truth = read_labels(next(Path("out/labels").iterdir())), read_labels("b_labels.tif")
+    assert len(np.unique(found)) == len(np.unique(truth))
+
+
+def test_thin_structures_get_a_threshold_only(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    light = np.zeros((96, 96))
+    light[8::16], light[:, 8::16] = 1, 1
+    light = ndimage.gaussian_filter(light, 1)
+    tifffile.imwrite("net.tif", (1000 * light / light.max()).astype(np.uint16))
+    tifffile.imwrite("net_labels.tif", (light > 0.3 * light.max()).astype(np.uint8))
+    labelled = table("labelled.csv", raw="net.tif", seg1="net_labels.tif")
+    words = ["predict", "checkpoint=model.ckpt", "input=net.tif", f"calibrate={labelled}"]
+    assert main([*words, "output=out"]) == 0
+    assert "calibrated on 1 labelled image(s): threshold" in capsys.readouterr().err
+    chosen = settings_of("out")["postprocess"]
+    assert isinstance(chosen["threshold"], float) and chosen["grow_um"] == "tuned"
 
 
 def test_a_model_that_knows_sizes_learns_that_of_the_labels(folder: Path) -> None:

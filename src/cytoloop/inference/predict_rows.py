@@ -6,6 +6,7 @@ import hashlib
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -69,7 +70,10 @@ def predict_rows(
         },
     )
     with report_write_errors(folder):
-        facts_of_model(predictor, settings.reading).write(folder)
+        facts = facts_of_model(predictor, settings.reading)
+        if settings.calibrated:  # post-processing the maps again starts from these
+            facts = replace(facts, tuned={**(facts.tuned or {}), **settings.calibrated})
+        facts.write(folder)
     tasks = []
     for number, row in enumerate(rows):
         content = input_digest(row)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -172,6 +172,8 @@ class PredictionSettings:
     windows: WindowSettings = field(default_factory=WindowSettings)
     postprocess: PostprocessSettings = field(default_factory=PostprocessSettings)
     output: OutputSettings = field(default_factory=OutputSettings)
+    calibrated: Mapping[str, float] = field(default_factory=dict)
+    """Values of `postprocess` that labelled images chose; they stand for the model's tuned ones."""
 
     def digest(self) -> str:
         """Return 16 hex digits that differ where results may differ.

@@ -131,7 +131,8 @@ def _draw_bodies(
         seen = blurred(solid, sigma)
         top = float(seen.max())
         part = seen[own] / max(top, 1e-6)
-        visible = part > outline * part.max(axis=(-2, -1), keepdims=True) ** by_plane
+        of_plane = seen.max(axis=(-2, -1), keepdims=True)[own[:-2]] / max(top, 1e-6)
+        visible = part > outline * of_plane**by_plane
         if top < 0.05 or not visible.any():
             continue
         labels[field][visible & (part > best[field])] = len(voxels)

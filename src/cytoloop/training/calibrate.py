@@ -24,8 +24,9 @@ from cytoloop.inference.inputs.list_inputs import list_inputs
 from cytoloop.inference.inputs.open_input import open_input
 from cytoloop.inference.model_grid import facts_of_model, on_grid_of_model
 from cytoloop.inference.model_source import ModelSource
+from cytoloop.inference.postprocess.instance_rule import instance_rule
 from cytoloop.inference.postprocess.segment_maps import segment_maps
-from cytoloop.inference.postprocess.settings import TUNED, PostprocessSettings
+from cytoloop.inference.postprocess.settings import RANGES, TUNED, PostprocessSettings
 from cytoloop.inference.postprocess.training_facts import TrainingFacts
 from cytoloop.inference.settings import PredictionSettings, ReadingSettings
 from cytoloop.inference.volume_storage import VolumeStorage
@@ -34,20 +35,21 @@ from cytoloop.inference.windows.plane_maps import predict_image_maps
 from cytoloop.inference.windows.predictor import Predictor
 from cytoloop.inference.windows.probability_maps import ProbabilityMaps, resample_to_image
 from cytoloop.instances.grow import grow_labels
+from cytoloop.instances.settings import InstanceSettings
 from cytoloop.io.pixels import Pixels
 from cytoloop.io.voxel_size import Spacing
 from cytoloop.manifest import Row
 from cytoloop.training.tuning import best_threshold, best_watershed, pooled_scores
-from cytoloop.training.tuning_images import count_objects, evenly, true_objects
+from cytoloop.training.tuning_images import count_objects, evenly, has_objects, true_objects
 
 log = logging.getLogger(__name__)
 
 _GROWTH, _GROWTH_Z = (-1, 0, 1), (-1, 0, 1, 2)
 """Voxels by which objects may grow within planes and along Z: annotators draw outlines wider or
 tighter than a model that has not seen them, above all along Z."""
-_OUTLINES, _WATERSHED = ("threshold", "grow_um", "grow_z_um"), ("seed_smoothing", "min_depth")
+_OUTLINES = ("threshold", "grow_um", "grow_z_um")
 _LEAST_GAIN = 0.01
-"""SEG that growth must gain, or outlines stay as they are."""
+"""Mean of AP at IoU 0.5 and SEG that another threshold, or growth, must gain."""
 _WATERSHED_IMAGES = 3
 """Labelled images from which the watershed is chosen, too. Measured on BBBC050, calibrated by one
 stack of each of nine embryos: the watershed of one stack costs the others 0.015 SEG."""
@@ -76,10 +78,11 @@ def calibrate(
 ) -> PredictionSettings:
     """Return the settings with the values that fit the labelled images best.
 
-    The threshold has the highest Dice or is that of the model, and objects grow or shrink: what has
-    the highest SEG. The watershed has the highest mean of AP at IoU 0.5 and SEG; with fewer than
-    three images it stays. Values that the user states stay. A model that knows a range of sizes
-    also gets the size of the labelled objects, if no size is stated.
+    The threshold has the highest Dice, unless that of the model, or objects that grow or shrink,
+    have a higher mean of AP at IoU 0.5 and SEG. The watershed has the highest such mean; with fewer
+    than three images it stays. Masks of thin structures have a threshold only. Values that the user
+    states stay. A model that knows a range of sizes also gets the size of the labelled objects, if
+    no size is stated.
 
     Parameters
     ----------
@@ -107,28 +110,29 @@ def calibrate(
         raise ManifestError(str(table), "its images hold no labelled object", "Label some.")
     reading = _with_diameter(settings.reading, examples, predictor)
     maps = [_predict(one, predictor, reading) for one in examples]
-    plain = settings.postprocess
+    plain, facts = settings.postprocess, facts_of_model(predictor, reading)
     threshold, _ = best_threshold([np.asarray(one["probability"]) for one in maps], examples)
     chosen: dict[str, Any] = {"threshold": threshold}
-    facts = facts_of_model(predictor, reading)
-    is_enough = len(examples) >= _WATERSHED_IMAGES
-    if is_enough and max(count_objects(one) for one in examples) > 1:
-        found = best_watershed(maps, examples, plain, facts, threshold, len(examples))
-        chosen |= {name: found[name] for name in _WATERSHED}
-    if plain.instances:
-        own = plain.resolve_tuned(facts.tuned).threshold
-        thresholds = dict.fromkeys((threshold, own) if plain.threshold == "tuned" else (own,))
-        given = plain.resolve_tuned({**(facts.tuned or {}), **chosen}, _WATERSHED)
-        chosen |= _best_outlines(maps, examples, given, facts, list(thresholds))
+    if plain.instances and has_objects(examples):
+        chosen = _best_outlines(maps, examples, plain, facts, threshold)
+        if len(examples) < _WATERSHED_IMAGES:
+            log.info("the watershed stays: it is chosen from %d images on", _WATERSHED_IMAGES)
+        elif not isinstance(chosen["threshold"], str):
+            grown = replace(plain, **{name: chosen[name] for name in _OUTLINES})
+            cut = chosen["threshold"]
+            chosen |= best_watershed(maps, examples, grown, facts, cut, len(examples))
     listed = ", ".join(
         f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
         for name, value in chosen.items()
     )
     log.info("calibrated on %d labelled image(s): %s", len(examples), listed)
-    if not is_enough:
-        log.info("the watershed stays: it is chosen from %d images on", _WATERSHED_IMAGES)
     tuned = {n: round(v, 4) for n, v in chosen.items() if n in TUNED and not isinstance(v, str)}
-    return replace(settings, reading=reading, postprocess=plain.resolve_tuned(tuned, tuned))
+    return replace(
+        settings,
+        reading=reading,
+        postprocess=plain.resolve_tuned(tuned, tuned),
+        calibrated=tuned,
+    )
 
 
 def _best_outlines(
@@ -136,48 +140,75 @@ def _best_outlines(
     examples: Sequence[_Labelled],
     settings: PostprocessSettings,
     facts: TrainingFacts,
-    thresholds: Sequence[float | str],
+    threshold: float,
 ) -> dict[str, Any]:
-    """Return the threshold, and how far objects grow within planes and along Z, of the highest SEG.
+    """Return the threshold, and how far objects grow within planes and along Z; and their scores.
 
-    Candidates are voxels of the first image. The result is in um, or in voxels where it has no
-    voxel size. A growth that the user states stays.
+    They start with the threshold of the highest Dice. That of the model, and growth by whole voxels
+    of the first image, must raise the mean of AP at IoU 0.5 and SEG by `_LEAST_GAIN`. What the user
+    states stays. Growth is in um, or in voxels if no image states a voxel size; if only some do,
+    objects do not grow.
     """
     spacing, shape = examples[0].spacing_um or (1.0, 1.0, 1.0), examples[0].labels.shape
-    across = [float(pixels * spacing[-1]) for pixels in _GROWTH]
-    along = [float(planes * spacing[0]) for planes in _GROWTH_Z]
-    if len(shape) == 2 or facts.goes_by_plane(shape):
-        along = [0.0]
-    across = across if settings.grow_um == "tuned" else [float(settings.grow_um)]
-    along = along if settings.grow_z_um == "tuned" else [float(settings.grow_z_um)]
+    own = settings.resolve_tuned(facts.tuned).threshold
+    thresholds = dict.fromkeys((threshold, own) if settings.threshold == "tuned" else (own,))
+    is_mixed = len({one.spacing_um is None for one in examples}) == 2
+    by_plane = len(shape) == 2 or facts.goes_by_plane(shape)
+    across = _candidates("grow_um", settings, (0,) if is_mixed else _GROWTH, spacing[-1])
+    along = _candidates("grow_z_um", settings, (0,) if is_mixed else _GROWTH_Z, spacing[0])
     candidates = sorted(  # of equal ones, the first: what changes least
-        itertools.product(thresholds, across, along), key=lambda one: abs(one[1]) + abs(one[2])
+        itertools.product(thresholds, across, [0.0] if by_plane else along),
+        key=lambda one: abs(one[1]) + abs(one[2]),
     )
     counts: list[list[dict[str, float]]] = [[] for _ in candidates]
     for one, seen in zip(examples, maps, strict=True):
         truth, valid = true_objects(one), np.asarray(one.valid)
-        sides = one.spacing_um or (1.0, 1.0, 1.0)
-        found = {
-            threshold: _labels(one, seen, replace(settings, threshold=threshold), facts)
-            for threshold in thresholds
-        }
-        for each, (threshold, pixels, planes) in zip(counts, candidates, strict=True):
-            steps = round(pixels / sides[-1]), round(planes / sides[0])
-            matching = match_instances(truth, grow_labels(found[threshold], *steps), valid)
-            each.append(instance_counts(matching))
-    seg = np.nan_to_num([pooled_scores(each)["seg"] for each in counts])
-    grows = np.array([one[1] != 0 or one[2] != 0 for one in candidates])
-    best = int(np.argmax(np.round(seg - _LEAST_GAIN * grows, 6)))
-    return {"seg": float(seg[best]), **dict(zip(_OUTLINES, candidates[best], strict=True))}
+        ndim = 2 if by_plane else truth.ndim
+        for level in thresholds:
+            labels = _all_objects(one, seen, replace(settings, threshold=level), facts)
+            for each, (of, *growth) in zip(counts, candidates, strict=True):
+                if of != level:
+                    continue
+                grown = replace(settings, grow_um=growth[0], grow_z_um=growth[1])
+                rule = instance_rule(
+                    grown.resolve_tuned(facts.tuned), 0.5, one.spacing_um, facts, ndim
+                )
+                found = _of_size(grow_labels(labels, rule.grow, rule.grow_planes), rule)
+                each.append(instance_counts(match_instances(truth, found, valid)))
+    scores = [pooled_scores(each) for each in counts]
+    worth = np.nan_to_num([(one["ap_50"] + one["seg"]) / 2 for one in scores])
+    start = [candidate == (next(iter(thresholds)), 0.0, 0.0) for candidate in candidates]
+    best = int(np.argmax(np.round(worth + _LEAST_GAIN * np.array(start), 6)))
+    reached = {name: float(scores[best][name]) for name in ("ap_50", "seg")}
+    return {**dict(zip(_OUTLINES, candidates[best], strict=True)), **reached}
 
 
-def _labels(
+def _candidates(
+    name: str, settings: PostprocessSettings, steps: Sequence[int], side: float
+) -> list[float]:
+    """Return the growths to try, in um: steps of a voxel, or what the user states."""
+    stated = getattr(settings, name)
+    if stated != "tuned":
+        return [float(stated)]
+    low, high = RANGES[name]
+    return [step * float(side) for step in steps if low <= step * side < high]
+
+
+def _all_objects(
     one: _Labelled, maps: ProbabilityMaps, settings: PostprocessSettings, facts: TrainingFacts
 ) -> np.ndarray:
-    """Return the objects before they grow."""
-    rule = replace(settings, grow_um=0.0, grow_z_um=0.0)
+    """Return the objects of all sizes before they grow: sizes count afterwards."""
+    rule = replace(settings, grow_um=0.0, grow_z_um=0.0, min_volume_um3=0.0, max_volume_um3=None)
     found = segment_maps(maps, one.spacing_um, rule, facts, VolumeStorage().create, with_mask=False)
     return np.asarray(found.volumes["labels"])
+
+
+def _of_size(labels: np.ndarray, rule: InstanceSettings) -> np.ndarray:
+    """Return labels without the objects that are too small or too large."""
+    voxels = np.bincount(labels.ravel())
+    kept = (voxels >= rule.min_voxels) & (voxels <= rule.max_voxels)
+    kept[0] = False
+    return np.where(kept[labels], labels, 0)
 
 
 def _labelled_rows(table: str | Path) -> list[Row]:

@@ -90,4 +90,7 @@ def _compose(words: list[str]) -> Composed:
     choices = config.pop("hydra")["runtime"]["choices"]
     config["data"].pop("path")  # the hash of its rows and files stands for it
     kept = {key: value for key, value in config.items() if key not in _NOT_OF_THE_RUN}
+    has_start = choices.get("experiment") == "auto" or "start" in (config.get("_aux") or {})
+    if kept.get("init_from") == "none" or (kept.get("init_from") == "auto" and not has_start):
+        kept["init_from"] = None  # from scratch, however it is written
     return Composed(kept, site_content(choices, overlay_folder()))

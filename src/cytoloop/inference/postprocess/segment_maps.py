@@ -13,11 +13,14 @@ from cytoloop.inference.postprocess.settings import TUNED, PostprocessSettings
 from cytoloop.inference.postprocess.skeleton_maps import measure_labels
 from cytoloop.inference.postprocess.training_facts import TrainingFacts, class_threshold_key
 from cytoloop.instances import segment
-from cytoloop.instances.blocks import BLOCK_VOXELS, Blocks, Volume
+from cytoloop.instances.blocks import BLOCK_VOXELS, Blocks, Volume, add_halo, relative_to
 from cytoloop.instances.distance_map import full_scale
+from cytoloop.instances.grow import grow_labels
 from cytoloop.instances.objects import ObjectMeasurements
 from cytoloop.instances.segment import NewVolume
+from cytoloop.instances.settings import InstanceSettings
 from cytoloop.instances.thresholds import choose_threshold, histogram
+from cytoloop.io.notes import note
 from cytoloop.io.voxel_size import Spacing
 from cytoloop.truth.classes import class_heads, class_image
 
@@ -81,6 +84,7 @@ def segment_maps(
     resolved = settings.resolve_tuned(training.tuned)
     threshold = choose_threshold(resolved.threshold, histogram(probability, blocks))
     rule = instance_rule(resolved, threshold, spacing_um, training, 2 if by_plane else len(shape))
+    _note_no_growth(resolved, rule, spacing_um)
     spacing = spacing_um or training.spacing_um
     if by_plane:
         find = plane_objects(maps, rule, spacing)
@@ -92,9 +96,29 @@ def segment_maps(
     if with_mask:
         mask = volumes["mask"] = new_volume("mask", shape, np.uint8, blocks.size)
         cut = threshold * full_scale(probability.dtype)
+        halo = [abs(rule.grow_planes), abs(rule.grow), abs(rule.grow)][-len(shape) :]
         for box in blocks:
-            mask[box] = (np.asarray(probability[box]) > cut).astype(np.uint8)
+            window = add_halo(box, halo, shape)
+            inside = (np.asarray(probability[window]) > cut).astype(np.uint8)
+            grown = grow_labels(inside, rule.grow, rule.grow_planes)
+            mask[box] = grown[relative_to(box, window)]
     return Segmentation((threshold,), volumes, objects)
+
+
+def _note_no_growth(
+    settings: PostprocessSettings, rule: InstanceSettings, spacing_um: Spacing | None
+) -> None:
+    """Note where objects are to grow by less than a voxel, which does nothing."""
+    sides = spacing_um or (1.0, 1.0, 1.0)
+    for name, steps, side in (
+        ("grow_um", rule.grow, sides[-1]),
+        ("grow_z_um", rule.grow_planes, sides[0]),
+    ):
+        asked = float(getattr(settings, name))
+        if asked and not steps:
+            key = f"postprocess.{name}"
+            text = f"{asked:g} changes nothing: a voxel is {side:g} wide, and a 2D object has no z"
+            note(key, text, once_for_all=key)
 
 
 def _segment_classes(

@@ -43,6 +43,7 @@ class SliderBox(QWidget):
     def __init__(self) -> None:
         super().__init__()
         self.numbers: dict[str, QDoubleSpinBox] = {}
+        self._without_slider: dict[str, float] = {}
         self.sliders: dict[str, QSlider] = {}
         self._is_trying, self._is_changed = False, False
         grid = QGridLayout(self)
@@ -68,14 +69,18 @@ class SliderBox(QWidget):
 
     def settings(self) -> dict[str, float]:
         """Return the values; a size of 0 keeps all objects."""
-        return {name: float(number.value()) for name, number in self.numbers.items()}
+        shown = {name: float(number.value()) for name, number in self.numbers.items()}
+        return self._without_slider | shown
 
     def start(self, stored: StoredMaps) -> None:
         """Start with the values that training chose for the model."""
-        for name, value in tuned_settings(stored).items():
-            self.numbers[name].blockSignals(True)
-            self.numbers[name].setValue(value)
-            self.numbers[name].blockSignals(False)
+        tuned = tuned_settings(stored)
+        self._without_slider = {k: v for k, v in tuned.items() if k not in self.numbers}
+        for name, number in self.numbers.items():
+            value = tuned[name]
+            number.blockSignals(True)
+            number.setValue(value)
+            number.blockSignals(False)
             _, low, high, _ = FIELDS[name]
             self._set_slider(name, value, low, high)
 

@@ -158,4 +158,6 @@ def tuned_settings(stored: StoredMaps) -> dict[str, float]:
         "threshold": float(chosen.threshold),
         "seed_smoothing": float(chosen.seed_smoothing),
         "min_depth": float(chosen.min_depth),
+        "grow_um": float(chosen.grow_um),
+        "grow_z_um": float(chosen.grow_z_um),
     }
