@@ -121,6 +121,22 @@ def test_labels_of_planes_judged_each_for_itself_reach_further_along_z() -> None
     assert not (whole.labels > 0)[~grown].any()
 
 
+def test_one_contrast_for_all_draws_bright_objects_wider_and_dim_ones_tighter() -> None:
+    settings = replace(PLAIN, blur=(0.3, 0.3), contact=(2, 2), brightness_spread=(0.8, 0.8))
+    own, shared = (draw_image(replace(settings, one_contrast=(c, c)), 2) for c in (1e-9, 0.6))
+    assert np.array_equal(own.raw, shared.raw)
+    light = {p.label: p.intensity_mean for p in regionprops(own.labels, own.raw)}
+    ratios = []
+    for label, brightness in light.items():
+        there = np.bincount(shared.labels[own.labels == label], minlength=1)
+        if there[1:].any():
+            now = int(there[1:].argmax()) + 1
+            ratio = (shared.labels == now).sum() / (own.labels == label).sum()
+            ratios.append((brightness, ratio))
+    ratios.sort()
+    assert len(ratios) > 5 and ratios[0][1] < 0.9 and ratios[-1][1] > 1.05, ratios
+
+
 @pytest.mark.parametrize("dims", [2, 3])
 @pytest.mark.parametrize("kind", SHAPES)
 def test_a_shape_ends_within_its_reach(kind: str, dims: int) -> None:

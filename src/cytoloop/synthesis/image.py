@@ -15,6 +15,8 @@ from cytoloop.synthesis.settings import SynthesisSettings
 
 _DIM, _BRIGHT = 0.12, 6.0
 """Bounds of an object's brightness: a dimmer one no annotator would see."""
+_HIGHEST_OUTLINE = 0.6
+"""Of a dim object seen at the contrast of bright ones."""
 _TRIES = 10
 _FEWEST_VOXELS = 4
 _FEWEST_PLANES = 3
@@ -111,6 +113,7 @@ def _draw_bodies(
     )  # fmt: skip
     spread, outline = draw(settings.brightness_spread, rng), draw(settings.outline, rng)
     by_plane = draw(settings.by_plane, rng) if len(shape) == 3 else 0.0
+    one_contrast = draw(settings.one_contrast, rng) if settings.one_contrast[1] else 0.0
     boxes = [shape_box(body, spacing, sigma, rng) for body in bodies]
     nearest = np.full(shape, np.inf, np.float32)
     for box in boxes:  # where two bodies overlap, a voxel belongs to the one it lies deeper in
@@ -132,7 +135,8 @@ def _draw_bodies(
         top = float(seen.max())
         part = seen[own] / max(top, 1e-6)
         of_plane = seen.max(axis=(-2, -1), keepdims=True)[own[:-2]] / max(top, 1e-6)
-        visible = part > outline * of_plane**by_plane
+        level = min(outline * bright**-one_contrast, _HIGHEST_OUTLINE)
+        visible = part > level * of_plane**by_plane
         if top < 0.05 or not visible.any():
             continue
         labels[field][visible & (part > best[field])] = len(voxels)

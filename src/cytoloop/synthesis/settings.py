@@ -22,6 +22,7 @@ _RANGES = {
     "tails": (0, 5),
     "depth_loss": (0, 5), "background": (0, 20), "debris": (0, 10), "photons": (0.1, 1e6),
     "read_noise": (0, 1e3), "smoothing": (0, 3), "outline": (0.05, 0.9), "by_plane": (0, 0.8),
+    "one_contrast": (0, 1),
 }  # fmt: skip
 """Bounds of the ends of each range."""
 
@@ -86,6 +87,10 @@ class SynthesisSettings:
         voxel has the fraction m of the object's maximum, `outline` is multiplied by m to the power
         of this: 0 = one level for the whole object; 0.5 = labels reach further above and below an
         object than beside it. Of stacks only.
+    one_contrast : range
+        How much one contrast of the screen holds for all objects of an image: `outline` is divided
+        by an object's brightness to the power of this. 0 = each object is judged for itself; above
+        0 annotators draw bright objects wider and dim ones tighter.
     """
 
     shape: tuple[int, ...] = (32, 128, 128)
@@ -113,6 +118,7 @@ class SynthesisSettings:
     smoothing: Range = (0, 0.8)
     outline: Range = (0.2, 0.4)
     by_plane: Range = (0, 0)
+    one_contrast: Range = (0, 0)
 
     @classmethod
     def from_config(cls, values: Mapping[str, Any]) -> SynthesisSettings:
