@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -37,6 +39,16 @@ def study(
     score = str(more.get("score", "f1_50"))
     factors = {"factor": list(levels)}
     return StudyScores(factors, score, done, done, units, units, "image", values, counts)
+
+
+def test_while_other_levels_are_missing_a_level_has_the_runs_of_the_base() -> None:
+    """One factor at a time: runs with other levels of another factor would blur it."""
+    known = study({"base": 0, "down": -0.3})
+    done = [row | {"other": "first"} for row in known.done]
+    factors = {**known.factors, "other": ["first", "second"]}
+    found = level_scores(replace(known, done=done, rows=done, factors=factors))
+    scores = {(one.factor, one.level): (one.runs, one.mean) for one in found}
+    assert scores["other", "first"] == scores["factor", "base"]
 
 
 def test_true_differences_are_found_and_no_others() -> None:

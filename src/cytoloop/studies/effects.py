@@ -109,7 +109,7 @@ def level_scores(study: StudyScores, resamples: int = RESAMPLES, seed: int = 0) 
     found = []
     for factor, levels in study.factors.items():
         for level in levels:
-            runs = _runs_of(study, factor, level)
+            runs = runs_of(study, factor, level)
             if not runs:
                 continue
             values = study.values[runs]
@@ -120,13 +120,17 @@ def level_scores(study: StudyScores, resamples: int = RESAMPLES, seed: int = 0) 
     return found
 
 
-def _runs_of(study: StudyScores, factor: str, level: str) -> list[int]:
-    """Return the runs of a level whose other levels also occur with the base of the factor."""
+def runs_of(study: StudyScores, factor: str, level: str) -> list[int]:
+    """Return the runs of a level whose other levels also occur with the base of the factor.
+
+    While no other level of the factor is finished, these are the runs with all others at the base.
+    """
     base = study.factors[factor][0]
     others = [_others(study, factor, row) for row in study.done]
     with_base = {o for row, o in zip(study.done, others, strict=True) if row[factor] == base}
     varied = {o for row, o in zip(study.done, others, strict=True) if row[factor] != base}
-    shared = with_base & varied or with_base
+    at_base = {tuple(levels[0] for name, levels in study.factors.items() if name != factor)}
+    shared = with_base & varied or with_base & at_base or with_base
     return [
         number
         for number, row in enumerate(study.done)
@@ -225,7 +229,7 @@ def f1_curves(study: StudyScores, factor: str) -> dict[str, np.ndarray]:
     """Return F1 at each IoU of each level, pooled over images and runs."""
     found = {}
     for level in study.factors[factor]:
-        runs = _runs_of(study, factor, level)
+        runs = runs_of(study, factor, level)
         if not runs:
             continue
         matches, truths, predicted = study.counts[runs].sum(axis=0).T

@@ -12,7 +12,7 @@ import numpy as np
 from cytoloop.evaluation.figures.charts import new_chart
 from cytoloop.evaluation.metrics import METRICS, label_of
 from cytoloop.io.writers.png import write_png
-from cytoloop.studies.effects import LevelScore, Ranked, f1_curves
+from cytoloop.studies.effects import LevelScore, Ranked, f1_curves, runs_of
 from cytoloop.studies.interactions import level_means
 from cytoloop.studies.learning_curve import LearningCurve, power_law
 from cytoloop.studies.tables import IOUS, StudyScores
@@ -66,11 +66,7 @@ def _by_level(study: StudyScores, levels: Sequence[LevelScore]) -> Figure:
     """Return a chart of the mean of each level with its interval, and of each run."""
     figure, axis = new_chart(label_of(study.score), "", height=1.2 + 0.42 * len(levels))
     for place, one in enumerate(reversed(levels)):
-        runs = [
-            float(np.nanmean(values))
-            for row, values in zip(study.done, study.values, strict=True)
-            if row[one.factor] == one.level
-        ]
+        runs = np.nanmean(study.values[runs_of(study, one.factor, one.level)], axis=1)
         axis.plot(runs, [place - 0.18] * len(runs), "o", color="#999999", markersize=3)
         if one.interval:
             axis.plot(one.interval, [place, place], "-", color=_COLOURS[0], linewidth=2)
