@@ -80,9 +80,12 @@ def test_nuclei_are_found_without_a_label() -> None:
     picture = drawn("nuclei_2d", 1, 20, shape=(128, 128))
     found = cytoloop.predict(picture.raw, "pretrained:nuclei_2d")
     assert f1(picture.labels, found.labels) > 0.7
-    stack = drawn("nuclei_3d", 1, 16, shape=(20, 64, 64), anisotropy=(2, 2))
-    found = cytoloop.predict(stack.raw, "pretrained:nuclei_3d", spacing_um=stack.spacing_um)
-    assert f1(stack.labels, found.labels) > 0.6
+    scores = []
+    for seed in range(1, 5):  # a small stack has few nuclei
+        stack = drawn("nuclei_3d", seed, 16, shape=(20, 64, 64), anisotropy=(2, 2))
+        found = cytoloop.predict(stack.raw, "pretrained:nuclei_3d", spacing_um=stack.spacing_um)
+        scores.append(f1(stack.labels, found.labels))
+    assert np.mean(scores) > 0.6, scores
 
 
 def test_large_nuclei_are_found_when_their_size_is_measured_or_stated() -> None:
