@@ -1,4 +1,8 @@
-"""A study of tiny trainings: killed, shared by two processes, and the same as an unbroken one."""
+"""A study of tiny trainings: killed, shared by two processes, and the same as an unbroken one.
+
+Four trainings; `CYTOLOOP_TEST_SEEDS=3 pytest -m slow tests/integration/test_study.py` takes twelve,
+which are about ten minutes of one core.
+"""
 
 from __future__ import annotations
 
@@ -21,16 +25,18 @@ BASE = (
     "base=[experiment=nuclei_2d,model/size=small,trainer.max_steps=4,data.batch_size=2,"
     "data.patch_size=32,data.steps_per_epoch=2,trainer.accelerator=cpu]"
 )
+SEEDS = int(os.environ.get("CYTOLOOP_TEST_SEEDS", "1"))
 STUDY = """# @package _global_
 factors:
   rate:
     normal: []
     low: [model.optimizer.lr=1e-4]
+    high: [model.optimizer.lr=1e-2]
     wrong: [model.optimizer.lr=-1]
 """
 
 
-def study_words(output: str, seeds: int = 1) -> list[str]:
+def study_words(output: str, seeds: int = SEEDS) -> list[str]:
     return ["study", "study=mine", "data.path=dataset", f"output={output}", BASE, f"seeds={seeds}"]
 
 
@@ -64,22 +70,24 @@ def test_a_study_killed_and_shared_ends_with_the_table_of_an_unbroken_one(
 
     assert main(study_words("unbroken")) == 0
     text = capfd.readouterr()
-    assert [row["status"] for row in read_rows(project / "unbroken/runs.csv")] == [
-        *("done", "done", "failed"),
-    ]
+    ends = {"normal": "done", "low": "done", "high": "done", "wrong": "failed"}
+    unbroken = read_rows(project / "unbroken/runs.csv")
+    assert {(row["rate"], row["seed"]): row["status"] for row in unbroken} == {
+        (rate, str(seed)): end for rate, end in ends.items() for seed in range(1, SEEDS + 1)
+    }
     assert text.err.count("failed: rate wrong, seed 1") >= 2  # tried once more
-    assert "2 of 3 runs finished, 1 failed" in text.out
+    assert f"{3 * SEEDS} of {4 * SEEDS} runs finished, {SEEDS} failed" in text.out
     assert "Failed runs" in (project / "unbroken/report.html").read_text()
 
     chance = random.Random(3)
     log = project / "broken.log"
-    for sent in (signal.SIGKILL, signal.SIGTERM):
+    for sent in (signal.SIGKILL, signal.SIGTERM, signal.SIGKILL):
         process = start(study_words("broken"), log)
-        time.sleep(chance.uniform(8, 20))
+        time.sleep(chance.uniform(8, 30))
         process.send_signal(sent)
         assert process.wait(120) in (-signal.SIGKILL, 130, 0), log.read_text()
     both = [start(study_words("broken"), log) for _ in range(2)]
-    assert [process.wait(400) for process in both] == [0, 0], log.read_text()
+    assert [process.wait(300 * SEEDS) for process in both] == [0, 0], log.read_text()
     assert main(study_words("broken")) == 0
     assert results(project / "broken") == results(project / "unbroken")
     assert all(row["minutes"] for row in read_rows(project / "broken/runs.csv"))
@@ -91,6 +99,8 @@ def test_a_study_killed_and_shared_ends_with_the_table_of_an_unbroken_one(
     children = client.search_runs([parent.info.experiment_id], query)
     assert {run.data.tags["study.rate"] for run in children} >= {"normal", "low"}
 
-    assert main([*study_words("broken", 2), "max_runs=0"]) == 0  # only the new seed is to do
-    statuses = [row["status"] for row in read_rows(project / "broken/runs.csv")]
-    assert statuses == ["done", "done", "failed", "open", "open", "open"]
+    # of a new seed, only its runs are to do
+    assert main([*study_words("broken", SEEDS + 1), "max_runs=0"]) == 0
+    rows = read_rows(project / "broken/runs.csv")
+    assert {row["seed"] for row in rows if row["status"] == "open"} == {str(SEEDS + 1)}
+    assert len(rows) == 4 * (SEEDS + 1)

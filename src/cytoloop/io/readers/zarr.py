@@ -237,7 +237,8 @@ def _placement(
             if "scale" in transform:
                 factors = np.asarray(transform["scale"], float)
                 scale, is_stated = scale * factors, True
-                origin = np.where(origin == 0, 0.0, origin * factors)
+                # no product of zero and an infinite factor
+                origin = np.multiply(origin, factors, out=np.zeros(ndim), where=origin != 0)
             if "translation" in transform:
                 origin = origin + np.asarray(transform["translation"], float)
     return (scale.tolist() if is_stated else None), origin.tolist()
