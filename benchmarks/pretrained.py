@@ -150,10 +150,11 @@ def trained(
 ) -> Iterator[Found]:  # fmt: skip
     """Train warm and from scratch, with each seed, for the minutes of each; score the test."""
     unit = "steps" if args.steps else "min"
-    starts = {"warm start": (f"pretrained:{recipe}", minutes[0]), "scratch": ("none", minutes[1])}
+    starts = {"warm": (f"pretrained:{recipe}", minutes[0]), "scratch": ("none", minutes[1])}
     for seed in args.seeds:
-        for what, (start, budget) in starts.items():
-            name = f"{row}_{what.split()[0]}{seed}"
+        for what in args.starts:
+            start, budget = starts[what]
+            name = f"{row}_{what}{seed}"
             length = f"budget_minutes={budget}"
             if args.steps:
                 budget = args.steps[what == "scratch"]
@@ -208,6 +209,10 @@ def main() -> None:
     parser.add_argument(
         "--steps", type=int, nargs=2, metavar=("WARM", "SCRATCH"),
         help="of the warm start and from scratch, in place of minutes: for a busy machine",
+    )  # fmt: skip
+    parser.add_argument(
+        "--starts", nargs="+", choices=("warm", "scratch"), default=["warm", "scratch"],
+        help="of the rows that train",
     )  # fmt: skip
     parser.add_argument("--seeds", type=int, nargs="+", choices=(1, 2), default=[1, 2])
     parser.add_argument("--predict", nargs="*", default=[], help="overrides of cytoloop predict")
