@@ -4,6 +4,7 @@ Writes synthetic images (`cytoloop synthesize`), trains on them (`cytoloop train
 checkpoint into src/cytoloop/pretrained. A sitting goes on from the weights that the package ships,
 with new images: it needs no files of the sitting before, so it can run on another machine. A
 command that was stopped continues: images that are there stay, and the training resumes.
+`--average` packs the mean of the weights before and after the sitting.
 """
 
 from __future__ import annotations
@@ -14,12 +15,14 @@ import json
 import platform
 import subprocess
 import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from cytoloop.data.cache_builder import read_row
 from cytoloop.evaluation.counts.matching import match_instances
@@ -157,16 +160,35 @@ def choose_threshold(checkpoint: Path, table: Path) -> float:
     return THRESHOLDS[1 + int(smooth.argmax())]
 
 
+def averaged(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the mean of two sets of weights; counters of batches are those of the second.
+
+    A tensor that the network knows by several names stays one.
+    """
+    means: dict[int, Tensor] = {}
+    for key, value in second.items():
+        if value.is_floating_point() and value.data_ptr() not in means:
+            means[value.data_ptr()] = (first[key].float() + value.float()) / 2
+    return {key: means.get(value.data_ptr(), value) for key, value in second.items()}
+
+
 def pack(
-    name: str, sitting: int, run: Path, sittings: list[dict[str, Any]], minutes: float
-) -> None:
+    name: str, sitting: int, run: Path, sittings: list[dict[str, Any]], minutes: float,
+    average: bool,
+) -> None:  # fmt: skip
     """Write the best checkpoint of a sitting as the shipped weights, and what made them."""
     best = run / "checkpoints" / "best.ckpt"
     found = read_checkpoint(best)
+    path = SHIPPED / f"{name}{SUFFIX}"
+    weights = found.weights
+    if average:
+        weights = averaged(read_weights_file(path).weights, weights)
     image = {**found.image, **RECIPES[name]["knows"]}
     image["channel_names"] = []
-    image["tuned"] = {"threshold": choose_threshold(best, run.parent / "dataset" / "valid.csv")}
     image["spacing_um"] = None  # the synthetic sizes in um mean nothing: voxels count
+    packed = run / f"{name}{SUFFIX}"
+    write_weights_file(packed, WeightsFile(weights, found.backbone, image, found.epoch, found.step))
+    image["tuned"] = {"threshold": choose_threshold(packed, run.parent / "dataset" / "valid.csv")}
     made = {
         "sitting": sitting,
         "date": f"{datetime.now(UTC):%Y-%m-%d}",
@@ -176,10 +198,10 @@ def pack(
         "minutes": minutes,
         "steps": found.step,
         "state_sha256": file_hash(best),
+        "averaged": average,
         "tuned": image.get("tuned"),
     }
-    model = WeightsFile(found.weights, found.backbone, image, found.epoch, found.step)
-    path = SHIPPED / f"{name}{SUFFIX}"
+    model = WeightsFile(weights, found.backbone, image, found.epoch, found.step)
     write_weights_file(path, model)
     (SHIPPED / f"{name}.sittings.json").write_text(json.dumps([*sittings, made], indent=1) + "\n")
     read_weights_file(path)
@@ -192,6 +214,9 @@ def main() -> None:
     parser.add_argument("name", choices=sorted(RECIPES))
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--folder", type=Path, default=Path("pretrained_work"))
+    parser.add_argument(
+        "--average", action="store_true", help="pack the mean with the weights of before"
+    )
     args, overrides = parser.parse_known_args()
     record = SHIPPED / f"{args.name}.sittings.json"
     sittings = json.loads(record.read_text()) if record.is_file() else []
@@ -199,7 +224,7 @@ def main() -> None:
     folder = (args.folder / args.name / f"sitting{sitting}").absolute()
     data = make_dataset(args.name, sitting, folder)
     run = train(args.name, sitting, folder, data, args.minutes, overrides)
-    pack(args.name, sitting, run, sittings, args.minutes)
+    pack(args.name, sitting, run, sittings, args.minutes, args.average and sitting > 0)
 
 
 if __name__ == "__main__":
