@@ -133,9 +133,9 @@ def test_a_learning_curve_recovers_its_law_and_forecasts() -> None:
         row["train_images"] = row["factor"]
     (found,) = learning_curves(made)
     assert found.best == pytest.approx(0.9, abs=0.02) and found.rate == pytest.approx(0.6, abs=0.1)
-    low, high = found.forecast_interval or (1, 0)
-    truth = float(power_law(np.array([74]), 0.9, 0.8, 0.6)[0])
-    assert low - 0.002 <= truth <= high + 0.002
+    low, high = found.gain_interval or (1, 0)
+    truth = float(np.diff(power_law(np.array([64, 74]), 0.9, 0.8, 0.6))[0])
+    assert found.gain == pytest.approx(truth, rel=0.3) and 0 < low <= truth <= high < 0.01
     assert found.band.shape == (60, 2) and (found.band[:, 0] <= found.band[:, 1]).all()
 
 

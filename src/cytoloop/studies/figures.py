@@ -125,10 +125,12 @@ def _learning(study: StudyScores, curve: LearningCurve) -> Figure:
 
 def _cost(study: StudyScores, ranked: Sequence[Ranked]) -> Figure:
     figure, axis = new_chart("minutes of a run", label_of(study.score))
-    for number, one in enumerate(ranked):
-        colour = _COLOURS[number % len(_COLOURS)]
-        label = ", ".join(one.levels.values()) if number < len(_COLOURS) else None
+    for one, colour in zip(ranked, _COLOURS, strict=False):
+        label = ", ".join(one.levels.values())
         axis.plot([one.minutes], [one.mean], "o", color=colour, label=label)
+    if others := ranked[len(_COLOURS) :]:
+        minutes, means = [one.minutes for one in others], [one.mean for one in others]
+        axis.plot(minutes, means, "o", color="0.7", label=f"{len(others)} others")
     better = METRICS[study.score].better
     axis.set_title(f"{better} is better", fontsize="small", loc="left")
     axis.legend(frameon=False, fontsize="x-small", title="best first", title_fontsize="x-small")

@@ -41,9 +41,9 @@ class LearningCurve:
         (P,) numbers of images, up to four times the largest.
     band : ndarray of float
         (P, 2) 95 % interval of the fit.
-    forecast : float
-        Score with `MORE_IMAGES` images more than the largest number.
-    forecast_interval : list of float or None
+    gain : float
+        What `MORE_IMAGES` images more than the largest number bring, by the power law.
+    gain_interval : list of float or None
     """
 
     factor: str
@@ -54,8 +54,8 @@ class LearningCurve:
     rate: float
     at: np.ndarray
     band: np.ndarray
-    forecast: float
-    forecast_interval: list[float] | None
+    gain: float
+    gain_interval: list[float] | None
 
 
 def power_law(images: np.ndarray, best: float, loss: float, rate: float) -> np.ndarray:
@@ -87,14 +87,14 @@ def _learning_curve(study: StudyScores, factor: str, seed: int) -> LearningCurve
     if fitted is None:
         return None
     at = np.geomspace(sizes.min(), 4 * sizes.max(), 60)
-    more = np.append(at, sizes.max() + MORE_IMAGES)
-    samples = np.array(_resampled_fits(images, values, study.units, more, seed))
-    band = np.quantile(samples[:, :-1], (0.025, 0.975), axis=0).T
+    now_and_more = sizes.max() + np.array([0, MORE_IMAGES])
+    everywhere = np.append(at, now_and_more)
+    samples = np.array(_resampled_fits(images, values, study.units, everywhere, seed))
+    band = np.quantile(samples[:, :-2], (0.025, 0.975), axis=0).T
     means = np.array([np.nanmean(values[images == size]) for size in sizes])
-    forecast = float(power_law(more[-1:], *fitted)[0])
-    return LearningCurve(
-        factor, sizes, means, *fitted, at, band, forecast, interval(samples[:, -1])
-    )
+    gain = float(np.diff(power_law(now_and_more, *fitted))[0])
+    gains = samples[:, -1] - samples[:, -2]
+    return LearningCurve(factor, sizes, means, *fitted, at, band, gain, interval(gains))
 
 
 def _resampled_fits(
