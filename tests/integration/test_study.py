@@ -87,7 +87,11 @@ def test_a_study_killed_and_shared_ends_with_the_table_of_an_unbroken_one(
         process.send_signal(sent)
         assert process.wait(120) in (-signal.SIGKILL, 130, 0), log.read_text()
     both = [start(study_words("broken"), log) for _ in range(2)]
-    assert [process.wait(300 * SEEDS) for process in both] == [0, 0], log.read_text()
+    try:
+        assert [process.wait(300 * SEEDS) for process in both] == [0, 0], log.read_text()
+    finally:
+        for process in both:
+            process.terminate()  # none trains on after a failed test
     assert main(study_words("broken")) == 0
     assert results(project / "broken") == results(project / "unbroken")
     assert all(row["minutes"] for row in read_rows(project / "broken/runs.csv"))
