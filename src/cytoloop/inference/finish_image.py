@@ -54,6 +54,8 @@ def finish_image(
     """
     save = _outputs_of_image(settings, training)
     cells: dict[str, Any] = {"spacing_um": format_spacing(grid.spacing_um)}
+    if training.object_diameter is not None:
+        cells["object_diameter_um"] = round(training.object_diameter, 4)
     if training.goes_by_plane(next(iter(maps.values())).shape):
         is_joined = settings.postprocess.join_planes is not None and not training.classes
         cells["plane"] = "" if is_joined else ALL_PLANES

@@ -5,7 +5,7 @@ from __future__ import annotations
 from cytoloop.inference.measure_objects import measure_diameter
 from cytoloop.inference.postprocess.training_facts import TrainingFacts
 from cytoloop.inference.settings import NO_DIAMETER, ReadingSettings
-from cytoloop.inference.windows.object_scale import facts_of_objects
+from cytoloop.inference.windows.object_scale import facts_of_objects, finest_side
 from cytoloop.inference.windows.predictor import Predictor
 from cytoloop.inference.windows.probability_maps import resample_to_objects, resample_to_training
 from cytoloop.io.pixels import Pixels
@@ -59,6 +59,6 @@ def on_grid_of_model(
         if diameter is None:
             return pixels, predictor.training
     dims = int(predictor.image["spatial_dims"])
-    finest = min(pixels.spacing_um[-dims:]) if pixels.spacing_um else 1.0
+    finest = finest_side(pixels.spacing_um, dims)
     facts = facts_of_objects(predictor.training, diameter, dims, finest)
     return resample_to_objects(pixels, predictor, diameter), facts

@@ -18,6 +18,7 @@ from cytoloop.inference.postprocess.segment_maps import segment_maps
 from cytoloop.inference.postprocess.skeleton_maps import label_skeletons
 from cytoloop.inference.read_settings import array_settings
 from cytoloop.inference.volume_storage import VolumeStorage
+from cytoloop.inference.windows.brightness import with_brightness
 from cytoloop.inference.windows.map_names import INTENSITY, SKELETONS
 from cytoloop.inference.windows.plane_maps import predict_image_maps
 from cytoloop.inference.windows.probability_maps import (
@@ -95,6 +96,8 @@ def predict_array(
     maps = predict_image_maps("array", resampled, predictor, storage)
     if training.output == SKELETONS:
         maps = label_skeletons(maps, settings.postprocess, training)
+    post = settings.postprocess
+    maps = with_brightness(maps, resampled, post, predictor.training, storage)
     maps = resample_to_image(maps, pixels.shape, storage)
     found = segment_maps(maps, spacing, settings.postprocess, training, storage.create)
     mask = np.asarray(found.volumes["mask"])

@@ -15,6 +15,7 @@ from cytoloop.inference.results.writers import report_write_errors
 from cytoloop.inference.settings import PredictionSettings
 from cytoloop.inference.stopwatch import OBJECTS, READING, measure, slow_part, stopwatch
 from cytoloop.inference.volume_storage import VolumeStorage
+from cytoloop.inference.windows.brightness import with_brightness
 from cytoloop.inference.windows.map_names import SKELETONS
 from cytoloop.inference.windows.plane_maps import predict_image_maps
 from cytoloop.inference.windows.predictor import Predictor
@@ -73,6 +74,8 @@ def predict_image(
             with measure(OBJECTS):
                 if training.output == SKELETONS:
                     maps = label_skeletons(maps, settings.postprocess, training)
+                post = settings.postprocess
+                maps = with_brightness(maps, resampled, post, predictor.training, storage)
                 maps = resample_to_image(maps, pixels.shape, storage)
                 cells = finish_image(
                     row["name"], maps, pixels.grid, training, settings, folder, storage

@@ -23,6 +23,7 @@ from cytoloop.inference.results.predictions_csv import PredictionsTable
 from cytoloop.inference.results.writers import report_write_errors
 from cytoloop.inference.settings import MAPS, PredictionSettings
 from cytoloop.inference.volume_storage import VolumeStorage
+from cytoloop.inference.windows.object_scale import facts_of_row
 from cytoloop.instances.blocks import Box, Volume
 from cytoloop.io.digest import file_hash
 from cytoloop.io.pixels import Pixels, open_pixels
@@ -163,7 +164,8 @@ def _reprocess_image(
     maps: dict[str, Volume] = {name: _PixelVolume(pixels) for name, pixels in opened.items()}
     with report_write_errors(folder):
         storage = VolumeStorage.for_image(folder, row["name"], first.shape, key)
-        return finish_image(row["name"], maps, grid, training, settings, folder, storage)
+        facts = facts_of_row(training, row, grid.spacing_um)
+        return finish_image(row["name"], maps, grid, facts, settings, folder, storage)
 
 
 def _open_map(row: Row, name: str, channel: int = 0) -> Pixels:

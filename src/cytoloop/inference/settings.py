@@ -20,8 +20,12 @@ from cytoloop.io.voxel_size import Spacing
 
 NO_DIAMETER = "none"
 """Value of ``object_diameter_um`` for images that stay as they are."""
-MAPS = ("probability", "distance", "contour")
-"""Maps that a network predicts: foreground, and what other heads add for objects."""
+HEADS = ("distance", "contour")
+"""Maps that a network may predict beside the probability of foreground."""
+BRIGHTNESS = "brightness"
+"""A map of the image itself, see `cytoloop.inference.windows.brightness`."""
+MAPS = ("probability", *HEADS, BRIGHTNESS)
+"""Maps from which objects are made."""
 OUTPUTS = ("probability", "mask", "labels", "objects")
 FORMATS = ("auto", "ome-tiff", "ome-zarr", "ome-zarr-0.5")
 DTYPES = ("uint8", "float16")

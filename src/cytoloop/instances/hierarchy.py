@@ -76,7 +76,9 @@ class WatershedHierarchy:
             self._roots, levels, self._blocks, self._maximum_of_root
         )
 
-    def objects(self, settings: InstanceSettings) -> tuple[Volume, ObjectMeasurements]:
+    def objects(
+        self, settings: InstanceSettings, brightness: Volume | None = None
+    ) -> tuple[Volume, ObjectMeasurements]:
         """Return labels and measurements, see `segment`."""
         leader = merge_shallow_regions(
             self._pairs,
@@ -87,7 +89,13 @@ class WatershedHierarchy:
         )
         number = _number_objects(leader[self._maximum_of_root], self._positions)
         return finish_objects(
-            self._roots, self._probability, settings, self._new_volume, number, self._blocks
+            self._roots,
+            self._probability,
+            settings,
+            self._new_volume,
+            number,
+            self._blocks,
+            brightness,
         )
 
 

@@ -20,6 +20,7 @@ def segment(
     block: Sequence[int] | None = None,
     distance: Volume | None = None,
     contour: Volume | None = None,
+    brightness: Volume | None = None,
 ) -> tuple[Volume, ObjectMeasurements]:
     """Return the objects of a probability map, and their measurements.
 
@@ -39,6 +40,8 @@ def segment(
         background is computed.
     contour : Volume, optional
         Same shape and units: predicted contour map. Used only with a predicted distance map.
+    brightness : Volume, optional
+        Same shape and units: brightness of the image. None: no haze is cut off.
 
     Returns
     -------
@@ -56,8 +59,8 @@ def segment(
     if settings.method == "hitif":
         spacing = relative_spacing(spacing_um, len(probability.shape))
         objects = hitif_watershed(probability, distance, contour, settings, spacing)
-        return finish_objects(objects, probability, settings, new_volume)
+        return finish_objects(objects, probability, settings, new_volume, brightness=brightness)
     hierarchy = WatershedHierarchy(
         probability, settings, spacing_um, new_volume, block, distance, contour
     )
-    return hierarchy.objects(settings)
+    return hierarchy.objects(settings, brightness)

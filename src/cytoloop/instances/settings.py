@@ -32,6 +32,9 @@ class InstanceSettings:
         Fill background that is enclosed by one object.
     grow, grow_planes : int
         Voxels by which objects grow within planes and along Z, see `cytoloop.instances.grow`.
+    haze : float
+        Least brightness of an object's voxels, of an image whose brightness is known: 0 to 1, 0.5 =
+        as around its objects. Applied after growth.
     method : str
         ``watershed``: on the distance map, see `cytoloop.instances.watershed`. ``hitif``: on the
         contour map, see `cytoloop.instances.hitif`.
@@ -53,6 +56,7 @@ class InstanceSettings:
     fill_holes: bool = True
     grow: int = 0
     grow_planes: int = 0
+    haze: float = 0.0
     border: str = "none"
     method: str = "watershed"
     seed_threshold: float = 0.67

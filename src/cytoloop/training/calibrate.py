@@ -28,13 +28,15 @@ from cytoloop.inference.postprocess.instance_rule import instance_rule
 from cytoloop.inference.postprocess.segment_maps import segment_maps
 from cytoloop.inference.postprocess.settings import RANGES, TUNED, PostprocessSettings
 from cytoloop.inference.postprocess.training_facts import TrainingFacts
-from cytoloop.inference.settings import PredictionSettings, ReadingSettings
+from cytoloop.inference.settings import BRIGHTNESS, PredictionSettings, ReadingSettings
 from cytoloop.inference.volume_storage import VolumeStorage
+from cytoloop.inference.windows.brightness import brightness, cuts_haze
 from cytoloop.inference.windows.object_scale import diameter_of
 from cytoloop.inference.windows.plane_maps import predict_image_maps
 from cytoloop.inference.windows.predictor import Predictor
 from cytoloop.inference.windows.probability_maps import ProbabilityMaps, resample_to_image
 from cytoloop.instances.grow import grow_labels
+from cytoloop.instances.haze import cut_haze, is_bright
 from cytoloop.instances.settings import InstanceSettings
 from cytoloop.io.pixels import Pixels
 from cytoloop.io.voxel_size import Spacing
@@ -47,12 +49,14 @@ log = logging.getLogger(__name__)
 _GROWTH, _GROWTH_Z = (-1, 0, 1), (-1, 0, 1, 2)
 """Voxels by which objects may grow within planes and along Z: annotators draw outlines wider or
 tighter than a model that has not seen them, above all along Z."""
-_OUTLINES = ("threshold", "grow_um", "grow_z_um")
+_HAZE = (0.0, 0.55)
+"""Brightness below which voxels are background; 0.5 = as around the objects."""
+_OUTLINES = ("threshold", "grow_um", "grow_z_um", "haze")
 _LEAST_GAIN = 0.01
-"""Mean of AP at IoU 0.5 and SEG that another threshold, or growth, must gain."""
-_WATERSHED_IMAGES = 3
-"""Labelled images from which the watershed is chosen, too. Measured on BBBC050, calibrated by one
-stack of each of nine embryos: the watershed of one stack costs the others 0.015 SEG."""
+"""Mean of AP at IoU 0.5 and SEG that another threshold, growth or haze must gain."""
+_SEVERAL = 3
+"""Labelled images from which watershed and haze are chosen, too. Measured on BBBC050, calibrated by
+one stack: its watershed costs other embryos 0.015 SEG, its haze 0.03 AP."""
 
 
 @dataclass(frozen=True)
@@ -78,8 +82,8 @@ def calibrate(
 ) -> PredictionSettings:
     """Return the settings with the values that fit the labelled images best.
 
-    The threshold has the highest Dice, unless that of the model, or objects that grow or shrink,
-    have a higher mean of AP at IoU 0.5 and SEG. The watershed has the highest such mean; with fewer
+    Threshold, growth and haze are those of the model, unless others have a higher mean of AP at IoU
+    0.5 and SEG, see `_best_outlines`. The watershed has the highest such mean; with fewer
     than three images it stays. Masks of thin structures have a threshold only. Values that the user
     states stay. A model that knows a range of sizes also gets the size of the labelled objects, if
     no size is stated.
@@ -105,18 +109,20 @@ def calibrate(
             "the model predicts no probability of one kind of object",
             "Leave calibrate= out.",
         )
+    cuts_haze(settings.postprocess, predictor.training, int(predictor.image["channels"]))
     examples = [_read(row, predictor, settings.reading) for row in _labelled_rows(table)]
     if not sum(count_objects(one) for one in examples):
         raise ManifestError(str(table), "its images hold no labelled object", "Label some.")
     reading = _with_diameter(settings.reading, examples, predictor)
     maps = [_predict(one, predictor, reading) for one in examples]
     plain, facts = settings.postprocess, facts_of_model(predictor, reading)
-    threshold, _ = best_threshold([np.asarray(one["probability"]) for one in maps], examples)
+    bright = [_bright_part(one, _usual_haze(plain, facts)) for one in maps]
+    threshold, _ = best_threshold(bright, examples)
     chosen: dict[str, Any] = {"threshold": threshold}
     if plain.instances and has_objects(examples):
         chosen = _best_outlines(maps, examples, plain, facts, threshold)
-        if len(examples) < _WATERSHED_IMAGES:
-            log.info("the watershed stays: it is chosen from %d images on", _WATERSHED_IMAGES)
+        if len(examples) < _SEVERAL:
+            log.info("the watershed stays: it is chosen from %d images on", _SEVERAL)
         elif not isinstance(chosen["threshold"], str):
             grown = replace(plain, **{name: chosen[name] for name in _OUTLINES})
             cut = chosen["threshold"]
@@ -135,6 +141,20 @@ def calibrate(
     )
 
 
+def _usual_haze(settings: PostprocessSettings, facts: TrainingFacts) -> float:
+    """Return the haze that is cut off where nothing is chosen."""
+    return float(settings.resolve_tuned(facts.tuned).haze)
+
+
+def _bright_part(maps: ProbabilityMaps, haze: float) -> np.ndarray:
+    """Return the probability, 0 where it is haze."""
+    probability = np.asarray(maps["probability"])
+    if BRIGHTNESS not in maps:
+        return probability
+    box = tuple(slice(0, n) for n in probability.shape)
+    return np.where(is_bright(maps[BRIGHTNESS], haze, box), probability, 0)
+
+
 def _best_outlines(
     maps: Sequence[ProbabilityMaps],
     examples: Sequence[_Labelled],
@@ -142,42 +162,50 @@ def _best_outlines(
     facts: TrainingFacts,
     threshold: float,
 ) -> dict[str, Any]:
-    """Return the threshold, and how far objects grow within planes and along Z; and their scores.
+    """Return threshold, growth within planes and along Z, and haze to cut off; and their scores.
 
-    They start with the threshold of the highest Dice. That of the model, and growth by whole voxels
-    of the first image, must raise the mean of AP at IoU 0.5 and SEG by `_LEAST_GAIN`. What the user
+    They start with the values of the model; without a tuned threshold with that of the highest
+    Dice. The other threshold, growth by whole voxels of the first image and, from `_SEVERAL` images
+    on, other haze must raise the mean of AP at IoU 0.5 and SEG by `_LEAST_GAIN`. What the user
     states stays. Growth is in um, or in voxels if no image states a voxel size; if only some do,
     objects do not grow.
     """
     spacing, shape = examples[0].spacing_um or (1.0, 1.0, 1.0), examples[0].labels.shape
     own = settings.resolve_tuned(facts.tuned).threshold
-    thresholds = dict.fromkeys((threshold, own) if settings.threshold == "tuned" else (own,))
+    both = (own, threshold) if "threshold" in (facts.tuned or {}) else (threshold, own)
+    thresholds = list(dict.fromkeys(both if settings.threshold == "tuned" else (own,)))
     is_mixed = len({one.spacing_um is None for one in examples}) == 2
     by_plane = len(shape) == 2 or facts.goes_by_plane(shape)
     across = _candidates("grow_um", settings, (0,) if is_mixed else _GROWTH, spacing[-1])
     along = _candidates("grow_z_um", settings, (0,) if is_mixed else _GROWTH_Z, spacing[0])
+    usual = _usual_haze(settings, facts)
+    is_free = settings.haze == "tuned" and len(maps) >= _SEVERAL
+    is_free &= all(BRIGHTNESS in one for one in maps)
+    haze = list(dict.fromkeys((usual, *_HAZE))) if is_free else [usual]
+    along = [0.0] if by_plane else along
     candidates = sorted(  # of equal ones, the first: what changes least
-        itertools.product(thresholds, across, [0.0] if by_plane else along),
-        key=lambda one: abs(one[1]) + abs(one[2]),
+        itertools.product(thresholds, across, along, haze),
+        key=lambda one: (abs(one[1]) + abs(one[2]), abs(one[3] - usual)),
     )
-    counts: list[list[dict[str, float]]] = [[] for _ in candidates]
+    counts: dict[tuple[Any, ...], list[dict[str, float]]] = {one: [] for one in candidates}
     for one, seen in zip(examples, maps, strict=True):
         truth, valid = true_objects(one), np.asarray(one.valid)
         ndim = 2 if by_plane else truth.ndim
         for level in thresholds:
             labels = _all_objects(one, seen, replace(settings, threshold=level), facts)
-            for each, (of, *growth) in zip(counts, candidates, strict=True):
-                if of != level:
-                    continue
+            for growth in itertools.product(across, along):
                 grown = replace(settings, grow_um=growth[0], grow_z_um=growth[1])
                 rule = instance_rule(
                     grown.resolve_tuned(facts.tuned), 0.5, one.spacing_um, facts, ndim
                 )
-                found = _of_size(grow_labels(labels, rule.grow, rule.grow_planes), rule)
-                each.append(instance_counts(match_instances(truth, found, valid)))
-    scores = [pooled_scores(each) for each in counts]
+                whole = grow_labels(labels, rule.grow, rule.grow_planes)
+                for cut in haze:
+                    found = cut_haze(whole, np.asarray(seen[BRIGHTNESS]), cut) if cut else whole
+                    matching = match_instances(truth, _of_size(found, rule), valid)
+                    counts[level, *growth, cut].append(instance_counts(matching))
+    scores = [pooled_scores(counts[one]) for one in candidates]
     worth = np.nan_to_num([(one["ap_50"] + one["seg"]) / 2 for one in scores])
-    start = [candidate == (next(iter(thresholds)), 0.0, 0.0) for candidate in candidates]
+    start = [candidate == (thresholds[0], 0.0, 0.0, usual) for candidate in candidates]
     best = int(np.argmax(np.round(worth + _LEAST_GAIN * np.array(start), 6)))
     reached = {name: float(scores[best][name]) for name in ("ap_50", "seg")}
     return {**dict(zip(_OUTLINES, candidates[best], strict=True)), **reached}
@@ -198,7 +226,9 @@ def _all_objects(
     one: _Labelled, maps: ProbabilityMaps, settings: PostprocessSettings, facts: TrainingFacts
 ) -> np.ndarray:
     """Return the objects of all sizes before they grow: sizes count afterwards."""
-    rule = replace(settings, grow_um=0.0, grow_z_um=0.0, min_volume_um3=0.0, max_volume_um3=None)
+    rule = replace(
+        settings, grow_um=0.0, grow_z_um=0.0, haze=0.0, min_volume_um3=0.0, max_volume_um3=None
+    )
     found = segment_maps(maps, one.spacing_um, rule, facts, VolumeStorage().create, with_mask=False)
     return np.asarray(found.volumes["labels"])
 
@@ -266,4 +296,6 @@ def _predict(one: _Labelled, predictor: Predictor, settings: ReadingSettings) ->
     storage = VolumeStorage()
     seen, _ = on_grid_of_model(one.id, one.pixels, predictor, settings)
     maps = predict_image_maps(one.id, seen, predictor, storage)
+    if len(seen.channels) == 1:
+        maps[BRIGHTNESS] = brightness(maps, seen, predictor.training, storage)
     return resample_to_image(maps, one.pixels.shape, storage)

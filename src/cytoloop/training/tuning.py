@@ -248,7 +248,9 @@ def best_watershed(
                 levels, rule, known, distance=maps.get("distance"), contour=maps.get("contour")
             )
             for depth in MIN_DEPTH:
-                labels, _ = hierarchy.objects(replace(rule, min_depth=depth))
+                labels, _ = hierarchy.objects(
+                    replace(rule, min_depth=depth), maps.get("brightness")
+                )
                 matching = match_instances(truth, np.asarray(labels), valid)
                 counts[smoothing, depth].append(instance_counts(matching))
     smoothed = _average_neighbours(

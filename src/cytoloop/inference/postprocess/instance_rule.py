@@ -59,6 +59,7 @@ def instance_rule(
         max_voxels=math.inf if most is None else float(most) / voxel,
         grow=round(float(settings.grow_um) / sides[-1]),
         grow_planes=round(float(settings.grow_z_um) / sides[0]) if ndim == 3 else 0,
+        haze=float(settings.haze),
         fill_holes=training.fill_holes if fill_holes == AUTO else bool(fill_holes),
         border=settings.border,
         method=settings.method,

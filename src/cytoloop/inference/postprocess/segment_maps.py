@@ -16,6 +16,7 @@ from cytoloop.instances import segment
 from cytoloop.instances.blocks import BLOCK_VOXELS, Blocks, Volume, add_halo, relative_to
 from cytoloop.instances.distance_map import full_scale
 from cytoloop.instances.grow import grow_labels
+from cytoloop.instances.haze import is_bright
 from cytoloop.instances.objects import ObjectMeasurements
 from cytoloop.instances.segment import NewVolume
 from cytoloop.instances.settings import InstanceSettings
@@ -62,7 +63,8 @@ def segment_maps(
     ----------
     maps : mapping of str to Volume
         ([Z,] Y, X) each: ``probability``, and ``distance`` and ``contour`` where the network
-        predicts them; or ``class_NAME`` for each class; or ``probability`` and ``labels``.
+        predicts them, ``brightness`` where haze is cut off; or ``class_NAME`` for each class; or
+        ``probability`` and ``labels``.
     spacing_um : tuple of float or None
         Voxel size (Z, Y, X) of the image.
     settings : PostprocessSettings
@@ -85,12 +87,15 @@ def segment_maps(
     threshold = choose_threshold(resolved.threshold, histogram(probability, blocks))
     rule = instance_rule(resolved, threshold, spacing_um, training, 2 if by_plane else len(shape))
     _note_no_growth(resolved, rule, spacing_um)
+    if settings.haze not in ("tuned", 0) and "brightness" not in maps:
+        text = "cuts nothing off, as no map of brightness is stored: predict again"
+        note("postprocess.haze", text, once_for_all="postprocess.haze")
     spacing = spacing_um or training.spacing_um
     if by_plane:
         find = plane_objects(maps, rule, spacing)
         labels, objects = label_planes(probability, find, settings.join_planes, new_volume)
     else:
-        of_objects = (maps.get("distance"), maps.get("contour"))
+        of_objects = [maps.get(name) for name in ("distance", "contour", "brightness")]
         labels, objects = segment(probability, rule, spacing, new_volume, blocks.size, *of_objects)
     volumes = {"labels": labels}
     if with_mask:
@@ -101,7 +106,10 @@ def segment_maps(
             window = add_halo(box, halo, shape)
             inside = (np.asarray(probability[window]) > cut).astype(np.uint8)
             grown = grow_labels(inside, rule.grow, rule.grow_planes)
-            mask[box] = grown[relative_to(box, window)]
+            grown = grown[relative_to(box, window)]
+            if rule.haze and "brightness" in maps:
+                grown = np.where(is_bright(maps["brightness"], rule.haze, box), grown, 0)
+            mask[box] = grown
     return Segmentation((threshold,), volumes, objects)
 
 

@@ -26,8 +26,8 @@ def plane_objects(
     Parameters
     ----------
     maps : mapping of str to Volume
-        (Z, Y, X) each: ``probability``, and ``distance`` and ``contour`` where they are predicted;
-        or ``labels``.
+        (Z, Y, X) each: ``probability``, and ``distance`` and ``contour`` where they are predicted,
+        ``brightness`` where haze is cut off; or ``labels``.
     rule : InstanceSettings
         For 2D objects.
     spacing_um : sequence of float or None
@@ -46,6 +46,7 @@ def plane_objects(
             block=Blocks.for_shape(plane["probability"].shape, BLOCK_VOXELS).size,
             distance=plane.get("distance"),
             contour=plane.get("contour"),
+            brightness=plane.get("brightness"),
         )
         return np.asarray(found)
 

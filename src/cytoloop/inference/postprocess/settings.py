@@ -14,6 +14,7 @@ from cytoloop.instances.thresholds import THRESHOLD_METHODS
 
 TUNED: Mapping[str, float] = {
     "threshold": 0.5, "seed_smoothing": 1.0, "min_depth": 0.2, "grow_um": 0.0, "grow_z_um": 0.0,
+    "haze": 0.0,
 }  # fmt: skip
 """The values that ``tuned`` stands for, and their defaults for a model without tuned values."""
 SEED_SMOOTHING = (0.5, 1.0, 2.0, 3.0)
@@ -27,6 +28,7 @@ RANGES: Mapping[str, tuple[float, float]] = {
     "min_depth": (0.0, 1.0),
     "grow_um": (-100.0, 100.0),
     "grow_z_um": (-100.0, 100.0),
+    "haze": (0.0, 1.0),
     "min_volume_um3": (0.0, math.inf),
     "max_volume_um3": (0.0, math.inf),
     "seed_threshold": (0.0, 1.0),
@@ -56,6 +58,10 @@ class PostprocessSettings:
     grow_um, grow_z_um : float or ``tuned``
         How far objects grow within planes and along Z, rounded to voxels; below 0 they shrink.
         Without a voxel size in voxels. Of 2D objects only the first counts.
+    haze : float or ``tuned``
+        Voxels darker than this are background: 0 = the dark of the image, 0.5 = as around its
+        objects, see `cytoloop.inference.windows.brightness`. Objects of which less than 30 % are
+        brighter vanish. 0: nothing is cut off.
     min_volume_um3, max_volume_um3 : float or None
         Smaller and larger objects are dropped (um2 in 2D). Without a minimum it is 5 % of the
         mean training object.
@@ -85,6 +91,7 @@ class PostprocessSettings:
     min_depth: float | str = "tuned"
     grow_um: float | str = "tuned"
     grow_z_um: float | str = "tuned"
+    haze: float | str = "tuned"
     min_volume_um3: float | None = None
     max_volume_um3: float | None = None
     fill_holes: bool | str = AUTO

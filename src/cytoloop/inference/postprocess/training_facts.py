@@ -43,6 +43,9 @@ class TrainingFacts:
         2 or 3, of the model; None where it is unknown.
     fill_holes : bool
         False: the background that an object encloses is not part of it (filaments, shells).
+    object_diameter : float or None
+        Typical diameter of the objects of one image, in um; in pixels without a voxel size. None
+        where it was neither stated nor measured.
     """
 
     spacing_um: Sequence[float] | None = None
@@ -53,6 +56,7 @@ class TrainingFacts:
     skeleton_rule: Mapping[str, float] = field(default_factory=dict)
     spatial_dims: int | None = None
     fill_holes: bool = True
+    object_diameter: float | None = None
 
     def goes_by_plane(self, shape: Sequence[int]) -> bool:
         """Return whether an image of a shape is a stack that a 2D model takes plane by plane."""

@@ -17,7 +17,7 @@ from cytoloop.version import __version__
 
 FOLDER = "metadata"
 _INPUT = ("channel", "scene", "time", "plane", "axes", "group", "split")
-_NUMBERS = ("classes", "objects", "threshold", "seconds", "warnings")
+_NUMBERS = ("object_diameter_um", "classes", "objects", "threshold", "seconds", "warnings")
 
 
 def write_metadata(

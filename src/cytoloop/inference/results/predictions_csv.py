@@ -31,6 +31,7 @@ _RESULT_FOLDERS = {
 COLUMNS = (
     *("id", "raw", *_RESULT_FOLDERS),
     *("group", "split", "channel", "scene", "time", "plane", "axes", "spacing_um"),
+    "object_diameter_um",
     *("classes", "objects", "threshold", "seconds", "status", "reason", "warnings"),
     *("model", "run_id", "model_sha256", "input_sha256", "settings"),
 )

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from cytoloop.errors import ModelError
-from cytoloop.inference.settings import MAPS
+from cytoloop.inference.settings import HEADS
 from cytoloop.truth.classes import class_heads, class_names
 
 INTENSITY = "intensity"
@@ -20,8 +20,9 @@ SKELETON_MAPS = ("skeleton", "probability")
 def map_names(image: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the names of a network's maps, in the order of its outputs.
 
-    Some of `MAPS`, or ``class_NAME`` for each class. ``intensity`` of a network from image to
-    image. ``skeleton``, ``probability`` and ``offset_y`` etc. of CytoDL's ``instance_seg``.
+    ``probability`` and some of `HEADS`, or ``class_NAME`` for each class. ``intensity`` of a
+    network from image to image. ``skeleton``, ``probability`` and ``offset_y`` etc. of CytoDL's
+    ``instance_seg``.
 
     Parameters
     ----------
@@ -48,13 +49,12 @@ def map_names(image: Mapping[str, Any]) -> tuple[str, ...]:
     heads = image.get("heads") or ["foreground"]
     if names := class_names(heads):
         return tuple(class_heads(names))
-    others = MAPS[1:]
     listed = [str(head) for head in heads] if isinstance(heads, (list, tuple)) else []
-    if not listed or listed[0] != "foreground" or not set(listed[1:]) <= set(others):
+    if not listed or listed[0] != "foreground" or not set(listed[1:]) <= set(HEADS):
         raise ModelError(
             "model",
             f"its heads are {heads!r}"[:120],
-            f"Expected foreground, with or without {', '.join(others)}; or classes.",
+            f"Expected foreground, with or without {', '.join(HEADS)}; or classes.",
         )
     return ("probability", *dict.fromkeys(listed[1:]))
 

@@ -7,8 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from cytoloop.errors import ManifestError
 from cytoloop.inference.postprocess.training_facts import TrainingFacts
 from cytoloop.io.pixels import Pixels
+from cytoloop.io.voxel_size import Spacing
+from cytoloop.manifest import Row
 
 _TOLERANCE = 1.15
 """A model of training images of one size takes objects larger or smaller by this factor as is."""
@@ -106,7 +109,45 @@ def facts_of_objects(
         spacing_um=(1.0, 1.0, 1.0),
         object_voxels=size_of(diameter, dims),
         tuned=tuned or None,
+        object_diameter=diameter,
     )
+
+
+def facts_of_row(training: TrainingFacts, row: Row, spacing_um: Spacing | None) -> TrainingFacts:
+    """Return the facts for the stored maps of an image, as they were when it was predicted.
+
+    Parameters
+    ----------
+    training : TrainingFacts
+    row : Row
+        Of predictions.csv.
+    spacing_um : tuple of float or None
+        Voxel size (Z, Y, X) of the image.
+
+    Raises
+    ------
+    ManifestError
+        ``object_diameter_um`` is no number above 0.
+    """
+    if not row["object_diameter_um"] or training.spatial_dims is None:
+        return training
+    try:
+        diameter = float(row["object_diameter_um"])
+    except ValueError:
+        diameter = math.nan
+    if not 0 < diameter < math.inf:
+        raise ManifestError(
+            row.where("object_diameter_um"),
+            f"{row['object_diameter_um']!r} is no diameter",
+            "Expected a number above 0, or nothing.",
+        )
+    dims = training.spatial_dims
+    return facts_of_objects(training, diameter, dims, finest_side(spacing_um, dims))
+
+
+def finest_side(spacing_um: Spacing | None, dims: int) -> float:
+    """Return the shortest side of a voxel in um; 1 without a voxel size."""
+    return min(spacing_um[-dims:]) if spacing_um else 1.0
 
 
 def scaled_shape(

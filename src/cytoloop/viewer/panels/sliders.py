@@ -25,6 +25,13 @@ FIELDS = {
         6.0,
         "Smooths the map whose peaks are the objects; higher gives fewer objects.",
     ),
+    "haze": (
+        "Haze",
+        0.0,
+        0.99,
+        "Darker pixels are background: 0.5 = as around the objects, 0 = none is. Of a model of "
+        "yours, predict with postprocess.haze=0.5 first.",
+    ),
     "min_volume_um3": (
         "Smallest size",
         0.0,
@@ -81,6 +88,8 @@ class SliderBox(QWidget):
             number.blockSignals(True)
             number.setValue(value)
             number.blockSignals(False)
+            for widget in (number, self.sliders[name]):
+                widget.setEnabled(name != "haze" or "brightness" in stored.maps)
             _, low, high, _ = FIELDS[name]
             self._set_slider(name, value, low, high)
 

@@ -15,6 +15,7 @@ from cytoloop.inference.postprocess.segment_maps import segment_maps
 from cytoloop.inference.postprocess.settings import PostprocessSettings
 from cytoloop.inference.postprocess.training_facts import TrainingFacts
 from cytoloop.inference.settings import MAPS
+from cytoloop.inference.windows.object_scale import facts_of_row
 from cytoloop.instances.blocks import in_memory
 from cytoloop.io.read import read_header
 from cytoloop.io.voxel_size import Spacing
@@ -36,7 +37,7 @@ class StoredMaps:
     ----------
     id : str
     maps : mapping of str to ndarray
-        ``probability``, and ``distance`` and ``contour`` where the model predicts them:
+        ``probability``; ``distance``, ``contour`` and ``brightness`` where they are stored:
         ([Z,] Y, X), 0..255 (uint8) or 0..1 (float).
     raw : sequence or None
         Channels ([Z,] Y, X).
@@ -93,13 +94,14 @@ def load_maps(row: Row) -> StoredMaps:
     if raw is not None and raw.exists():
         is_large = isinstance(maps["probability"], LazyImage)
         pixels = lazy_channels(open_raw(row)) if is_large else list(read_raw(row).data)
+    spacing = row.spacing_um or read_header(probability).spacing_um
     return StoredMaps(
         row.id,
         maps,
         pixels,
         None if labels is None else open_image(labels)[0],
-        row.spacing_um or read_header(probability).spacing_um,
-        TrainingFacts.read(row.root),
+        spacing,
+        facts_of_row(TrainingFacts.read(row.root), row, spacing),
         () if pixels is None else tuple(contrast_limits(channel) for channel in pixels),
     )
 
@@ -160,4 +162,5 @@ def tuned_settings(stored: StoredMaps) -> dict[str, float]:
         "min_depth": float(chosen.min_depth),
         "grow_um": float(chosen.grow_um),
         "grow_z_um": float(chosen.grow_z_um),
+        "haze": float(chosen.haze),
     }
