@@ -157,8 +157,8 @@ def predict(input: Any = None, checkpoint: Any = None, **keys: Any) -> PredictRe
         For an array: ``spacing_um`` (Z, Y, X), ``channel_axis``, ``resample``, ``planes``, ``tta``,
         ``overlap``, ``window``, ``batch_size``, ``accelerator``, ``precision``; and the keys of
         ``postprocess``: ``threshold``, ``smoothing``, ``seed_smoothing``, ``min_depth``,
-        ``grow_um``, ``grow_z_um``, ``min_volume_um3``, ``max_volume_um3``, ``fill_holes``,
-        ``border``, ``join_planes``.
+        ``grow_um``, ``grow_z_um``, ``haze``, ``min_volume_um3``, ``max_volume_um3``,
+        ``fill_holes``, ``border``, ``join_planes``.
         For files: ``output`` and the other keys of ``cytoloop predict --help``.
 
     Returns

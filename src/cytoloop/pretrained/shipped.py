@@ -23,6 +23,11 @@ def is_shipped(uri: str) -> bool:
     return uri.strip().startswith(SCHEME)
 
 
+def is_shipped_file(path: Path) -> bool:
+    """Return whether a file holds the weights of a shipped model."""
+    return path.resolve().parent == _FOLDER.resolve() and path.suffix == SUFFIX
+
+
 def find_shipped(uri: str) -> Path:
     """Return the file of a shipped model's weights.
 

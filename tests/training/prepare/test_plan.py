@@ -20,6 +20,7 @@ from cytoloop.data.cached_image import CachedImage
 from cytoloop.data.image_cache import ImageCache
 from cytoloop.errors import ConfigError
 from cytoloop.manifest import write_manifest
+from cytoloop.pretrained.shipped import find_shipped
 from cytoloop.tracking.artifacts import find_artifact
 from cytoloop.tracking.run import start_run
 from cytoloop.training.prepare.dataset import read_checked_dataset
@@ -322,6 +323,17 @@ def test_fine_tune_iteratively_an_existing_segmentation_model_whatever_its_netwo
     reasons = {choice.key: choice.reason for choice in plan.choices}
     assert "to start from" in reasons["model.backbone.strides"]
     assert all(side % 2 == 0 for side in cfg.data.patch_size)
+    assert (cfg.normalization.lower, cfg.normalization.upper) == (1.0, 99.8)
+    assert "to start from" in reasons["normalization.upper"]
+
+
+def test_a_shipped_model_gives_its_network_and_the_images_their_grey_levels(dataset: Path) -> None:
+    cfg, plan = settled("experiment=nuclei_3d", parent=find_shipped("pretrained:nuclei_3d"))
+    reasons = {choice.key: choice.reason for choice in plan.choices}
+    assert "to start from" in reasons["model.backbone.strides"]
+    planned, _ = settled("experiment=nuclei_3d", "init_from=none")
+    assert cfg.normalization == planned.normalization
+    assert "to start from" not in reasons["normalization.upper"]
 
 
 def test_a_plan_of_other_axes_or_levels_is_refused(dataset: Path) -> None:

@@ -15,6 +15,7 @@ from cytoloop.intensity.preparation import complete_steps, step_names
 from cytoloop.model.architecture import describe
 from cytoloop.model.checkpoint import Checkpoint, read_checkpoint
 from cytoloop.model.transfer import Transfer, transfer
+from cytoloop.pretrained.shipped import is_shipped_file
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +69,7 @@ class WarmStart(Callback):
                 names,
                 " ".join(map(str, dict(here).values())),
             )
-        elif here and there and dict(here) != dict(there):
+        elif here and there and dict(here) != dict(there) and not self._is_planned(here, there):
             log.warning(
                 "%s was trained with normalization %s, this training uses %s; "
                 "set normalization=%s to use the same",
@@ -79,6 +80,10 @@ class WarmStart(Callback):
         _compare_preparation(checkpoint, dict(pl_module.hparams.get("image") or {}))
         self._compare_voxel_sizes(checkpoint, dict(pl_module.hparams.get("image") or {}))
         log.info("starting from %s: %s", checkpoint.path, "; ".join(found.summary()))
+
+    def _is_planned(self, here: Mapping[str, Any], there: Mapping[str, Any]) -> bool:
+        """Return whether the images have chosen other percentiles than a shipped model's."""
+        return is_shipped_file(self.path) and here.get("method") == there.get("method")
 
     def _compare_voxel_sizes(self, checkpoint: Checkpoint, image: Mapping[str, Any]) -> None:
         """Warn if the start resampled its images and this training does not, or differently."""

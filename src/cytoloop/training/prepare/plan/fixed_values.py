@@ -13,6 +13,7 @@ from omegaconf import DictConfig
 from cytoloop.bounds import AUTO
 from cytoloop.model.checkpoint import read_checkpoint
 from cytoloop.model.networks import ADAPTERS, planned_values
+from cytoloop.pretrained.shipped import is_shipped_file
 from cytoloop.training.prepare.config import value_of
 from cytoloop.training.prepare.patch_size import sides_of
 from cytoloop.training.prepare.plan.choice import (
@@ -119,14 +120,17 @@ def _given(cfg: DictConfig, dims: int) -> dict[str, Any]:
 def _of_parent(path: Path, target: str) -> dict[str, Any]:
     """Return the planned values of a checkpoint, if its network has the class of the config.
 
-    The checkpoint may be anyone's: values that are not valid in a plan are left out.
+    The checkpoint may be anyone's: values that are not valid in a plan are left out. Percentiles of
+    a shipped model, which come from synthetic images, are left out too: those that fit the training
+    images are worth more (docs/background/trials.md).
     """
     checkpoint = read_checkpoint(path)
     if checkpoint.backbone.get("_target_") != target:
         return {}
     rule = checkpoint.image.get("normalization") or {}
     values = planned_values(checkpoint.backbone)
-    values |= {LOWER: rule.get("lower"), UPPER: rule.get("upper")}
+    if not is_shipped_file(path):
+        values |= {LOWER: rule.get("lower"), UPPER: rule.get("upper")}
     return {key: value for key, value in values.items() if is_valid(key, value)}
 
 
