@@ -299,7 +299,8 @@ def test_large_images_are_streamed_through_zarr_to_the_same_result(
 ) -> None:
     data = noise((20, 90, 110))
     write_zarr(place / "in/a.ome.zarr", data, "ZYX", (1.0, 0.5, 0.5))
-    model = make_model(tuned={"threshold": 0.51, "seed_smoothing": 1.0, "min_depth": 0.1})
+    tuned = {"threshold": 0.51, "seed_smoothing": 1.0, "min_depth": 0.1, "haze": 0.3}
+    model = make_model(tuned=tuned)
     assert predict(f"checkpoint={model}", "input=in/a.ome.zarr", "output=p") == 0
     for module, name in (
         (volume_storage, "IN_MEMORY_VOXELS"),
@@ -309,8 +310,9 @@ def test_large_images_are_streamed_through_zarr_to_the_same_result(
     assert predict(f"checkpoint={model}", "input=in/a.ome.zarr", "output=q") == 0
     row = next(iter(rows_of(place / "q").values()))
     assert row["labels"].endswith(".ome.zarr") and not (place / "q/.partial").exists()
-    for kind in ("probability", "mask", "labels"):
+    for kind in ("probability", "brightness", "mask", "labels"):
         one = read_image(place / f"p/{kind}/a.ome.tif")
+        assert one.data.any()
         other = read_image(place / "q" / row[kind])
         np.testing.assert_array_equal(one.data, other.data)
         assert other.spacing_um == pytest.approx((1.0, 0.5, 0.5))

@@ -17,11 +17,13 @@ from cytoloop.errors import ImageError, ManifestError
 from cytoloop.inference.finish_image import finish_image
 from cytoloop.inference.image_task import ImageTask, cells_or_failure, predict_task
 from cytoloop.inference.inputs.open_input import open_input
+from cytoloop.inference.model_grid import stated_diameter
 from cytoloop.inference.model_source import ModelSource
 from cytoloop.inference.postprocess.skeleton_maps import label_skeletons
 from cytoloop.inference.results.writers import report_write_errors
 from cytoloop.inference.settings import PredictionSettings
 from cytoloop.inference.volume_storage import CHUNK, VolumeStorage, is_large
+from cytoloop.inference.windows.brightness import with_brightness
 from cytoloop.inference.windows.map_names import SKELETONS
 from cytoloop.inference.windows.probability_maps import Progress, write_box
 from cytoloop.inference.windows.sliding_window import sliding_window_inference
@@ -78,8 +80,8 @@ def images_in_blocks(
 ) -> set[int]:
     """Return the numbers of the images that are predicted block by block, the large ones.
 
-    A model that zooms or resamples its images predicts each as one task: blocks are of the image
-    itself, not of the zoomed one. So does a model whose preparation has functions of the user,
+    A model that zooms or resamples its images, or takes them at the scale of their objects,
+    predicts each as one task: blocks are of the image itself, not of the zoomed one. So does a model whose preparation has functions of the user,
     which get the whole image, and a 2D model that takes a stack plane by plane.
     """
     shapes = {task.number: _shape(task) for task in tasks}
@@ -89,7 +91,8 @@ def images_in_blocks(
     predictor = model.load(settings.windows)
     resamples = predictor.image.get("resample") and settings.reading.resample == "auto"
     functions = predictor.preparation is not None and predictor.preparation.functions
-    if predictor.image.get("zoom") or resamples or functions:
+    is_scaled = stated_diameter(predictor, settings.reading) is not None
+    if predictor.image.get("zoom") or resamples or functions or is_scaled:
         return set()
     return {number for number in large if not predictor.training.goes_by_plane(shapes[number])}
 
@@ -142,7 +145,9 @@ def _predict_in_blocks(
                 progress(done / len(boxes))
         if predictor.training.output == SKELETONS:
             maps = label_skeletons(maps, settings.postprocess, predictor.training)
-        return finish_image(name, maps, pixels.grid, predictor.training, settings, folder, storage)
+        training = predictor.training
+        maps = with_brightness(maps, pixels, settings.postprocess, training, storage)
+        return finish_image(name, maps, pixels.grid, training, settings, folder, storage)
 
 
 def _measure_intensity(
