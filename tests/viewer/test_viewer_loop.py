@@ -82,6 +82,7 @@ def test_a_training_goes_on_without_napari_and_its_model_predicts(
     again.wait(lambda: len(predict.rows) == 5 and predict.stored is not None, 120)
     shown = again.viewer.layers["prediction"]
     assert tuple(shown.scale) == pytest.approx((0.3, 0.3))
+    assert not predict.sliders.sliders["haze"].isEnabled()  # no brightness is stored
     predict.sliders.numbers["threshold"].setValue(0.0)
     predict.sliders.numbers["min_depth"].setValue(0.6)
     again.wait(lambda: "objects with these values" in predict.note.text())

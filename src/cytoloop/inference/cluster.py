@@ -81,8 +81,9 @@ def images_in_blocks(
     """Return the numbers of the images that are predicted block by block, the large ones.
 
     A model that zooms or resamples its images, or takes them at the scale of their objects,
-    predicts each as one task: blocks are of the image itself, not of the zoomed one. So does a model whose preparation has functions of the user,
-    which get the whole image, and a 2D model that takes a stack plane by plane.
+    predicts each as one task: blocks are of the image itself, not of the zoomed one. So does a
+    model whose preparation has functions of the user, which get the whole image, and a 2D model
+    that takes a stack plane by plane.
     """
     shapes = {task.number: _shape(task) for task in tasks}
     large = {number for number, shape in shapes.items() if is_large(shape)}
