@@ -114,7 +114,8 @@ def test_several_channels_are_refused(folder: Path, capsys: pytest.CaptureFixtur
     assert main(words) == 0
     capsys.readouterr()
     assert main([*words, "postprocess.haze=0.5"]) == 2
-    assert "the model takes 2 channels" in " ".join(capsys.readouterr().err.split())
+    told = " ".join(capsys.readouterr().err.split())
+    assert "the model takes 2 channels" in told and "Set postprocess.haze=0." in told
 
 
 @pytest.mark.parametrize("images", [1, 3])
@@ -129,7 +130,7 @@ def test_several_labelled_images_choose_what_is_cut_off(folder: Path, images: in
         lines.append(f"{name}.tif,a_labels.tif")
     Path("labelled.csv").write_text("\n".join(lines) + "\n")
     words = ["checkpoint=model.ckpt", "input=a.tif", "calibrate=labelled.csv"]
-    words += ["postprocess.threshold=0.05"]  # no other threshold tells them apart
+    words += ["postprocess.threshold=0.05"]  # no other threshold separates them
     found = predict("out", *words)
     assert found[dim].any() == (images == 1)  # one image says little about others
     chosen = json.loads(next(Path("out/metadata").glob("*.json")).read_text())["settings"]

@@ -45,7 +45,7 @@ class TrainingFacts:
         False: the background that an object encloses is not part of it (filaments, shells).
     object_diameter : float or None
         Typical diameter of the objects of one image, in um; in pixels without a voxel size. None
-        where it was neither stated nor measured.
+        where it was not stated and could not be measured.
     """
 
     spacing_um: Sequence[float] | None = None

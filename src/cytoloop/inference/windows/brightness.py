@@ -80,7 +80,7 @@ def cuts_haze(settings: PostprocessSettings, training: TrainingFacts, channels: 
         raise ConfigError(
             "postprocess.haze",
             f"the model takes {channels} channels, and which of them shows its objects is unknown",
-            "Leave it out.",
+            "Set postprocess.haze=0.",
         )
     return True
 
