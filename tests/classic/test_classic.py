@@ -132,6 +132,24 @@ def test_bodies_of_any_brightness_keep_their_outline() -> None:
     assert 0.3 < np.exp(-areas[0] / np.pi / 200) < 0.5
 
 
+@pytest.mark.parametrize(("alike", "count"), [(0.0, 3), (0.5, 3), (1.0, 2)])
+def test_outlines_that_are_alike_shrink_dim_bodies_and_leave_out_ghosts(
+    alike: float, count: int
+) -> None:
+    y, x = np.ogrid[:60, :160]
+    lights = {25: 1000, 75: 300, 125: 100}
+    grey = sum(
+        light * np.exp(-((y - 30) ** 2 + (x - cx) ** 2) / 100) for cx, light in lights.items()
+    )
+    bodies = {"least_um": 4.0, "outline": 0.25, "alike": alike}
+    flow = Workflow.from_config({"name": "mine", "steps": {"normalize": {}, "bodies": bodies}})
+    labels = flow.run(np.asarray(grey, np.float32), (1.0, 1.0))[-1][1]
+    assert labels.max() == count
+    bright, dim = ((labels == labels[30, cx]).sum() for cx in (25, 75))
+    assert 0 < dim < bright * (1.2 if alike == 0 else 0.85)
+    assert dim > bright * (0.8 if alike == 0 else 0.3)
+
+
 @pytest.fixture
 def images(
     tmp_path: Path, blobs: Callable, tiff: Callable, monkeypatch: pytest.MonkeyPatch
@@ -182,6 +200,7 @@ def test_a_sweep_draws_a_sheet_and_segments_nothing(images: Path) -> None:
         (["+workflow.steps.sharpen={}"], "workflow.steps.sharpen: unknown, expected normalize"),
         (["+workflow.steps.threshold.method=best"], "method=best: expected otsu"),
         (["workflow.steps.bodies.outline=1"], "outline=1: expected a number between 0 and 1"),
+        (["workflow.steps.bodies.alike=1.5"], "alike=1.5: expected a number from 0 to 1"),
         (["sweep={smooth: [1]}"], "smooth: [1], expected STEP.PARAMETER"),
         (["sweep={sharpen.a: [1]}"], "sharpen.a: no such step"),
         (["sweep={a.b: [1], c.d: [2], e.f: [3]}"], "expected one or two parameters"),

@@ -23,6 +23,8 @@ _SAME = 0.97
 """A part that grows by less than this on the way to a lower threshold is the same part."""
 _FLOOR = 0.5
 """How far down, from Otsu's threshold to the background, a body may reach."""
+_LEAST_PART = 0.3
+"""Part of a body, in its own outline, that the outline which is more alike must keep."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,11 @@ class _Part:
 
 
 def find_bodies(
-    grey: np.ndarray, spacing: Sequence[float], least_voxels: float, outline: float
+    grey: np.ndarray,
+    spacing: Sequence[float],
+    least_voxels: float,
+    outline: float,
+    alike: float = 0.0,
 ) -> np.ndarray:
     """Return labels of bright bodies, int32.
 
@@ -62,6 +68,9 @@ def find_bodies(
         Of a body.
     outline : float
         Level of the outline of a body: 0 is the background, 1 the body's own brightness.
+    alike : float
+        How alike the levels of all outlines are: 0, each body has its own; 1, all have the mean.
+        Bodies of which this leaves less than 30 % are left out.
     """
     levels = np.log1p(np.maximum(grey, 0) * 20)
     if levels.max() - levels.min() <= 1e-6:
@@ -73,15 +82,31 @@ def find_bodies(
     cuts = np.linspace(cut, float(levels.max()), _LEVELS, endpoint=False)
     parts = _tree(levels, cuts, spacing, least_voxels)
     seeds = np.zeros(grey.shape, np.int32)
-    brightness = [math.inf]
+    brightness = [math.inf]  # of the background: nothing is above it
     for number, part in enumerate(_best_forms(parts), 1):
         seeds[part.box][part.mask] = number
         brightness.append(float(np.percentile(grey[part.box][part.mask], 90)))
     reach = levels > dark + (cut - dark) * _FLOOR
     grown = watershed(-levels, seeds, mask=reach | (seeds > 0))
     background = float(np.median(grey[is_dark]))
-    least = background + outline * (np.array(brightness) - background)
-    return _whole(np.where(grey > least[grown], grown, 0), least_voxels)
+    levels_of = background + outline * (np.array(brightness) - background)
+    found = _above(grey, grown, levels_of)
+    if alike and len(brightness) > 1:
+        levels_of[1:] += alike * (levels_of[1:].mean() - levels_of[1:])
+        found = _without_dim(found, _above(grey, grown, levels_of))
+    return _whole(found, least_voxels)
+
+
+def _above(grey: np.ndarray, labels: np.ndarray, levels: np.ndarray) -> np.ndarray:
+    """Return the parts of bodies that are brighter than the level of each."""
+    return np.where(grey > levels[labels], labels, 0)
+
+
+def _without_dim(own: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Return labels of the bodies that keep 30 % of the voxels which they have in `own`."""
+    size = int(own.max(initial=0)) + 1
+    before, after = (np.bincount(one.ravel(), minlength=size) for one in (own, labels))
+    return np.where((after >= _LEAST_PART * before)[labels], labels, 0)
 
 
 def _tree(

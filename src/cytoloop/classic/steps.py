@@ -155,14 +155,15 @@ def threshold_objects(field: Field, method: str = "triangle", scale: float = 1.0
     return replace(field, data=kept)
 
 
-def bodies(field: Field, least_um: float = 4.0, outline: float = 0.25) -> Field:
-    """Find bright bodies by their form at many thresholds, each with an outline of its own.
+def bodies(field: Field, least_um: float = 4.0, outline: float = 0.25, alike: float = 0.0) -> Field:
+    """Find bright bodies by their form at many thresholds.
 
-    An outline of 0 would be at the background, one of 1 at the brightness of the body; `least_um`
-    is the diameter of the smallest body.
+    An outline of 0 would be at the background, one of 1 at the brightness of the body. Each body
+    has an outline of its own (`alike` 0), or all are at one grey level (1); `least_um` is the
+    diameter of the smallest body.
     """
     least = _ball(field) * least_um**field.data.ndim
-    return replace(field, data=find_bodies(field.data, field.spacing_um, least, outline))
+    return replace(field, data=find_bodies(field.data, field.spacing_um, least, outline, alike))
 
 
 def _ball(field: Field) -> float:

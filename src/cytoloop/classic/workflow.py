@@ -117,6 +117,9 @@ def _argument_problems(key: str, name: str, arguments: Mapping[str, Any]) -> lis
         elif argument == "outline":
             if not (_is_number(value) and 0 < value < 1):
                 problems.append(f"{where}={value}: expected a number between 0 and 1")
+        elif argument == "alike":
+            if not (_is_number(value) and 0 <= value <= 1):
+                problems.append(f"{where}={value}: expected a number from 0 to 1")
         elif argument in ("lower", "upper", "least_um", "min_depth"):
             if not (_is_number(value) and 0 <= value <= 1e6):
                 problems.append(f"{where}={value}: expected a number from 0")
