@@ -5,6 +5,7 @@ Scores the shipped models on data that they never saw, of $CYTOLOOP_TEST_DATA (.
 no_label     BBBC050, all stacks, default settings, beside Otsu's threshold with a watershed
 workflow     BBBC050, all stacks, `cytoloop classic workflow=nuclei` by its defaults
 calibrated   BBBC050 after `calibrate=` with one stack of an embryo; the other embryos are scored
+one          BBBC050 after a minute of training from the same stack; the other embryos are scored
 ovules       two crops of Arabidopsis ovules, default settings
 pictures     DSB2018, held-out groups, default settings
 warm         BBBC050, embryo 09: --minutes of warm start beside 15 minutes from scratch
@@ -33,8 +34,8 @@ import quality
 from cytoloop.io.writers.tiff import write_image
 
 ROWS = (
-    *("no_label", "workflow", "calibrated", "ovules", "pictures"),
-    *("warm", "few", "dsb2018"),
+    *("no_label", "workflow", "calibrated", "one"),
+    *("ovules", "pictures", "warm", "few", "dsb2018"),
 )
 OVULES_UM = (0.284, 0.127, 0.127)
 CALIBRATION = {1: ("Emb01", "t451"), 2: ("Emb05", "t401")}
@@ -119,17 +120,40 @@ def workflow(folder: Path, args: argparse.Namespace) -> Iterator[Found]:
     }  # fmt: skip
 
 
-def calibrated(folder: Path, args: argparse.Namespace) -> Iterator[Found]:
+def one_and_others(folder: Path, seed: int) -> tuple[Path, Path]:
+    """Write the manifest of the labelled stack, and that of the stacks of other embryos."""
     every = bbbc050(folder)
+    embryo, time_point = CALIBRATION[seed]
+    one = [row for row in every if row["id"] == f"{embryo}_{time_point}"]
+    others = [row for row in every if row["group"] != embryo]
+    return (
+        write_rows(folder / f"labelled{seed}.csv", one),
+        write_rows(folder / f"others{seed}.csv", others),
+    )
+
+
+def calibrated(folder: Path, args: argparse.Namespace) -> Iterator[Found]:
     for seed in args.seeds:
         embryo, time_point = CALIBRATION[seed]
-        one = [row for row in every if row["id"] == f"{embryo}_{time_point}"]
-        others = [row for row in every if row["group"] != embryo]
-        labelled = write_rows(folder / f"labelled{seed}.csv", one)
-        table = write_rows(folder / f"others{seed}.csv", others)
+        labelled, table = one_and_others(folder, seed)
         words = [f"calibrate={labelled}", *args.predict]
         found = predicted(f"calibrated{seed}", "pretrained:nuclei_3d", table, folder, words)
         yield {"row": "calibrated", "method": f"by {embryo} {time_point}", **found}
+
+
+def one_stack(folder: Path, args: argparse.Namespace) -> Iterator[Found]:
+    for seed in args.seeds:
+        embryo, time_point = CALIBRATION[seed]
+        labelled, table = one_and_others(folder, seed)
+        data, model = folder / f"one{seed}_data", folder / f"one{seed}"
+        quality.call("curate", f"raw={labelled}", "test=0", f"output={data}")
+        length = f"trainer.max_steps={args.steps[0]}" if args.steps else "budget_minutes=1"
+        quality.call(
+            "train", "experiment=nuclei_3d", f"data.path={data}", f"seed={seed}", length,
+            "score_test=false", f"output={model}", *args.train,
+        )  # fmt: skip
+        found = predicted(f"one{seed}_predicted", str(model), table, folder)
+        yield {"row": "one", "method": f"{length} from {embryo} {time_point}", **found}
 
 
 def of_ovules(folder: Path, args: argparse.Namespace) -> Iterator[Found]:
@@ -224,8 +248,8 @@ def main() -> None:
         return
     folder = (args.keep or Path(tempfile.mkdtemp(prefix="cytoloop-pretrained-"))).absolute()
     measures: dict[str, Callable[[Path, argparse.Namespace], Iterator[Found]]] = {
-        "no_label": no_label, "workflow": workflow, "calibrated": calibrated, "ovules": of_ovules,
-        "pictures": pictures, "warm": warm, "few": few, "dsb2018": dsb2018,
+        "no_label": no_label, "workflow": workflow, "calibrated": calibrated, "one": one_stack,
+        "ovules": of_ovules, "pictures": pictures, "warm": warm, "few": few, "dsb2018": dsb2018,
     }  # fmt: skip
     try:
         found = [one for name in args.rows for one in measures[name](folder, args)]
