@@ -91,5 +91,5 @@ def test_mixed_dimensions_are_refused(tmp_path: Path, tiff: Callable) -> None:
 def test_a_data_set_without_validation_images_is_refused(tmp_path: Path, tiff: Callable) -> None:
     folder = dataset(tmp_path, tiff, [(16, 20), (16, 16)])
     (folder / "valid.csv").unlink()
-    with pytest.raises(ManifestError, match="no validation image"):
+    with pytest.raises(ManifestError, match="no validation image.*\n`cytoloop curate raw="):
         read_checked_dataset(folder)

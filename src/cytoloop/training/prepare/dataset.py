@@ -102,7 +102,8 @@ def read_checked_dataset(
         raise ManifestError(
             str(dataset["valid"].path),
             "holds no validation image, so that no best checkpoint can be chosen",
-            "Curate with at least 2 images (or groups), or with a larger fraction `valid=`.",
+            f"`cytoloop curate raw={path} output=dataset` splits the images of a table; it cuts a "
+            "single one into parts. Train with data.path=dataset.",
         )
     earlier = None if replayed is None else replay_rows(replayed, dataset, planes)
     # Segmenter ML writes the same rows for validation and test: test rows are not checked here
