@@ -9,6 +9,7 @@ one          BBBC050 after a minute of training from the same stack; the other e
 ovules       two crops of Arabidopsis ovules, default settings
 pictures     DSB2018, held-out groups, default settings
 warm         BBBC050, embryo 09: --minutes of warm start beside 15 minutes from scratch
+embryos      the same for embryos 01 to 04 by those of 05 to 09, and the reverse
 few          BBBC050, embryo 09: 5 minutes on the 8 stacks of one embryo, warm and from scratch
 dsb2018      DSB2018, held-out groups: --minutes of warm start beside 15 minutes from scratch
 
@@ -35,7 +36,7 @@ from cytoloop.io.writers.tiff import write_image
 
 ROWS = (
     *("no_label", "workflow", "calibrated", "one"),
-    *("ovules", "pictures", "warm", "few", "dsb2018"),
+    *("ovules", "pictures", "warm", "embryos", "few", "dsb2018"),
 )
 OVULES_UM = (0.284, 0.127, 0.127)
 CALIBRATION = {1: ("Emb01", "t451"), 2: ("Emb05", "t401")}
@@ -178,7 +179,7 @@ def trained(
     for seed in args.seeds:
         for what in args.starts:
             start, budget = starts[what]
-            name = f"{row}_{what}{seed}"
+            name = f"{row.replace(' ', '_')}_{what}{seed}"
             length = f"budget_minutes={budget}"
             if args.steps:
                 budget = args.steps[what == "scratch"]
@@ -198,15 +199,30 @@ def warm(folder: Path, args: argparse.Namespace) -> Iterator[Found]:
     yield from trained("warm", "nuclei_3d", folder / "dataset", test, folder, args, minutes)
 
 
-def few(folder: Path, args: argparse.Namespace) -> Iterator[Found]:
+def curate_embryos(folder: Path, files: str, valid: str, test: str) -> Path:
+    """Make a data set of stacks of BBBC050; the other embryos train."""
     data = quality.DATA / "bbbc050"
-    curated = folder / "few"
     quality.call(
-        "curate", f"raw={data}/images/Emb0[389]*.tif", f"seg1={data}/labels/Emb0[389]*.tif",
-        r"group=(?P<group>Emb\d+)", "valid=[Emb08]", "test=[Emb09]",
-        f"spacing_um={list(quality.SPACING)}", f"output={curated}",
+        "curate", f"raw={data}/images/{files}.tif", f"seg1={data}/labels/{files}.tif",
+        r"group=(?P<group>Emb\d+)", f"valid={valid}", f"test={test}",
+        f"spacing_um={list(quality.SPACING)}", f"output={folder}",
     )  # fmt: skip
-    yield from trained("few", "nuclei_3d", curated, curated / "test.csv", folder, args, (5.0, 5.0))
+    return folder
+
+
+def embryos(folder: Path, args: argparse.Namespace) -> Iterator[Found]:
+    for scored, valid in (("1234", "5"), ("56789", "4")):
+        row = f"embryos {scored[0]} to {scored[-1]}"
+        test = f"[{','.join(f'Emb0{one}' for one in scored)}]"
+        data = curate_embryos(folder / f"embryos{scored}", "*", f"[Emb0{valid}]", test)
+        yield from trained(
+            row, "nuclei_3d", data, data / "test.csv", folder, args, (args.minutes, 15.0)
+        )
+
+
+def few(folder: Path, args: argparse.Namespace) -> Iterator[Found]:
+    data = curate_embryos(folder / "few", "Emb0[389]*", "[Emb08]", "[Emb09]")
+    yield from trained("few", "nuclei_3d", data, data / "test.csv", folder, args, (5.0, 5.0))
 
 
 def dsb2018(folder: Path, args: argparse.Namespace) -> Iterator[Found]:
@@ -249,7 +265,8 @@ def main() -> None:
     folder = (args.keep or Path(tempfile.mkdtemp(prefix="cytoloop-pretrained-"))).absolute()
     measures: dict[str, Callable[[Path, argparse.Namespace], Iterator[Found]]] = {
         "no_label": no_label, "workflow": workflow, "calibrated": calibrated, "one": one_stack,
-        "ovules": of_ovules, "pictures": pictures, "warm": warm, "few": few, "dsb2018": dsb2018,
+        "ovules": of_ovules, "pictures": pictures, "warm": warm,
+        "embryos": embryos, "few": few, "dsb2018": dsb2018,
     }  # fmt: skip
     try:
         found = [one for name in args.rows for one in measures[name](folder, args)]
