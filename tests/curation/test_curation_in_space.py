@@ -102,6 +102,25 @@ def test_a_single_image_is_refused_where_cutting_is_off_or_impossible(one_image:
         settings(folder, gap=0)
 
 
+def test_labels_of_another_shape_are_the_only_problem_of_a_single_image(
+    one_image: Callable,
+) -> None:
+    folder = one_image((60, 240))
+    tifffile.imwrite(folder / "seg.tif", tifffile.imread(folder / "seg.tif")[:30])
+    with pytest.raises(ManifestError) as refused:
+        curate(settings(folder))
+    assert "but raw is (60, 240)" in str(refused.value)
+    assert "same image" not in str(refused.value)
+
+
+def test_a_cut_that_fails_without_test_part_does_not_advise_to_leave_it_out(
+    one_image: Callable,
+) -> None:
+    folder = one_image((60, 240))
+    with pytest.raises(ManifestError, match=r"Give a larger image or more images, or a smaller"):
+        curate(settings(folder, gap=200, test=0))
+
+
 @pytest.mark.parametrize(
     ("second", "leaks"), [((0, 130), True), ((100, 240), True), ((102, 240), False)]
 )

@@ -173,7 +173,7 @@ def test_a_model_that_knows_sizes_learns_that_of_the_labels(folder: Path) -> Non
     [
         ({"raw": "a.tif"}, [], "no seg1"),
         ({"raw": "a.tif", "seg1": "none.tif"}, [], "none.tif"),
-        ({"raw": "a.tif", "seg1": "small.tif"}, [], "shape (50, 50) but raw is (96, 96)"),
+        ({"raw": "a.tif", "seg1": "small.tif"}, [], "small.tif: shape (50, 50) but raw (a.tif) is"),
         ({"raw": "a.tif", "seg1": "empty.tif"}, [], "hold no labelled object"),
         ({"raw": "a.tif", "seg1": "a_labels.tif"}, ["reprocess=a.tif"], "exclude each other"),
     ],
@@ -192,3 +192,15 @@ def test_tables_without_usable_labels_are_refused(
     assert main(["predict", *given, f"calibrate={labelled}", "output=out"]) == 2
     assert message in " ".join(capsys.readouterr().err.split())
     assert not list(Path("out").glob("labels*"))
+
+
+def test_all_labelled_images_that_cannot_be_read_are_named(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tifffile.imwrite("small.tif", np.ones((50, 50), np.uint16))
+    Path("two.csv").write_text("id,raw,seg1\na,a.tif,small.tif\nb,b.tif,none.tif\n")
+    words = ["predict", "checkpoint=model.ckpt", "input=b.tif", "calibrate=two.csv", "output=out"]
+    assert main(words) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert "calibrate=two.csv: 2 problems" in said
+    assert "small.tif: shape (50, 50)" in said and "none.tif: no such file" in said

@@ -11,12 +11,13 @@ import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from cytoloop.errors import ConfigError, ImageError, ManifestError
+from cytoloop.errors import ConfigError, Faults, ImageError, ManifestError
 from cytoloop.evaluation.counts.matching import match_instances
 from cytoloop.evaluation.counts.objects import instance_counts
 from cytoloop.evaluation.inputs.images import read_truth
@@ -110,7 +111,7 @@ def calibrate(
             "Leave calibrate= out.",
         )
     cuts_haze(settings.postprocess, predictor.training, int(predictor.image["channels"]))
-    examples = [_read(row, predictor, settings.reading) for row in _labelled_rows(table)]
+    examples = _read_all(table, predictor, settings.reading)
     if not sum(count_objects(one) for one in examples):
         raise ManifestError(str(table), "its images hold no labelled object", "Label some.")
     reading = _with_diameter(settings.reading, examples, predictor)
@@ -259,13 +260,24 @@ def _labelled_rows(table: str | Path) -> list[Row]:
     return evenly(rows)
 
 
+def _read_all(
+    table: str | Path, predictor: Predictor, settings: ReadingSettings
+) -> list[_Labelled]:
+    """Return the labelled images of a table; all that cannot be read are one error."""
+    faults = Faults()
+    rows = _labelled_rows(table)
+    found = [faults.attempt(partial(_read, row, predictor, settings)) for row in rows]
+    faults.raise_all(f"calibrate={table}")
+    return [one for one in found if one is not None]
+
+
 def _read(row: Row, predictor: Predictor, settings: ReadingSettings) -> _Labelled:
     pixels = open_input(row, predictor, replace(settings, pyramid_level=0))
     labels, valid, _ = read_truth(row)
     if labels.shape != tuple(pixels.shape):
         raise ImageError(
-            row.where("seg1"),
-            f"shape {labels.shape} but raw is {tuple(pixels.shape)}",
+            row["seg1"] or row["seg2"],
+            f"shape {labels.shape} but raw ({row['raw']}) is {tuple(pixels.shape)}",
             "Give image and labels of the same size.",
         )
     return _Labelled(row.id, pixels, labels, valid)

@@ -52,7 +52,10 @@ def find_duplicates(
         if result.pixel_hash:
             keys.append((result.pixel_hash,))
         same = sorted({j for key in keys for j in earlier.get(key, ()) if sides[j] != sides[i]})
-        other = next((j for j in same if not are_apart((rows[j], row), (results[j], result))), None)
+        shown = (j for j in same if not _are_unknown_parts(j, i, rows, results))
+        other = next(
+            (j for j in shown if not are_apart((rows[j], row), (results[j], result))), None
+        )
         if other is not None:
             text = (
                 f"same image as {rows[other].id} in {sides[other]!r}; "
@@ -62,6 +65,17 @@ def find_duplicates(
         for key in keys:
             earlier.setdefault(key, []).append(i)
     return found
+
+
+def _are_unknown_parts(
+    one: int, other: int, rows: Sequence[Row], results: Sequence[CheckResult]
+) -> bool:
+    """Return whether two rows of one file have problems of their own.
+
+    They may be parts of an image that cannot be cut before these are repaired.
+    """
+    is_one_file = rows[one].location("raw") == rows[other].location("raw")
+    return is_one_file and bool(results[one].problems and results[other].problems)
 
 
 def find_nearest(

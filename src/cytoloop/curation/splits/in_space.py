@@ -125,11 +125,12 @@ def plan_parts(
     fractions = [("train", 1 - valid - test), ("valid", valid), ("test", test)]
     ranges = _ranges(filled, [fraction for _, fraction in fractions if fraction > 0], gap)
     if any(start >= stop or not filled[start:stop].any() for start, stop in ranges):
+        smaller = "test=0, or a smaller split.gap" if test else "or a smaller split.gap"
         raise ManifestError(
             rows[0].id,
             f"cannot be cut into {len(ranges)} parts: {length} voxels along its longest side, "
             f"gaps of {gap}, foreground in {np.count_nonzero(filled)} of them",
-            "Give a larger image or more images, test=0, or a smaller split.gap.",
+            f"Give a larger image or more images, {smaller}.",
         )
     names = [name for name, fraction in fractions if fraction > 0]
     return [
