@@ -168,6 +168,51 @@ def test_a_model_that_knows_sizes_learns_that_of_the_labels(folder: Path) -> Non
     assert settings_of("out")["reading"]["object_diameter_um"] == pytest.approx(expected, rel=0.01)
 
 
+def test_the_objects_that_are_scored_are_those_that_predict_makes(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = torch.load("model.ckpt", weights_only=True)
+    image = content["hyper_parameters"]["image"]
+    image |= {"object_diameter_px": [30, 60], "tuned": {"threshold": 0.5}}
+    torch.save(content, "model.ckpt")
+    y, x = np.ogrid[:96, :200]
+    # pairs of discs: with seeds smoothed by 1 pixel two objects, by a tenth of the diameter one
+    body = np.zeros((96, 200), bool)
+    for cy in (24, 72):
+        for cx in (30, 130):
+            for shift in (-10, 10):
+                body |= (y - cy) ** 2 + (x - cx - shift) ** 2 < 14**2
+    labels = ndimage.label(body)[0]
+    tifffile.imwrite("lobed.tif", (1000 * body).astype(np.uint16))
+    tifffile.imwrite("lobed_labels.tif", labels.astype(np.uint16))
+    labelled = table("labelled.csv", raw="lobed.tif", seg1="lobed_labels.tif")
+    words = ["predict", "checkpoint=model.ckpt", "input=lobed.tif", f"calibrate={labelled}"]
+    assert main([*words, "output=out"]) == 0
+    assert "ap_50 1, seg 1" in capsys.readouterr().err
+    found = read_labels(next(Path("out/labels").iterdir()))
+    assert len(np.unique(found)) - 1 == labels.max() == 4
+    assert main([*words, "postprocess.seed_smoothing=1", "output=split"]) == 0
+    assert "ap_50 1" not in capsys.readouterr().err
+    assert len(np.unique(read_labels(next(Path("split/labels").iterdir())))) - 1 > 4
+
+
+def test_one_object_changes_nothing_unless_much_is_gained(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = torch.load("model.ckpt", weights_only=True)
+    content["hyper_parameters"]["image"]["tuned"] = {"threshold": 0.5}
+    torch.save(content, "model.ckpt")
+    image = tifffile.imread("a.tif")[:32, :32]
+    tifffile.imwrite("one.tif", image)
+    tifffile.imwrite("one_labels.tif", (image > 505).astype(np.uint16))
+    labelled = table("labelled.csv", raw="one.tif", seg1="one_labels.tif")
+    words = ["predict", "checkpoint=model.ckpt", "input=one.tif", f"calibrate={labelled}"]
+    assert main([*words, "output=out"]) == 0
+    assert settings_of("out")["postprocess"]["threshold"] == 0.5
+    said = capsys.readouterr().err
+    assert "threshold 0.5, grow_um 0" in said and "the watershed stays" in said
+
+
 @pytest.mark.parametrize(
     ("cells", "words", "message"),
     [

@@ -8,42 +8,43 @@ from __future__ import annotations
 
 import itertools
 import logging
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from cytoloop.errors import ConfigError, Faults, ImageError, ManifestError
+from cytoloop.errors import ConfigError, ManifestError
 from cytoloop.evaluation.counts.matching import match_instances
 from cytoloop.evaluation.counts.objects import instance_counts
-from cytoloop.evaluation.inputs.images import read_truth
-from cytoloop.inference.inputs.list_inputs import list_inputs
-from cytoloop.inference.inputs.open_input import open_input
-from cytoloop.inference.model_grid import facts_of_model, on_grid_of_model
+from cytoloop.inference.model_grid import facts_of_model
 from cytoloop.inference.model_source import ModelSource
 from cytoloop.inference.postprocess.instance_rule import instance_rule
 from cytoloop.inference.postprocess.segment_maps import segment_maps
 from cytoloop.inference.postprocess.settings import RANGES, TUNED, PostprocessSettings
 from cytoloop.inference.postprocess.training_facts import TrainingFacts
-from cytoloop.inference.settings import BRIGHTNESS, PredictionSettings, ReadingSettings
+from cytoloop.inference.settings import BRIGHTNESS, PredictionSettings
 from cytoloop.inference.volume_storage import VolumeStorage
-from cytoloop.inference.windows.brightness import brightness, cuts_haze
-from cytoloop.inference.windows.object_scale import diameter_of
-from cytoloop.inference.windows.plane_maps import predict_image_maps
-from cytoloop.inference.windows.predictor import Predictor
-from cytoloop.inference.windows.probability_maps import ProbabilityMaps, resample_to_image
+from cytoloop.inference.windows.brightness import cuts_haze
+from cytoloop.inference.windows.probability_maps import ProbabilityMaps
 from cytoloop.instances.grow import grow_labels
 from cytoloop.instances.haze import cut_haze, is_bright
 from cytoloop.instances.settings import InstanceSettings
-from cytoloop.io.pixels import Pixels
-from cytoloop.io.voxel_size import Spacing
-from cytoloop.manifest import Row
+from cytoloop.training.calibration_images import (
+    LabelledImage,
+    PredictedImage,
+    predict_labelled,
+    read_labelled,
+    with_diameter,
+)
 from cytoloop.training.tuning import best_threshold, best_watershed, pooled_scores
-from cytoloop.training.tuning_images import count_objects, evenly, has_objects, true_objects
+from cytoloop.training.tuning_images import (
+    are_thin,
+    count_objects,
+    has_objects,
+    true_objects,
+)
 
 log = logging.getLogger(__name__)
 
@@ -58,24 +59,6 @@ _LEAST_GAIN = 0.01
 _SEVERAL = 3
 """Labelled images from which watershed and haze are chosen, too. Measured on BBBC050, calibrated by
 one stack: its watershed costs other embryos 0.015 SEG, its haze 0.03 AP."""
-
-
-@dataclass(frozen=True)
-class _Labelled:
-    """A labelled image, as `cytoloop.training.tuning_images.AnnotatedImage`."""
-
-    id: str
-    pixels: Pixels
-    labels: np.ndarray
-    valid: np.ndarray
-
-    @property
-    def image(self) -> np.ndarray:
-        return self.pixels.read(tuple(slice(0, n) for n in self.pixels.shape))
-
-    @property
-    def spacing_um(self) -> Spacing | None:
-        return self.pixels.spacing_um
 
 
 def calibrate(
@@ -110,20 +93,25 @@ def calibrate(
             "the model predicts no probability of one kind of object",
             "Leave calibrate= out.",
         )
-    cuts_haze(settings.postprocess, predictor.training, int(predictor.image["channels"]))
-    examples = _read_all(table, predictor, settings.reading)
+    cuts = cuts_haze(settings.postprocess, predictor.training, int(predictor.image["channels"]))
+    examples = read_labelled(table, predictor, settings.reading)
     if not sum(count_objects(one) for one in examples):
         raise ManifestError(str(table), "its images hold no labelled object", "Label some.")
-    reading = _with_diameter(settings.reading, examples, predictor)
-    maps = [_predict(one, predictor, reading) for one in examples]
+    reading = with_diameter(settings.reading, examples, predictor)
+    cuts |= settings.postprocess.haze == "tuned" and len(examples) >= _SEVERAL
+    predicted = [predict_labelled(one, predictor, reading, cuts) for one in examples]
+    maps = [one.maps for one in predicted]
     plain, facts = settings.postprocess, facts_of_model(predictor, reading)
     bright = [_bright_part(one, _usual_haze(plain, facts)) for one in maps]
     threshold, _ = best_threshold(bright, examples)
     chosen: dict[str, Any] = {"threshold": threshold}
-    if plain.instances and has_objects(examples):
-        chosen = _best_outlines(maps, examples, plain, facts, threshold)
-        if len(examples) < _SEVERAL:
-            log.info("the watershed stays: it is chosen from %d images on", _SEVERAL)
+    if plain.instances and not are_thin(examples):
+        chosen = _best_outlines(predicted, examples, plain, threshold)
+        if len(examples) < _SEVERAL or not has_objects(examples):
+            log.info(
+                "the watershed stays: it is chosen from %d images on, with objects side by side",
+                _SEVERAL,
+            )
         elif not isinstance(chosen["threshold"], str):
             grown = replace(plain, **{name: chosen[name] for name in _OUTLINES})
             cut = chosen["threshold"]
@@ -157,10 +145,9 @@ def _bright_part(maps: ProbabilityMaps, haze: float) -> np.ndarray:
 
 
 def _best_outlines(
-    maps: Sequence[ProbabilityMaps],
-    examples: Sequence[_Labelled],
+    predicted: Sequence[PredictedImage],
+    examples: Sequence[LabelledImage],
     settings: PostprocessSettings,
-    facts: TrainingFacts,
     threshold: float,
 ) -> dict[str, Any]:
     """Return threshold, growth within planes and along Z, and haze to cut off; and their scores.
@@ -172,6 +159,7 @@ def _best_outlines(
     objects do not grow.
     """
     spacing, shape = examples[0].spacing_um or (1.0, 1.0, 1.0), examples[0].labels.shape
+    facts = predicted[0].facts  # threshold and haze of the model are the same for all
     own = settings.resolve_tuned(facts.tuned).threshold
     both = (own, threshold) if "threshold" in (facts.tuned or {}) else (threshold, own)
     thresholds = list(dict.fromkeys(both if settings.threshold == "tuned" else (own,)))
@@ -180,8 +168,8 @@ def _best_outlines(
     across = _candidates("grow_um", settings, (0,) if is_mixed else _GROWTH, spacing[-1])
     along = _candidates("grow_z_um", settings, (0,) if is_mixed else _GROWTH_Z, spacing[0])
     usual = _usual_haze(settings, facts)
-    is_free = settings.haze == "tuned" and len(maps) >= _SEVERAL
-    is_free &= all(BRIGHTNESS in one for one in maps)
+    is_free = settings.haze == "tuned" and len(predicted) >= _SEVERAL
+    is_free &= all(BRIGHTNESS in one.maps for one in predicted)
     haze = list(dict.fromkeys((usual, *_HAZE))) if is_free else [usual]
     along = [0.0] if by_plane else along
     candidates = sorted(  # of equal ones, the first: what changes least
@@ -189,19 +177,20 @@ def _best_outlines(
         key=lambda one: (abs(one[1]) + abs(one[2]), abs(one[3] - usual)),
     )
     counts: dict[tuple[Any, ...], list[dict[str, float]]] = {one: [] for one in candidates}
-    for one, seen in zip(examples, maps, strict=True):
+    for one, seen in zip(examples, predicted, strict=True):
         truth, valid = true_objects(one), np.asarray(one.valid)
         ndim = 2 if by_plane else truth.ndim
         for level in thresholds:
-            labels = _all_objects(one, seen, replace(settings, threshold=level), facts)
+            labels = _all_objects(one, seen, replace(settings, threshold=level))
             for growth in itertools.product(across, along):
                 grown = replace(settings, grow_um=growth[0], grow_z_um=growth[1])
                 rule = instance_rule(
-                    grown.resolve_tuned(facts.tuned), 0.5, one.spacing_um, facts, ndim
+                    grown.resolve_tuned(seen.facts.tuned), 0.5, one.spacing_um, seen.facts, ndim
                 )
                 whole = grow_labels(labels, rule.grow, rule.grow_planes)
                 for cut in haze:
-                    found = cut_haze(whole, np.asarray(seen[BRIGHTNESS]), cut) if cut else whole
+                    bright = np.asarray(seen.maps[BRIGHTNESS]) if cut else None
+                    found = whole if bright is None else cut_haze(whole, bright, cut)
                     matching = match_instances(truth, _of_size(found, rule), valid)
                     counts[level, *growth, cut].append(instance_counts(matching))
     scores = [pooled_scores(counts[one]) for one in candidates]
@@ -224,13 +213,14 @@ def _candidates(
 
 
 def _all_objects(
-    one: _Labelled, maps: ProbabilityMaps, settings: PostprocessSettings, facts: TrainingFacts
+    one: LabelledImage, seen: PredictedImage, settings: PostprocessSettings
 ) -> np.ndarray:
     """Return the objects of all sizes before they grow: sizes count afterwards."""
     rule = replace(
         settings, grow_um=0.0, grow_z_um=0.0, haze=0.0, min_volume_um3=0.0, max_volume_um3=None
     )
-    found = segment_maps(maps, one.spacing_um, rule, facts, VolumeStorage().create, with_mask=False)
+    create = VolumeStorage().create
+    found = segment_maps(seen.maps, one.spacing_um, rule, seen.facts, create, with_mask=False)
     return np.asarray(found.volumes["labels"])
 
 
@@ -240,74 +230,3 @@ def _of_size(labels: np.ndarray, rule: InstanceSettings) -> np.ndarray:
     kept = (voxels >= rule.min_voxels) & (voxels <= rule.max_voxels)
     kept[0] = False
     return np.where(kept[labels], labels, 0)
-
-
-def _labelled_rows(table: str | Path) -> list[Row]:
-    """Return at most 16 rows of a table, evenly spaced.
-
-    Raises
-    ------
-    ManifestError
-        A row names no segmentation.
-    """
-    rows = list_inputs(table)
-    if lacking := [row.id for row in rows if not (row["seg1"] or row["seg2"])]:
-        raise ManifestError(
-            str(table),
-            [f"{one}: no seg1" for one in lacking],
-            "Give a CSV with the columns raw and seg1, such as train.csv of a data set.",
-        )
-    return evenly(rows)
-
-
-def _read_all(
-    table: str | Path, predictor: Predictor, settings: ReadingSettings
-) -> list[_Labelled]:
-    """Return the labelled images of a table; all that cannot be read are one error."""
-    faults = Faults()
-    rows = _labelled_rows(table)
-    found = [faults.attempt(partial(_read, row, predictor, settings)) for row in rows]
-    faults.raise_all(f"calibrate={table}")
-    return [one for one in found if one is not None]
-
-
-def _read(row: Row, predictor: Predictor, settings: ReadingSettings) -> _Labelled:
-    pixels = open_input(row, predictor, replace(settings, pyramid_level=0))
-    labels, valid, _ = read_truth(row)
-    if labels.shape != tuple(pixels.shape):
-        raise ImageError(
-            row["seg1"] or row["seg2"],
-            f"shape {labels.shape} but raw ({row['raw']}) is {tuple(pixels.shape)}",
-            "Give image and labels of the same size.",
-        )
-    return _Labelled(row.id, pixels, labels, valid)
-
-
-def _with_diameter(
-    settings: ReadingSettings, examples: Sequence[_Labelled], predictor: Predictor
-) -> ReadingSettings:
-    """Return the settings with the diameter of the labelled objects, if the model can use it."""
-    stated = settings.object_diameter_um not in (None, "auto") or settings.resample is True
-    if stated or not predictor.image.get("object_diameter_px"):
-        return settings
-    diameters, sizes = [], []
-    for one in examples:
-        spacing = one.spacing_um or (1.0, 1.0, 1.0)
-        dims = one.labels.ndim
-        voxels = np.bincount(true_objects(one).ravel())[1:]
-        volumes = voxels[voxels > 0] * math.prod(spacing[-dims:])
-        diameters += [diameter_of(float(volume), dims) for volume in volumes]
-        sizes += volumes.tolist()
-    order = np.argsort(diameters)
-    weight = np.cumsum(np.array(sizes)[order])
-    middle = np.array(diameters)[order][np.searchsorted(weight, weight[-1] / 2)]
-    return replace(settings, object_diameter_um=round(float(middle), 4))
-
-
-def _predict(one: _Labelled, predictor: Predictor, settings: ReadingSettings) -> ProbabilityMaps:
-    storage = VolumeStorage()
-    seen, _ = on_grid_of_model(one.id, one.pixels, predictor, settings)
-    maps = predict_image_maps(one.id, seen, predictor, storage)
-    if len(seen.channels) == 1:
-        maps[BRIGHTNESS] = brightness(maps, seen, predictor.training, storage)
-    return resample_to_image(maps, one.pixels.shape, storage)

@@ -76,10 +76,14 @@ def has_objects(examples: Sequence[AnnotatedImage]) -> bool:
 
     Masks of thin structures have none: their pieces end where a mask has a gap.
     """
-    if max((count_objects(one) for one in examples), default=0) < 2:
-        return False
+    most = max((count_objects(one) for one in examples), default=0)
+    return most >= 2 and not are_thin(examples)
+
+
+def are_thin(examples: Sequence[AnnotatedImage]) -> bool:
+    """Return whether all images are masks of thin structures, such as filaments and vessels."""
     masks = [np.where(one.valid, one.labels, 0) for one in examples]
-    return not all(is_mask(one) and is_thin(one > 0) for one in masks)
+    return all(is_mask(one) and is_thin(one > 0) for one in masks)
 
 
 def true_objects(one: AnnotatedImage) -> np.ndarray:
