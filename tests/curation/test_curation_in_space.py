@@ -113,12 +113,39 @@ def test_labels_of_another_shape_are_the_only_problem_of_a_single_image(
     assert "same image" not in str(refused.value)
 
 
-def test_a_cut_that_fails_without_test_part_does_not_advise_to_leave_it_out(
-    one_image: Callable,
+@pytest.mark.parametrize(
+    ("changes", "advice"),
+    [
+        ({"gap": 200}, "Give a larger image, more images, test=0 or a smaller split.gap."),
+        ({"gap": 200, "test": 0}, "Give a larger image, more images or a smaller split.gap."),
+        (
+            {"gap": 1, "test": 0, "valid": 0.001},
+            "Give a larger image, more images or a larger valid=.",
+        ),
+    ],
+)
+def test_a_cut_that_fails_advises_only_what_can_help(
+    changes: dict[str, Any], advice: str, one_image: Callable
 ) -> None:
     folder = one_image((60, 240))
-    with pytest.raises(ManifestError, match=r"Give a larger image or more images, or a smaller"):
-        curate(settings(folder, gap=200, test=0))
+    with pytest.raises(ManifestError) as refused:
+        curate(settings(folder, **changes))
+    assert str(refused.value).endswith(advice)
+
+
+@pytest.mark.parametrize(("draw", "warns"), [("nucleus", True), ("network", False)])
+def test_one_object_in_all_parts_is_warned_of_unless_it_is_a_network(
+    draw: str, warns: bool, one_image: Callable, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = one_image((60, 240))
+    y, x = np.ogrid[:60, :240]
+    body = ((y - 30) / 25) ** 2 + ((x - 120) / 90) ** 2 < 1
+    lines = (y % 20 < 2) | (x % 20 < 2)
+    tifffile.imwrite(folder / "seg.tif", (body if draw == "nucleus" else lines).astype(np.uint8))
+    with caplog.at_level(logging.WARNING):
+        curate(settings(folder, test=0))
+    assert ("has 1 object(s) for 2 parts: they show pieces" in caplog.text) == warns
+    assert "cut in space into train, valid, with gaps" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from cytoloop.curation.splits.in_space import (
     plan_parts,
     stacks_of_previous_rows,
 )
+from cytoloop.curation.splits.names import SPLITS
 from cytoloop.curation.splits.requests import parse_request
 from cytoloop.errors import join_names
 from cytoloop.manifest import Row, stack_of
@@ -36,7 +37,7 @@ def cut_images(sources: Sources, settings: CurationSettings, previous: PreviousR
     ManifestError
         An image cannot be cut.
     """
-    rows, cut = [], []
+    rows, cut, names = [], [], set()
     known: dict[tuple[str, str], list[Part] | None] = {}
     stacks = stacks_of_previous_rows(previous.rows)
     for row in sources.rows:
@@ -48,6 +49,7 @@ def cut_images(sources: Sources, settings: CurationSettings, previous: PreviousR
             continue
         cut.append(row["group"] if row["plane"] else row.id)
         stated = sources.regions.pop(row.id)
+        names |= {part.split for part in parts}
         for part, new in zip(parts, cut_row(row, parts), strict=True):
             rows.append(new)
             sources.regions[new.id] = Regions((*stated.exclude, part.rule), stated.merge)
@@ -55,9 +57,10 @@ def cut_images(sources: Sources, settings: CurationSettings, previous: PreviousR
         return
     sources.rows[:] = sorted(rows, key=lambda row: row.id)
     log.warning(
-        "%s: cut in space into train, valid and test, with gaps. Scores of parts of one image say "
+        "%s: cut in space into %s, with gaps. Scores of parts of one image say "
         "how well the model continues this image, not how well it does on other images",
         join_names(dict.fromkeys(cut)),
+        join_names(name for name in SPLITS if name in names),
     )
 
 

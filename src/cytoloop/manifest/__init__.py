@@ -13,7 +13,7 @@ from cytoloop.manifest.columns import (
     OWN_COLUMNS,
     SELECTION_COLUMNS,
 )
-from cytoloop.manifest.dataset import dataset_hash, read_dataset
+from cytoloop.manifest.dataset import SPLIT_FILES, dataset_hash, read_dataset
 from cytoloop.manifest.find_files import find_files
 from cytoloop.manifest.own_folder import table_in
 from cytoloop.manifest.parts import Part, part_of, stated_axes
@@ -33,6 +33,7 @@ __all__ = [
     "OWN_COLUMNS",
     "PLANE_WORDS",
     "SELECTION_COLUMNS",
+    "SPLIT_FILES",
     "Manifest",
     "Part",
     "Row",

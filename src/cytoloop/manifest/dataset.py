@@ -16,13 +16,14 @@ from cytoloop.manifest.planes import expand_planes, plane_cell
 from cytoloop.manifest.read import read_manifest
 from cytoloop.manifest.row import Manifest, Row
 
-_SPLIT_FILES = {
+SPLIT_FILES = {
     "train": ("train.csv",),
     "valid": ("valid.csv", "val.csv", "validation.csv"),
     "test": ("test.csv",),
 }
+"""Names of the table of each split in the folder of a data set."""
 _SPLIT_NAMES = {
-    **{name.split(".")[0]: split for split, names in _SPLIT_FILES.items() for name in names},
+    **{name.split(".")[0]: split for split, names in SPLIT_FILES.items() for name in names},
     "training": "train",
     "testing": "test",
 }
@@ -127,7 +128,7 @@ def dataset_hash(manifests: Mapping[str, Manifest]) -> str:
 
 def _read_file(path: Path) -> dict[str, Manifest]:
     """Return the splits of one CSV file."""
-    rows: dict[str, list[Row]] = {split: [] for split in _SPLIT_FILES}
+    rows: dict[str, list[Row]] = {split: [] for split in SPLIT_FILES}
     for row in read_manifest(path, ("raw", "seg1")):
         split = _SPLIT_NAMES.get(row["split"] or "train")
         if split is None:
@@ -143,7 +144,7 @@ def _read_file(path: Path) -> dict[str, Manifest]:
 def _read_folder(folder: Path) -> dict[str, Manifest]:
     """Return the splits of a folder with one CSV file per split."""
     found = {}
-    for split, names in _SPLIT_FILES.items():
+    for split, names in SPLIT_FILES.items():
         present = [folder / name for name in names if (folder / name).is_file()]
         if len(present) > 1:
             raise ManifestError(

@@ -90,6 +90,26 @@ def test_mixed_dimensions_are_refused(tmp_path: Path, tiff: Callable) -> None:
 
 def test_a_data_set_without_validation_images_is_refused(tmp_path: Path, tiff: Callable) -> None:
     folder = dataset(tmp_path, tiff, [(16, 20), (16, 16)])
+    with pytest.raises(
+        ManifestError, match=r"no validation(.|\n)*each split: data\.path=" + str(folder)
+    ):
+        read_checked_dataset(folder / "train.csv")
     (folder / "valid.csv").unlink()
-    with pytest.raises(ManifestError, match="no validation image.*\n`cytoloop curate raw="):
-        read_checked_dataset(folder)
+    for path in (folder, folder / "train.csv"):
+        with pytest.raises(
+            ManifestError, match=r"no validation image.*\n`cytoloop curate raw=.*train\.csv"
+        ):
+            read_checked_dataset(path)
+    (folder / "train.csv").write_text("raw,seg1,split\nraw0.tif,seg0.tif,train\n")
+    with pytest.raises(ManifestError, match="Write valid in the column split .*remove the column"):
+        read_checked_dataset(folder / "train.csv")
+
+
+def test_stacks_are_not_resampled_to_the_voxel_size_of_a_picture(
+    tmp_path: Path, tiff: Callable
+) -> None:
+    stacks = dataset(tmp_path / "3d", tiff, [(6, 16, 20), (6, 16, 16)])
+    with pytest.raises(ConfigError, match=r"expected \[z,y,x\]\n.*resample='\[0\.6,0\.5,0\.5\]'"):
+        read_checked_dataset(stacks, resample=[0.5, 0.5])
+    pictures = dataset(tmp_path / "2d", tiff, [(16, 20), (16, 16)])
+    assert read_checked_dataset(pictures, resample=[0.5, 0.5])[1].resampled

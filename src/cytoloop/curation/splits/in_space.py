@@ -6,6 +6,8 @@ Each part is a row of the same files that excludes everything outside its box, b
 
 from __future__ import annotations
 
+import logging
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -19,10 +21,14 @@ from cytoloop.manifest import Row, stack_of
 from cytoloop.truth.regions import box_rules, instance_labels
 from cytoloop.truth.targets import read_segmentation
 
+log = logging.getLogger(__name__)
+
 _MAX_GAP = 0.05
 """Largest gap, as a fraction of the image."""
 _MIN_GAP = 2
-"""Smallest gap in voxels."""
+"""Smallest gap in voxels, unless the user states a smaller one."""
+_MIN_FILLED = 0.25
+"""Of an object's bounding box: structures that fill less are networks, whose pieces are alike."""
 
 
 @dataclass(frozen=True)
@@ -118,21 +124,34 @@ def plan_parts(
     shape = found[0].shape
     axis = _longest_axis(shape)
     length = shape[axis]
-    gaps = [_usual_gap(labels, axis) for labels in found if labels.any()]
-    gap = int(np.median(gaps)) if gap is None else gap
+    objects = [_measure(labels, axis) for labels in found if labels.any()]
+    usual = int(np.median([_usual_gap(one.sides, length) for one in objects]))
+    gap = usual if gap is None else gap
     others = tuple(number for number in range(len(shape)) if number != axis)
     filled = np.sum([np.count_nonzero(labels, axis=others) for labels in found], axis=0)
     fractions = [("train", 1 - valid - test), ("valid", valid), ("test", test)]
     ranges = _ranges(filled, [fraction for _, fraction in fractions if fraction > 0], gap)
     if any(start >= stop or not filled[start:stop].any() for start, stop in ranges):
-        smaller = "test=0, or a smaller split.gap" if test else "or a smaller split.gap"
+        advice = ["a larger image", "more images", *(["test=0"] if test else [])]
+        advice += ["a smaller split.gap"] if gap > 1 else []
+        if gap * len(ranges) < np.count_nonzero(filled):
+            advice.append("larger fractions valid= and test=" if test else "a larger valid=")
         raise ManifestError(
             rows[0].id,
             f"cannot be cut into {len(ranges)} parts: {length} voxels along its longest side, "
             f"gaps of {gap}, foreground in {np.count_nonzero(filled)} of them",
-            f"Give a larger image or more images, {smaller}.",
+            f"Give {', '.join(advice[:-1])} or {advice[-1]}.",
         )
     names = [name for name, fraction in fractions if fraction > 0]
+    most = max(objects, key=lambda one: len(one.sides))
+    if len(most.sides) < len(names) and most.filled >= _MIN_FILLED:
+        log.warning(
+            "%s: has %d object(s) for %d parts: they show pieces of the same object, so that "
+            "validation says little about others. Label more objects, or add images",
+            rows[0].id,
+            len(most.sides),
+            len(names),
+        )
     return [
         Part(name, _rule(len(shape), axis, start if number else None, stop, length))
         for number, (name, (start, stop)) in enumerate(zip(names, ranges, strict=True))
@@ -145,13 +164,31 @@ def _longest_axis(shape: tuple[int, ...]) -> int:
     return max(order, key=lambda axis: shape[axis])
 
 
-def _usual_gap(labels: np.ndarray, axis: int) -> int:
-    """Return the median side of the objects along an axis, at most 5 % of the image."""
+@dataclass(frozen=True)
+class _Objects:
+    """The objects of one image: sides along the cut axis, and how full their boxes are at least."""
+
+    sides: list[int]
+    filled: float
+
+
+def _measure(labels: np.ndarray, axis: int) -> _Objects:
+    """Return the objects of an image that has some."""
     objects, _ = fastremap.renumber(instance_labels(labels))
-    boxes = cc3d.statistics(objects)["bounding_boxes"][1:]
-    sides = [box[axis].stop - box[axis].start for box in boxes if box is not None]
-    length = labels.shape[axis]
-    usual = int(np.median([side for side in sides if side > 0] or [0]))
+    found = cc3d.statistics(objects)
+    sides, filled = [], []
+    for box, voxels in zip(found["bounding_boxes"][1:], found["voxel_counts"][1:], strict=True):
+        if box is None or not voxels:
+            continue
+        size = [side.stop - side.start for side in box]
+        sides.append(size[axis])
+        filled.append(voxels / math.prod(size))
+    return _Objects(sides, min(filled, default=0.0))
+
+
+def _usual_gap(sides: Sequence[int], length: int) -> int:
+    """Return the median side of the objects along an axis, at most 5 % of the image."""
+    usual = int(np.median(sides or [0]))
     return max(min(usual, int(length * _MAX_GAP)), _MIN_GAP)
 
 

@@ -13,11 +13,11 @@ from cytoloop.curation.checks.result import CheckResult
 from cytoloop.curation.checks.voxel_sizes import median_spacing, warn_of_different_sizes
 from cytoloop.data.replay import replay_rows
 from cytoloop.data.settings import MEDIAN, full_spacing
-from cytoloop.errors import ManifestError
+from cytoloop.errors import ConfigError, ManifestError
 from cytoloop.intensity.resample import resampled_shape
 from cytoloop.io.read import read_header
 from cytoloop.io.voxel_size import Spacing
-from cytoloop.manifest import Manifest, Row, read_dataset, stated_axes
+from cytoloop.manifest import SPLIT_FILES, Manifest, Row, read_dataset, stated_axes
 from cytoloop.training.prepare.working_size import coarser_spacing
 from cytoloop.workers.engine import Engine
 
@@ -96,15 +96,12 @@ def read_checked_dataset(
     ------
     ManifestError
         All problems of all rows, and images without a voxel size if they are resampled.
+    ConfigError
+        `resample` states no Z for stacks.
     """
     dataset = read_dataset(path, fold, planes)
     if not len(dataset["valid"]):
-        raise ManifestError(
-            str(dataset["valid"].path),
-            "holds no validation image, so that no best checkpoint can be chosen",
-            f"`cytoloop curate raw={path} output=dataset` splits the images of a table; it cuts a "
-            "single one into parts. Train with data.path=dataset.",
-        )
+        raise _no_validation_error(dataset)
     earlier = None if replayed is None else replay_rows(replayed, dataset, planes)
     # Segmenter ML writes the same rows for validation and test: test rows are not checked here
     splits = {split: manifest for split, manifest in dataset.items() if split != "test"}
@@ -117,6 +114,7 @@ def read_checked_dataset(
         warn_of_different_sizes([one for _, one in used], str(path))
     else:
         _refuse_unknown_sizes([one for _, one in used], str(path))
+        _refuse_size_without_z(resample, [one for _, one in used], spacing)
         spacing = spacing if resample == MEDIAN else full_spacing([float(s) for s in resample])
     if planes:  # curate has reported those that the data set names
         rows = [row for split in ("train", "valid") for row in dataset[split]]
@@ -137,6 +135,27 @@ def read_checked_dataset(
     return dataset, facts
 
 
+def _no_validation_error(dataset: Mapping[str, Manifest]) -> ManifestError:
+    """Return the error of a data set without validation images, with the repair that fits it."""
+    path, table = dataset["valid"].path, dataset["train"].path
+    curate = f"`cytoloop curate raw={table} output=dataset`"
+    if path == table and any((table.parent / name).is_file() for name in SPLIT_FILES["valid"]):
+        repair = f"Its folder holds a table for each split: data.path={table.parent}"
+    elif any(row["split"] for row in dataset["train"]):
+        repair = (
+            "Write valid in the column split of some rows. Or remove the column, let "
+            f"{curate} split the images, and train with data.path=dataset."
+        )
+    else:
+        repair = (
+            f"{curate} splits the images of a table; it cuts a single one into parts. Train with "
+            "data.path=dataset."
+        )
+    return ManifestError(
+        str(path), "holds no validation image, so that no best checkpoint can be chosen", repair
+    )
+
+
 def _channel_names(row: Row) -> tuple[str, ...]:
     """Return the names of the raw channels that a row uses."""
     names = read_header(row.file("raw") or "", row["scene"] or None, stated_axes(row)).channels
@@ -153,6 +172,26 @@ def _trained_shape(one: CheckResult, spacing_um: Spacing | None) -> tuple[int, .
     if spacing_um is None or one.spacing_um is None:
         return shape
     return resampled_shape(shape, one.spacing_um, spacing_um)
+
+
+def _refuse_size_without_z(
+    resample: str | Sequence[float], images: Sequence[CheckResult], usual: Spacing | None
+) -> None:
+    """Refuse a voxel size for pictures if the images are stacks.
+
+    Raises
+    ------
+    ConfigError
+    """
+    if isinstance(resample, str) or len(resample) == 3 or len(images[0].shape or ()) != 3:
+        return
+    z = f"{usual[0]:g}" if usual else "Z"
+    sizes = ",".join(f"{float(size):g}" for size in resample)
+    raise ConfigError(
+        f"data.resample=[{sizes}]",
+        "is a voxel size along Y and X, but the images are stacks: expected [z,y,x]",
+        f"Give that along Z, too: data.resample='[{z},{sizes}]'.",
+    )
 
 
 def _refuse_unknown_sizes(images: Sequence[CheckResult], where: str) -> None:
