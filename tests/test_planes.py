@@ -230,11 +230,13 @@ def test_a_2d_model_to_start_from_asks_for_planes(
 ) -> None:
     from cytoloop.training.prepare.parent import check_dimensions
 
-    cfg, path = OmegaConf.create({"strict": True}), make_model(ndim=2)
+    path = make_model(ndim=2)
+    cfg = OmegaConf.create({"strict": True, "init_from": str(path)})
     check_dimensions(cfg, 2, path)
     with pytest.raises(ConfigError, match="trained on 2D images.*stacks") as caught:
         check_dimensions(cfg, 3, path)
-    assert "data.planes=true" in str(caught.value)
+    said = str(caught.value)
+    assert "data.planes=true" in said and "init_from=pretrained:nuclei_3d" in said
 
 
 # ---- predict: "Monitor the progress bar showing slice-by-slice processing"
@@ -378,7 +380,7 @@ def test_what_a_stack_needs_is_said(
     assert predict(f"checkpoint={other}", *same) == 2
     text = " ".join(capfd.readouterr().err.split())
     assert "is a stack, shape (4, 40, 48), but the model was trained on 2D images" in text
-    assert "planes=true predicts it plane by plane" in text
+    assert "planes=true predicts it plane by plane" in text and "pretrained:nuclei_3d" in text
     assert predict(f"checkpoint={other}", *same, "planes=true") == 0
     assert predict(f"checkpoint={flat_model}", *same, "planes=false", "overwrite=true") == 2
     capfd.readouterr()

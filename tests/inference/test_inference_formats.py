@@ -162,7 +162,8 @@ def test_a_stack_of_one_plane_is_a_plane(
     assert predict(f"checkpoint={make_model(2)}", "input=a.ome.tif", "output=p") == 0
     assert read_image(place / "p/labels/a.ome.tif").data.shape == (1, 40, 60)
     assert predict(f"checkpoint={make_model(3)}", "input=a.ome.tif", "output=q") == 2
-    assert "is one plane" in capfd.readouterr().err
+    said = capfd.readouterr().err
+    assert "is one plane" in said and "for nuclei pretrained:nuclei_2d" in said
 
 
 @pytest.mark.parametrize("name", ["li", "yen", "isodata", "triangle", "minimum", "mean"])

@@ -38,7 +38,7 @@ def test_a_recipe_starts_from_its_shipped_model(recipe: str, shape: tuple[int, .
 @pytest.mark.parametrize(
     ("words", "shape", "why"),
     [
-        ((), (64, 64), "trained on 3D images"),
+        ((), (64, 64), "trained on 3D images, these are 2D (experiment=nuclei_2d)"),
         ((), (4, 64, 64), "too small"),
         (("layers=3",), STACK, "layers=3, the model has 4"),
         (("model/size=small",), STACK, "features=8, the model has 16"),

@@ -84,7 +84,8 @@ def check_fits_model(
         raise ImageError(
             name,
             f"is one plane, shape {pixels.shape}, but the model was trained on stacks",
-            "Give a stack of several planes, or a model trained on 2D images.",
+            "Give a stack of several planes, or a model trained on 2D images: for nuclei "
+            "pretrained:nuclei_2d.",
         )
     by_plane = bool(predictor.image.get("planes")) if planes == "auto" else bool(planes)
     if dims != wanted and not by_plane:
@@ -92,7 +93,7 @@ def check_fits_model(
             name,
             f"is a stack, shape {pixels.shape}, but the model was trained on 2D images",
             "planes=true predicts it plane by plane. For 3D objects give a model trained on "
-            "stacks.",
+            "stacks: for nuclei pretrained:nuclei_3d.",
         )
     channels = int(predictor.image["channels"])
     if len(pixels.channels) != channels:

@@ -62,11 +62,13 @@ def check_dimensions(cfg: DictConfig, dims: int, path: Path) -> None:
         return
     kinds = {2: "2D images", 3: "stacks"}
     raise ConfigError(
-        f"init_from={path}",
+        f"init_from={cfg.init_from}",
         f"was trained on {kinds[int(there)]}, but the data set holds {kinds[dims]}",
-        "data.planes=true trains on the planes of the stacks."
+        "data.planes=true trains on the planes of the stacks. Or start from a model of stacks, for "
+        "nuclei init_from=pretrained:nuclei_3d, or train anew."
         if there == 2
-        else "Start from a model of 2D images, or train anew.",
+        else "Start from a model of 2D images, for nuclei init_from=pretrained:nuclei_2d, or train "
+        "anew.",
     )
 
 

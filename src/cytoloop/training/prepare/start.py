@@ -78,7 +78,7 @@ def _reasons(
     """Yield why a model does not fit."""
     there = model.image.get("spatial_dims")
     if there != dims:
-        yield f"it was trained on {there}D images, these are {dims}D"
+        yield f"it was trained on {there}D images, these are {dims}D (experiment=nuclei_{dims}d)"
         return
     if cfg.get("encoder_weights"):
         yield "encoder_weights is given"
