@@ -103,7 +103,7 @@ def serve_mlflow(started: Callable[[VerbProcess], None]) -> str:
 def _answers(address: str) -> bool:
     """Return whether pages come from an address; a server listens before it can answer."""
     try:
-        urllib.request.urlopen(address, timeout=10).close()  # noqa: S310: it is ours
+        urllib.request.urlopen(address, timeout=10).close()
     except OSError:
         return False
     return True
