@@ -15,7 +15,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from cytoloop.__main__ import ALIASES, WITHOUT_HYDRA
-from cytoloop.cli.app import check_config, composition_errors, expand_words, find_primary
+from cytoloop.cli.app import check_config
+from cytoloop.cli.compose import composition_errors, expand_words, find_primary
 from cytoloop.cli.overrides import bare_key, is_override
 from cytoloop.errors import CytoloopError
 from cytoloop.training.prepare.bounds import check_bounds

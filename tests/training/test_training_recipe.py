@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from cytoloop.cli.app import expand_words
+from cytoloop.cli.compose import expand_words
 from cytoloop.training.recipe import choose_recipe
 
 

@@ -9,14 +9,8 @@ from typing import Any, TypeVar
 
 from cytoloop.api.overrides import to_overrides
 from cytoloop.api.state import log_file, restored_state
-from cytoloop.cli.app import (
-    Primary,
-    StoppedError,
-    check_config,
-    composition_errors,
-    expand_words,
-    find_primary,
-)
+from cytoloop.cli.app import StoppedError, check_config
+from cytoloop.cli.compose import Primary, composition_errors, expand_words, find_primary
 from cytoloop.cli.output_lock import lock_output
 from cytoloop.cli.reports import find_user_error
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from cytoloop.errors import ConfigError, CytoloopError, ManifestError, join_names
+from cytoloop.errors import ConfigError, ManifestError, join_names
 from cytoloop.evaluation.bootstrap import is_one_file
 from cytoloop.evaluation.counts.calibration import summarise_calibration
 from cytoloop.evaluation.inputs.pairing import (
@@ -33,26 +33,14 @@ from cytoloop.evaluation.scoring.conditions import (
 )
 from cytoloop.evaluation.scoring.image import ScoredImage
 from cytoloop.evaluation.scoring.objects import score_objects
+from cytoloop.evaluation.scoring.pairs import ScoreImage, score_pairs
 from cytoloop.evaluation.settings import EvaluationSettings
 from cytoloop.evaluation.size_recall import summarise_size_recall
 from cytoloop.evaluation.summary import MIXED, means, summarise_classes, summarise_objects
-from cytoloop.io.notes import collect_notes
-from cytoloop.manifest import Row
-from cytoloop.terminal import progress_bar
 from cytoloop.truth.regions import box_rules
 from cytoloop.workers.engine import Engine
 
 log = logging.getLogger(__name__)
-
-ScoreImage = Callable[[Row, Row, EvaluationSettings], "ScoredImage | None"]
-
-
-@dataclass(frozen=True)
-class Failure:
-    """Why an image could not be scored, and how to repair it."""
-
-    problems: list[str]
-    repair: str = ""
 
 
 @dataclass(frozen=True)
@@ -131,8 +119,7 @@ def evaluate(
         true.values["ignore_label"] = true["ignore_label"] or settings.ignore_cell
     score: ScoreImage = partial(score_classes, names=classes) if classes else score_objects
     engine = engine or Engine()
-    score_one = partial(_score_image, settings=settings, score=score)
-    images, excluded = _score_images(paired, str(predictions), score_one, engine)
+    images, excluded = score_pairs(paired, str(predictions), settings, score, engine)
     if not images:
         raise ManifestError(
             str(truth), "all images are completely excluded", "Check the column 'exclude_mask'."
@@ -144,20 +131,7 @@ def evaluate(
         text = "scored plane by plane: %d planes of %d stack(s)"
         log.info(text, sum(stacks.values()), len(stacks))
     summary |= {"settings": setting_cells(settings)} | _summarise(counted, settings, classes)
-    if parts := [one.id for _, one in paired.pairs if box_rules(one["exclude"])]:
-        summary["parts_of_images"] = parts
-        log.warning(
-            "%s: a part of an image of which the model has seen other parts. These scores say how "
-            "well it continues this image, not how well it does on other images",
-            join_names(parts),
-        )
-    elif is_one_file([one.row for one in counted]):
-        summary["one_file"] = True
-        log.warning(
-            "all %d images are of one file: intervals say how scores vary within it, not how well "
-            "the model does on other files",
-            len(counted),
-        )
+    summary |= _warn_of_one_source(counted, paired)
     if second is not None:
         summary["annotator2"] = _score_second(counted, second, str(annotator2), settings, engine)
     if summary["unit"] == MIXED:
@@ -168,65 +142,6 @@ def evaluate(
             labels,
         )
     return Evaluation(images, summary, tuple(classes))
-
-
-def _score_images(
-    paired: PairedRows,
-    source: str,
-    score: Callable[[tuple[Row, Row]], ScoredImage | Failure | None],
-    engine: Engine,
-) -> tuple[list[ScoredImage], list[str]]:
-    """Return the scored images, and the ids of completely excluded images.
-
-    Parameters
-    ----------
-    paired : PairedRows
-    source : str
-        Source of the predictions, for messages.
-    score : callable
-        See `_score_image`.
-    engine : Engine
-
-    Raises
-    ------
-    ManifestError
-        Images that cannot be scored, all of them.
-    """
-    pairs = paired.pairs
-    found: dict[int, ScoredImage | Failure | None] = {}
-    with progress_bar("scoring", len(pairs), True) as advance:
-        for number, result in engine.run(score, pairs):
-            found[number] = result
-            advance()
-    results = [found[number] for number in range(len(pairs))]
-    failures = [one for one in results if isinstance(one, Failure)]
-    if failures:
-        repairs = dict.fromkeys(one.repair for one in failures if one.repair)
-        repair = "Repair these files, or remove the images from both tables."
-        problems = [text for one in failures for text in one.problems]
-        raise ManifestError(source, problems, " ".join([*repairs, repair]))
-    images = [one for one in results if isinstance(one, ScoredImage)]
-    excluded = [pair[0].id for pair, one in zip(pairs, results, strict=True) if one is None]
-    return images, excluded
-
-
-def _score_image(
-    pair: tuple[Row, Row], settings: EvaluationSettings, score: ScoreImage
-) -> ScoredImage | Failure | None:
-    """Return the scores of one prediction; None for a completely excluded image."""
-    prediction, true = pair
-    try:
-        with collect_notes() as notes:
-            image = score(prediction, true, settings)
-    except CytoloopError as error:
-        problems = [f"{prediction.id}: {error.where}: {text}" for text in error.problems]
-        return Failure(problems, error.repair)
-    except Exception as error:  # of one image: the others are still checked
-        log.exception("unexpected error, a bug of CytoLoop")
-        return Failure([f"{prediction.id}: unexpected {type(error).__name__}: {error}"])
-    if image is not None and notes:
-        image.row["warnings"] = "; ".join(notes)
-    return image
 
 
 def _without_duplicates(images: list[ScoredImage]) -> tuple[list[ScoredImage], list[str]]:
@@ -268,6 +183,25 @@ def _coverage(
     }
 
 
+def _warn_of_one_source(images: Sequence[ScoredImage], paired: PairedRows) -> dict[str, Any]:
+    """Warn if scores say little about other images; return what the summary says of that."""
+    if parts := [one.id for _, one in paired.pairs if box_rules(one["exclude"])]:
+        log.warning(
+            "%s: a part of an image of which the model has seen other parts. These scores say how "
+            "well it continues this image, not how well it does on other images",
+            join_names(parts),
+        )
+        return {"parts_of_images": parts}
+    if is_one_file([one.row for one in images]):
+        log.warning(
+            "all %d images are of one file: intervals say how scores vary within it, not how well "
+            "the model does on other files",
+            len(images),
+        )
+        return {"one_file": True}
+    return {}
+
+
 def _summarise(
     images: Sequence[ScoredImage], settings: EvaluationSettings, classes: Sequence[str]
 ) -> dict[str, Any]:
@@ -296,8 +230,7 @@ def _score_second(
     """Return the scores of the second annotator, beside those of the model on the same images."""
     wanted = {image.prediction.id for image in images}
     second = replace(second, pairs=[pair for pair in second.pairs if pair[0].id in wanted])
-    score = partial(_score_image, settings=settings, score=score_objects)
-    scored, _ = _score_images(second, source, score, engine)
+    scored, _ = score_pairs(second, source, settings, score_objects, engine)
     if not scored:
         raise ManifestError(
             source, "holds none of the scored images", "Pass segmentations of the same images."

@@ -6,13 +6,8 @@ import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from cytoloop.cli.app import (
-    StoppedError,
-    composition_errors,
-    config_to_dict,
-    expand_words,
-    overlay_folder,
-)
+from cytoloop.cli.app import StoppedError, config_to_dict
+from cytoloop.cli.compose import composition_errors, expand_words, overlay_folder
 from cytoloop.composition import separate_hydra
 from cytoloop.home import expand_home
 
