@@ -311,7 +311,14 @@ def test_an_output_that_cannot_be_a_folder(error_of: Callable, dataset: Path) ->
     )
     assert "afile" in error_of("train", "data.path=.", "data.patch_size=[8,32,32]", "output=afile")
     assert "afile: is a file" in error_of("demo", "--output", "afile")
-    assert "output=: is empty" in error_of("curate", "raw=raw", "seg1=seg", "output=")
+
+
+@pytest.mark.parametrize("empty", ["", " ", "''"])
+def test_keys_without_a_value_are_refused_all_at_once(error_of: Callable, empty: str) -> None:
+    text = error_of("curate", f"raw={empty}", "seg1=seg", f"output={empty}")
+    assert "raw=: is empty" in text and "output=: is empty" in text and "not set" in text
+    assert "data.path=: is empty" in error_of("train", f"data.path={empty}")
+    assert "input=: is empty" in error_of("predict", "checkpoint=a", f"input={empty}", "output=p")
 
 
 def test_values_of_predict_are_checked_before_a_model_is_loaded(error_of: Callable) -> None:

@@ -86,6 +86,8 @@ def test_seeds_are_smoothed_by_the_size_of_the_objects() -> None:
     tuned = replace(facts, tuned={"seed_smoothing": 2.0})
     assert facts_of_objects(tuned, 10.0, 3, finest=0.25).tuned == {"seed_smoothing": 2.0}
     assert facts_of_objects(facts, 10.0, 3).tuned == {"threshold": 0.3}
+    huge = facts_of_objects(facts, 5000.0, 2, finest=1.0).tuned
+    assert huge is not None and huge["seed_smoothing"] == 50.0
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from mlflow import MlflowClient
 
 import cytoloop
 from cytoloop.__main__ import main
-from cytoloop.errors import ModelError
+from cytoloop.errors import ImageError, ModelError
 from cytoloop.evaluation.counts.matching import match_instances
 from cytoloop.evaluation.counts.objects import instance_counts
 from cytoloop.evaluation.metrics import instance_scores
@@ -102,6 +102,27 @@ def test_large_nuclei_are_found_when_their_size_is_measured_or_stated() -> None:
     assert scores[None] > 0.7  # measured
     assert scores[90] > 0.7
     assert scores[None] > scores["none"]
+
+
+@pytest.mark.parametrize("stated", [0.5, 5000])
+def test_a_diameter_that_no_object_of_the_image_can_have_is_refused(stated: float) -> None:
+    picture = drawn("nuclei_2d", 3, 20, shape=(96, 96))
+    with pytest.raises(ImageError, match=rf"={stated:g} is {stated:g} pixels, expected 2 to 192"):
+        cytoloop.predict(picture.raw, "pretrained:nuclei_2d", object_diameter_um=stated)
+
+
+def test_voxels_without_a_value_are_told_of_once_also_where_size_is_measured(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    picture = drawn("nuclei_2d", 3, 20, shape=(200, 200))
+    raw = picture.raw.astype(np.float32)
+    raw[90:110, 90:110] = np.nan
+    cytoloop.predict(raw, "pretrained:nuclei_2d")
+    told = [one.getMessage() for one in caplog.records if "NaN" in one.getMessage()]
+    assert told == ["array: 400 of 40000 values are NaN, infinite or huge, and do not count"]
+    raw = np.full((400, 400), np.nan, np.float32)  # the middle, where size is measured, is empty
+    raw[:20, :200] = picture.raw[:20]
+    assert not cytoloop.predict(raw, "pretrained:nuclei_2d").labels[40:].any()
 
 
 @pytest.mark.slow

@@ -187,8 +187,6 @@ def check_config(verb: str, cfg: Any) -> None:
     output = cfg.get("output")
     if output is None or verb in _WRITES_A_FILE:
         return
-    if not str(output).strip():
-        raise OutputError("output=", "is empty, expected a folder", "Give a name: output=FOLDER.")
     if is_remote(str(output)):
         raise OutputError(
             f"output={redact_url(str(output))}",

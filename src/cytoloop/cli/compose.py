@@ -12,7 +12,13 @@ from pathlib import Path
 from cytoloop.cli import cytodl_experiments
 from cytoloop.cli.config_errors import check_flags, explain_composition_error
 from cytoloop.cli.output_lock import check_training_folder
-from cytoloop.cli.overrides import add_action, is_override, quote_overrides, refuse_secrets
+from cytoloop.cli.overrides import (
+    add_action,
+    is_override,
+    quote_overrides,
+    refuse_empty,
+    refuse_secrets,
+)
 from cytoloop.cli.recipe import choose_auto_recipe
 from cytoloop.cli.sweeps import refuse_sweeper
 from cytoloop.cli.system_errors import system_error
@@ -63,11 +69,12 @@ def expand_words(verb: str, argv: list[str]) -> list[str]:
     Raises
     ------
     CytoloopError
-        A flag is unknown, a URL holds a secret, or the run that `resume=` or `rerun=` names cannot
-        be used.
+        A flag is unknown, a URL holds a secret, a key has no value, or the run that `resume=` or
+        `rerun=` names cannot be used.
     """
     check_flags(verb, argv)
     refuse_secrets(verb, argv)
+    refuse_empty(verb, argv)
     if verb == "train":
         refuse_sweeper(argv)
     words = quote_overrides(verb, add_action(verb, argv))

@@ -18,6 +18,9 @@ from cytoloop.redact import has_secret, redact_url
 _VERBS_WITH_ACTION = ("models",)
 """Verbs whose first word is an action: ``cytoloop models list``."""
 
+_MAY_BE_EMPTY = ("description",)
+"""Keys whose default is an empty text."""
+
 _QUOTED = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"", re.DOTALL)
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
@@ -163,6 +166,28 @@ def refuse_secrets(verb: str, words: Sequence[str]) -> None:
             [f"{text}: the URL holds a login or a token, which would be stored" for text in found],
             "Put a login into ~/.netrc. Give a URL with a token in a manifest (input=TABLE.csv, "
             "column raw): tables and logs of CytoLoop do not repeat the token.",
+        )
+
+
+def refuse_empty(verb: str, words: Sequence[str]) -> None:
+    """Refuse keys without a value: an empty path would be the working folder.
+
+    Raises
+    ------
+    ConfigError
+        For all such words.
+    """
+    found = [
+        bare_key(word)
+        for word in words
+        if is_override(word) and "=" in word and not word.partition("=")[2].strip().strip("'\"")
+    ]
+    if found := [key for key in found if key not in _MAY_BE_EMPTY]:
+        raise ConfigError(
+            f"cytoloop {verb}",
+            [f"{key}=: is empty, expected a value" for key in found],
+            "Give a value, or leave the key out. A variable of the shell that is not set is empty, "
+            "too.",
         )
 
 

@@ -17,6 +17,7 @@ from cytoloop.inference.windows.object_scale import diameter_of, scaled_shape
 from cytoloop.inference.windows.predictor import Predictor
 from cytoloop.inference.windows.probability_maps import predict_maps
 from cytoloop.intensity.resample import ResampledPixels
+from cytoloop.io.notes import without_notes
 from cytoloop.io.pixels import MemoryPixels, Pixels
 
 log = logging.getLogger(__name__)
@@ -75,7 +76,8 @@ def measure_diameter(name: str, pixels: Pixels, predictor: Predictor) -> float |
             "the model does not say how large its training objects were",
             "Give the diameter in um, or leave it out.",
         )
-    tried = [_look(pixels, predictor, step * scale.typical) for step in _STEPS]
+    with without_notes():
+        tried = [_look(pixels, predictor, step * scale.typical) for step in _STEPS]
     best = max(tried, key=lambda one: one.confidence)
     log.debug("%s: objects at several scales: %s", name, tried)
     if best.diameter == 0 or best.confidence < _LEAST_CONFIDENCE:
@@ -102,6 +104,9 @@ def _look(pixels: Pixels, predictor: Predictor, diameter: float) -> _Found:
     if predictor.training.goes_by_plane(pixels.shape):
         middle = part.read(tuple(slice(0, n) for n in part.shape))[:, part.shape[0] // 2]
         part = MemoryPixels(middle, pixels.spacing_um, pixels.channels)
+    values = part.read(tuple(slice(0, n) for n in part.shape))
+    if not (np.abs(values) <= np.finfo(np.float32).max).any():  # NaN, infinite or huge
+        return _Found(0.0, 0.0)
     typical = scale.typical / diameter
     exact = type(scale)((scale.typical, scale.typical), scale.anisotropy)
     shape = scaled_shape(part.shape, anisotropy, diameter, exact)

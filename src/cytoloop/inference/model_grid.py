@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from cytoloop.errors import ImageError
 from cytoloop.inference.measure_objects import measure_diameter
 from cytoloop.inference.postprocess.training_facts import TrainingFacts
 from cytoloop.inference.settings import NO_DIAMETER, ReadingSettings
-from cytoloop.inference.windows.object_scale import facts_of_objects, finest_side
+from cytoloop.inference.windows.object_scale import (
+    facts_of_objects,
+    finest_side,
+    pixels_across,
+)
 from cytoloop.inference.windows.predictor import Predictor
 from cytoloop.inference.windows.probability_maps import resample_to_objects, resample_to_training
 from cytoloop.io.pixels import Pixels
+
+_LEAST_PIXELS = 2.0
+"""Diameter of the smallest objects that an image can show."""
+_MOST_SIDES = 2.0
+"""Diameter of the largest objects, in sides of the image: a crop may show a part of one."""
 
 
 def stated_diameter(predictor: Predictor, settings: ReadingSettings) -> float | str | None:
@@ -50,6 +60,8 @@ def on_grid_of_model(
     ------
     ConfigError
         The model does not say how large its training objects were.
+    ImageError
+        The stated diameter cannot be that of objects in this image.
     """
     diameter = stated_diameter(predictor, settings)
     if diameter is None:
@@ -58,7 +70,28 @@ def on_grid_of_model(
         diameter = measure_diameter(name, pixels, predictor)
         if diameter is None:
             return pixels, predictor.training
+    else:
+        _check_diameter(name, pixels, diameter)
     dims = int(predictor.image["spatial_dims"])
     finest = finest_side(pixels.spacing_um, dims)
     facts = facts_of_objects(predictor.training, diameter, dims, finest)
     return resample_to_objects(pixels, predictor, diameter), facts
+
+
+def _check_diameter(name: str, pixels: Pixels, diameter: float) -> None:
+    """Refuse a diameter that objects of an image cannot have: it may be in another unit.
+
+    Raises
+    ------
+    ImageError
+    """
+    across, side = pixels_across(diameter, pixels), max(pixels.shape[-2:])
+    if _LEAST_PIXELS <= across <= _MOST_SIDES * side:
+        return
+    unit = "um" if pixels.spacing_um else "pixels, since the voxel size is unknown"
+    raise ImageError(
+        name,
+        f"object_diameter_um={diameter:g} is {round(across, 1):g} pixels, expected "
+        f"{_LEAST_PIXELS:g} to {_MOST_SIDES * side:g} ({_MOST_SIDES:g} sides of the image)",
+        f"Give it in {unit}, or leave it out.",
+    )

@@ -17,6 +17,7 @@ log = logging.getLogger(__name__)
 _collectors: ContextVar[tuple[list[str], ...]] = ContextVar("collectors", default=())
 _library_messages: ContextVar[list[str] | None] = ContextVar("library_messages", default=None)
 _logged: set[str] = set()
+_silent: ContextVar[bool] = ContextVar("silent", default=False)
 _LIBRARIES = ("tifffile",)
 
 
@@ -31,6 +32,8 @@ def note(path: str | Path, text: str, once_for_all: str = "") -> None:
     once_for_all : str
         A name of the warning: it is logged for the first image only, and kept for each.
     """
+    if _silent.get():
+        return
     for collected in _collectors.get():
         if text not in collected:
             collected.append(text)
@@ -54,6 +57,16 @@ def collect_notes() -> Iterator[list[str]]:
         yield collected
     finally:
         _collectors.reset(token)
+
+
+@contextmanager
+def without_notes() -> Iterator[None]:
+    """Drop what is noted inside the block: it looks at parts of an image that is read later."""
+    token = _silent.set(True)
+    try:
+        yield
+    finally:
+        _silent.reset(token)
 
 
 @contextmanager

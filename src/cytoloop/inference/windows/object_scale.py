@@ -17,10 +17,10 @@ _TOLERANCE = 1.15
 """A model of training images of one size takes objects larger or smaller by this factor as is."""
 _WITHIN = 0.6
 """Part of the logarithmic range of a model that is used: at its ends it saw few objects."""
-
-
 _SEED_SMOOTHING = 0.1
 """Sigma of the smoothing of seeds, in diameters of objects."""
+_MOST_SMOOTHING = 50.0
+"""Voxels; of objects of 500 voxels and more, seeds are smoothed no further."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,8 @@ def facts_of_objects(
     """
     tuned = dict(training.tuned or {})
     if finest:
-        tuned.setdefault("seed_smoothing", round(max(_SEED_SMOOTHING * diameter / finest, 1.0), 3))
+        sigma = min(max(_SEED_SMOOTHING * diameter / finest, 1.0), _MOST_SMOOTHING)
+        tuned.setdefault("seed_smoothing", round(sigma, 3))
     return replace(
         training,
         spacing_um=(1.0, 1.0, 1.0),
