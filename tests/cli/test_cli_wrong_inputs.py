@@ -313,6 +313,22 @@ def test_an_output_that_cannot_be_a_folder(error_of: Callable, dataset: Path) ->
     assert "afile: is a file" in error_of("demo", "--output", "afile")
 
 
+@pytest.mark.parametrize("value", ["null", "3", "true"])
+def test_a_group_that_gets_no_name_is_refused_with_all_other_faults(
+    error_of: Callable, value: str
+) -> None:
+    text = error_of("train", f"normalization={value}", f"model={value}", "data.path=.", "nokey=1")
+    assert f"normalization={value}: no such option, expected one of minmax" in text
+    assert f"model={value}: no such option, expected one of" in text
+    assert "nokey: unknown key" in text
+
+
+def test_a_second_workflow_is_not_merged_into_the_first(error_of: Callable) -> None:
+    text = error_of("classic", "workflow=[nuclei,spots]", "input=raw", "output=out")
+    assert "2 options, expected one" in text and "output= of its own: workflow=nuclei" in text
+    assert "expected one" in error_of("synthesize", "synthesis=[nuclei_2d,nuclei_3d]", "output=out")
+
+
 @pytest.mark.parametrize("empty", ["", " ", "''"])
 def test_keys_without_a_value_are_refused_all_at_once(error_of: Callable, empty: str) -> None:
     text = error_of("curate", f"raw={empty}", "seg1=seg", f"output={empty}")

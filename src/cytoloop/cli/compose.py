@@ -10,13 +10,18 @@ from importlib.resources import files
 from pathlib import Path
 
 from cytoloop.cli import cytodl_experiments
-from cytoloop.cli.config_errors import check_flags, explain_composition_error
+from cytoloop.cli.config_errors import (
+    check_flags,
+    explain_composition_error,
+    is_composition_error,
+)
 from cytoloop.cli.output_lock import check_training_folder
 from cytoloop.cli.overrides import (
     add_action,
     is_override,
     quote_overrides,
     refuse_empty,
+    refuse_merged_options,
     refuse_secrets,
 )
 from cytoloop.cli.recipe import choose_auto_recipe
@@ -47,20 +52,19 @@ def composition_errors(
     OutputError
         The output folder cannot be created; Hydra creates it before the verb runs.
     """
-    from hydra.errors import HydraException
-    from omegaconf.errors import OmegaConfBaseException
-
     try:
         yield
-    except (HydraException, OmegaConfBaseException) as error:
-        config = (primary.module, primary.config) if primary else None
-        raise explain_composition_error(verb, words, error, config) from error
     except BrokenPipeError:
         raise
     except OSError as error:
         raise system_error(error) or OutputError(
             str(error.filename), str(error.strerror), "Choose another output=."
         ) from error
+    except Exception as error:
+        if not is_composition_error(error):
+            raise
+        config = (primary.module, primary.config) if primary else None
+        raise explain_composition_error(verb, words, error, config) from error
 
 
 def expand_words(verb: str, argv: list[str]) -> list[str]:
@@ -75,6 +79,7 @@ def expand_words(verb: str, argv: list[str]) -> list[str]:
     check_flags(verb, argv)
     refuse_secrets(verb, argv)
     refuse_empty(verb, argv)
+    refuse_merged_options(verb, argv)
     if verb == "train":
         refuse_sweeper(argv)
     words = quote_overrides(verb, add_action(verb, argv))

@@ -24,6 +24,8 @@ _FLAGS = (
 
 _SEVERAL_VALUES = re.compile(r"Ambiguous value for argument '(?P<override>.*)'$", re.MULTILINE)
 _UNKNOWN_KEY = re.compile(r"Could not (?:override|delete)(?: from config\.)? '(?P<key>[^']+)'")
+_NO_OPTION = "Config group override must be a string or a list"
+"""First words of Hydra's ValueError for ``GROUP=null`` and ``GROUP=3``."""
 _FULL_KEY = re.compile(r"full_key: (?P<key>\S+)")
 
 
@@ -97,7 +99,7 @@ def explain_composition_error(
     others: list[str] = []
     next_error: Exception | None = error
     while next_error is not None:
-        fault = _find_fault(next_error, overrides)
+        fault = _find_fault(next_error, overrides, config)
         if fault is None:
             others = [one_line(next_error)] if not faults else []
             break
@@ -136,7 +138,18 @@ def one_line(error: BaseException) -> str:
     return text.replace("':,", "':") or type(error).__name__
 
 
-def _find_fault(error: Exception, overrides: Sequence[str]) -> _Fault | None:
+def is_composition_error(error: Exception) -> bool:
+    """Return whether an error says that Hydra cannot compose a config."""
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    is_hydras = isinstance(error, (HydraException, OmegaConfBaseException))
+    return is_hydras or (isinstance(error, ValueError) and str(error).startswith(_NO_OPTION))
+
+
+def _find_fault(
+    error: Exception, overrides: Sequence[str], config: tuple[str, str]
+) -> _Fault | None:
     """Return the override that an error is about, None if the error is about something else."""
     from hydra.errors import MissingConfigException, OverrideParseException
 
@@ -144,6 +157,8 @@ def _find_fault(error: Exception, overrides: Sequence[str]) -> _Fault | None:
         return _Fault(error.override, "syntax")
     if match := _SEVERAL_VALUES.search(str(error)):
         return _Fault(match["override"], "several")
+    if str(error).startswith(_NO_OPTION):
+        return _find_no_option(overrides, config)
     if isinstance(error, MissingConfigException):
         key, kind, options = str(error.missing_cfg_file).rpartition("/")[0], "option", error.options
     elif match := _UNKNOWN_KEY.search(str(error)):
@@ -156,6 +171,24 @@ def _find_fault(error: Exception, overrides: Sequence[str]) -> _Fault | None:
     full = _FULL_KEY.search(str(error.__cause__)) if kind == "key" else None
     inner = full["key"] if full and full["key"].startswith(f"{key}.") else ""
     return _Fault(found[0], kind, tuple(options or ()), inner)
+
+
+def _find_no_option(overrides: Sequence[str], config: tuple[str, str]) -> _Fault | None:
+    """Return the override that gives a group no name of an option: ``workflow=null``."""
+    from hydra import initialize_config_module
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.core.override_parser.types import OverrideType
+
+    with initialize_config_module(config[0], version_base="1.3"):
+        loader = GlobalHydra.instance().config_loader()
+        groups = set(_groups(loader, ""))
+        for one in OverridesParser.create().parse_overrides(list(overrides)):
+            is_name = one.is_delete() or isinstance(one.value(), (str, list))
+            if one.type is OverrideType.CHANGE and one.key_or_group in groups and not is_name:
+                options = loader.get_group_options(one.key_or_group)
+                return _Fault(str(one.input_line), "option", tuple(options))
+    return None
 
 
 def _describe(fault: _Fault, names: Sequence[str]) -> str:
@@ -210,13 +243,12 @@ def _last_part(name: str) -> str:
 
 def _try_to_compose(config: tuple[str, str], overrides: Sequence[str]) -> Exception | None:
     """Return the error of composing a primary config with overrides, None if there is none."""
-    from hydra.errors import HydraException
-    from omegaconf.errors import OmegaConfBaseException
-
     try:
         _compose(config, overrides)
-    except (HydraException, OmegaConfBaseException) as error:
-        return error
+    except Exception as error:
+        if is_composition_error(error):
+            return error
+        raise
     return None
 
 

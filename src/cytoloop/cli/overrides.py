@@ -18,6 +18,8 @@ from cytoloop.redact import has_secret, redact_url
 _VERBS_WITH_ACTION = ("models",)
 """Verbs whose first word is an action: ``cytoloop models list``."""
 
+_ONE_OPTION = {"classic": "workflow", "synthesize": "synthesis"}
+"""Groups by verb of which one option is meant."""
 _MAY_BE_EMPTY = ("description",)
 """Keys whose default is an empty text."""
 
@@ -189,6 +191,26 @@ def refuse_empty(verb: str, words: Sequence[str]) -> None:
             "Give a value, or leave the key out. A variable of the shell that is not set is empty, "
             "too.",
         )
+
+
+def refuse_merged_options(verb: str, words: Sequence[str]) -> None:
+    """Refuse several options of a group whose options make no sense together; Hydra merges them.
+
+    Raises
+    ------
+    ConfigError
+    """
+    group = _ONE_OPTION.get(verb)
+    for word in words:
+        if group and bare_key(word) == group and is_list(value := text_of(word).strip()):
+            names = split_list(value[1:-1])
+            raise ConfigError(
+                f"cytoloop {verb}",
+                f"{group}={value}: {len(names)} options, expected one",
+                f"Run once for each, with an output= of its own: {group}={names[0]}"
+                if names
+                else f"See `cytoloop {verb} --help`.",
+            )
 
 
 def _is_tracking_uri(word: str) -> bool:
