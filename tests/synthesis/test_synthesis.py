@@ -154,11 +154,12 @@ def test_wrong_settings_are_told_together(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    words = ["synthesis.photons=[5,1]", "synthesis.shape=[3,3]", "synthesis.blur=0.1"]
+    words = ["number=0", "synthesis.photons=[5,1]", "synthesis.shape=[3,3]", "synthesis.blur=0.1"]
     assert main(["synthesize", *words, "output=out", "+synthesis.shapes.cube=1"]) == 2
     error = capsys.readouterr().err
     for part in ("photons is [5, 1]", "shape is [3, 3]", "blur is 0.1", "shapes is {"):
-        assert part in error
+        assert f"synthesis.{part}" in error
+    assert "number is 0" in error
     assert main(["synthesize", "number=0", "output=out"]) == 2
     assert "number: is 0, expected 1 to 100000" in capsys.readouterr().err
     assert not Path("out").exists()

@@ -129,8 +129,7 @@ class SynthesisSettings:
         ConfigError
             With all values that are out of their bounds.
         """
-        faults = [*_field_faults(values), *_range_faults(values), *_choice_faults(values)]
-        raise_faults(faults, "See `cytoloop synthesize --help`.")
+        raise_faults(synthesis_faults(values), "See `cytoloop synthesize --help`.")
         known: dict[str, Any] = {}
         for field in fields(cls):
             value = values[field.name]
@@ -139,6 +138,12 @@ class SynthesisSettings:
             else:
                 known[field.name] = None if value is None else tuple(value)
         return cls(**known)
+
+
+def synthesis_faults(values: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return the config keys of the values that are out of their bounds, and what is wrong."""
+    faults = [*_field_faults(values), *_range_faults(values), *_choice_faults(values)]
+    return [(f"synthesis.{name}", fault) for name, fault in faults]
 
 
 def _is_number(value: Any) -> bool:

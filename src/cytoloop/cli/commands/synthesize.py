@@ -11,7 +11,7 @@ from typing import Any
 from cytoloop.bounds import Bounds, raise_faults
 from cytoloop.cli.app import config_to_dict
 from cytoloop.errors import OutputError
-from cytoloop.synthesis.settings import SynthesisSettings
+from cytoloop.synthesis.settings import SynthesisSettings, synthesis_faults
 from cytoloop.synthesis.write import RECORD, Series, write_series
 
 log = logging.getLogger(__name__)
@@ -35,7 +35,9 @@ def synthesize_images(cfg: Any) -> Path:
     """Write synthetic images with labels; return their folder."""
     values = config_to_dict(cfg)
     faults = [(b.key, fault) for b in _NUMBERS if (fault := b.fault(values[b.key]))]
-    raise_faults(faults, "See `cytoloop synthesize --help`.")
+    raise_faults(
+        [*faults, *synthesis_faults(values["synthesis"])], "See `cytoloop synthesize --help`."
+    )
     series = Series(
         SynthesisSettings.from_config(values["synthesis"]), int(cfg.seed), Path(str(cfg.output))
     )
