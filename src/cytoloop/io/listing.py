@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import glob
-import logging
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,12 +11,11 @@ from cytoloop.errors import ImageError
 from cytoloop.home import expand_home
 from cytoloop.io.multi_file import join_channel_files
 from cytoloop.io.names import is_in_zarr
+from cytoloop.io.notes import note
 from cytoloop.io.readers.formats import COMPANION_SUFFIXES, IMAGE_SUFFIXES
 from cytoloop.io.readers.tiff_ome import drop_members
 from cytoloop.redact import redact_url
 from cytoloop.urls import is_remote
-
-log = logging.getLogger(__name__)
 
 
 def list_images(source: str | Path) -> list[Path]:
@@ -67,12 +65,10 @@ def _without_previews(folder: str, found: list[Path]) -> list[Path]:
     """Return the files of a folder without PNG, JPEG and such, where it holds other images."""
     images = [path for path in found if not path.name.lower().endswith(COMPANION_SUFFIXES)]
     if images and len(images) < len(found):
-        log.warning(
-            "%s: %d PNG, JPEG or _seg.npy files beside other images are left out; name them with a "
-            "pattern, such as '%s/*.png'",
+        note(
             folder,
-            len(found) - len(images),
-            folder.rstrip("/"),
+            f"{len(found) - len(images)} PNG, JPEG or _seg.npy files beside other images are left "
+            f"out; name them with a pattern, such as '{folder.rstrip('/')}/*.png'",
         )
     return images or found
 
