@@ -83,3 +83,26 @@ def test_one_process_sends_for_two_trainings_one_of_them_killed(project: Path, s
     assert len(client.get_metric_history(killed.info.run_id, "loss")) >= 4
     tags = [one.data.tags["mlflow.parentRunId"] for one in (whole, killed)]
     assert tags == [record.run.run_id] * 2
+
+
+def test_trainings_that_ended_when_their_study_was_killed_become_its_children(
+    project: Path, store: str
+) -> None:
+    study = project / "study"
+    levels = ("added", "left out", "open")
+    runs = [
+        Run(Combination({"a": Level(name)}), 1, name, study / "runs" / name, (), study, 4)
+        for name in levels
+    ]
+    record = StudyRecord(study, "study", {})
+    for run in runs:
+        run.folder.mkdir(parents=True)
+        (run.folder / "run_id").write_text(start_run("study", run.key).run_id)
+    for run in runs[:2]:
+        for _ in range(2):
+            run.note(1.0, "it fails")
+    record.add(runs[0])
+    again = StudyRecord(study, "study", {})  # the first was killed before it could add the second
+    assert [again.lacks(run) for run in runs] == [False, True, False]
+    again.add(runs[1])
+    assert not again.lacks(runs[1])

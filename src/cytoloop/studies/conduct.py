@@ -54,7 +54,7 @@ def conduct(
         runs = plan(chosen=search.known or None) if search else runs
         for one in runs:
             one.note_keys()
-            if one.adopt():
+            if one.adopt() or record.lacks(one):
                 record.add(one)
         to_do = open_runs(runs)
         now = to_do[: int(min(left, len(to_do)))]

@@ -22,7 +22,7 @@ from cytoloop.evaluation import evaluate, write_evaluation
 from cytoloop.io.file_lock import held_lock
 from cytoloop.studies.energy import read_counters, watt_hours
 from cytoloop.studies.launchers import STOP_FILE, Launch, Task
-from cytoloop.studies.runs import DONE, FAILED, LOG_FILE, OPEN, PRUNED, STARTED, Run
+from cytoloop.studies.runs import DONE, LOG_FILE, OPEN, PRUNED, STARTED, Run
 from cytoloop.tracking.lock import find_process
 from cytoloop.tracking.output_folder import can_resume
 from cytoloop.tracking.study_store import STUDY_VARIABLE
@@ -34,7 +34,6 @@ _PATIENCE_SECONDS = 120
 """How long a training may take to save its checkpoint when the study is stopped."""
 _TAIL_LINES = 12
 CLAIM_FILE = ".study.lock"
-_ENDED = (DONE, FAILED, PRUNED)
 
 
 @dataclass
@@ -153,12 +152,12 @@ def execute(runs: Sequence[Run], workers: Workers, on_end: Callable[[Run], None]
 
 def _do(run: Run, slot: int, workers: Workers) -> bool | None:
     """Do a run; return whether it succeeded, None if it was left to another process or stopped."""
-    if run.status in _ENDED:
+    if run.status in ENDED:
         return None
     if run.members and not all(one.status == DONE for one in run.members):
         return None  # a member has failed, or another process trains it
     with _claim(run) as is_ours:
-        if not is_ours or run.status in _ENDED:
+        if not is_ours or run.status in ENDED:
             return None
         run.note_keys()
         _wait_for_orphan(run, workers.stopping)

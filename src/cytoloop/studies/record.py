@@ -9,7 +9,7 @@ from pathlib import Path
 from mlflow.exceptions import MlflowException
 
 from cytoloop.errors import CytoloopError
-from cytoloop.studies.runs import DONE, PRUNED, Run
+from cytoloop.studies.runs import DONE, ENDED, PRUNED, Run
 from cytoloop.tracking.output_folder import RUN_ID_FILE, read_run_id
 from cytoloop.tracking.run import open_run, start_run
 from cytoloop.tracking.study_store import only_writer
@@ -51,11 +51,13 @@ class StudyRecord:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / RUN_ID_FILE).write_text(self.run.run_id + "\n", encoding="utf-8")
         self.run.params({key: value for key, value in facts.items() if known is None})
+        self._children = self._known_children() if known else set()
 
     def add(self, one: Run) -> None:
         """Make a training a child of the study's run, with its levels as tags."""
         if (run_id := read_run_id(one.folder)) is None:
             return
+        self._children.add(run_id)
         self.send(one)
         levels = {f"study.{factor}": level for factor, level in one.combination.names.items()}
         try:
@@ -64,6 +66,28 @@ class StudyRecord:
                 child.tags({PARENT_TAG: self.run.run_id, "study.seed": one.seed, **levels})
         except (CytoloopError, MlflowException) as error:
             log.warning("MLflow does not know that %s belongs to this study: %s", run_id, error)
+
+    def lacks(self, one: Run) -> bool:
+        """Return whether an ended training is no child yet: its study was killed before `add`."""
+        if one.status not in ENDED:
+            return False
+        run_id = read_run_id(one.folder)
+        return run_id is not None and run_id not in self._children
+
+    def _known_children(self) -> set[str]:
+        """Return the ids of the runs that are children of the study's run."""
+        client, found, token = self.run.client, set(), None
+        rule = f"tags.`{PARENT_TAG}` = '{self.run.run_id}'"
+        try:
+            experiment = client.get_run(self.run.run_id).info.experiment_id
+            while True:
+                page = client.search_runs([experiment], rule, page_token=token)
+                found |= {one.info.run_id for one in page}
+                if not (token := page.token):
+                    return found
+        except MlflowException as error:
+            log.warning("MLflow does not say which trainings belong to this study: %s", error)
+            return found
 
     def send(self, one: Run) -> None:
         """Send what a training has left in its spool; one process of the study sends at a time."""

@@ -35,6 +35,9 @@ PRUNED = "pruned"
 """A search ended the training early, because others were better after as many steps."""
 
 
+ENDED = (DONE, FAILED, PRUNED)
+
+
 @dataclass(frozen=True)
 class Run:
     """One training of a study, or the predictions of another tool.
