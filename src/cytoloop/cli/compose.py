@@ -56,15 +56,15 @@ def composition_errors(
         yield
     except BrokenPipeError:
         raise
-    except OSError as error:
-        raise system_error(error) or OutputError(
-            str(error.filename), str(error.strerror), "Choose another output=."
-        ) from error
-    except Exception as error:
-        if not is_composition_error(error):
-            raise
-        config = (primary.module, primary.config) if primary else None
-        raise explain_composition_error(verb, words, error, config) from error
+    except Exception as error:  # Hydra's error of an unknown option is an OSError, too
+        if is_composition_error(error):
+            config = (primary.module, primary.config) if primary else None
+            raise explain_composition_error(verb, words, error, config) from error
+        if isinstance(error, OSError):
+            raise system_error(error) or OutputError(
+                str(error.filename), str(error.strerror), "Choose another output=."
+            ) from error
+        raise
 
 
 def expand_words(verb: str, argv: list[str]) -> list[str]:

@@ -22,7 +22,7 @@ from cytoloop.evaluation import evaluate, write_evaluation
 from cytoloop.io.file_lock import held_lock
 from cytoloop.studies.energy import read_counters, watt_hours
 from cytoloop.studies.launchers import STOP_FILE, Launch, Task
-from cytoloop.studies.runs import DONE, LOG_FILE, OPEN, PRUNED, STARTED, Run
+from cytoloop.studies.runs import DONE, ENDED, LOG_FILE, OPEN, PRUNED, STARTED, Run
 from cytoloop.tracking.lock import find_process
 from cytoloop.tracking.output_folder import can_resume
 from cytoloop.tracking.study_store import STUDY_VARIABLE
